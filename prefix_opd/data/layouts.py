@@ -1,0 +1,129 @@
+"""From a row in a data set's own layout to a ``Problem``: one small reader for each layout."""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from prefix_opd.data.known import CELL_KINDS, KnownSet
+from prefix_opd.data.sampling import key_of
+from prefix_opd.errors import UserError
+
+LETTERS = string.ascii_uppercase[:10]
+ASKER, ANSWERER = ("human", "user"), ("gpt", "assistant")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with what is needed to grade an answer to it.
+
+    Example: ``Problem("What is 1+1?", ("1", "2"), "B", "arithmetic", "q7", 6)``; without options ``truth`` is "2".
+    """
+
+    question: str
+    options: tuple[str, ...]
+    """Empty unless it is multiple choice."""
+    truth: str
+    """The answer, or the right option's letter; empty where the set has none."""
+    category: str
+    id: str
+    index: int
+    """Position of the row in its source, from 0."""
+
+
+def check_row(known: KnownSet, row: dict[str, Any], index: int) -> None:
+    """Names the first column of ``row`` that is missing or of the wrong type."""
+    for column in known.columns:
+        where = f"{known.name}, row {index}, column {column.name!r}"
+        if column.name not in row:
+            if not column.required:
+                continue
+            raise UserError(where, f"is missing; the row has {', '.join(map(repr, row)) or 'no columns'}")
+        cell = row[column.name]
+        wording, fits = CELL_KINDS[column.kind]
+        if not fits(cell) and (column.required or cell is not None):
+            raise UserError(where, f"must be {wording}, not {type(cell).__name__}")
+
+
+def turn(row: dict[str, Any], speakers: tuple[str, ...]) -> str:
+    """The first thing that one of ``speakers`` says in a conversation, or "" where none speaks."""
+    return next((turn["value"].strip() for turn in row["conversations"] if turn["from"] in speakers), "")
+
+
+def _questions(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:
+    question = turn(row, ASKER)
+    digest = hashlib.sha256(question.encode()).hexdigest()[:16]
+    return Problem(question, (), "", row["domain"], digest, index)
+
+
+def _maths(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:
+    identity = row.get("unique_id") or row.get("id")
+    return Problem(
+        row["problem"].strip(),
+        (),
+        str(row["answer"]).strip(),
+        row.get("subject") or "",
+        str(index if identity is None else identity),
+        index,
+    )
+
+
+def _gpqa(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:
+    names = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
+    options = [row[name].strip() for name in names]
+    question = row["Question"].strip()
+    # An order by keyed hash needs no generator, so it depends on this question and the seed alone, not on its place.
+    order = sorted(range(len(options)), key=lambda i: (key_of(seed, question, options[i]), i))
+    return Problem(
+        question,
+        tuple(options[i] for i in order),
+        LETTERS[order.index(0)],
+        row.get("High-level domain") or "",
+        row.get("Record ID") or str(index),
+        index,
+    )
+
+
+def _mmlu_pro(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:
+    options, letter = tuple(option.strip() for option in row["options"]), row["answer"].strip()
+    where = f"{known.name}, row {index}"
+    if not 2 <= len(options) <= len(LETTERS):
+        raise UserError(f"{where}, column 'options'", f"must hold 2 to {len(LETTERS)} options, not {len(options)}")
+    if len(letter) != 1 or letter not in LETTERS[: len(options)]:
+        raise UserError(f"{where}, column 'answer'", f"must be a letter from A to {LETTERS[len(options) - 1]}")
+    place = row.get("answer_index")
+    if place is not None and place != LETTERS.index(letter):
+        raise UserError(f"{where}, column 'answer_index'", f"must agree with answer {letter}, not be {place}")
+    identity = row.get("question_id")
+    return Problem(
+        row["question"].strip(),
+        options,
+        letter,
+        row.get("category") or "",
+        str(index if identity is None else identity),
+        index,
+    )
+
+
+Layout = Callable[[KnownSet, dict[str, Any], int, int], Problem]
+LAYOUTS: dict[str, Layout] = {"questions": _questions, "maths": _maths, "gpqa": _gpqa, "mmlu_pro": _mmlu_pro}
+
+
+def read_problem(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:
+    """Checks a row and reads it.
+
+    Args:
+        known: the data set that the row comes from.
+        row: column name -> cell.
+        index: position of the row in the source, from 0.
+        seed: seed of the order of GPQA's options.
+    """
+    check_row(known, row, index)
+    problem = LAYOUTS[known.layout](known, row, index, seed)
+    if known.layout != "questions" and not (problem.question and problem.truth and all(problem.options)):
+        # A training set is left to skip and count such rows; a measure must not change its problems in silence.
+        raise UserError(f"{known.name}, row {index}", "question, answer and options must not be empty")
+    return problem

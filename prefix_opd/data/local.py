@@ -1,0 +1,131 @@
+"""Rows from local files in a data set's own layout: a copy of its repository, or one file of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prefix_opd.data.files import sha256_of
+from prefix_opd.data.known import KnownSet
+from prefix_opd.errors import UserError
+
+FORMATS = (".parquet", ".jsonl", ".csv")
+BATCH_ROWS = 256
+"""Rows held at once: some 6 MB of OpenThoughts3."""
+
+_LFS_POINTER = b"version https://git-lfs"
+
+
+class LocalSource:
+    """Rows from files on this machine.
+
+    Args:
+        known: the data set; its ``stems`` say which files of a folder belong to it.
+        place: a folder, searched through, or one file.
+    """
+
+    def __init__(self, known: KnownSet, place: Path):
+        self.known, self.place = known, Path(place)
+        self.files = _choose(known, self.place)
+        for path in self.files:
+            with open(path, "rb") as file:
+                if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                    raise UserError(str(path), "is a git-lfs pointer, not the data", "fetch it with `git lfs pull`")
+        self.total = self._count()
+
+    def _count(self) -> int | None:
+        if self.files[0].suffix != ".parquet":
+            return None
+        return sum(self._open_parquet(path).metadata.num_rows for path in self.files)
+
+    def _open_parquet(self, path: Path) -> pq.ParquetFile:
+        try:
+            file = pq.ParquetFile(path)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(str(path), f"cannot be read as parquet ({error})") from error
+        have = file.schema_arrow.names
+        for column in self.known.columns:
+            if column.required and column.name not in have:
+                raise UserError(f"{path.name}, column {column.name!r}", f"is missing; the file has {', '.join(have)}")
+        return file
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every row, file after file in the order of their names."""
+        readers = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}
+        for path in self.files:
+            yield from readers[path.suffix](path)
+
+    def _parquet(self, path: Path) -> Iterator[dict[str, Any]]:
+        file = self._open_parquet(path)
+        wanted = [column.name for column in self.known.columns if column.name in file.schema_arrow.names]
+        try:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+                yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(str(path), f"cannot be read to its end ({error})") from error
+
+    def _jsonl(self, path: Path) -> Iterator[dict[str, Any]]:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise UserError(f"{path}, line {number}", f"is not JSON ({error})") from error
+                if not isinstance(row, dict):
+                    raise UserError(f"{path}, line {number}", "must be one JSON object")
+                yield row
+
+    def _csv(self, path: Path) -> Iterator[dict[str, Any]]:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            try:
+                yield from csv.DictReader(file, strict=True)
+            except csv.Error as error:
+                raise UserError(str(path), f"cannot be read as csv ({error})") from error
+
+    def described(self) -> dict[str, Any]:
+        """The files by name and size, and by content unless the set is too large to read once more."""
+        root = self.place if self.place.is_dir() else self.place.parent
+        files = []
+        for path in self.files:
+            entry: dict[str, Any] = {"name": path.relative_to(root).as_posix(), "bytes": path.stat().st_size}
+            files.append(entry if self.known.streamed else entry | {"sha256": sha256_of(path)})
+        return {"kind": "local files", "files": files}
+
+
+def _choose(known: KnownSet, place: Path) -> list[Path]:
+    """The files that hold this set, sorted by name."""
+    if not place.exists():
+        raise UserError(f"--from {place}", "does not exist")
+    if place.is_file():
+        if place.suffix not in FORMATS:
+            raise UserError(f"--from {place}", f"must be a folder or a file ending in {', '.join(FORMATS)}")
+        return [place]
+    found = sorted(
+        path
+        for path in place.rglob("*")
+        if path.suffix in FORMATS and not any(part.startswith(".") for part in path.relative_to(place).parts)
+    )
+    named = next((chosen for stem in known.stems if (chosen := _beginning(found, stem))), [])
+    chosen = named or (found if len(found) == 1 else [])
+    if not chosen:
+        begin = " or ".join(f"{stem}*" for stem in known.stems)
+        raise UserError(
+            f"--from {place}",
+            f"holds no file of {known.name} ({begin}, ending in {', '.join(FORMATS)})",
+            "name the file itself with --from FILE",
+        )
+    if len({path.suffix for path in chosen}) > 1:
+        raise UserError(f"--from {place}", f"holds {known.name} in several formats", "name one file with --from FILE")
+    return chosen
+
+
+def _beginning(paths: list[Path], stem: str) -> list[Path]:
+    return [path for path in paths if path.name.lower().startswith(stem)]

@@ -1,0 +1,88 @@
+"""verl's two row layouts, with one fixed schema each: verl concatenates validation files, and those must agree."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from prefix_opd.data.known import KnownSet
+from prefix_opd.data.layouts import LETTERS, Problem
+from prefix_opd.data.settings import PrepareSettings
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+RL_SCHEMA = pa.schema(
+    [
+        ("data_source", pa.string()),
+        ("prompt", _MESSAGES),
+        ("ability", pa.string()),
+        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+        (
+            "extra_info",
+            pa.struct(
+                [
+                    ("split", pa.string()),
+                    ("index", pa.int64()),
+                    ("id", pa.string()),
+                    ("category", pa.string()),
+                    ("n_options", pa.int64()),
+                    ("question", pa.string()),
+                ]
+            ),
+        ),
+    ]
+)
+"""One row of verl's RL trainer. ``extra_info.question`` is the bare question where the prompt holds more, else ""."""
+
+SFT_SCHEMA = pa.schema([("messages", _MESSAGES)])
+"""One row of verl's SFT trainer (``data.messages_key=messages``)."""
+
+_FIELD = re.compile(r"\{question\}|\{options\}")
+
+
+def user_message(problem: Problem, settings: PrepareSettings) -> str:
+    """The user message: the question alone, or the question with lettered options."""
+    template = settings.choice_template if problem.options else settings.question_template
+    options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, problem.options, strict=False))
+    values = {"{question}": problem.question, "{options}": options}
+    # One pass over the template: a question that holds "{options}" itself stays as it is, and so do LaTeX's braces.
+    return _FIELD.sub(lambda field: values[field.group()], template)
+
+
+def rl_row(known: KnownSet, problem: Problem, index: int, settings: PrepareSettings) -> dict[str, Any]:
+    """A row for verl's RL trainer.
+
+    Args:
+        known: the data set; its name becomes ``data_source``.
+        problem: what is asked.
+        index: ``extra_info.index``.
+        settings: the templates.
+    """
+    message = user_message(problem, settings)
+    return {
+        "data_source": known.name,
+        "prompt": [{"role": "user", "content": message}],
+        "ability": problem.category if known.layout == "questions" else known.ability,
+        "reward_model": {"style": "rule" if problem.truth else "none", "ground_truth": problem.truth},
+        "extra_info": {
+            "split": known.purpose,
+            "index": index,
+            "id": problem.id,
+            "category": problem.category,
+            "n_options": len(problem.options),
+            "question": problem.question if message != problem.question else "",
+        },
+    }
+
+
+def sft_row(question: str, response: str, settings: PrepareSettings) -> dict[str, Any]:
+    """A row for verl's SFT trainer: the same user message as in training, and the data set's own response."""
+    problem = Problem(question, (), "", "", "", 0)
+    return {
+        "messages": [
+            {"role": "user", "content": user_message(problem, settings)},
+            {"role": "assistant", "content": response},
+        ]
+    }

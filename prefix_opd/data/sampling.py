@@ -1,0 +1,74 @@
+"""Sampling without a generator: the problems with the smallest keyed hashes are the sample.
+
+A hash of (seed, text) is as good as a random number that belongs to the text itself. So the sample depends on the seed
+and on the set of texts alone: not on the order of files or rows, nor on how often a question is repeated. It is found
+in one pass with memory for the sample, and a sample of 100 is the beginning of a sample of 1 000.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+KEY_BYTES = 16
+Value = TypeVar("Value")
+
+
+def key_of(seed: int, *parts: str) -> int:
+    """A number from 0 to 2**128 that depends on the seed and on each part, and on nothing else.
+
+    Lengths go into the hash, so that ("ab", "c") and ("a", "bc") differ.
+    """
+    digest = hashlib.blake2b(str(seed).encode(), digest_size=KEY_BYTES)
+    for part in parts:
+        data = part.encode()
+        digest.update(b"\0%d\0" % len(data))
+        digest.update(data)
+    return int.from_bytes(digest.digest(), "big")
+
+
+class SmallestKeys(Generic[Value]):
+    """Holds the ``count`` smallest distinct keys offered so far, each with a value.
+
+    Args:
+        count: how many to hold; None holds all.
+    """
+
+    def __init__(self, count: int | None):
+        self.count = count
+        self._values: dict[int, Value] = {}
+        self._largest_first: list[int] = []
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def would_hold(self, key: int) -> bool:
+        """Whether a new key would enter now. What is refused once is refused for good: the bar only falls."""
+        return self.count is None or len(self._values) < self.count or key < -self._largest_first[0]
+
+    def offer(self, key: int, make: Callable[[], Value]) -> None:
+        """Takes a key that is not held yet, if it is small enough, and drops the largest to make room."""
+        if key in self._values or not self.would_hold(key):
+            return
+        self._values[key] = make()
+        heapq.heappush(self._largest_first, -key)
+        if self.count is not None and len(self._values) > self.count:
+            del self._values[-heapq.heappop(self._largest_first)]
+
+    @property
+    def bar(self) -> int:
+        """The largest key held once the sample is full; before that every key passes."""
+        full = self.count is not None and len(self._values) == self.count
+        return -self._largest_first[0] if full else 1 << (8 * KEY_BYTES)
+
+    def items(self) -> list[tuple[int, Value]]:
+        """(key, value), smallest key first: a random order that the seed fixes."""
+        return sorted(self._values.items())
+
+    def __getitem__(self, key: int) -> Value:
+        return self._values[key]

@@ -1,0 +1,86 @@
+"""What is looked at before a problem enters the sample: its length, and whether an evaluation set holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefix_opd.data.layouts import Problem
+from prefix_opd.data.overlap import EvaluationQuestions, Match, read_evaluation
+from prefix_opd.data.rows import user_message
+from prefix_opd.data.settings import PrepareSettings
+from prefix_opd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one problem."""
+
+    tokens: int | None
+    """Tokens of its prompt, chat template included; None where no limit was set."""
+    match: Match | None
+    """The evaluation question that it resembles, if any."""
+
+
+class TokenCounter:
+    """Counts a prompt's tokens as a trainer would see them.
+
+    Args:
+        tokenizer: folder or hub name; without a chat template the bare message is counted.
+    """
+
+    def __init__(self, tokenizer: str):
+        from transformers import AutoTokenizer  # slow to import, and needed only where a limit is set
+
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        except (OSError, ValueError, ImportError) as error:
+            first_line = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"tokenizer={tokenizer}", f"cannot be loaded ({first_line})", "give a folder that holds tokenizer.json"
+            ) from error
+
+    def count(self, message: str) -> int:
+        """Tokens of a conversation that consists of this user message and the opening of the answer."""
+        text = message
+        if self._tokenizer.chat_template:
+            text = self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
+            )
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+class Screen:
+    """Looks at problems as the settings ask.
+
+    Args:
+        settings: names the tokenizer, the limit and the evaluation files; all of them are read here, so that a wrong
+            path is told before the first row is read.
+    """
+
+    def __init__(self, settings: PrepareSettings):
+        self._settings = settings
+        self._tokens = TokenCounter(settings.tokenizer) if settings.tokenizer is not None else None
+        self._evaluation: EvaluationQuestions | None = None
+        if settings.decontaminate_against:
+            self._evaluation = read_evaluation(settings.decontaminate_against)
+
+    def look(self, problem: Problem) -> Finding:
+        """Length and resemblance of one problem."""
+        tokens = None if self._tokens is None else self._tokens.count(user_message(problem, self._settings))
+        return Finding(tokens, None if self._evaluation is None else self._evaluation.match(problem.question))
+
+    def is_long(self, finding: Finding) -> bool:
+        """Whether the prompt is beyond the limit."""
+        return finding.tokens is not None and finding.tokens > (self._settings.max_prompt_tokens or 0)
+
+    def is_duplicate(self, finding: Finding) -> bool:
+        """Whether the problem counts as an evaluation question: equal, or with enough of its runs."""
+        return finding.match is not None and (
+            finding.match.equal or finding.match.share >= self._settings.overlap_share
+        )
+
+    def drops(self, finding: Finding) -> bool:
+        """Whether the settings ask to leave the problem out."""
+        return (self._settings.drop_long and self.is_long(finding)) or (
+            self._settings.drop_duplicates and self.is_duplicate(finding)
+        )

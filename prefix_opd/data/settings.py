@@ -1,0 +1,117 @@
+"""What the user may set when preparing data, checked before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefix_opd.data.known import DOMAINS, KnownSet, lookup
+from prefix_opd.errors import UserError
+
+QUESTION_TEMPLATE = "{question}"
+CHOICE_TEMPLATE = "{question}\n\n{options}\n\nAnswer with the letter of the correct option."
+
+_NOT_PART_OF_THE_RESULT = ("out", "from_dir", "overwrite", "progress")
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """Settings of one preparation."""
+
+    dataset: str
+    """Name of the data set, a key of ``KNOWN``."""
+    out: Path | None = None
+    """Folder to write to; None means ``data/<name>`` in the working folder."""
+    from_dir: Path | None = None
+    """Folder (or one file) with the set's own parquet, jsonl or csv files; None reads from the hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; None takes the set's own (``KnownSet.revision``)."""
+    seed: int = 0
+    """Seed of the sampling and of the order of GPQA's options."""
+    count: int | None = None
+    """Problems to take at random; None takes the set's own count (``KnownSet.count``)."""
+    domains: tuple[str, ...] = ()
+    """Domains of OpenThoughts3 to keep; empty keeps all, in the mix in which they come."""
+    responses_per_question: int = 0
+    """Responses per question written to ``sft.parquet`` for SeqKD; 0 writes no such file (OpenThoughts3 has 16)."""
+    question_template: str = QUESTION_TEMPLATE
+    """User message of a question without options. The paper: the question alone."""
+    choice_template: str = CHOICE_TEMPLATE
+    """User message of a question with options, which become lines "A. …". The paper does not state its own."""
+    tokenizer: str | None = None
+    """Folder or hub name of the tokenizer that counts a prompt's tokens; needed with ``max_prompt_tokens``."""
+    max_prompt_tokens: int | None = None
+    """Limit in tokens, chat template included; longer prompts are counted and reported. None counts nothing."""
+    drop_long: bool = False
+    """Leave prompts beyond ``max_prompt_tokens`` out (others take their place) instead of only reporting them."""
+    decontaminate_against: tuple[Path, ...] = ()
+    """Prepared evaluation parquet files; problems that occur in them are found and reported."""
+    drop_duplicates: bool = True
+    """Leave such problems out (others take their place) instead of only reporting them."""
+    overlap_share: float = 0.5
+    """Share (0 to 1) of an evaluation question's 13-word runs that a problem must hold to be its duplicate;
+    0 means that one run is enough. A single run is often a stock phrase of contests ("where m and n are relatively
+    prime positive integers"), so the default asks for half. Equal text is always a duplicate."""
+    overwrite: bool = False
+    """Replace another preparation in ``out``."""
+    progress: bool = True
+    """Show a progress bar, where the error stream is a terminal."""
+
+    def __post_init__(self) -> None:
+        known = self.known
+        for name in ("count", "max_prompt_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name}={value}", "must be a whole number of at least 1")
+        if self.responses_per_question < 0:
+            raise UserError(f"responses_per_question={self.responses_per_question}", "must be 0 or more")
+        if not 0.0 <= self.overlap_share <= 1.0:
+            raise UserError(f"overlap_share={self.overlap_share}", "must lie between 0 and 1")
+        if known.layout != "questions":
+            for name in ("domains", "responses_per_question"):
+                if getattr(self, name):
+                    raise UserError(f"{name}={getattr(self, name)}", f"{known.name} has none", "leave it out")
+        for domain in self.domains:
+            if domain not in DOMAINS:
+                raise UserError(f"domain {domain!r}", "is not in OpenThoughts3", f"choose from {', '.join(DOMAINS)}")
+        if (self.tokenizer is None) != (self.max_prompt_tokens is None):
+            given = "tokenizer" if self.tokenizer is not None else "max_prompt_tokens"
+            raise UserError(given, "is given alone", "give both tokenizer and max_prompt_tokens, or neither")
+        if self.drop_long and self.max_prompt_tokens is None:
+            raise UserError("drop_long=True", "needs a limit", "give tokenizer and max_prompt_tokens as well")
+        _check_template("question_template", self.question_template, ("{question}",))
+        _check_template("choice_template", self.choice_template, ("{question}", "{options}"))
+
+    @property
+    def known(self) -> KnownSet:
+        """The data set that is meant."""
+        return lookup(self.dataset)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files go."""
+        return Path("data", self.known.name) if self.out is None else Path(self.out)
+
+    @property
+    def problems(self) -> int | None:
+        """Problems to take; None for all."""
+        return self.known.count if self.count is None else self.count
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides the result, as it stands in the manifest: no place on this machine, so that copies compare."""
+        kept = {key: value for key, value in asdict(self).items() if key not in _NOT_PART_OF_THE_RESULT}
+        return kept | {
+            "dataset": self.known.name,
+            "count": self.problems,
+            "revision": None if self.from_dir is not None else self.revision or self.known.revision,
+            "domains": sorted(set(self.domains)),
+            "tokenizer": None if self.tokenizer is None else Path(self.tokenizer).name,
+            "decontaminate_against": [Path(path).name for path in self.decontaminate_against],
+        }
+
+
+def _check_template(name: str, template: str, fields: tuple[str, ...]) -> None:
+    for field in fields:
+        if template.count(field) != 1:
+            raise UserError(f"{name}={template!r}", f"must hold {field} exactly once")

@@ -1,0 +1,109 @@
+"""Where rows come from: the hub, or local files in the same layout. Either can be read more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from prefix_opd.data.known import KnownSet
+from prefix_opd.data.local import LocalSource
+from prefix_opd.data.settings import PrepareSettings
+from prefix_opd.errors import UserError
+
+LOOKUP_SECONDS = 20.0
+
+
+class Source(Protocol):
+    """Rows of a data set."""
+
+    total: int | None
+    """Rows that are expected, for the progress bar."""
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every row, from the beginning."""
+
+    def described(self) -> dict[str, Any]:
+        """What the manifest says of the source."""
+
+
+class HubSource:
+    """Rows from the hub, all passes from one commit.
+
+    Args:
+        known: the data set.
+        revision: branch, tag or commit.
+    """
+
+    def __init__(self, known: KnownSet, revision: str):
+        self.known, self.revision, self.total = known, revision, known.rows
+        self.commit = self._resolve()
+
+    def _resolve(self) -> str | None:
+        """The commit that the revision stands for now; None where the hub does not say."""
+        import huggingface_hub
+        from huggingface_hub.errors import OfflineModeIsEnabled
+
+        try:
+            info = huggingface_hub.HfApi().dataset_info(self.known.repo, revision=self.revision, timeout=LOOKUP_SECONDS)
+        except Exception as error:  # whatever it is, loading meets it again; only "no network" is worth telling early
+            offline = isinstance(error, (OfflineModeIsEnabled, ConnectionError)) or "Connect" in type(error).__name__
+            if offline and self.known.streamed:
+                raise self._unreachable(error) from error
+            return None
+        return info.sha
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every row; a set too large to keep is streamed, the others land in the cache of ``datasets``."""
+        import datasets
+
+        try:
+            yield from datasets.load_dataset(
+                self.known.repo,
+                self.known.config,
+                split=self.known.split,
+                revision=self.commit or self.revision,
+                streaming=self.known.streamed,
+            )
+        except Exception as error:  # datasets, the hub client, pyarrow and the network each raise their own
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: BaseException) -> UserError:
+        what = f"{self.known.name} ({self.known.repo} at {self.revision})"
+        local = "give a local copy with --from DIR"
+        if self.known.gated and _is_refusal(error):
+            page = f"https://huggingface.co/datasets/{self.known.repo}"
+            return UserError(
+                what,
+                "is gated and access was refused",
+                f"accept its terms at {page} and log in with `hf auth login`, or {local}",
+            )
+        first_line = str(error).strip().partition("\n")[0]
+        return UserError(what, f"cannot be read from the hub ({type(error).__name__}: {first_line})", local)
+
+    def described(self) -> dict[str, Any]:
+        """Repository and commit."""
+        return {
+            "kind": "hub",
+            "repo": self.known.repo,
+            "config": self.known.config,
+            "split": self.known.split,
+            "revision": self.revision,
+            "commit": self.commit,
+        }
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether the hub refused access; without an account it hides a gated set as one that is not found."""
+    while error is not None:
+        if type(error).__name__ in ("GatedRepoError", "DatasetNotFoundError") or "gated" in str(error).lower():
+            return True
+        error = error.__cause__
+    return False
+
+
+def open_source(settings: PrepareSettings) -> Source:
+    """The source that the settings name; local files are looked at here, the hub at the first row."""
+    known = settings.known
+    if settings.from_dir is not None:
+        return LocalSource(known, settings.from_dir)
+    return HubSource(known, settings.revision or known.revision)

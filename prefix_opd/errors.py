@@ -1,0 +1,23 @@
+"""The one exception that a user is meant to see."""
+
+from __future__ import annotations
+
+EXIT_BAD_INPUT = 2
+
+
+class UserError(ValueError):
+    """Bad input, told in one line: the value, the rule that it breaks, and the fix.
+
+    The command line prints ``str(error)`` without a traceback and exits with code 2. Raise it before any
+    model, server or file is touched.
+
+    Args:
+        what: the offending value, named as the user typed it, e.g. ``prefix_opd.schedule.start=0``.
+        rule: what must hold, e.g. ``must be a whole number of at least 1``.
+        fix: what to type instead, e.g. ``use prefix_opd.schedule.start=1``.
+    """
+
+    def __init__(self, what: str, rule: str, fix: str = ""):
+        self.what, self.rule, self.fix = what, rule, fix
+        line = f"{what}: {rule}" + (f"; {fix}" if fix else "")
+        super().__init__(" ".join(line.split()))

@@ -1,0 +1,134 @@
+"""FLOP accounting, per phase, in two ways.
+
+*Exact*: what a run of this package computes. Prompt tokens count; the student's second forward pass that we skip
+does not. *Paper*: arXiv 2602.15260, Appendix B, which leaves the prompt out and counts that pass, so that runs can
+be set beside the published tables. Both rest on verl's counter for Qwen-like decoders:
+
+    F_train(M, S) = 6 * N * S + a * S^2 * head_dim * heads * layers        (forward and backward of one sequence)
+    F_forward     = F_train / 3
+
+with N the parameters of all matrix products, embedding and head counted once each, and a = 6 (verl 0.9, causal
+attention) or 12 (earlier releases, the full square).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ATTENTION_FLOP_FACTOR = 6
+"""The factor ``a`` above, as verl 0.9.1 counts."""
+
+_FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+)
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a dense decoder (Qwen2, Qwen3, Llama) that FLOP depend on."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    vocab_size: int
+    head_dim: int
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ModelShape:
+        """Read a Hugging Face ``config.json``; raises KeyError with the name of a missing field."""
+        sizes = {name: int(config[name]) for name in _FIELDS}
+        head_dim = config.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
+        return cls(**sizes, head_dim=int(head_dim))
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> ModelShape:
+        """Read ``config.json`` of a model folder."""
+        return cls.from_config(json.loads((Path(folder) / "config.json").read_text()))
+
+    @property
+    def matmul_parameters(self) -> int:
+        """N: parameters of the projections and the gated MLP of all layers, embedding and head."""
+        query = self.num_attention_heads * self.head_dim
+        key_value = self.num_key_value_heads * self.head_dim
+        attention = self.hidden_size * (2 * query + 2 * key_value)
+        mlp = 3 * self.hidden_size * self.intermediate_size
+        return (attention + mlp) * self.num_hidden_layers + 2 * self.vocab_size * self.hidden_size
+
+    def train_flops(self, lengths: Iterable[int], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
+        """Forward and backward of sequences of these lengths (tokens), each attending to itself alone."""
+        tokens = squares = 0
+        for length in lengths:
+            tokens += length
+            squares += length * length
+        attention = attention_factor * squares * self.head_dim * self.num_attention_heads * self.num_hidden_layers
+        return float(6 * self.matmul_parameters * tokens + attention)
+
+    def forward_flops(self, lengths: Iterable[int], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
+        """One forward pass: a third of `train_flops`."""
+        return self.train_flops(lengths, attention_factor) / 3
+
+
+@dataclass(frozen=True)
+class StepFlops:
+    """FLOP of one update, by phase."""
+
+    sampling: float = 0.0
+    student_scoring: float = 0.0
+    teacher_scoring: float = 0.0
+    update: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.sampling + self.student_scoring + self.teacher_scoring + self.update
+
+    def as_dict(self) -> dict[str, float]:
+        return {**asdict(self), "total": self.total}
+
+
+def exact_flops(
+    student: ModelShape,
+    teacher: ModelShape,
+    prompt_lengths: Iterable[int],
+    response_lengths: Iterable[int],
+    recomputed_log_probs: bool = False,
+) -> StepFlops:
+    """What this package computes in one update, prompt and response of every rollout.
+
+    Sampling is one forward pass over the whole sequence: token by token, but the same products. Prefix caching,
+    which shares a prompt among its n rollouts, would make it cheaper; it is not subtracted.
+
+    Args:
+        prompt_lengths, response_lengths: tokens of each rollout of the update.
+        recomputed_log_probs: whether a separate student pass recomputes the log-probs (off by default).
+    """
+    lengths = [prompt + response for prompt, response in zip(prompt_lengths, response_lengths, strict=True)]
+    forward = student.forward_flops(lengths)
+    return StepFlops(
+        sampling=forward,
+        student_scoring=forward if recomputed_log_probs else 0.0,
+        teacher_scoring=teacher.forward_flops(lengths),
+        update=student.train_flops(lengths),
+    )
+
+
+def paper_flops(student: ModelShape, teacher: ModelShape, response_lengths: Iterable[int]) -> StepFlops:
+    """F_OPD = F_train(S, L) + 2 F_forward(S, L) + F_forward(T, L) (arXiv 2602.15260, Appendix B); prompts left out."""
+    lengths = list(response_lengths)
+    forward = student.forward_flops(lengths)
+    return StepFlops(
+        sampling=forward,
+        student_scoring=forward,
+        teacher_scoring=teacher.forward_flops(lengths),
+        update=student.train_flops(lengths),
+    )

@@ -1,0 +1,71 @@
+"""Grades one response."""
+
+from __future__ import annotations
+
+import functools
+
+from prefix_opd.errors import UserError
+from prefix_opd.grading.choice import LETTERS, find_letter
+from prefix_opd.grading.mathematics import equal, find_answer
+from prefix_opd.grading.pool import WorkerLost, shared_pool
+from prefix_opd.grading.text import answer_part
+from prefix_opd.grading.verdict import GradeSettings, Verdict
+
+KINDS = ("math", "choice")
+
+
+def grade(
+    response: str,
+    ground_truth: str,
+    kind: str,
+    settings: GradeSettings | None = None,
+    n_options: int = len(LETTERS),
+) -> Verdict:
+    """Grades one response; never hangs and can be called from any thread.
+
+    Args:
+        response: what the model generated after a prompt that ends with ``<think>``: so it normally holds ``</think>``
+            and no ``<think>``.
+        ground_truth: the true answer; the right option's letter for "choice".
+        kind: "math" or "choice".
+        settings: how to grade.
+        n_options: options of a choice question, 2 to 10; a letter beyond them is no answer.
+    """
+    settings = settings or GradeSettings()
+    if kind not in KINDS:
+        raise UserError(f"kind={kind!r}", f"must be one of {', '.join(KINDS)}")
+    truth = ground_truth.strip()
+    if not truth:
+        raise UserError("ground_truth=''", "there is nothing to compare with")
+    if kind == "choice" and (len(truth) != 1 or truth not in LETTERS):
+        raise UserError(f"ground_truth={truth!r}", f"must be a letter from A to {LETTERS[-1]} for multiple choice")
+    part = answer_part(response, settings.require_think_end)
+    if part is None:
+        return Verdict(False, "", "the thinking did not end")
+    if not part.strip():
+        return Verdict(False, "", "nothing follows the thinking")
+    part = part[-settings.max_chars :]
+    return _choice(part, truth, n_options) if kind == "choice" else _math(part, truth, settings)
+
+
+def _choice(part: str, truth: str, n_options: int) -> Verdict:
+    letter = find_letter(part, n_options)
+    if letter is None:
+        return Verdict(False, "", "no option was named")
+    return Verdict(letter == truth, letter, "equal" if letter == truth else "different")
+
+
+def _math(part: str, truth: str, settings: GradeSettings) -> Verdict:
+    answer, why_not = find_answer(part)
+    if not answer:
+        return Verdict(False, "", why_not)
+    if len(answer) > settings.max_answer_chars:
+        return Verdict(False, answer[: settings.max_answer_chars], "the answer is too long to be parsed")
+    pool = shared_pool(settings.workers, int(settings.memory_gib * 2**30))
+    try:
+        same = equal(answer, truth, functools.partial(pool.equal, limit_s=settings.time_limit_s))
+    except TimeoutError:
+        return Verdict(False, answer, f"the comparison took longer than {settings.time_limit_s:g} s")
+    except WorkerLost as error:
+        return Verdict(False, answer, f"the comparison failed ({error})")
+    return Verdict(same, answer, "equal" if same else "different")

@@ -1,0 +1,45 @@
+"""A worker process: one JSON line in, one JSON line out, until its input ends.
+
+Started as ``python -m prefix_opd.grading.worker MEMORY_BYTES``, not by ``multiprocessing``: under Ray or a notebook
+there is no main module that a spawned process could import again, and forking a process with threads is unsafe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+
+
+def main(memory_bytes: int) -> None:
+    """Answers ``{"answer", "truth", "limit_s"}`` with ``{"equal"}`` or ``{"failed"}``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a library prints must not pass for a reply
+    try:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        from prefix_opd.grading.symbolic import equal_by_algebra
+
+        equal_by_algebra("\\frac{1}{2}", "0.5")  # the first call builds tables and is slow: it is not to be timed
+    except Exception as error:
+        print(json.dumps({"broken": f"{type(error).__name__}: {error}"}), file=replies)
+        return
+    print(json.dumps({"ready": True}), file=replies)
+    for line in sys.stdin:
+        task = json.loads(line)
+        # Left at its default action, the alarm kills this process wherever it is, in C code too and without a parent.
+        signal.setitimer(signal.ITIMER_REAL, task["limit_s"] + 1.0)
+        try:
+            reply = {"equal": equal_by_algebra(task["answer"], task["truth"])}
+        except Exception as error:
+            reply = {"failed": type(error).__name__}
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        print(json.dumps(reply), file=replies)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,70 @@
+"""Metrics of one update, computed once from the whole batch: no mean of means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def reverse_kl_metrics(log_p: Tensor, log_q: Tensor, mask: Tensor) -> dict[str, float]:
+    """Mean reverse KL of a token, and of its magnitude (arXiv 2602.15260, figure 2 shows the latter).
+
+    Args:
+        log_p, log_q: (N,) student and teacher log-probs of the sampled tokens, nats.
+        mask: (N,) bool, tokens that the student sampled.
+    """
+    kl = (log_p - log_q)[mask]
+    return {
+        "reverse_kl/mean": kl.mean().item(),
+        "reverse_kl/abs_mean": kl.abs().mean().item(),
+        "reverse_kl/max": kl.max().item(),
+    }
+
+
+def by_position(values: Tensor, positions: Tensor, bin_width: int) -> list[tuple[int, float, int]]:
+    """Means of a per-token value by bin of response positions.
+
+    Args:
+        values, positions: (N,), positions from 0.
+        bin_width: tokens a bin.
+
+    Returns:
+        (first position of the bin, mean, number of tokens) of each bin that holds a token.
+    """
+    bins = positions // bin_width
+    width = int(bins.max()) + 1 if len(bins) else 0
+    counts = torch.bincount(bins, minlength=width)
+    sums = torch.bincount(bins, weights=values.double(), minlength=width)
+    return [
+        (index * bin_width, (sums[index] / counts[index]).item(), int(counts[index]))
+        for index in range(width)
+        if counts[index]
+    ]
+
+
+def rollout_metrics(records: Sequence[dict[str, Any]], lengths: Sequence[int]) -> dict[str, float]:
+    """What became of the rollouts: L, how they ended, how long they are, and when the last one was there.
+
+    Args:
+        records: one a rollout, with ``cap``, ``ending`` and the seconds ``generated_at`` and ``scored_at`` after
+            the prompts were handed out.
+        lengths: response tokens of each.
+    """
+    endings = [record["ending"] for record in records]
+    generated = max(record["generated_at"] for record in records)
+    scored = max(record["scored_at"] for record in records)
+    return {
+        "prefix_length": max(record["cap"] for record in records),
+        "prefix_length/min": min(record["cap"] for record in records),
+        "ending/cut_fraction": endings.count("cut") / len(endings),
+        "ending/natural_fraction": endings.count("natural") / len(endings),
+        "ending/other_fraction": endings.count("other") / len(endings),
+        "response_length/mean": sum(lengths) / len(lengths),
+        "response_length/max": max(lengths),
+        "seconds/rollout": generated,
+        # the teacher scores each rollout as soon as it is there; only what comes after the last one costs time
+        "seconds/score": max(0.0, scored - generated),
+    }

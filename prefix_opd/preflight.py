@@ -1,0 +1,197 @@
+"""Everything that can be known to be wrong before a model or a server starts: one line, exit code 2."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from prefix_opd import VERL_VERSION
+from prefix_opd.ending import stop_token_ids
+from prefix_opd.errors import UserError
+from prefix_opd.models import Model, check_same_vocabulary
+from prefix_opd.prompt import forced_template
+from prefix_opd.settings import Settings
+
+STUDENT_KEY = "actor_rollout_ref.model.path"
+TEACHER_KEY = "distillation.teacher_models.teacher_model.model_path"
+
+
+def check(config: DictConfig) -> Settings:
+    """Check a composed config and fill in what follows from its models (chat template, stop tokens).
+
+    The cheap checks come first, so that a slip of the keyboard is told within a second.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    check_verl_version()
+    settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    _check_lengths(config, settings)
+    _check_sampling(config, settings)
+    _check_batches(config)
+    for key in ("data.train_files", "data.val_files"):
+        _check_data(config, key)
+    student, teacher = (_model(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+    check_same_vocabulary(student, teacher)
+    _fill_in(config, settings, student, teacher)
+    return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+
+
+def check_verl_version() -> None:
+    """This package extends hooks of one verl release."""
+    try:
+        found = importlib.metadata.version("verl")
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError("verl", "is not installed", f"pip install verl=={VERL_VERSION}") from None
+    if found != VERL_VERSION:
+        raise UserError(f"verl=={found}", f"prefix-opd extends {VERL_VERSION}", f"pip install verl=={VERL_VERSION}")
+
+
+def _check_lengths(config: DictConfig, settings: Settings) -> None:
+    prompt, response = (_positive(config, f"data.max_{part}_length") for part in ("prompt", "response"))
+    schedule = settings.schedule
+    asked = {"maximum": schedule.maximum}
+    if schedule.name == "constant":
+        asked["length"] = schedule.length
+    if schedule.name == "steps":
+        asked["steps"] = max(length for _, length in schedule.steps)
+    if schedule.name in ("linear", "cosine", "geometric"):
+        asked["start"] = schedule.start
+    for name, length in asked.items():
+        if length is not None and length > response:
+            raise UserError(
+                f"prefix_opd.schedule.{name}={length}",
+                f"exceeds data.max_response_length={response}, which no rollout may exceed",
+                "lower the one or raise the other",
+            )
+    for key, room in _context_lengths(config):
+        if room is not None and prompt + response + 1 > room:
+            raise UserError(
+                f"{key}={room}",
+                f"has no room for prompt + response + 1 = {prompt} + {response} + 1 tokens",
+                f"set it to {prompt + response + 1} or more",
+            )
+
+
+def _context_lengths(config: DictConfig) -> Iterable[tuple[str, int | None]]:
+    for key in (
+        "actor_rollout_ref.rollout.max_model_len",
+        "distillation.teacher_models.teacher_model.inference.max_model_len",
+    ):
+        yield key, OmegaConf.select(config, key)
+
+
+def _check_sampling(config: DictConfig, settings: Settings) -> None:
+    rollout = config.actor_rollout_ref.rollout
+    for name, needed in (("temperature", 1.0), ("top_p", 1.0), ("top_k", -1)):
+        value = rollout[name]
+        if value != needed and not settings.allow_any_temperature:
+            raise UserError(
+                f"actor_rollout_ref.rollout.{name}={value}",
+                f"must be {needed}: the reward estimates KL(student || teacher) only on tokens that the student "
+                "itself sampled, and the teacher scores at temperature 1",
+                "set prefix_opd.allow_any_temperature=true to train on the biased estimate all the same",
+            )
+    if not rollout.calculate_log_probs:
+        raise UserError(
+            "actor_rollout_ref.rollout.calculate_log_probs=False",
+            "must be true: the sampler's log-probs are the student's share of the reward",
+        )
+
+
+def _check_batches(config: DictConfig) -> None:
+    prompts = _positive(config, "data.train_batch_size")
+    rollouts = prompts * _positive(config, "actor_rollout_ref.rollout.n")
+    mini = _positive(config, "actor_rollout_ref.actor.ppo_mini_batch_size")
+    ranks = _positive(config, "trainer.n_gpus_per_node") * _positive(config, "trainer.nnodes")
+    _positive(config, "trainer.total_training_steps")
+    if prompts % mini:
+        raise UserError(
+            f"actor_rollout_ref.actor.ppo_mini_batch_size={mini}", f"must divide data.train_batch_size={prompts}"
+        )
+    if rollouts % ranks or (mini * config.actor_rollout_ref.rollout.n) % ranks:
+        raise UserError(
+            f"data.train_batch_size={prompts}",
+            f"{prompts} prompts x n={config.actor_rollout_ref.rollout.n} rollouts do not divide among {ranks} ranks",
+            "change data.train_batch_size, actor_rollout_ref.rollout.n or trainer.n_gpus_per_node",
+        )
+
+
+def _check_data(config: DictConfig, key: str) -> None:
+    files = OmegaConf.select(config, key)
+    if files is None:
+        raise UserError(key, "is not set", f"add {key}=FILE.parquet, see `prefix-opd prepare --help`")
+    rows = 0
+    for file in [files] if isinstance(files, str) else files:
+        rows += _check_data_file(key, Path(file).expanduser(), config.data)
+    if key == "data.train_files" and rows < config.data.train_batch_size:
+        raise UserError(
+            f"data.train_batch_size={config.data.train_batch_size}", f"exceeds the {rows} rows of data.train_files"
+        )
+
+
+def _check_data_file(key: str, path: Path, data: DictConfig) -> int:
+    if not path.is_file():
+        raise UserError(f"{key}={path}", "does not exist", "see `prefix-opd prepare --help`")
+    if path.suffix in (".json", ".jsonl"):
+        return _count_lines(path)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowException:
+        raise UserError(f"{key}={path}", "is no parquet file", "see `prefix-opd prepare --help`") from None
+    columns = file.schema_arrow
+    for name in (data.prompt_key, data.reward_fn_key, "reward_model"):
+        if name not in columns.names:
+            raise UserError(
+                f"{key}={path}", f"lacks verl's column {name!r} (it has {', '.join(columns.names)})"
+            )
+    prompt = columns.field(data.prompt_key).type
+    if not pa.types.is_list(prompt) and not pa.types.is_large_list(prompt):
+        raise UserError(
+            f"{key}={path}", f"its column {data.prompt_key!r} is {prompt}, not a list of role and content"
+        )
+    if file.metadata.num_rows == 0:
+        raise UserError(f"{key}={path}", "has no rows")
+    return file.metadata.num_rows
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def _model(config: DictConfig, key: str) -> Model:
+    path = OmegaConf.select(config, key)
+    if not path:
+        raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id")
+    model = Model(key, str(path), bool(config.actor_rollout_ref.model.trust_remote_code))
+    model.folder  # noqa: B018  raises if there is none
+    return model
+
+
+def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
+    ending = settings.prompt.ending
+    ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, teacher.end_token_ids)
+    if not ids:
+        raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token: rollouts never end")
+    with open_dict(config):
+        if ending:
+            config.actor_rollout_ref.model.custom_chat_template = forced_template(
+                student.tokenizer, ending, student.key, settings.prompt.allow_split
+            )
+        config.prefix_opd.stop_token_ids = ids
+        config.prefix_opd.ignore_own_end_token = not set(student.end_token_ids) <= set(ids)
+
+
+def _positive(config: DictConfig, key: str) -> int:
+    value: Any = OmegaConf.select(config, key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{key}={value}", "must be a whole number of at least 1")
+    return value

@@ -1,0 +1,53 @@
+"""Train the tiny teacher and the tiny base student from nothing: ``python -m prefix_opd.tiny.build --out DIR``.
+
+The teacher learns flawless careful responses. The student starts from the teacher's weights and then learns the
+sloppy mixture ``task.BASE``: it mostly guesses, slips now and then, and ends its text like a base model. So it has the
+skill that distillation is to bring out. (A student that never learnt the careful style did not recover in 40
+updates at any length.)
+
+The same seed, thread count, machine and torch release give the same weights. Another processor may round
+differently, and then the weights differ in their last bits and the accuracies within their noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from prefix_opd.tiny.measure import measure_folder
+from prefix_opd.tiny.sft import Recipe, new_model, set_ends, train
+from prefix_opd.tiny.task import BASE, TEACHER
+from prefix_opd.tiny.tokenizer import END_OF_TEXT, IM_END, build_tokenizer
+
+TEACHER_RECIPE = Recipe(style=TEACHER, updates=900)
+STUDENT_RECIPE = Recipe(style=BASE, updates=150, lr=1e-3)
+
+
+def build(out_dir: str | Path, seed: int = 0) -> dict[str, Path]:
+    """Train both models and write ``teacher/`` and ``student/`` under ``out_dir``. Returns the two folders."""
+    torch.manual_seed(seed)
+    paths = {}
+    model = new_model(build_tokenizer(IM_END))
+    for role, eos, recipe in (("teacher", IM_END, TEACHER_RECIPE), ("student", END_OF_TEXT, STUDENT_RECIPE)):
+        tokenizer = build_tokenizer(eos)
+        train(model, tokenizer, recipe, seed, role)
+        set_ends(model, tokenizer)
+        paths[role] = Path(out_dir) / role
+        model.save_pretrained(paths[role])
+        tokenizer.save_pretrained(paths[role])
+    return paths
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, help="folder for teacher/ and student/")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    for role, folder in build(args.out, args.seed).items():
+        print(f"{role}: {measure_folder(folder)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The adapters that meet verl 0.9.1. They call the mathematics of `prefix_opd` and hold none of their own.
+
+=================  =================================================================================
+`agent_loop`       caps training rollouts at L(step), names their stop tokens and their end
+`fields`           reads a batch from TransferQueue into aligned tensors
+`distillation`     registers the loss with verl, and the config node that carries its settings
+`trainer`          the synchronous trainer with our advantage, metrics, FLOP ledger and checks
+`startup`          brings student and teacher engines up side by side
+`contract`         names every hook of verl that we extend, and says what broke when one changes
+=================  =================================================================================
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+
+def load() -> None:
+    """Entry point of the group ``verl.plugins``: called by ``import verl`` in every process.
+
+    It stays out of the way unless a CPU run is on. verl swallows what a plugin raises, so a failure is told here.
+    """
+    from prefix_opd import cpu
+
+    if not cpu.is_chosen():
+        return
+    try:
+        cpu.activate()
+    except Exception:
+        print("prefix_opd: the CPU platform could not be set up, verl will fail for lack of it:", file=sys.stderr)
+        traceback.print_exc()
+        raise

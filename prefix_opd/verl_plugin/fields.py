@@ -1,0 +1,84 @@
+"""Read a training batch out of TransferQueue as flat, aligned tensors: nothing is padded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from prefix_opd.advantage import teacher_log_probs_of_response
+
+RECORD = "prefix_opd"
+"""The key under which a rollout carries its cap, its ending and its times."""
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """The rollouts of one update. N = all response tokens of the batch, sequence after sequence.
+
+    For two rollouts of 2 and 1 tokens: ``lengths = [2, 1]``, ``log_p = [a1, a2, b1]``.
+    """
+
+    prompt_lengths: list[int]
+    lengths: list[int]
+    log_p: Tensor
+    """(N,) the student's log-probs: the sampler's, or recomputed ones."""
+    log_p_rollout: Tensor
+    """(N,) the sampler's."""
+    log_q: Tensor
+    """(N,) the teacher's."""
+    mask: Tensor
+    """(N,) 1 where the student sampled the token, 0 for a tool's answer."""
+    records: list[dict[str, Any]]
+
+    def nested(self, flat: Tensor) -> Tensor:
+        """(N,) -> a jagged tensor with one row a rollout, as verl stores it."""
+        return torch.nested.as_nested_tensor(list(flat.split(self.lengths)), layout=torch.jagged)
+
+    def positions(self) -> Tensor:
+        """(N,) the position of each token in its response, from 0."""
+        return torch.cat([torch.arange(length) for length in self.lengths])
+
+
+def read_train_batch(data: Any, recomputed: bool) -> TrainBatch:
+    """Align the fields of one batch.
+
+    Args:
+        data: what TransferQueue returns for the fields of `TRAIN_FIELDS`.
+        recomputed: take ``old_log_probs`` for the student's log-probs in place of the sampler's.
+    """
+    prompt_lengths = data["prompts"].offsets().diff().tolist()
+    lengths = data["responses"].offsets().diff().tolist()
+    scores = data["teacher_logprobs"].unbind()
+    log_q = torch.cat(
+        [
+            teacher_log_probs_of_response(score, prompt)
+            for score, prompt in zip(scores, prompt_lengths, strict=True)
+        ]
+    )
+    log_p_rollout = data["rollout_log_probs"].values().float()
+    return TrainBatch(
+        prompt_lengths=prompt_lengths,
+        lengths=lengths,
+        log_p=data["old_log_probs"].values().float() if recomputed else log_p_rollout,
+        log_p_rollout=log_p_rollout,
+        log_q=log_q.float(),
+        mask=data["response_mask"].values().bool(),
+        records=[fields[RECORD] for fields in map(plain_fields, data["extra_fields"])],
+    )
+
+
+TRAIN_FIELDS = ["prompts", "responses", "response_mask", "rollout_log_probs", "teacher_logprobs", "extra_fields"]
+
+
+def plain_fields(entry: Any) -> dict[str, Any]:
+    """A per-sample dict, however TransferQueue wrapped it."""
+    return getattr(entry, "data", entry)
+
+
+def plain(node: Any) -> Any:
+    """A config node as plain Python containers."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

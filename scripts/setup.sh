@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Make .venv, or leave it alone when it is up to date. Usage: scripts/setup.sh [cpu|gpu]  (default: what the machine has)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+device=${1:-${PREFIX_OPD_DEVICE:-}}
+if [[ -z $device ]]; then
+  if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then device=gpu; else device=cpu; fi
+fi
+case $device in
+  cpu) version=3.11 requirements=requirements-cpu.txt ;;  # the CPU wheels of torch and vLLM are built for 3.11
+  gpu) version=3.12 requirements=requirements.txt ;;
+  *) echo "error: $device: is not cpu or gpu" >&2; exit 2 ;;
+esac
+
+stamp=$(cat "$requirements" requirements-core.txt requirements-dev.txt scripts/requirements-exclude.txt pyproject.toml \
+  scripts/setup.sh | cksum)-$device-$PWD
+if [[ -x .venv/bin/prefix-opd && $(cat .venv/.stamp 2>/dev/null) == "$stamp" ]]; then
+  exit 0
+fi
+
+python=$(command -v "python$version" || command -v python3)
+if [[ -x .venv/bin/python && $(cat .venv/.device 2>/dev/null) != "$device" ]]; then rm -rf .venv; fi
+echo "setting up .venv for $device (a few minutes the first time)"
+[[ -x .venv/bin/python ]] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+uv() { .venv/bin/uv "$@" --python .venv/bin/python; }
+# uv makes the interpreter that the wheels need where the machine has another
+if [[ $(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') != "$version" ]]; then
+  tool=$(mktemp -d) && "$python" -m venv "$tool" && "$tool/bin/pip" install --quiet uv
+  rm -rf .venv && "$tool/bin/uv" venv --quiet --seed --python "$version" .venv && rm -rf "$tool"
+  .venv/bin/python -m pip install --quiet uv
+fi
+
+# Where torch+cpu comes from: a folder of wheels that pip is configured with, else PyTorch's own index.
+extra=()
+if [[ $device == cpu ]]; then
+  links=${PIP_FIND_LINKS:-$(.venv/bin/python -m pip config get global.find-links 2>/dev/null || true)}
+  if [[ -n $links ]] && compgen -G "${links%% *}/torch-*cpu*" >/dev/null; then
+    extra=(--find-links "${links%% *}")
+  else
+    extra=(--torch-backend cpu)
+  fi
+  extra+=(--override scripts/requirements-exclude.txt)
+fi
+uv pip install --quiet "${extra[@]}" -r "$requirements" -r requirements-dev.txt
+uv pip install --quiet --no-deps --editable .
+echo "$device" >.venv/.device
+echo "$stamp" >.venv/.stamp
