@@ -19,6 +19,8 @@ CPU_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray turns its token on at ray.init; processes forked from a warm copy read the mode before that
+    "RAY_AUTH_MODE": "token",
     # a tool of Ray's reports metrics through an agent process of 100 MB that nobody reads here
     "RAY_enable_metrics_collection": "0",
 }

@@ -13,12 +13,12 @@ A tour, in the order in which a row travels:
 ``responses``  the second pass, for SeqKD
 ``files``      whole files, repeatable bytes
 ``manifest``   what was prepared, from what
-``prepare``    all of it
+``preparation``  all of it
 """
 
 from prefix_opd.data.known import DOMAINS, KNOWN, KnownSet
 from prefix_opd.data.manifest import Manifest
-from prefix_opd.data.prepare import prepare
+from prefix_opd.data.preparation import prepare
 from prefix_opd.data.settings import PrepareSettings
 
 __all__ = ["DOMAINS", "KNOWN", "KnownSet", "Manifest", "PrepareSettings", "prepare"]

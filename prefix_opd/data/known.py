@@ -36,6 +36,7 @@ def _is_turns(cell: Any) -> bool:
 
 CELL_KINDS = {
     "text": ("text", _is_text),
+    "text or null": ("text", lambda cell: cell is None or _is_text(cell)),
     "whole number": ("a whole number", _is_whole),
     "text or whole number": ("text or a whole number", lambda cell: _is_text(cell) or _is_whole(cell)),
     "list of text": ("a list of text", lambda cell: isinstance(cell, list) and all(map(_is_text, cell))),
@@ -85,11 +86,17 @@ _MATHS = (
     Column("answer", "text or whole number"),
     Column("subject", required=False),
     Column("unique_id", required=False),
+    Column("id", "text or whole number", required=False),
 )
-_GPQA = tuple(
-    Column(name)
-    for name in ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
-) + (Column("Record ID", required=False), Column("High-level domain", required=False))
+_GPQA = (
+    Column("Question"),
+    Column("Correct Answer", "text or null"),
+    Column("Incorrect Answer 1", "text or null"),
+    Column("Incorrect Answer 2", "text or null"),
+    Column("Incorrect Answer 3", "text or null"),
+    Column("Record ID", required=False),
+    Column("High-level domain", required=False),
+)
 
 _SETS = (
     KnownSet(

@@ -37,14 +37,14 @@ class Problem:
 def check_row(known: KnownSet, row: dict[str, Any], index: int) -> None:
     """Names the first column of ``row`` that is missing or of the wrong type."""
     for column in known.columns:
-        where = f"{known.name}, row {index}, column {column.name!r}"
-        if column.name not in row:
-            if not column.required:
-                continue
+        if column.required and column.name not in row:
+            where = f"{known.name}, row {index}, column {column.name!r}"
             raise UserError(where, f"is missing; the row has {', '.join(map(repr, row)) or 'no columns'}")
-        cell = row[column.name]
+    for column in known.columns:
+        cell = row.get(column.name)
         wording, fits = CELL_KINDS[column.kind]
         if not fits(cell) and (column.required or cell is not None):
+            where = f"{known.name}, row {index}, column {column.name!r}"
             raise UserError(where, f"must be {wording}, not {type(cell).__name__}")
 
 
@@ -73,7 +73,8 @@ def _maths(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Probl
 
 def _gpqa(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:
     names = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
-    options = [row[name].strip() for name in names]
+    # `datasets` reads csv with pandas, which takes an option that reads "None" for a missing value.
+    options = ["None" if row[name] is None else row[name].strip() for name in names]
     question = row["Question"].strip()
     # An order by keyed hash needs no generator, so it depends on this question and the seed alone, not on its place.
     order = sorted(range(len(options)), key=lambda i: (key_of(seed, question, options[i]), i))

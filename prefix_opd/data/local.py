@@ -86,7 +86,7 @@ class LocalSource:
     def _csv(self, path: Path) -> Iterator[dict[str, Any]]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             try:
-                yield from csv.DictReader(file, strict=True)
+                yield from csv.DictReader(file, restval="", strict=True)
             except csv.Error as error:
                 raise UserError(str(path), f"cannot be read as csv ({error})") from error
 

@@ -62,9 +62,7 @@ def _figures(findings: list[Finding], screen: Screen) -> dict[str, Any]:
     listed = sorted(matches, key=lambda match: (-match.equal, -match.share, match.where))[:MATCHES_LISTED]
     return {
         "problems": len(findings),
-        "longest_prompt_tokens": max(
-            (finding.tokens for finding in findings if finding.tokens is not None), default=None
-        ),
+        "longest_prompt_tokens": max(lengths, default=None),
         "long_prompts": sum(map(screen.is_long, findings)),
         "equal_to_evaluation": sum(match.equal for match in matches),
         "sharing_13_words_with_evaluation": len(matches),

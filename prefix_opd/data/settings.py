@@ -34,7 +34,8 @@ class PrepareSettings:
     domains: tuple[str, ...] = ()
     """Domains of OpenThoughts3 to keep; empty keeps all, in the mix in which they come."""
     responses_per_question: int = 0
-    """Responses per question written to ``sft.parquet`` for SeqKD; 0 writes no such file (OpenThoughts3 has 16)."""
+    """Responses per question written to ``sft.parquet`` for SeqKD; 0 writes no such file (OpenThoughts3 has 16).
+    They take a second pass over the source: over the hub that is its 28 GB again, so a local copy is the better way."""
     question_template: str = QUESTION_TEMPLATE
     """User message of a question without options. The paper: the question alone."""
     choice_template: str = CHOICE_TEMPLATE

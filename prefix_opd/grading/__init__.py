@@ -6,12 +6,12 @@ A tour, in the order in which a response travels:
 ``mathematics`` the answer in it, and whether it equals the truth (``expression``: one spelling for many)
 ``choice``      the option's letter
 ``symbolic``    equality by algebra, in a process (``worker``) that ``pool`` kills when it takes too long
-``grade``       one response to one ``Verdict``
+``grader``      one response to one ``Verdict``
 ``reward``      the same as verl's reward function, ``compute_score``
 ``statistics``  mean@k, pass@k, maj@k, bootstrap intervals
 """
 
-from prefix_opd.grading.grade import grade
+from prefix_opd.grading.grader import grade
 from prefix_opd.grading.reward import compute_score
 from prefix_opd.grading.verdict import GradeSettings, Verdict
 

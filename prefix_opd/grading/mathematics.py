@@ -118,5 +118,5 @@ def _equal_here(answer: str, truth: str, symbolically: Callable[[str, str], bool
             return False
     (our_digits, our_base), (their_digits, their_base) = digits_and_base(ours), digits_and_base(theirs)
     if our_base or their_base:
-        return our_digits == their_digits and (our_base is None or their_base is None)
+        return our_digits == their_digits and (our_base is None or their_base in (None, our_base))
     return symbolically(tidy(answer), tidy(truth))

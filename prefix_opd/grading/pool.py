@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,9 @@ import prefix_opd
 
 START_LIMIT_S = 180.0
 """Importing sympy on a machine that is busy starting vLLM takes long; a worker that needs more is broken."""
+WALL_FACTOR = 10.0
+"""A worker ends itself by processor time; by the clock it may take this much longer on a busy machine, then it is
+killed from here."""
 
 
 class WorkerLost(Exception):
@@ -48,13 +52,23 @@ class _Worker:
             raise RuntimeError(f"the grading worker did not start: {reply['broken']}")
 
     def ask(self, task: dict, limit_s: float) -> dict:
-        """The reply to a task. Raises ``TimeoutError`` or ``WorkerLost``; the worker is of no use after either."""
+        """The reply to a task. Raises ``TimeoutError`` or ``WorkerLost``; the worker is of no use after either.
+
+        Args:
+            task: what to compare.
+            limit_s: seconds of processor time.
+        """
         try:
-            self._process.stdin.write(json.dumps(task).encode() + b"\n")
+            self._process.stdin.write(json.dumps({**task, "limit_s": limit_s}).encode() + b"\n")
             self._process.stdin.flush()
-        except OSError as error:
-            raise WorkerLost from error
-        return self._reply(limit_s)
+            return self._reply(limit_s * WALL_FACTOR)
+        except (OSError, WorkerLost) as error:
+            if isinstance(error, TimeoutError):  # which is an OSError
+                raise
+            self._process.wait()  # its pipe is closed, so it is ending
+            if self._process.returncode == -signal.SIGPROF:
+                raise TimeoutError(f"it took {limit_s:g} s") from error
+            raise WorkerLost("it ended") from error
 
     def _reply(self, limit_s: float) -> dict:
         deadline = time.monotonic() + limit_s
@@ -97,7 +111,7 @@ class WorkerPool:
         self._busy: set[_Worker] = set()
 
     def equal(self, answer: str, truth: str, limit_s: float) -> bool:
-        """Equality by algebra. Waiting for a free worker, or for one to start, is not counted.
+        """Equality by algebra within ``limit_s`` seconds of processor time.
 
         Raises:
             TimeoutError: it took longer than ``limit_s``; the worker has been killed.
@@ -106,7 +120,7 @@ class WorkerPool:
         with self._places:
             worker = self._take()
             try:
-                reply = worker.ask({"answer": answer, "truth": truth, "limit_s": limit_s}, limit_s)
+                reply = worker.ask({"answer": answer, "truth": truth}, limit_s)
             except BaseException:
                 worker.kill()
                 raise

@@ -9,7 +9,7 @@ from typing import Any
 from prefix_opd.errors import UserError
 from prefix_opd.grading.choice import LETTERS
 from prefix_opd.grading.expression import canonical
-from prefix_opd.grading.grade import grade
+from prefix_opd.grading.grader import grade
 from prefix_opd.grading.verdict import GradeSettings
 
 TINY = "tiny/"
@@ -30,7 +30,7 @@ def kind_of(data_source: str, n_options: int = 0) -> str:
 def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: str,
+    ground_truth: str | None,
     extra_info: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def compute_score(
         raise UserError(f"reward_kwargs.{min(unknown)}", "is not known", f"choose from {', '.join(sorted(_SETTINGS))}")
     settings = GradeSettings(**{name: value for name, value in kwargs.items() if name in _SETTINGS})
     n_options = int((extra_info or {}).get("n_options") or 0)
-    kind, truth = kind_of(data_source, n_options), str(ground_truth)
+    kind, truth = kind_of(data_source, n_options), "" if ground_truth is None else str(ground_truth)
     if kind == "tiny":
         from prefix_opd.tiny import task  # only the miniature needs it
 

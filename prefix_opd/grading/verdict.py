@@ -29,7 +29,7 @@ class GradeSettings:
     """Without ``</think>`` nothing was answered yet: the prompt opens the thinking, so the text is still thinking.
     False takes the whole response as the answer then, for models that do not think."""
     time_limit_s: float = 5.0
-    """Seconds for one symbolic comparison; beyond them its process is killed and the answer counts as wrong."""
+    """Seconds of processor time for one symbolic comparison; beyond them its process ends and the answer is wrong."""
     max_chars: int = 10_000
     """Characters of the answer that are looked at, from its end."""
     max_answer_chars: int = 500

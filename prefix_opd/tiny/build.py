@@ -18,11 +18,15 @@ import torch
 
 from prefix_opd.tiny.measure import measure_folder
 from prefix_opd.tiny.sft import Recipe, new_model, set_ends, train
-from prefix_opd.tiny.task import BASE, TEACHER
+from prefix_opd.tiny.task import BASE, STEPS, TEACHER
 from prefix_opd.tiny.tokenizer import END_OF_TEXT, IM_END, build_tokenizer
 
-TEACHER_RECIPE = Recipe(style=TEACHER, updates=900)
-STUDENT_RECIPE = Recipe(style=BASE, updates=150, lr=1e-3)
+# Short chains first: copying from the question and adding are learnt several times sooner there.
+TEACHER_RECIPES = (
+    Recipe(style=TEACHER, updates=800, lr=3e-3, steps=(2, 12)),
+    Recipe(style=TEACHER, updates=1300, lr=2e-3, steps=(8, STEPS[1])),
+)
+STUDENT_RECIPES = (Recipe(style=BASE, updates=250, lr=1e-3),)
 
 
 def build(out_dir: str | Path, seed: int = 0) -> dict[str, Path]:
@@ -30,9 +34,11 @@ def build(out_dir: str | Path, seed: int = 0) -> dict[str, Path]:
     torch.manual_seed(seed)
     paths = {}
     model = new_model(build_tokenizer(IM_END))
-    for role, eos, recipe in (("teacher", IM_END, TEACHER_RECIPE), ("student", END_OF_TEXT, STUDENT_RECIPE)):
+    for role, eos, recipes in (("teacher", IM_END, TEACHER_RECIPES), ("student", END_OF_TEXT, STUDENT_RECIPES)):
         tokenizer = build_tokenizer(eos)
-        train(model, tokenizer, recipe, seed, role)
+        for i, recipe in enumerate(recipes, start=1):
+            # A seed of its own for each stage, so that no stage sees the problems of another.
+            train(model, tokenizer, recipe, seed=f"{seed} {role} {i}", name=f"{role} {i}/{len(recipes)}")
         set_ends(model, tokenizer)
         paths[role] = Path(out_dir) / role
         model.save_pretrained(paths[role])

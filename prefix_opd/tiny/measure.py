@@ -61,9 +61,7 @@ def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def measure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, problems: int = 512, seed: int = 0
-) -> Accuracy:
+def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, problems: int = 512, seed: int = 0) -> Accuracy:
     """Sample one answer to each of the first ``problems`` test problems and grade it. ``seed`` is the sampling's."""
     test = draw_problems(train=0, test=problems, seed=DATA_SEED)["test"]
     generator = torch.Generator().manual_seed(seed)

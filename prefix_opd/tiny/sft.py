@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from prefix_opd.tiny.task import END_OF_TEXT, END_OF_TURN, STEPS, Style, random_problem, respond
 from prefix_opd.tiny.tokenizer import THINK, prompt_text
@@ -25,7 +25,7 @@ class Recipe:
     """How the responses are written."""
     updates: int
     """Optimiser updates."""
-    batch: int = 64
+    batch: int = 32
     """Responses an update."""
     lr: float = 2e-3
     """Peak learning rate; warm-up, then cosine."""
@@ -50,7 +50,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
             head_dim=32,
             max_position_embeddings=1024,
             rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
-            initializer_range=0.08,  # about 1 / sqrt(hidden_size): the usual 0.02 is made for wide models and learns late here
+            initializer_range=0.08,  # near 1 / sqrt(hidden_size); the usual 0.02 suits wide models and learns late here
             tie_word_embeddings=False,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
@@ -63,12 +63,14 @@ def set_ends(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Non
     """Record the tokenizer's own end token in the config, and both end tokens, its own first, for generation."""
     ends = tokenizer.convert_tokens_to_ids([END_OF_TURN, END_OF_TEXT])
     model.config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.eos_token_id = sorted(ends, key=lambda token: token != tokenizer.eos_token_id)
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.do_sample = True
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        eos_token_id=sorted(ends, key=lambda token: token != tokenizer.eos_token_id),
+        pad_token_id=tokenizer.pad_token_id,
+    )
 
 
-def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: int, name: str) -> None:
+def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: str, name: str) -> None:
     """Minimise the cross-entropy of the responses, in place. The loss is the mean over response tokens."""
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.01)
@@ -90,9 +92,7 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: R
     model.eval()
 
 
-def _batch(
-    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, rng: random.Random
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids [B, T] and their labels [B, T], -100 on the prompt and on padding."""
     count = rng.randint(*recipe.steps)  # one number of steps a batch: little padding
     problems = [random_problem(rng, (count, count)) for _ in range(recipe.batch)]

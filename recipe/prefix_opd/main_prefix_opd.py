@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.compose import compose
 from prefix_opd.cpu.environment import set_environment
@@ -38,6 +38,8 @@ def run(config: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
 
+    if config.platform == "cpu":
+        _warm_up(config)
     # verl reads the platform when it is imported, so not before the environment is set
     import ray
     from verl.trainer.main_ppo import TaskRunnerV1, auto_set_device, run_ppo
@@ -50,6 +52,14 @@ def run(config: DictConfig) -> None:
 
     auto_set_device(config)
     run_ppo(config, task_runner_class=ray.remote(PrefixOPDTaskRunner))
+
+
+def _warm_up(config: DictConfig) -> None:
+    """Have Ray start its processes from one that has imported everything: see prefix_opd/cpu/warm_python.py."""
+    from prefix_opd.cpu import warm_python
+
+    with open_dict(config):
+        config.ray_kwargs.ray_init.runtime_env.py_executable = str(warm_python.start())
 
 
 def main(overrides: Sequence[str]) -> int:

@@ -8,10 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from prefix_opd.errors import UserError
 from prefix_opd.grading import GradeSettings, grade, pool
 from prefix_opd.grading.choice import find_letter
+from prefix_opd.grading.expression import canonical, number_of
 from prefix_opd.grading.mathematics import find_answer
 from prefix_opd.grading.text import answer_part, boxed
 
@@ -23,7 +25,7 @@ def test_a_tower_of_powers_is_killed_in_time_and_the_next_answer_is_graded():
     assert grade(r"</think>\boxed{\sqrt{8}}", r"2\sqrt{2}", "math", FAST).correct  # the worker is up now
     started = time.monotonic()
     verdict = grade(TOWER, r"2\sqrt{2}", "math", FAST)
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < pool.WALL_FACTOR
     assert (verdict.correct, verdict.extracted, verdict.reason) == (
         False,
         "9^{9^{9^9}}",
@@ -37,7 +39,7 @@ def test_a_tower_that_is_spelt_like_the_truth_needs_no_algebra():
 
 
 def test_threads_share_the_workers_and_a_killed_one_harms_no_other():
-    responses = [r"</think>\boxed{\sqrt{%d}}" % (2 * n * n) for n in range(1, 9)]
+    responses = [rf"</think>\boxed{{\sqrt{{{2 * n * n}}}}}" for n in range(1, 9)]
     responses.insert(3, TOWER)
     truths = [rf"{n}\sqrt{{2}}" for n in range(1, 9)]
     truths.insert(3, r"\sqrt{2}")
@@ -77,9 +79,8 @@ def test_a_fork_does_not_read_its_parents_replies():
 
 
 def test_a_program_without_a_main_guard_can_grade():
-    code = (
-        r"from prefix_opd.grading import grade; print(grade(r'</think>\boxed{\sqrt{8}}', r'2\sqrt{2}', 'math').correct)"
-    )
+    code = "from prefix_opd.grading import grade\n"
+    code += r"print(grade(r'</think>\boxed{\sqrt{8}}', r'2\sqrt{2}', 'math').correct)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "True\n"
 
@@ -109,6 +110,19 @@ def test_extraction_takes_no_time_whatever_the_text(text):
     boxed(text)
     answer_part(text, False)
     assert time.process_time() - started < 1.0
+
+
+PIECES = r"\boxed{ } { $ \ : ( ) C A 12 , . % \text{ \frac 1/2 _ ^ and </think> − ٣ é ** \left( 1,234 = x"
+TOKENS = [*PIECES.split(), "answer is", " ", "\n", "\ud800"]
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(strategies.lists(strategies.sampled_from(TOKENS), max_size=25).map("".join))
+def test_no_text_breaks_the_extraction(text):
+    answer, why_not = find_answer(text)
+    assert bool(answer) != bool(why_not)
+    assert find_letter(text) in {None, *"ABCDEFGHIJ"}
+    number_of(canonical(text))
 
 
 def test_grading_from_a_thread_that_is_not_the_main_one():

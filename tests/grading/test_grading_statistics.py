@@ -56,7 +56,8 @@ def test_majority(answers, correct, expected):
 
 
 def test_interval_of_two_problems():
-    # Means of two draws from {0, 1}: 0, 1/2, 1 with chances 1/4, 1/2, 1/4. So 95% reaches from 0 to 1, 40% is 1/2 alone.
+    # Means of two draws from {0, 1}: 0, 1/2, 1 with chances 1/4, 1/2, 1/4.
+    # So 95% of them reach from 0 to 1, and the middle 40% are all 1/2.
     assert bootstrap_interval([0.0, 1.0]) == Interval(0.5, 0.0, 1.0)
     assert bootstrap_interval([0.0, 1.0], level=0.4) == Interval(0.5, 0.5, 0.5)
 

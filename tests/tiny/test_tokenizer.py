@@ -15,7 +15,9 @@ RESPONSE = "a+3=10;b-5=05;</think>05<|im_end|>"
 @pytest.fixture(scope="module", params=["built", "teacher", "student"])
 def tokenizer(request: pytest.FixtureRequest):
     """The tokenizer as made by the code, and as read back from the shipped folders."""
-    return build_tokenizer() if request.param == "built" else AutoTokenizer.from_pretrained(shipped_models()[request.param])
+    if request.param == "built":
+        return build_tokenizer()
+    return AutoTokenizer.from_pretrained(shipped_models()[request.param])
 
 
 @pytest.mark.parametrize("piece", [*SPECIAL, *ROLES])

@@ -1,0 +1,311 @@
+"""Import once, fork many: how a CPU run starts in a minute.
+
+A run of verl is about a dozen processes, and each of them imports torch, Ray, verl and often vLLM: 10 to 30 seconds
+of a core and half a gigabyte, every one, on a machine of two cores. Here the launcher imports all of that once and
+forks a *warm* copy of itself before Ray starts. Ray (through its ``py_executable``) and vLLM (through
+`multiprocessing.set_executable`) then start their processes with a stand-in for the interpreter, which asks the
+warm copy to fork and run the given program. Memory that nobody writes to is shared.
+
+Only programs change hands, never data: argv, environment, working directory and open file descriptors travel over a
+Unix socket in a folder of the user's own. Where the warm copy cannot be reached the stand-in is the plain interpreter.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+PRELOAD = (
+    "prefix_opd.verl_plugin.agent_loop",
+    "prefix_opd.verl_plugin.distillation",
+    "prefix_opd.verl_plugin.trainer",
+    "verl.experimental.reward_loop",
+    "verl.workers.engine_workers",
+    "verl.workers.rollout.vllm_rollout.vllm_async_server",
+    "vllm.v1.engine.core",
+    "vllm.v1.worker.cpu_worker",
+    "vllm.model_executor.models.qwen3",
+    "transformers.models.qwen3.modeling_qwen3",
+    "prefix_opd.cpu.vllm_worker",
+    "ray._private.workers.default_worker",
+)
+"""What the processes of a run need between them."""
+
+RAY_JOB_ID = "01000000"
+"""The first job of a cluster of one's own. Ray's C++ side reads the variable of this name when it is imported, which
+is before Ray sets it: so the warm copy is told beforehand, and a process of another job gets a plain interpreter."""
+
+_STAND_IN = '''#!{python} -IS
+"""Stands in for the interpreter: see prefix_opd/cpu/warm_python.py."""
+import array, json, os, signal, socket, sys
+
+warm = socket.socket(socket.AF_UNIX)
+try:
+    warm.connect({address!r})
+except OSError:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+descriptors = []
+for name in os.listdir("/proc/self/fd"):
+    descriptor = int(name)
+    if descriptor != warm.fileno():
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            continue
+        descriptors.append(descriptor)
+request = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd(), descriptors]).encode()
+warm.sendmsg(
+    [len(request).to_bytes(8, "big")],
+    [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))],
+)
+warm.sendall(request)
+for descriptor in descriptors:
+    if descriptor > 2:
+        os.close(descriptor)
+pid = int.from_bytes(warm.recv(8, socket.MSG_WAITALL), "big")
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, lambda number, frame: os.kill(pid, number))
+status = warm.recv(8, socket.MSG_WAITALL)
+code = int.from_bytes(status, "big", signed=True) if len(status) == 8 else 1
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+'''
+
+
+def start(modules: Iterable[str] = PRELOAD) -> Path:
+    """Import ``modules`` here, fork the warm copy, and return the path of the stand-in interpreter.
+
+    Call it before anything starts a thread (Ray does, on ``ray.init``): a fork keeps only the thread that forks.
+    The warm copy ends with this process.
+    """
+    if "ray" in sys.modules:
+        raise RuntimeError("ray was imported before the warm copy could be told its job")
+    # Read once, by Ray's C++ side, while it is imported below. Workers end themselves when the process of this number
+    # is gone: for a cluster of our own the launcher will do, as its raylet is not there yet.
+    told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
+    os.environ.update(told)
+    for module in modules:
+        importlib.import_module(module)
+    folder = Path(tempfile.mkdtemp(prefix="prefix-opd-"))
+    address = folder / "warm.sock"
+    stand_in = folder / "python"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(address))
+    listener.listen(64)
+    stand_in.write_text(_STAND_IN.format(python=sys.executable, address=str(address)))
+    stand_in.chmod(0o700)
+
+    leash, held = os.pipe()  # its other end closes when this process ends, however it ends
+    os.set_inheritable(held, False)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork() == 0:
+        os.close(held)
+        with contextlib.suppress(KeyboardInterrupt):
+            _WarmCopy(listener, leash, stand_in).serve()
+        _remove(folder)
+        os._exit(0)
+    listener.close()
+    os.close(leash)
+    for name in told:
+        del os.environ[name]
+    return stand_in
+
+
+class _WarmCopy:
+    """Forks on request, tells the stand-in how its program ended, and ends the program when the stand-in dies."""
+
+    def __init__(self, listener: socket.socket, leash: int, stand_in: Path):
+        self.listener, self.leash, self.stand_in = listener, leash, stand_in
+        self.clients: dict[socket.socket, int] = {}
+
+    def serve(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the launcher decides
+        wake_up, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while True:
+            ready, _, _ = select.select([self.listener, self.leash, wake_up, *self.clients], [], [])
+            if self.leash in ready:
+                break
+            if wake_up in ready:
+                os.read(wake_up, 4096)
+                self._reap()
+            for client in [client for client in ready if client in self.clients]:
+                self._client_gone(client)
+            if self.listener in ready:
+                self._accept()
+        for pid in self.clients.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _accept(self) -> None:
+        client, _ = self.listener.accept()
+        try:
+            request, descriptors = _receive(client)
+        except (OSError, ValueError):
+            client.close()
+            return
+        pid = os.fork()
+        if pid == 0:
+            self.listener.close()
+            os.close(self.leash)
+            for other in self.clients:
+                other.close()
+            client.close()
+            _become(*request, descriptors, self.stand_in)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self.clients[client] = pid
+        client.sendall(pid.to_bytes(8, "big"))
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for client, child in list(self.clients.items()):
+                if child == pid:
+                    del self.clients[client]
+                    with contextlib.suppress(OSError):
+                        client.sendall(os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
+                    client.close()
+
+    def _client_gone(self, client: socket.socket) -> None:
+        """A stand-in never speaks after its request: readable means that it was killed. So is its program then."""
+        pid = self.clients.pop(client, None)
+        client.close()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _receive(client: socket.socket) -> tuple[list, list[int]]:
+    descriptors = array.array("i")
+    head, ancillary, _, _ = client.recvmsg(8, socket.CMSG_LEN(253 * descriptors.itemsize))
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(payload[: len(payload) - len(payload) % descriptors.itemsize])
+    size, body = int.from_bytes(head, "big"), b""
+    while len(body) < size:
+        part = client.recv(size - len(body))
+        if not part:
+            raise ValueError("a request was cut short")
+        body += part
+    return json.loads(body), list(descriptors)
+
+
+def _become(argv: list[str], environment: dict, folder: str, numbers: list[int], received: list[int], stand_in: Path):
+    """In the forked child: take on the program's descriptors, environment and arguments, and run it. Never returns."""
+    code = 1
+    try:
+        _place_descriptors(numbers, received)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        if environment.get("RAY_JOB_ID", RAY_JOB_ID) != RAY_JOB_ID:
+            os.execv(sys.executable, [sys.executable, *argv])
+        _fresh_random_numbers()
+        _point_children_at(stand_in)
+        _run_program(argv)
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            import threading
+
+            threading._shutdown()  # as the interpreter does: programs end when their last thread does
+        with contextlib.suppress(Exception):
+            import atexit
+
+            atexit._run_exitfuncs()
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code & 0xFF)
+
+
+def _place_descriptors(numbers: list[int], received: list[int]) -> None:
+    # Move everything out of the way first: a received number may be another's destination.
+    above = max([*numbers, *received, 2]) + 1
+    import fcntl
+
+    moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for descriptor in received]
+    for descriptor in received:
+        os.close(descriptor)
+    for number, descriptor in zip(numbers, moved, strict=True):
+        os.dup2(descriptor, number, inheritable=True)
+        os.close(descriptor)
+
+
+def _fresh_random_numbers() -> None:
+    """Copies must not draw alike. Python's own generator reseeds itself after a fork, NumPy's does not."""
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+
+
+def _point_children_at(stand_in: Path) -> None:
+    import multiprocessing.spawn
+
+    multiprocessing.spawn.set_executable(str(stand_in))
+
+
+def _run_program(argv: list[str]) -> None:
+    """What ``python ARGV…`` does, for the forms that Ray and multiprocessing use."""
+    while argv and argv[0].startswith("-") and argv[0] not in ("-c", "-m"):
+        argv = argv[2:] if argv[0] in ("-X", "-W") else argv[1:]
+    if argv[0] == "-c":
+        sys.argv = ["-c", *argv[2:]]
+        sys.path.insert(0, "")
+        exec(compile(argv[1], "<string>", "exec"), _fresh_main().__dict__)
+    elif argv[0] == "-m":
+        sys.argv = argv[1:]
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(argv)
+        sys.path.insert(0, str(Path(argv[0]).resolve().parent))
+        main = _fresh_main()
+        main.__file__ = argv[0]
+        source = Path(argv[0]).read_bytes()
+        exec(compile(source, argv[0], "exec"), main.__dict__)
+
+
+def _fresh_main():
+    import types
+
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main
+    return main
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
