@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from prefix_opd.settings import WeightingSettings
 
-Weighting = Callable[[Tensor, Tensor, "WeightingSettings"], Tensor]
+Weighting = Callable[["Tensor", "Tensor", "WeightingSettings"], "Tensor"]
 
 WEIGHTINGS: dict[str, Weighting] = {}
 
@@ -43,6 +42,8 @@ def token_weights(lengths: Tensor, width: int, settings: WeightingSettings) -> T
     """
     if settings.name == "uniform":
         return None
+    import torch  # here, as the settings of a run are checked without it
+
     positions = torch.arange(width, device=lengths.device).expand(lengths.shape[0], width)
     return WEIGHTINGS[settings.name](positions, lengths[:, None], settings).float()
 
@@ -50,7 +51,7 @@ def token_weights(lengths: Tensor, width: int, settings: WeightingSettings) -> T
 @register_weighting("uniform")
 def uniform(positions: Tensor, lengths: Tensor, settings: WeightingSettings) -> Tensor:
     """Every token of the prefix counts alike: the paper's loss."""
-    return torch.ones_like(positions)
+    return positions.new_ones(positions.shape)
 
 
 @register_weighting("window")

@@ -15,6 +15,7 @@ CPU_ENVIRONMENT = {
     "TORCHDYNAMO_DISABLE": "1",
     # several processes share few cores: more threads each only make them wait for one another
     "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
     # verl/workers/rollout/vllm_rollout: a request to vLLM's usage server is a wait without a network
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",

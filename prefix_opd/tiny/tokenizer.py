@@ -6,13 +6,15 @@ student share every id. They differ in the token with which they end, as Qwen3 a
 
 from __future__ import annotations
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
 THINK, THINK_END = "<think>", "</think>"
-SPECIAL = (END_OF_TEXT, IM_START, IM_END, THINK, THINK_END)
+SPECIAL = (END_OF_TEXT, IM_START, IM_END)
+# One token each, but plain text to a decoder that skips special tokens, as in Qwen3: verl grades such text.
+TAGS = (THINK, THINK_END)
 ROLES = ("system", "user", "assistant")
 
 # Qwen's own rule for cutting text into pieces: words, single digits, runs of signs, line ends, spaces.
@@ -42,6 +44,7 @@ def build_tokenizer(eos_token: str = IM_END) -> PreTrainedTokenizerFast:
     )
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(list(SPECIAL))
+    backend.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         eos_token=eos_token,

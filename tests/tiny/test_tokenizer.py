@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from prefix_opd.tiny import shipped_models
-from prefix_opd.tiny.tokenizer import END_OF_TEXT, IM_END, ROLES, SPECIAL, build_tokenizer, prompt_text
+from prefix_opd.tiny.tokenizer import END_OF_TEXT, IM_END, ROLES, SPECIAL, TAGS, build_tokenizer, prompt_text
 
 QUESTION = "7 a+3 b-5"
 RESPONSE = "a+3=10;b-5=05;</think>05<|im_end|>"
@@ -20,7 +20,7 @@ def tokenizer(request: pytest.FixtureRequest):
     return AutoTokenizer.from_pretrained(shipped_models()[request.param])
 
 
-@pytest.mark.parametrize("piece", [*SPECIAL, *ROLES])
+@pytest.mark.parametrize("piece", [*SPECIAL, *TAGS, *ROLES])
 def test_one_id(tokenizer, piece: str) -> None:
     assert len(tokenizer(piece)["input_ids"]) == 1
 
