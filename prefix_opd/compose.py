@@ -38,7 +38,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base=None):
         try:
-            return hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *overrides])
+            return hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *_name(overrides), *overrides])
         except (HydraException, OmegaConfBaseException) as error:
             raise _one_line(error, overrides) from None
 
@@ -64,13 +64,21 @@ def _without_importing_verl() -> str:
     return f"hydra.searchpath=[file://{folder}]"
 
 
+def _name(overrides: Sequence[str]) -> list[str]:
+    # a run is named after its experiment, so that two experiments do not share a folder
+    found = [override.removeprefix("experiment=") for override in overrides if override.startswith("experiment=")]
+    return [f"trainer.experiment_name={found[-1].replace('/', '_')}"] if found else []
+
+
 def _check_syntax(overrides: Sequence[str]) -> None:
     for override in overrides:
         try:
             OverridesParser.create().parse_overrides([override])
         except OverrideParseException:
             raise UserError(
-                override, "is not an override", "write key=value, e.g. prefix_opd.schedule.increment=8"
+                override,
+                "is not a Hydra override",
+                """write key=value, and quote what is no plain word, e.g. 'prefix_opd.prompt.ending="<think>"'""",
             ) from None
 
 

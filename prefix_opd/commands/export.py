@@ -1,0 +1,26 @@
+"""``prefix-opd export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+HELP = """Turn a checkpoint into a Hugging Face folder that transformers and vLLM load.
+
+\b
+  prefix-opd export outputs/tiny_schedule
+  prefix-opd export outputs/tiny_schedule --step 20 --out my_model
+"""
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("export", help=HELP)
+    def export(
+        run: Path = typer.Argument(..., help="A run's folder."),
+        step: int = typer.Option(None, help="Which checkpoint; the last one by default."),
+        out: Path = typer.Option(None, help="The folder to write; RUN/hf_step_N by default."),
+    ) -> None:
+        from prefix_opd.export import export_checkpoint
+
+        print(export_checkpoint(run, step, out))

@@ -1,0 +1,61 @@
+"""``prefix-opd prepare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+HELP = """Turn a public data set into verl's parquet, with a manifest beside it.
+
+\b
+  prefix-opd prepare openthoughts3 --out data/openthoughts3 --seed 0
+  prefix-opd prepare math500
+  prefix-opd prepare openthoughts3 --from copies/openthoughts3 --count 1000 --domain math --responses 1
+  prefix-opd prepare openthoughts3 --decontaminate-against data/math500/test.parquet
+"""
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("prepare", help=HELP)
+    def prepare(
+        dataset: str = typer.Argument(..., help="openthoughts3, math500, aime2024, aime2025, gpqa-main, …"),
+        out: Path = typer.Option(None, help="Folder to write; data/DATASET by default."),
+        from_dir: Path = typer.Option(None, "--from", help="A folder or file in the hub's layout, in place of the hub."),
+        revision: str = typer.Option(None, help="Revision on the hub."),
+        seed: int = typer.Option(0, help="Seed of sampling and of shuffled options."),
+        count: int = typer.Option(None, help="How many questions."),
+        domain: list[str] = typer.Option(None, help="Keep these domains of OpenThoughts3 (may be repeated)."),
+        responses: int = typer.Option(0, help="OpenThoughts3: responses kept for each question, for SeqKD."),
+        tokenizer: str = typer.Option(None, help="Tokenizer that measures prompts."),
+        max_prompt_tokens: int = typer.Option(None, help="Count prompts longer than this."),
+        drop_long: bool = typer.Option(False, help="Drop them."),
+        decontaminate_against: list[Path] = typer.Option(None, help="Parquet of evaluation sets (may be repeated)."),
+        keep_duplicates: bool = typer.Option(False, help="Report duplicates but keep them."),
+        overwrite: bool = typer.Option(False, help="Replace an earlier preparation in the same folder."),
+    ) -> None:
+        from prefix_opd.data import PrepareSettings
+        from prefix_opd.data import prepare as run
+
+        given = dict(
+            out=out,
+            from_dir=from_dir,
+            revision=revision,
+            count=count,
+            domains=tuple(domain or ()) or None,
+            responses_per_question=responses or None,
+            tokenizer=tokenizer,
+            max_prompt_tokens=max_prompt_tokens,
+            decontaminate_against=tuple(decontaminate_against or ()) or None,
+        )
+        manifest = run(
+            PrepareSettings(
+                dataset=dataset,
+                seed=seed,
+                drop_long=drop_long,
+                drop_duplicates=not keep_duplicates,
+                overwrite=overwrite,
+                **{name: value for name, value in given.items() if value is not None},
+            )
+        )
+        typer.echo(manifest)

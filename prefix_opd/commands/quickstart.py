@@ -1,0 +1,57 @@
+"""``prefix-opd quickstart``: the main job on the embedded miniature."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+HELP = """Scheduled prefix distillation of the embedded miniature, on real verl, Ray and vLLM, without a GPU.
+
+\b
+  prefix-opd quickstart
+  prefix-opd quickstart prefix_opd.schedule.increment=8 trainer.total_training_steps=20
+"""
+PROBLEMS = 256
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("quickstart", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def quickstart(
+        overrides: list[str] = typer.Argument(None, help="Hydra overrides on top of experiment=tiny/schedule"),
+    ) -> None:
+        raise typer.Exit(run(overrides or []))
+
+
+def run(overrides: Sequence[str]) -> int:
+    """Train, measure the teacher on the same problems, print the table. Returns the exit code."""
+    from prefix_opd.commands import summary, train
+    from recipe.prefix_opd.main_prefix_opd import prepare
+
+    if not any(override.startswith("experiment=") for override in overrides):
+        overrides = ["experiment=tiny/schedule", *overrides]
+    code = train.run(overrides, summarise=False)
+    if code:
+        return code
+    config = prepare(overrides)
+    folder = Path(config.trainer.default_local_dir)
+    found = summary.show(folder, teacher=_teacher(folder))
+    if len(found.evaluations) < 2 or found.steps < config.trainer.total_training_steps:
+        print(f"error: the run in {folder} is incomplete: {found.steps} steps, {len(found.evaluations)} validations")
+        return 1
+    return 0
+
+
+def _teacher(folder: Path) -> tuple[float, int]:
+    """The teacher's accuracy at temperature 1 on the validation problems; measured once, kept in the run's folder."""
+    kept = folder / "teacher.json"
+    if not kept.exists():
+        from prefix_opd.tiny import shipped_models
+        from prefix_opd.tiny.measure import measure_folder
+
+        measured = measure_folder(shipped_models()["teacher"], PROBLEMS)
+        kept.write_text(json.dumps({"accuracy": measured.share, "samples": measured.problems}))
+    found = json.loads(kept.read_text())
+    return found["accuracy"], found["samples"]

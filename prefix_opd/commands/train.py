@@ -1,0 +1,63 @@
+"""``prefix-opd train``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+HELP = """Train by on-policy prefix distillation.
+
+\b
+  prefix-opd train experiment=tiny/schedule
+  prefix-opd train experiment=tiny/schedule prefix_opd.schedule.increment=8 trainer.total_training_steps=20
+  prefix-opd train experiment=tiny/full trainer.experiment_name=my_full
+  prefix-opd train --check experiment=qwen3_8b/prefix_256 layout=node_8x80gb
+
+Arguments are Hydra overrides: prefix_opd.* are this package's settings, all others are verl's. A run that was
+stopped goes on from its last checkpoint when the same command is started again.
+"""
+# Settings of the run that its child process gets, but where the user has set them.
+QUIET = {"HYDRA_FULL_ERROR": "1", "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("train", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def train(
+        overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
+        check: bool = typer.Option(False, "--check", help="Compose and check the config, start nothing."),
+        verbose: bool = typer.Option(False, "--verbose", help="verl's own output in place of the progress bar."),
+    ) -> None:
+        raise typer.Exit(run(overrides or [], check=check, verbose=verbose))
+
+
+def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, summarise: bool = True) -> int:
+    """Check, train, and print the summary. Returns the exit code; raises UserError."""
+    from rich.console import Console
+
+    from prefix_opd.runfolder import check_same_run
+    from recipe.prefix_opd.main_prefix_opd import prepare
+
+    config = prepare(overrides)
+    check_same_run(config)
+    folder = Path(config.trainer.default_local_dir)
+    console = Console()
+    if check:
+        console.print(f"nothing wrong found; the run's folder will be {folder}", highlight=False, soft_wrap=True)
+        return 0
+
+    from prefix_opd.watch import python_module, run_and_watch
+
+    command = python_module("recipe.prefix_opd.main_prefix_opd", overrides)
+    environment = {**QUIET, **os.environ}
+    if verbose:
+        os.execve(command[0], command, environment)
+    console.print(f"run folder {folder} (metrics.jsonl, train.log, checkpoints)", highlight=False, soft_wrap=True)
+    code = run_and_watch(command, folder, int(config.trainer.total_training_steps), environment)
+    if code == 0 and summarise:
+        from prefix_opd.commands.summary import show
+
+        show(folder)
+    return code

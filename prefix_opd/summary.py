@@ -1,0 +1,204 @@
+"""What came out of a run: one table and one picture, from its folder alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.flops import exact_flops
+from prefix_opd.models import Model
+from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.runfolder import CONFIG_FILE, check_is_run
+from prefix_opd.runlog import read_metrics
+
+_ACCURACY = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)$")
+PICTURE = "accuracy_and_prefix.png"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One validation: never capped, so its lengths are those of full answers."""
+
+    step: int
+    accuracy: float
+    """Share of right answers, mean over problems and samples, mean over data sets."""
+    samples: int
+    """Answers graded."""
+    mean_length: float | None
+    """Tokens."""
+    flops: float
+    """Exact FLOP of training up to here."""
+    seconds: float
+    """Seconds of training steps up to here, validation and start-up left out."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% Wilson interval of the accuracy, as if every sample were independent."""
+        return wilson(self.accuracy, self.samples)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole run."""
+
+    name: str
+    folder: Path
+    steps: int
+    evaluations: list[Evaluation]
+    prefix_lengths: list[tuple[int, int, float]]
+    """(step, L, exact FLOP so far)."""
+    flops: float
+    full_flops: float | None
+    """Estimate: the same updates on rollouts as long as the uncapped validation answers were."""
+    paper_flops: float
+    training_seconds: float
+    wall_seconds: float
+    """From the trainer's construction to the last step."""
+
+
+def summarise(folder: Path) -> Summary:
+    """Read a run's folder. Raises UserError if there is no run in it."""
+    config = OmegaConf.load(check_is_run(folder) / CONFIG_FILE)
+    evaluations, lengths, rows = [], [], []
+    flops = seconds = 0.0
+    for line in read_metrics(folder):
+        if "prefix_opd/prefix_length" in line:
+            rows.append(line)
+            flops = line["prefix_opd/flops_exact/so_far"]
+            seconds += line["prefix_opd/seconds/step"]
+            lengths.append((line["step"], int(line["prefix_opd/prefix_length"]), flops))
+        evaluation = _evaluation(line, folder, flops, seconds)
+        if evaluation:
+            evaluations.append(evaluation)
+    last = rows[-1] if rows else {}
+    return Summary(
+        name=config.trainer.experiment_name,
+        folder=folder,
+        steps=len(rows),
+        evaluations=evaluations,
+        prefix_lengths=lengths,
+        flops=flops,
+        full_flops=_full_flops(config, rows, evaluations),
+        paper_flops=last.get("prefix_opd/flops_paper/so_far", 0.0),
+        training_seconds=seconds,
+        wall_seconds=last.get("prefix_opd/seconds/since_start", 0.0),
+    )
+
+
+def _evaluation(line: dict[str, Any], folder: Path, flops: float, seconds: float) -> Evaluation | None:
+    found = {match["source"]: value for name, value in line.items() if (match := _ACCURACY.match(name))}
+    if not found:
+        return None
+    lengths = [v for name, v in line.items() if name.startswith("val-aux/") and "/response_length/mean@" in name]
+    return Evaluation(
+        step=line["step"],
+        accuracy=sum(found.values()) / len(found),
+        samples=_count_lines(folder / "validation" / f"{line['step']}.jsonl"),
+        mean_length=sum(lengths) / len(lengths) if lengths else None,
+        flops=flops,
+        seconds=seconds,
+    )
+
+
+def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluation]) -> float | None:
+    measured = [(e.step, e.mean_length) for e in evaluations if e.mean_length is not None]
+    if not rows or not measured:
+        return None
+    student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
+    rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+    total = 0.0
+    for row in rows:
+        prompts = (row["prefix_opd/tokens/scored"] - row["prefix_opd/tokens/generated"]) / rollouts
+        response = min(_interpolate(measured, row["step"]), config.data.max_response_length)
+        total += exact_flops(student, teacher, [prompts] * rollouts, [response] * rollouts).total
+    return total
+
+
+def _interpolate(points: list[tuple[int, float]], step: int) -> float:
+    """Linear between validations, constant beyond the first and the last."""
+    before = max((p for p in points if p[0] <= step), default=points[0])
+    after = min((p for p in points if p[0] >= step), default=points[-1])
+    if before[0] == after[0]:
+        return before[1]
+    return before[1] + (after[1] - before[1]) * (step - before[0]) / (after[0] - before[0])
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share of ``n``; (0, 1) for n = 0."""
+    if not n:
+        return 0.0, 1.0
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return middle - half, middle + half
+
+
+def _count_lines(path: Path) -> int:
+    return sum(1 for _ in path.open("rb")) if path.exists() else 0
+
+
+def render(summary: Summary, teacher: tuple[float, int] | None = None):
+    """A rich table. ``teacher`` is the teacher's accuracy and the number of its graded answers, where known."""
+    from rich.table import Table
+
+    table = Table(title=f"{summary.name}: {summary.steps} updates", title_justify="left")
+    for heading in ("", "accuracy", "95% interval", "mean tokens", "training s", "FLOP"):
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    if teacher:
+        low, high = wilson(*teacher)
+        table.add_row("teacher", f"{teacher[0]:.1%}", f"{low:.1%} to {high:.1%}", "", "", "")
+    if summary.evaluations:
+        first, last = summary.evaluations[0], summary.evaluations[-1]
+        rows = [("student before", first)] if first.step == 0 else []
+        rows += [("student after", last)] if last.step else []
+        for name, found in rows:
+            low, high = found.interval
+            table.add_row(
+                name,
+                f"{found.accuracy:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{found.mean_length:.0f}" if found.mean_length is not None else "",
+                f"{found.seconds:.0f}",
+                f"{found.flops:.2e}",
+            )
+    if summary.full_flops:
+        share = summary.flops / summary.full_flops
+        table.add_row("full OPD, the same updates", "", "", "", "", f"{summary.full_flops:.2e}")
+        table.add_row("spent of that", "", "", "", "", f"{share:.0%}")
+    table.caption = (
+        "FLOP: sampling, teacher and update, prompts counted. Full OPD is estimated from the lengths of the uncapped "
+        "validation answers, not run."
+    )
+    return table
+
+
+def draw(summary: Summary, path: Path) -> Path:
+    """Accuracy and L against training FLOP, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, accuracy = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    length = accuracy.twinx()
+    length.step(*zip(*[(f, prefix) for _, prefix, f in summary.prefix_lengths], strict=True), where="post", color="0.7")
+    length.set_ylabel("prefix cap L (tokens)", color="0.45")
+    length.set_ylim(bottom=0)
+    flops, shares = zip(*[(e.flops, e.accuracy) for e in summary.evaluations], strict=True)
+    intervals = [e.interval for e in summary.evaluations]
+    below = [share - low for share, (low, _) in zip(shares, intervals, strict=True)]
+    above = [high - share for share, (_, high) in zip(shares, intervals, strict=True)]
+    accuracy.errorbar(flops, shares, yerr=(below, above), marker="o", capsize=3, color="tab:blue")
+    accuracy.set_xlabel("training FLOP (sampling, teacher, update)")
+    accuracy.set_ylabel("validation accuracy, uncapped", color="tab:blue")
+    accuracy.set_ylim(0, 1)
+    accuracy.set_zorder(length.get_zorder() + 1)
+    accuracy.patch.set_visible(False)
+    accuracy.set_title(f"{summary.name}: {summary.steps} updates")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return path

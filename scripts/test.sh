@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# All tests, in the environment that setup.sh makes. Usage: scripts/test.sh [pytest arguments], e.g. -m 'not e2e'
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh cpu
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+exec .venv/bin/python -m pytest "$@"
