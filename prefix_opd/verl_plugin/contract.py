@@ -1,0 +1,94 @@
+"""Every hook of verl 0.9.1 that this package extends, with the shape it must have.
+
+``check_contract()`` returns what has changed; the test of the same name fails with those lines. When verl is
+upgraded this is the first thing to run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+
+from prefix_opd.preflight import check_verl_version
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One place of verl that we call or override."""
+
+    where: str
+    """``module:qualname``."""
+    parameters: tuple[str, ...]
+    """The leading parameters that we rely on, ``self`` and ``cls`` left out."""
+    why: str
+    """What of ours breaks without it."""
+
+
+_TRAINER = "verl.trainer.ppo.v1.trainer_base:PPOTrainer"
+_LOOP = "verl.experimental.agent_loop.agent_loop:AgentLoopWorker"
+
+HOOKS = (
+    Hook("verl.trainer.ppo.v1.trainer_base:register_trainer", ("name",), "trainer.PrefixOPDTrainer"),
+    Hook("verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync.__init__", ("config",), "trainer.PrefixOPDTrainer"),
+    Hook(f"{_TRAINER}._setup", (), "startup.EngineStartup"),
+    Hook(f"{_TRAINER}._init_resource_pool_mgr", (), "startup.EngineStartup.begin"),
+    Hook(f"{_TRAINER}._balance_batch", ("batch", "metrics"), "the check that every rollout came back"),
+    Hook(f"{_TRAINER}._compute_old_log_prob", ("batch", "metrics"), "no second student pass"),
+    Hook(f"{_TRAINER}._compute_advantage", ("batch", "metrics"), "the advantage and the rollout metrics"),
+    Hook(f"{_TRAINER}._update_actor", ("batch", "metrics"), "the names of the loss metrics"),
+    Hook(f"{_TRAINER}._compute_metrics", ("batch", "metrics", "timing_raw", "global_steps", "epoch"), "seconds"),
+    Hook(f"{_TRAINER}._save_checkpoint", (), "the FLOP ledger"),
+    Hook(f"{_TRAINER}._load_checkpoint", (), "the FLOP ledger"),
+    Hook(f"{_TRAINER}.on_validate_begin", (), "the run log"),
+    Hook(f"{_TRAINER}.on_train_begin", (), "the run log"),
+    Hook("verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager", ("config", "resource_pool"), "startup"),
+    Hook("verl.trainer.ppo.v1.trainer_base:ResourcePoolManager.create_resource_pool", (), "startup"),
+    Hook(f"{_LOOP}._run_agent_loop", ("sampling_params", "trajectory"), "the cap and the stop tokens"),
+    Hook(f"{_LOOP}._compute_score", ("outputs", "kwargs"), "no scorer on training prefixes"),
+    Hook(
+        f"{_LOOP}._compute_teacher_logprobs",
+        ("output", "prompt_ids", "response_ids", "validate"),
+        "the proof that the teacher's answer is aligned",
+    ),
+    Hook("verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.__init__", (), "agent_loop.PrefixAgentLoopManager"),
+    Hook(
+        "verl.trainer.distillation.losses:register_distillation_loss", ("loss_settings",), "distillation.LOSS_MODE"
+    ),
+    Hook("verl.workers.utils.padding:no_padding_2_padding", ("tensor", "data"), "alignment in the loss"),
+    Hook("verl.trainer.main_ppo:run_ppo", ("config", "task_runner_class"), "main_prefix_opd.run"),
+    Hook("verl.plugin.platform:PlatformRegistry.register", ("platform",), "cpu.platform"),
+    Hook("verl.workers.rollout.replica:RolloutReplicaRegistry.register", ("name", "loader"), "cpu.engine"),
+    Hook(
+        "verl.workers.rollout.vllm_rollout.vllm_async_server:vLLMHttpServer._get_worker_extension_cls",
+        (),
+        "cpu.engine",
+    ),
+    Hook(
+        "verl.utils.distributed:initialize_global_process_group_ray", ("timeout_second", "backend"), "cpu.patches"
+    ),
+)
+
+
+def check_contract() -> list[str]:
+    """One line for each hook that is gone or has another shape; empty if all is as expected."""
+    check_verl_version()
+    return [line for hook in HOOKS if (line := _broken(hook))]
+
+
+def _broken(hook: Hook) -> str | None:
+    module, _, qualname = hook.where.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for name in qualname.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError) as error:
+        return f"{hook.where} is gone ({error}): {hook.why} needs it"
+    names = [
+        name
+        for name, parameter in inspect.signature(found).parameters.items()
+        if name not in ("self", "cls") and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if tuple(names[: len(hook.parameters)]) != hook.parameters:
+        return f"{hook.where} now takes {names}, not {list(hook.parameters)}: {hook.why} relies on that"
+    return None

@@ -1,0 +1,38 @@
+"""verl is what this package was written against."""
+
+import pytest
+
+from prefix_opd.verl_plugin.contract import HOOKS, Hook, _broken, check_contract
+
+
+def test_verl_has_every_hook_that_we_extend():
+    broken = check_contract()
+    assert not broken, "verl has changed under us:\n" + "\n".join(broken)
+
+
+def test_a_change_would_be_told():
+    gone = Hook("verl.trainer.main_ppo:run_everything", (), "main")
+    assert "is gone" in _broken(gone)
+    other = Hook("verl.trainer.main_ppo:run_ppo", ("settings",), "main")
+    assert "now takes ['config', 'task_runner_class'], not ['settings']" in _broken(other)
+
+
+@pytest.mark.parametrize("name", ["AgentLoopWorkerTQ"])
+def test_the_worker_is_a_ray_actor_over_a_class(name):
+    import verl.trainer.ppo.v1.agent_loop_tq as module
+
+    worker = getattr(module, name).__ray_metadata__.modified_class
+    assert "_agent_loop_postprocess" in vars(worker)
+
+
+def test_sync_is_still_a_literal_that_verl_compares_with():
+    """Our trainer is named prefix_opd and tells verl "sync" (see PrefixOPDTrainer.__init__)."""
+    import inspect
+
+    from verl.trainer.ppo.v1 import trainer_base
+
+    assert 'self.trainer_mode == "sync"' in inspect.getsource(trainer_base.PPOTrainer._build_replay_buffer)
+
+
+def test_hooks_are_named_once():
+    assert len({hook.where for hook in HOOKS}) == len(HOOKS)

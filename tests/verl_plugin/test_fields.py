@@ -1,0 +1,49 @@
+"""Alignment of a whole batch, with two rollouts of three tokens at most."""
+
+import torch
+from tensordict import TensorDict
+
+from prefix_opd.verl_plugin.fields import read_train_batch
+
+
+def nested(*rows):
+    return torch.nested.as_nested_tensor([torch.tensor(row) for row in rows], layout=torch.jagged)
+
+
+def batch():
+    """prompts [a b], [c]; responses [d e], [f]. The teacher's entry i scores token i + 1."""
+    return TensorDict(
+        dict(
+            prompts=nested([1, 2], [3]),
+            responses=nested([4, 5], [6]),
+            response_mask=nested([1, 0], [1]),
+            rollout_log_probs=nested([-0.4, -0.5], [-0.6]),
+            old_log_probs=nested([-1.4, -1.5], [-1.6]),
+            #                       b      d      e     dummy    f     dummy
+            teacher_logprobs=nested([[-2.0], [-4.0], [-5.0], [0.0]], [[-6.0], [0.0]]),
+            extra_fields=[{"prefix_opd": {"cap": 2}}, {"prefix_opd": {"cap": 2}}],
+        ),
+        batch_size=2,
+    )
+
+
+def test_teacher_and_sampler_meet_at_the_same_token():
+    found = read_train_batch(batch(), recomputed=False)
+    torch.testing.assert_close(found.log_q, torch.tensor([-4.0, -5.0, -6.0]))
+    torch.testing.assert_close(found.log_p, torch.tensor([-0.4, -0.5, -0.6]))
+    assert found.prompt_lengths == [2, 1] and found.lengths == [2, 1]
+    assert found.mask.tolist() == [True, False, True]
+    assert found.positions().tolist() == [0, 1, 0]
+    assert [record["cap"] for record in found.records] == [2, 2]
+
+
+def test_recomputed_log_probs_take_the_samplers_place():
+    found = read_train_batch(batch(), recomputed=True)
+    torch.testing.assert_close(found.log_p, torch.tensor([-1.4, -1.5, -1.6]))
+    torch.testing.assert_close(found.log_p_rollout, torch.tensor([-0.4, -0.5, -0.6]))
+
+
+def test_back_to_verls_rows():
+    found = read_train_batch(batch(), recomputed=False)
+    rows = found.nested(torch.tensor([1.0, 2.0, 3.0])).unbind()
+    assert [row.tolist() for row in rows] == [[1.0, 2.0], [3.0]]
