@@ -149,14 +149,10 @@ def _check_data_file(key: str, path: Path, data: DictConfig) -> int:
     columns = file.schema_arrow
     for name in (data.prompt_key, data.reward_fn_key, "reward_model"):
         if name not in columns.names:
-            raise UserError(
-                f"{key}={path}", f"lacks verl's column {name!r} (it has {', '.join(columns.names)})"
-            )
+            raise UserError(f"{key}={path}", f"lacks verl's column {name!r} (it has {', '.join(columns.names)})")
     prompt = columns.field(data.prompt_key).type
     if not pa.types.is_list(prompt) and not pa.types.is_large_list(prompt):
-        raise UserError(
-            f"{key}={path}", f"its column {data.prompt_key!r} is {prompt}, not a list of role and content"
-        )
+        raise UserError(f"{key}={path}", f"its column {data.prompt_key!r} is {prompt}, not a list of role and content")
     if file.metadata.num_rows == 0:
         raise UserError(f"{key}={path}", "has no rows")
     return file.metadata.num_rows

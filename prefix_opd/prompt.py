@@ -59,7 +59,5 @@ def forced_template(tokenizer, ending: str, key: str, allow_split: bool = False)
 
 
 def _prompt_ids(tokenizer, template: str) -> list[int]:
-    text = tokenizer.apply_chat_template(
-        _EXAMPLE, chat_template=template, add_generation_prompt=True, tokenize=False
-    )
+    text = tokenizer.apply_chat_template(_EXAMPLE, chat_template=template, add_generation_prompt=True, tokenize=False)
     return tokenizer.encode(text, add_special_tokens=False)

@@ -160,7 +160,9 @@ class Settings(_Settings):
 
 def _as_user_error(error: ValidationError, prefix: str) -> UserError:
     problem = error.errors(include_url=False)[0]
-    names = [part for part in problem["loc"] if not str(part).startswith(("literal", "tuple", "constrained", "function"))]
+    names = [
+        part for part in problem["loc"] if not str(part).startswith(("literal", "tuple", "constrained", "function"))
+    ]
     key = ".".join([prefix, *map(str, names)])
     if problem["type"] == "extra_forbidden":
         return UserError(key, "is not a setting", "see `prefix-opd train --help`")

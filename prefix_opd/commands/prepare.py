@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
     def prepare(
         dataset: str = typer.Argument(..., help="openthoughts3, math500, aime2024, aime2025, gpqa-main, …"),
         out: Path = typer.Option(None, help="Folder to write; data/DATASET by default."),
-        from_dir: Path = typer.Option(None, "--from", help="A folder or file in the hub's layout, in place of the hub."),
+        from_dir: Path = typer.Option(
+            None, "--from", help="A folder or file in the hub's layout, in place of the hub."
+        ),
         revision: str = typer.Option(None, help="Revision on the hub."),
         seed: int = typer.Option(0, help="Seed of sampling and of shuffled options."),
         count: int = typer.Option(None, help="How many questions."),

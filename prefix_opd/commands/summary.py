@@ -27,6 +27,8 @@ def show(folder: Path, teacher: tuple[float, int] | None = None):
 
     found = summarise(folder)
     console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console = Console(width=110)
     console.print(render(found, teacher))
     if found.evaluations and found.prefix_lengths:
         console.print(f"picture   {draw(found, folder / PICTURE)}", highlight=False, soft_wrap=True)

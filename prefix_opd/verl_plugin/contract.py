@@ -52,9 +52,7 @@ HOOKS = (
         "the proof that the teacher's answer is aligned",
     ),
     Hook("verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.__init__", (), "agent_loop.PrefixAgentLoopManager"),
-    Hook(
-        "verl.trainer.distillation.losses:register_distillation_loss", ("loss_settings",), "distillation.LOSS_MODE"
-    ),
+    Hook("verl.trainer.distillation.losses:register_distillation_loss", ("loss_settings",), "distillation.LOSS_MODE"),
     Hook("verl.workers.utils.padding:no_padding_2_padding", ("tensor", "data"), "alignment in the loss"),
     Hook("verl.trainer.main_ppo:run_ppo", ("config", "task_runner_class"), "main_prefix_opd.run"),
     Hook("verl.plugin.platform:PlatformRegistry.register", ("platform",), "cpu.platform"),
@@ -64,9 +62,7 @@ HOOKS = (
         (),
         "cpu.engine",
     ),
-    Hook(
-        "verl.utils.distributed:initialize_global_process_group_ray", ("timeout_second", "backend"), "cpu.patches"
-    ),
+    Hook("verl.utils.distributed:initialize_global_process_group_ray", ("timeout_second", "backend"), "cpu.patches"),
 )
 
 

@@ -54,10 +54,7 @@ def read_train_batch(data: Any, recomputed: bool) -> TrainBatch:
     lengths = data["responses"].offsets().diff().tolist()
     scores = data["teacher_logprobs"].unbind()
     log_q = torch.cat(
-        [
-            teacher_log_probs_of_response(score, prompt)
-            for score, prompt in zip(scores, prompt_lengths, strict=True)
-        ]
+        [teacher_log_probs_of_response(score, prompt) for score, prompt in zip(scores, prompt_lengths, strict=True)]
     )
     log_p_rollout = data["rollout_log_probs"].values().float()
     return TrainBatch(

@@ -1,0 +1,102 @@
+"""``prefix-opd plan``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+HELP = """Say what a run will cost before it starts: tokens, FLOP, memory and hours, beside full OPD.
+
+\b
+  prefix-opd plan experiment=qwen3_8b/prefix_256 layout=node_8x80gb
+  prefix-opd plan experiment=qwen3_8b/prefix_256 trainer.total_training_steps=10 --json
+  prefix-opd plan experiment=qwen3_8b/full layout=node_8x80gb --mean-response 9000
+  prefix-opd plan experiment=qwen3_8b/schedule layout=multi_node --accelerator h100 --tflops sampling=60
+  prefix-opd plan --paper
+
+Arguments are Hydra overrides. No weights are read: Qwen3-8B(-Base) and Qwen3-1.7B(-Base) are known by their published
+sizes, other models by the config.json of their folder. Hours come from an assumed share of the accelerator's peak for
+each phase (sampling, student_scoring, teacher_scoring, update); give --utilisation or --tflops as you measured them.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("plan", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def plan_command(
+        overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=qwen3_8b/prefix_256"),
+        as_json: bool = typer.Option(False, "--json", help="One JSON object in place of tables."),
+        paper: bool = typer.Option(False, "--paper", help="The paper's FLOP figures: which fit its formula."),
+        mean_prompt: float = typer.Option(None, help="Mean prompt length, tokens."),
+        mean_response: float = typer.Option(None, help="Mean response length without a cap, tokens."),
+        response_histogram: Path = typer.Option(
+            None, help='Response lengths without a cap: JSON {"length": count} or CSV lines length,count.'
+        ),
+        accelerator: str = typer.Option(None, help="a100 (default), h100, h200 or cpu."),
+        utilisation: list[str] = typer.Option(None, help="PHASE=SHARE of the peak, e.g. sampling=0.1. Repeatable."),
+        tflops: list[str] = typer.Option(None, help="PHASE=TFLOP/s of one GPU, as measured. Repeatable."),
+    ) -> None:
+        if paper:
+            _print_paper(as_json)
+            return
+        from prefix_opd.compose import compose
+        from prefix_opd.plan import Assumptions, plan
+
+        assumptions = Assumptions(
+            mean_prompt=mean_prompt,
+            responses=_responses(mean_response, response_histogram),
+            accelerator=accelerator,
+            utilisation=_by_phase("utilisation", utilisation),
+            tflops=_by_phase("tflops", tflops),
+        )
+        found = plan(compose(overrides or []), assumptions)
+        if as_json:
+            print(json.dumps(found.as_dict(), indent=2))
+            return
+        from rich.console import Console
+
+        from prefix_opd.plan_view import render
+
+        Console().print(render(found), highlight=False)
+
+
+def _print_paper(as_json: bool) -> None:
+    from rich.console import Console
+
+    from prefix_opd.plan import check_paper
+    from prefix_opd.plan_view import render_paper
+
+    checks = check_paper()
+    if as_json:
+        print(json.dumps([check.as_dict() for check in checks], indent=2))
+    else:
+        Console().print(render_paper(checks), highlight=False)
+
+
+def _responses(mean: float | None, histogram: Path | None):
+    from prefix_opd.cost import ResponseLengths, lengths_from_file
+    from prefix_opd.errors import UserError
+
+    if mean is not None and histogram is not None:
+        raise UserError("--mean-response", "is given with --response-histogram", "give one of them")
+    if histogram is not None:
+        return lengths_from_file(histogram)
+    if mean is None:
+        return ResponseLengths()
+    if not mean >= 1:
+        raise UserError(f"--mean-response {mean}", "must be at least 1")
+    return ResponseLengths(((mean, 1.0),))
+
+
+def _by_phase(option: str, pairs: list[str] | None) -> dict[str, float]:
+    from prefix_opd.errors import UserError
+
+    found = {}
+    for pair in pairs or []:
+        phase, _, value = pair.partition("=")
+        try:
+            found[phase] = float(value)
+        except ValueError:
+            raise UserError(f"--{option} {pair}", "is not PHASE=NUMBER", f"e.g. --{option} sampling=0.1") from None
+    return found

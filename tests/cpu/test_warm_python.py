@@ -1,0 +1,139 @@
+"""The stand-in interpreter behaves as an interpreter; each test talks to one warm copy."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+LAUNCHER = """
+import sys
+from prefix_opd.cpu import warm_python
+print(warm_python.start(["json", "torch"]), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def stand_in():
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    path = Path(launcher.stdout.readline().strip())
+    yield path
+    launcher.stdin.close()
+    launcher.wait()
+    for _ in range(100):
+        if not path.parent.exists():
+            break
+        time.sleep(0.1)
+    assert not path.parent.exists(), "the warm copy outlived its launcher"
+
+
+def python(stand_in, *arguments, **kwargs):
+    return subprocess.run([str(stand_in), *arguments], capture_output=True, text=True, timeout=60, **kwargs)
+
+
+def test_what_was_imported_is_there_already(stand_in):
+    ran = python(stand_in, "-c", "import sys; print('torch' in sys.modules)")
+    assert ran.stdout == "True\n", ran.stderr
+
+
+def test_arguments_environment_folder_and_exit_code_are_the_callers(stand_in, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import json, os, sys
+            print(json.dumps([__name__, sys.argv[1:], os.environ["MINE"], os.getcwd(), sys.stdin.read()]))
+            sys.exit(7)
+            """
+        )
+    )
+    ran = python(
+        stand_in, "-u", str(program), "a", "-b", env={**os.environ, "MINE": "yes"}, cwd=tmp_path, input="hello"
+    )
+    assert ran.returncode == 7, ran.stderr
+    assert json.loads(ran.stdout) == ["__main__", ["a", "-b"], "yes", str(tmp_path), "hello"]
+
+
+def test_a_traceback_and_a_failure_code(stand_in):
+    ran = python(stand_in, "-c", "raise ValueError('told')")
+    assert ran.returncode == 1 and "ValueError: told" in ran.stderr
+
+
+def test_threads_and_exit_functions_are_waited_for(stand_in):
+    ran = python(
+        stand_in,
+        "-c",
+        "import atexit, threading, time\n"
+        "atexit.register(print, 'at exit')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.3), print('thread'))).start()",
+    )
+    assert ran.stdout == "thread\nat exit\n", ran.stderr
+
+
+def test_descriptors_keep_their_numbers(stand_in):
+    read, write = os.pipe()
+    ran = python(stand_in, "-c", f"import os; os.write({write}, b'through')", pass_fds=[write])
+    os.close(write)
+    assert ran.returncode == 0, ran.stderr
+    assert os.read(read, 100) == b"through" and os.read(read, 1) == b""  # and nobody else holds the other end
+    os.close(read)
+
+
+def test_numpys_random_numbers_differ_between_copies(stand_in):
+    drawn = {python(stand_in, "-c", "import numpy; print(numpy.random.rand())").stdout for _ in range(3)}
+    assert len(drawn) == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_signal_to_the_stand_in_ends_its_program(stand_in, number, code):
+    program = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    running = subprocess.Popen([str(stand_in), "-c", program], stdout=subprocess.PIPE, text=True)
+    pid = int(running.stdout.readline())
+    running.send_signal(number)
+    assert running.wait(timeout=20) == code
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_multiprocessing_spawns_through_it(stand_in, tmp_path):
+    program = tmp_path / "spawns.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing, sys
+
+            def child(queue):
+                queue.put("torch" in sys.modules)
+
+            if __name__ == "__main__":
+                context = multiprocessing.get_context("spawn")
+                queue = context.Queue()
+                process = context.Process(target=child, args=(queue,))
+                process.start()
+                print(queue.get(timeout=30))
+                process.join()
+                sys.exit(process.exitcode)
+            """
+        )
+    )
+    ran = python(stand_in, str(program))
+    assert (ran.returncode, ran.stdout) == (0, "True\n"), ran.stderr
+
+
+def test_without_a_warm_copy_it_is_the_plain_interpreter(stand_in, tmp_path):
+    orphan = tmp_path / "python"
+    orphan.write_text(stand_in.read_text().replace("warm.sock", "nobody.sock"))
+    orphan.chmod(0o700)
+    ran = python(orphan, "-c", "import sys; print('torch' in sys.modules); sys.exit(4)")
+    assert (ran.returncode, ran.stdout) == (4, "False\n")
