@@ -29,6 +29,7 @@ def check(config: DictConfig) -> Settings:
         UserError: the first thing that is wrong.
     """
     check_verl_version()
+    _positive(config, "trainer.total_training_steps")  # schedules may grow over it, so before them
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     _check_lengths(config, settings)
     _check_sampling(config, settings)
@@ -108,7 +109,6 @@ def _check_batches(config: DictConfig) -> None:
     rollouts = prompts * _positive(config, "actor_rollout_ref.rollout.n")
     mini = _positive(config, "actor_rollout_ref.actor.ppo_mini_batch_size")
     ranks = _positive(config, "trainer.n_gpus_per_node") * _positive(config, "trainer.nnodes")
-    _positive(config, "trainer.total_training_steps")
     if prompts % mini:
         raise UserError(
             f"actor_rollout_ref.actor.ppo_mini_batch_size={mini}", f"must divide data.train_batch_size={prompts}"

@@ -86,9 +86,10 @@ def _one_line(line: dict) -> str:
             f"L {line['prefix_opd/prefix_length']:>5.0f}",
             f"mean length {line['prefix_opd/response_length/mean']:>7.1f}",
             f"cut {line['prefix_opd/ending/cut_fraction']:>4.0%}",
-            f"reverse KL {line['prefix_opd/reverse_kl/mean']:.3f}",
             f"{line['prefix_opd/seconds/step']:.1f} s",
         ]
+        if "prefix_opd/reverse_kl/mean" in line:
+            parts.insert(-1, f"reverse KL {line['prefix_opd/reverse_kl/mean']:.3f}")
     for name, value in line.items():
         if name.startswith("val-core/") and "/mean@" in name:
             parts.append(f"[bold]accuracy {value:.1%}[/bold]")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
+
+import torch
 
 
 def apply() -> None:
@@ -23,6 +26,8 @@ def _gloo_process_group() -> None:
 
     @functools.wraps(original)
     def initialize(timeout_second=None, backend=None):
+        # Only training workers come here, and while they train the engines are idle: their cores are free.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
         return original(timeout_second=timeout_second, backend=backend or "cpu:gloo")
 
     initialize.prefix_opd = True

@@ -28,8 +28,8 @@ class TrainBatch:
     """(N,) the student's log-probs: the sampler's, or recomputed ones."""
     log_p_rollout: Tensor
     """(N,) the sampler's."""
-    log_q: Tensor
-    """(N,) the teacher's."""
+    log_q: Tensor | None
+    """(N,) the teacher's; none where it was asked for its top-k tokens, which need not hold the sampled one."""
     mask: Tensor
     """(N,) 1 where the student sampled the token, 0 for a tool's answer."""
     records: list[dict[str, Any]]
@@ -43,29 +43,32 @@ class TrainBatch:
         return torch.cat([torch.arange(length) for length in self.lengths])
 
 
-def read_train_batch(data: Any, recomputed: bool) -> TrainBatch:
+def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBatch:
     """Align the fields of one batch.
 
     Args:
         data: what TransferQueue returns for the fields of `TRAIN_FIELDS`.
         recomputed: take ``old_log_probs`` for the student's log-probs in place of the sampler's.
+        topk: the teacher was asked for its top-k tokens, for a loss over those.
     """
     prompt_lengths = data["prompts"].offsets().diff().tolist()
     lengths = data["responses"].offsets().diff().tolist()
-    scores = data["teacher_logprobs"].unbind()
-    log_q = torch.cat(
-        [teacher_log_probs_of_response(score, prompt) for score, prompt in zip(scores, prompt_lengths, strict=True)]
-    )
     log_p_rollout = data["rollout_log_probs"].values().float()
     return TrainBatch(
         prompt_lengths=prompt_lengths,
         lengths=lengths,
         log_p=data["old_log_probs"].values().float() if recomputed else log_p_rollout,
         log_p_rollout=log_p_rollout,
-        log_q=log_q.float(),
+        log_q=None if topk else _teacher_log_probs(data, prompt_lengths),
         mask=data["response_mask"].values().bool(),
         records=[fields[RECORD] for fields in map(plain_fields, data["extra_fields"])],
     )
+
+
+def _teacher_log_probs(data: Any, prompt_lengths: list[int]) -> Tensor:
+    scores = data["teacher_logprobs"].unbind()
+    cut = [teacher_log_probs_of_response(score, prompt) for score, prompt in zip(scores, prompt_lengths, strict=True)]
+    return torch.cat(cut).float()
 
 
 TRAIN_FIELDS = ["prompts", "responses", "response_mask", "rollout_log_probs", "teacher_logprobs", "extra_fields"]

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import transfer_queue as tq
 from omegaconf import open_dict
 from tensordict import TensorDict
@@ -86,8 +87,12 @@ class PrefixOPDTrainer(PPOTrainerSync):
         recomputed = self.settings.advantage.student_log_prob == "recomputed"
         fields = [*TRAIN_FIELDS, "old_log_probs"] if recomputed else TRAIN_FIELDS
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        rollouts = read_train_batch(data, recomputed)
-        advantage = reverse_kl_advantage(rollouts.log_p, rollouts.log_q, self.settings.advantage.clamp)
+        topk = self.distillation_config.distillation_loss.loss_settings.use_topk
+        rollouts = read_train_batch(data, recomputed, topk)
+        if topk:  # verl's loss over the teacher's top-k has no advantage, but its metrics ask for one
+            advantage = torch.zeros_like(rollouts.log_p)
+        else:
+            advantage = reverse_kl_advantage(rollouts.log_p, rollouts.log_q, self.settings.advantage.clamp)
         nested = rollouts.nested(advantage)
         metrics.update(self._rollout_metrics(rollouts, recomputed))
         # gamma = 0: the return of a token is its own reward
@@ -95,17 +100,20 @@ class PrefixOPDTrainer(PPOTrainerSync):
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
 
     def _rollout_metrics(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, Any]:
-        found = {
-            **rollout_metrics(rollouts.records, rollouts.lengths),
-            **reverse_kl_metrics(rollouts.log_p, rollouts.log_q, rollouts.mask),
-        }
+        found = rollout_metrics(rollouts.records, rollouts.lengths)
+        if rollouts.log_q is not None:
+            found.update(self._reverse_kl_metrics(rollouts))
+        found.update(self._account(rollouts, recomputed))
+        return {f"prefix_opd/{name}": value for name, value in found.items()}
+
+    def _reverse_kl_metrics(self, rollouts: TrainBatch) -> dict[str, float]:
+        found = reverse_kl_metrics(rollouts.log_p, rollouts.log_q, rollouts.mask)
         width = -(-int(self.config.data.max_response_length) // self.settings.position_bins)
         kl = (rollouts.log_p - rollouts.log_q)[rollouts.mask]
         positions = rollouts.positions()[rollouts.mask]
         for first, mean, _ in by_position(kl.abs(), positions, width):
             found[f"reverse_kl_abs_by_position/{first}"] = mean
-        found.update(self._account(rollouts, recomputed))
-        return {f"prefix_opd/{name}": value for name, value in found.items()}
+        return found
 
     def _account(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, float]:
         """Tokens and FLOP of this update, and of the run so far (the ledger that checkpoints keep)."""
