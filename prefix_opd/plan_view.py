@@ -77,8 +77,9 @@ def render_paper(checks: list[PaperCheck]):
     from rich.table import Table
 
     table = Table(title="the paper's training FLOP beside its formula, every rollout at its cap", title_justify="left")
-    for heading in ("student", "run", "updates", "paper", "formula", "ratio", "within 10%", ""):
-        table.add_column(heading, justify="right" if heading in ("updates", "paper", "formula", "ratio") else "left")
+    for heading in ("", "run", "updates", "paper", "formula", "ratio"):
+        table.add_column(heading, justify="left" if heading in ("", "run") else "right", no_wrap=True)
+    table.add_column("within 10%?")
     for check in checks:
         row = check.row
         table.add_row(
@@ -88,8 +89,7 @@ def render_paper(checks: list[PaperCheck]):
             f"{row.flop:.1e}",
             f"{check.ours:.1e}",
             f"{check.ours / row.flop:.2f}",
-            "yes" if check.fits else "no",
-            check.why,
+            ("yes" if check.fits else "no") + (f": {check.why}" if check.why else ""),
         )
     table.caption = "(60): the paper gives the set-up's 60 updates, not which of its checkpoints the figure belongs to."
     return table

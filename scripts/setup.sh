@@ -23,7 +23,7 @@ python=$(command -v "python$version" || command -v python3)
 if [[ -x .venv/bin/python && $(cat .venv/.device 2>/dev/null) != "$device" ]]; then rm -rf .venv; fi
 echo "setting up .venv for $device (a few minutes the first time)"
 [[ -x .venv/bin/python ]] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+.venv/bin/python -m pip install -qq --disable-pip-version-check uv
 uv() { .venv/bin/uv "$@" --python .venv/bin/python; }
 # uv makes the interpreter that the wheels need where the machine has another
 if [[ $(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') != "$version" ]]; then

@@ -19,6 +19,7 @@ from prefix_opd.data.rows import RL_SCHEMA
 from prefix_opd.paper import LEARNING_RATES
 from prefix_opd.preflight import check
 from prefix_opd.schedule import prefix_length
+from prefix_opd.settings import Settings
 from prefix_opd.tiny import shipped_models
 
 CONFIG = Path(__file__).parents[1] / "recipe" / "prefix_opd" / "config"
@@ -52,6 +53,12 @@ def cached_files():
     patch.setattr(transformers.AutoTokenizer, "from_pretrained", staticmethod(functools.cache(read)))
     yield
     patch.undo()
+
+
+@functools.cache
+def composed(experiment: str):
+    """An experiment without a layout; several tests read it and none writes to it."""
+    return compose([f"experiment={experiment}"])
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +102,7 @@ def test_every_experiment_with_every_layout_passes_the_whole_check(experiment, s
 @pytest.mark.parametrize("pair", ["qwen3_8b", "qwen3_1.7b"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_papers_set_up(pair, kind):
-    config = compose([f"experiment={pair}/{kind}"])
+    config = composed(f"{pair}/{kind}")
     size = pair.partition("_")[2].upper()
     assert config.actor_rollout_ref.model.path == f"Qwen/Qwen3-{size}-Base"
     assert config.distillation.teacher_models.teacher_model.model_path == "Qwen/Qwen3-8B"
@@ -126,19 +133,17 @@ def test_the_papers_set_up(pair, kind):
     ],
 )
 def test_the_cap_at_the_first_and_the_last_update(kind, first, last):
-    config = compose([f"experiment=qwen3_8b/{kind}"])
-    from prefix_opd.settings import Settings
-
+    config = composed(f"qwen3_8b/{kind}")
     schedule = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True)).schedule
     assert [prefix_length(step, schedule, 16384) for step in (1, 60)] == [first, last]
 
 
 def test_windows_reach_their_end_and_cover_what_their_name_says():
     for kind in [kind for kind in KINDS if kind.startswith("window")]:
-        node = compose([f"experiment=qwen3_8b/{kind}"]).prefix_opd
+        node = composed(f"qwen3_8b/{kind}").prefix_opd
         start, stop = map(int, kind.split("_")[1:])
         assert (node.weighting.start, node.weighting.stop, node.schedule.length) == (start, stop, stop)
-    last = compose(["experiment=qwen3_8b/last_1024"]).prefix_opd
+    last = composed("qwen3_8b/last_1024").prefix_opd
     assert (last.weighting.name, last.weighting.tokens) == ("last", 1024)
 
 
