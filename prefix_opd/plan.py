@@ -108,10 +108,10 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         UserError: a model that is not set, not known or lacks a size; a size of the run that is no whole number.
     """
     assumptions = assumptions or Assumptions()
+    updates = _whole(config, "trainer.total_training_steps")  # first: the schedule's `over` follows it
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     student, teacher = (published_config(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     shapes = tuple(_shape(config, *pair) for pair in ((STUDENT_KEY, student), (TEACHER_KEY, teacher)))
-    updates = _whole(config, "trainer.total_training_steps")
     rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
     longest = _whole(config, "data.max_response_length")
     gpus = {

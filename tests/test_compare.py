@@ -39,8 +39,7 @@ def folder(tmp_path):
         log.log(line, step)
     log.finish()
     (tmp_path / "config.yaml").write_text(
-        "trainer: {experiment_name: qwen3_8b_prefix_256}\n"
-        "actor_rollout_ref: {model: {path: Qwen/Qwen3-8B-Base}}\n"
+        "trainer: {experiment_name: qwen3_8b_prefix_256}\nactor_rollout_ref: {model: {path: Qwen/Qwen3-8B-Base}}\n"
     )
     return tmp_path
 
