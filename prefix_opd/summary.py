@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.flops import exact_flops
+from prefix_opd.intervals import wilson
 from prefix_opd.models import Model
 from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
 from prefix_opd.runfolder import CONFIG_FILE, check_is_run
@@ -126,15 +126,6 @@ def _interpolate(points: list[tuple[int, float]], step: int) -> float:
     if before[0] == after[0]:
         return before[1]
     return before[1] + (after[1] - before[1]) * (step - before[0]) / (after[0] - before[0])
-
-
-def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share of ``n``; (0, 1) for n = 0."""
-    if not n:
-        return 0.0, 1.0
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half
 
 
 def _count_lines(path: Path) -> int:

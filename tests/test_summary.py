@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 from prefix_opd.compose import compose
 from prefix_opd.errors import UserError
 from prefix_opd.flops import exact_flops
+from prefix_opd.intervals import wilson
 from prefix_opd.models import Model
-from prefix_opd.summary import _interpolate, draw, render, summarise, wilson
+from prefix_opd.summary import _interpolate, draw, render, summarise
 from prefix_opd.tiny import shipped_models
 
 ACCURACY, LENGTH = "val-core/tiny/chain/reward/mean@1", "val-aux/tiny/chain/response_length/mean@1"
@@ -72,6 +73,7 @@ def test_wilson_by_hand():
     # 50% of 100: 0.5 +- 1.96 * sqrt(0.25/100 + 1.96^2 / 40000) / (1 + 1.96^2 / 100) = 0.5 +- 0.0962
     low, high = wilson(0.5, 100)
     assert (low, high) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
+    assert wilson(0.1, 100) == (pytest.approx(0.0552, abs=1e-4), pytest.approx(0.1744, abs=1e-4))
     assert wilson(0.0, 0) == (0.0, 1.0)
 
 

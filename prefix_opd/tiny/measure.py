@@ -6,13 +6,13 @@ Run ``python -m prefix_opd.tiny.measure FOLDER [--problems 512] [--seed 0]``.
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from prefix_opd.intervals import wilson
 from prefix_opd.tiny.data import draw_problems
 from prefix_opd.tiny.sample import sample
 from prefix_opd.tiny.task import END_OF_TEXT, END_OF_TURN, grade
@@ -42,7 +42,7 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        return wilson(self.right, self.problems)
+        return wilson(self.share, self.problems)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -51,14 +51,6 @@ class Accuracy:
             f"mean {self.mean_tokens:.1f} tokens, "
             f"{self.end_of_text:.1%} end with {END_OF_TEXT}, {self.end_of_turn:.1%} with {END_OF_TURN}"
         )
-
-
-def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share. It stays within [0, 1], also for shares near the ends."""
-    share, spread = right / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return middle - half, middle + half
 
 
 def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, problems: int = 512, seed: int = 0) -> Accuracy:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_opd.tiny import shipped_models
-from prefix_opd.tiny.measure import MAX_NEW_TOKENS, measure, wilson
+from prefix_opd.tiny.measure import MAX_NEW_TOKENS, measure
 from prefix_opd.tiny.tokenizer import build_tokenizer
 
 PROBLEMS = 256
@@ -58,8 +58,3 @@ def test_generation_stops_on_both_ends(role: str, first: str) -> None:
 def test_all_files_together_are_small() -> None:
     size = sum(f.stat().st_size for folder in shipped_models().values() for f in folder.rglob("*") if f.is_file())
     assert size <= 4 * 2**20
-
-
-def test_wilson() -> None:
-    # 10 of 100: the textbook interval is 5.52% to 17.44%.
-    assert wilson(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)

@@ -1,0 +1,20 @@
+"""Confidence intervals of a share."""
+
+from __future__ import annotations
+
+import math
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share of ``n``; it stays within [0, 1]. (0, 1) for n = 0.
+
+    Args:
+        share: 0 to 1.
+        n: how many were counted.
+        z: quantile of the normal distribution; 1.96 for 95%.
+    """
+    if not n:
+        return 0.0, 1.0
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return middle - half, middle + half
