@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from prefix_opd.cost import PHASES
-from prefix_opd.plan import PaperCheck, Plan
+from prefix_opd.paper_check import PaperCheck
+from prefix_opd.plan import Plan
 
 
 def render(plan: Plan):

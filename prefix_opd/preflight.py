@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,10 @@ from prefix_opd.settings import Settings
 
 STUDENT_KEY = "actor_rollout_ref.model.path"
 TEACHER_KEY = "distillation.teacher_models.teacher_model.model_path"
+CONTEXT_KEYS = {
+    STUDENT_KEY: "actor_rollout_ref.rollout.max_model_len",
+    TEACHER_KEY: "distillation.teacher_models.teacher_model.inference.max_model_len",
+}
 
 
 def check(config: DictConfig) -> Settings:
@@ -37,6 +40,8 @@ def check(config: DictConfig) -> Settings:
     for key in ("data.train_files", "data.val_files"):
         _check_data(config, key)
     student, teacher = (_model(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+    for model in (student, teacher):
+        _check_context(config, model)
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
@@ -69,7 +74,8 @@ def _check_lengths(config: DictConfig, settings: Settings) -> None:
                 f"exceeds data.max_response_length={response}, which no rollout may exceed",
                 "lower the one or raise the other",
             )
-    for key, room in _context_lengths(config):
+    for key in CONTEXT_KEYS.values():
+        room = OmegaConf.select(config, key)
         if room is not None and prompt + response + 1 > room:
             raise UserError(
                 f"{key}={room}",
@@ -78,12 +84,16 @@ def _check_lengths(config: DictConfig, settings: Settings) -> None:
             )
 
 
-def _context_lengths(config: DictConfig) -> Iterable[tuple[str, int | None]]:
-    for key in (
-        "actor_rollout_ref.rollout.max_model_len",
-        "distillation.teacher_models.teacher_model.inference.max_model_len",
-    ):
-        yield key, OmegaConf.select(config, key)
+def _check_context(config: DictConfig, model: Model) -> None:
+    """Room in the model itself, which counts where no shorter context is set."""
+    needed = config.data.max_prompt_length + config.data.max_response_length + 1
+    room = model.config.get("max_position_embeddings")
+    if room is not None and needed > room:
+        raise UserError(
+            f"{model.key}={model.path}",
+            f"its context of {room} tokens has no room for prompt + response + 1 = {needed}",
+            "lower data.max_prompt_length or data.max_response_length",
+        )
 
 
 def _check_sampling(config: DictConfig, settings: Settings) -> None:

@@ -5,7 +5,9 @@ cd "$(dirname "$0")/.."
 
 device=${1:-${PREFIX_OPD_DEVICE:-}}
 if [[ -z $device ]]; then
-  if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then device=gpu; else device=cpu; fi
+  # student and teacher take a GPU each, so one alone is no GPU machine
+  gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
+  if ((gpus >= 2)); then device=gpu; else device=cpu; fi
 fi
 case $device in
   cpu) version=3.11 requirements=requirements-cpu.txt ;;  # the CPU wheels of torch and vLLM are built for 3.11

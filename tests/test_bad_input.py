@@ -44,6 +44,11 @@ CASES = [
     # room in the engines
     ([*TRAIN, "actor_rollout_ref.rollout.max_model_len=320"], "has no room for prompt + response + 1 = 128 + 192 + 1"),
     ([*TRAIN, f"{TEACHER}.inference.max_model_len=320"], f"{TEACHER}.inference.max_model_len=320: has no room"),
+    (
+        [*TRAIN, "data.max_response_length=2000", "actor_rollout_ref.rollout.max_model_len=null"]
+        + [f"{TEACHER}.inference.max_model_len=null"],
+        "its context of 1024 tokens has no room for prompt + response + 1 = 2129",
+    ),
     ([*TRAIN, "data.max_prompt_length=0"], "data.max_prompt_length=0: must be a whole number of at least 1"),
     # models
     ([*TRAIN, "actor_rollout_ref.model.path=/no/such/model"], "actor_rollout_ref.model.path=/no/such/model: does not"),

@@ -12,7 +12,8 @@ from prefix_opd.compose import compose
 from prefix_opd.cost import ResponseLengths
 from prefix_opd.errors import UserError
 from prefix_opd.flops import ModelShape, StepFlops, exact_flops, paper_flops
-from prefix_opd.plan import Assumptions, check_paper, plan
+from prefix_opd.paper_check import check_paper
+from prefix_opd.plan import Assumptions, plan
 
 TOY = ModelShape(
     hidden_size=4,

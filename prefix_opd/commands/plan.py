@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
 def _print_paper(as_json: bool) -> None:
     from rich.console import Console
 
-    from prefix_opd.plan import check_paper
+    from prefix_opd.paper_check import check_paper
     from prefix_opd.plan_view import render_paper
 
     checks = check_paper()

