@@ -37,6 +37,7 @@ def check(config: DictConfig) -> Settings:
     _check_lengths(config, settings)
     _check_sampling(config, settings)
     _check_batches(config)
+    _check_loss(config, settings)
     for key in ("data.train_files", "data.val_files"):
         _check_data(config, key)
     student, teacher = (_model(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
@@ -123,12 +124,39 @@ def _check_batches(config: DictConfig) -> None:
         raise UserError(
             f"actor_rollout_ref.actor.ppo_mini_batch_size={mini}", f"must divide data.train_batch_size={prompts}"
         )
+    actor = config.actor_rollout_ref.actor
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    if actor.use_dynamic_bsz and actor.ppo_max_token_len_per_gpu * actor.ulysses_sequence_parallel_size < longest:
+        raise UserError(
+            f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={actor.ppo_max_token_len_per_gpu}",
+            f"holds no sequence of prompt + response = {longest} tokens",
+            f"set it to {longest} or more",
+        )
     if rollouts % ranks or (mini * config.actor_rollout_ref.rollout.n) % ranks:
         raise UserError(
             f"data.train_batch_size={prompts}",
             f"{prompts} prompts x n={config.actor_rollout_ref.rollout.n} rollouts do not divide among {ranks} ranks",
             "change data.train_batch_size, actor_rollout_ref.rollout.n or trainer.n_gpus_per_node",
         )
+
+
+def _check_loss(config: DictConfig, settings: Settings) -> None:
+    """Settings of ours that another loss of verl's would ignore without a word."""
+    mode = config.distillation.distillation_loss.loss_mode
+    if mode == "prefix_opd":
+        return
+    asked = {
+        "weighting.name": settings.weighting.name != "uniform",
+        "advantage.clamp": settings.advantage.clamp is not None,
+        "loss.max_ratio": settings.loss.max_ratio is not None,
+    }
+    for name, given in asked.items():
+        if given:
+            raise UserError(
+                f"prefix_opd.{name}",
+                f"is read by the loss prefix_opd alone, and distillation.distillation_loss.loss_mode={mode}",
+                "leave the one out or take the other",
+            )
 
 
 def _check_data(config: DictConfig, key: str) -> None:

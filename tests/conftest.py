@@ -1,9 +1,26 @@
 """Every test runs on the CPU platform; nothing here may reach a hub."""
 
+import json
 import os
+import shutil
+
+import pytest
 
 from prefix_opd.cpu.environment import set_environment
 
 set_environment()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def long_context_models(tmp_path_factory):
+    """The miniature's models with the published context of Qwen3-8B-Base: stand-ins for the paper's."""
+    from prefix_opd.tiny import shipped_models
+
+    folder = tmp_path_factory.mktemp("stand_in_models")
+    models = {role: shutil.copytree(shipped, folder / role) for role, shipped in shipped_models().items()}
+    for model in models.values():
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32768}))
+    return models

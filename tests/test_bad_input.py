@@ -73,6 +73,9 @@ CASES = [
     ([*TRAIN, "data.train_batch_size=2.5"], "data.train_batch_size=2.5: must be a whole number"),
     ([*TRAIN, "actor_rollout_ref.actor.ppo_mini_batch_size=5"], "ppo_mini_batch_size=5: must divide"),
     ([*TRAIN, "trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
+    ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=300"], "holds no sequence of prompt + response = 320"),
+    # settings that another loss would not read
+    (["train", "experiment=tiny/forward_kl_32", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is read"),
     # the forced ending, the loss, the end tokens
     ([*TRAIN, 'prefix_opd.prompt.ending="<thought>"'], "the tokenizer splits it into"),
     ([*TRAIN, "prefix_opd.advantage.clamp=-1"], "prefix_opd.advantage.clamp=-1: input should be greater than 0"),

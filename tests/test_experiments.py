@@ -3,8 +3,6 @@
 import copy
 import functools
 import io
-import json
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,7 +62,7 @@ def composed(experiment: str):
 
 
 @pytest.fixture(scope="module")
-def stand_ins(tmp_path_factory) -> list[str]:
+def stand_ins(tmp_path_factory, long_context_models) -> list[str]:
     """Overrides that name tiny models and data in place of the paper's."""
     row = {
         "data_source": "stand-in",
@@ -75,13 +73,7 @@ def stand_ins(tmp_path_factory) -> list[str]:
     }
     file = tmp_path_factory.mktemp("data") / "rows.parquet"
     pq.write_table(pa.Table.from_pylist([row] * 512, schema=RL_SCHEMA), file)
-    folder = tmp_path_factory.mktemp("stand_in_models")
-    models = {}
-    for role, shipped in shipped_models().items():
-        models[role] = shutil.copytree(shipped, folder / role)
-        config = json.loads((models[role] / "config.json").read_text())
-        # the published context of Qwen3-8B-Base, as room for prompt and response is checked
-        (models[role] / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32768}))
+    models = long_context_models
     return [
         f"actor_rollout_ref.model.path={models['student']}",
         f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",

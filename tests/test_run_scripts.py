@@ -91,11 +91,10 @@ def test_without_dry_run_it_becomes_the_command(tmp_path):
     assert call.split("\t")[1:3] == ["train", "experiment=qwen3_8b/schedule"]
 
 
-def test_a_dry_run_composes_checks_and_plans_for_real(tmp_path):
-    from prefix_opd.tiny import shipped_models
+def test_a_dry_run_composes_checks_and_plans_for_real(long_context_models, tmp_path):
     from prefix_opd.tiny.data import write_data
 
-    files, models = write_data(tmp_path), shipped_models()
+    files, models = write_data(tmp_path), long_context_models
     environment = {
         "STUDENT": str(models["student"]),
         "TEACHER": str(models["teacher"]),

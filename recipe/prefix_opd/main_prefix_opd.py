@@ -8,6 +8,7 @@ the same with a progress bar, and verl's output in a file.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from prefix_opd.compose import compose
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.errors import EXIT_BAD_INPUT, UserError
-from prefix_opd.preflight import check
+from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY, check
 
 
 def prepare(overrides: Sequence[str]) -> DictConfig:
@@ -27,13 +28,24 @@ def prepare(overrides: Sequence[str]) -> DictConfig:
         set_environment()
     OmegaConf.resolve(config.prefix_opd)
     check(config)
-    # relative paths are the launcher's; Ray's workers have working directories of their own
-    config.trainer.default_local_dir = str(Path(config.trainer.default_local_dir).absolute())
+    _make_paths_absolute(config)
     return config
 
 
-def run(config: DictConfig) -> None:
-    """Run a prepared config to its end."""
+def _make_paths_absolute(config: DictConfig) -> None:
+    # relative paths are the launcher's; Ray's workers have working directories of their own
+    for key in ("trainer.default_local_dir", "trainer.validation_data_dir", "data.train_files", "data.val_files"):
+        value = OmegaConf.select(config, key)
+        paths = [str(Path(path).expanduser().absolute()) for path in ([value] if isinstance(value, str) else value)]
+        OmegaConf.update(config, key, paths[0] if isinstance(value, str) else paths)
+    for key in (STUDENT_KEY, TEACHER_KEY):
+        path = Path(OmegaConf.select(config, key)).expanduser()
+        if path.is_dir():
+            OmegaConf.update(config, key, str(path.absolute()))
+
+
+def run(config: DictConfig, trainer_module: str = "prefix_opd.verl_plugin.trainer") -> None:
+    """Run a prepared config to its end, with the trainer that ``trainer_module`` registers with verl."""
     folder = Path(config.trainer.default_local_dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
@@ -46,7 +58,7 @@ def run(config: DictConfig) -> None:
 
     class PrefixOPDTaskRunner(TaskRunnerV1.__ray_metadata__.modified_class):
         def run(self, config):
-            import prefix_opd.verl_plugin.trainer  # noqa: F401  registers the trainer in this process
+            importlib.import_module(trainer_module)  # registers the trainer in this process
 
             return super().run(config)
 

@@ -1,0 +1,141 @@
+"""The problems of an evaluation: prepared sets by name, parquet files, or the miniature."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prefix_opd.data.files import sha256_of
+from prefix_opd.data.known import KNOWN
+from prefix_opd.data.manifest import MANIFEST
+from prefix_opd.errors import UserError
+from prefix_opd.evaluation.settings import at_least
+
+TINY = "tiny"
+TINY_MAX_TOKENS = 192
+"""Of the miniature's own experiments (``data.max_response_length``)."""
+OTHER_SAMPLES = 4
+"""Samples a problem where nothing else is known; the paper takes 4 for all but AIME."""
+TESTS = tuple(name for name, known in KNOWN.items() if known.purpose == "test")
+_COLUMNS = ("data_source", "prompt", "reward_model")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A file of problems, and how often each is asked. Example: ``Benchmark("aime2024", Path("…"), 16)``."""
+
+    name: str
+    path: Path
+    samples: int
+    """k: responses a problem."""
+    limit: int | None = None
+    """The first so many problems alone."""
+
+    @cached_property
+    def sha256(self) -> str:
+        return sha256_of(self.path)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a problem: ``prompt`` (messages), ``id``. Raises UserError for a file that verl cannot read."""
+        table = _read(self.path)
+        columns = [name for name in ("prompt", "extra_info") if name in table.column_names]
+        found = table.select(columns).slice(0, self.limit).to_pylist()
+        return [
+            {"prompt": row["prompt"], "id": _id(row.get("extra_info"), position)} for position, row in enumerate(found)
+        ]
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """What `prefix-opd prepare` wrote beside the file."""
+        path = self.path.parent / MANIFEST
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def find(names: Sequence[str], data: Path, k: int | None = None, limit: int | None = None) -> list[Benchmark]:
+    """The benchmarks that the user named; without a name every known set that is prepared in ``data``.
+
+    Raises:
+        UserError: a name that is neither known nor a file, a set that is not prepared, two of one name.
+    """
+    at_least("--k", k, 1)
+    at_least("--limit", limit, 1)
+    found = [_one(name, data, k, limit) for name in names or _prepared(data)]
+    for benchmark in found:
+        if [other.name for other in found].count(benchmark.name) > 1:
+            raise UserError(benchmark.name, "is named twice", "name each benchmark once, and each file differently")
+    if TINY in names and len(found) > 1:
+        raise UserError(TINY, "has answers of its own length", "evaluate it by itself")
+    for benchmark in found:
+        _check(benchmark)
+    return found
+
+
+def _one(name: str, data: Path, k: int | None, limit: int | None) -> Benchmark:
+    if name == TINY:
+        from prefix_opd.tiny.paths import tiny_path
+
+        return Benchmark(TINY, Path(tiny_path("test")), k or OTHER_SAMPLES, limit)
+    folded = name.strip().lower().replace("_", "-")
+    if folded in TESTS:
+        path = data / folded / "test.parquet"
+        if not path.is_file():
+            raise UserError(
+                f"benchmark {folded}",
+                f"is not prepared: {path} does not exist",
+                f"run `prefix-opd prepare {folded}`, or say where it is with --data",
+            )
+        return Benchmark(folded, path, k or KNOWN[folded].samples, limit)
+    path = Path(name).expanduser()
+    if path.suffix != ".parquet":
+        raise UserError(f"benchmark {name!r}", "is not known", f"known: {', '.join(TESTS)}, {TINY}, or a parquet file")
+    if not path.is_file():
+        raise UserError(f"benchmark {name}", "does not exist", "see `prefix-opd prepare --help`")
+    called = path.absolute().parent.name if path.stem in ("test", "train") else path.stem
+    samples = KNOWN[called].samples if called in TESTS else OTHER_SAMPLES
+    return Benchmark(called, path, k or samples, limit)
+
+
+def _prepared(data: Path) -> list[str]:
+    found = [name for name in TESTS if (data / name / "test.parquet").is_file()]
+    if not found:
+        raise UserError(
+            f"--data={data}",
+            "holds no prepared benchmark",
+            f"name one of {', '.join(TESTS)}, {TINY}, or a parquet file",
+        )
+    return found
+
+
+def _check(benchmark: Benchmark) -> None:
+    table, what = _read(benchmark.path), f"benchmark {benchmark.path}"
+    for name in _COLUMNS:
+        if name not in table.column_names:
+            raise UserError(what, f"lacks verl's column {name!r} (it has {', '.join(table.column_names)})")
+    kind = table.schema.field("prompt").type
+    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+        raise UserError(what, f"its column 'prompt' is {kind}, not a list of role and content")
+    if not table.num_rows:
+        raise UserError(what, "has no rows")
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError):
+        raise UserError(f"benchmark {path}", "is no parquet file", "see `prefix-opd prepare --help`") from None
+
+
+def _id(extra_info: Any, position: int) -> str:
+    extra_info = extra_info or {}
+    for name in ("id", "index"):
+        if extra_info.get(name) not in (None, ""):
+            return str(extra_info[name])
+    return str(position)

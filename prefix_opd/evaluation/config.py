@@ -1,0 +1,279 @@
+"""verl's config for an evaluation: validation only, no teacher, asked and stopped as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from prefix_opd.compose import compose
+from prefix_opd.ending import stop_token_ids
+from prefix_opd.errors import UserError
+from prefix_opd.evaluation.benchmarks import TINY, Benchmark
+from prefix_opd.evaluation.settings import Sampling
+from prefix_opd.evaluation.target import Target
+from prefix_opd.models import Model
+from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY, check_verl_version
+from prefix_opd.prompt import forced_template
+from prefix_opd.settings import Settings
+
+TRAINER = "prefix_opd_evaluate"
+MANAGER = "prefix_opd.verl_plugin.evaluator.EvaluationManager"
+NODE = "prefix_opd_evaluation"
+"""Our node of the config; verl passes it on and reads nothing of it."""
+
+ASKED = ("prefix_opd.prompt", "prefix_opd.rollout", "data.max_prompt_length")
+ENGINE = (
+    "actor_rollout_ref.model.override_config",
+    "actor_rollout_ref.model.use_remove_padding",
+    "actor_rollout_ref.actor.fsdp_config",
+    "actor_rollout_ref.rollout.dtype",
+    "actor_rollout_ref.rollout.tensor_model_parallel_size",
+    "actor_rollout_ref.rollout.gpu_memory_utilization",
+    "actor_rollout_ref.rollout.max_num_seqs",
+    "actor_rollout_ref.rollout.max_num_batched_tokens",
+    "actor_rollout_ref.rollout.enforce_eager",
+    "actor_rollout_ref.rollout.engine_kwargs",
+    "ray_kwargs",
+    "trainer.nnodes",
+)
+"""What an evaluation takes over from the run whose checkpoint it is: how it was asked, and on what it ran."""
+
+GPU_DEFAULTS = {
+    # nothing is trained: the trainer's share of the memory goes to vLLM
+    "actor_rollout_ref.actor.fsdp_config.param_offload": True,
+    "actor_rollout_ref.actor.fsdp_config.optimizer_offload": True,
+    "actor_rollout_ref.rollout.gpu_memory_utilization": 0.8,
+}
+
+FLAGS = {
+    STUDENT_KEY: "the first argument",
+    "data.val_files": "the benchmarks",
+    "data.train_files": "the benchmarks",
+    "data.val_max_samples": "--limit",
+    "data.max_response_length": "--max-tokens",
+    "actor_rollout_ref.rollout.val_kwargs.n": "--k",
+    "actor_rollout_ref.rollout.val_kwargs.temperature": "--temperature",
+    "actor_rollout_ref.rollout.val_kwargs.top_p": "--top-p",
+    "actor_rollout_ref.rollout.seed": "--seed",
+    "trainer.default_local_dir": "--out",
+    "trainer.val_only": "nothing: an evaluation only validates",
+    "trainer.v1.trainer_mode": "nothing: an evaluation has a trainer of its own",
+    "distillation.enabled": "nothing: an evaluation starts no teacher",
+}
+"""Keys that an evaluation sets itself -> what the user sets them with."""
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse an override of what the evaluation sets itself. Raises UserError."""
+    for override in overrides:
+        key = _key(override)
+        if key in FLAGS:
+            raise UserError(override, "is set by the evaluation", f"use {FLAGS[key]}")
+
+
+def evaluation_config(
+    target: Target,
+    benchmarks: Sequence[Benchmark],
+    sampling: Sampling,
+    out: Path,
+    chunk: int,
+    gpus: int | None = None,
+    teacher: str | None = None,
+    overrides: Sequence[str] = (),
+) -> DictConfig:
+    """The whole config, checked.
+
+    Args:
+        chunk: problems that are asked together.
+        gpus: GPUs a node; none: as the run or the layout has it.
+        teacher: its end tokens stop a response too, as in training; none: the run's or the experiment's.
+        overrides: the user's, which win over what is taken over from the run.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    check_verl_version()
+    check_overrides(overrides)
+    tiny = [benchmark.name for benchmark in benchmarks] == [TINY]
+    config = compose([*_base(target, tiny, overrides), *overrides])
+    touched = {_key(override) for override in overrides}
+    if target.run_config is not None:
+        layout = "layout" in touched or "experiment" in touched
+        _take_over(config, target.run_config, (*ASKED, *(() if layout else ENGINE)), touched)
+    if config.platform != "cpu" and target.run_config is None and "layout" not in touched:
+        for key, value in GPU_DEFAULTS.items():
+            _set_unless(touched, config, key, value)
+    _set_gpus(config, target, gpus, touched)
+    _set_own(config, target, benchmarks, sampling, out, chunk)
+    _fill_in(config, target, teacher)
+    _set_lengths(config, target, benchmarks, sampling, touched)
+    Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    return config
+
+
+def _base(target: Target, tiny: bool, overrides: Sequence[str]) -> list[str]:
+    given = {_key(override) for override in overrides}
+    base = []
+    if tiny and "experiment" not in given:
+        base.append("experiment=tiny/full")
+    elif target.run_config is not None and "platform" not in given:
+        base.append(f"platform={target.run_config.platform}")
+    return base
+
+
+def _take_over(config: DictConfig, run: DictConfig, keys: Sequence[str], touched: set[str]) -> None:
+    for key in keys:
+        value = OmegaConf.select(run, key)
+        if value is not None and not any(_same_or_within(one, key) for one in touched):
+            OmegaConf.update(config, key, value, merge=True, force_add=True)
+
+
+def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set[str]) -> None:
+    run = target.run_config
+    if gpus is not None:
+        config.trainer.n_gpus_per_node = gpus
+    elif run is not None and not touched & {"layout", "experiment", "trainer.n_gpus_per_node"}:
+        # a teacher's GPUs of the same node are free now
+        together = run.trainer.nnodes == run.distillation.nnodes == 1 and run.platform != "cpu"
+        teacher = run.distillation.n_gpus_per_node if together and run.distillation.enabled else 0
+        config.trainer.n_gpus_per_node = run.trainer.n_gpus_per_node + teacher
+    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
+    shards = config.actor_rollout_ref.rollout.tensor_model_parallel_size
+    if ranks % shards:
+        raise UserError(
+            f"{ranks} GPUs",
+            f"do not divide among engines of actor_rollout_ref.rollout.tensor_model_parallel_size={shards}",
+            "change --gpus or that key",
+        )
+
+
+def _set_own(
+    config: DictConfig, target: Target, benchmarks: Sequence[Benchmark], sampling: Sampling, out: Path, chunk: int
+) -> None:
+    first, local = str(benchmarks[0].path.absolute()), Path(target.model.path).expanduser()
+    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
+    own: dict[str, Any] = {
+        # relative paths are the launcher's; Ray's workers have working directories of their own
+        STUDENT_KEY: str(local.absolute()) if local.is_dir() else target.model.path,
+        # verl makes both data sets before it validates; ours replace them (prefix_opd/verl_plugin/evaluator.py)
+        "data.train_files": first,
+        "data.val_files": first,
+        "data.train_batch_size": ranks,
+        "data.filter_overlong_prompts": False,
+        "data.max_response_length": sampling.max_tokens,
+        "actor_rollout_ref.actor.ppo_mini_batch_size": ranks,
+        "actor_rollout_ref.rollout.n": 1,
+        "actor_rollout_ref.rollout.seed": sampling.seed,
+        "actor_rollout_ref.rollout.calculate_log_probs": False,
+        "actor_rollout_ref.rollout.val_kwargs.temperature": sampling.temperature,
+        "actor_rollout_ref.rollout.val_kwargs.top_p": sampling.top_p,
+        "actor_rollout_ref.rollout.val_kwargs.do_sample": sampling.temperature > 0,
+        "actor_rollout_ref.rollout.agent.agent_loop_manager_class": MANAGER,
+        "distillation.enabled": False,
+        "trainer.v1.trainer_mode": TRAINER,
+        "trainer.experiment_name": f"evaluation of {target.name}",
+        "trainer.default_local_dir": str(out.absolute()),
+        "trainer.validation_data_dir": str(out.absolute()),
+        "trainer.val_only": True,
+        "trainer.val_before_train": True,
+        "trainer.resume_mode": "disable",
+        "trainer.log_val_generations": 0,
+        "trainer.total_training_steps": 1,
+        NODE: {
+            "chunk": chunk,
+            "seed": sampling.seed,
+            "benchmarks": [
+                {"name": one.name, "path": str(one.path.absolute()), "samples": one.samples, "limit": one.limit}
+                for one in benchmarks
+            ],
+        },
+    }
+    for key, value in own.items():
+        OmegaConf.update(config, key, value, merge=False, force_add=True)
+
+
+def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
+    """The forced ending and the stop tokens, as `prefix_opd.preflight` fills them in for training."""
+    settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    model, run = target.model, target.run_config
+    named = teacher or OmegaConf.select(config, TEACHER_KEY)
+    with open_dict(config):
+        if run is not None and teacher is None:
+            config.prefix_opd.stop_token_ids = run.prefix_opd.stop_token_ids
+            config.prefix_opd.ignore_own_end_token = run.prefix_opd.ignore_own_end_token
+        else:
+            theirs = Model("--teacher", str(named)).end_token_ids if named else []
+            ids = stop_token_ids(settings.rollout.stop, model.end_token_ids, theirs)
+            if not ids:
+                raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token")
+            config.prefix_opd.stop_token_ids = ids
+            config.prefix_opd.ignore_own_end_token = not set(model.end_token_ids) <= set(ids)
+        # never started; only its config is read, for a ledger that stays empty
+        config.distillation.teacher_models.teacher_model.model_path = config.actor_rollout_ref.model.path
+        ending = settings.prompt.ending
+        if ending and not _ends_with(model, ending):
+            config.actor_rollout_ref.model.custom_chat_template = forced_template(
+                model.tokenizer, ending, "model", settings.prompt.allow_split
+            )
+
+
+def _ends_with(model: Model, ending: str) -> bool:
+    """An exported checkpoint's template has the ending already."""
+    if not isinstance(model.tokenizer.chat_template, str):
+        return False
+    prompt = model.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "1+1="}], add_generation_prompt=True, tokenize=False
+    )
+    return prompt.endswith(ending)
+
+
+def _set_lengths(
+    config: DictConfig, target: Target, benchmarks: Sequence[Benchmark], sampling: Sampling, touched: set[str]
+) -> None:
+    """Room for the longest prompt: an evaluation leaves no problem out."""
+    template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
+    tokenizer = target.model.tokenizer
+    longest = max(
+        len(
+            tokenizer.encode(
+                tokenizer.apply_chat_template(
+                    row["prompt"], chat_template=template, add_generation_prompt=True, tokenize=False
+                ),
+                add_special_tokens=False,
+            )
+        )
+        for benchmark in benchmarks
+        for row in benchmark.rows
+    )
+    if "data.max_prompt_length" in touched and longest > config.data.max_prompt_length:
+        raise UserError(
+            f"data.max_prompt_length={config.data.max_prompt_length}", f"the longest prompt has {longest} tokens"
+        )
+    config.data.max_prompt_length = max(longest, config.data.max_prompt_length)
+    needed = config.data.max_prompt_length + sampling.max_tokens + 1
+    room = target.model.config.get("max_position_embeddings")
+    if room is not None and longest + sampling.max_tokens > room:
+        raise UserError(
+            f"--max-tokens={sampling.max_tokens}",
+            f"exceeds the model's context of {room} tokens with a prompt of {longest}",
+            f"use --max-tokens={max(1, room - longest)} or less",
+        )
+    if "actor_rollout_ref.rollout.max_model_len" not in touched:
+        length = needed if room is None else min(needed, room)
+        OmegaConf.update(config, "actor_rollout_ref.rollout.max_model_len", length, force_add=True)
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def _same_or_within(touched: str, key: str) -> bool:
+    return touched == key or touched.startswith(f"{key}.") or key.startswith(f"{touched}.")
+
+
+def _set_unless(touched: set[str], config: DictConfig, key: str, value: Any) -> None:
+    if not any(_same_or_within(one, key) for one in touched):
+        OmegaConf.update(config, key, value, force_add=True)

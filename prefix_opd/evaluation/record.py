@@ -1,0 +1,192 @@
+"""What an evaluation has done already, so that a stopped one goes on where it was.
+
+The output folder holds ``evaluation.json`` (what is evaluated, and how) and one part file for each chunk of problems
+in ``parts``. A part appears whole or not at all, so the problems in the parts are exactly those that are done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prefix_opd.data.files import whole_files
+from prefix_opd.errors import UserError
+
+PLAN_FILE = "evaluation.json"
+PARTS = "parts"
+RESPONSES_FILE = "responses.parquet"
+PROGRESS_FILE = "progress.json"
+LOCK_FILE = "lock"
+
+SCHEMA = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("problem", pa.int64()),
+        ("problem_id", pa.string()),
+        ("sample", pa.int64()),
+        ("prompt", pa.string()),
+        ("response", pa.string()),
+        ("score", pa.float64()),
+        ("pred", pa.string()),
+        ("graded_by", pa.string()),
+        ("response_length", pa.int64()),
+        ("natural_end", pa.bool_()),
+        ("cut", pa.bool_()),
+    ]
+)
+"""One response. ``problem`` is the row of the benchmark's file; ``cut`` means that it ran into the token limit."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Problems that are asked together. Example: ``Chunk("math500", (0, 1, 2), 4)``."""
+
+    benchmark: str
+    problems: tuple[int, ...]
+    samples: int
+
+    @property
+    def part(self) -> str:
+        return f"{self.benchmark}-{self.problems[0]:06d}.parquet"
+
+
+def chunks(problems: int, done: set[int], benchmark: str, samples: int, size: int) -> list[Chunk]:
+    """What is left of a benchmark, in order, ``size`` problems at a time."""
+    left = [problem for problem in range(problems) if problem not in done]
+    return [Chunk(benchmark, tuple(left[i : i + size]), samples) for i in range(0, len(left), size)]
+
+
+# ---- is it this evaluation? ----
+
+
+def check_same(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan to go on with: the one in the folder, with what is new in ``plan``.
+
+    ``plan`` has ``same`` (what must not change) and ``benchmarks`` (name -> ``same`` and more). A benchmark that the
+    folder does not know yet joins it.
+
+    Raises:
+        UserError: the folder holds another evaluation; names the first difference.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder}", "is a file", "name a folder")
+    path = folder / PLAN_FILE
+    if not path.exists():
+        others = [name for name in ("config.yaml", RESPONSES_FILE, PARTS) if (folder / name).exists()]
+        if others:
+            raise UserError(
+                f"--out {folder}", f"holds something else ({others[0]})", "choose another folder with --out"
+            )
+        return dict(plan)
+    before = json.loads(path.read_text(encoding="utf-8"))
+    _refuse_difference(folder, before["same"], plan["same"], "")
+    for name in plan["benchmarks"]:
+        if name in before["benchmarks"]:
+            old, new = (one["benchmarks"][name]["same"] for one in (before, plan))
+            _refuse_difference(folder, old, new, f"{name}: ")
+    return {**plan, "benchmarks": {**before["benchmarks"], **plan["benchmarks"]}}
+
+
+def _refuse_difference(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
+    for name in {**old, **new}:
+        if old.get(name) != new.get(name):
+            raise UserError(
+                f"--out {folder}",
+                f"holds another evaluation ({where}{name}={old.get(name)} there, {new.get(name)} here)",
+                "choose another folder with --out, or give the settings that it began with to go on with it",
+            )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """The file appears whole or not at all."""
+    with whole_files(path.parent) as place:
+        place(path.name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def hold(folder: Path):
+    """An open file that keeps a second evaluation out of the folder until it is closed, or the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / LOCK_FILE).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise UserError(f"--out {folder}", "another evaluation is writing to it", "wait for it, or stop it") from None
+    os.set_inheritable(lock.fileno(), False)
+    return lock
+
+
+# ---- the parts ----
+
+
+def write_part(folder: Path, chunk: Chunk, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep a finished chunk.
+
+    Raises:
+        RuntimeError: responses are missing or doubled; nothing is kept of such a chunk.
+    """
+    expected = {(problem, sample) for problem in chunk.problems for sample in range(chunk.samples)}
+    found = [(row["problem"], row["sample"]) for row in rows]
+    if len(found) != len(expected) or set(found) != expected:
+        raise RuntimeError(
+            f"{chunk.benchmark}: {len(found)} responses came back of {len(expected)}; the log above has the error of "
+            "the others. Nothing of this chunk was kept: start the same command again to go on"
+        )
+    ordered = sorted(rows, key=lambda row: (row["problem"], row["sample"]))
+    with whole_files(folder / PARTS) as place:
+        pq.write_table(pa.Table.from_pylist(ordered, schema=SCHEMA), place(chunk.part), compression="zstd")
+
+
+def done(folder: Path, benchmark: str, samples: int) -> set[int]:
+    """The problems of a benchmark that are done.
+
+    Raises:
+        UserError: a part that no evaluation of ours wrote so, with a problem doubled or short of samples.
+    """
+    found: Counter[tuple[int, int]] = Counter()
+    for path in _parts(folder, benchmark):
+        table = _read_part(path, ["problem", "sample"])
+        found.update(zip(table["problem"].to_pylist(), table["sample"].to_pylist(), strict=True))
+    problems = {problem for problem, _ in found}
+    if any(count > 1 for count in found.values()) or len(found) != len(problems) * samples:
+        raise UserError(
+            str(folder / PARTS), f"its {benchmark} has problems doubled or short of {samples} samples", "remove them"
+        )
+    return problems
+
+
+def read_columns(folder: Path, benchmark: str) -> list[dict[str, Any]]:
+    """The responses of a benchmark in order, but for their text."""
+    names = [name for name in SCHEMA.names if name not in ("prompt", "response")]
+    rows = [row for path in _parts(folder, benchmark) for row in _read_part(path, names).to_pylist()]
+    return sorted(rows, key=lambda row: (row["problem"], row["sample"]))
+
+
+def write_responses(folder: Path, benchmarks: Sequence[str]) -> Path:
+    """All parts in one file, part by part, so that memory stays bounded."""
+    with whole_files(folder) as place, pq.ParquetWriter(place(RESPONSES_FILE), SCHEMA, compression="zstd") as writer:
+        for benchmark in benchmarks:
+            for path in _parts(folder, benchmark):
+                writer.write_table(_read_part(path))
+    return folder / RESPONSES_FILE
+
+
+def _parts(folder: Path, benchmark: str) -> Iterator[Path]:
+    parts = (folder / PARTS).glob("*.parquet")
+    return iter(sorted(path for path in parts if path.name.rpartition("-")[0] == benchmark))
+
+
+def _read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (pa.ArrowException, OSError, ValueError):
+        raise UserError(str(path), "is damaged", "remove it; its problems will be asked again") from None

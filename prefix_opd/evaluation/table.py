@@ -1,0 +1,100 @@
+"""Responses to figures: pure, no model, no verl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+from prefix_opd.grading.statistics import bootstrap_interval, maj_at_k, mean_at_k, pass_at_k
+
+
+@dataclass(frozen=True)
+class Row:
+    """One benchmark. Shares lie between 0 and 1."""
+
+    k: int
+    """Responses a problem."""
+    problems: int
+    mean: float
+    """mean@k: share of right responses, mean over problems."""
+    interval: tuple[float, float]
+    """95% bootstrap interval of the mean over problems."""
+    pass_at_k: float
+    maj_at_k: float
+    natural_end: float
+    """Share of responses that ended by themselves."""
+    cut: float
+    """Share that ran into the token limit; what is missing to 1 was ended by the engine."""
+    mean_length: float
+    """Tokens of a response."""
+    ungraded: int
+    """Responses to problems without a true answer, which count as wrong."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "interval": list(self.interval)}
+
+
+def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
+    """The figures of one benchmark.
+
+    Args:
+        responses: ``problem``, ``score``, ``pred``, ``graded_by``, ``response_length``, ``natural_end``, ``cut``;
+            k for each problem. A score above one half is right.
+        k: responses a problem.
+    """
+    ordered = sorted(responses, key=lambda row: row["problem"])
+    if not ordered:
+        raise ValueError("tabulate: no responses")
+    means, passes, majorities = [], [], []
+    for problem, group in groupby(ordered, key=lambda row: row["problem"]):
+        rows = list(group)
+        if len(rows) != k:
+            raise ValueError(f"tabulate: problem {problem} has {len(rows)} responses, not k={k}")
+        right = [row["score"] > 0.5 for row in rows]
+        means.append(mean_at_k(right))
+        passes.append(pass_at_k(k, sum(right), k))
+        majorities.append(maj_at_k([row["pred"] or "" for row in rows], right))
+    interval = bootstrap_interval(means)
+    return Row(
+        k=k,
+        problems=len(means),
+        mean=interval.mean,
+        interval=(interval.low, interval.high),
+        pass_at_k=_mean(passes),
+        maj_at_k=_mean(majorities),
+        natural_end=_mean([row["natural_end"] for row in ordered]),
+        cut=_mean([row["cut"] for row in ordered]),
+        mean_length=_mean([row["response_length"] for row in ordered]),
+        ungraded=sum(row["graded_by"] == "none" for row in ordered),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def render(title: str, rows: Mapping[str, Row], caption: str = ""):
+    """A rich table."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", caption=caption)
+    headings = ("", "problems", "k", "mean@k", "95% interval", "pass@k", "maj@k", "natural end", "cut", "mean tokens")
+    for heading in headings:
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, row in rows.items():
+        low, high = row.interval
+        table.add_row(
+            name,
+            str(row.problems),
+            str(row.k),
+            f"{row.mean:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{row.pass_at_k:.1%}",
+            f"{row.maj_at_k:.1%}",
+            f"{row.natural_end:.1%}",
+            f"{row.cut:.1%}",
+            f"{row.mean_length:.0f}",
+        )
+    return table

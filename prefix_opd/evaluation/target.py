@@ -1,0 +1,131 @@
+"""The model to evaluate: a Hugging Face folder, a hub id, or a run's checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.errors import UserError
+from prefix_opd.export import export_checkpoint
+from prefix_opd.models import Model
+from prefix_opd.runfolder import CONFIG_FILE, METRICS_FILE, checkpoints
+from prefix_opd.runlog import read_metrics
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+_SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
+_SHAPE = ("model_type", "architectures", "hidden_size", "num_hidden_layers", "vocab_size")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is evaluated."""
+
+    name: str
+    model: Model
+    out: Path
+    """The default output folder."""
+    run: Path | None = None
+    run_config: DictConfig | None = None
+    step: int | None = None
+    flop: float | None = None
+    """Of training up to the checkpoint, by the paper's accounting."""
+    hours: float | None = None
+    """Of training steps up to there, validation and start-up left out."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells two models apart. A hub id by its commit; a folder by its small files and samples of its weights."""
+        folder = self.model.folder
+        if not Path(self.model.path).expanduser().is_dir():
+            return folder.name[:16]
+        digest = hashlib.sha256()
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size}\n".encode())
+            with path.open("rb") as file:
+                for i in range(_SAMPLES):  # all of a small file; of a large one 4 MiB, evenly spread
+                    file.seek(max(0, size - _SAMPLE_BYTES) * i // (_SAMPLES - 1))
+                    digest.update(file.read(_SAMPLE_BYTES))
+        return digest.hexdigest()[:16]
+
+
+def is_run(path: Path) -> bool:
+    return (path / CONFIG_FILE).is_file() and (path / METRICS_FILE).is_file()
+
+
+def check_target(name: str, step: int | None) -> None:
+    """The cheap checks, before an export takes its time."""
+    path = Path(name).expanduser()
+    if is_run(path):
+        found = checkpoints(path)
+        if not found:
+            raise UserError(name, "has no checkpoint", "set trainer.save_freq above 0 and train")
+        if step is not None and step not in found:
+            raise UserError(f"--step={step}", f"there is no such checkpoint; known: {', '.join(map(str, found))}")
+        _check_same_architecture(
+            found[step or max(found)] / "actor" / "huggingface", OmegaConf.load(path / CONFIG_FILE)
+        )
+        return
+    if step is not None:
+        raise UserError(f"--step={step}", f"{name} is no run's folder", "leave --step out, or name a run")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise UserError(name, f"is neither a model (no config.json) nor a run (no {CONFIG_FILE} and {METRICS_FILE})")
+    check_model(Model("model", name))
+
+
+def check_model(model: Model) -> None:
+    """It must generate text, and have weights. Raises UserError."""
+    kinds = model.config.get("architectures") or []
+    if not any(kind.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")) for kind in kinds):
+        raise UserError(model.path, f"is no language model: its architecture is {', '.join(kinds) or 'not named'}")
+    folder = Path(model.path).expanduser()
+    if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
+        raise UserError(model.path, f"has no weights (none of {', '.join(WEIGHTS)})")
+
+
+def open_target(name: str, step: int | None, trust_remote_code: bool = False) -> Target:
+    """The model, ready to load. A run's checkpoint is exported into the run's folder where it is not there yet."""
+    path = Path(name).expanduser()
+    if not is_run(path):
+        model = Model("model", name, trust_remote_code)
+        title = path.resolve().name if path.is_dir() else name.replace("/", "--")
+        return Target(title, model, Path("evaluations") / title)
+    config = OmegaConf.load(path / CONFIG_FILE)
+    step = step or max(checkpoints(path))
+    exported = path / f"hf_step_{step}"
+    if not exported.exists():
+        export_checkpoint(path, step)
+    model = Model("model", str(exported), bool(config.actor_rollout_ref.model.trust_remote_code))
+    _check_same_architecture(exported, config)
+    check_model(model)
+    flop, hours = _spent(path, step)
+    title = str(config.trainer.experiment_name)
+    return Target(title, model, path / "evaluation" / f"step_{step}", path, config, step, flop, hours)
+
+
+def _check_same_architecture(checkpoint: Path, config: DictConfig) -> None:
+    student = Path(str(config.actor_rollout_ref.model.path)).expanduser() / "config.json"
+    if not student.is_file() or not (checkpoint / "config.json").is_file():
+        return
+    ours, theirs = (json.loads(path.read_text()) for path in (checkpoint / "config.json", student))
+    for name in _SHAPE:
+        if ours.get(name) != theirs.get(name):
+            raise UserError(
+                str(checkpoint),
+                f"is a checkpoint of another architecture ({name}={ours.get(name)}, the run's student has "
+                f"{theirs.get(name)})",
+                "name the run that wrote it",
+            )
+
+
+def _spent(run: Path, step: int) -> tuple[float | None, float | None]:
+    flop, seconds = None, 0.0
+    for line in read_metrics(run):
+        if line["step"] <= step:
+            flop = line.get("prefix_opd/flops_paper/so_far", flop)
+            seconds += line.get("prefix_opd/seconds/step", 0.0)
+    return flop, seconds / 3600 or None
