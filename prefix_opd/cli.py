@@ -10,7 +10,7 @@ import typer
 
 from prefix_opd.errors import EXIT_BAD_INPUT, UserError
 
-VERBS = ("train", "quickstart", "summary", "export", "prepare", "plan", "compare")
+VERBS = ("train", "quickstart", "summary", "export", "evaluate", "prepare", "plan", "compare")
 
 app = typer.Typer(
     name="prefix-opd",

@@ -76,25 +76,24 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def render(title: str, rows: Mapping[str, Row], caption: str = ""):
-    """A rich table."""
+    """A rich table of percentages, narrow enough for 80 columns."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", caption=caption)
-    headings = ("", "problems", "k", "mean@k", "95% interval", "pass@k", "maj@k", "natural end", "cut", "mean tokens")
+    table = Table(title=f"{title}, in %", title_justify="left", caption=caption, caption_justify="left")
+    table.box, table.padding = SIMPLE_HEAD, (0, 1, 0, 0)
+    headings = ("", "n x k", "mean@k", "95% interval", "pass@k", "maj@k", "ended", "cut", "tokens")
     for heading in headings:
-        table.add_column(heading, justify="left" if not heading else "right")
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     for name, row in rows.items():
         low, high = row.interval
+        shares = (row.pass_at_k, row.maj_at_k, row.natural_end, row.cut)
         table.add_row(
             name,
-            str(row.problems),
-            str(row.k),
-            f"{row.mean:.1%}",
-            f"{low:.1%} to {high:.1%}",
-            f"{row.pass_at_k:.1%}",
-            f"{row.maj_at_k:.1%}",
-            f"{row.natural_end:.1%}",
-            f"{row.cut:.1%}",
+            f"{row.problems} x {row.k}",
+            f"{100 * row.mean:.1f}",
+            f"{100 * low:.1f} to {100 * high:.1f}",
+            *(f"{100 * share:.1f}" for share in shares),
             f"{row.mean_length:.0f}",
         )
     return table

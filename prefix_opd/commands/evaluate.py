@@ -1,0 +1,191 @@
+"""``prefix-opd evaluate``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+HELP = """Evaluate a model or a run by verl's own validation, never capped.
+
+\b
+  prefix-opd evaluate outputs/tiny_schedule tiny
+  prefix-opd evaluate outputs/qwen3_8b_schedule aime2024 math500 --step 60
+  prefix-opd evaluate Qwen/Qwen3-8B-Base math500 --teacher Qwen/Qwen3-8B --gpus 8
+  prefix-opd evaluate outputs/qwen3_8b_full aime2024 -- layout=node_8x80gb
+
+Benchmarks: math500, aime2024, aime2025, gpqa-main, gpqa-diamond, mmlu-pro as `prefix-opd prepare` wrote them, parquet
+files of the same columns, or tiny. Without one: all that are prepared. An evaluation that was stopped goes on where it
+was when the same command is started again. Writes responses.parquet (every response) and results.json (the table, and
+the settings, data and versions behind it), which `prefix-opd compare` sets beside the paper's rows.
+"""
+CHUNK = 256
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("evaluate", help=HELP)
+    def evaluate(
+        target: str = typer.Argument(
+            ..., metavar="MODEL_OR_RUN", help="A model's folder, a hub id, or a run's folder."
+        ),
+        rest: list[str] = typer.Argument(
+            None, metavar="[BENCHMARK]... [-- OVERRIDE]...", help="Benchmarks, then Hydra overrides (key=value)."
+        ),
+        data: Path = typer.Option(Path("data"), help="Where the prepared sets lie, as NAME/test.parquet."),
+        out: Path = typer.Option(None, help="Output folder; RUN/evaluation/step_N or evaluations/MODEL by default."),
+        step: int = typer.Option(None, help="Which checkpoint of a run, the last by default."),
+        k: int = typer.Option(None, help="Samples a problem; 16 for AIME and 4 for the others by default."),
+        limit: int = typer.Option(None, help="The first so many problems of each benchmark alone."),
+        temperature: float = typer.Option(1.0, help="Sampling temperature."),
+        top_p: float = typer.Option(1.0, help="Sampling top-p."),
+        max_tokens: int = typer.Option(None, help="Response tokens at most; 16384 by default, 192 for tiny."),
+        seed: int = typer.Option(0, help="Seed of the sampling."),
+        teacher: str = typer.Option(None, help="A model whose end tokens stop a response too, as in training."),
+        gpus: int = typer.Option(None, help="GPUs a node."),
+        chunk: int = typer.Option(CHUNK, help="Problems asked together; a stop loses one chunk at most."),
+        check: bool = typer.Option(False, "--check", help="Compose and check, start nothing."),
+        as_json: bool = typer.Option(False, "--json", help="results.json on stdout in place of the table."),
+        verbose: bool = typer.Option(False, "--verbose", help="verl's own output in place of the progress bar."),
+    ) -> None:
+        from prefix_opd.evaluation.benchmarks import TINY, TINY_MAX_TOKENS, find
+        from prefix_opd.evaluation.config import check_overrides, evaluation_config
+        from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling, at_least
+        from prefix_opd.evaluation.target import check_target, open_target
+
+        # a benchmark's name has no "=", and a Hydra override always has one (or begins with ~)
+        overrides = [word for word in rest or [] if "=" in word or word.startswith("~")]
+        names = [word for word in rest or [] if word not in overrides]
+        if max_tokens is None:
+            max_tokens = TINY_MAX_TOKENS if names == [TINY] else MAX_TOKENS
+        sampling = Sampling(temperature, top_p, max_tokens, seed)
+        for flag, value in {"--chunk": chunk, "--gpus": gpus, "--step": step}.items():
+            at_least(flag, value, 1)
+        check_overrides(overrides)
+        benchmarks = find(names, data, k, limit)
+        _refuse_equal_samples(sampling, benchmarks)
+        check_target(target, step)
+        trusted = any(word.lstrip("+") == "actor_rollout_ref.model.trust_remote_code=true" for word in overrides)
+        chosen = open_target(target, step, trusted)
+        folder = (out or chosen.out).expanduser()
+        config = evaluation_config(chosen, benchmarks, sampling, folder, chunk, gpus, teacher, overrides)
+        raise typer.Exit(_run(config, _plan(config, chosen, benchmarks, sampling), folder, check, as_json, verbose))
+
+
+def _refuse_equal_samples(sampling, benchmarks) -> None:
+    from prefix_opd.errors import UserError
+
+    if sampling.temperature == 0:
+        for benchmark in benchmarks:
+            if benchmark.samples > 1:
+                raise UserError(
+                    "--temperature=0", f"would give {benchmark.samples} equal samples of each problem", "add --k 1"
+                )
+
+
+def _plan(config, target, benchmarks, sampling) -> dict[str, Any]:
+    """What ``evaluation.json`` says: ``same`` must not change in a folder, the rest is for the reader."""
+    settings, student = config.prefix_opd, target.model.path
+    if target.run_config is not None:
+        student = str(target.run_config.actor_rollout_ref.model.path)
+    reward = config.reward.custom_reward_function
+    return {
+        "about": {
+            "name": target.name,
+            "model": student,
+            "checkpoint": str(config.actor_rollout_ref.model.path),
+            "step": target.step,
+            "flop": target.flop,
+            "hours": target.hours,
+        },
+        "same": {
+            "model": target.fingerprint,
+            **sampling.as_dict(),
+            "top_k": config.actor_rollout_ref.rollout.val_kwargs.top_k,
+            "prompt_ending": settings.prompt.ending,
+            "stop_token_ids": list(settings.stop_token_ids),
+            "grader": f"{reward.path}:{reward.name}",
+        },
+        "benchmarks": {
+            one.name: {
+                "path": str(one.path.absolute()),
+                "problems": len(one.rows),
+                "manifest": one.manifest,
+                "same": {"k": one.samples, "limit": one.limit, "sha256": one.sha256},
+            }
+            for one in benchmarks
+        },
+    }
+
+
+def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool, verbose: bool) -> int:
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from prefix_opd.commands.train import QUIET
+    from prefix_opd.evaluation.follow import run_and_follow
+    from prefix_opd.evaluation.record import PLAN_FILE, check_same, done, hold, write_json
+    from prefix_opd.runfolder import CONFIG_FILE
+    from prefix_opd.watch import python_module
+
+    told = Console(stderr=True)
+    asked = plan["benchmarks"]
+    plan = check_same(folder, plan)
+    problems = sum(one["problems"] for one in asked.values())
+    responses = sum(one["problems"] * one["same"]["k"] for one in asked.values())
+    finished = sum(len(done(folder, name, one["same"]["k"])) for name, one in asked.items())
+    size = f"{problems} problems, {responses} responses, {finished} problems are done; output folder {folder}"
+    if check:
+        told.print(f"nothing wrong found: {size}", highlight=False, soft_wrap=True)
+        return 0
+    told.print(size, highlight=False, soft_wrap=True)
+    hold(folder).close()
+    write_json(folder / PLAN_FILE, plan)
+    if finished < problems:
+        OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
+        command = python_module("recipe.prefix_opd.main_evaluate", [str(folder)])
+        environment = {**QUIET, **os.environ}
+        if verbose:
+            import subprocess
+
+            code = subprocess.call(command, env=environment)
+        else:
+            code = run_and_follow(command, folder, problems, finished, environment)
+        if code:
+            return code
+    _show(folder, plan, as_json)
+    return 0
+
+
+def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
+    from rich.console import Console
+
+    from prefix_opd.evaluation.record import RESPONSES_FILE, write_json, write_responses
+    from prefix_opd.evaluation.results import RESULTS_FILE, results, tables
+    from prefix_opd.evaluation.table import render
+
+    rows = tables(folder, plan)
+    content = results(plan, rows)
+    write_responses(folder, list(rows))
+    write_json(folder / RESULTS_FILE, content)
+    if as_json:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    same, about = plan["same"], plan["about"]
+    step = f", step {about['step']}" if about["step"] else ""
+    caption = (
+        f"temperature {same['temperature']:g}, top-p {same['top_p']:g}, at most {same['max_tokens']} tokens, stopped by "
+        f"token {', '.join(map(str, same['stop_token_ids']))}; the interval is a bootstrap over problems; ended: "
+        "by themselves, cut: at the token limit, tokens: mean length"
+    )
+    console = Console()
+    console.print(render(f"{about['name']}{step}", rows, caption), highlight=False)
+    for name, row in rows.items():
+        if row.ungraded:
+            console.print(f"{name}: {row.ungraded} responses have no true answer and count as wrong", highlight=False)
+    left = [name for name in plan["benchmarks"] if name not in rows]
+    if left:
+        console.print(f"not finished and left out: {', '.join(left)}", highlight=False)
+    console.print(f"all of it {folder / RESULTS_FILE} and {folder / RESPONSES_FILE}", highlight=False, soft_wrap=True)

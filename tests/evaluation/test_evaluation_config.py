@@ -1,0 +1,96 @@
+"""verl's config for an evaluation, composed and checked without starting anything."""
+
+from pathlib import Path
+
+import pytest
+
+from prefix_opd.compose import compose
+from prefix_opd.errors import UserError
+from prefix_opd.evaluation.benchmarks import find
+from prefix_opd.evaluation.config import evaluation_config
+from prefix_opd.evaluation.settings import Sampling
+from prefix_opd.evaluation.target import Target, open_target
+from prefix_opd.models import Model
+from prefix_opd.tiny import shipped_models
+
+STUDENT = str(shipped_models()["student"])
+TINY = Sampling(max_tokens=192)
+
+
+def configure(target=None, sampling=TINY, **more):
+    target = target or open_target(STUDENT, None)
+    return evaluation_config(target, find(["tiny"], Path("data"), 2, 8), sampling, Path("out"), 4, **more)
+
+
+def test_only_validation_and_no_teacher():
+    config = configure()
+    assert config.trainer.val_only and config.trainer.val_before_train and not config.distillation.enabled
+    assert config.data.max_response_length == 192 and config.actor_rollout_ref.rollout.val_kwargs.temperature == 1
+    assert config.actor_rollout_ref.model.custom_chat_template.endswith("{{ '<think>' }}{% endif %}")
+
+
+def test_stopped_as_in_training():
+    # the student ends with 259; a teacher's 261 stops it too once the teacher is named
+    own = Model("model", STUDENT).end_token_ids
+    theirs = Model("teacher", str(shipped_models()["teacher"])).end_token_ids
+    trained = sorted({*own, *theirs})
+    assert list(configure().prefix_opd.stop_token_ids) == trained, "the tiny experiment names its teacher"
+    assert list(configure(overrides=["prefix_opd.rollout.stop=student"]).prefix_opd.stop_token_ids) == own
+    assert list(configure(teacher=STUDENT).prefix_opd.stop_token_ids) == own
+
+
+def test_a_runs_checkpoint_is_asked_as_the_run_was():
+    run = compose(["experiment=tiny/schedule", "actor_rollout_ref.rollout.max_num_seqs=77"])
+    run.prefix_opd.prompt.ending = None
+    run.prefix_opd.stop_token_ids = [5]
+    run.prefix_opd.ignore_own_end_token = True
+    target = Target("run", Model("model", STUDENT), Path("out"), Path("run"), run, 2)
+    config = configure(target)
+    assert config.actor_rollout_ref.model.custom_chat_template is None
+    assert config.prefix_opd.stop_token_ids == [5] and config.prefix_opd.ignore_own_end_token
+    assert config.actor_rollout_ref.rollout.max_num_seqs == 77
+    config = configure(target, overrides=["actor_rollout_ref.rollout.max_num_seqs=88"])
+    assert config.actor_rollout_ref.rollout.max_num_seqs == 88, "what the user says wins"
+
+
+def test_a_template_that_has_the_ending_already_gets_no_second_one(tmp_path):
+    import shutil
+
+    exported = tmp_path / "exported"
+    shutil.copytree(STUDENT, exported)
+    template = exported / "chat_template.jinja"
+    template.write_text(template.read_text().rstrip("\n") + "{% if add_generation_prompt %}<think>{% endif %}")
+    assert configure(open_target(str(exported), None)).actor_rollout_ref.model.custom_chat_template is None
+
+
+def test_room_for_the_longest_prompt():
+    with pytest.raises(UserError, match=r"--max-tokens=1020: exceeds the model's context of 1024 tokens"):
+        configure(sampling=Sampling(max_tokens=1020))
+    with pytest.raises(UserError, match=r"data.max_prompt_length=2: the longest prompt has"):
+        configure(overrides=["data.max_prompt_length=2"])
+
+
+def test_k_of_the_paper(tmp_path):
+    import shutil
+
+    source = find(["tiny"], tmp_path)[0].path
+    for name in ("aime2024", "math500"):
+        (tmp_path / name).mkdir()
+        shutil.copy(source, tmp_path / name / "test.parquet")
+    assert {one.name: one.samples for one in find([], tmp_path)} == {"math500": 4, "aime2024": 16}
+    assert [one.samples for one in find(["aime2024"], tmp_path, k=3)] == [3]
+    assert [one.samples for one in find([str(tmp_path / "aime2024" / "test.parquet")], tmp_path)] == [16]
+
+
+def test_a_fingerprint_tells_models_apart(tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(STUDENT, copy)
+    before = open_target(str(copy), None).fingerprint
+    assert before == open_target(STUDENT, None).fingerprint, "the same model in another place"
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    assert open_target(str(copy), None).fingerprint != before
