@@ -1,11 +1,21 @@
 """Each kind of experiment for two updates of the real program, through the YAML that ships."""
 
+import os
+import random
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from prefix_opd.runlog import read_metrics
+from prefix_opd.tiny import shipped_models
+from prefix_opd.tiny.task import END_OF_TURN, TEACHER, random_problem, respond
+
+ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.e2e
 
@@ -62,3 +72,43 @@ def test_recomputed_log_probs_two_ranks_and_several_mini_batches(tmp_path):
         assert line["prefix_opd/flops_exact/student_scoring"] == line["prefix_opd/flops_exact/sampling"]
         # the second mini-batch meets a policy that the first one moved
         assert line["prefix_opd/log_prob_diff/abs_max"] > 1e-4
+
+
+def test_seqkd_by_verls_own_sft_trainer(tmp_path):
+    """The off-policy baseline: two steps on the teacher's written answers, through the script and YAML that ship."""
+    rng = random.Random(0)
+    problems = [random_problem(rng) for _ in range(16)]
+    messages = [
+        [
+            {"role": "user", "content": problem.question},
+            {"role": "assistant", "content": "<think>" + respond(problem, TEACHER, rng).removesuffix(END_OF_TURN)},
+        ]
+        for problem in problems
+    ]
+    pq.write_table(pa.Table.from_pylist([{"messages": m} for m in messages]), tmp_path / "sft.parquet")
+    small = [
+        "trainer.total_training_steps=2",
+        "trainer.save_freq=2",
+        "trainer.device=cpu",
+        "data.train_batch_size=8",
+        "data.max_length=320",
+        "data.max_token_len_per_gpu=4096",
+        "data.num_workers=0",
+        "model.use_remove_padding=false",
+        "+model.override_config.attn_implementation=sdpa",
+        "engine.use_torch_compile=false",
+    ]
+    environment = {"STUDENT": str(shipped_models()["student"]), "TRAIN_FILES": "sft.parquet", "GPUS": "1"}
+    environment |= {"PYTHON": sys.executable, "OUTPUT": str(tmp_path)}
+    ran = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "run_seqkd.sh"), *small],
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    losses = [float(value) for value in re.findall(r"train/loss:([\d.]+)", ran.stdout)]
+    assert len(losses) == 2 and all(0 < loss < 5 for loss in losses)
+    assert (tmp_path / "seqkd" / "global_step_2").is_dir()

@@ -1,4 +1,4 @@
-"""Two functions that verl 0.9.1 offers no hook for, replaced in CPU runs alone."""
+"""Two functions for which verl 0.9.1 offers no hook, replaced in CPU runs alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 
 import torch
+import torch.distributed
 
 
 def apply() -> None:
@@ -16,22 +17,22 @@ def apply() -> None:
 
 
 def _gloo_process_group() -> None:
-    # verl/utils/distributed.py:89 builds "cpu:gloo,<device>:<backend>", here "cpu:gloo,cpu:gloo", and
+    # verl/utils/distributed.py:63,89 names the backend "cpu:gloo,<device>:<backend>", here "cpu:gloo,cpu:gloo", and
     # torch.distributed.BackendConfig refuses a device named twice.
-    import verl.utils.distributed as distributed
-
-    original = distributed.initialize_global_process_group_ray
+    original = torch.distributed.init_process_group
     if getattr(original, "prefix_opd", False):
         return
 
     @functools.wraps(original)
-    def initialize(timeout_second=None, backend=None):
-        # Only training workers come here, and while they train the engines are idle: their cores are free.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
-        return original(timeout_second=timeout_second, backend=backend or "cpu:gloo")
+    def init_process_group(backend=None, *args, **kwargs):
+        if backend == "cpu:gloo,cpu:gloo":
+            backend = "cpu:gloo"
+            # Only verl's training processes come here, and while they train the engines are idle: take their cores.
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
+        return original(backend, *args, **kwargs)
 
-    initialize.prefix_opd = True
-    distributed.initialize_global_process_group_ray = initialize
+    init_process_group.prefix_opd = True
+    torch.distributed.init_process_group = init_process_group
 
 
 def _vllm_version() -> None:

@@ -62,7 +62,6 @@ HOOKS = (
         (),
         "cpu.engine",
     ),
-    Hook("verl.utils.distributed:initialize_global_process_group_ray", ("timeout_second", "backend"), "cpu.patches"),
 )
 
 
