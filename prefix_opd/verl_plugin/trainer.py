@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from prefix_opd.runlog import RunLog
 from prefix_opd.settings import Settings
 from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
 from prefix_opd.verl_plugin.startup import EngineStartup
+
+logger = logging.getLogger(__name__)
 
 LEDGER_FILE = "prefix_opd.json"
 
@@ -144,7 +147,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch):
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
-        metrics["prefix_opd/seconds/update"] = timing_raw["update_actor"]
+        metrics["prefix_opd/seconds/update"] = timing_raw.get("update_actor", 0.0)  # none while a critic warms up
         metrics["prefix_opd/seconds/weight_sync"] = timing_raw["update_weights"]
         metrics["prefix_opd/seconds/step"] = timing_raw["step"]
         metrics["prefix_opd/seconds/since_start"] = time.time() - self.startup.started
@@ -179,8 +182,11 @@ class PrefixOPDTrainer(PPOTrainerSync):
         folder = self.run_folder / f"global_step_{self.resumed_step}"
         if self.config.trainer.resume_mode == "resume_path":
             folder = Path(self.config.trainer.resume_from_path)
-        ledger = json.loads((folder / LEDGER_FILE).read_text())
-        self.flops, self.tokens = ledger["flops"], ledger["tokens"]
+        if (folder / LEDGER_FILE).exists():
+            ledger = json.loads((folder / LEDGER_FILE).read_text())
+            self.flops, self.tokens = ledger["flops"], ledger["tokens"]
+        else:  # a checkpoint of verl's own trainer
+            logger.warning("%s has no %s: FLOP and tokens are counted from here on", folder, LEDGER_FILE)
         with open_dict(self.config):
             # this step was validated when it was reached
             self.config.trainer.val_before_train = False
