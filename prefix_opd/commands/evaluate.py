@@ -176,8 +176,8 @@ def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
     same, about = plan["same"], plan["about"]
     step = f", step {about['step']}" if about["step"] else ""
     caption = (
-        f"temperature {same['temperature']:g}, top-p {same['top_p']:g}, at most {same['max_tokens']} tokens, stopped by "
-        f"token {', '.join(map(str, same['stop_token_ids']))}; the interval is a bootstrap over problems; ended: "
+        f"temperature {same['temperature']:g}, top-p {same['top_p']:g}, at most {same['max_tokens']} tokens, stopped "
+        f"by token {', '.join(map(str, same['stop_token_ids']))}; the interval is a bootstrap over problems; ended: "
         "by themselves, cut: at the token limit, tokens: mean length"
     )
     console = Console()
