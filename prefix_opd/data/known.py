@@ -53,6 +53,8 @@ class KnownSet:
     """What the user types, and the ``data_source`` of each row."""
     repo: str
     """Repository on the hub."""
+    revision: str
+    """The commit on the hub that is read, as the sets' pages named it in 2026; the user may name another."""
     config: str | None
     """Configuration on the hub, or None where there is one alone."""
     split: str
@@ -77,8 +79,6 @@ class KnownSet:
     """The hub asks for an account and for consent to terms."""
     rows: int | None = None
     """Rows that the card states; for the progress bar alone."""
-    revision: str = "main"
-    """Branch, tag or commit on the hub. The manifest records the commit that it stood for."""
 
 
 _MATHS = (
@@ -102,6 +102,7 @@ _SETS = (
     KnownSet(
         name="openthoughts3",
         repo="open-thoughts/OpenThoughts3-1.2M",
+        revision="61bcf9d4eb38b30295efc2021227a63cc5bb34c8",
         config=None,
         split="train",
         stems=("train", "openthoughts3"),
@@ -116,6 +117,7 @@ _SETS = (
     KnownSet(
         name="math500",
         repo="HuggingFaceH4/MATH-500",
+        revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
         config=None,
         split="test",
         stems=("test", "math500", "math-500"),
@@ -128,6 +130,7 @@ _SETS = (
     KnownSet(
         name="aime2024",
         repo="HuggingFaceH4/aime_2024",
+        revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
         config=None,
         split="train",
         stems=("train", "aime2024", "aime_2024", "aime24"),
@@ -140,6 +143,7 @@ _SETS = (
     KnownSet(
         name="aime2025",
         repo="math-ai/aime25",
+        revision="563bb8404243c5f09de6ec262f2db674fe5bce9b",
         config=None,
         split="test",
         stems=("test", "aime2025", "aime_2025", "aime25"),
@@ -153,6 +157,7 @@ _SETS = (
         KnownSet(
             name=f"gpqa-{part}",
             repo="Idavidrein/gpqa",
+            revision="633f5ee89ab8ad4522a9f850766b73f62147ffdd",
             config=f"gpqa_{part}",
             split="train",
             stems=(f"gpqa_{part}",),
@@ -168,6 +173,7 @@ _SETS = (
     KnownSet(
         name="mmlu-pro",
         repo="TIGER-Lab/MMLU-Pro",
+        revision="b189ec765aa7ed75c8acfea42df31fdae71f97be",
         config=None,
         split="test",
         stems=("test", "mmlu-pro", "mmlu_pro"),

@@ -56,7 +56,7 @@ def test_openthoughts_is_streamed(on_the_hub, openthoughts, tmp_path, monkeypatc
         "repo": str(openthoughts),
         "config": None,
         "split": "train",
-        "revision": "main",
+        "revision": KNOWN["openthoughts3"].revision,
         "commit": None,
     }
     local = run("openthoughts3", tmp_path / "b", count=10, responses_per_question=2, from_dir=openthoughts)
@@ -99,7 +99,7 @@ def test_a_gated_set_says_how_to_get_access(message, tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         run("gpqa-main", tmp_path / "out")
     assert str(caught.value) == (
-        "gpqa-main (Idavidrein/gpqa at main): is gated and access was refused; accept its terms at "
+        f"gpqa-main (Idavidrein/gpqa at {KNOWN['gpqa-main'].revision}): is gated and access was refused; accept its terms at "
         "https://huggingface.co/datasets/Idavidrein/gpqa and log in with `hf auth login`, "
         "or give a local copy with --from DIR"
     )
