@@ -11,6 +11,9 @@ loss               `prefix_opd.loss`: -(p_theta / p_rollout) * A_t, and `prefix_
 metrics, FLOPs     `prefix_opd.metrics`, `prefix_opd.flops`, `prefix_opd.runlog`
 =================  ==================================================================================
 
+Beside it: `prefix_opd.data` and `prefix_opd.grading` (the paper's data sets and graders), `prefix_opd.evaluation`,
+`prefix_opd.plan` (what a run will cost), `prefix_opd.compare` (beside the paper's tables).
+
 `prefix_opd.settings` holds every setting of ours, `prefix_opd.preflight` every check of them,
 `prefix_opd.verl_plugin` the adapters that meet verl, `prefix_opd.cpu` what a machine without a GPU needs,
 `prefix_opd.tiny` the miniature. Nothing outside ``verl_plugin`` and ``cpu`` imports verl.

@@ -6,6 +6,7 @@
 `distillation`     registers the loss with verl, and the config node that carries its settings
 `trainer`          the synchronous trainer with our advantage, metrics, FLOP ledger and checks
 `startup`          brings student and teacher engines up side by side
+`evaluator`        verl's validation in chunks, so that a stopped evaluation goes on
 `contract`         names every hook of verl that we extend, and says what broke when one changes
 =================  =================================================================================
 """

@@ -42,6 +42,17 @@ HOOKS = (
     Hook(f"{_TRAINER}._load_checkpoint", (), "the FLOP ledger"),
     Hook(f"{_TRAINER}.on_validate_begin", (), "the run log"),
     Hook(f"{_TRAINER}.on_train_begin", (), "the run log"),
+    Hook(f"{_TRAINER}._validate", (), "evaluator: one chunk of problems at a time"),
+    Hook(
+        f"{_TRAINER}._dump_generations",
+        ("inputs", "outputs", "gts", "scores", "reward_extra_infos_dict", "dump_path"),
+        "evaluator: the responses of a chunk",
+    ),
+    Hook(
+        "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll",
+        ("partition_id", "last_debug_time"),
+        "evaluator: its progress",
+    ),
     Hook("verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager", ("config", "resource_pool"), "startup"),
     Hook("verl.trainer.ppo.v1.trainer_base:ResourcePoolManager.create_resource_pool", (), "startup"),
     Hook(f"{_LOOP}._run_agent_loop", ("sampling_params", "trajectory"), "the cap and the stop tokens"),

@@ -99,8 +99,8 @@ def test_a_gated_set_says_how_to_get_access(message, tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         run("gpqa-main", tmp_path / "out")
     assert str(caught.value) == (
-        f"gpqa-main (Idavidrein/gpqa at {KNOWN['gpqa-main'].revision}): is gated and access was refused; accept its terms at "
-        "https://huggingface.co/datasets/Idavidrein/gpqa and log in with `hf auth login`, "
+        f"gpqa-main (Idavidrein/gpqa at {KNOWN['gpqa-main'].revision}): is gated and access was refused; "
+        "accept its terms at https://huggingface.co/datasets/Idavidrein/gpqa and log in with `hf auth login`, "
         "or give a local copy with --from DIR"
     )
     assert not (tmp_path / "out").exists()
