@@ -15,7 +15,7 @@ case $device in
   *) echo "error: $device: is not cpu or gpu" >&2; exit 2 ;;
 esac
 
-stamp=$(cat "$requirements" requirements-core.txt requirements-dev.txt scripts/requirements-exclude.txt pyproject.toml \
+stamp=$(cat "$requirements" requirements-core.txt requirements-dev.txt requirements-flash-attn.txt scripts/requirements-exclude.txt pyproject.toml \
   scripts/setup.sh | cksum)-$device-$PWD
 if [[ -x .venv/bin/prefix-opd && $(cat .venv/.stamp 2>/dev/null) == "$stamp" ]]; then
   exit 0
@@ -46,6 +46,13 @@ if [[ $device == cpu ]]; then
   extra+=(--override scripts/requirements-exclude.txt)
 fi
 uv pip install --quiet "${extra[@]}" -r "$requirements" -r requirements-dev.txt
+if [[ $device == gpu ]]; then
+  if command -v nvcc >/dev/null; then
+    uv pip install --quiet --no-build-isolation -r requirements-flash-attn.txt
+  else
+    echo "no nvcc here, so no flash-attn: add +actor_rollout_ref.model.override_config.attn_implementation=sdpa to runs"
+  fi
+fi
 uv pip install --quiet --no-deps --editable .
 echo "$device" >.venv/.device
 echo "$stamp" >.venv/.stamp
