@@ -1,4 +1,4 @@
-"""The mathematics, the schedules and the accounting import no verl, and neither does what a slip of the keyboard meets."""
+"""The mathematics, the schedules and the accounting import no verl; neither does what a mistyped command meets."""
 
 import ast
 import subprocess
