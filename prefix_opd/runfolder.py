@@ -28,6 +28,11 @@ SAME_RUN_KEYS = (
 )
 """What must be alike for a run to go on from another's checkpoint. The number of steps, for one, may grow."""
 
+FREE_KEYS = ("prefix_opd.poll_seconds", "prefix_opd.position_bins")
+"""Of those, what changes nothing that is learnt."""
+GROWN_OVER_STEPS = ("cosine", "geometric")
+"""Schedules whose L depends on the number of steps."""
+
 
 def check_same_run(config: DictConfig) -> None:
     """A folder with a run in it is gone on with; a folder with *another* run in it is refused.
@@ -39,9 +44,12 @@ def check_same_run(config: DictConfig) -> None:
     if not (folder / METRICS_FILE).exists() or not (folder / CONFIG_FILE).exists():
         return
     before = OmegaConf.load(folder / CONFIG_FILE)
+    free = set(FREE_KEYS)
+    if config.prefix_opd.schedule.name not in GROWN_OVER_STEPS:
+        free.add("prefix_opd.schedule.over")
     for key in SAME_RUN_KEYS:
         old, new = (_flat(OmegaConf.select(node, key), key) for node in (before, config))
-        for name in sorted(old.keys() | new.keys()):
+        for name in sorted((old.keys() | new.keys()) - free):
             if old.get(name) != new.get(name):
                 raise UserError(
                     f"trainer.default_local_dir={folder}",

@@ -54,7 +54,7 @@ class Style:
 
 
 TEACHER = Style()
-BASE = Style(quick=0.85, careful_slip=0.015, quick_slip=0.5, answer_slip=0.35, end_of_text=0.92)
+BASE = Style(quick=0.85, careful_slip=0.015, quick_slip=0.5, answer_slip=0.25, end_of_text=0.92)
 
 
 def random_problem(rng: random.Random, steps: tuple[int, int] = STEPS) -> Problem:

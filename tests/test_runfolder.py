@@ -1,0 +1,59 @@
+"""Which folder a run may go on in."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from prefix_opd.compose import compose
+from prefix_opd.errors import UserError
+from prefix_opd.runfolder import check_same_run, checkpoints
+
+
+def start(folder, *overrides):
+    (folder / "metrics.jsonl").write_text('{"step": 1}\n')
+    OmegaConf.save(again(folder, *overrides), folder / "config.yaml", resolve=True)
+
+
+def again(folder, *overrides):
+    return compose(["experiment=tiny/schedule", f"trainer.default_local_dir={folder}", *overrides])
+
+
+def test_the_same_command_and_more_steps_go_on(tmp_path):
+    start(tmp_path)
+    check_same_run(again(tmp_path))
+    check_same_run(
+        again(tmp_path, "trainer.total_training_steps=99", "trainer.save_freq=3", "prefix_opd.poll_seconds=1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("prefix_opd.schedule.increment=8", "prefix_opd.schedule.increment=4 there, 8 here"),
+        ("actor_rollout_ref.actor.optim.lr=0.1", "optim.lr=0.0003 there, 0.1 here"),
+        ("data.train_batch_size=32", "data.train_batch_size=16 there, 32 here"),
+    ],
+)
+def test_another_setting_is_another_run(tmp_path, override, told):
+    start(tmp_path)
+    with pytest.raises(UserError, match="holds another run") as error:
+        check_same_run(again(tmp_path, override))
+    assert told in str(error.value)
+
+
+def test_more_steps_change_a_schedule_that_grows_over_them(tmp_path):
+    start(tmp_path, "prefix_opd.schedule.name=cosine")
+    with pytest.raises(UserError, match="schedule.over=40 there, 99 here"):
+        check_same_run(again(tmp_path, "prefix_opd.schedule.name=cosine", "trainer.total_training_steps=99"))
+
+
+def test_an_empty_folder_is_anyones(tmp_path):
+    check_same_run(again(tmp_path))
+
+
+def test_checkpoints_are_those_that_verl_named(tmp_path):
+    for step in (2, 4, 6):
+        (tmp_path / f"global_step_{step}").mkdir()
+    assert checkpoints(tmp_path) == {}
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+    # step 6 was being written when the run was killed
+    assert list(checkpoints(tmp_path)) == [2, 4]
