@@ -2,8 +2,7 @@
 
 The teacher learns flawless careful responses. The student starts from the teacher's weights and then learns the
 sloppy mixture ``task.BASE``: it mostly guesses, slips now and then, and ends its text like a base model. So it has the
-skill that distillation is to bring out. (A student that never learnt the careful style did not recover in 40
-updates at any length.)
+skill that distillation is to bring out. What else was tried is in docs/miniature.md.
 
 The same seed, thread count, machine and torch release give the same weights. Another processor may round
 differently, and then the weights differ in their last bits and the accuracies within their noise.
@@ -18,15 +17,20 @@ import torch
 
 from prefix_opd.tiny.measure import measure_folder
 from prefix_opd.tiny.sft import Recipe, new_model, set_ends, train
-from prefix_opd.tiny.task import BASE, STEPS, TEACHER
+from prefix_opd.tiny.task import BALANCED, BASE, STEPS, TEACHER
 from prefix_opd.tiny.tokenizer import END_OF_TEXT, IM_END, build_tokenizer
 
 # Short chains first: copying from the question and adding are learnt several times sooner there.
 TEACHER_RECIPES = (
-    Recipe(style=TEACHER, updates=800, lr=3e-3, steps=(2, 12)),
-    Recipe(style=TEACHER, updates=1300, lr=2e-3, steps=(8, STEPS[1])),
+    Recipe(style=TEACHER, updates=800, lr=3e-3, steps=(2, 10)),
+    Recipe(style=TEACHER, updates=1200, lr=2e-3, steps=STEPS),
 )
-STUDENT_RECIPES = (Recipe(style=BASE, updates=250, lr=1e-3),)
+# Both styles in equal parts first, then, gently, the taste for the quick one. With the final mixture from the start the
+# student sees so little careful work that it forgets how, and what a short prefix could bring out is gone.
+STUDENT_RECIPES = (
+    Recipe(style=BALANCED, updates=200, lr=1e-3),
+    Recipe(style=BASE, updates=60, lr=3e-4),
+)
 
 
 def build(out_dir: str | Path, seed: int = 0) -> dict[str, Path]:
@@ -42,7 +46,7 @@ def build(out_dir: str | Path, seed: int = 0) -> dict[str, Path]:
         set_ends(model, tokenizer)
         paths[role] = Path(out_dir) / role
         model.save_pretrained(paths[role])
-        tokenizer.save_pretrained(paths[role])
+        build_tokenizer(eos).save_pretrained(paths[role])  # a fresh one: training left its padding set
     return paths
 
 

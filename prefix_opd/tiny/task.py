@@ -1,36 +1,52 @@
-"""The task: running totals of a chain of labelled + and - digits, modulo 100.
+"""The task: running totals, modulo 100, of three + and - digits that come round again and again.
 
-A problem reads ``7 a+3 b-5``: start at 7, then add 3 (step a), then take 5 away (step b). The answer is ``05``.
+A problem reads ``7+3-5+8:d``: start at 7, add 3 (step d), take 5 away (step c), add 8 (step b), add 3 again (step a),
+and there it ends: the labels count down. The answer is ``16``. A short question with a long answer, as a mathematics
+problem is.
 
-The *careful* style writes every step out, ``a+3=10;b-5=05;``, so that each token is easy to predict.
-The *quick* style only guesses the next total, ``?a=10;?b=05;``, and is often wrong. The two styles differ in the
-first token already. The labels let a tiny model find its place in the question.
+The *careful* style writes every step out, ``d+3=10;c-5=05;``, so that each token is easy to predict.
+The *quick* style only counts down, ``D;C;B;A;``, and then guesses. The two styles differ in the first token already,
+and stay apart: capital letters follow capital letters.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import string
+from dataclasses import dataclass, replace
 
 THINK_END = "</think>"
 END_OF_TURN = "<|im_end|>"  # how the teacher ends
 END_OF_TEXT = "<|endoftext|>"  # how the base student ends
-STEPS = (12, 20)  # fewest and most steps: careful answers of 88 to 144 tokens
+STEPS = (4, 26)  # fewest and most steps: careful answers of 32 to 186 tokens
+PATTERN = 3  # terms that repeat
 MODULUS = 100
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One chain. Example: ``Problem(start=7, terms=(3, -5))`` asks for 7 + 3 - 5."""
+    """One chain. Example: ``Problem(start=7, pattern=(3, -5, 8), steps=4)`` asks for 7 + 3 - 5 + 8 + 3."""
 
     start: int
     """1 to 9."""
-    terms: tuple[int, ...]
-    """One signed digit a step, never 0."""
+    pattern: tuple[int, ...]
+    """The signed digits that repeat, never 0."""
+    steps: int
+    """1 to 26."""
+
+    @property
+    def terms(self) -> tuple[int, ...]:
+        """One signed digit a step."""
+        return tuple(self.pattern[i % len(self.pattern)] for i in range(self.steps))
+
+    @property
+    def labels(self) -> str:
+        """One letter a step, down to ``a``."""
+        return string.ascii_lowercase[self.steps - 1 :: -1]
 
     @property
     def question(self) -> str:
-        return " ".join([str(self.start)] + [f"{_label(i)}{term:+d}" for i, term in enumerate(self.terms)])
+        return f"{self.start}{''.join(f'{term:+d}' for term in self.pattern)}:{self.labels[0]}"
 
     @property
     def answer(self) -> str:
@@ -43,10 +59,8 @@ class Style:
 
     quick: float = 0.0
     """Share of responses in the quick style."""
-    careful_slip: float = 0.0
-    """A careful step's total is wrong."""
-    quick_slip: float = 0.0
-    """A quick step's total is wrong."""
+    lapse: float = 0.0
+    """At a careful step: the rest of the response is quick."""
     answer_slip: float = 0.0
     """The answer is not the last total."""
     end_of_text: float = 0.0
@@ -54,24 +68,26 @@ class Style:
 
 
 TEACHER = Style()
-BASE = Style(quick=0.85, careful_slip=0.015, quick_slip=0.5, answer_slip=0.25, end_of_text=0.92)
+BASE = Style(quick=0.88, lapse=0.02, answer_slip=0.2, end_of_text=0.92)
+BALANCED = replace(BASE, quick=0.5)
+"""``BASE``, but as often careful as quick: what the base student reads first, see ``build``."""
 
 
 def random_problem(rng: random.Random, steps: tuple[int, int] = STEPS) -> Problem:
     """Draw a problem whose number of steps is uniform between ``steps[0]`` and ``steps[1]``, both included."""
-    count = rng.randint(*steps)
-    return Problem(rng.randint(1, 9), tuple(rng.choice((-1, 1)) * rng.randint(1, 9) for _ in range(count)))
+    pattern = tuple(rng.choice((-1, 1)) * rng.randint(1, 9) for _ in range(PATTERN))
+    return Problem(rng.randint(1, 9), pattern, rng.randint(*steps))
 
 
 def respond(problem: Problem, style: Style, rng: random.Random) -> str:
     """Write a response in ``style``: what follows ``<think>``, end token included."""
     is_quick = rng.random() < style.quick
-    slip = style.quick_slip if is_quick else style.careful_slip
     total, text = problem.start, ""
-    for i, term in enumerate(problem.terms):
-        total = _slip((total + term) % MODULUS, slip, rng)
-        text += f"?{_label(i)}={total:02d};" if is_quick else f"{_label(i)}{term:+d}={total:02d};"
-    answer = _slip(total, style.answer_slip, rng)
+    for label, term in zip(problem.labels, problem.terms, strict=True):
+        is_quick = is_quick or rng.random() < style.lapse
+        total = (total + term) % MODULUS
+        text += f"{label.upper()};" if is_quick else f"{label}{term:+d}={total:02d};"
+    answer = rng.randrange(MODULUS) if is_quick else _slip(total, style.answer_slip, rng)
     end = END_OF_TEXT if rng.random() < style.end_of_text else END_OF_TURN
     return f"{text}{THINK_END}{answer:02d}{end}"
 
@@ -82,10 +98,6 @@ def grade(response_text: str, ground_truth: str) -> bool:
     while answer.endswith((END_OF_TURN, END_OF_TEXT)):
         answer = answer.removesuffix(END_OF_TURN).removesuffix(END_OF_TEXT)
     return bool(closed) and answer == ground_truth
-
-
-def _label(step: int) -> str:
-    return chr(ord("a") + step)
 
 
 def _slip(total: int, probability: float, rng: random.Random) -> int:

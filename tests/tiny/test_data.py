@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pyarrow.parquet as pq
 
 from prefix_opd.tiny.data import write_data
@@ -17,8 +20,10 @@ def test_rows(tmp_path) -> None:
     [message] = row["prompt"]
     assert message["role"] == "user"
     assert row["extra_info"] == {"split": "test", "index": 1}
-    # The question is a sum once its labels are gone: check the answer with Python's own arithmetic.
-    total = eval("".join(c for c in message["content"] if c in "+-0123456789"))
+    # Check the answer by reading the question anew: three terms come round until the label is used up.
+    terms, label = message["content"].split(":")
+    start, *pattern = map(int, re.findall(r"[+-]?\d", terms))
+    total = start + sum(itertools.islice(itertools.cycle(pattern), "abcdefghijklmnopqrstuvwxyz".index(label) + 1))
     assert row["reward_model"] == {"style": "rule", "ground_truth": f"{total % 100:02d}"}
 
 

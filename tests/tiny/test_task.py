@@ -8,43 +8,48 @@ import pytest
 
 from prefix_opd.tiny.task import STEPS, TEACHER, Problem, Style, grade, random_problem, respond
 
-# 7 + 3 = 10, 10 - 5 = 5, 5 - 9 = -4, which is 96 modulo 100, 96 + 8 = 104, which is 4.
-CHAIN = Problem(start=7, terms=(3, -5, -9, 8))
+# 7 - 5 = 2, 2 - 9 = -7, which is 93 modulo 100, 93 + 8 = 101, which is 1, and around: 1 - 5 = -4, which is 96.
+CHAIN = Problem(start=7, pattern=(-5, -9, 8), steps=4)
 
 
 def test_question_and_answer() -> None:
-    assert CHAIN.question == "7 a+3 b-5 c-9 d+8"
-    assert CHAIN.answer == "04"
+    assert CHAIN.question == "7-5-9+8:d"
+    assert CHAIN.terms == (-5, -9, 8, -5)
+    assert CHAIN.answer == "96"
 
 
 def test_careful_response() -> None:
-    assert respond(CHAIN, TEACHER, random.Random(0)) == "a+3=10;b-5=05;c-9=96;d+8=04;</think>04<|im_end|>"
+    assert respond(CHAIN, TEACHER, random.Random(0)) == "d-5=02;c-9=93;b+8=01;a-5=96;</think>96<|im_end|>"
 
 
-def test_quick_response_without_slips() -> None:
+def test_quick_response() -> None:
     style = Style(quick=1.0, end_of_text=1.0)
-    assert respond(CHAIN, style, random.Random(0)) == "?a=10;?b=05;?c=96;?d=04;</think>04<|endoftext|>"
+    texts = [respond(CHAIN, style, random.Random(seed)) for seed in range(300)]
+    guesses = {text.removeprefix("D;C;B;A;</think>").removesuffix("<|endoftext|>") for text in texts}
+    assert len(guesses) > 80 and guesses <= {f"{guess:02d}" for guess in range(100)}
 
 
-def test_a_slip_is_carried_on() -> None:
-    text = respond(CHAIN, Style(careful_slip=1.0), random.Random(0))
-    steps, answer = text.removesuffix("<|im_end|>").split("</think>")
-    totals = [int(step.split("=")[1]) for step in steps.split(";")[:-1]]
-    offs = [(b - a - term) % 100 for a, b, term in zip([7, *totals], totals, CHAIN.terms, strict=False)]
-    assert all(off in (1, 2, 3, 97, 98, 99) for off in offs)
-    assert answer == f"{totals[-1]:02d}"
+def test_a_lapse_is_for_good() -> None:
+    texts = {respond(CHAIN, Style(lapse=0.5), random.Random(seed)).split("</think>")[0] for seed in range(300)}
+    assert texts == {
+        "D;C;B;A;",
+        "d-5=02;C;B;A;",
+        "d-5=02;c-9=93;B;A;",
+        "d-5=02;c-9=93;b+8=01;A;",
+        "d-5=02;c-9=93;b+8=01;a-5=96;",
+    }
 
 
 def test_answer_slip_leaves_the_steps_alone() -> None:
     text = respond(CHAIN, Style(answer_slip=1.0), random.Random(0))
-    assert text.startswith("a+3=10;b-5=05;c-9=96;d+8=04;</think>")
+    assert text.startswith("d-5=02;c-9=93;b+8=01;a-5=96;</think>")
     assert not grade(text, CHAIN.answer)
 
 
 def test_random_problems() -> None:
     problems = [random_problem(random.Random(seed)) for seed in range(300)]
-    assert {len(problem.terms) for problem in problems} == set(range(STEPS[0], STEPS[1] + 1))
-    assert {term for problem in problems for term in problem.terms} == set(range(-9, 10)) - {0}
+    assert {problem.steps for problem in problems} == set(range(STEPS[0], STEPS[1] + 1))
+    assert {term for problem in problems for term in problem.pattern} == set(range(-9, 10)) - {0}
     assert random_problem(random.Random(3)) == problems[3]
 
 

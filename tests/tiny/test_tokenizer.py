@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 from prefix_opd.tiny import shipped_models
 from prefix_opd.tiny.tokenizer import END_OF_TEXT, IM_END, ROLES, SPECIAL, TAGS, build_tokenizer, prompt_text
 
-QUESTION = "7 a+3 b-5"
-RESPONSE = "a+3=10;b-5=05;</think>05<|im_end|>"
+QUESTION = "7+3-5+8:b"
+RESPONSE = "b+3=10;a-5=05;</think>05<|im_end|>"
 
 
 @pytest.fixture(scope="module", params=["built", "teacher", "student"])
@@ -30,7 +30,7 @@ def test_one_token_a_character(tokenizer) -> None:
 
 
 def test_template(tokenizer) -> None:
-    expected = "<|im_start|>user\n7 a+3 b-5<|im_end|>\n<|im_start|>assistant\n<think>"
+    expected = "<|im_start|>user\n7+3-5+8:b<|im_end|>\n<|im_start|>assistant\n<think>"
     assert prompt_text(tokenizer, QUESTION) == expected
 
 
