@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prefix_opd.errors import UserError
+from prefix_opd.redaction import check_no_secrets
 from prefix_opd.tiny.paths import register_resolver
 
 register_resolver()
@@ -38,9 +39,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base=None):
         try:
-            return hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *_name(overrides), *overrides])
+            config = hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *_name(overrides), *overrides])
         except (HydraException, OmegaConfBaseException) as error:
             raise _one_line(error, overrides) from None
+    check_no_secrets(config)
+    return config
 
 
 def experiments() -> list[str]:
@@ -84,8 +87,9 @@ def _check_syntax(overrides: Sequence[str]) -> None:
 
 def _one_line(error: Exception, overrides: Sequence[str]) -> UserError:
     text = str(error)
-    if "experiment/" in text and ("Could not find" in text or "Could not load" in text):
-        name = re.search(r"experiment/([\w./-]+)", text).group(1).rstrip(".'")
+    experiment = re.search(r"experiment/([\w./-]+)", text)
+    if experiment and ("Could not find" in text or "Could not load" in text):
+        name = experiment.group(1).rstrip(".'")
         return UserError(f"experiment={name}", "does not exist", _nearest(name, experiments()))
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
@@ -105,7 +109,7 @@ def _nearest_key(key: str, overrides: Sequence[str]) -> str:
     kept = [override for override in overrides if override.lstrip("+~").startswith("experiment=")]
     try:
         keys = _leaves(hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *kept]))
-    except HydraException:
+    except (HydraException, OmegaConfBaseException):
         return "see `prefix-opd train --help`"
     nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     return f"did you mean {nearest[0]}? (a new key of verl's takes a + in front)" if nearest else "see verl's config"

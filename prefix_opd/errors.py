@@ -1,8 +1,11 @@
-"""The one exception that a user is meant to see."""
+"""The exceptions that a user is meant to see."""
 
 from __future__ import annotations
 
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 3
+"""A run that stopped itself: see `RunStopped`."""
 
 
 class UserError(ValueError):
@@ -21,3 +24,7 @@ class UserError(ValueError):
         self.what, self.rule, self.fix = what, rule, fix
         line = f"{what}: {rule}" + (f"; {fix}" if fix else "")
         super().__init__(" ".join(line.split()))
+
+
+class RunStopped(RuntimeError):
+    """A run that ends for a reason that it knows: one line that names the step, what is wrong and the way on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,6 +43,36 @@ def by_position(values: Tensor, positions: Tensor, bin_width: int) -> list[tuple
         for index in range(width)
         if counts[index]
     ]
+
+
+def reverse_kl_by_position(
+    log_p: Tensor, log_q: Tensor, positions: Tensor, groups: Mapping[str, Tensor], bin_width: int
+) -> dict[str, float]:
+    """The signal by bin of positions, of all tokens and of each group of them (cut rollouts, natural ends).
+
+    The counts let bins of several steps be pooled exactly (`prefix_opd.analysis.signal` does). Figures 2 and 5 of arXiv
+    2602.15260 show the magnitude.
+
+    Args:
+        log_p, log_q: (N,) student and teacher log-probs of the sampled tokens, nats.
+        positions: (N,) in their responses, from 0.
+        groups: name -> (N,) bool, the tokens of a group.
+        bin_width: tokens a bin.
+
+    Returns:
+        ``reverse_kl_abs_by_position/{first}``, ``reverse_kl_by_position/{first}``, both again as
+        ``.../{group}/{first}``, and ``tokens_by_position/{all or group}/{first}``.
+    """
+    kl = log_p - log_q
+    found = {}
+    for name, chosen in {"all": torch.ones_like(kl, dtype=torch.bool), **groups}.items():
+        infix = "" if name == "all" else f"{name}/"
+        for first, mean, tokens in by_position(kl[chosen], positions[chosen], bin_width):
+            found[f"reverse_kl_by_position/{infix}{first}"] = mean
+            found[f"tokens_by_position/{name}/{first}"] = tokens
+        for first, mean, _ in by_position(kl[chosen].abs(), positions[chosen], bin_width):
+            found[f"reverse_kl_abs_by_position/{infix}{first}"] = mean
+    return found
 
 
 def rollout_metrics(records: Sequence[dict[str, Any]], lengths: Sequence[int]) -> dict[str, float]:

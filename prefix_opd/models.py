@@ -11,6 +11,10 @@ from typing import Any
 from prefix_opd.errors import UserError
 from prefix_opd.flops import ModelShape
 
+CODE_CARRIERS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+"""Files of a model that can name Python code (``auto_map``) for transformers to run."""
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -48,7 +52,37 @@ class Model:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return json.loads((self.folder / "config.json").read_text())
+        return _read_json(self, self.folder / "config.json")
+
+    def check_own_code(self) -> None:
+        """Refuse a model that brings Python of its own, unless it is trusted. Raises UserError.
+
+        Needed before verl: its reward workers load the student's tokenizer with ``trust_remote_code=True`` whatever
+        the config says (verl/experimental/reward_loop/reward_loop.py:_init_reward_fn).
+        """
+        if self.trust_remote_code:
+            return
+        for path in sorted(self.folder.glob("*.json")):
+            if path.name in CODE_CARRIERS and "auto_map" in _read_json(self, path):
+                raise UserError(
+                    f"{self.key}={self.path}",
+                    f"its {path.name} names code of its own (auto_map)",
+                    "read that code, then set actor_rollout_ref.model.trust_remote_code=true; or remove the entry",
+                )
+
+    def check_weights(self) -> None:
+        """Refuse a local folder whose weights are pickles alone: reading one may run code. Raises UserError."""
+        local = Path(self.path).expanduser()
+        if not local.is_dir() or any(local.glob("*.safetensors")):
+            return
+        pickles = sorted(path.name for pattern in PICKLES for path in local.glob(pattern))
+        if pickles:
+            raise UserError(
+                f"{self.key}={self.path}",
+                f"has its weights as pickles alone ({pickles[0]})",
+                "save them as safetensors: model.save_pretrained(FOLDER)",
+            )
+        raise UserError(f"{self.key}={self.path}", "has no weights (*.safetensors)", "name a folder that has some")
 
     @cached_property
     def shape(self) -> ModelShape:
@@ -73,9 +107,19 @@ class Model:
         found = {self.tokenizer.eos_token_id}
         path = self.folder / "generation_config.json"
         if path.exists():
-            named = json.loads(path.read_text()).get("eos_token_id")
+            named = _read_json(self, path).get("eos_token_id")
             found |= set(named) if isinstance(named, list) else {named}
         return sorted(token for token in found if token is not None)
+
+
+def _read_json(model: Model, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model.key}={model.path}", f"its {path.name} is no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{model.key}={model.path}", f"its {path.name} is not one JSON object")
+    return found
 
 
 def check_same_vocabulary(student: Model, teacher: Model) -> None:

@@ -34,15 +34,17 @@ def check(config: DictConfig) -> Settings:
     check_verl_version()
     _positive(config, "trainer.total_training_steps")  # schedules may grow over it, so before them
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
-    _check_lengths(config, settings)
-    _check_sampling(config, settings)
-    _check_batches(config)
-    _check_loss(config, settings)
+    check_lengths(config, settings)
+    check_sampling(config, settings)
+    check_batches(config)
+    check_loss(config, settings)
+    check_probe(config, settings)
     for key in ("data.train_files", "data.val_files"):
-        _check_data(config, key)
-    student, teacher = (_model(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+        check_data(config, key)
+    student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     for model in (student, teacher):
-        _check_context(config, model)
+        check_context(config, model)
+        model.check_weights()
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
@@ -58,7 +60,7 @@ def check_verl_version() -> None:
         raise UserError(f"verl=={found}", f"prefix-opd extends {VERL_VERSION}", f"pip install verl=={VERL_VERSION}")
 
 
-def _check_lengths(config: DictConfig, settings: Settings) -> None:
+def check_lengths(config: DictConfig, settings: Settings) -> None:
     prompt, response = (_positive(config, f"data.max_{part}_length") for part in ("prompt", "response"))
     schedule = settings.schedule
     asked = {"maximum": schedule.maximum}
@@ -85,7 +87,7 @@ def _check_lengths(config: DictConfig, settings: Settings) -> None:
             )
 
 
-def _check_context(config: DictConfig, model: Model) -> None:
+def check_context(config: DictConfig, model: Model) -> None:
     """Room in the model itself, which counts where no shorter context is set."""
     needed = config.data.max_prompt_length + config.data.max_response_length + 1
     room = model.config.get("max_position_embeddings")
@@ -97,7 +99,7 @@ def _check_context(config: DictConfig, model: Model) -> None:
         )
 
 
-def _check_sampling(config: DictConfig, settings: Settings) -> None:
+def check_sampling(config: DictConfig, settings: Settings) -> None:
     rollout = config.actor_rollout_ref.rollout
     for name, needed in (("temperature", 1.0), ("top_p", 1.0), ("top_k", -1)):
         value = rollout[name]
@@ -115,7 +117,7 @@ def _check_sampling(config: DictConfig, settings: Settings) -> None:
         )
 
 
-def _check_batches(config: DictConfig) -> None:
+def check_batches(config: DictConfig) -> None:
     prompts = _positive(config, "data.train_batch_size")
     rollouts = prompts * _positive(config, "actor_rollout_ref.rollout.n")
     mini = _positive(config, "actor_rollout_ref.actor.ppo_mini_batch_size")
@@ -140,7 +142,17 @@ def _check_batches(config: DictConfig) -> None:
         )
 
 
-def _check_loss(config: DictConfig, settings: Settings) -> None:
+def check_probe(config: DictConfig, settings: Settings) -> None:
+    mode = config.distillation.distillation_loss.loss_mode
+    if settings.probe.every and mode.endswith("_topk"):
+        raise UserError(
+            f"prefix_opd.probe.every={settings.probe.every}",
+            f"needs the teacher's log-prob of each sampled token, and loss_mode={mode} asks for its top tokens",
+            "set prefix_opd.probe.every=0",
+        )
+
+
+def check_loss(config: DictConfig, settings: Settings) -> None:
     """Settings of ours that another loss of verl's would ignore without a word."""
     mode = config.distillation.distillation_loss.loss_mode
     if mode == "prefix_opd":
@@ -159,7 +171,7 @@ def _check_loss(config: DictConfig, settings: Settings) -> None:
             )
 
 
-def _check_data(config: DictConfig, key: str) -> None:
+def check_data(config: DictConfig, key: str) -> None:
     files = OmegaConf.select(config, key)
     if files is None:
         raise UserError(key, "is not set", f"add {key}=FILE.parquet, see `prefix-opd prepare --help`")
@@ -201,12 +213,12 @@ def _count_lines(path: Path) -> int:
         return sum(1 for _ in lines)
 
 
-def _model(config: DictConfig, key: str) -> Model:
+def model_of(config: DictConfig, key: str) -> Model:
     path = OmegaConf.select(config, key)
     if not path:
         raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id")
     model = Model(key, str(path), bool(config.actor_rollout_ref.model.trust_remote_code))
-    model.folder  # noqa: B018  raises if there is none
+    model.check_own_code()
     return model
 
 

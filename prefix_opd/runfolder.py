@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import fcntl
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from prefix_opd.runlog import METRICS_FILE
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "train.log"
+COMMAND_FILE = "commands.txt"
+LOCK_FILE = "run.lock"
 
 SAME_RUN_KEYS = (
     "prefix_opd",
@@ -28,8 +31,15 @@ SAME_RUN_KEYS = (
 )
 """What must be alike for a run to go on from another's checkpoint. The number of steps, for one, may grow."""
 
-FREE_KEYS = ("prefix_opd.poll_seconds", "prefix_opd.position_bins")
-"""Of those, what changes nothing that is learnt."""
+FREE_KEYS = (
+    "poll_seconds",
+    "position_bins",
+    "probe.",
+    "watchers.",
+    "checkpoint.",
+    "rollout.timeout_seconds",
+)
+"""Of those, how the names of what changes nothing that is learnt begin, under ``prefix_opd.``."""
 GROWN_OVER_STEPS = ("cosine", "geometric")
 """Schedules whose L depends on the number of steps."""
 
@@ -44,13 +54,14 @@ def check_same_run(config: DictConfig) -> None:
     if not (folder / METRICS_FILE).exists() or not (folder / CONFIG_FILE).exists():
         return
     before = OmegaConf.load(folder / CONFIG_FILE)
-    free = set(FREE_KEYS)
+    free = FREE_KEYS
     if config.prefix_opd.schedule.name not in GROWN_OVER_STEPS:
-        free.add("prefix_opd.schedule.over")
+        free += ("schedule.over",)
+    free = tuple(f"prefix_opd.{name}" for name in free)
     for key in SAME_RUN_KEYS:
         old, new = (_flat(OmegaConf.select(node, key), key) for node in (before, config))
-        for name in sorted((old.keys() | new.keys()) - free):
-            if old.get(name) != new.get(name):
+        for name in sorted(old.keys() | new.keys()):
+            if not name.startswith(free) and old.get(name) != new.get(name):
                 raise UserError(
                     f"trainer.default_local_dir={folder}",
                     f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
@@ -66,15 +77,35 @@ def check_is_run(folder: Path) -> Path:
     return folder
 
 
-def checkpoints(folder: Path) -> dict[int, Path]:
-    """Complete checkpoints by step: those up to the one that verl named last."""
-    named = folder / "latest_checkpointed_iteration.txt"
-    last = int(named.read_text()) if named.exists() else 0
-    found = {int(match[1]): path for path in folder.glob("global_step_*") if (match := _STEP.search(path.name))}
-    return {step: found[step] for step in sorted(found) if step <= last}
+def hold(folder: Path):
+    """An open file that marks the folder as being written to, until it is closed or the process ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / LOCK_FILE).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise UserError(str(folder), "another run is writing to it", "wait for its end, or stop it") from None
+    # a forked copy (prefix_opd/cpu/warm_python.py) would keep the lock after this process was killed
+    os.register_at_fork(after_in_child=lock.close)
+    return lock
 
 
-_STEP = re.compile(r"global_step_(\d+)$")
+def is_being_written(folder: Path) -> bool:
+    """Whether a live process holds the folder (`hold`). A killed one leaves the file behind, but not the lock."""
+    path = folder / LOCK_FILE
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _flat(node: Any, prefix: str) -> dict[str, Any]:

@@ -1,24 +1,32 @@
 """The run's own record: one JSON line a step in ``metrics.jsonl`` of the run's folder.
 
 It is what the progress bar, the summary and the plots read, whatever trackers verl writes to. A resumed run takes
-back the lines of steps that its checkpoint does not know, so no step is doubled or missing.
+back the lines of steps that its checkpoint does not know, and puts in the line of the checkpoint's own step if the
+run was killed between the two, so no step is doubled or missing.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
     """The lines of a run, in order. A last line that a killed run left torn is passed over."""
-    path = Path(run) / METRICS_FILE
+    yield from read_lines(Path(run) / METRICS_FILE)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, in order; none where there is no file."""
     if not path.exists():
         return
     with path.open() as lines:
@@ -30,35 +38,85 @@ def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
                     raise ValueError(f"{path} has a line that is no JSON: {line[:80]!r}") from None
 
 
+def lines_up_to(path: Path, resumed_step: int) -> list[dict[str, Any]]:
+    """The lines of the steps that a resumed run has learnt; none for a fresh run (0)."""
+    return [line for line in read_lines(path) if resumed_step and line["step"] <= resumed_step]
+
+
+def rewrite(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file of JSON lines, at once."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.replace(draft, path)
+
+
 class RunLog:
     """A sink with the interface of verl's trackers: ``log(data, step)``, ``finish()``."""
 
-    def __init__(self, run: str | Path, resumed_step: int = 0):
+    def __init__(
+        self,
+        run: str | Path,
+        resumed_step: int = 0,
+        recovered: Mapping[str, Any] | None = None,
+        validation_due: bool = False,
+    ):
         """
         Args:
             run: the run's folder.
             resumed_step: the last step that the loaded checkpoint has learnt; 0 for a fresh run.
+            recovered: that step's numbers as the checkpoint has them, in case its line was never written.
+            validation_due: that step is validated before the next one; its line waits for the result.
         """
         self.path = Path(run) / METRICS_FILE
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_metrics(run) if resumed_step and line["step"] <= resumed_step]
+        kept = lines_up_to(self.path, resumed_step)
+        if recovered and (not kept or kept[-1]["step"] < resumed_step):
+            kept.append({"step": resumed_step, **numbers(recovered)})
+        self.waiting = kept.pop() if kept and validation_due else None
         self.last_step = kept[-1]["step"] if kept else -1
-        draft = self.path.with_suffix(".tmp")
-        draft.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(draft, self.path)
+        rewrite(self.path, kept)
         self.file = self.path.open("a", buffering=1)
 
     def log(self, data: Mapping[str, Any], step: int) -> None:
         """Append one step; a step that the log has already (a validation repeated after a resume) is passed over."""
+        line = {"step": step, **numbers(data)}
+        if self.waiting is not None:
+            waiting, self.waiting = self.waiting, None
+            if waiting["step"] == step:
+                line = {**waiting, **line}
+            else:
+                self.log(waiting, waiting["step"])
         if step <= self.last_step:
             return
         self.last_step = step
-        numbers = {name: _number(value) for name, value in data.items()}
-        line = {"step": step, **{name: value for name, value in numbers.items() if value is not None}}
         self.file.write(json.dumps(line) + "\n")
 
     def finish(self) -> None:
         self.file.close()
+
+
+class Forgiving:
+    """A tracker that may fail, e.g. for want of a network: the run goes on without it, and it is told once."""
+
+    def __init__(self, name: str, tracker: Any):
+        self.name, self.tracker, self.told = name, tracker, False
+
+    def log(self, data: Mapping[str, Any], step: int) -> None:
+        try:
+            self.tracker.log(data=data, step=step)
+        except Exception as error:
+            if not self.told:
+                logger.warning("%s takes no metrics from step %d on (%s); see metrics.jsonl", self.name, step, error)
+            self.told = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tracker, name)
+
+
+def numbers(data: Mapping[str, Any]) -> dict[str, float | int]:
+    """What of a step's values can stand in a line of JSON."""
+    found = {name: _number(value) for name, value in data.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _number(value: Any) -> float | int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
@@ -19,14 +19,14 @@ from prefix_opd.weighting import WEIGHTINGS
 
 def _whole(value: Any) -> Any:
     """Accept 256 and 256.0 (YAML and shells write both), refuse 0.5, "many" and True."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
         raise ValueError("must be a whole number")
     return int(value)
 
 
 def _known(names: Mapping[str, Any]):
     def check(value: Any) -> Any:
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             nearest = difflib.get_close_matches(str(value), list(names), n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"is not one of {', '.join(sorted(names))}{hint}")
@@ -38,6 +38,7 @@ def _known(names: Mapping[str, Any]):
 Tokens = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 """A number of tokens, at least 1."""
 Position = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
 
 
 class _Settings(BaseModel):
@@ -90,6 +91,11 @@ class RolloutSettings(_Settings):
     """Whose end tokens stop a rollout, or token ids."""
     final_output_only: StrictBool = True
     """Training: ask the engine for the finished rollout only and for no text, as nobody reads a partial one."""
+    seeded: Position | None = None
+    """Draw each rollout with a seed of its own, derived from this one (`prefix_opd.seeds`), so that a run that was
+    stopped and goes on samples what it would have sampled; none leaves drawing to the engine's one stream."""
+    timeout_seconds: Seconds = 7200
+    """How long the engines may take over one rollout and its score before it counts as failed, seconds."""
 
 
 class AdvantageSettings(_Settings):
@@ -129,6 +135,74 @@ class WeightingSettings(_Settings):
         return self
 
 
+class Watcher(_Settings):
+    """One thing that is watched before an update: what is too much of it, and what happens then."""
+
+    threshold: float = 0.0
+    """The bound; its unit is told where `WatcherSettings` lists it."""
+    action: Literal["off", "warn", "skip", "stop"] = "warn"
+    """warn in the log; skip this batch, which is sampled again; or stop the run with a message."""
+
+
+class EveryRollout(_Settings):
+    """A step must learn from every rollout that it claims, so to go on without some is no choice."""
+
+    threshold: ClassVar[float] = 0.0
+    action: Literal["skip", "stop"] = "skip"
+
+
+class LateWatcher(_Settings):
+    """One thing that is known only when the update is done, too late to skip the batch."""
+
+    threshold: float = 0.0
+    action: Literal["off", "warn", "stop"] = "warn"
+
+
+class WatcherSettings(_Settings):
+    """What is watched in every step (`prefix_opd.watchers`); the defaults leave a healthy run alone."""
+
+    missing: EveryRollout = EveryRollout()
+    """Rollouts that did not come back whole and scored (failed, timed out, short or misaligned teacher answer)."""
+    not_finite: Watcher = Watcher(threshold=0, action="skip")
+    """Tokens whose log-probs or advantage are no finite numbers."""
+    uniform_teacher: Watcher = Watcher(threshold=0, action="skip")
+    """Share of rollouts that the teacher scored as one who knows nothing: all tokens alike, or all near -log V."""
+    reverse_kl: Watcher = Watcher(threshold=30.0, action="warn")
+    """Mean of |log p_student - log p_teacher| of a token, nats."""
+    repetition: Watcher = Watcher(threshold=0.5, action="warn")
+    """Share of rollouts whose last tokens go round in a short cycle."""
+    endless: Watcher = Watcher(threshold=0.99, action="warn")
+    """Share of rollouts cut at data.max_response_length; a shorter L cuts by design and is not watched."""
+    sampler_mismatch: LateWatcher = LateWatcher(threshold=0.2, action="warn")
+    """Mean of |log p_trainer - log p_sampler| of a token, nats."""
+    gradient_norm: LateWatcher = LateWatcher(threshold=1e6, action="warn")
+    """Norm of the gradient before clipping."""
+    not_finite_update: LateWatcher = LateWatcher(threshold=0, action="stop")
+    """Numbers of the update that are not finite: loss and gradient norm. verl makes no step of such a gradient."""
+    retries: Position = 2
+    """How often in a row a step may throw its batch away before the run stops."""
+
+
+class CheckpointSettings(_Settings):
+    """Which checkpoints stay (`prefix_opd.checkpoints`)."""
+
+    keep_last: Tokens | None = None
+    """How many of the newest; none: all of them."""
+    keep_best: StrictBool = True
+    """Also keep the one with the best validation accuracy."""
+
+
+class ProbeSettings(_Settings):
+    """Uncapped training prompts that are sampled and scored now and then, and not trained on."""
+
+    every: Annotated[int, BeforeValidator(_whole), Field(ge=0)] = 0
+    """Before the first update and after every so many; 0 for never."""
+    prompts: Tokens = 4
+    """How many, one rollout each; the same ones each time."""
+    tail_warning: Annotated[float, Field(gt=0)] = 1.5
+    """Warn when the mean |reverse KL| beyond L is so many times that of the first probe."""
+
+
 class Settings(_Settings):
     """The node ``prefix_opd``."""
 
@@ -138,6 +212,9 @@ class Settings(_Settings):
     advantage: AdvantageSettings = AdvantageSettings()
     loss: LossSettings = LossSettings()
     weighting: WeightingSettings = WeightingSettings()
+    watchers: WatcherSettings = WatcherSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    probe: ProbeSettings = ProbeSettings()
     position_bins: Tokens = 16
     """Into how many bins of positions the reverse KL of a step is split in the metrics."""
     poll_seconds: Annotated[float, Field(gt=0, le=2)] = 0.05

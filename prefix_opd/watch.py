@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from prefix_opd.runfolder import LOG_FILE
 from prefix_opd.runlog import read_metrics
+from prefix_opd.stopping import EXIT_ASKED
 
+STOPPED = "stopped: "
+"""How the line begins with which a run tells why it ended."""
 POLL_SECONDS = 0.5
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _MILESTONES = (
@@ -27,33 +32,67 @@ _MILESTONES = (
 def run_and_watch(command: Sequence[str], folder: Path, total_steps: int, environment: dict[str, str]) -> int:
     """Run ``command`` with its output in the folder's log, and show how far it is.
 
+    SIGTERM and SIGINT (Ctrl-C) are handed to the command alone: in a session of its own, its Ray processes do not
+    get the terminal's. If this process dies the command is asked to end as by SIGTERM.
+
     Returns:
-        The command's exit code.
+        The command's exit code; 128 + its number if a signal killed it, as shells have it.
     """
     console = Console()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_FILE
     with log.open("ab") as output:
         start = output.tell()
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+        received: list[int] = []
+        handlers = {number: signal.signal(number, _hand_on(process, received)) for number in _HANDED_ON}
         try:
-            _follow(process, folder, log, start, total_steps, console)
-        except KeyboardInterrupt:
-            console.print("stopping; a second Ctrl-C ends it at once")
-            try:
-                process.wait()
-            except KeyboardInterrupt:
-                process.kill()
+            _follow(process, folder, log, start, total_steps, console, received)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     code = process.wait()
-    if code:
-        console.print(f"[red]failed[/red] with exit code {code}; the end of {log}:", highlight=False)
+    if code == EXIT_ASKED:
+        console.print(f"ended after step {_last_step(folder)} as asked, with a checkpoint", highlight=False)
+        console.print("start the same command again to go on from there", highlight=False)
+    elif code:
+        how = f"with exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
+        console.print(f"[red]failed[/red] {how}; the end of {log}:", highlight=False)
         for line in cause(log, start):
             console.print("  " + line, markup=False, highlight=False)
         console.print("start the same command again to go on from the last checkpoint", highlight=False)
-    return code
+    return code if code >= 0 else _BY_SIGNAL - code
 
 
-def _follow(process, folder: Path, log: Path, start: int, total_steps: int, console: Console) -> None:
+_BY_SIGNAL = 128
+_HANDED_ON = (signal.SIGTERM, signal.SIGINT)
+
+
+def _hand_on(process: subprocess.Popen, received: list[int]):
+    def handler(number: int, _frame) -> None:
+        process.send_signal(number)  # does nothing if it has ended
+        received.append(number)  # told by `_follow`: a handler may have interrupted a print
+
+    return handler
+
+
+def _end_with_parent() -> None:
+    """In the child: Linux sends it SIGTERM when the parent dies, however it dies."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _follow(
+    process, folder: Path, log: Path, start: int, total_steps: int, console: Console, received: list[int]
+) -> None:
     began = time.time()
     shown = _last_step(folder)
     # a terminal gets a moving bar, a file or a pipe one line a step
@@ -64,6 +103,9 @@ def _follow(process, folder: Path, log: Path, start: int, total_steps: int, cons
         bar = progress.add_task("importing torch, Ray, verl and vLLM", total=total_steps, completed=max(shown, 0))
         while True:
             ended = process.poll() is not None
+            while received:
+                told = signal.Signals(received.pop(0)).name
+                console.print(f"{told}: handed on to the run, see docs/faults.md", highlight=False, soft_wrap=True)
             if shown < 1 and (found := _milestone(log, start)) != milestone:
                 milestone = found
                 progress.update(bar, description=milestone)
@@ -107,8 +149,10 @@ def _milestone(log: Path, start: int) -> str:
 
 
 def cause(log: Path, start: int, lines: int = 12) -> list[str]:
-    """The lines of a log that most likely tell why a run failed: the last error and what stands before it."""
+    """Why a run failed: what it told itself, or else the last error of its log and what stands before it."""
     text = [_ANSI.sub("", line) for line in _text(log, start).splitlines() if line.strip()]
+    if told := [line for line in text if line.startswith((STOPPED, "error: "))]:
+        return told[-1:]
     marks = [i for i, line in enumerate(text) if re.search(r"\b\w*(Error|Exception|Killed)\b.*: ", line)]
     end = marks[-1] + 1 if marks else len(text)
     return text[max(0, end - lines) : end]

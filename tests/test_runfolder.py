@@ -1,11 +1,15 @@
 """Which folder a run may go on in."""
 
+import os
+import signal
+
 import pytest
 from omegaconf import OmegaConf
 
+from prefix_opd.checkpoints import saved as checkpoints
 from prefix_opd.compose import compose
 from prefix_opd.errors import UserError
-from prefix_opd.runfolder import check_same_run, checkpoints
+from prefix_opd.runfolder import check_same_run, hold, is_being_written
 
 
 def start(folder, *overrides):
@@ -28,7 +32,7 @@ def test_the_same_command_and_more_steps_go_on(tmp_path):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("prefix_opd.schedule.increment=8", "prefix_opd.schedule.increment=4 there, 8 here"),
+        ("prefix_opd.schedule.increment=8", "prefix_opd.schedule.increment=2 there, 8 here"),
         ("actor_rollout_ref.actor.optim.lr=0.1", "optim.lr=0.0003 there, 0.1 here"),
         ("data.train_batch_size=32", "data.train_batch_size=16 there, 32 here"),
     ],
@@ -42,7 +46,7 @@ def test_another_setting_is_another_run(tmp_path, override, told):
 
 def test_more_steps_change_a_schedule_that_grows_over_them(tmp_path):
     start(tmp_path, "prefix_opd.schedule.name=cosine")
-    with pytest.raises(UserError, match="schedule.over=40 there, 99 here"):
+    with pytest.raises(UserError, match="schedule.over=45 there, 99 here"):
         check_same_run(again(tmp_path, "prefix_opd.schedule.name=cosine", "trainer.total_training_steps=99"))
 
 
@@ -57,3 +61,20 @@ def test_checkpoints_are_those_that_verl_named(tmp_path):
     (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
     # step 6 was being written when the run was killed
     assert list(checkpoints(tmp_path)) == [2, 4]
+
+
+def test_a_forked_copy_does_not_keep_the_folder(tmp_path):
+    held = hold(tmp_path)
+    hears, says = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(says, b"!")
+        signal.pause()
+    try:
+        os.read(hears, 1)  # the copy is there
+        assert is_being_written(tmp_path)
+        held.close()
+        assert not is_being_written(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

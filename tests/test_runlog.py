@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from prefix_opd.runlog import RunLog, read_metrics
+from prefix_opd.runlog import Forgiving, RunLog, read_metrics
 
 
 def steps(run):
@@ -48,3 +48,46 @@ def test_a_broken_line_in_the_middle_is_told(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nbroken\n{"step": 2}\n')
     with pytest.raises(ValueError, match="no JSON: 'broken"):
         steps(tmp_path)
+
+
+def test_the_step_of_a_checkpoint_whose_line_was_never_written_is_put_in(tmp_path):
+    RunLog(tmp_path).log({"loss": 1}, 1)
+    resumed = RunLog(tmp_path, resumed_step=2, recovered={"loss": 2.0, "text": "no number"})
+    assert list(read_metrics(tmp_path)) == [{"step": 1, "loss": 1}, {"step": 2, "loss": 2.0}]
+    resumed.log({"loss": 3}, 3)
+    assert steps(tmp_path) == [1, 2, 3]
+
+
+def test_a_line_that_was_written_is_not_replaced_by_the_checkpoints(tmp_path):
+    RunLog(tmp_path).log({"loss": 1, "seconds": 7}, 1)
+    RunLog(tmp_path, resumed_step=1, recovered={"loss": 1})
+    assert list(read_metrics(tmp_path)) == [{"step": 1, "loss": 1, "seconds": 7}]
+
+
+def test_a_validation_that_was_cut_off_joins_the_line_of_its_step(tmp_path):
+    resumed = RunLog(tmp_path, resumed_step=2, recovered={"loss": 2.0}, validation_due=True)
+    resumed.log({"accuracy": 0.5}, 2)
+    resumed.log({"loss": 3.0}, 3)
+    assert list(read_metrics(tmp_path)) == [{"step": 2, "loss": 2.0, "accuracy": 0.5}, {"step": 3, "loss": 3.0}]
+
+
+def test_a_line_that_waits_in_vain_is_written_before_the_next(tmp_path):
+    resumed = RunLog(tmp_path, resumed_step=2, recovered={"loss": 2.0}, validation_due=True)
+    resumed.log({"loss": 3.0}, 3)
+    assert steps(tmp_path) == [2, 3]
+
+
+def test_a_tracker_that_cannot_be_reached_does_not_end_the_run(caplog):
+    caplog.set_level("WARNING", logger="prefix_opd")
+
+    class Unreachable:
+        url = "http://tracker"
+
+        def log(self, data, step):
+            raise ConnectionError("no route to host")
+
+    tracker = Forgiving("mlflow", Unreachable())
+    tracker.log({"loss": 1}, 3)
+    tracker.log(data={"loss": 1}, step=4)
+    assert caplog.text.count("mlflow takes no metrics from step 3 on (no route to host)") == 1
+    assert "step 4" not in caplog.text and tracker.url == "http://tracker"

@@ -1,7 +1,12 @@
 """The progress view around a child process: a stand-in writes what a run writes."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
+
+import pytest
 
 from prefix_opd.watch import cause, run_and_watch
 
@@ -41,3 +46,65 @@ def test_the_cause_ends_with_the_last_error(tmp_path):
     assert cause(log, 0)[-1] == "KeyError: 'last'"
     assert cause(log, 0, lines=2) == ["fine", "KeyError: 'last'"]
     assert json.dumps(cause(log, log.stat().st_size)) == "[]"
+
+
+def test_a_run_that_tells_why_it_stopped_is_quoted(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("KeyError: 'x'\nstopped: step 3: the disk is full\nRayTaskError: noise\n")
+    assert cause(log, 0) == ["stopped: step 3: the disk is full"]
+
+
+@pytest.mark.parametrize(("ending", "code", "shown"), [("sys.exit(4)", 4, "ended after step 0 as asked"), ("", 0, "")])
+def test_a_signal_is_handed_to_the_run(tmp_path, ending, code, shown):
+    """The command line's own process is signalled; the run ends as it sees fit."""
+    run = f"""
+import signal, sys, time
+def asked(number, frame):
+    print("asked", flush=True)
+    {ending or "sys.exit(0)"}
+signal.signal(signal.SIGTERM, asked)
+open("metrics.jsonl", "w").write('{{"step": 0}}\\n')
+time.sleep(30)
+"""
+    command = (
+        "import sys; from pathlib import Path; from prefix_opd.watch import run_and_watch; "
+        f"sys.exit(run_and_watch([sys.executable, '-c', {run!r}], Path('.'), 2, {{}}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=20)[0]
+    assert process.returncode == code and "SIGTERM: handed on" in told and shown in told
+    assert "asked" in (tmp_path / "train.log").read_text()
+
+
+def test_a_run_that_was_killed_is_told_so(tmp_path, capfd):
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    assert run_and_watch(command, tmp_path, 2, {}) == 137
+    assert "killed by SIGKILL" in capfd.readouterr().out
+
+
+def test_a_run_whose_command_line_is_killed_is_asked_to_end(tmp_path):
+    run = (
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open('asked', 'w'), sys.exit(0))); "
+        "open('ready', 'w'); time.sleep(30)"
+    )
+    command = (
+        "import sys; from pathlib import Path; from prefix_opd.watch import run_and_watch; "
+        f"run_and_watch([sys.executable, '-c', {run!r}], Path('.'), 2, dict())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", command],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.time() + 20
+    while not (tmp_path / "ready").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while not (tmp_path / "asked").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "asked").exists()

@@ -86,20 +86,38 @@ os._exit(code)
 '''
 
 
-def start(modules: Iterable[str] = PRELOAD) -> Path:
-    """Import ``modules`` here, fork the warm copy, and return the path of the stand-in interpreter.
+_loaded = False
 
-    Call it before anything starts a thread (Ray does, on ``ray.init``): a fork keeps only the thread that forks.
-    The warm copy ends with this process.
+
+def load(modules: Iterable[str] = PRELOAD) -> None:
+    """Import ``modules`` here, so that `start` in this process, or in a fork of it, need not.
+
+    Raises:
+        RuntimeError: Ray was imported before, without being told what a warm copy must be told.
     """
+    global _loaded
     if "ray" in sys.modules:
         raise RuntimeError("ray was imported before the warm copy could be told its job")
     # Read once, by Ray's C++ side, while it is imported below. Workers end themselves when the process of this number
-    # is gone: for a cluster of our own the launcher will do, as its raylet is not there yet.
+    # is gone: for a cluster of our own the launcher will do (or what it was forked from), as its raylet is not there
+    # yet.
     told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
     os.environ.update(told)
     for module in modules:
         importlib.import_module(module)
+    for name in told:
+        del os.environ[name]
+    _loaded = True
+
+
+def start(modules: Iterable[str] = PRELOAD) -> Path:
+    """Import ``modules`` unless `load` has, fork the warm copy, and return the path of the stand-in interpreter.
+
+    Call it before anything starts a thread (Ray does, on ``ray.init``): a fork keeps only the thread that forks.
+    The warm copy ends with this process.
+    """
+    if not _loaded:
+        load(modules)
     folder = Path(tempfile.mkdtemp(prefix="prefix-opd-"))
     address = folder / "warm.sock"
     stand_in = folder / "python"
@@ -121,8 +139,6 @@ def start(modules: Iterable[str] = PRELOAD) -> Path:
         os._exit(0)
     listener.close()
     os.close(leash)
-    for name in told:
-        del os.environ[name]
     return stand_in
 
 

@@ -5,8 +5,11 @@
 `fields`           reads a batch from TransferQueue into aligned tensors
 `distillation`     registers the loss with verl, and the config node that carries its settings
 `trainer`          the synchronous trainer with our advantage, metrics, FLOP ledger and checks
+`probe`            uncapped rollouts that are measured and not trained on
+`samples`          keeps a few rollouts token by token, for the report
 `startup`          brings student and teacher engines up side by side
 `evaluator`        verl's validation in chunks, so that a stopped evaluation goes on
+`weight_socket`    a socket of its own for each run's weights
 `contract`         names every hook of verl that we extend, and says what broke when one changes
 =================  =================================================================================
 """
@@ -20,10 +23,13 @@ import traceback
 def load() -> None:
     """Entry point of the group ``verl.plugins``: called by ``import verl`` in every process.
 
-    It stays out of the way unless a CPU run is on. verl swallows what a plugin raises, so a failure is told here.
+    Beyond the name of a socket it stays out of the way unless a CPU run is on. verl swallows what a plugin raises, so a
+    failure is told here.
     """
     from prefix_opd import cpu
+    from prefix_opd.verl_plugin import weight_socket
 
+    weight_socket.register()
     if not cpu.is_chosen():
         return
     try:

@@ -7,21 +7,33 @@ once; what exceeds L tokens in all is cut before the teacher scores it.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
+import hydra
 import ray
 import torch
+from verl.experimental.agent_loop import agent_loop as verl_agent_loop
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.trainer.ppo.v1 import agent_loop_tq
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 from prefix_opd.ending import how_it_ended
 from prefix_opd.schedule import prefix_length
+from prefix_opd.seeds import rollout_seed
 from prefix_opd.settings import Settings
-from prefix_opd.verl_plugin.fields import RECORD, plain
+from prefix_opd.verl_plugin.direct_route import DirectRoute
+from prefix_opd.verl_plugin.fields import PROBE, RECORD, plain
+from prefix_opd.verl_plugin.group_commit import GroupCommit
 from prefix_opd.verl_plugin.remote_value import RemoteValue
 
 FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
+
+ATTEMPT = "prefix_opd_attempt"
+"""The field of a batch that is sampled again: how often it was thrown away."""
 
 # AgentLoopWorkerTQ is a Ray actor class; a subclass goes through the class beneath it.
 _AgentLoopWorker = AgentLoopWorkerTQ.__ray_metadata__.modified_class
@@ -38,6 +50,17 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             self.teacher_server_manager.distillation_loss_config.loss_settings.use_topk
         )
         self.dispatched_at = 0.0
+        self.failures: list[str] = []
+        self._spare_calls()
+
+    def _spare_calls(self) -> None:
+        """A rollout of a few tokens costs less than the calls around it: make fewer."""
+        for client in (self.llm_client, *(self.teacher_client or {}).values()):
+            DirectRoute(client)
+        verl_agent_loop.hydra = SimpleNamespace(utils=SimpleNamespace(instantiate=_new_loop))
+        if not isinstance(agent_loop_tq.tq, GroupCommit):
+            agent_loop_tq.tq = GroupCommit(agent_loop_tq.tq, agent_loop_tq.list_of_dict_to_tensordict)
+            agent_loop_tq.list_of_dict_to_tensordict = lambda rows: rows  # the table is made of a whole group
 
     async def generate_sequences(self, batch) -> None:
         self.dispatched_at = time.monotonic()
@@ -48,19 +71,52 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if self.settings.ignore_own_end_token:
             sampling_params["ignore_eos"] = True
         if not trajectory["validate"]:
-            sampling_params["max_tokens"] = self._cap(trajectory["step"])
+            sampling_params["max_tokens"] = self._cap(trajectory["step"], kwargs)
+            if PROBE in kwargs:  # a seed of its own, so that a probe takes nothing from the engine's random stream
+                sampling_params["seed"] = int(kwargs[PROBE])
             if self.settings.rollout.final_output_only and self.rollout_config.name == "vllm":
                 sampling_params.update(output_kind=FINAL_ONLY, detokenize=False)
-        return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+        if self.settings.rollout.seeded is not None:
+            sampling_params.setdefault("seed", self._seed(trajectory, kwargs))
+        rollout = super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+        if trajectory["validate"]:  # thousands may queue for the engine, which is no failure
+            return await rollout
+        return await self._in_time(rollout, trajectory, kwargs)
 
-    def _cap(self, step: int) -> int:
+    def _seed(self, trajectory: dict[str, Any], sample: dict[str, Any]) -> int:
+        # an index alone would be 0 for every row of a data set that has none
+        prompt = [str(trajectory["sample_index"]), list(sample["raw_prompt"])]
+        place = (int(trajectory["step"]), prompt, int(sample["session_id"]), int(sample.get(ATTEMPT, 0)))
+        return rollout_seed(self.settings.rollout.seeded, *place, validate=bool(trajectory["validate"]))
+
+    async def _in_time(self, rollout, trajectory: dict[str, Any], sample: dict[str, Any]):
+        """Wait for a rollout and its score; what becomes of neither is kept for the trainer's message."""
+        seconds = self.settings.rollout.timeout_seconds
+        try:
+            return await asyncio.wait_for(rollout, seconds)
+        except Exception as error:
+            told = f"no answer in {seconds:g} s" if isinstance(error, TimeoutError) else one_line(error)
+            self.failures.append(f"row {trajectory['sample_index']}, rollout {sample['session_id']}: {told}")
+            raise
+
+    async def take_failures(self) -> list[str]:
+        """What went wrong since the last call, one line a rollout."""
+        taken, self.failures = self.failures, []
+        return taken
+
+    async def alive(self) -> None:
+        """Ray raises in the caller if this process is gone."""
+
+    def _cap(self, step: int, sample: dict[str, Any]) -> int:
+        if PROBE in sample:
+            return self.response_length
         return prefix_length(int(step), self.settings.schedule, self.response_length)
 
     async def _agent_loop_postprocess(self, output, validate: bool, **kwargs) -> None:
         outputs = output if isinstance(output, list) else [output]
         generated_at = time.monotonic() - self.dispatched_at
         for one in outputs:
-            cap = self.response_length if validate else self._cap(kwargs["global_steps"])
+            cap = self.response_length if validate else self._cap(kwargs["global_steps"], kwargs)
             if not validate:
                 _truncate(one, cap)
                 # A prefix has no final answer to reward: a named zero, and no scorer runs on it.
@@ -88,10 +144,29 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if validate or not self.distillation_enabled:
             return
         output.extra_fields[RECORD]["scored_at"] = time.monotonic() - self.dispatched_at
-        if not self.keep_teacher_ids:
+        if self.keep_teacher_ids:
+            check_scored_length(output.extra_fields["teacher_logprobs"], len(prompt_ids) + len(response_ids))
+        else:
             # The teacher scored the sampled tokens themselves: prove it here, then save the transport.
             scored = output.extra_fields.pop("teacher_ids").reshape(-1)[:-1]
-            _check_scored_tokens(scored, [*prompt_ids, *response_ids])
+            check_scored_tokens(scored, [*prompt_ids, *response_ids])
+
+
+def one_line(error: BaseException) -> str:
+    """An error's kind and its first line: Ray puts whole tracebacks into messages."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+
+
+def _new_loop(config: Any, **arguments: Any) -> Any:
+    """Make an agent loop. Hydra would walk through the whole config for each rollout: 2 ms."""
+    if set(config) == {"_target_"}:
+        return _loop_class(config["_target_"])(**arguments)
+    return hydra.utils.instantiate(config, **arguments)
+
+
+@cache
+def _loop_class(target: str) -> type:
+    return hydra.utils.get_class(target)
 
 
 def _truncate(output: AgentLoopOutput, cap: int) -> None:
@@ -101,7 +176,13 @@ def _truncate(output: AgentLoopOutput, cap: int) -> None:
         output.response_logprobs = output.response_logprobs[:cap]
 
 
-def _check_scored_tokens(scored: torch.Tensor, sequence: list[int]) -> None:
+def check_scored_length(log_probs: torch.Tensor, tokens: int) -> None:
+    """A teacher's top-k answer must have a row for each token of the sequence."""
+    if len(log_probs) != tokens:
+        raise RuntimeError(f"the teacher scored {len(log_probs)} tokens of {tokens}")
+
+
+def check_scored_tokens(scored: torch.Tensor, sequence: list[int]) -> None:
     """Entry i of a teacher's answer must score token i + 1 of the sequence."""
     expected = torch.tensor(sequence[1:], dtype=scored.dtype)
     if scored.shape != expected.shape:

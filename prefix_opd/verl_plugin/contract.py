@@ -1,13 +1,16 @@
 """Every hook of verl 0.9.1 that this package extends, with the shape it must have.
 
 ``check_contract()`` returns what has changed; the test of the same name fails with those lines. When verl is
-upgraded this is the first thing to run.
+upgraded this is the first thing to run:
+
+    python -m prefix_opd.verl_plugin.contract
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from dataclasses import dataclass
 
 from prefix_opd.preflight import check_verl_version
@@ -33,7 +36,15 @@ HOOKS = (
     Hook("verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync.__init__", ("config",), "trainer.PrefixOPDTrainer"),
     Hook(f"{_TRAINER}._setup", (), "startup.EngineStartup"),
     Hook(f"{_TRAINER}._init_resource_pool_mgr", (), "startup.EngineStartup.begin"),
+    Hook(f"{_TRAINER}.step", ("metrics", "timing_raw"), "the numbers of a step in its checkpoint"),
+    Hook(f"{_TRAINER}._step_once", ("metrics", "timing_raw", "sample_batch_size"), "step_guard: once more"),
+    Hook(f"{_TRAINER}._submit_batch_to_rollout", ("batch",), "step_guard: the prompts to sample again; probe.Probe"),
+    Hook(f"{_TRAINER}.on_step_begin", (), "probe.Probe"),
+    Hook(
+        "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.sample", ("global_steps", "partition_id", "batch_size"), "probe"
+    ),
     Hook(f"{_TRAINER}._balance_batch", ("batch", "metrics"), "the check that every rollout came back"),
+    Hook(f"{_TRAINER}.on_step_end", (), "the end after a step, as asked"),
     Hook(f"{_TRAINER}._compute_old_log_prob", ("batch", "metrics"), "no second student pass"),
     Hook(f"{_TRAINER}._compute_advantage", ("batch", "metrics"), "the advantage and the rollout metrics"),
     Hook(f"{_TRAINER}._update_actor", ("batch", "metrics"), "the names of the loss metrics"),
@@ -51,7 +62,7 @@ HOOKS = (
     Hook(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll",
         ("partition_id", "last_debug_time"),
-        "evaluator: its progress",
+        "evaluator: its progress; step_guard: whether the workers live",
     ),
     Hook("verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager", ("config", "resource_pool"), "startup"),
     Hook("verl.trainer.ppo.v1.trainer_base:ResourcePoolManager.create_resource_pool", (), "startup"),
@@ -62,6 +73,14 @@ HOOKS = (
         ("output", "prompt_ids", "response_ids", "validate"),
         "the proof that the teacher's answer is aligned",
     ),
+    Hook("verl.workers.rollout.llm_server:LLMServerClient._acquire_server", ("request_id",), "direct_route"),
+    Hook(
+        "verl.workers.rollout.llm_server:LLMServerClient._release_server", ("server_id", "request_id"), "direct_route"
+    ),
+    Hook("verl.trainer.ppo.v1.agent_loop_tq:list_of_dict_to_tensordict", (), "group_commit"),
+    Hook("transfer_queue.interface:async_kv_batch_put", ("keys", "partition_id", "fields", "tags"), "group_commit"),
+    Hook("verl.workers.rollout.vllm_rollout.vllm_rollout:ServerAdapter.__init__", ("config",), "weight_socket"),
+    Hook("verl.workers.rollout.vllm_rollout.vllm_async_server:vLLMHttpServer.__init__", ("config",), "weight_socket"),
     Hook("verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.__init__", (), "agent_loop.PrefixAgentLoopManager"),
     Hook("verl.trainer.distillation.losses:register_distillation_loss", ("loss_settings",), "distillation.LOSS_MODE"),
     Hook("verl.workers.utils.padding:no_padding_2_padding", ("tensor", "data"), "alignment in the loss"),
@@ -98,3 +117,7 @@ def _broken(hook: Hook) -> str | None:
     if tuple(names[: len(hook.parameters)]) != hook.parameters:
         return f"{hook.where} now takes {names}, not {list(hook.parameters)}: {hook.why} relies on that"
     return None
+
+
+if __name__ == "__main__":
+    sys.exit("\n".join(check_contract()) or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from prefix_opd.advantage import teacher_log_probs_of_response
 
 RECORD = "prefix_opd"
 """The key under which a rollout carries its cap, its ending and its times."""
+PROBE = "prefix_opd_probe"
+"""The column of a batch that marks a probe's prompts: rollouts without a cap, and the seed of each."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class TrainBatch:
     For two rollouts of 2 and 1 tokens: ``lengths = [2, 1]``, ``log_p = [a1, a2, b1]``.
     """
 
+    prompts: Tensor
+    """Token ids of all prompts, one after the other."""
+    tokens: Tensor
+    """(N,) token ids."""
     prompt_lengths: list[int]
     lengths: list[int]
     log_p: Tensor
@@ -38,9 +45,19 @@ class TrainBatch:
         """(N,) -> a jagged tensor with one row a rollout, as verl stores it."""
         return torch.nested.as_nested_tensor(list(flat.split(self.lengths)), layout=torch.jagged)
 
+    def fingerprints(self) -> dict[str, int]:
+        """CRC-32 of the prompts and of the rollouts: two runs that learn from the same have the same."""
+        parts = {"prompts": self.prompts, "rollouts": self.tokens}
+        return {f"fingerprint/{name}": zlib.crc32(ids.long().numpy().tobytes()) for name, ids in parts.items()}
+
     def positions(self) -> Tensor:
         """(N,) the position of each token in its response, from 0."""
         return torch.cat([torch.arange(length) for length in self.lengths])
+
+    def ended(self, ending: str) -> Tensor:
+        """(N,) bool, the tokens of rollouts that ended so: "cut", "natural" or "other"."""
+        found = torch.tensor([record["ending"] == ending for record in self.records])
+        return found.repeat_interleave(torch.tensor(self.lengths))
 
 
 def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBatch:
@@ -55,6 +72,8 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
     lengths = data["responses"].offsets().diff().tolist()
     log_p_rollout = data["rollout_log_probs"].values().float()
     return TrainBatch(
+        prompts=data["prompts"].values(),
+        tokens=data["responses"].values(),
         prompt_lengths=prompt_lengths,
         lengths=lengths,
         log_p=data["old_log_probs"].values().float() if recomputed else log_p_rollout,

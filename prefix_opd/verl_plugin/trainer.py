@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 import transfer_queue as tq
 from omegaconf import open_dict
@@ -16,13 +19,19 @@ from transformers import AutoConfig
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
+from prefix_opd import checkpoints, stopping
 from prefix_opd.advantage import reverse_kl_advantage
+from prefix_opd.errors import RunStopped
 from prefix_opd.flops import ModelShape, StepFlops, exact_flops, paper_flops
-from prefix_opd.metrics import by_position, reverse_kl_metrics, rollout_metrics
-from prefix_opd.runlog import RunLog
+from prefix_opd.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
+from prefix_opd.runlog import Forgiving, RunLog, numbers
 from prefix_opd.settings import Settings
+from prefix_opd.verl_plugin.agent_loop import one_line
 from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
+from prefix_opd.verl_plugin.probe import Probe
+from prefix_opd.verl_plugin.samples import SampleRecorder
 from prefix_opd.verl_plugin.startup import EngineStartup
+from prefix_opd.verl_plugin.step_guard import StepGuard
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +57,11 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.student_shape = _shape(config.actor_rollout_ref.model.path)
         self.teacher_shape = _shape(config.distillation.teacher_models.teacher_model.model_path)
         self.startup = EngineStartup(self)
+        self.guard = StepGuard(self, self.settings.watchers)
+        self.recovered: dict[str, Any] = {}
+        self.saved_step = 0
+        self.samples = SampleRecorder(self)
+        self.probe = Probe(self)
 
     @property
     def run_folder(self) -> Path:
@@ -65,19 +79,27 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     # ---- one update ----
 
-    def _balance_batch(self, batch, metrics, *args, **kwargs):
-        """Before anything is learnt: every rollout that the step claims must be there.
+    def step(self, metrics, timing_raw):
+        self.step_metrics, self.step_began = metrics, time.time()
+        return super().step(metrics, timing_raw)
 
-        verl trains on what is left when rollouts or teacher answers fail; a step so trained would count for more
-        than it learnt.
-        """
-        expected = self.config.data.train_batch_size * self.config.actor_rollout_ref.rollout.n
-        if len(batch.keys) != expected:
-            raise RuntimeError(
-                f"step {self.global_steps}: {len(batch.keys)} of {expected} rollouts came back scored; the log above "
-                "has the error of the others. Nothing was learnt from this step: start the same command again to go "
-                "on from the last checkpoint"
-            )
+    def on_step_begin(self):
+        super().on_step_begin()
+        if self.probe.is_due(self.global_steps):
+            self.probe.run(self.global_steps)
+
+    def _submit_batch_to_rollout(self, batch):
+        self.guard.remember(batch)
+        return super()._submit_batch_to_rollout(batch)
+
+    def _step_once(self, metrics, timing_raw, sample_batch_size):
+        return self.guard.run(
+            functools.partial(super()._step_once, metrics, timing_raw, sample_batch_size), metrics=metrics
+        )
+
+    def _balance_batch(self, batch, metrics, *args, **kwargs):
+        self.guard.check_all_came(batch, metrics)
+        self.guard.put_in_order(batch)
         return super()._balance_batch(batch, metrics, *args, **kwargs)
 
     def _compute_old_log_prob(self, batch, metrics):
@@ -96,6 +118,10 @@ class PrefixOPDTrainer(PPOTrainerSync):
             advantage = torch.zeros_like(rollouts.log_p)
         else:
             advantage = reverse_kl_advantage(rollouts.log_p, rollouts.log_q, self.settings.advantage.clamp)
+            if self.samples.is_due(self.global_steps):
+                cap = max(record["cap"] for record in rollouts.records)
+                self.samples.record(self.global_steps, "train", rollouts, data, cap)
+        self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
         nested = rollouts.nested(advantage)
         metrics.update(self._rollout_metrics(rollouts, recomputed))
         # gamma = 0: the return of a token is its own reward
@@ -106,17 +132,23 @@ class PrefixOPDTrainer(PPOTrainerSync):
         found = rollout_metrics(rollouts.records, rollouts.lengths)
         if rollouts.log_q is not None:
             found.update(self._reverse_kl_metrics(rollouts))
+        found.update(rollouts.fingerprints())
         found.update(self._account(rollouts, recomputed))
         return {f"prefix_opd/{name}": value for name, value in found.items()}
 
     def _reverse_kl_metrics(self, rollouts: TrainBatch) -> dict[str, float]:
-        found = reverse_kl_metrics(rollouts.log_p, rollouts.log_q, rollouts.mask)
-        width = -(-int(self.config.data.max_response_length) // self.settings.position_bins)
-        kl = (rollouts.log_p - rollouts.log_q)[rollouts.mask]
-        positions = rollouts.positions()[rollouts.mask]
-        for first, mean, _ in by_position(kl.abs(), positions, width):
-            found[f"reverse_kl_abs_by_position/{first}"] = mean
-        return found
+        mask = rollouts.mask
+        log_p, log_q = rollouts.log_p[mask], rollouts.log_q[mask]
+        groups = {ending: rollouts.ended(ending)[mask] for ending in ("cut", "natural")}
+        return {
+            **reverse_kl_metrics(rollouts.log_p, rollouts.log_q, mask),
+            **reverse_kl_by_position(log_p, log_q, rollouts.positions()[mask], groups, self.position_bin_width),
+        }
+
+    @property
+    def position_bin_width(self) -> int:
+        """Tokens a bin of the metrics by position."""
+        return -(-int(self.config.data.max_response_length) // self.settings.position_bins)
 
     def _account(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, float]:
         """Tokens and FLOP of this update, and of the run so far (the ledger that checkpoints keep)."""
@@ -143,14 +175,26 @@ class PrefixOPDTrainer(PPOTrainerSync):
         batch = super()._update_actor(batch, metrics)
         for name in [name for name in metrics if name.startswith("actor/prefix_opd/")]:
             metrics[name.removeprefix("actor/")] = metrics.pop(name)
+        self.guard.check_update(metrics)
         return batch
+
+    def on_step_end(self):
+        if stopping.is_asked(self.run_folder):
+            if self.saved_step != self.global_steps:
+                self._save_checkpoint()
+            self.total_training_steps = self.global_steps  # verl's loop ends here
+            with open_dict(self.config):
+                self.config.trainer.test_freq = -1  # the resumed run validates this step, if it is one to validate
+            logger.warning("asked to end: step %d is the last, its checkpoint is written", self.global_steps)
+        super().on_step_end()
 
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch):
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         metrics["prefix_opd/seconds/update"] = timing_raw.get("update_actor", 0.0)  # none while a critic warms up
         metrics["prefix_opd/seconds/weight_sync"] = timing_raw["update_weights"]
-        metrics["prefix_opd/seconds/step"] = timing_raw["step"]
+        metrics["prefix_opd/seconds/step"] = timing_raw["step"] - self.probe.seconds
         metrics["prefix_opd/seconds/since_start"] = time.time() - self.startup.started
+        metrics.update(self.probe.take())
 
     # ---- the run's record ----
 
@@ -165,31 +209,64 @@ class PrefixOPDTrainer(PPOTrainerSync):
     def _open_run_log(self) -> None:
         # verl makes its trackers inside fit(); ours joins them before the first of them is written to.
         if "prefix_opd" not in self.logger.logger:
-            self.logger.logger["prefix_opd"] = RunLog(self.run_folder, resumed_step=self.resumed_step)
+            due = self.resumed_step > 0 and self.config.trainer.val_before_train
+            others = {name: Forgiving(name, tracker) for name, tracker in self.logger.logger.items()}
+            ours = RunLog(self.run_folder, self.resumed_step, self.recovered, due)
+            self.logger.logger = {"prefix_opd": ours, **others}
+        self.samples.open(self.resumed_step)
 
     def _save_checkpoint(self):
-        # Before verl names this step in latest_checkpointed_iteration.txt: a checkpoint without ledger never counts.
         folder = self.run_folder / f"global_step_{self.global_steps}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / LEDGER_FILE).write_text(json.dumps({"flops": self.flops, "tokens": self.tokens}))
-        super()._save_checkpoint()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            checkpoints.write_whole(folder / LEDGER_FILE, json.dumps(self._ledger()))
+            super()._save_checkpoint()
+            if not self.config.actor_rollout_ref.actor.checkpoint.async_save:  # else it is still being written
+                checkpoints.write_manifest(folder)
+            checkpoints.prune(self.run_folder, self.settings.checkpoint)
+        except ray.exceptions.RayActorError:
+            raise
+        except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)  # half of it is of no use, and the disk may be full
+            raise RunStopped(
+                f"step {self.global_steps}: its checkpoint could not be written to {folder} ({one_line(error)}); "
+                "free space, or set trainer.default_local_dir"
+            ) from error
+        self.saved_step = self.global_steps
+
+    def _ledger(self) -> dict[str, Any]:
+        """What the run is to know of itself when it goes on from this checkpoint.
+
+        With the numbers of its own step: their line is written only after the validation that follows.
+        """
+        line = {**self.step_metrics, "prefix_opd/seconds/step": time.time() - self.step_began}
+        probe = self.probe.state_dict()
+        return {"flops": self.flops, "tokens": self.tokens, "metrics": numbers(line), "probe": probe}
 
     def _load_checkpoint(self):
         super()._load_checkpoint()
         self.resumed_step = self.global_steps
         if not self.resumed_step:
             return
-        folder = self.run_folder / f"global_step_{self.resumed_step}"
-        if self.config.trainer.resume_mode == "resume_path":
-            folder = Path(self.config.trainer.resume_from_path)
-        if (folder / LEDGER_FILE).exists():
-            ledger = json.loads((folder / LEDGER_FILE).read_text())
+        # the launcher has named the checkpoint: see prefix_opd.checkpoints.settle_resume
+        ledger_file = Path(self.config.trainer.resume_from_path) / LEDGER_FILE
+        if ledger_file.exists():
+            ledger = json.loads(ledger_file.read_text())
             self.flops, self.tokens = ledger["flops"], ledger["tokens"]
+            self.recovered = ledger.get("metrics", {})
+            if "probe" in ledger:  # not in those written before there were probes
+                self.probe.load_state_dict(ledger["probe"])
         else:  # a checkpoint of verl's own trainer
-            logger.warning("%s has no %s: FLOP and tokens are counted from here on", folder, LEDGER_FILE)
+            logger.warning("%s is not there: FLOP and tokens are counted from here on", ledger_file)
         with open_dict(self.config):
-            # this step was validated when it was reached
-            self.config.trainer.val_before_train = False
+            self.config.trainer.val_before_train = self._validation_is_due(self.resumed_step)
+
+    def _validation_is_due(self, step: int) -> bool:
+        """Whether the run ended before a step that was to be validated had been."""
+        every = self.config.trainer.test_freq
+        if every <= 0 or (step % every and step < self.total_training_steps):
+            return False
+        return step not in checkpoints.accuracies(self.run_folder)
 
 
 def _flop_metrics(kind: str, step: StepFlops, so_far: float) -> dict[str, float]:

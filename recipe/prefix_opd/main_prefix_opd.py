@@ -9,16 +9,24 @@ the same with a progress bar, and verl's output in a file.
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from prefix_opd import logs, stopping
+from prefix_opd.checkpoints import settle_resume
 from prefix_opd.compose import compose
 from prefix_opd.cpu.environment import set_environment
-from prefix_opd.errors import EXIT_BAD_INPUT, UserError
+from prefix_opd.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, RunStopped, UserError
+from prefix_opd.loopback import stay_on_loopback
 from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY, check
+from prefix_opd.redaction import save_config
+from prefix_opd.runfolder import COMMAND_FILE, hold
+from prefix_opd.watch import STOPPED
 
 
 def prepare(overrides: Sequence[str]) -> DictConfig:
@@ -44,11 +52,22 @@ def _make_paths_absolute(config: DictConfig) -> None:
             OmegaConf.update(config, key, str(path.absolute()))
 
 
-def run(config: DictConfig, trainer_module: str = "prefix_opd.verl_plugin.trainer") -> None:
-    """Run a prepared config to its end, with the trainer that ``trainer_module`` registers with verl."""
+def run(
+    config: DictConfig, trainer_module: str = "prefix_opd.verl_plugin.trainer", stops_after_step: bool = False
+) -> None:
+    """Run a prepared config to its end.
+
+    Args:
+        config: from `prepare`.
+        trainer_module: the module that registers the trainer with verl.
+        stops_after_step: the trainer heeds `prefix_opd.stopping`, so signals ask in place of killing.
+    """
     folder = Path(config.trainer.default_local_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    held = hold(folder)  # noqa: F841  until this process ends
+    save_config(config, folder / "config.yaml")
+    stay_on_loopback(config)
+    settle_resume(config)
+    stopping.forget(folder)
 
     if config.platform == "cpu":
         _warm_up(config)
@@ -59,11 +78,27 @@ def run(config: DictConfig, trainer_module: str = "prefix_opd.verl_plugin.traine
     class PrefixOPDTaskRunner(TaskRunnerV1.__ray_metadata__.modified_class):
         def run(self, config):
             importlib.import_module(trainer_module)  # registers the trainer in this process
+            logs.configure()
 
             return super().run(config)
 
     auto_set_device(config)
-    run_ppo(config, task_runner_class=ray.remote(PrefixOPDTaskRunner))
+    runner = ray.remote(PrefixOPDTaskRunner)
+    run_ppo(config, task_runner_class=_Listening(runner, folder) if stops_after_step else runner)
+
+
+class _Listening:
+    """Stands for an actor class: verl calls ``remote`` when Ray is up and has set its own signal handlers."""
+
+    def __init__(self, actor_class, folder: Path):
+        self.actor_class, self.folder = actor_class, folder
+
+    def options(self, **options) -> _Listening:
+        return _Listening(self.actor_class.options(**options), self.folder)
+
+    def remote(self):
+        stopping.listen(self.folder)
+        return self.actor_class.remote()
 
 
 def _warm_up(config: DictConfig) -> None:
@@ -75,13 +110,47 @@ def _warm_up(config: DictConfig) -> None:
 
 
 def main(overrides: Sequence[str]) -> int:
+    """Exit codes: docs/faults.md."""
+    logs.configure()
     try:
         config = prepare(overrides)
+        _keep_command(Path(config.trainer.default_local_dir), overrides)
+        run(config, stops_after_step=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    run(config)
+    except RunStopped as stopped:  # Ray hands the trainer's on, with its traceback in front
+        traceback.print_exc()
+        print(f"{STOPPED}{getattr(stopped, 'cause', stopped)}", file=sys.stderr)
+        return EXIT_STOPPED
+    except Exception as error:
+        traceback.print_exc()
+        if told := _told_of_death(error):
+            print(f"{STOPPED}{told}", file=sys.stderr)
+        return EXIT_FAILED
+    folder = Path(config.trainer.default_local_dir)
+    if stopping.is_asked(folder):
+        stopping.forget(folder)
+        return stopping.EXIT_ASKED
     return 0
+
+
+def _keep_command(folder: Path, overrides: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / COMMAND_FILE).open("a") as commands:
+        commands.write(f"prefix-opd train {shlex.join(overrides)}\n")
+
+
+def _told_of_death(error: Exception) -> str:
+    """One line for the death of a process of the run, which Ray reports in many; empty for any other error."""
+    from ray.exceptions import RayActorError
+
+    error = getattr(error, "cause", error)
+    if not isinstance(error, RayActorError):
+        return ""
+    facts = dict(line.strip().partition(": ")[::2] for line in str(error).splitlines())
+    who = f"{facts.get('class_name', 'an actor')} (pid {facts.get('pid', 'unknown')})"
+    return f"the process {who} died; was it killed, or out of memory (`dmesg | tail`)?"
 
 
 if __name__ == "__main__":

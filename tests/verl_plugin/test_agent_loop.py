@@ -9,7 +9,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
 from prefix_opd.settings import Settings
 from prefix_opd.verl_plugin import agent_loop
-from prefix_opd.verl_plugin.agent_loop import PrefixAgentLoopWorker, _check_scored_tokens, _truncate
+from prefix_opd.verl_plugin.agent_loop import PrefixAgentLoopWorker, _truncate, check_scored_length, check_scored_tokens
 
 
 def worker(**settings):
@@ -21,12 +21,13 @@ def worker(**settings):
     made.response_length = 16
     made.rollout_config = types.SimpleNamespace(name="vllm")
     made.dispatched_at = 0.0
+    made.failures = []
     made.distillation_enabled = True
     made.keep_teacher_ids = False
     return made
 
 
-def asked(monkeypatch, made, step, validate=False, shared=None):
+def asked(monkeypatch, made, step, validate=False, shared=None, session=0, **sample):
     """What verl's worker is handed for one rollout."""
     seen = {}
 
@@ -35,8 +36,9 @@ def asked(monkeypatch, made, step, validate=False, shared=None):
 
     monkeypatch.setattr(agent_loop._AgentLoopWorker, "_run_agent_loop", record)
     shared = {"temperature": 1.0} if shared is None else shared
-    trajectory = {"step": step, "validate": validate}
-    asyncio.run(made._run_agent_loop(shared, trajectory, agent_name="any"))
+    trajectory = {"step": step, "validate": validate, "sample_index": 3}
+    sample = {"session_id": session, "raw_prompt": [{"role": "user", "content": "7+3"}], **sample}
+    asyncio.run(made._run_agent_loop(shared, trajectory, agent_name="any", **sample))
     return seen
 
 
@@ -67,6 +69,48 @@ def test_only_the_finished_rollout_is_asked_for(monkeypatch):
 def test_a_students_own_end_token_can_be_ignored(monkeypatch):
     assert "ignore_eos" not in asked(monkeypatch, worker(), step=1)
     assert asked(monkeypatch, worker(ignore_own_end_token=True), step=1)["ignore_eos"] is True
+
+
+def test_a_seeded_rollout_has_a_seed_of_its_own(monkeypatch):
+    seeded = worker(rollout={"seeded": 0})
+    first = asked(monkeypatch, seeded, step=2)["seed"]
+    assert asked(monkeypatch, worker(rollout={"seeded": 0}), step=2)["seed"] == first, "what came before does not count"
+    others = [
+        asked(monkeypatch, seeded, step=2, session=1),
+        asked(monkeypatch, seeded, step=2, validate=True),
+        asked(monkeypatch, seeded, step=2, prefix_opd_attempt=1),
+        asked(monkeypatch, worker(rollout={"seeded": 1}), step=2),
+    ]
+    assert len({first, *(params["seed"] for params in others)}) == 5
+    assert asked(monkeypatch, seeded, step=2, shared={"seed": 5})["seed"] == 5, "an evaluation has its own"
+    assert "seed" not in asked(monkeypatch, worker(), step=2)
+
+
+def failing(monkeypatch, made, outcome):
+    async def rollout(self, sampling_params, trajectory, **kwargs):
+        return await outcome()
+
+    monkeypatch.setattr(agent_loop._AgentLoopWorker, "_run_agent_loop", rollout)
+    trajectory = {"step": 1, "validate": False, "sample_index": 3}
+    asyncio.run(made._run_agent_loop({}, trajectory, agent_name="any", session_id=1, raw_prompt=[]))
+
+
+def test_an_engine_that_stalls_is_not_waited_for_without_end(monkeypatch):
+    made = worker(rollout={"timeout_seconds": 0.05})
+    with pytest.raises(TimeoutError):
+        failing(monkeypatch, made, lambda: asyncio.sleep(60))
+    assert asyncio.run(made.take_failures()) == ["row 3, rollout 1: no answer in 0.05 s"]
+    assert asyncio.run(made.take_failures()) == []
+
+
+def test_what_failed_is_told_in_one_line(monkeypatch):
+    async def dead():
+        raise RuntimeError("the teacher scored 4 tokens of 9\nwith a traceback\nof many lines")
+
+    made = worker()
+    with pytest.raises(RuntimeError):
+        failing(monkeypatch, made, dead)
+    assert made.failures == ["row 3, rollout 1: RuntimeError: the teacher scored 4 tokens of 9"]
 
 
 def output(tokens):
@@ -104,11 +148,17 @@ def test_each_sample_carries_its_cap_and_its_ending(monkeypatch, tokens, validat
 
 
 def test_a_misaligned_teacher_is_refused():
-    _check_scored_tokens(torch.tensor([2, 3, 4]), [1, 2, 3, 4])
+    check_scored_tokens(torch.tensor([2, 3, 4]), [1, 2, 3, 4])
     with pytest.raises(RuntimeError, match="scored token 3 at position 1, where the sequence has 2"):
-        _check_scored_tokens(torch.tensor([3, 4, 5]), [1, 2, 3, 4])
+        check_scored_tokens(torch.tensor([3, 4, 5]), [1, 2, 3, 4])
     with pytest.raises(RuntimeError, match="scored 2 tokens of 3"):
-        _check_scored_tokens(torch.tensor([2, 3]), [1, 2, 3, 4])
+        check_scored_tokens(torch.tensor([2, 3]), [1, 2, 3, 4])
+
+
+def test_a_short_top_k_answer_is_refused():
+    check_scored_length(torch.zeros(3, 8), 3)
+    with pytest.raises(RuntimeError, match="scored 2 tokens of 3"):
+        check_scored_length(torch.zeros(2, 8), 3)
 
 
 def test_an_enum_member_of_vllm_travels_by_name():

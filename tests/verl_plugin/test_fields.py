@@ -47,3 +47,12 @@ def test_back_to_verls_rows():
     found = read_train_batch(batch(), recomputed=False)
     rows = found.nested(torch.tensor([1.0, 2.0, 3.0])).unbind()
     assert [row.tolist() for row in rows] == [[1.0, 2.0], [3.0]]
+
+
+def test_two_batches_have_one_fingerprint_only_if_they_are_the_same():
+    same, other = batch(), batch()
+    other["responses"] = nested([4, 5], [7])
+    prints = [read_train_batch(data, recomputed=False).fingerprints() for data in (batch(), same, other)]
+    assert prints[0] == prints[1]
+    assert prints[0]["fingerprint/prompts"] == prints[2]["fingerprint/prompts"]
+    assert prints[0]["fingerprint/rollouts"] != prints[2]["fingerprint/rollouts"]

@@ -1,0 +1,196 @@
+"""Checkpoints that are whole or do not count, and which of them stay.
+
+verl writes the files of ``global_step_N`` one after the other and names the step in
+``latest_checkpointed_iteration.txt`` last. A kill, a full disk or a careless hand can leave any of it in halves, and
+verl would find out in the middle of loading. So when all is written a manifest is: names, sizes, and a checksum of the
+ends of every file. A checkpoint with a manifest that fits is whole; the newest whole one is gone on from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from prefix_opd.errors import UserError
+from prefix_opd.runlog import read_metrics
+from prefix_opd.settings import CheckpointSettings
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_FILE = "prefix_opd_manifest.json"
+LATEST_FILE = "latest_checkpointed_iteration.txt"
+"""verl's own."""
+END_BYTES = 1 << 20
+"""Bytes at each end of a file that its checksum covers: all of a small file, and of one of 100 GB what is cheap."""
+_STEP = re.compile(r"^global_step_(\d+)$")
+_REMOVED = ".removed_"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, also after a power cut."""
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_manifest(checkpoint: Path) -> None:
+    """Declare a checkpoint whole: called when everything in it is written."""
+    files = {str(path.relative_to(checkpoint)): _signature(path) for path in _files(checkpoint)}
+    write_whole(checkpoint / MANIFEST_FILE, json.dumps(files, indent=1))
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in a few words; none if it is whole.
+
+    One without a manifest (verl's own, or of an older version) is whole if its model is there and each of its files
+    can be opened.
+    """
+    manifest = checkpoint / MANIFEST_FILE
+    if not manifest.exists():
+        return _damage_of_unlisted(checkpoint)
+    try:
+        listed = json.loads(manifest.read_text())
+    except ValueError:
+        return f"{MANIFEST_FILE} is no JSON"
+    for name, (size, checksum) in listed.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} of {size} bytes"
+        if _signature(path)[1] != checksum:
+            return f"{name} has other content than was written"
+    return None
+
+
+def _damage_of_unlisted(checkpoint: Path) -> str | None:
+    if not any(checkpoint.glob("actor/model_*")) and not any(checkpoint.glob("actor/**/*.distcp")):
+        return "there is no model in it"
+    broken = (path for path in _files(checkpoint) if path.suffix == ".pt" and not zipfile.is_zipfile(path))
+    return next((f"{path.relative_to(checkpoint)} is cut short" for path in broken), None)
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    return sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
+
+
+def _signature(path: Path) -> list[int]:
+    """Size, and CRC-32 of the first and the last ``END_BYTES``."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        checksum = zlib.crc32(file.read(END_BYTES))
+        if size > END_BYTES:
+            file.seek(max(END_BYTES, size - END_BYTES))
+            checksum = zlib.crc32(file.read(), checksum)
+    return [size, checksum]
+
+
+def saved(run: Path) -> dict[int, Path]:
+    """The checkpoints that a run finished writing, by step: those with a manifest, and those up to verl's latest."""
+    found = {int(match[1]): path for path in run.glob("global_step_*") if (match := _STEP.match(path.name))}
+    named = _named_by_verl(run)
+    return {step: found[step] for step in sorted(found) if step <= named or (found[step] / MANIFEST_FILE).exists()}
+
+
+def _named_by_verl(run: Path) -> int:
+    try:
+        return int((run / LATEST_FILE).read_text())
+    except (FileNotFoundError, ValueError):  # never written, or cut short while verl wrote it anew
+        return 0
+
+
+def newest_whole(run: Path) -> Path | None:
+    """The checkpoint to go on from; none for a run that has saved none. Warns of damaged ones that it passes over.
+
+    Raises:
+        UserError: there are checkpoints, and all are damaged: to begin anew would throw the run away.
+    """
+    checkpoints = saved(run)
+    problem = ""
+    for step in sorted(checkpoints, reverse=True):
+        problem = damage(checkpoints[step]) or ""
+        if not problem:
+            return checkpoints[step]
+        logger.warning("%s is damaged (%s): going on from the one before it", checkpoints[step], problem)
+    if checkpoints:
+        raise UserError(
+            f"trainer.default_local_dir={run}",
+            f"none of its {len(checkpoints)} checkpoints is whole (the first: {problem})",
+            "restore one, or remove the folder to begin anew",
+        )
+    return None
+
+
+def settle_resume(config: DictConfig) -> Path | None:
+    """Name the checkpoint that verl shall load, in place of its own "latest". Returns it; none begins anew.
+
+    Raises:
+        UserError: the checkpoint that was asked for is damaged, or all are.
+    """
+    trainer = config.trainer
+    if trainer.resume_mode == "resume_path":
+        asked = Path(trainer.resume_from_path)
+        if problem := damage(asked):
+            raise UserError(f"trainer.resume_from_path={asked}", f"is damaged: {problem}", "name another checkpoint")
+        return asked
+    if trainer.resume_mode != "auto":
+        return None
+    found = newest_whole(Path(trainer.default_local_dir))
+    if found is not None:
+        trainer.resume_mode = "resume_path"
+        trainer.resume_from_path = str(found)
+    return found
+
+
+def accuracies(run: Path) -> dict[int, float]:
+    """Validation accuracy by step, of the steps that have one; the mean where there are several data sets."""
+    found = {}
+    for line in read_metrics(run):
+        values = [value for name, value in line.items() if name.startswith("val-core/") and "/mean@" in name]
+        if values:
+            found[line["step"]] = sum(values) / len(values)
+    return found
+
+
+def superfluous(steps: Iterable[int], accuracy: Mapping[int, float], settings: CheckpointSettings) -> list[int]:
+    """The steps whose checkpoints may go.
+
+    Args:
+        steps: those with a checkpoint.
+        accuracy: validation accuracy by step, as far as it is known.
+        settings: how many of the newest stay, and whether the best does. Of equals the earliest is the best.
+    """
+    newest_first = sorted(steps, reverse=True)
+    if settings.keep_last is None:
+        return []
+    kept = set(newest_first[: settings.keep_last])
+    judged = [step for step in reversed(newest_first) if step in accuracy]
+    if settings.keep_best and judged:
+        kept.add(max(judged, key=accuracy.__getitem__))
+    return [step for step in reversed(newest_first) if step not in kept]
+
+
+def prune(run: Path, settings: CheckpointSettings) -> None:
+    """Remove what need not stay. Each goes in one move, so that a kill leaves no half checkpoint behind."""
+    checkpoints = saved(run)
+    for step in superfluous(checkpoints, accuracies(run), settings):
+        os.replace(checkpoints[step], run / f"{_REMOVED}{checkpoints[step].name}")
+    for rest in run.glob(f"{_REMOVED}*"):
+        shutil.rmtree(rest, ignore_errors=True)

@@ -1,0 +1,33 @@
+"""A run on one machine listens on that machine alone."""
+
+from __future__ import annotations
+
+import os
+
+from omegaconf import DictConfig, OmegaConf
+
+LOOPBACK = "127.0.0.1"
+LOOPBACK_ENVIRONMENT = {
+    # ray/_private/services.py:get_node_ip_address is then 127.0.0.1, on Linux too. GCS, raylet, workers and agents
+    # bind to it, and so does what asks Ray for the address: verl's vLLM servers, TransferQueue, MASTER_ADDR.
+    # (ray.init(_node_ip_address="127.0.0.1") does not do: Ray replaces it by the machine's outer address.)
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # vllm/utils/network_utils.py:get_ip
+    "VLLM_HOST_IP": LOOPBACK,
+    # gloo's own sockets are on the interface of the host's name otherwise
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+
+
+def is_one_machine(config: DictConfig) -> bool:
+    """Whether the run starts its own Ray on this machine and needs no other."""
+    cluster = os.environ.get("RAY_ADDRESS") or OmegaConf.select(config, "ray_kwargs.ray_init.address")
+    teacher_nodes = config.distillation.nnodes if config.distillation.enabled else 1
+    return not cluster and config.trainer.nnodes == 1 and teacher_nodes == 1
+
+
+def stay_on_loopback(config: DictConfig) -> None:
+    """Call before Ray is imported. What the user has set stays; a run on several machines is left alone."""
+    if is_one_machine(config):
+        for name, value in LOOPBACK_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)

@@ -1,0 +1,26 @@
+"""Which random numbers a rollout is drawn with: a function of what it is, never of what was drawn before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def rollout_seed(run_seed: int, step: int, prompt: Any, rollout: int, attempt: int = 0, validate: bool = False) -> int:
+    """The engine's seed for one rollout, in [0, 2^63).
+
+    An engine draws from one stream for all requests, so what it samples depends on all that it sampled before: a run
+    that was killed and goes on draws other rollouts than one that was not. With a seed of its own a rollout depends
+    on its place in the run alone.
+
+    Args:
+        run_seed: the run's own.
+        step: the update that the rollout is for, from 1.
+        prompt: what tells prompts apart: any JSON value, e.g. (index in the data set, messages).
+        rollout: number among the n of its prompt.
+        attempt: how often this step's batch was thrown away and sampled again.
+        validate: a validation answer, which must not repeat the training rollout of the same prompt.
+    """
+    place = json.dumps([run_seed, step, prompt, rollout, attempt, validate], default=str, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big") >> 1

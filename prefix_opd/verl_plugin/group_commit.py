@@ -1,0 +1,84 @@
+"""Write to TransferQueue in groups: one call for all rollouts that are waiting, in place of one call each.
+
+verl's worker puts every rollout, and the status of every prompt, by a call of its own (three messages each). Here the
+first write goes out at once; what arrives while it is under way waits, and then goes out together. A lone write
+loses no time, and a step of B * n short rollouts needs a handful of calls. Each writer still waits until its own rows
+are stored, so the order that verl relies on (rollouts first, then the status of their prompt) stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class _Write:
+    keys: list[str]
+    rows: list[dict[str, Any]] | None
+    tags: list[dict[str, Any]]
+    done: asyncio.Future
+
+
+_Group = tuple[str, tuple[str, ...] | None]
+"""What can go out together: a partition, and the names of the fields (None: tags only)."""
+
+
+class GroupCommit:
+    """Stands for the module ``transfer_queue`` in verl's agent-loop worker; whatever else is asked of it is its own.
+
+    Args:
+        queue: the module (or anything with its ``async_kv_batch_put``).
+        to_table: rows -> the table that ``queue`` stores (verl's ``list_of_dict_to_tensordict``).
+    """
+
+    def __init__(self, queue: Any, to_table: Callable[[list[dict[str, Any]]], Any]):
+        self._queue = queue
+        self._to_table = to_table
+        self._waiting: dict[_Group, list[_Write]] = defaultdict(list)
+        self._under_way: dict[_Group, asyncio.Task] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    async def async_kv_put(self, key: str, partition_id: str, tag: dict[str, Any]) -> None:
+        """Store a tag."""
+        await self._write([key], partition_id, None, [tag])
+
+    async def async_kv_batch_put(
+        self, keys: list[str], partition_id: str, fields: list[dict[str, Any]], tags: list[dict[str, Any]]
+    ) -> None:
+        """Store rows, given as they are: the table is made of all that go out together."""
+        await self._write(keys, partition_id, fields, tags)
+
+    async def _write(self, keys, partition_id, rows, tags) -> None:
+        group = (partition_id, None if rows is None else tuple(sorted(rows[0])))
+        write = _Write(keys, rows, tags, asyncio.get_running_loop().create_future())
+        self._waiting[group].append(write)
+        if group not in self._under_way:
+            self._under_way[group] = asyncio.create_task(self._commit_all(group))
+        await write.done
+
+    async def _commit_all(self, group: _Group) -> None:
+        while writes := self._waiting.pop(group, []):
+            await self._commit(group[0], writes)
+        del self._under_way[group]
+
+    async def _commit(self, partition_id: str, writes: list[_Write]) -> None:
+        rows = [row for write in writes for row in write.rows or []]
+        try:
+            await self._queue.async_kv_batch_put(
+                keys=[key for write in writes for key in write.keys],
+                partition_id=partition_id,
+                fields=self._to_table(rows) if rows else None,
+                tags=[tag for write in writes for tag in write.tags],
+            )
+        except Exception as error:  # every writer must hear of it, also those that did not make this call
+            for write in writes:
+                write.done.set_exception(error)
+        else:
+            for write in writes:
+                write.done.set_result(None)

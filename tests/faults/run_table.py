@@ -1,0 +1,208 @@
+"""Kill runs at random moments, hurt them in every other way, and write what happened to docs/faults.md.
+
+    python tests/faults/run_table.py --kills 20
+
+An unkilled run is the reference. Each case is one line of ``results.jsonl`` in ``--folder``; a case that is there is
+not run again, so the table can be stopped and gone on with. One case takes one to three minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from faults.harness import TEACHER_FAULTS, Run, differences
+
+STEPS = 8
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "faults.md"
+BEGIN, END = "<!-- table: tests/faults/run_table.py -->", "<!-- end of the table -->"
+VICTIMS = ("driver", "WorkerDict", "CpuvLLMHttpServer", "SpoiltWorker", "TaskRunner")
+"""Titles of the processes that are killed: driver, trainer's worker, an engine's server, rollouts, task."""
+LENGTH = [f"trainer.total_training_steps={STEPS}"]
+SPOILT = ["actor_rollout_ref.rollout.agent.agent_loop_manager_class=faults.sabotage.SpoiltManager"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20, help="how many kills at random moments")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / "outputs" / "faults")
+    parser.add_argument("--only", default="", help="only cases whose name contains this")
+    arguments = parser.parse_args()
+    folder = arguments.folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    cases: dict[str, Callable[[Path], dict]] = {"no fault": reference}
+    for number in range(arguments.kills):
+        cases[f"kill {number:02d}"] = lambda at, number=number: killed(at, folder, number)
+    cases |= {
+        "SIGTERM": lambda at: asked(at, folder, [signal.SIGTERM]),
+        "SIGINT": lambda at: asked(at, folder, [signal.SIGINT]),
+        "SIGINT twice": lambda at: asked(at, folder, [signal.SIGINT, signal.SIGINT]),
+        "checkpoint truncated": lambda at: hurt_and_resumed(at, folder, truncate_checkpoint),
+        "metrics cut in mid-line": lambda at: hurt_and_resumed(at, folder, cut_metrics),
+        "disk full": lambda at: disk_full(at, folder),
+        **{
+            f"teacher {fault}": lambda at, fault=fault: wrong_teacher(at, fault)
+            for fault in ("uniform", "shifted", "short", "not_finite", "stalled")
+        },
+    }
+    results = folder / "results.jsonl"
+    done = {result["case"] for result in read(results)}
+    for name, case in cases.items():
+        if name in done or (arguments.only and arguments.only not in name and name != "no fault"):
+            continue
+        at = folder / name.replace(" ", "_")
+        shutil.rmtree(at, ignore_errors=True)
+        at.mkdir()
+        result = {"case": name, **case(at)}
+        with results.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        print(json.dumps(result), flush=True)
+        write_table(read(results))
+
+
+def read(results: Path) -> list[dict]:
+    return [json.loads(line) for line in results.open()] if results.exists() else []
+
+
+# ---- the cases: each returns exit codes, what the user saw, what was lost, and where the result differs ----
+
+
+def reference(at: Path) -> dict:
+    run = Run(at, LENGTH).start()
+    began = time.time()
+    told = run.told(600)
+    assert run.process.returncode == 0, told
+    return {"exit": 0, "seconds": time.time() - began, "steps": run.steps()[-1]}
+
+
+def killed(at: Path, folder: Path, number: int) -> dict:
+    """SIGKILL one process at a moment drawn from the reference's duration, then start again."""
+    moments = random.Random(number)
+    victim = VICTIMS[number % len(VICTIMS)]
+    whole = next(result["seconds"] for result in read(folder / "results.jsonl") if result["case"] == "no fault")
+    run = Run(at, [*LENGTH, *SPOILT]).start()  # the sabotage has no fault planned; it names the workers
+    moment = moments.uniform(0.3, 0.95) * whole
+    time.sleep(moment)
+    if run.process.poll() is not None:
+        moment, victim = 0.0, "none: it had ended"
+    else:
+        try:
+            run.kill(victim)
+        except StopIteration:  # not started yet
+            run.kill("driver")
+            victim = f"driver ({victim} was not there yet)"
+    reached = max(run.steps(), default=0)
+    result = {"victim": victim, "at_seconds": round(moment), "at_step": reached}
+    return result | ended(run) | again(run, folder, reached)
+
+
+def asked(at: Path, folder: Path, signals: list[int]) -> dict:
+    run = Run(at, LENGTH).start()
+    run.wait_for_step(3)
+    for number in signals:
+        run.process.send_signal(number)
+        time.sleep(0.3)
+    reached = run.steps()[-1]
+    return ended(run) | again(run, folder, reached)
+
+
+def hurt_and_resumed(at: Path, folder: Path, harm: Callable[[Run], None]) -> dict:
+    run = Run(at, LENGTH).start()
+    run.wait_for_step(5)
+    run.kill("driver")
+    result, reached = ended(run), run.steps()[-1]
+    harm(run)
+    return result | again(run, folder, reached)
+
+
+def truncate_checkpoint(run: Run) -> None:
+    path = run.outputs / "global_step_4" / "actor" / "optim_world_size_1_rank_0.pt"
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_metrics(run: Run) -> None:
+    path = run.outputs / "metrics.jsonl"
+    os.truncate(path, path.stat().st_size - 100)
+
+
+def disk_full(at: Path, folder: Path) -> dict:
+    """A file of the checkpoint of step 4 lies on a device that is always full."""
+    run = Run(at, LENGTH)
+    actor = run.outputs / "global_step_4" / "actor"
+    actor.mkdir(parents=True)
+    (actor / "optim_world_size_1_rank_0.pt").symlink_to("/dev/full")
+    run.start()
+    result = ended(run)
+    return result | again(run, folder, max(run.steps()))
+
+
+def wrong_teacher(at: Path, fault: str) -> dict:
+    run = Run(at, [*LENGTH, *SPOILT, "prefix_opd.rollout.timeout_seconds=20"], {TEACHER_FAULTS: f"3:{fault}"}).start()
+    result = ended(run)
+    log = (run.outputs / "train.log").read_text().splitlines()
+    told = next((line for line in log if "thrown away and sampled again" in line), "")
+    return result | {"told": told[told.find("step ") :], "steps": run.steps()[-1]}
+
+
+def ended(run: Run) -> dict:
+    told = run.told(600)
+    lines = [line.strip() for line in told.splitlines()]
+    shown = [line for line in lines if line.startswith(("stopped: ", "error: ", "ended ", "failed"))] or lines[-2:]
+    return {
+        "exit": run.process.returncode,
+        "told": " ".join(shown)[:400],
+        "left_behind": sorted(run.left_behind().values()),
+    }
+
+
+def again(run: Run, folder: Path, reached: int) -> dict:
+    """Start the same command again; compare with the reference when it has ended."""
+    lost = reached - max((int(path.name.split("_")[-1]) for path in run.outputs.glob("global_step_*")), default=0)
+    told = run.start().told(600)
+    apart = differences(folder / "no_fault" / "outputs" / "tiny_schedule", run.outputs)
+    return {
+        "steps_lost": max(0, lost),
+        "exit_again": run.process.returncode,
+        "told_again": "" if run.process.returncode == 0 else told[-400:],
+        "differences": apart,
+    }
+
+
+def write_table(results: list[dict]) -> None:
+    """Put the results between the marks of the page."""
+    rows = [
+        "| case | exit | what the user sees | left behind | steps done anew | against the unkilled run |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        case = result["case"] + (f": {result['victim']} at {result['at_seconds']} s" if "victim" in result else "")
+        told = result.get("told", "").replace("|", "/")
+        apart = result.get("differences")
+        same = (
+            ""
+            if apart is None
+            else "the same"
+            if not apart
+            else "; ".join(f"{name} {gap:.1e}" for name, gap in apart.items())
+        )
+        left = len(result.get("left_behind", []))
+        rows.append(f"| {case} | {result['exit']} | {told} | {left} | {result.get('steps_lost', '')} | {same} |")
+    page = PAGE.read_text()
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text("\n".join([before + BEGIN, *rows, END]) + after)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""One run of the real program whose teacher fails in every way it can."""
+
+import pytest
+
+from faults.harness import TEACHER_FAULTS, Run
+from prefix_opd.errors import EXIT_FAILED, EXIT_STOPPED
+from prefix_opd.runlog import read_metrics
+
+pytestmark = pytest.mark.e2e
+
+FAULTS = {2: "uniform", 3: "shifted", 4: "not_finite", 5: "stalled"}
+"""What the teacher does at first in these steps. At step 1 a rollout has one token, too few to call it uniform."""
+
+
+def test_a_teacher_that_fails_is_noticed_sampled_again_and_at_last_the_end(tmp_path):
+    faults = ",".join(f"{step}:{fault}" for step, fault in FAULTS.items())
+    run = Run(
+        tmp_path,
+        [
+            "trainer.total_training_steps=60",
+            "trainer.test_freq=-1",
+            "trainer.val_before_train=false",
+            "prefix_opd.rollout.timeout_seconds=20",
+            "actor_rollout_ref.rollout.agent.agent_loop_manager_class=faults.sabotage.SpoiltManager",
+        ],
+        {TEACHER_FAULTS: faults},
+    ).start()
+    run.wait_for_step(max(FAULTS) + 1)
+    run.kill("CpuvLLMHttpServer")
+    told = run.told()
+    # 1 if it was the student's server and no rollout was under way
+    assert run.process.returncode in (EXIT_FAILED, EXIT_STOPPED), told
+    thrown = {line["step"]: line["prefix_opd/watch/thrown_away"] for line in read_metrics(run.outputs)}
+    assert {step: thrown[step] for step in range(1, 7)} == {1: 0, 2: 1, 3: 1, 4: 1, 5: 1, 6: 0}
+    # the steps claim what they learnt from: nothing of a batch that was thrown away
+    for line in read_metrics(run.outputs):
+        assert line["prefix_opd/watch/missing"] == 0 and line["prefix_opd/watch/not_finite"] == 0
+    log = (run.outputs / "train.log").read_text()
+    for step, message in {
+        2: "as if it knew nothing",
+        3: "where the sequence has",
+        4: "no finite log-prob",
+        5: "no answer in 20 s",
+    }.items():
+        assert any(f"step {step}: " in line and message in line for line in log.splitlines()), f"step {step}"
+    # one line says why it ended, and the next what to do
+    assert "stopped: " in told and "start the same command again" in told
+    assert run.left_behind() == {}

@@ -1,0 +1,20 @@
+"""Which addresses the processes of a run listen on."""
+
+from __future__ import annotations
+
+import contextlib
+
+import psutil
+
+
+def listening(pid: int) -> dict[str, list[str]]:
+    """Address -> names of the processes that listen there, of ``pid`` and all that it started."""
+    found: dict[str, set[str]] = {}
+    root = psutil.Process(pid)
+    for process in [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            name = " ".join(process.cmdline()).strip()  # titles are padded with blanks
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.setdefault(connection.laddr.ip, set()).add(name)
+    return {address: sorted(names) for address, names in found.items()}

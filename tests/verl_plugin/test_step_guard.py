@@ -1,0 +1,93 @@
+"""A step is made again until it learnt from all that it claims, or the run ends: without engines, by what they say."""
+
+import types
+
+import pytest
+from transfer_queue import KVBatchMeta
+
+from prefix_opd.errors import RunStopped
+from prefix_opd.settings import WatcherSettings
+from prefix_opd.verl_plugin.step_guard import StepGuard, ThrownAway
+
+
+def guard(failures=(), engines=lambda: None, **settings):
+    """A guard whose engines are a function; the methods under test are the real ones."""
+    made = object.__new__(StepGuard)
+    made.trainer = types.SimpleNamespace(global_steps=7)
+    made.settings = WatcherSettings(**settings)
+    made.places = {"uid-a": 0, "uid-b": 1}
+    made.attempt = 0
+    made._failures = lambda: list(failures)
+    made._sample_again = engines
+    return made
+
+
+def step(*outcomes):
+    """A step that raises or returns these, one after the other."""
+    left = list(outcomes)
+
+    def once():
+        outcome = left.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return once
+
+
+def test_a_batch_is_sampled_again_and_its_numbers_are_forgotten():
+    metrics = {"kept": 1}
+    made, again = guard(), []
+    made._sample_again = lambda: again.append(dict(metrics))
+
+    def once():
+        metrics["of this batch"] = 2
+        if not again:
+            raise ThrownAway("step 7: bad")
+        return "learnt"
+
+    assert made.run(once, metrics) == "learnt"
+    assert again == [{"kept": 1}] and made.attempt == 1
+
+
+def test_the_run_ends_when_nothing_helps():
+    bad = [ThrownAway("step 7: bad")] * 3
+    with pytest.raises(RunStopped, match="step 7: bad; 3 batches were thrown away"):
+        guard(retries=2).run(step(*bad), {})
+
+
+def test_an_engine_that_is_gone_cannot_be_asked_again():
+    def dead():
+        raise ConnectionError("the actor died\nand so on")
+
+    with pytest.raises(RunStopped, match=r"it cannot be sampled again \(ConnectionError: the actor died\)"):
+        guard(engines=dead).run(step(ThrownAway("step 7: bad")), {})
+
+
+def test_no_rollout_at_all_is_a_batch_to_throw_away():
+    empty = RuntimeError("Sync replay buffer selected terminal groups with no materializable trajectories.")
+    failed = guard(failures=["row 3, rollout 1: the teacher scored 4 tokens of 9"], retries=0)
+    with pytest.raises(RunStopped, match=r"step 7: no rollout came back .*row 3, rollout 1: the teacher scored 4"):
+        failed.run(step(empty), {})
+    with pytest.raises(RuntimeError, match="no materializable"):
+        guard().run(step(empty), {})  # nobody failed: another error, which is not ours to explain
+
+
+def test_each_action_does_what_it_says(caplog):
+    caplog.set_level("WARNING", logger="prefix_opd")
+    report = {"actor/loss": float("nan"), "actor/grad_norm": 2e6}
+    warned = guard(not_finite_update={"action": "warn"})
+    warned.check_update(report)
+    assert "step 7: actor/loss=nan" in caplog.text and report["prefix_opd/watch/gradient_norm"] == 2e6
+    with pytest.raises(RunStopped, match="step 7: actor/loss=nan after the update"):
+        guard().check_update({"actor/loss": float("nan")})
+
+
+def test_rollouts_stand_in_the_order_of_their_prompts():
+    keys = ["uid-b_1_0", "uid-a_10_0", "uid-a_2_0", "uid-b_0_0"]
+    batch = KVBatchMeta(partition_id="train", keys=keys, tags=[{"of": key} for key in keys])
+    made = guard()
+    made.put_in_order(batch)
+    assert batch.keys == ["uid-a_2_0", "uid-a_10_0", "uid-b_0_0", "uid-b_1_0"]
+    assert [tag["of"] for tag in batch.tags] == batch.keys
+    assert made.name("uid-b_1_0") == "prompt 1, rollout 1 (from 0)"
