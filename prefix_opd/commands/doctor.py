@@ -1,0 +1,47 @@
+"""``prefix-opd doctor``."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+HELP = """Look for what makes a distillation run fail in silence: tokens, prompts, data, room, versions.
+
+\b
+  prefix-opd doctor experiment=tiny/schedule
+  prefix-opd doctor experiment=tiny/schedule --engines
+  prefix-opd doctor experiment=qwen3_8b/schedule layout=node_8x80gb --json
+
+Arguments are Hydra overrides, as for `train`. With --engines the student's and the teacher's vLLM come up, one after
+the other, and score each other's tokens. Exit code 1 if a check fails, 2 if the input is bad, 0 otherwise.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("doctor", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def doctor(
+        overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
+        engines: bool = typer.Option(False, "--engines", help="Bring up the real engines as well."),
+        as_json: bool = typer.Option(False, "--json", help="JSON in place of the table."),
+    ) -> None:
+        from prefix_opd.compose import compose
+        from prefix_opd.cpu.environment import set_environment
+        from prefix_opd.doctor import Status, diagnose, worst
+
+        config = compose(overrides or [])
+        if config.platform == "cpu":
+            set_environment()
+        findings = diagnose(config, engines)
+        if as_json:
+            print(json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False))
+        else:
+            from rich.console import Console
+
+            from prefix_opd.doctor.view import render
+
+            console = Console()
+            if not console.is_terminal:  # a file or a pipe has no width of its own
+                console = Console(width=120)
+            console.print(render(findings))
+        raise typer.Exit(1 if worst(findings) is Status.FAIL else 0)

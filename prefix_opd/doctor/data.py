@@ -1,0 +1,60 @@
+"""The rows that a run would train and validate on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from prefix_opd.doctor.case import TRAIN_KEY, VAL_KEY, Case
+from prefix_opd.doctor.finding import Finding, fail, ok, warn
+from prefix_opd.preflight import check_data
+
+MANY = 0.5
+"""Share of lost prompts from which on the limit, and not the data, is what is wrong."""
+
+
+def columns(key: str) -> Callable[[Case], Finding]:
+    def check(case: Case) -> Finding:
+        check_data(case.config, key)
+        return ok(f"{len(case.train_messages if key == TRAIN_KEY else case.val_messages)} rows with verl's columns")
+
+    return check
+
+
+def empty_prompts(case: Case) -> Finding:
+    for key, rows in ((TRAIN_KEY, case.train_messages), (VAL_KEY, case.val_messages)):
+        empty = [i for i, messages in enumerate(rows) if not messages or not str(messages[-1]["content"] or "").strip()]
+        if empty:
+            return fail(
+                f"{len(empty)} of {len(rows)} prompts of {key} are empty, the first in row {empty[0]}", "drop them"
+            )
+    return ok("every prompt asks something")
+
+
+def long_prompts(case: Case) -> Finding:
+    """verl's filter drops them without a count that anyone sees; without the filter they are cut on the left
+    (verl/utils/dataset/rl_dataset.py, verl/experimental/agent_loop/agent_loop.py: _cap_text_prompt_length)."""
+    limit, prompts = case.config.data.max_prompt_length, case.prompts
+    long = sum(len(prompt) > limit for prompt in prompts)
+    share = long / len(prompts)
+    longest = max(map(len, prompts))
+    reason = f"{long} of {len(prompts)} prompts exceed data.max_prompt_length={limit}, the longest has {longest} tokens"
+    if not long:
+        return ok(reason)
+    dropped = case.config.data.filter_overlong_prompts
+    reason += f": verl drops {share:.1%} of the data" if dropped else ": verl cuts their beginning off"
+    remedy = f"raise data.max_prompt_length to {longest}, or leave them out with `prefix-opd prepare --drop-long`"
+    return warn(reason, remedy) if dropped and share < MANY else fail(reason, remedy)
+
+
+def duplicates(case: Case) -> Finding:
+    train, val = (
+        [json.dumps(row, sort_keys=True) for row in rows] for rows in (case.train_messages, case.val_messages)
+    )
+    distinct = set(train)
+    seen = sum(row in distinct for row in val)
+    reason = f"{len(train) - len(distinct)} of {len(train)} training prompts occur before, "
+    reason += f"{seen} of {len(val)} validation prompts are trained on"
+    if seen:
+        return warn(reason, "prepare the training data with --decontaminate-against the validation set")
+    return warn(reason, "drop the copies") if len(distinct) < len(train) else ok(reason)

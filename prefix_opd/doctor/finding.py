@@ -1,0 +1,47 @@
+"""What a check found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's table.
+
+    Example: ``Finding(Status.WARN, "3 of 40 prompts are equal", "remove the copies", check="duplicates")``.
+    """
+
+    status: Status
+    reason: str
+    """What was looked at and what it says, with numbers."""
+    remedy: str = ""
+    """What to change; empty where nothing is to be done."""
+    check: str = ""
+    """The check's name in the list of checks."""
+
+    def named(self, check: str) -> Finding:
+        return replace(self, check=check)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {key: str(value) for key, value in asdict(self).items()}
+
+
+def ok(reason: str) -> Finding:
+    return Finding(Status.OK, reason)
+
+
+def warn(reason: str, remedy: str) -> Finding:
+    return Finding(Status.WARN, reason, remedy)
+
+
+def fail(reason: str, remedy: str) -> Finding:
+    return Finding(Status.FAIL, reason, remedy)
