@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from prefix_opd.errors import UserError
 from prefix_opd.flops import exact_flops
+from prefix_opd.history import Evaluation, read_history
 from prefix_opd.intervals import wilson
 from prefix_opd.models import Model
 from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
-from prefix_opd.runfolder import CONFIG_FILE, check_is_run
-from prefix_opd.runlog import read_metrics
 
-_ACCURACY = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)$")
 PICTURE = "accuracy_and_prefix.png"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One validation: never capped, so its lengths are those of full answers."""
-
-    step: int
-    accuracy: float
-    """Share of right answers, mean over problems and samples, mean over data sets."""
-    samples: int
-    """Answers graded."""
-    mean_length: float | None
-    """Tokens."""
-    flops: float
-    """Exact FLOP of training up to here."""
-    seconds: float
-    """Seconds of training steps up to here, validation and start-up left out."""
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95% Wilson interval of the accuracy, as if every sample were independent."""
-        return wilson(self.accuracy, self.samples)
 
 
 @dataclass(frozen=True)
@@ -63,45 +38,22 @@ class Summary:
 
 def summarise(folder: Path) -> Summary:
     """Read a run's folder. Raises UserError if there is no run in it."""
-    config = OmegaConf.load(check_is_run(folder) / CONFIG_FILE)
-    evaluations, lengths, rows = [], [], []
-    flops = seconds = 0.0
-    for line in read_metrics(folder):
-        if "prefix_opd/prefix_length" in line:
-            rows.append(line)
-            flops = line["prefix_opd/flops_exact/so_far"]
-            seconds += line["prefix_opd/seconds/step"]
-            lengths.append((line["step"], int(line["prefix_opd/prefix_length"]), flops))
-        evaluation = _evaluation(line, folder, flops, seconds)
-        if evaluation:
-            evaluations.append(evaluation)
+    history = read_history(folder)
+    config, rows, evaluations = history.config, history.updates, history.evaluations
     last = rows[-1] if rows else {}
     return Summary(
-        name=config.trainer.experiment_name,
+        name=history.name,
         folder=folder,
         steps=len(rows),
         evaluations=evaluations,
-        prefix_lengths=lengths,
-        flops=flops,
+        prefix_lengths=[
+            (row["step"], int(row["prefix_opd/prefix_length"]), row["prefix_opd/flops_exact/so_far"]) for row in rows
+        ],
+        flops=last.get("prefix_opd/flops_exact/so_far", 0.0),
         full_flops=_full_flops(config, rows, evaluations),
         paper_flops=last.get("prefix_opd/flops_paper/so_far", 0.0),
-        training_seconds=seconds,
+        training_seconds=sum(row["prefix_opd/seconds/step"] for row in rows),
         wall_seconds=last.get("prefix_opd/seconds/since_start", 0.0),
-    )
-
-
-def _evaluation(line: dict[str, Any], folder: Path, flops: float, seconds: float) -> Evaluation | None:
-    found = {match["source"]: value for name, value in line.items() if (match := _ACCURACY.match(name))}
-    if not found:
-        return None
-    lengths = [v for name, v in line.items() if name.startswith("val-aux/") and "/response_length/mean@" in name]
-    return Evaluation(
-        step=line["step"],
-        accuracy=sum(found.values()) / len(found),
-        samples=_count_lines(folder / "validation" / f"{line['step']}.jsonl"),
-        mean_length=sum(lengths) / len(lengths) if lengths else None,
-        flops=flops,
-        seconds=seconds,
     )
 
 
@@ -109,7 +61,10 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
     measured = [(e.step, e.mean_length) for e in evaluations if e.mean_length is not None]
     if not rows or not measured:
         return None
-    student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
+    try:
+        student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
+    except UserError:  # a folder that was copied here without its models
+        return None
     rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
     total = 0.0
     for row in rows:
@@ -126,10 +81,6 @@ def _interpolate(points: list[tuple[int, float]], step: int) -> float:
     if before[0] == after[0]:
         return before[1]
     return before[1] + (after[1] - before[1]) * (step - before[0]) / (after[0] - before[0])
-
-
-def _count_lines(path: Path) -> int:
-    return sum(1 for _ in path.open("rb")) if path.exists() else 0
 
 
 def render(summary: Summary, teacher: tuple[float, int] | None = None):

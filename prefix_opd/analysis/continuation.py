@@ -1,0 +1,174 @@
+"""One model begins an answer, the other goes on: the generation behind `prefixes`.
+
+Prompts, stop tokens and grading are those of training: the chat template with the forced ending, the same data, the
+same grader. Models take turns: giver first, then receiver, each in a vLLM engine of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.analysis.prefixes import Point, Prefixes, choose_length, point
+from prefix_opd.errors import UserError
+from prefix_opd.grading import compute_score
+from prefix_opd.models import Model
+from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
+
+INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A problem as token ids, and what is needed to grade its answers."""
+
+    prompt: list[int]
+    source: str
+    truth: str
+    extra: dict[str, Any]
+
+
+def measure(
+    kind: str,
+    config: DictConfig,
+    lengths: Sequence[int],
+    margin: int,
+    problems: int,
+    samples: int,
+    seed: int,
+    say: Callable[[str], None] = print,
+) -> Prefixes:
+    """Run one of the two analyses.
+
+    Args:
+        kind: "teacher-prefix" or "student-prefix".
+        config: prepared as for training (`recipe.prefix_opd.main_prefix_opd.prepare`).
+        lengths: of the prefixes, tokens, rising.
+        margin: a prefix ends so many tokens before the giver's answer does: L <- min(L, L_answer - margin).
+        problems: the first so many of ``data.val_files``.
+        samples: answers a problem, each with a prefix of its own.
+        seed: of the sampling.
+        say: told what happens.
+    """
+    student, teacher = (_model(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+    giver, receiver = (teacher, student) if kind == "teacher-prefix" else (student, teacher)
+    asked = questions(config, problems)
+    rows = [(i, sample) for i in range(len(asked)) for sample in range(samples)]
+    say(f"{giver.path} answers {len(asked)} problems, {samples} times each")
+    given = _generate(config, giver, [(asked[i].prompt, []) for i, _ in rows], rows, f"{seed}/giver")
+    prefixes = {
+        length: [answer[: max(0, min(length, len(answer) - margin))] for answer in given] for length in [0, *lengths]
+    }
+    jobs = [(length, row, prefix) for length in prefixes for row, prefix in zip(rows, prefixes[length], strict=True)]
+    say(f"{receiver.path} goes on from {len(prefixes)} lengths of prefix: {len(jobs)} answers")
+    # an answer without a prefix is drawn with the same seed at each length: what differs is the prefix
+    answers = _generate(
+        config, receiver, [(asked[i].prompt, prefix) for _, (i, _), prefix in jobs], [row for _, row, _ in jobs],
+        f"{seed}/receiver",
+    )  # fmt: skip
+    tokenizer = student.tokenizer
+    right: dict[int, dict[int, list[bool]]] = {length: defaultdict(list) for length in prefixes}
+    for (length, (i, _), prefix), answer in zip(jobs, answers, strict=True):
+        right[length][i].append(_is_right(tokenizer, asked[i], [*prefix, *answer]))
+    alone = [_is_right(tokenizer, asked[i], answer) for (i, _), answer in zip(rows, given, strict=True)]
+    return _result(kind, student, teacher, samples, margin, prefixes, right, sum(alone) / len(alone))
+
+
+def _result(kind, student, teacher, samples, margin, prefixes, right, giver: float) -> Prefixes:
+    points: list[Point] = [
+        point(length, [len(prefix) for prefix in prefixes[length]], right[length], right[0]) for length in prefixes
+    ]
+    return Prefixes(
+        kind=kind,
+        student=student.path,
+        teacher=teacher.path,
+        problems=len(right[0]),
+        samples=samples,
+        margin=margin,
+        points=points,
+        giver=giver,
+        chosen=choose_length(points, giver) if kind == "student-prefix" else None,
+    )
+
+
+def questions(config: DictConfig, problems: int) -> list[Question]:
+    """The first problems of ``data.val_files``, as training asks them. Raises UserError if a prompt is too long."""
+    import pyarrow.parquet as pq
+
+    tokenizer = _model(config, STUDENT_KEY).tokenizer
+    template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
+    files = config.data.val_files
+    rows: list[dict[str, Any]] = []
+    for file in [files] if isinstance(files, str) else files:
+        rows += pq.read_table(file).slice(0, problems - len(rows)).to_pylist()
+    found = []
+    for row in rows:
+        text = tokenizer.apply_chat_template(
+            row[config.data.prompt_key], chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        prompt = tokenizer.encode(text, add_special_tokens=False)
+        if len(prompt) > config.data.max_prompt_length:
+            raise UserError(
+                f"data.max_prompt_length={config.data.max_prompt_length}", f"a problem has {len(prompt)} tokens"
+            )
+        truth = row["reward_model"]["ground_truth"]
+        found.append(Question(prompt, str(row[config.data.reward_fn_key]), truth, row.get("extra_info") or {}))
+    return found
+
+
+def _generate(
+    config: DictConfig, model: Model, begun: Sequence[tuple[list[int], list[int]]], rows, seed: str
+) -> list[list[int]]:
+    """Go on from (prompt, prefix) pairs up to ``data.max_response_length``, prefix counted; ends do not repeat."""
+    from prefix_opd.verl_plugin.offline_engine import OfflineEngine
+
+    rollout, longest = config.actor_rollout_ref.rollout, int(config.data.max_response_length)
+    with OfflineEngine(model.path, model.trust_remote_code, **_engine(config, model.key)) as engine:
+        return engine.generate(
+            [[*prompt, *prefix] for prompt, prefix in begun],
+            [longest - len(prefix) for _, prefix in begun],
+            [_seed(f"{seed}/{problem}/{sample}") for problem, sample in rows],
+            temperature=float(rollout.val_kwargs.temperature),
+            top_p=float(rollout.val_kwargs.top_p),
+            top_k=int(rollout.val_kwargs.top_k),
+            stop_token_ids=list(config.prefix_opd.stop_token_ids),
+            ignore_eos=bool(config.prefix_opd.ignore_own_end_token),
+        )
+
+
+def _engine(config: DictConfig, key: str) -> dict[str, Any]:
+    """vLLM's arguments as the run's own engine of this model has them."""
+    node = OmegaConf.select(config, "actor_rollout_ref.rollout" if key == STUDENT_KEY else INFERENCE_KEY)
+    engine = {
+        "dtype": node.dtype,
+        "tensor_parallel_size": node.tensor_model_parallel_size,
+        # nothing is trained beside it
+        "gpu_memory_utilization": max(0.8, node.gpu_memory_utilization),
+        "max_model_len": config.data.max_prompt_length + config.data.max_response_length + 1,
+        "max_num_seqs": node.max_num_seqs,
+        "max_num_batched_tokens": node.max_num_batched_tokens,
+        "enforce_eager": node.enforce_eager,
+        "enable_chunked_prefill": config.actor_rollout_ref.rollout.enable_chunked_prefill,
+        "distributed_executor_backend": OmegaConf.select(node, "engine_kwargs.vllm.distributed_executor_backend"),
+        "kv_cache_memory_bytes": OmegaConf.select(node, "engine_kwargs.vllm.kv_cache_memory_bytes"),
+    }
+    return {name: value for name, value in engine.items() if value is not None}
+
+
+def _is_right(tokenizer, question: Question, answer: Sequence[int]) -> bool:
+    # as verl decodes a response for the reward function
+    text = tokenizer.decode(answer, skip_special_tokens=True)
+    return compute_score(question.source, text, question.truth, question.extra)["score"] > 0.5
+
+
+def _seed(what: str) -> int:
+    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big")
+
+
+def _model(config: DictConfig, key: str) -> Model:
+    return Model(key, str(OmegaConf.select(config, key)), bool(config.actor_rollout_ref.model.trust_remote_code))

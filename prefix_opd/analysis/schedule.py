@@ -1,0 +1,54 @@
+"""What the schedule did, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prefix_opd.history import History
+
+PHASES = ("rollout", "score", "update", "weight_sync")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update."""
+
+    step: int
+    cap: int
+    """L, tokens."""
+    mean_length: float
+    """Tokens of a rollout."""
+    cut: float
+    """Share of rollouts that reached L."""
+    natural: float
+    """Share that ended by themselves."""
+    seconds: dict[str, float]
+    """By phase; ``step`` is the whole update, validation left out."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A run, step by step."""
+
+    name: str
+    steps: list[Step]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def schedule(history: History) -> Schedule:
+    """Read the steps of a run."""
+    return Schedule(history.name, [_step(line) for line in history.updates])
+
+
+def _step(line: dict[str, Any]) -> Step:
+    return Step(
+        step=line["step"],
+        cap=int(line["prefix_opd/prefix_length"]),
+        mean_length=line["prefix_opd/response_length/mean"],
+        cut=line["prefix_opd/ending/cut_fraction"],
+        natural=line["prefix_opd/ending/natural_fraction"],
+        seconds={phase: line.get(f"prefix_opd/seconds/{phase}", 0.0) for phase in (*PHASES, "step")},
+    )

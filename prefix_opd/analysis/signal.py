@@ -1,0 +1,132 @@
+"""Where the signal sits: mean |reverse KL| of a token by position (arXiv 2602.15260, figures 2 and 5).
+
+reverse KL of a token = log p_student - log p_teacher: above 0 where the student is surer of it than the teacher.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prefix_opd.errors import UserError
+from prefix_opd.history import History
+
+GROUPS = ("all", "cut", "natural", "probe")
+"""All rollouts of the step; those cut at L; those that ended by themselves; the uncapped ones of the probe."""
+_NAMES = {
+    "all": ("reverse_kl_by_position/", "reverse_kl_abs_by_position/", "tokens_by_position/all/"),
+    "cut": ("reverse_kl_by_position/cut/", "reverse_kl_abs_by_position/cut/", "tokens_by_position/cut/"),
+    "natural": (
+        "reverse_kl_by_position/natural/",
+        "reverse_kl_abs_by_position/natural/",
+        "tokens_by_position/natural/",
+    ),
+    "probe": ("probe/reverse_kl_by_position/", "probe/reverse_kl_abs_by_position/", "probe/tokens_by_position/"),
+}
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Tokens at neighbouring positions. Example: ``Bin(first=12, tokens=384, mean=0.05, abs_mean=0.07)``."""
+
+    first: int
+    """Position in the response, from 0."""
+    tokens: int
+    mean: float
+    """Mean reverse KL of a token, nats."""
+    abs_mean: float
+    """Mean |reverse KL| of a token, nats."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One step, one group of rollouts."""
+
+    step: int
+    cap: int
+    """L of the step, tokens."""
+    group: str
+    bins: list[Bin]
+
+
+@dataclass(frozen=True)
+class Signal:
+    """All curves of a run."""
+
+    name: str
+    width: int
+    """Tokens a bin."""
+    curves: list[Curve]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def signal(history: History, steps: Sequence[int] | None = None, width: int | None = None) -> Signal:
+    """Read the curves of a run.
+
+    Args:
+        steps: which; none: the first, the middle and the last of those that were probed, or of all where none was.
+        width: tokens a bin, a multiple of what the run recorded; none: that itself.
+
+    Raises:
+        UserError: a run that recorded no counts, a step that it has not, or a width that its bins do not make up.
+    """
+    recorded = bin_width(history)
+    width = recorded if width is None else width
+    if width < 1 or width % recorded:
+        raise UserError(
+            f"--bin={width}", f"must be a positive multiple of the {recorded} positions that the run counted together"
+        )
+    lines = {line["step"]: line for line in history.updates}
+    if not any(_bins(line, "all", width) for line in lines.values()):
+        raise UserError(
+            str(history.folder),
+            "recorded no reverse KL with token counts by position",
+            "an earlier version, or a loss over the teacher's top tokens, wrote it",
+        )
+    chosen = list(steps) if steps else _three([step for step, line in lines.items() if _bins(line, "probe", width)])
+    chosen = chosen or _three(list(lines))
+    for step in chosen:
+        if step not in lines:
+            raise UserError(f"--steps {step}", f"{history.folder} has no such update; it has 1 to {max(lines)}")
+    curves = [
+        Curve(step, int(lines[step]["prefix_opd/prefix_length"]), group, bins)
+        for step in chosen
+        for group, bins in _groups(lines[step], width).items()
+    ]
+    return Signal(history.name, width, curves)
+
+
+def bin_width(history: History) -> int:
+    """The positions that the run counted together."""
+    config = history.config
+    return -(-int(config.data.max_response_length) // int(config.prefix_opd.position_bins))
+
+
+def _three(steps: Sequence[int]) -> list[int]:
+    """The first, the middle and the last."""
+    return sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else []
+
+
+def _groups(line: Mapping[str, Any], width: int) -> dict[str, list[Bin]]:
+    """The groups that have tokens; one that is all of the step's rollouts is not told twice."""
+    found = {group: bins for group in GROUPS if (bins := _bins(line, group, width))}
+    return {group: bins for group, bins in found.items() if group in ("all", "probe") or bins != found["all"]}
+
+
+def _bins(line: Mapping[str, Any], group: str, width: int) -> list[Bin]:
+    """Pool the recorded bins by their token counts: exact."""
+    mean, magnitude, tokens = (f"prefix_opd/{name}" for name in _NAMES[group])
+    pooled: dict[int, list[float]] = {}
+    for name, count in line.items():
+        found = re.fullmatch(re.escape(tokens) + r"(\d+)", name)
+        if not found:
+            continue
+        first = int(found[1])
+        sums = pooled.setdefault(first // width * width, [0.0, 0.0, 0.0])
+        for i, value in enumerate((1.0, line[f"{mean}{first}"], line[f"{magnitude}{first}"])):
+            sums[i] += count * value
+    return [Bin(first, int(n), total / n, size / n) for first, (n, total, size) in sorted(pooled.items())]

@@ -1,0 +1,158 @@
+"""``prefix-opd analyze``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+HELP = """Draw the paper's figures for a pair of models of one's own.
+
+\b
+  prefix-opd analyze signal outputs/tiny_schedule                  # reverse KL by position (figures 2 and 5)
+  prefix-opd analyze compute outputs/tiny_schedule outputs/tiny_full   # accuracy against FLOP (figure 4)
+  prefix-opd analyze schedule outputs/tiny_schedule                # L, lengths, endings, seconds
+  prefix-opd analyze teacher-prefix experiment=tiny/schedule       # the student goes on from the teacher (figure 3)
+  prefix-opd analyze student-prefix experiment=tiny/schedule       # the teacher goes on: which L to train with
+
+The first three read run folders. The last two generate with vLLM: name an experiment and Hydra overrides as for train,
+or --student, --teacher and --data. Each prints a table and writes JSON and PNG.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    analyze = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+    app.add_typer(analyze, name="analyze")
+    _register_signal(analyze)
+    _register_compute(analyze)
+    _register_schedule(analyze)
+    for kind in ("teacher-prefix", "student-prefix"):
+        _register_prefix(analyze, kind)
+
+
+def _register_signal(analyze: typer.Typer) -> None:
+    @analyze.command("signal", help="Reverse KL by position, for cut rollouts, natural ends and the probe.")
+    def signal(
+        run: Path = typer.Argument(..., help="A run's folder."),
+        steps: str = typer.Option(None, help="Updates, e.g. 1,20,40; the first, a middle and the last by default."),
+        width: int = typer.Option(None, "--bin", help="Positions a bin, a multiple of what the run recorded."),
+        out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/signal.json by default."),
+    ) -> None:
+        from prefix_opd.analysis import draw, tables
+        from prefix_opd.analysis.signal import signal as read
+        from prefix_opd.history import read_finished
+
+        found = read(read_finished(run), _numbers("--steps", steps), width)
+        _tell(found, tables.signal_table(found), draw.draw_signal, out or run / "analysis" / "signal.json")
+
+
+def _register_compute(analyze: typer.Typer) -> None:
+    @analyze.command("compute", help="Accuracy against FLOP and seconds, and what a given accuracy costs.")
+    def compute(
+        runs: list[Path] = typer.Argument(..., help="Folders of runs that were evaluated alike."),
+        target: float = typer.Option(None, help="Accuracy, 0 to 1; by default the highest that every run reached."),
+        reference: str = typer.Option(None, help="The run that ratios refer to; by default the one of full OPD."),
+        out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/compute.json by default."),
+    ) -> None:
+        from prefix_opd.analysis import draw, tables
+        from prefix_opd.analysis.compute import compute as read
+        from prefix_opd.history import read_finished
+
+        found = read([read_finished(run) for run in runs], target, reference)
+        _tell(found, tables.compute_table(found), draw.draw_compute, out or runs[0] / "analysis" / "compute.json")
+
+
+def _register_schedule(analyze: typer.Typer) -> None:
+    @analyze.command("schedule", help="L, lengths, endings and seconds by update.")
+    def schedule(
+        run: Path = typer.Argument(..., help="A run's folder."),
+        out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/schedule.json by default."),
+    ) -> None:
+        from prefix_opd.analysis import draw, tables
+        from prefix_opd.analysis.schedule import schedule as read
+        from prefix_opd.history import read_finished
+
+        found = read(read_finished(run))
+        _tell(found, tables.schedule_table(found), draw.draw_schedule, out or run / "analysis" / "schedule.json")
+
+
+def _register_prefix(analyze: typer.Typer, kind: str) -> None:
+    giver, receiver = kind.removesuffix("-prefix"), "student" if kind == "teacher-prefix" else "teacher"
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+    @analyze.command(
+        kind,
+        help=f"The {receiver} goes on from the {giver}'s first L tokens: accuracy by L.",
+        context_settings=settings,
+    )
+    def prefix(
+        overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
+        student: str = typer.Option(None, help="Folder or hub id; the experiment's by default."),
+        teacher: str = typer.Option(None, help="Folder or hub id; the experiment's by default."),
+        data: Path = typer.Option(None, help="Parquet of problems with answers; data.val_files by default."),
+        problems: int = typer.Option(64, help="The first so many problems."),
+        samples: int = typer.Option(1, help="Answers a problem."),
+        lengths: str = typer.Option(None, help="Prefix lengths, e.g. 256,512; 1/64 to 1/2 of the longest by default."),
+        margin: int = typer.Option(None, help="Tokens at an answer's end that no prefix reaches; 1/32 by default."),
+        seed: int = typer.Option(0, help="Seed of the sampling."),
+        out: Path = typer.Option(None, help=f"JSON file, PNG beside it; RUN/analysis/{kind}.json by default."),
+    ) -> None:
+        from prefix_opd.analysis.prefixes import check_lengths, default_lengths, default_margin
+        from prefix_opd.evaluation.settings import at_least
+        from recipe.prefix_opd.main_prefix_opd import prepare
+
+        for flag, value in {"--problems": problems, "--samples": samples, "--margin": margin}.items():
+            at_least(flag, value, 1)
+        at_least("--seed", seed, 0)
+        config = prepare([*(overrides or []), *_models(student, teacher, data)])
+        longest = int(config.data.max_response_length)
+        chosen = check_lengths(_numbers("--lengths", lengths) or default_lengths(longest), longest)
+        where = out or Path(config.trainer.default_local_dir) / "analysis" / f"{kind}.json"
+
+        from prefix_opd.analysis import continuation, draw, tables
+
+        found = continuation.measure(kind, config, chosen, margin or default_margin(longest), problems, samples, seed)
+        _tell(found, tables.prefixes_table(found), draw.draw_prefixes, where)
+        if kind == "student-prefix":
+            print(tables.advice(found))
+
+
+def _models(student: str | None, teacher: str | None, data: Path | None) -> list[str]:
+    """The flags as overrides. Nothing is trained, so nothing of training may stand in the way."""
+    from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
+
+    given = {STUDENT_KEY: student, TEACHER_KEY: teacher, "data.val_files": data, "data.train_files": data}
+    found = [f"{key}='{value}'" for key, value in given.items() if value is not None]
+    alone = ("data.train_batch_size", "trainer.n_gpus_per_node", "trainer.nnodes")
+    return [*found, *(f"{key}=1" for key in alone), f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={2**31 - 1}"]
+
+
+def _numbers(flag: str, text: str | None) -> list[int] | None:
+    from prefix_opd.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{flag} {text}", "must be whole numbers with commas between", f"e.g. {flag} 8,16") from None
+    for number in found:
+        if number < 1:
+            raise UserError(f"{flag} {text}", f"{number} must be at least 1")
+    return found
+
+
+def _tell(found: Any, table: Any, draw: Callable[[Any, Path], Path], path: Path) -> None:
+    """Print the table, write JSON and PNG."""
+    from rich.console import Console
+
+    from prefix_opd.evaluation.record import write_json
+
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console = Console(width=110)
+    console.print(table, highlight=False)
+    write_json(path, found.as_dict())
+    print(f"{path} and {draw(found, path.with_suffix('.png'))}")

@@ -1,0 +1,270 @@
+"""The report of hostile runs: what it says, what it must not say, and that a browser draws it."""
+
+import json
+import re
+from dataclasses import asdict
+
+import pytest
+from browser import Browser, find_chromium
+from typer.testing import CliRunner
+from written_runs import ACCURACY, SIGNAL, binned, update, write_run
+
+from prefix_opd import cli
+from prefix_opd.commands.report import try_to_write
+from prefix_opd.errors import UserError
+from prefix_opd.redaction import command_without_secrets, is_secret_name, without_secrets
+from prefix_opd.report.content import gather
+from prefix_opd.report.page import write_report
+from prefix_opd.runfolder import hold
+from prefix_opd.samples import Sample, SampleLog, is_sampled, read_samples
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+POINT = {"mean_length": 8.0, "accuracy": 0.5, "interval": [0.4, 0.6], "drop": [0.1, 0.0, 0.2]}
+PREFIXES = {
+    "kind": "teacher-prefix",
+    "student": "s",
+    "teacher": "t",
+    "problems": 32,
+    "samples": 1,
+    "margin": 6,
+    "points": [{"length": 0, **POINT}, {"length": 8, **POINT}],
+    "giver": 0.9,
+    "chosen": None,
+}
+
+
+def sample(step, kind="train", **more):
+    values = dict(prompt=f"1+1={HOSTILE}", tokens=["a", HOSTILE, "c"], ids=[1, 2, 3], log_p=[-1.0, -2.0, -0.5])
+    return Sample(**{**values, **dict(step=step, kind=kind, log_q=[-3.0, -1.0, -0.5], cap=2, ending="natural"), **more})
+
+
+def write_answers(folder, step, text, score):
+    line = {"input": "user\n1+1=", "output": text, "gts": "2", "score": score}
+    (folder / "validation" / f"{step}.jsonl").write_text(json.dumps(line) + "\n")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose name, answers, samples and settings all try to break out of the page."""
+    lines = [
+        {"step": 0, ACCURACY: 0.1},
+        update(1, 1e9, **binned(SIGNAL)),
+        update(2, 3e9, **binned(SIGNAL), **{ACCURACY: 0.5}),
+    ]
+    settings = {
+        "trainer.experiment_name": HOSTILE,
+        "trainer.wandb_api_key": "sk-11111",
+        "trainer.login": {"password": "hunter2", "user": "me"},
+        "data.mirror": "https://me:hunter2@mirror.example/x",
+    }
+    folder = write_run(tmp_path_factory.mktemp("report") / "run_0", lines, **settings)
+    write_answers(folder, 0, f"before {HOSTILE}", 0.0)
+    write_answers(folder, 2, f"after {HOSTILE}", 1.0)
+    SampleLog(folder).write([sample(1), sample(2)])
+    (folder / "commands.txt").write_text("prefix-opd train experiment=tiny/schedule +trainer.wandb_api_key=sk-11111\n")
+    (folder / "teacher.json").write_text('{"accuracy": 0.96, "samples": 256}')
+    (folder / "analysis").mkdir()
+    (folder / "analysis" / "teacher-prefix.json").write_text(json.dumps(PREFIXES))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(run):
+    return write_report([run])
+
+
+@pytest.fixture(scope="module")
+def text(written):
+    return written[0].read_text()
+
+
+def test_it_says_what_came_out(text):
+    assert "from 10.0% to 50.0%" in text and "2 updates, 3.00e+09 training FLOP" in text
+    # one answer of which a half is right: 0.5 +- 1.96 * sqrt(0.25 + 1.96^2 / 4) / (1 + 1.96^2)
+    assert "5.5 to 94.5%" in text
+    assert "96.0%" in text and "experiment=tiny/schedule" in text
+    # log p - log q of the first token
+    assert "reverse KL +2.000 (student -1.000, teacher -3.000)" in text
+    assert "right" in text and "true answer: 2" in text
+
+
+def test_the_plots_lie_beside_it_as_png(written):
+    assert [path.name for path in written] == [
+        "report.html",
+        "report_compute.png",
+        "report_schedule.png",
+        "report_signal.png",
+        "report_teacher-prefix.png",
+    ]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[1:])
+
+
+def test_what_models_and_configs_say_is_text(text):
+    assert HOSTILE not in text and "<img src=x" not in text
+    # as text of an answer, and inside the plots' data
+    assert "before &lt;/script&gt;&lt;script&gt;" in text
+    data = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text, re.S)[1]
+    names = [trace["name"] for trace in json.loads(data)["compute-flops"]["data"]]
+    assert names == [HOSTILE]
+    assert text.count("<script") == 3, "the page's own: the data, Plotly, and what draws"
+
+
+def test_no_secret_is_told(text):
+    assert "sk-11111" not in text and "hunter2" not in text
+    assert "https://mirror.example/x" in text and "user: me" in text
+
+
+def test_it_needs_no_network(text):
+    page = text[: text.index("plotly.js v")]
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", page)
+    assert "@import" not in page and "url(" not in page
+
+
+@pytest.mark.parametrize("name", ["token", "hf_token", "api_key", "apikey", "PASSWORD", "client-secret", "ssh_key"])
+def test_names_of_secrets(name):
+    assert is_secret_name(name) and without_secrets({"a": [{name: 1, "b": 2}]}) == {"a": [{"b": 2}]}
+
+
+@pytest.mark.parametrize("name", ["max_num_batched_tokens", "stop_token_ids", "prompt_key", "tokenizer", "monkey"])
+def test_names_of_none(name):
+    assert not is_secret_name(name)
+
+
+def test_a_command_without_its_secrets():
+    words = ["prefix-opd", "train", "+x.hf_token=1", "data.seed=1", "++trainer.api_key=2"]
+    assert command_without_secrets(words) == ["prefix-opd", "train", "data.seed=1"]
+
+
+def test_what_a_run_does_not_have_is_a_sentence(tmp_path):
+    bare = write_run(tmp_path / "bare", [update(1, 1e9)])
+    (found,) = gather([bare]).runs
+    assert (found.signal, found.prefixes, found.scored, found.answers) == (None, [], [], [])
+    told = " ".join(found.missing)
+    assert "recorded no reverse KL" in told and "never validated" in told and "analyze teacher-prefix" in told
+    assert write_report([bare], tmp_path / "out.html")[0].stat().st_size > 1e6
+
+
+def test_several_runs_stand_side_by_side(run, tmp_path):
+    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 8e9, **{ACCURACY: 0.9})]
+    full = write_run(tmp_path / "full", lines, **{"prefix_opd.schedule.name": "full"})
+    page = write_report([run, full], tmp_path / "both.html")[0].read_text()
+    # 4e9 of full OPD against 3e9
+    assert "1.33×" in page and 'id="schedule-1"' in page
+
+
+def test_samples_are_taken_back_by_a_resume(tmp_path):
+    log = SampleLog(tmp_path)
+    log.write([sample(1), sample(2, "probe"), sample(3)])
+    SampleLog(tmp_path, resumed_step=2).write([sample(3, cap=9)])
+    assert [(one.step, one.kind, one.cap) for one in read_samples(tmp_path)] == [
+        (1, "train", 2),
+        (2, "probe", 2),
+        (3, "train", 9),
+    ]
+    SampleLog(tmp_path)
+    assert list(read_samples(tmp_path)) == []
+    assert [step for step in range(1, 8) if is_sampled(step, test_freq=3, last_step=7)] == [1, 3, 6, 7]
+
+
+def test_probes_are_shown_rather_than_cut_rollouts(tmp_path):
+    folder = write_run(tmp_path / "probed", [update(1, 1e9)])
+    SampleLog(folder).write([sample(1), sample(1, "probe"), sample(5, "probe"), sample(9)])
+    shown = gather([folder]).runs[0].scored
+    assert [(one.step, len(one.before_cap), len(one.after_cap)) for one in shown] == [(1, 2, 1), (5, 2, 1)]
+    assert asdict(shown[0].before_cap[0])["kl"] == 2.0 and shown[0].before_cap[0].strength == 0.5
+
+
+# ---- bad input ----
+
+
+def told_by(monkeypatch, capsys, *words):
+    monkeypatch.setattr("sys.argv", ["prefix-opd", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_and_code_2(monkeypatch, capsys, run, tmp_path):
+    held_folder = write_run(tmp_path / "held", [update(1, 1e9)])
+    other = write_run(tmp_path / "other", [update(1, 1e9, **{ACCURACY: 0.5})], **{"data.val_max_samples": 7})
+    held = hold(held_folder)
+    cases = {
+        ("report", tmp_path): "is no run's folder: it has no config.yaml",
+        ("report", tmp_path / "nowhere"): "is no run's folder",
+        ("report", held_folder): "its run is still being written",
+        ("report", run, other): "data.val_max_samples=256 there, 7 here",
+        ("analyze", "signal", run, "--bin", "0"): "--bin=0: must be a positive multiple",
+        ("analyze", "signal", run, "--steps", "x"): "--steps x: must be whole numbers",
+        ("analyze", "schedule", tmp_path): "is no run's folder",
+        ("analyze", "compute", run, other): "cannot be compared: data.val_max_samples",
+        ("analyze", "teacher-prefix", "experiment=tiny/schedule", "--lengths", "0"): "--lengths 0: 0 must be at least",
+        ("analyze", "student-prefix", "experiment=tiny/schedule", "--lengths", "500"): "below the longest answer",
+        ("analyze", "teacher-prefix", "experiment=tiny/schedule", "--margin", "0"): "--margin=0: must be",
+        ("train", "experiment=tiny/schedule", "prefix_opd.probe.every=-1"): "prefix_opd.probe.every=-1",
+        ("train", "experiment=tiny/forward_kl_24", "prefix_opd.probe.every=2"): "loss_mode=forward_kl_topk asks for",
+    }
+    for words, message in cases.items():
+        code, error = told_by(monkeypatch, capsys, *words)
+        assert code == 2 and message in error and error.count("\n") == 1, (words, error)
+    held.close()
+
+
+def test_a_report_that_fails_does_not_fail_the_run(tmp_path, capsys):
+    with pytest.raises(UserError):
+        gather([tmp_path])
+    try_to_write(tmp_path)
+    assert "warning: the report of" in capsys.readouterr().err
+
+
+def test_the_commands_run(run, tmp_path):
+    import typer
+
+    from prefix_opd.commands import analyze, report
+
+    app = typer.Typer()
+    analyze.register(app)
+    report.register(app)
+    for kind in ("signal", "schedule", "compute"):
+        ended = CliRunner().invoke(app, ["analyze", kind, str(run), "--out", str(tmp_path / f"{kind}.json")])
+        assert ended.exit_code == 0, ended.output
+        assert json.loads((tmp_path / f"{kind}.json").read_text()) and (tmp_path / f"{kind}.png").exists()
+    ended = CliRunner().invoke(app, ["report", str(run), "--out", str(tmp_path / "r.html")])
+    assert ended.exit_code == 0 and (tmp_path / "r.html").exists()
+
+
+# ---- in a browser ----
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium on this machine; PREFIX_OPD_CHROMIUM may name one")
+    with Browser(program, tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_browser_draws_it(browser, written, width, theme):
+    browser.open(written[0], width, theme)
+    drawn = browser.ask(
+        "[...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.scatterlayer .trace').length)"
+    )
+    assert len(drawn) == 6 and all(drawn), drawn
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    assert browser.ask("document.title").startswith("</script>"), "the hostile name is a title, not a script"
+    assert browser.errors == []
+
+
+def test_the_button_changes_the_theme(browser, written):
+    browser.open(written[0], 1440, "light")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    ink = "document.querySelector('.xtick text').style.fill"
+    before = browser.ask(f"[{paper}, {ink}]")
+    browser.ask("document.getElementById('theme').click()")
+    after = browser.ask(f"[{paper}, {ink}]")
+    assert before[0] == "rgb(255, 255, 255)" and all(a != b for a, b in zip(before, after, strict=True))
+    browser.ask("document.getElementById('theme').click()")
+    assert browser.ask(f"[{paper}, {ink}]") == before
+    assert browser.errors == []

@@ -1,0 +1,77 @@
+"""Run folders written by hand, for whoever reads them."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.compose import compose
+
+ACCURACY = "val-core/tiny/chain/reward/mean@1"
+
+
+@functools.cache
+def _tiny() -> DictConfig:
+    config = compose(["experiment=tiny/schedule"])
+    OmegaConf.resolve(config)
+    return config
+
+
+def write_run(folder: Path, lines: list[dict[str, Any]], **settings: Any) -> Path:
+    """A run of the tiny experiment, named after its folder, with these metrics; ``settings`` are keys of the config."""
+    (folder / "validation").mkdir(parents=True)
+    config = copy.deepcopy(_tiny())
+    for key, value in {"trainer.experiment_name": folder.name, **settings}.items():
+        OmegaConf.update(config, key, value, force_add=True)
+    OmegaConf.save(config, folder / "config.yaml")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for line in lines:
+        if ACCURACY in line:
+            answers = [{"input": f"{i}+1=", "output": "?", "gts": f"{i + 1}", "score": 0.0} for i in range(64)]
+            text = "".join(json.dumps(answer) + "\n" for answer in answers)
+            (folder / "validation" / f"{line['step']}.jsonl").write_text(text)
+    return folder
+
+
+def update(step: int, flops: float, cap: int = 24, **more: Any) -> dict[str, Any]:
+    """The metrics of one update."""
+    return {
+        "step": step,
+        "prefix_opd/prefix_length": cap,
+        "prefix_opd/response_length/mean": cap - 1.0,
+        "prefix_opd/ending/cut_fraction": 0.75,
+        "prefix_opd/ending/natural_fraction": 0.25,
+        "prefix_opd/flops_exact/so_far": flops,
+        "prefix_opd/flops_paper/so_far": flops / 2,
+        "prefix_opd/seconds/step": 2.0,
+        "prefix_opd/seconds/rollout": 1.0,
+        "prefix_opd/tokens/scored": 100,
+        "prefix_opd/tokens/generated": 80,
+        **more,
+    }
+
+
+def binned(values: dict[str, dict[int, tuple[float, float, int]]]) -> dict[str, float]:
+    """Metrics of one step: group -> {first position: (mean, magnitude, tokens)}."""
+    found = {}
+    for group, bins in values.items():
+        probe, infix = ("probe/", "") if group == "probe" else ("", "" if group == "all" else f"{group}/")
+        counts = "" if group == "probe" else f"{group}/"
+        for first, (mean, magnitude, tokens) in bins.items():
+            found[f"prefix_opd/{probe}reverse_kl_by_position/{infix}{first}"] = mean
+            found[f"prefix_opd/{probe}reverse_kl_abs_by_position/{infix}{first}"] = magnitude
+            found[f"prefix_opd/{probe}tokens_by_position/{counts}{first}"] = tokens
+    return found
+
+
+SIGNAL = {
+    "all": {0: (0.5, 1.0, 6), 12: (0.1, 0.3, 2)},
+    "cut": {0: (0.5, 1.0, 4), 12: (0.1, 0.3, 2)},
+    "natural": {0: (0.5, 1.0, 2)},
+    "probe": {0: (0.2, 0.4, 4), 24: (0.8, 0.9, 1)},
+}
