@@ -1,5 +1,6 @@
 """Each kind of experiment for two updates of the real program, through the YAML that ships."""
 
+import json
 import os
 import random
 import re
@@ -29,46 +30,61 @@ SMALL = [
 ]
 
 
-def train(folder, *overrides):
-    command = [sys.executable, "-m", "prefix_opd.cli", "train", *overrides, *SMALL]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    (run,) = (folder / "outputs").iterdir()
-    lines = list(read_metrics(run))
-    assert [line["step"] for line in lines] == [1, 2]
-    assert all(line["actor/grad_norm"] > 0 for line in lines)
-    return lines
-
-
-def test_window(tmp_path):
-    for line in train(tmp_path, "experiment=tiny/window_32_64"):
-        assert line["prefix_opd/prefix_length"] == 64
-
-
-def test_last_tokens_of_full_rollouts(tmp_path):
-    for line in train(tmp_path, "experiment=tiny/last_32"):
-        assert line["prefix_opd/prefix_length"] == 192 and line["prefix_opd/ending/natural_fraction"] > 0
-
-
-def test_forward_kl_over_the_teachers_top_k(tmp_path):
-    for line in train(tmp_path, "experiment=tiny/forward_kl_32"):
-        assert line["prefix_opd/prefix_length"] == 32
-        assert "prefix_opd/reverse_kl/mean" not in line, "the top k need not hold the sampled token"
-        assert line["actor/distillation/teacher_mass"] > 0.5
-
-
-def test_recomputed_log_probs_two_ranks_and_several_mini_batches(tmp_path):
-    """What the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step."""
-    lines = train(
-        tmp_path,
-        "experiment=tiny/prefix_32",
+RUNS = {
+    # few of the untrained student's answers reach 72
+    "window": ["experiment=tiny/window_72_96", "prefix_opd.weighting.start=16"],
+    "last": ["experiment=tiny/last_24"],
+    "forward_kl": ["experiment=tiny/forward_kl_24"],
+    # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step
+    "two_ranks": [
+        "experiment=tiny/prefix_24",
         "prefix_opd.advantage.student_log_prob=recomputed",
         "prefix_opd.loss.max_ratio=2.0",
         "actor_rollout_ref.actor.ppo_mini_batch_size=2",
         "trainer.n_gpus_per_node=2",
         "ray_kwargs.ray_init.num_gpus=3",
-    )
-    for line in lines:
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Name -> the metrics of its two updates."""
+    folder = tmp_path_factory.mktemp("kinds")
+    runs = folder / "runs.json"
+    runs.write_text(json.dumps({name: [*overrides, *SMALL] for name, overrides in RUNS.items()}))
+    command = [sys.executable, str(ROOT / "tests" / "warm_runs.py"), str(runs)]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for name, code in json.loads((folder / "codes.json").read_text()).items():
+        assert code == 0, (folder / f"{name}.log").read_text()[-3000:]
+    return {name: list(read_metrics(folder / name)) for name in RUNS}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_updates_that_learn(trained, name):
+    assert [line["step"] for line in trained[name]] == [1, 2]
+    assert all(line["actor/grad_norm"] > 0 for line in trained[name])
+
+
+def test_window(trained):
+    assert [line["prefix_opd/prefix_length"] for line in trained["window"]] == [96, 96]
+
+
+def test_last_tokens_of_full_rollouts(trained):
+    for line in trained["last"]:
+        assert line["prefix_opd/prefix_length"] == 192 and line["prefix_opd/ending/natural_fraction"] > 0
+
+
+def test_forward_kl_over_the_teachers_top_k(trained):
+    for line in trained["forward_kl"]:
+        assert line["prefix_opd/prefix_length"] == 24
+        assert "prefix_opd/reverse_kl/mean" not in line, "the top k need not hold the sampled token"
+        assert line["actor/distillation/teacher_mass"] > 0.5
+
+
+def test_recomputed_log_probs_two_ranks_and_several_mini_batches(trained):
+    for line in trained["two_ranks"]:
         assert line["prefix_opd/flops_exact/student_scoring"] == line["prefix_opd/flops_exact/sampling"]
         # the second mini-batch meets a policy that the first one moved
         assert line["prefix_opd/log_prob_diff/abs_max"] > 1e-4

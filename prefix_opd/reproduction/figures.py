@@ -1,0 +1,119 @@
+"""The four pictures of a reproduction, as PNG, from its records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from prefix_opd.reproduction.arms import ARMS, BY_NAME, PREFIX
+from prefix_opd.reproduction.findings import Evidence
+from prefix_opd.reproduction.record import Record
+
+SIGNAL, TEACHER_PREFIX, COMPUTE, SCHEDULE = "signal.png", "teacher_prefix.png", "compute.png", "schedule.png"
+
+
+def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> list[str]:
+    """Draw what the records hold; returns the names of the files written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    if evidence.full:
+        drawn.append(_save(folder / SIGNAL, lambda axes: _signal(axes, evidence.full)))
+    if evidence.teacher_prefix:
+        drawn.append(_save(folder / TEACHER_PREFIX, lambda axes: _teacher_prefix(axes, evidence)))
+    drawn.append(_save(folder / COMPUTE, lambda axes: _compute(axes, evidence)))
+    if any(record.prefix_lengths for record in records):
+        drawn.append(_save(folder / SCHEDULE, lambda axes: _schedule(axes, records, evidence)))
+    return drawn
+
+
+def _signal(axes, full: Sequence[Record]) -> None:
+    """Figure 2: mean |reverse KL| by position, mean of the seeds, at three moments of full OPD."""
+    updates = full[0].updates
+    for step in sorted({1, max(1, updates // 2), updates}):
+        bins = [record.signal[step] for record in full]
+        positions = sorted(set.intersection(*(set(one) for one in bins)))
+        values = [sum(one[position] for one in bins) / len(bins) for position in positions]
+        axes.plot(positions, values, marker=".", label=f"update {step}")
+    axes.axvspan(0, PREFIX, color="0.92", zorder=0)
+    axes.set_xlabel("position in the answer (tokens)")
+    axes.set_ylabel("mean |reverse KL| of a token (nats)")
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"Signal by position, full OPD, {len(full)} seeds (grey: the first {PREFIX} tokens)")
+    axes.legend()
+
+
+def _teacher_prefix(axes, evidence: Evidence) -> None:
+    """Figure 3: the untrained student goes on from a teacher's prefix."""
+    points = evidence.teacher_prefix
+    shares = [point.accuracy for point in points]
+    bounds = [point.place.interval for point in points]
+    axes.errorbar(
+        [point.tokens for point in points],
+        shares,
+        yerr=(
+            [share - low for share, (low, _) in zip(shares, bounds, strict=True)],
+            [high - share for share, (_, high) in zip(shares, bounds, strict=True)],
+        ),
+        marker="o",
+        capsize=3,
+    )
+    axes.set_xlabel("tokens of the teacher's answer")
+    axes.set_ylabel("accuracy of the untrained student")
+    axes.set_ylim(0, 1)
+    axes.set_title("A teacher's prefix, continued by the student before training")
+
+
+def _compute(axes, evidence: Evidence) -> None:
+    """Figure 4: accuracy against exact training FLOP; band: lowest to highest seed."""
+    for i, arm in enumerate(arm.name for arm in ARMS if arm.name in evidence.curves):
+        places, color = evidence.curves[arm], f"C{i % 10}"
+        flops = [place.flops for place in places]
+        axes.plot(
+            flops,
+            [place.mean for place in places],
+            marker="o",
+            markersize=4,
+            color=color,
+            linestyle="-" if i < 10 else "--",
+            label=BY_NAME[arm].label,
+        )
+        low, high = ([pick(place.accuracies) for place in places] for pick in (min, max))
+        axes.fill_between(flops, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.set_xlabel("training FLOP (sampling, teacher, update)")
+    axes.set_ylabel("held-out accuracy, uncapped")
+    axes.set_ylim(0, 1)
+    axes.set_title("Accuracy against training FLOP (band: the seeds)")
+    axes.legend(fontsize=7)
+
+
+def _schedule(axes, records: Sequence[Record], evidence: Evidence) -> None:
+    """L of each update, and the accuracy that the same arm had there."""
+    for i, name in enumerate(("schedule", "full", "prefix_24")):
+        lengths = next((record.prefix_lengths for record in records if record.arm == name), ())
+        if lengths:
+            steps = range(1, len(lengths) + 1)
+            axes.step(steps, lengths, where="mid", color=f"C{i}", alpha=0.5, label=f"L, {BY_NAME[name].label}")
+    right = axes.twinx()
+    for i, name in enumerate(("schedule", "full", "prefix_24")):
+        places = evidence.curves.get(name, [])
+        right.plot([place.step for place in places], [place.mean for place in places], marker="o", color=f"C{i}")
+    right.set_ylim(0, 1)
+    right.set_ylabel("held-out accuracy (points)")
+    axes.set_xlabel("update")
+    axes.set_ylabel("prefix cap L (tokens, steps)")
+    axes.set_ylim(bottom=0)
+    axes.set_title("Schedule: L and accuracy by update")
+    axes.legend(loc="lower right", fontsize=7)
+
+
+def _save(path: Path, draw: Callable) -> str:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    draw(axes)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return path.name

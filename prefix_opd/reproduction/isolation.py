@@ -1,0 +1,169 @@
+"""One run at a time in a process of its own, forked from one that has imported everything; nothing outlives it.
+
+Linux hands processes whose parent has died to the nearest *subreaper*. The driver is one, so whatever a run starts,
+detached or not, stays below the driver and can be found and ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+POLL_SECONDS = 0.2
+STALL_SECONDS = 600.0
+"""A run whose log stands still for so long hangs: it is ended and counts as failed."""
+LEAVE_SECONDS, GRACE_SECONDS = 2.0, 5.0
+"""What is left of a run may leave by itself, then has so long between SIGTERM and SIGKILL."""
+STALLED = 124
+"""Exit code of a run that was ended for standing still, as timeout(1) has it."""
+
+
+def become_subreaper() -> None:
+    """Raises OSError where the kernel has no subreapers."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def run_isolated(
+    work: Callable[[], None], log: Path, watch: Callable[[], None] = lambda: None, stall: float = STALL_SECONDS
+) -> int:
+    """Run ``work`` in a forked child and wait until it and all that it started are gone.
+
+    Call `become_subreaper` before, and start no thread in this process: a fork keeps only the thread that forks.
+
+    Args:
+        work: ends normally or raises.
+        log: the child's stdout and stderr are appended to it.
+        watch: called a few times a second, to tell how far it is.
+        stall: seconds without a new line in the log after which the run is ended.
+
+    Returns:
+        0, the child's exit code, or minus the signal that ended it.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _become_run(work, log)
+    try:
+        return _wait(pid, log, watch, stall)
+    finally:
+        end_descendants()
+
+
+@contextlib.contextmanager
+def output_in(log: Path) -> Iterator[None]:
+    """What the block writes to stdout and stderr, libraries included, is appended to ``log`` in place."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    before = [os.dup(1), os.dup(2)]
+    _point_output_at(log)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in zip((1, 2), before, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
+def _point_output_at(log: Path) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _wait(pid: int, log: Path, watch: Callable[[], None], stall: float) -> int:
+    size, moved = -1, time.monotonic()
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        watch()
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if log.stat().st_size != size:
+            size, moved = log.stat().st_size, time.monotonic()
+        elif time.monotonic() - moved > stall:
+            with log.open("a") as file:
+                file.write(f"\nTimeoutError: no new line for {stall:.0f} s\n")
+            return STALLED
+        time.sleep(POLL_SECONDS)
+
+
+def _become_run(work: Callable[[], None], log: Path) -> None:
+    """In the child; never returns."""
+    code = 1
+    try:
+        os.setsid()  # Ctrl-C is the driver's to handle
+        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        _point_output_at(log)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        work()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            import atexit
+
+            atexit._run_exitfuncs()  # Ray ends its cluster there
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code & 0xFF)
+
+
+def end_descendants() -> None:
+    """End every process below this one: by itself, by SIGTERM, by SIGKILL. Returns when none is left."""
+    began = time.monotonic()
+    while left := _descendants():
+        waited = time.monotonic() - began
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if waited > LEAVE_SECONDS + GRACE_SECONDS:
+                    process.kill()
+                elif waited > LEAVE_SECONDS:
+                    process.terminate()
+        time.sleep(0.2)
+
+
+def _descendants() -> list[psutil.Process]:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE
+    ]
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return process.status()
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_ZOMBIE
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")

@@ -1,0 +1,35 @@
+"""An on-policy run: an experiment that ships, with the reproduction's seed, length and validations."""
+
+from __future__ import annotations
+
+from prefix_opd.reproduction.arms import Run
+
+POSITION_BINS = 32
+"""Of the reverse KL by position: 6 tokens a bin."""
+
+
+def overrides(run: Run) -> list[str]:
+    """The Hydra overrides of a run: those of `prefix-opd train`."""
+    return [
+        f"experiment={run.arm.experiment}",
+        f"trainer.experiment_name={run.name}",
+        f"trainer.default_local_dir='{run.folder.absolute()}'",
+        f"trainer.total_training_steps={run.updates}",
+        f"trainer.test_freq={run.validate_every}",
+        f"trainer.save_freq={run.validate_every}",
+        "trainer.max_actor_ckpt_to_keep=1",
+        f"data.seed={run.seed}",
+        f"actor_rollout_ref.rollout.seed={run.seed}",
+        f"data.val_max_samples={run.problems}",
+        f"prefix_opd.position_bins={POSITION_BINS}",
+    ]
+
+
+def train(run: Run) -> None:
+    """Train to the end, from the last checkpoint where there is one. Call it in a process of its own."""
+    from prefix_opd.runfolder import check_same_run
+    from recipe.prefix_opd import main_prefix_opd
+
+    config = main_prefix_opd.prepare(overrides(run))
+    check_same_run(config)
+    main_prefix_opd.run(config)

@@ -1,0 +1,153 @@
+"""``results.md``: the paper's table beside ours, finding by finding, from the records alone."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from prefix_opd.paper import TABLE, PaperRow
+from prefix_opd.reproduction.arms import ARMS, SEQUENCES, Arm
+from prefix_opd.reproduction.curves import Place
+from prefix_opd.reproduction.figures import COMPUTE, SCHEDULE, SIGNAL, TEACHER_PREFIX, draw_all
+from prefix_opd.reproduction.findings import FINDINGS, Evidence, TeacherPrefix, half_gain_costs
+from prefix_opd.reproduction.record import Record
+
+REPORT_FILE = "results.md"
+TEACHER_PREFIX_FILE = "teacher_prefix.json"
+CAPTIONS = {
+    SIGNAL: "signal by position",
+    TEACHER_PREFIX: "a teacher's prefix, continued by the untrained student",
+    COMPUTE: "accuracy against training FLOP",
+    SCHEDULE: "prefix cap and accuracy by update",
+}
+
+
+def write_report(records: Sequence[Record], folder: Path, command: str) -> Path:
+    """Write ``results.md`` and the pictures into ``folder``; returns the report's path.
+
+    Args:
+        records: runs that finished.
+        command: what was typed, for the reader to type again.
+    """
+    evidence = Evidence.of(records, read_teacher_prefix(folder / TEACHER_PREFIX_FILE))
+    pictures = draw_all(records, evidence, folder)
+    parts = ["# The paper's comparison in miniature", *_origin(records, command), "", "## Table", ""]
+    parts += [*_table(evidence), "", *_legend(), "", "## Finding by finding", "", *_findings(evidence)]
+    parts += ["## Pictures", "", *(f"![{CAPTIONS[name]}]({name})" for name in pictures)]
+    path = folder / REPORT_FILE
+    path.write_text("\n".join(parts) + "\n")
+    return path
+
+
+def read_teacher_prefix(path: Path) -> list[TeacherPrefix]:
+    """``{"points": [{"tokens": 0, "accuracy": 0.05, "problems": 512}, …]}``; nothing where there is no such file."""
+    import json
+
+    if not path.is_file():
+        return []
+    return [
+        TeacherPrefix(int(point["tokens"]), float(point["accuracy"]), int(point["problems"]))
+        for point in json.loads(path.read_text())["points"]
+    ]
+
+
+def machine() -> str:
+    """The processor and its cores, without the name of the host."""
+    model = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        named = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = named[0].partition(":")[2].strip() if named else model
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, no GPU"
+
+
+def _origin(records: Sequence[Record], command: str) -> Iterator[str]:
+    seeds = sorted({record.seed for record in records})
+    days = sorted({record.day for record in records})
+    commits = sorted({record.commit for record in records})
+    updates = sorted({record.updates for record in records})
+    yield ""
+    yield f"Written by `{command}` from [results.jsonl](results.jsonl), one line a run."
+    yield ""
+    yield f"- {len(records)} runs, seeds {_join(seeds)}; {_join(updates)} updates of {SEQUENCES} sequences each"
+    yield f"- {records[0].last.problems} held-out problems, one answer each, temperature 1, never capped"
+    yield f"- commit {_join(commits)}; {_join(days)}; {machine()}"
+    if len(seeds) < 3:
+        yield f"- {len(seeds)} seed{'s' if len(seeds) > 1 else ''} alone: this cannot show how far seeds differ"
+
+
+def _table(evidence: Evidence) -> Iterator[str]:
+    costs, full = half_gain_costs(evidence), evidence.last("full")
+    headings = ("run", "accuracy", "95% interval", "seeds", "FLOP exact", "FLOP paper's formula", "seconds")
+    headings += ("FLOP to half of full's gain", "FLOP / full", "seconds / full")
+    headings += ("paper: run", "MATH500 1.7B / 8B", "FLOP / full 1.7B / 8B")
+    yield f"| {' | '.join(headings)} |"
+    yield "|" + "---|" * len(headings)
+    if evidence.base is not None:
+        yield f"| before training | {_accuracy(evidence.base)} | | | | | | | base | {_math500('base')} | |"
+    for arm in (arm for arm in ARMS if arm.name in evidence.curves):
+        last, cost = evidence.curves[arm.name][-1], costs.get(arm.name)
+        cells = [
+            arm.label,
+            _accuracy(last),
+            f"{last.flops:.2e}",
+            f"{last.flops_paper:.2e}",
+            f"{last.seconds:.0f}",
+            f"{cost:.2e}" if cost is not None else "not reached" if arm.name in costs else "",
+            f"{last.flops / full[0].flops:.0%}" if full else "",
+            f"{last.seconds / full[0].seconds:.0%}" if full else "",
+            arm.paper or "",
+            _math500(arm.paper) if arm.paper else "",
+            _paper_share(arm),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _legend() -> Iterator[str]:
+    yield "Accuracy: mean of the seeds. Interval: Wilson's, over the problems of one seed. Seeds: lowest to highest."
+    yield "FLOP exact: what was computed, prompts counted; paper's formula: its appendix B, prompts left out. SeqKD:"
+    yield "F_forward(teacher, prompt + answer) + F_train(student, prompt + answer), and F_train(student, answer) by the"
+    yield "paper's formula; it is validated at the end alone, and its seconds leave out the teacher's answers, which"
+    yield "all SeqKD runs share. Seconds: of training steps, validation and start-up left out, SeqKD's last checkpoint"
+    yield "included."
+
+
+def _findings(evidence: Evidence) -> Iterator[str]:
+    yield "The verdicts are computed from results.jsonl by the rules below (`prefix_opd/reproduction/findings.py`)."
+    yield "*Higher* means that two bands, each the interval widened to the lowest and the highest seed, do not overlap."
+    yield ""
+    for i, finding in enumerate(FINDINGS, 1):
+        verdict = finding.judge(evidence)
+        yield f"### {i}. {finding.title}: {verdict.word}"
+        yield ""
+        yield f"- The paper: {finding.paper}"
+        yield f"- Rule: {finding.rule}"
+        yield f"- Here: {verdict.numbers or 'the runs that it takes are not there'}"
+        yield ""
+
+
+def _accuracy(place: Place) -> str:
+    low, high = place.interval
+    spread = f"{100 * min(place.accuracies):.1f} to {100 * max(place.accuracies):.1f}"
+    return f"{place.mean:.1%} | {100 * low:.1f} to {100 * high:.1f} | {spread}"
+
+
+def _paper_row(run: str, size: str) -> PaperRow:
+    return next(row for row in TABLE if (row.run, row.size) == (run, size))
+
+
+def _math500(run: str) -> str:
+    return " / ".join(f"{_paper_row(run, size).accuracy[0]:.1f}" for size in ("1.7b", "8b"))
+
+
+def _paper_share(arm: Arm) -> str:
+    if arm.paper is None:
+        return ""
+    shares = (_paper_row(arm.paper, size).flop / _paper_row("OPD full", size).flop for size in ("1.7b", "8b"))
+    return " / ".join(f"{share:.0%}" for share in shares)
+
+
+def _join(values: Sequence) -> str:
+    return ", ".join(map(str, values))

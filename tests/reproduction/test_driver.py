@@ -1,0 +1,143 @@
+"""What the command line takes and refuses, and what is done again."""
+
+import json
+
+import pytest
+from made_up import record, whole
+
+from prefix_opd.compose import compose, experiments
+from prefix_opd.errors import UserError
+from prefix_opd.reproduction import seqkd
+from prefix_opd.reproduction.arms import ARMS, BY_NAME, UPDATES, Run
+from prefix_opd.reproduction.driver import main, parse, reproduce, stages
+from prefix_opd.reproduction.on_policy import overrides
+from prefix_opd.reproduction.record import RESULTS_FILE, finished, keep, read_records, write_records
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "prefix_5"], "--only prefix_5: is no arm; known: full, prefix_3"),
+        (["--only", "full", "full"], "--only full full: names one twice"),
+        (["--seeds", "-1"], "--seeds"),
+        (["--seeds", "0", "x"], "--seeds x: must be a whole number of at least 0"),
+        (["--seeds", "1", "1"], "--seeds 1 1: names one twice"),
+        (["--updates", "0"], "--updates 0: must be a whole number of at least 1"),
+        (["--updates", "2.5"], "--updates 2.5: must be a whole number"),
+        (["--problems", "513"], "--problems 513: must be a whole number of at least 1 and at most 512"),
+        (["--update", "4"], "unrecognized arguments: --update 4"),
+        (["--out", __file__], "is a file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, said, capsys):
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and said in err and err.count("\n") == 1
+
+
+def test_every_arm_and_three_seeds_by_default():
+    asked = parse([])
+    assert [run.name for run in asked.runs[:2]] == ["full_seed_0", "prefix_3_seed_0"]
+    assert len(asked.runs) == 3 * len(ARMS)
+    assert {(run.updates, run.problems) for run in asked.runs} == {(UPDATES, 512)}
+
+
+def test_small_is_smaller_and_keeps_away_from_the_published_results():
+    small, all_of_it = parse(["--small"]), parse([])
+    assert len(small.runs) * small.updates < len(all_of_it.runs) * all_of_it.updates / 10
+    assert small.problems == all_of_it.problems
+    assert small.docs != all_of_it.docs and small.out != all_of_it.out
+    assert parse(["--small", "--updates", "6", "--seeds", "4"]).runs[0].updates == 6
+
+
+def test_the_arms_are_experiments_that_ship():
+    assert {arm.experiment for arm in ARMS if arm.experiment} <= set(experiments())
+
+
+def test_an_on_policy_run_has_its_seed_and_the_same_updates_as_any(tmp_path):
+    config = compose(overrides(Run(BY_NAME["last_24"], 7, 10, 64, tmp_path)))
+    assert config.trainer.total_training_steps == 10
+    assert config.data.train_batch_size * config.actor_rollout_ref.rollout.n == 64
+    assert (config.data.seed, config.actor_rollout_ref.rollout.seed, config.data.val_max_samples) == (7, 7, 64)
+    assert config.actor_rollout_ref.rollout.val_kwargs.temperature == 1.0
+    assert config.trainer.default_local_dir == str(tmp_path / "last_24_seed_7")
+
+
+def test_seqkd_goes_on_at_the_stage_that_is_missing(tmp_path):
+    run = Run(BY_NAME["seqkd"], 0, 2, 8, tmp_path)
+    train, evaluate = "train", ["plan the evaluation", "evaluate"]
+    answers = ["plan the teacher's answers", "the teacher answers"]
+    assert [name for name, _ in stages(run)] == [*answers, train, *evaluate]
+    seqkd.answers_folder(run).mkdir()
+    (seqkd.answers_folder(run) / "results.json").write_text("{}")
+    assert [name for name, _ in stages(run)] == [train, *evaluate]
+    run.folder.mkdir()
+    (run.folder / seqkd.SPENT_FILE).write_text("{}")
+    assert [name for name, _ in stages(run)] == evaluate
+
+
+def test_seqkds_flop_by_hand():
+    from prefix_opd.flops import ModelShape
+
+    shape = ModelShape(2, 3, 1, 1, 1, 5, 2)  # N = 2 * (2*2 + 2*2) + 3*2*3 + 2*5*2 = 54
+    # 6 N S + 6 S^2 * 2: S = 5 is 1620 + 300 = 1920, a forward pass 640; S = 3 alone 972 + 108 = 1080
+    assert seqkd.seqkd_flops(shape, shape, [2], [3]) == (640 + 1920, 1080)
+
+
+def test_records_come_back_as_they_were_written(tmp_path):
+    records = whole()
+    write_records(tmp_path / RESULTS_FILE, records)
+    assert read_records(tmp_path / RESULTS_FILE) == records
+
+
+def test_a_finished_run_is_not_run_again(tmp_path, capsys):
+    """Every run of the made-up set lies there: nothing is imported, the report is written."""
+    for one in whole():
+        folder = tmp_path / "runs" / f"{one.arm}_seed_{one.seed}"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(one.as_line() + "\n")
+    asked = [
+        "--seeds",
+        "0",
+        "1",
+        "--updates",
+        "40",
+        "--problems",
+        "400",
+        "--out",
+        str(tmp_path / "runs"),
+        "--docs",
+        str(tmp_path / "docs"),
+    ]
+    assert reproduce(parse(asked), "the command") == 0
+    assert capsys.readouterr().out.count("there already") == 2 * len(ARMS)
+    assert len((tmp_path / "docs" / RESULTS_FILE).read_text().splitlines()) == 2 * len(ARMS)
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "8. Reverse KL is stronger than forward KL on a prefix: holds" in text
+    assert "2. A teacher's prefix helps the untrained student: not measured" in text
+    assert "| full OPD | 75.0% | 70.5 to 79.0 | 75.0 to 75.0 | 1.00e+02 |" in text
+    assert str(tmp_path) not in text
+    for picture in ("signal.png", "compute.png", "schedule.png"):
+        assert (tmp_path / "docs" / picture).stat().st_size > 10_000
+    with pytest.raises(UserError, match="--updates 41: .* holds a run with 40"):
+        reproduce(parse([*asked, "--updates", "41"]), "the command")
+
+
+def test_a_run_that_lacks_its_last_validation_is_not_finished(tmp_path):
+    run = Run(BY_NAME["seqkd"], 0, 2, 8, tmp_path)
+    (run.folder / seqkd.EVALUATION).mkdir(parents=True)
+    (run.folder / seqkd.SPENT_FILE).write_text(json.dumps({"flops_exact": 1, "flops_paper": 1, "seconds": 1}))
+    with pytest.raises(RuntimeError, match="seqkd_seed_0 is incomplete"):
+        keep(run, "c0ffee")
+    done = {"benchmarks": {"tiny": {"mean": 0.5, "problems": 8}}}
+    (run.folder / seqkd.EVALUATION / "results.json").write_text(json.dumps(done))
+    assert keep(run, "c0ffee").last.accuracy == 0.5
+    assert finished(run) == keep(run, "c0ffee")
+
+
+def test_a_failed_run_is_left_out_of_the_comparison(tmp_path):
+    from prefix_opd.reproduction.record import failed
+
+    run = Run(BY_NAME["full"], 0, 2, 8, tmp_path)
+    write_records(tmp_path / RESULTS_FILE, [record("full", 1, 0.0, 0.5), failed(run, "c0ffee", "train: exit code 1")])
+    assert [one.seed for one in read_records(tmp_path / RESULTS_FILE)] == [1]

@@ -1,0 +1,156 @@
+"""Verdicts follow from the numbers, by rules worked out by hand here."""
+
+import pytest
+from made_up import PROBLEMS, record, whole
+
+from prefix_opd.reproduction.curves import curve, flops_to
+from prefix_opd.reproduction.findings import (
+    FAILS,
+    FINDINGS,
+    HOLDS,
+    OPEN,
+    PARTLY,
+    Evidence,
+    TeacherPrefix,
+    early_compute_is_cheaper,
+    early_over_late,
+    half_gain_costs,
+    high_learning_rate_hurts,
+    later_windows_are_worse,
+    prefix_seqkd_hurts,
+    reverse_kl_is_stronger,
+    schedule_matches_full,
+    short_prefix_loses_the_tail,
+    signal_is_early,
+    teachers_prefix_helps,
+)
+
+
+def test_an_arms_seeds_together():
+    places = curve([record("full", 0, 0.0, 0.4), record("full", 1, 0.2, 0.6, flops=10.0)])
+    assert [place.step for place in places] == [0, 10]
+    last = places[-1]
+    assert (last.mean, last.flops, last.seconds) == (0.5, 9.0, 40.0)
+    # Wilson at one half of 400: 0.5 -+ 1.96 sqrt(0.25 / 400 + 1.96^2 / (4 * 400^2)) / (1 + 1.96^2 / 400) = 0.0488
+    assert last.interval == pytest.approx((0.4512, 0.5488), abs=1e-4)
+    assert last.band == (0.4, 0.6), "a seed beyond the interval widens the band"
+
+
+def test_a_seed_that_lacks_a_validation_takes_it_from_the_curve():
+    places = curve([record("full", 0, 0.0, 0.4, 0.5), record("full", 1, 0.2, 0.6)])
+    assert [place.step for place in places] == [0, 10]
+
+
+def test_higher_means_that_the_bands_do_not_overlap():
+    (low,), (high,), (near,) = (curve([record("seqkd", 0, 0.0, share)]) for share in (0.40, 0.52, 0.45))
+    assert high.above(low) and not low.above(high) and not near.above(low)
+
+
+def test_flop_to_an_accuracy_is_linear_between_validations():
+    places = curve([record("full", 0, 0.1, 0.3, 0.2, 0.7, flops=30.0)])
+    assert flops_to(places, 0.1) == 0.0
+    assert flops_to(places, 0.2) == pytest.approx(5.0)  # half of the way to the validation at 10 FLOP
+    assert flops_to(places, 0.45) == pytest.approx(25.0)  # from 0.2 at 20 to 0.7 at 30: half of the way
+    assert flops_to(places, 0.8) is None
+
+
+def test_everything_holds_where_the_numbers_are_the_papers():
+    prefixes = [TeacherPrefix(0, 0.05, PROBLEMS), TeacherPrefix(12, 0.3, PROBLEMS), TeacherPrefix(24, 0.5, PROBLEMS)]
+    evidence = Evidence.of(whole(), prefixes)
+    assert {finding.title: finding.judge(evidence).word for finding in FINDINGS} == {
+        finding.title: HOLDS for finding in FINDINGS
+    }
+
+
+def test_nothing_is_claimed_without_runs():
+    assert {finding.judge(Evidence.of([])).word for finding in FINDINGS} == {OPEN}
+
+
+def test_signal():
+    # early bins 2 and 1 (mean 1.5), late ones 0.5 and 0.25 (mean 0.375): 4 times; the second update is not read
+    signal = {1: {0: 2.0, 12: 1.0, 24: 0.5, 36: 0.25}, 2: {0: 0.0, 24: 9.0}}
+    assert early_over_late(signal, 4) == pytest.approx(4.0)
+    early, late = ({1: {0: a, 24: b}} for a, b in ((2.0, 1.0), (1.0, 2.0)))
+    for signals, word in (((early, early), HOLDS), ((early, late), PARTLY), ((late, late), FAILS)):
+        runs = [record("full", seed, 0.0, 0.5, signal=signal) for seed, signal in enumerate(signals)]
+        assert signal_is_early(Evidence.of(runs)).word == word
+    assert signal_is_early(Evidence.of([record("full", 0, 0.0, 0.5, signal={1: {0: 1.0}})])).word == OPEN
+
+
+@pytest.mark.parametrize(("shares", "word"), [((0.3, 0.4), HOLDS), ((0.06, 0.4), PARTLY), ((0.05, 0.06), FAILS)])
+def test_teachers_prefix(shares, word):
+    points = [TeacherPrefix(tokens, share, PROBLEMS) for tokens, share in zip((0, 3, 24), (0.05, *shares), strict=True)]
+    assert teachers_prefix_helps(Evidence.of([], points)).word == word
+    assert teachers_prefix_helps(Evidence.of([], points[1:])).word == OPEN, "what it is compared with is missing"
+
+
+def test_half_of_the_gain():
+    # full gains 0.8 at 80 FLOP, half of it at 40; the prefix is there after 2 of its 4 FLOP: 5%
+    runs = [record("full", 0, 0.0, 0.8, flops=80.0), record("prefix_3", 0, 0.0, 0.8, flops=4.0)]
+    evidence = Evidence.of(runs)
+    assert half_gain_costs(evidence) == {"full": 40.0, "prefix_3": 2.0}
+    verdict = early_compute_is_cheaper(evidence)
+    assert verdict.word == HOLDS and "5.0%" in verdict.numbers
+
+
+@pytest.mark.parametrize(
+    ("end", "flops", "word"), [(0.8, 9.0, PARTLY), (0.8, 90.0, FAILS), (0.3, 1.0, FAILS)], ids=["dear", "dearer", "low"]
+)
+def test_half_of_the_gain_that_is_dear_or_never_reached(end, flops, word):
+    runs = [record("full", 0, 0.0, 0.8, flops=80.0), record("prefix_12", 0, 0.0, end, flops=flops)]
+    assert early_compute_is_cheaper(Evidence.of(runs)).word == word
+
+
+def test_no_gain_no_verdict():
+    runs = [record("full", 0, 0.5, 0.5), record("prefix_12", 0, 0.5, 0.6)]
+    verdict = early_compute_is_cheaper(Evidence.of(runs))
+    assert (verdict.word, verdict.numbers) == (OPEN, "full OPD gained nothing")
+
+
+@pytest.mark.parametrize(("ends", "word"), [((0.2, 0.3), HOLDS), ((0.2, 0.8), PARTLY), ((0.79, 0.8), FAILS)])
+def test_the_tail(ends, word):
+    runs = [record("full", 0, 0.0, 0.8)]
+    runs += [record(arm, 0, 0.0, end) for arm, end in zip(("prefix_3", "prefix_24"), ends, strict=True)]
+    assert short_prefix_loses_the_tail(Evidence.of(runs)).word == word
+
+
+@pytest.mark.parametrize(
+    ("end", "flops", "seconds", "word"),
+    [
+        (0.78, 50.0, 60.0, HOLDS),
+        (0.78, 51.0, 60.0, PARTLY),
+        (0.78, 50.0, 61.0, PARTLY),
+        (0.78, 100.0, 100.0, FAILS),
+        (0.60, 50.0, 60.0, FAILS),
+        (0.90, 50.0, 60.0, HOLDS),
+    ],
+)
+def test_the_schedule_against_full(end, flops, seconds, word):
+    runs = [
+        record("full", 0, 0.0, 0.8, flops=100.0, seconds=100.0),
+        record("schedule", 0, 0.0, end, flops=flops, seconds=seconds),
+    ]
+    assert schedule_matches_full(Evidence.of(runs)).word == word
+
+
+@pytest.mark.parametrize(
+    ("middle", "word"), [((0.0, 0.1, 0.1), HOLDS), ((0.0, 0.1, 0.5), PARTLY), ((0.0, 0.6, 0.6), FAILS)]
+)
+def test_windows(middle, word):
+    runs = [record("prefix_24", 0, 0.0, 0.5, 0.5), record("window_72_96", 0, *middle)]
+    assert later_windows_are_worse(Evidence.of(runs)).word == word
+
+
+@pytest.mark.parametrize(("off", "on", "word"), [(0.1, 0.7, HOLDS), (0.1, 0.4, PARTLY), (0.7, 0.4, FAILS)])
+def test_prefix_seqkd(off, on, word):
+    runs = [record("prefix_24", 0, 0.4, on), record("prefix_seqkd", 0, 0.0, off)]
+    assert prefix_seqkd_hurts(Evidence.of(runs)).word == word
+
+
+def test_two_that_are_only_compared_at_the_end():
+    for judge, arms in ((reverse_kl_is_stronger, ("prefix_24", "forward_kl_24")),
+                        (high_learning_rate_hurts, ("schedule", "lr_1e-3"))):  # fmt: skip
+        for ends, word in (((0.7, 0.3), HOLDS), ((0.70, 0.69), FAILS), ((0.3, 0.7), FAILS)):
+            runs = [record(arm, 0, 0.0, end) for arm, end in zip(arms, ends, strict=True)]
+            assert judge(Evidence.of(runs)).word == word
+        assert judge(Evidence.of(runs[:1])).word == OPEN

@@ -1,0 +1,36 @@
+"""Several short runs of the real program, one after another, that share their imports: ``python warm_runs.py FILE``.
+
+FILE is JSON: name -> Hydra overrides. Beside it each run has its folder NAME and its output in NAME.log, and codes.json
+says how each ended.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+
+from prefix_opd.reproduction.driver import warm_up
+from prefix_opd.reproduction.isolation import become_subreaper, run_isolated
+
+
+def main(file: Path) -> None:
+    become_subreaper()
+    warm_up()
+    codes = {}
+    for name, overrides in json.loads(file.read_text()).items():
+        folder = file.parent / name
+        work = functools.partial(train, [*overrides, f"trainer.default_local_dir={folder}"])
+        codes[name] = run_isolated(work, folder.with_suffix(".log"))
+    (file.parent / "codes.json").write_text(json.dumps(codes))
+
+
+def train(overrides: list[str]) -> None:
+    from recipe.prefix_opd import main_prefix_opd
+
+    sys.exit(main_prefix_opd.main(overrides))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
