@@ -1,0 +1,115 @@
+"""What is measured. A case is one run; a group is one question."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+
+OURS, NATIVE = "ours", "native"
+TRL = ("trl_gkd", "trl_distillation", "trl_iw_opd")
+SYSTEMS = (OURS, NATIVE, *TRL)
+
+TINY = "tiny"
+"""The miniature's trained models; any other name is a size of `benchmarks.models`."""
+
+FULL = 192
+"""The longest response of the miniature, tokens."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run. Every response is forced to exactly the cap: end tokens are ignored, by all systems alike."""
+
+    system: str
+    """One of `SYSTEMS`."""
+    caps: tuple[int, ...]
+    """Response tokens. Ours may take several, one after the other in one run, by its own schedule `steps`."""
+    model: str = TINY
+    """Student and teacher alike, with different weights."""
+    prompts: int = 16
+    """Prompts a step."""
+    rollouts: int = 4
+    """Rollouts a prompt."""
+    ranks: int = 1
+    """Training processes."""
+    warm: int = 2
+    """Steps at each cap that do not count."""
+    measured: int = 5
+    """Steps at each cap that count."""
+    observed: bool = False
+    """Watch the processes for start-up and memory; watching costs time, so the steps of such a run do not count."""
+
+    def __post_init__(self):
+        if self.system not in SYSTEMS:
+            raise ValueError(f"system={self.system!r} is none of {SYSTEMS}")
+        if self.system != OURS and len(self.caps) != 1:
+            raise ValueError(f"caps={self.caps}: {self.system} has one cap a run")
+        if self.system in TRL and self.ranks != 1:
+            raise ValueError(f"ranks={self.ranks}: the TRL runs have one process")
+
+    @property
+    def name(self) -> str:
+        """Short, for folders and progress lines."""
+        parts = [self.system, self.model, "-".join(map(str, self.caps)), f"{self.prompts}x{self.rollouts}"]
+        if self.ranks > 1:
+            parts.append(f"{self.ranks}ranks")
+        if self.observed:
+            parts.append("observed")
+        return "_".join(parts)
+
+    @property
+    def steps(self) -> int:
+        return len(self.caps) * (self.warm + self.measured)
+
+    @property
+    def sequences(self) -> int:
+        """Rollouts a step."""
+        return self.prompts * self.rollouts
+
+    def cap_of(self, step: int) -> int:
+        """The cap at a step, from 1."""
+        return self.caps[(step - 1) // (self.warm + self.measured)]
+
+    def counts(self, step: int) -> bool:
+        """Whether a step, from 1, is a measured one."""
+        return (step - 1) % (self.warm + self.measured) >= self.warm
+
+    def key(self) -> str:
+        """Names these settings: the same settings, the same key."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+GROUPS: dict[str, tuple[Case, ...]] = {
+    # Step seconds and phases against verl's own on-policy distillation at the same cap.
+    "native": tuple(Case(system, (cap,)) for cap in (4, 16, 64, FULL) for system in (OURS, NATIVE)),
+    # Sequences and tokens a second against TRL's on-policy trainers, one process without engine or frame.
+    "trl": tuple(Case(system, (cap,)) for cap in (4, 16, 64, FULL) for system in (OURS, *TRL)),
+    # What a shorter prefix saves of a step, against what it saves of the FLOP.
+    "saving": (Case(OURS, (16, 32, 64, 128, FULL)),),
+    # Where the frame's cost disappears behind the model's.
+    "rollouts": tuple(Case(OURS, (16,), prompts=prompts) for prompts in (4, 16, 64)),
+    "length": (Case(OURS, (16, 32, 64, 128, FULL), model="6M"),),
+    "size": tuple(Case(OURS, (32,), model=model) for model in ("0.1M", "1M", "6M", "25M")),
+    "ranks": tuple(Case(OURS, (32,), model=model, ranks=ranks) for model in (TINY, "6M") for ranks in (1, 2)),
+    # Start-up by phase and process, memory by process.
+    "processes": tuple(Case(system, (16,), measured=3, observed=True) for system in (OURS, NATIVE)),
+}
+
+
+def small(groups: dict[str, tuple[Case, ...]]) -> dict[str, tuple[Case, ...]]:
+    """A trial of every group: short caps, small models, few rollouts, two measured steps at each cap."""
+
+    def shrink(case: Case) -> Case:
+        caps = (16,) if len(case.caps) == 1 else (8, 16)
+        return replace(case, caps=caps, model="1M" if case.model == "6M" else case.model, warm=1, measured=2)
+
+    return {
+        name: tuple(dict.fromkeys(shrink(case) for case in cases if case.model != "25M" and case.prompts <= 16))
+        for name, cases in groups.items()
+    }
+
+
+def unique(groups: dict[str, tuple[Case, ...]]) -> list[Case]:
+    """Every case once, in the order of the groups: groups may share a case."""
+    return list(dict.fromkeys(case for cases in groups.values() for case in cases))

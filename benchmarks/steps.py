@@ -1,0 +1,48 @@
+"""One training step as a line of a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import NATIVE, Case
+from prefix_opd.flops import ModelShape, exact_flops
+
+
+def step_line(
+    case: Case,
+    models: dict[str, Path],
+    step: int,
+    seconds: float,
+    tokens: float,
+    prompt: float,
+    phases: dict[str, float],
+) -> dict[str, Any]:
+    """
+    Args:
+        models: folders of student and teacher.
+        step: from 1.
+        seconds: of the whole step.
+        tokens: of all responses.
+        prompt: mean tokens of a prompt.
+        phases: seconds by phase, where they are known.
+
+    Raises:
+        ValueError: responses that are not as long as the cap, which every comparison here rests on.
+    """
+    cap = case.cap_of(step)
+    if round(tokens) != cap * case.sequences:
+        raise ValueError(f"step {step}: {tokens:.0f} response tokens, not {case.sequences} x {cap}")
+    student, teacher = (ModelShape.from_folder(models[role]) for role in ("student", "teacher"))
+    lengths = ([prompt] * case.sequences, [cap] * case.sequences)
+    flops = exact_flops(student, teacher, *lengths, recomputed_log_probs=case.system == NATIVE)
+    return {
+        "step": step,
+        "cap": cap,
+        "counts": case.counts(step) and not case.observed,
+        "seconds": seconds,
+        "phases": phases,
+        "tokens": round(tokens),
+        "sequences": case.sequences,
+        "flops": flops.total,
+    }

@@ -1,0 +1,81 @@
+"""The list of cases: every run of verl composes and passes the checks, and means what its case says."""
+
+import pytest
+
+from benchmarks.cases import GROUPS, NATIVE, OURS, TRL, Case, small, unique
+from benchmarks.models import SIZES, qwen3_config
+from benchmarks.table import SECTIONS
+from benchmarks.verl_run import overrides
+from prefix_opd.schedule import prefix_length
+from prefix_opd.settings import Settings
+from prefix_opd.tiny import shipped_models
+from recipe.prefix_opd.main_prefix_opd import prepare
+
+OF_VERL = [case for case in unique(GROUPS) if case.system not in TRL]
+
+
+def _prepared(case, tmp_path):
+    # the models of other sizes are made by the benchmark itself; their paths alone would differ
+    return prepare(overrides(case, tmp_path, shipped_models()))
+
+
+@pytest.mark.parametrize("case", [next(case for case in OF_VERL if case.ranks == 2), OF_VERL[0]], ids=lambda c: c.name)
+def test_ours_composes_with_the_caps_of_the_case(case, tmp_path):
+    config = _prepared(case, tmp_path)
+    settings = Settings.from_node(config.prefix_opd)
+    for step in range(1, case.steps + 1):
+        assert prefix_length(step, settings.schedule, config.data.max_response_length) == case.cap_of(step)
+    assert config.trainer.total_training_steps == case.steps
+    assert config.trainer.n_gpus_per_node == case.ranks
+    assert config.ray_kwargs.ray_init.num_gpus == case.ranks + 1
+
+
+def test_native_is_verls_own_trainer_agent_loop_and_loss(tmp_path):
+    case = next(case for case in OF_VERL if case.system == NATIVE)
+    ours, native = (_prepared(Case(system, case.caps), tmp_path) for system in (OURS, NATIVE))
+    assert native.trainer.v1.trainer_mode == "sync"
+    assert native.actor_rollout_ref.rollout.agent.agent_loop_manager_class is None
+    loss = native.distillation.distillation_loss
+    assert (loss.loss_mode, loss.use_policy_gradient, loss.use_task_rewards) == ("k1", True, False)
+    assert native.data.max_response_length == case.caps[0]
+    for same in ("model", "actor"):
+        assert native.actor_rollout_ref[same] == ours.actor_rollout_ref[same]
+
+
+@pytest.mark.parametrize("groups", [GROUPS, small(GROUPS)], ids=["all", "small"])
+def test_every_group_has_cases_and_a_section(groups):
+    assert groups.keys() == SECTIONS.keys()
+    assert all(groups.values())
+    names = [case.name for case in unique(groups)]
+    assert len(set(names)) == len(names)
+
+
+def test_steps_that_count():
+    case = Case(OURS, (8, 16), warm=1, measured=2)
+    assert [(case.cap_of(step), case.counts(step)) for step in range(1, case.steps + 1)] == [
+        (8, False),
+        (8, True),
+        (8, True),
+        (16, False),
+        (16, True),
+        (16, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"system": "mine"}, {"system": NATIVE, "caps": (8, 16)}, {"system": TRL[0], "ranks": 2}]
+)
+def test_a_case_that_cannot_be_meant(wrong):
+    with pytest.raises(ValueError):
+        Case(**{"system": OURS, "caps": (16,), **wrong})
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_has_the_parameters_of_its_name(name):
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    with torch.device("meta"):
+        model = Qwen3ForCausalLM(qwen3_config(SIZES[name], shipped_models()["student"]))
+    named = float(name.removesuffix("M")) * 1e6
+    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(named, rel=0.4)
