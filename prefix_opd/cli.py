@@ -10,7 +10,19 @@ import typer
 
 from prefix_opd.errors import EXIT_BAD_INPUT, UserError
 
-VERBS = ("train", "quickstart", "summary", "export", "evaluate", "prepare", "plan", "compare")
+VERBS = (
+    "train",
+    "doctor",
+    "quickstart",
+    "summary",
+    "report",
+    "analyze",
+    "export",
+    "evaluate",
+    "prepare",
+    "plan",
+    "compare",
+)
 
 app = typer.Typer(
     name="prefix-opd",

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from prefix_opd.checkpoints import saved
 from prefix_opd.cpu.environment import CPU_ENVIRONMENT
 from prefix_opd.errors import UserError
-from prefix_opd.runfolder import CONFIG_FILE, check_is_run, checkpoints
+from prefix_opd.runfolder import CONFIG_FILE, check_is_run
 from prefix_opd.watch import python_module
 
 
@@ -31,7 +32,7 @@ def export_checkpoint(run: Path, step: int | None = None, out: Path | None = Non
         The folder.
     """
     config = OmegaConf.load(check_is_run(run) / CONFIG_FILE)
-    found = checkpoints(run)
+    found = saved(run)
     if not found:
         raise UserError(str(run), "has no checkpoint", "set trainer.save_freq above 0 and train")
     step = step or max(found)
@@ -43,7 +44,9 @@ def export_checkpoint(run: Path, step: int | None = None, out: Path | None = Non
     draft = out.with_name(out.name + ".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     arguments = ["merge", "--backend", "fsdp", "--local_dir", str(found[step] / "actor"), "--target_dir", str(draft)]
+    # verl's merger reads its shards with full pickle (verl/model_merger/fsdp_model_merger.py); tensors need none
     environment = {**(CPU_ENVIRONMENT if config.platform == "cpu" else {}), **os.environ}
+    environment["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     merged = subprocess.run(
         python_module("verl.model_merger", arguments), env=environment, capture_output=True, text=True
     )

@@ -5,14 +5,19 @@ Each case is a command line, run through the same entry point as the console com
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
+from written_runs import ACCURACY, SIGNAL, binned, update, write_run
 
 from prefix_opd import cli, preflight
 from prefix_opd.compose import compose
+from prefix_opd.runfolder import hold
 from prefix_opd.tiny import shipped_models
 from prefix_opd.tiny.data import write_data
 
@@ -42,12 +47,12 @@ CASES = [
     ([*TRAIN, f"{SCHEDULE}.name=steps", f"{SCHEDULE}.steps=[[5,8],[1,4]]"], "they must start at 1 and rise"),
     ([*TRAIN, f"{SCHEDULE}.name=steps", f"{SCHEDULE}.steps=[[1,999]]"], "steps=999: exceeds"),
     # room in the engines
-    ([*TRAIN, "actor_rollout_ref.rollout.max_model_len=320"], "has no room for prompt + response + 1 = 128 + 192 + 1"),
-    ([*TRAIN, f"{TEACHER}.inference.max_model_len=320"], f"{TEACHER}.inference.max_model_len=320: has no room"),
+    ([*TRAIN, "actor_rollout_ref.rollout.max_model_len=224"], "has no room for prompt + response + 1 = 32 + 192 + 1"),
+    ([*TRAIN, f"{TEACHER}.inference.max_model_len=224"], f"{TEACHER}.inference.max_model_len=224: has no room"),
     (
         [*TRAIN, "data.max_response_length=2000", "actor_rollout_ref.rollout.max_model_len=null"]
         + [f"{TEACHER}.inference.max_model_len=null"],
-        "its context of 1024 tokens has no room for prompt + response + 1 = 2129",
+        "its context of 1024 tokens has no room for prompt + response + 1 = 2033",
     ),
     ([*TRAIN, "data.max_prompt_length=0"], "data.max_prompt_length=0: must be a whole number of at least 1"),
     # models
@@ -73,9 +78,9 @@ CASES = [
     ([*TRAIN, "data.train_batch_size=2.5"], "data.train_batch_size=2.5: must be a whole number"),
     ([*TRAIN, "actor_rollout_ref.actor.ppo_mini_batch_size=5"], "ppo_mini_batch_size=5: must divide"),
     ([*TRAIN, "trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
-    ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=300"], "holds no sequence of prompt + response = 320"),
+    ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=200"], "holds no sequence of prompt + response = 224"),
     # settings that another loss would not read
-    (["train", "experiment=tiny/forward_kl_32", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is read"),
+    (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is read"),
     # the forced ending, the loss, the end tokens
     ([*TRAIN, 'prefix_opd.prompt.ending="<thought>"'], "the tokenizer splits it into"),
     ([*TRAIN, "prefix_opd.advantage.clamp=-1"], "prefix_opd.advantage.clamp=-1: input should be greater than 0"),
@@ -85,8 +90,74 @@ CASES = [
     # folders
     ([*TRAIN, "trainer.default_local_dir={other_run}"], "holds another run (prefix_opd.schedule.increment=99 there"),
     (["summary", "{tmp}"], "is no run's folder: it has no config.yaml"),
+    (["summary", "/no/such/run"], "/no/such/run: is no run's folder"),
     (["export", "{tmp}"], "is no run's folder"),
+    (["export", "{other_run}"], "has no checkpoint; set trainer.save_freq above 0"),
+    # foreign code, pickles, secrets
+    ([*TRAIN, "actor_rollout_ref.model.path={own_code}"], "its tokenizer_config.json names code of its own (auto_map)"),
+    ([*TRAIN, f"{TEACHER}.model_path={{own_code}}"], "names code of its own (auto_map)"),
+    ([*TRAIN, "actor_rollout_ref.model.path={pickles}"], "has its weights as pickles alone (pytorch_model.bin)"),
+    ([*TRAIN, "actor_rollout_ref.model.path={broken_config}"], "its config.json is no JSON"),
+    ([*TRAIN, "+trainer.wandb_api_key=abc"], "trainer.wandb_api_key: is a secret"),
+    (["quickstart", f"{SCHEDULE}.start=0"], f"{SCHEDULE}.start=0: input should be greater"),
+    # doctor
+    (["doctor", "experiment=tiny/schedul"], "did you mean tiny/schedule?"),
+    (["doctor"], "actor_rollout_ref.model.path: is not set"),
+    (["doctor", "experiment=tiny/schedule", f"{SCHEDULE}.start=0"], f"{SCHEDULE}.start=0: input should be greater"),
+    (["doctor", "experiment=tiny/schedule", f"{TEACHER}.model_path=./nowhere"], "./nowhere: does not exist"),
+    (["doctor", "experiment=tiny/schedule", "data.val_files=/no/such.parquet"], "/no/such.parquet: does not exist"),
+    (["doctor", "experiment=tiny/schedule", "--engines", "data.train_files=null"], "data.train_files: is not set"),
+    # plan and compare
+    (["plan"], "actor_rollout_ref.model.path: is not set"),
+    (["plan", *TRAIN[1:], "--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),
+    (["plan", *TRAIN[1:], "--mean-response", "0.5"], "--mean-response 0.5: must be at least 1"),
+    (["plan", *TRAIN[1:], "--accelerator", "tpu"], "--accelerator tpu: is not one of a100, h100, h200, cpu"),
+    (["plan", *TRAIN[1:], "--utilisation", "sampling"], "--utilisation sampling: is not PHASE=NUMBER"),
+    (["plan", *TRAIN[1:], "--utilisation", "sampling=2"], "must be above 0 and at most 1"),
+    (["plan", *TRAIN[1:], "--tflops", "rest=2"], "--tflops rest=2.0: the phases are"),
+    (["plan", *TRAIN[1:], "--response-histogram", "/no/such"], "/no/such"),
+    (["plan", *TRAIN[1:], "trainer.total_training_steps=0"], "total_training_steps=0: must be a whole number"),
+    (["compare", "/no/such/run"], "/no/such/run"),
+    (["compare", "{tmp}"], "is no run's folder"),
+    # analyses and the report
+    (["report", "{tmp}"], "is no run's folder"),
+    (["report", "{without_metrics}"], "has no metrics of an update yet; train at least one step"),
+    (["report", "{old_version}"], "was written by another version: its updates have no prefix_opd/flops_exact/so_far"),
+    (["report", "{being_written}"], "its run is still being written; wait for its end, or stop it"),
+    (["report", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length=192 there, 96 here"),
+    (["report", "{finished}", "--target", "2"], "--target=2: must lie between 0 and 1"),
+    (["analyze", "signal", "{without_metrics}"], "has no metrics of an update yet"),
+    (["analyze", "signal", "{finished}", "--bin", "0"], "--bin=0: must be a positive multiple"),
+    (["analyze", "signal", "{finished}", "--bin", "-6"], "--bin=-6: must be a positive multiple"),
+    (["analyze", "signal", "{finished}", "--steps", "one"], "--steps one: "),
+    (["analyze", "schedule", "{being_written}"], "its run is still being written"),
+    (["analyze", "compute", "{finished}", "--reference", "full"], "--reference=full: is none of the runs"),
+    (["analyze", "compute", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length=192 there"),
+    (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "0"], "--lengths 0: 0 must be at least 1"),
+    (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),
+    (["analyze", "student-prefix", *TRAIN[1:], "--problems", "0"], "--problems"),
+    (["analyze", "student-prefix", "--student", "/no/such/model", "--data", "{few}"], "/no/such/model: does not exist"),
+    # data and evaluation; more of theirs in tests/data and tests/evaluation
+    (["prepare", "gpqa"], "'gpqa': is not known; the known ones, nearest first: gpqa-main"),
+    (["prepare", "math500", "--count", "0"], "count=0: must be a whole number of at least 1"),
+    (["prepare", "math500", "--from", "/no/such"], "--from /no/such: does not exist"),
+    (["prepare", "math500", "--from", "{tmp}"], "holds no file of math500"),
+    (["prepare", "math500", "--from", "{no_parquet}"], "cannot be read as parquet"),
+    (["prepare", "math500", "--max-prompt-tokens", "9"], "max_prompt_tokens: is given alone"),
+    (["prepare", "openthoughts3", "--domain", "maths"], "domain 'maths': is not in OpenThoughts3"),
+    (["prepare", "math500", "--out", "{few}"], "is a file; name a folder"),
+    (["evaluate", "/no/such/model", "tiny"], "model=/no/such/model: does not exist"),
+    (["evaluate", "{tmp}", "tiny"], "is neither a model (no config.json) nor a run"),
+    (["evaluate", "{other}", "tiny", "--k", "0"], "--k=0: must be a whole number of at least 1"),
+    (["evaluate", "{other}", "/no/such.parquet"], "/no/such.parquet"),
 ]
+PROCESSES = (
+    CASES[0],
+    (["doctor"], "actor_rollout_ref.model.path: is not set"),
+    (["prepare", "gpqa"], "nearest first: gpqa-main"),
+)
+"""Some of them once more, as a user's shell runs them."""
+SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +184,32 @@ def places(tmp_path_factory):
     vocabulary[first], vocabulary[second] = 98, 97
     path.write_text(json.dumps(tokenizer))
 
+    for name in ("own_code", "pickles", "broken_config"):
+        found[name] = shutil.copytree(shipped_models()["student"], root / name)
+    path = found["own_code"] / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["mine.T", None]}}))
+    (found["pickles"] / "model.safetensors").rename(found["pickles"] / "pytorch_model.bin")
+    (found["broken_config"] / "config.json").write_text('{"vocab_size": ')
+
     found["other_run"] = root / "other_run"
     found["other_run"].mkdir()
     (found["other_run"] / "metrics.jsonl").write_text('{"step": 1}\n')
     config = compose(["experiment=tiny/schedule", "prefix_opd.schedule.increment=99"])
     OmegaConf.save(config, found["other_run"] / "config.yaml", resolve=True)
-    return {name: str(path) for name, path in found.items()}
+    preflight.check(config)  # imports what a case would else be charged with
+
+    step = [update(1, 1e9, **binned(SIGNAL), **{ACCURACY: 0.5})]
+    found["without_metrics"] = write_run(root / "without_metrics", [])
+    found["old_version"] = write_run(root / "old_version", [{"step": 1, "prefix_opd/prefix_length": 1}])
+    found["finished"] = write_run(root / "finished", step)
+    found["other_task"] = write_run(root / "other_task", step, **{"data.max_response_length": 96})
+    found["being_written"] = write_run(root / "being_written", step)
+    with hold(found["being_written"]):
+        yield {name: str(path) for name, path in found.items()}
+
+
+def _never(*arguments):
+    raise AssertionError("what should have been refused was started")
 
 
 @pytest.mark.parametrize(("arguments", "line"), CASES, ids=[" ".join(case[0][1:])[-70:] for case in CASES])
@@ -126,13 +217,31 @@ def test_one_line_and_exit_code_2(arguments, line, places, monkeypatch, capsys, 
     arguments = [argument.format(**places) if "{" in argument else argument for argument in arguments]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["prefix-opd", *arguments])
+    monkeypatch.setattr("prefix_opd.watch.run_and_watch", _never)
+    began = time.process_time()
     with pytest.raises(SystemExit) as leaving:
         cli.main()
+    assert time.process_time() - began < SECONDS
     told = capsys.readouterr()
     assert leaving.value.code == 2, told
     assert told.err.startswith("error: ") and told.err.count("\n") == 1, told.err
     assert line in told.err
     assert not told.out
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_there_are_many_cases_and_none_twice():
+    commands = [tuple(arguments) for arguments, _ in CASES]
+    assert len(set(commands)) == len(commands) >= 60
+    assert {arguments[0] for arguments in commands} == set(cli.VERBS)
+
+
+@pytest.mark.parametrize(("arguments", "line"), PROCESSES, ids=[case[0][0] for case in PROCESSES])
+def test_a_process_says_the_same(arguments, line, tmp_path):
+    command = [sys.executable, "-m", "prefix_opd.cli", *arguments]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 2 and line in ran.stderr
+    assert ran.stderr.startswith("error: ") and ran.stderr.count("\n") == 1 and not ran.stdout
     assert not list(tmp_path.iterdir()), "something was written"
 
 

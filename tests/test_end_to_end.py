@@ -9,8 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from faults.harness import Run, differences
+from sockets import listening
 
+from prefix_opd.checkpoints import damage, newest_whole
 from prefix_opd.runlog import read_metrics
+from prefix_opd.samples import read_samples
+from prefix_opd.stopping import EXIT_ASKED
 
 pytestmark = pytest.mark.e2e
 
@@ -24,6 +29,7 @@ OVERRIDES = [
     "data.train_batch_size=8",
     "actor_rollout_ref.rollout.n=2",
     "data.val_max_samples=32",
+    "prefix_opd.probe.every=2",
     "trainer.logger=[console,tensorboard]",
 ]
 CAPS = {step: 1 + INCREMENT * (step - 1) for step in range(1, STEPS + 1)}
@@ -58,6 +64,7 @@ def finished(tmp_path_factory):
     run = folder / "outputs" / "tiny_schedule"
     first = start(folder)
     wait_for_step(run, 3, first)
+    (folder / "listening.json").write_text(json.dumps(listening(first.pid)))
     before = [line for line in read_metrics(run) if line["step"] <= 2]
     for pid in children(first.pid):
         os.kill(pid, signal.SIGKILL)
@@ -75,6 +82,13 @@ def test_no_step_is_doubled_or_missing_and_each_has_the_right_length(finished):
     assert [line["step"] for line in lines] == [0, 1, 2, 3, 4]
     assert {line["step"]: line["prefix_opd/prefix_length"] for line in lines[1:]} == CAPS
     assert lines[:3] == before, "what the checkpoint knew was written anew"
+
+
+def test_a_run_on_one_machine_listens_on_the_loopback_alone(finished):
+    found = json.loads((finished[0].parents[1] / "listening.json").read_text())
+    names = " ".join(name for names in found.values() for name in names)
+    assert "gcs_server" in names and "vLLMHttpServer" in names and "TransferQueueController" in names
+    assert set(found) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, found
 
 
 def test_rollouts_end_at_the_cap_or_by_themselves(finished):
@@ -119,6 +133,67 @@ def test_the_ledger_survives_the_kill(finished):
             assert line[f"prefix_opd/flops_{kind}/so_far"] == pytest.approx(total)
 
 
+def test_a_run_that_is_not_killed_learns_the_same_and_ends_when_it_is_asked_to(finished, tmp_path):
+    whole = Run(tmp_path, ["trainer.total_training_steps=60", "trainer.save_freq=50"]).start()
+    whole.wait_for_step(STEPS)
+    whole.process.send_signal(signal.SIGTERM)
+    told = whole.told()
+    assert whole.process.returncode == EXIT_ASKED, told
+    assert differences(whole.outputs, finished[0], upto=STEPS) == {}
+    last = whole.steps()[-1]
+    assert f"ended after step {last} as asked, with a checkpoint" in told
+    assert whole.steps() == list(range(last + 1)) and last < 60
+    # it was no step to save at: its checkpoint is there because the run was asked to end
+    assert newest_whole(whole.outputs).name == f"global_step_{last}"
+    assert damage(whole.outputs / f"global_step_{last}") is None
+    assert whole.left_behind() == {}
+
+
+def test_every_token_is_counted_at_its_position(finished):
+    for line in list(read_metrics(finished[0]))[1:]:
+        counts = {
+            group: sum(v for k, v in line.items() if k.startswith(f"prefix_opd/tokens_by_position/{group}/"))
+            for group in ("all", "cut", "natural")
+        }
+        assert counts["all"] == counts["cut"] + counts["natural"] == line["prefix_opd/tokens/trained"]
+
+
+def test_the_probe_looks_beyond_the_cap_and_survives_the_kill(finished):
+    probed = [line for line in read_metrics(finished[0]) if "prefix_opd/probe/flops_exact" in line]
+    assert [line["step"] for line in probed] == [1, 3, 4]
+    spent = 0.0
+    for line in probed:
+        spent += line["prefix_opd/probe/flops_exact"]
+        # of which the step after the kill knows what was spent before it
+        assert line["prefix_opd/probe/flops_exact/so_far"] == pytest.approx(spent)
+        assert line["prefix_opd/probe/response_length/mean"] > line["prefix_opd/prefix_length"]
+    assert probed[0]["prefix_opd/probe/tail_ratio"] == 1.0
+    assert probed[-1]["prefix_opd/probe/tail_ratio"] != 1.0
+
+
+def test_a_few_answers_are_kept_token_by_token(finished):
+    kept = list(read_samples(finished[0]))
+    assert [(step, kind) for step, kind in dict.fromkeys((one.step, one.kind) for one in kept)] == [
+        (1, "probe"),
+        (1, "train"),
+        (3, "probe"),
+        (4, "probe"),
+        (4, "train"),
+    ]
+    for one in kept:
+        assert one.cap == CAPS[one.step] and one.prompt.endswith("<think>")
+        assert len(one.tokens) == len(one.log_p) == len(one.log_q) == len(one.ids)
+        assert one.kind == "probe" or len(one.ids) <= one.cap
+
+
+def test_the_run_ends_with_a_report(finished):
+    run, _, told = finished
+    assert "report.html" in told
+    page = (run / "report.html").read_text()
+    assert "experiment=tiny/schedule" in page and "cut at L" in page and 'id="signal-0"' in page
+    assert (run / "report_signal.png").stat().st_size > 10_000
+
+
 def test_the_run_ends_with_a_table_and_a_picture(finished):
     run, _, told = finished
     assert "student after" in told and "full OPD, the same updates" in told
@@ -139,7 +214,7 @@ def test_the_checkpoint_becomes_a_model(finished):
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "7 a+3 b-5"}], add_generation_prompt=True, tokenize=False
+        [{"role": "user", "content": "7+3-5+8:d"}], add_generation_prompt=True, tokenize=False
     )
     assert prompt.endswith("<think>")
     model = AutoModelForCausalLM.from_pretrained(folder)

@@ -13,7 +13,8 @@ ADAPTERS = ("verl_plugin", "cpu")
 
 @pytest.mark.parametrize(
     "module",
-    ["schedule", "advantage", "loss", "weighting", "flops", "metrics", "settings", "preflight", "summary", "cli"],
+    ["schedule", "advantage", "loss", "weighting", "flops", "metrics", "settings", "preflight", "summary", "cli"]
+    + ["history", "samples", "analysis.continuation", "report.page"],
 )
 def test_importable_without_verl(module):
     program = (

@@ -216,7 +216,7 @@ def test_a_model_folder_of_ones_own(tmp_path):
 def test_the_miniature_can_be_planned():
     found = plan(compose(["experiment=tiny/schedule"])).as_dict()
     assert found["assumptions"]["accelerator"] == "cpu"
-    assert found["assumptions"]["mean_prompt"] == 64
+    assert found["assumptions"]["mean_prompt"] == 16
 
 
 # ---- the command ----

@@ -71,7 +71,7 @@ def register(app: typer.Typer) -> None:
         chosen = open_target(target, step, trusted)
         folder = (out or chosen.out).expanduser()
         config = evaluation_config(chosen, benchmarks, sampling, folder, chunk, gpus, teacher, overrides)
-        raise typer.Exit(_run(config, _plan(config, chosen, benchmarks, sampling), folder, check, as_json, verbose))
+        raise typer.Exit(_run(config, plan_of(config, chosen, benchmarks, sampling), folder, check, as_json, verbose))
 
 
 def _refuse_equal_samples(sampling, benchmarks) -> None:
@@ -85,7 +85,7 @@ def _refuse_equal_samples(sampling, benchmarks) -> None:
                 )
 
 
-def _plan(config, target, benchmarks, sampling) -> dict[str, Any]:
+def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
     """What ``evaluation.json`` says: ``same`` must not change in a folder, the rest is for the reader."""
     settings, student = config.prefix_opd, target.model.path
     if target.run_config is not None:
@@ -121,12 +121,12 @@ def _plan(config, target, benchmarks, sampling) -> dict[str, Any]:
 
 
 def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool, verbose: bool) -> int:
-    from omegaconf import OmegaConf
     from rich.console import Console
 
     from prefix_opd.commands.train import QUIET
     from prefix_opd.evaluation.follow import run_and_follow
     from prefix_opd.evaluation.record import PLAN_FILE, check_same, done, hold, write_json
+    from prefix_opd.redaction import save_config
     from prefix_opd.runfolder import CONFIG_FILE
     from prefix_opd.watch import python_module
 
@@ -144,7 +144,7 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
     hold(folder).close()
     write_json(folder / PLAN_FILE, plan)
     if finished < problems:
-        OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
+        save_config(config, folder / CONFIG_FILE)
         command = python_module("recipe.prefix_opd.main_evaluate", [str(folder)])
         environment = {**QUIET, **os.environ}
         if verbose:

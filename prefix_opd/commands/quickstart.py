@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def run(overrides: Sequence[str]) -> int:
     """Train, measure the teacher on the same problems, print the table. Returns the exit code."""
-    from prefix_opd.commands import summary, train
+    from prefix_opd.commands import report, summary, train
     from recipe.prefix_opd.main_prefix_opd import prepare
 
     if not any(override.startswith("experiment=") for override in overrides):
@@ -39,6 +39,7 @@ def run(overrides: Sequence[str]) -> int:
     config = prepare(overrides)
     folder = Path(config.trainer.default_local_dir)
     found = summary.show(folder, teacher=_teacher(folder))
+    report.try_to_write(folder)
     if len(found.evaluations) < 2 or found.steps < config.trainer.total_training_steps:
         print(f"error: the run in {folder} is incomplete: {found.steps} steps, {len(found.evaluations)} validations")
         return 1

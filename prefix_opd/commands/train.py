@@ -37,13 +37,20 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
     """Check, train, and print the summary. Returns the exit code; raises UserError."""
     from rich.console import Console
 
+    from prefix_opd import logs
+    from prefix_opd.checkpoints import settle_resume
+    from prefix_opd.doctor import quick
+    from prefix_opd.doctor.view import say
     from prefix_opd.runfolder import check_same_run
     from recipe.prefix_opd.main_prefix_opd import prepare
 
+    logs.configure()
     config = prepare(overrides)
     check_same_run(config)
+    settle_resume(config)  # the run does it again; here what is damaged is told where it is seen
     folder = Path(config.trainer.default_local_dir)
     console = Console()
+    say(quick(config), console)
     if check:
         console.print(f"nothing wrong found; the run's folder will be {folder}", highlight=False, soft_wrap=True)
         return 0
@@ -57,7 +64,9 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
     console.print(f"run folder {folder} (metrics.jsonl, train.log, checkpoints)", highlight=False, soft_wrap=True)
     code = run_and_watch(command, folder, int(config.trainer.total_training_steps), environment)
     if code == 0 and summarise:
+        from prefix_opd.commands.report import try_to_write
         from prefix_opd.commands.summary import show
 
         show(folder)
+        try_to_write(folder)
     return code

@@ -21,7 +21,11 @@ class Column:
 
 
 def _is_text(cell: Any) -> bool:
-    return isinstance(cell, str)
+    """Text that a file can hold: JSON can spell half of a surrogate pair, which has no UTF-8."""
+    try:
+        return isinstance(cell, str) and cell.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_whole(cell: Any) -> bool:

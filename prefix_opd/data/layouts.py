@@ -45,7 +45,8 @@ def check_row(known: KnownSet, row: dict[str, Any], index: int) -> None:
         wording, fits = CELL_KINDS[column.kind]
         if not fits(cell) and (column.required or cell is not None):
             where = f"{known.name}, row {index}, column {column.name!r}"
-            raise UserError(where, f"must be {wording}, not {type(cell).__name__}")
+            found = "broken Unicode" if isinstance(cell, str) and wording.startswith("text") else type(cell).__name__
+            raise UserError(where, f"must be {wording}, not {found}")
 
 
 def turn(row: dict[str, Any], speakers: tuple[str, ...]) -> str:

@@ -71,12 +71,12 @@ class LocalSource:
             raise UserError(str(path), f"cannot be read to its end ({error})") from error
 
     def _jsonl(self, path: Path) -> Iterator[dict[str, Any]]:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line)
+                    row = json.loads(line.decode())
                 except ValueError as error:
                     raise UserError(f"{path}, line {number}", f"is not JSON ({error})") from error
                 if not isinstance(row, dict):
@@ -87,7 +87,7 @@ class LocalSource:
         with open(path, encoding="utf-8-sig", newline="") as file:
             try:
                 yield from csv.DictReader(file, restval="", strict=True)
-            except csv.Error as error:
+            except (csv.Error, UnicodeDecodeError) as error:
                 raise UserError(str(path), f"cannot be read as csv ({error})") from error
 
     def described(self) -> dict[str, Any]:

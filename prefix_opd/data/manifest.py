@@ -10,6 +10,7 @@ from typing import Any
 from prefix_opd.data.files import FileRecord
 from prefix_opd.data.settings import PrepareSettings
 from prefix_opd.errors import UserError
+from prefix_opd.redaction import redact
 
 MANIFEST = "manifest.json"
 PARQUETS = ("train.parquet", "test.parquet", "sft.parquet")
@@ -34,7 +35,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """As text, for ``manifest.json``."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return redact(json.dumps(asdict(self), indent=2, ensure_ascii=False)) + "\n"
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

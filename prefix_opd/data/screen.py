@@ -32,7 +32,7 @@ class TokenCounter:
         from transformers import AutoTokenizer  # slow to import, and needed only where a limit is set
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+            self._tokenizer = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
         except (OSError, ValueError, ImportError) as error:
             first_line = str(error).strip().partition("\n")[0]
             raise UserError(

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from prefix_opd.checkpoints import saved
 from prefix_opd.errors import UserError
 from prefix_opd.export import export_checkpoint
 from prefix_opd.models import Model
-from prefix_opd.runfolder import CONFIG_FILE, METRICS_FILE, checkpoints
+from prefix_opd.runfolder import CONFIG_FILE, METRICS_FILE
 from prefix_opd.runlog import read_metrics
 
-WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _SHAPE = ("model_type", "architectures", "hidden_size", "num_hidden_layers", "vocab_size")
 
@@ -61,7 +61,7 @@ def check_target(name: str, step: int | None) -> None:
     """The cheap checks, before an export takes its time."""
     path = Path(name).expanduser()
     if is_run(path):
-        found = checkpoints(path)
+        found = saved(path)
         if not found:
             raise UserError(name, "has no checkpoint", "set trainer.save_freq above 0 and train")
         if step is not None and step not in found:
@@ -78,13 +78,11 @@ def check_target(name: str, step: int | None) -> None:
 
 
 def check_model(model: Model) -> None:
-    """It must generate text, and have weights. Raises UserError."""
+    """It must generate text, and have weights that are no pickles. Raises UserError."""
     kinds = model.config.get("architectures") or []
     if not any(kind.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")) for kind in kinds):
         raise UserError(model.path, f"is no language model: its architecture is {', '.join(kinds) or 'not named'}")
-    folder = Path(model.path).expanduser()
-    if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
-        raise UserError(model.path, f"has no weights (none of {', '.join(WEIGHTS)})")
+    model.check_weights()
 
 
 def open_target(name: str, step: int | None, trust_remote_code: bool = False) -> Target:
@@ -92,10 +90,11 @@ def open_target(name: str, step: int | None, trust_remote_code: bool = False) ->
     path = Path(name).expanduser()
     if not is_run(path):
         model = Model("model", name, trust_remote_code)
+        model.check_own_code()
         title = path.resolve().name if path.is_dir() else name.replace("/", "--")
         return Target(title, model, Path("evaluations") / title)
     config = OmegaConf.load(path / CONFIG_FILE)
-    step = step or max(checkpoints(path))
+    step = step or max(saved(path))
     exported = path / f"hf_step_{step}"
     if not exported.exists():
         export_checkpoint(path, step)

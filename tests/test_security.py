@@ -1,0 +1,231 @@
+"""Foreign code, pickles, open ports and secrets: what is off unless it is asked for."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from prefix_opd import loopback
+from prefix_opd.compose import compose, experiments
+from prefix_opd.errors import UserError
+from prefix_opd.models import Model
+from prefix_opd.preflight import check
+from prefix_opd.redaction import HIDDEN, check_no_secrets, is_secret_name, redact, save_config
+from prefix_opd.tiny import shipped_models
+
+ROOT = Path(__file__).parents[1]
+SECRET = "0123456789abcdef-of-nobody"
+
+
+# ---- foreign code ----
+
+
+def trust_keys(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from trust_keys(value, f"{prefix}{key}.")
+        elif key == "trust_remote_code":
+            yield f"{prefix}{key}", value
+
+
+@pytest.mark.parametrize("kind", ["tiny/schedule", "qwen3_8b/schedule", "qwen3_1.7b/full"])
+def test_no_experiment_trusts_foreign_code(kind):
+    assert kind in experiments()
+    found = dict(trust_keys(OmegaConf.to_container(compose([f"experiment={kind}"]))))
+    assert "actor_rollout_ref.model.trust_remote_code" in found
+    assert not any(found.values()), found
+
+
+def test_no_yaml_and_no_call_of_ours_trusts_foreign_code():
+    for path in [*(ROOT / "recipe").rglob("*.yaml"), *(ROOT / "scripts").iterdir()]:
+        assert not re.search(r"trust_remote_code\W+true", path.read_text(), re.IGNORECASE), path
+    for path in [*(ROOT / "prefix_opd").rglob("*.py"), *(ROOT / "recipe").rglob("*.py")]:
+        assert "trust_remote_code=True" not in re.sub(r"``.*?``", "", path.read_text()), path
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_model_with_code_of_its_own_is_refused_before_it_runs(name, tmp_path):
+    folder = shutil.copytree(shipped_models()["student"], tmp_path / "model")
+    path = folder / name
+    named = {"AutoTokenizer": ["evil.Tokenizer", None], "AutoConfig": "evil.Config"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": named}))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'it_ran')!r}, 'w').close()\n")
+    config = compose(["experiment=tiny/schedule", f"actor_rollout_ref.model.path={folder}"])
+    with pytest.raises(UserError, match=rf"its {name} names code of its own \(auto_map\)"):
+        check(config)
+    assert not (tmp_path / "it_ran").exists()
+    Model("model", str(folder), trust_remote_code=True).check_own_code()  # asked for: no complaint
+
+
+# ---- pickles ----
+
+
+def test_weights_as_pickles_alone_are_refused(tmp_path):
+    folder = shutil.copytree(shipped_models()["teacher"], tmp_path / "model")
+    key = "distillation.teacher_models.teacher_model.model_path"
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"has its weights as pickles alone \(pytorch_model.bin\)"):
+        check(compose(["experiment=tiny/schedule", f"{key}={folder}"]))
+    (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(UserError, match="has no weights"):
+        check(compose(["experiment=tiny/schedule", f"{key}={folder}"]))
+
+
+def test_export_reads_shards_without_running_what_is_pickled(tmp_path):
+    """The variable that export sets for verl's merger is obeyed although verl asks for full pickle."""
+    assert 'environment["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"' in (ROOT / "prefix_opd" / "export.py").read_text()
+    shard = tmp_path / "model_world_size_1_rank_0.pt"
+    torch.save({"weight": torch.ones(2), "evil": Touch(tmp_path / "it_ran")}, shard)
+    program = f"import torch; torch.load({str(shard)!r}, weights_only=False)"
+    environment = {**os.environ, "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ran.returncode and "Weights only load failed" in ran.stderr
+    assert not (tmp_path / "it_ran").exists()
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+# ---- open ports ----
+
+
+@pytest.fixture
+def no_addresses(monkeypatch):
+    for name in ("RAY_ADDRESS", *loopback.LOOPBACK_ENVIRONMENT):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "alone"),
+    [
+        (["experiment=tiny/schedule"], True),
+        (["experiment=qwen3_8b/schedule", "layout=node_8x80gb"], True),
+        (["experiment=qwen3_8b/schedule", "layout=multi_node"], False),
+        (["experiment=tiny/schedule", "+ray_kwargs.ray_init.address=10.0.0.1:6379"], False),
+        (["experiment=tiny/schedule", "distillation.nnodes=2"], False),
+    ],
+)
+def test_a_run_on_one_machine_stays_on_it(overrides, alone, no_addresses):
+    loopback.stay_on_loopback(compose(overrides))
+    found = {name: os.environ.get(name) for name in loopback.LOOPBACK_ENVIRONMENT}
+    assert found == (loopback.LOOPBACK_ENVIRONMENT if alone else dict.fromkeys(found))
+
+
+def test_a_cluster_that_is_there_and_a_users_own_value_win(no_addresses, monkeypatch):
+    config = compose(["experiment=tiny/schedule"])
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth7")
+    loopback.stay_on_loopback(config)
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "eth7"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert not loopback.is_one_machine(config)
+
+
+def test_ray_then_takes_the_loopback_for_its_address(no_addresses):
+    program = "import ray; print(ray.util.get_node_ip_address())"
+    environment = {**os.environ, **loopback.LOOPBACK_ENVIRONMENT}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ran.stdout.strip() == loopback.LOOPBACK, ran.stderr
+
+
+RANK = """
+import datetime, psutil, sys, torch
+from prefix_opd.cpu import patches
+patches.apply()
+torch.distributed.init_process_group(backend=sys.argv[1], timeout=datetime.timedelta(60), init_method=None)
+total = torch.ones(1)
+torch.distributed.all_reduce(total)
+heard = {one.laddr.ip for one in psutil.Process().net_connections(kind="tcp") if one.status == psutil.CONN_LISTEN}
+torch.distributed.barrier()
+print(total.item(), sorted(heard))
+"""
+
+
+@pytest.mark.parametrize("backend", ["cpu:gloo,cpu:gloo", "cpu:gloo"])  # as trainers and receivers of weights ask
+def test_ranks_meet_on_the_loopback(backend):
+    with socket.socket() as free:
+        free.bind((loopback.LOOPBACK, 0))
+        port = free.getsockname()[1]
+    told = {"MASTER_ADDR": loopback.LOOPBACK, "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, backend],
+            env={**os.environ, **loopback.LOOPBACK_ENVIRONMENT, **told, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    assert [rank.communicate(timeout=120)[0].strip() for rank in ranks] == ["2.0 ['127.0.0.1']"] * 2
+
+
+# ---- secrets ----
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("HF_TOKEN", True),
+        ("WANDB_API_KEY", True),
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("password", True),
+        ("max_num_batched_tokens", False),
+        ("tokenizer", False),
+        ("eos_token", False),
+        ("prompt_key", False),
+        ("stop_token_ids", False),
+        ("teacher_key", False),
+    ],
+)
+def test_secrets_are_told_by_their_names(name, secret):
+    assert is_secret_name(name) is secret
+
+
+def test_no_key_of_verls_is_taken_for_a_secret():
+    for kind in ("tiny/schedule", "qwen3_8b/schedule"):
+        check_no_secrets(compose([f"experiment={kind}"]))
+
+
+def test_a_secret_in_an_override_is_refused_and_not_repeated():
+    override = f"+ray_kwargs.ray_init.runtime_env.env_vars.WANDB_API_KEY={SECRET}"
+    with pytest.raises(UserError, match=r"env_vars.WANDB_API_KEY: is a secret.*export WANDB_API_KEY instead") as told:
+        compose(["experiment=tiny/schedule", override])
+    assert SECRET not in str(told.value)
+
+
+def test_a_runs_config_holds_no_secret_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setenv("MY_TOKEN", "true")  # too short to be one, and a word of every config
+    config = compose(["experiment=tiny/schedule", f"trainer.project_name=by-{SECRET}"])
+    save_config(config, tmp_path / "config.yaml")
+    text = (tmp_path / "config.yaml").read_text()
+    assert SECRET not in text and f"project_name: by-{HIDDEN}" in text
+    saved = OmegaConf.load(tmp_path / "config.yaml")
+    assert saved.trainer.critic_warmup == config.trainer.critic_warmup and saved.data.return_raw_chat is True
+
+
+def test_what_has_the_form_of_a_token_is_hidden():
+    token = "hf_" + "a" * 34
+    assert redact(f'{{"tokenizer": "{token}"}}') == f'{{"tokenizer": "{HIDDEN}"}}'
+    assert redact("hf_home and sk-learn stay") == "hf_home and sk-learn stay"
+
+
+def test_a_data_manifest_holds_no_secret(monkeypatch):
+    from prefix_opd.data import Manifest
+
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    manifest = Manifest("math500", 0, {"kind": SECRET}, {}, {}, {"revision": SECRET}, "pyarrow")
+    assert SECRET not in manifest.to_json() and json.loads(manifest.to_json())["settings"] == {"revision": HIDDEN}
