@@ -17,6 +17,13 @@ from prefix_opd.intervals import wilson
 
 KINDS = ("teacher-prefix", "student-prefix")
 DECIDED = 0.5
+NOTHING_IS_TRAINED = (
+    "data.train_batch_size=1",
+    "trainer.n_gpus_per_node=1",
+    "trainer.nnodes=1",
+    f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={2**31 - 1}",
+)
+"""Overrides by which nothing of training stands in the way of a config that only generates."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,14 @@ class Prefixes:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Prefixes:
+        """What `as_dict` gave, also by way of JSON."""
+        points = [
+            Point(**{**one, **{name: tuple(one[name]) for name in ("interval", "drop")}}) for one in found["points"]
+        ]
+        return cls(**{**found, "points": points})
 
 
 def point(length: int, used: Sequence[int], right: Mapping[int, Sequence[bool]], before: Mapping[int, Sequence[bool]]):

@@ -120,13 +120,12 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
 
 
 def _models(student: str | None, teacher: str | None, data: Path | None) -> list[str]:
-    """The flags as overrides. Nothing is trained, so nothing of training may stand in the way."""
+    """The flags as overrides."""
+    from prefix_opd.analysis.prefixes import NOTHING_IS_TRAINED
     from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
 
     given = {STUDENT_KEY: student, TEACHER_KEY: teacher, "data.val_files": data, "data.train_files": data}
-    found = [f"{key}='{value}'" for key, value in given.items() if value is not None]
-    alone = ("data.train_batch_size", "trainer.n_gpus_per_node", "trainer.nnodes")
-    return [*found, *(f"{key}=1" for key in alone), f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={2**31 - 1}"]
+    return [*(f"{key}='{value}'" for key, value in given.items() if value is not None), *NOTHING_IS_TRAINED]
 
 
 def _numbers(flag: str, text: str | None) -> list[int] | None:

@@ -18,8 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefix_opd.analysis.prefixes import KINDS
 from prefix_opd.errors import EXIT_BAD_INPUT, UserError
-from prefix_opd.reproduction import on_policy, record, seqkd
+from prefix_opd.reproduction import on_policy, prefixes, record, seqkd
 from prefix_opd.reproduction.arms import ARMS, BY_NAME, PROBLEMS, SEEDS, UPDATES, Run
 from prefix_opd.reproduction.isolation import become_subreaper, output_in, run_isolated
 from prefix_opd.runfolder import LOG_FILE
@@ -107,15 +108,20 @@ def reproduce(asked: Asked, command: str) -> int:
     with hold(asked.out):
         become_subreaper()
         signal.signal(signal.SIGTERM, _interrupt)
-        records, warm = [], False
+        records, lost = [], []
+        missing = [kind for kind in KINDS if not prefixes.file_of(kind, asked.docs).is_file()]
+        if missing or None in there.values():
+            _say(f"importing torch, Ray, verl and vLLM once for {len(asked.runs)} runs")
+            with output_in(asked.out / "import.log"):
+                warm_up()
+        for kind in missing:
+            _say(f"{kind}: one model goes on from the other's answers")
+            log = asked.out / f"{kind}.log"
+            if code := run_isolated(functools.partial(prefixes.measure, kind, asked.problems, asked.docs), log):
+                lost.append(f"{kind}: exit code {code}, see {log}")
         for i, run in enumerate(asked.runs, 1):
             found, title = there[run.name], f"[{i}/{len(asked.runs)}] {run.arm.label}, seed {run.seed}"
             if found is None:
-                if not warm:
-                    _say(f"importing torch, Ray, verl and vLLM once for {len(asked.runs)} runs")
-                    with output_in(asked.out / "import.log"):
-                        warm_up()
-                    warm = True
                 _say(title)
                 found = _one(run, commit)
                 _say(f"  {found.status} {f'{found.last.accuracy:.1%}' if found.points else found.error}")
@@ -128,7 +134,7 @@ def reproduce(asked: Asked, command: str) -> int:
         from prefix_opd.reproduction.report import write_report
 
         _say(f"results in {write_report(whole, asked.docs, command)}")
-    lost = [f"{one.arm} seed {one.seed}: {one.error}" for one in records if one.status == "failed"]
+    lost += [f"{one.arm} seed {one.seed}: {one.error}" for one in records if one.status == "failed"]
     for line in lost:
         _say(f"FAILED {line}")
     return 1 if lost else 0

@@ -1,15 +1,18 @@
-"""The four pictures of a reproduction, as PNG, from its records alone."""
+"""The pictures of a reproduction, as PNG, from its records alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from prefix_opd.analysis.draw import draw_prefixes
+from prefix_opd.analysis.prefixes import KINDS
 from prefix_opd.reproduction.arms import ARMS, BY_NAME, PREFIX
 from prefix_opd.reproduction.findings import Evidence
 from prefix_opd.reproduction.record import Record
 
-SIGNAL, TEACHER_PREFIX, COMPUTE, SCHEDULE = "signal.png", "teacher_prefix.png", "compute.png", "schedule.png"
+SIGNAL, COMPUTE, SCHEDULE = "signal.png", "compute.png", "schedule.png"
+PREFIXES = {kind: f"{kind.replace('-', '_')}.png" for kind in KINDS}
 
 
 def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> list[str]:
@@ -18,8 +21,7 @@ def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> lis
     drawn = []
     if evidence.full:
         drawn.append(_save(folder / SIGNAL, lambda axes: _signal(axes, evidence.full)))
-    if evidence.teacher_prefix:
-        drawn.append(_save(folder / TEACHER_PREFIX, lambda axes: _teacher_prefix(axes, evidence)))
+    drawn += [draw_prefixes(found, folder / PREFIXES[kind]).name for kind, found in evidence.prefixes.items()]
     drawn.append(_save(folder / COMPUTE, lambda axes: _compute(axes, evidence)))
     if any(record.prefix_lengths for record in records):
         drawn.append(_save(folder / SCHEDULE, lambda axes: _schedule(axes, records, evidence)))
@@ -40,27 +42,6 @@ def _signal(axes, full: Sequence[Record]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_title(f"Signal by position, full OPD, {len(full)} seeds (grey: the first {PREFIX} tokens)")
     axes.legend()
-
-
-def _teacher_prefix(axes, evidence: Evidence) -> None:
-    """Figure 3: the untrained student goes on from a teacher's prefix."""
-    points = evidence.teacher_prefix
-    shares = [point.accuracy for point in points]
-    bounds = [point.place.interval for point in points]
-    axes.errorbar(
-        [point.tokens for point in points],
-        shares,
-        yerr=(
-            [share - low for share, (low, _) in zip(shares, bounds, strict=True)],
-            [high - share for share, (_, high) in zip(shares, bounds, strict=True)],
-        ),
-        marker="o",
-        capsize=3,
-    )
-    axes.set_xlabel("tokens of the teacher's answer")
-    axes.set_ylabel("accuracy of the untrained student")
-    axes.set_ylim(0, 1)
-    axes.set_title("A teacher's prefix, continued by the student before training")
 
 
 def _compute(axes, evidence: Evidence) -> None:

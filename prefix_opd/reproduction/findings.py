@@ -7,8 +7,9 @@ bands (95% Wilson interval over the problems, widened to the lowest and the high
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from prefix_opd.analysis.prefixes import Prefixes
 from prefix_opd.reproduction.arms import BY_NAME, PREFIX
 from prefix_opd.reproduction.curves import Place, curve, flops_to
 from prefix_opd.reproduction.record import Record
@@ -33,19 +34,6 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class TeacherPrefix:
-    """The untrained student goes on from so many tokens of a teacher's answer: ``TeacherPrefix(24, 0.31, 512)``."""
-
-    tokens: int
-    accuracy: float
-    problems: int
-
-    @property
-    def place(self) -> Place:
-        return Place(0, (self.accuracy,), self.problems, 0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
 class Evidence:
     """All that the rules read."""
 
@@ -53,16 +41,15 @@ class Evidence:
     """By arm; no entry for an arm that did not run."""
     full: tuple[Record, ...] = ()
     """The seeds of full OPD, for the signal by position."""
-    teacher_prefix: tuple[TeacherPrefix, ...] = ()
-    """Ascending, from 0 tokens."""
+    prefixes: Mapping[str, Prefixes] = field(default_factory=dict)
+    """By kind: the student after the teacher's prefix, and the mirror of it."""
 
     @classmethod
-    def of(cls, records: Sequence[Record], teacher_prefix: Sequence[TeacherPrefix] = ()) -> Evidence:
+    def of(cls, records: Sequence[Record], prefixes: Mapping[str, Prefixes] | None = None) -> Evidence:
         arms: dict[str, list[Record]] = {}
         for record in records:
             arms.setdefault(record.arm, []).append(record)
-        ordered = tuple(sorted(teacher_prefix, key=lambda found: found.tokens))
-        return cls({arm: curve(found) for arm, found in arms.items()}, tuple(arms.get("full", ())), ordered)
+        return cls({arm: curve(found) for arm, found in arms.items()}, tuple(arms.get("full", ())), prefixes or {})
 
     def last(self, *arms: str) -> list[Place]:
         """The last validation of each of these arms that ran."""
@@ -113,12 +100,12 @@ def early_over_late(signal: Mapping[int, Mapping[int, float]], updates: int) -> 
 
 
 def teachers_prefix_helps(evidence: Evidence) -> Verdict:
-    points = evidence.teacher_prefix
-    if len(points) < 2 or points[0].tokens:
+    found = evidence.prefixes.get("teacher-prefix")
+    if found is None:
         return Verdict(OPEN, "")
-    without, given = points[0], points[1:]
-    numbers = ", ".join(f"{one.tokens} tokens {one.accuracy:.1%}" for one in points)
-    return Verdict(_all_or_some([one.place.above(without.place) for one in given]), numbers)
+    without, given = found.points[0], found.points[1:]
+    numbers = ", ".join(f"{one.length} tokens {one.accuracy:.1%}" for one in found.points)
+    return Verdict(_all_or_some([one.interval[0] > without.interval[1] for one in given]), numbers)
 
 
 def early_compute_is_cheaper(evidence: Evidence) -> Verdict:

@@ -7,18 +7,20 @@ import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from prefix_opd.analysis.tables import advice
 from prefix_opd.paper import TABLE, PaperRow
+from prefix_opd.reproduction import prefixes
 from prefix_opd.reproduction.arms import ARMS, SEQUENCES, Arm
 from prefix_opd.reproduction.curves import Place
-from prefix_opd.reproduction.figures import COMPUTE, SCHEDULE, SIGNAL, TEACHER_PREFIX, draw_all
-from prefix_opd.reproduction.findings import FINDINGS, Evidence, TeacherPrefix, half_gain_costs
+from prefix_opd.reproduction.figures import COMPUTE, PREFIXES, SCHEDULE, SIGNAL, draw_all
+from prefix_opd.reproduction.findings import FINDINGS, Evidence, half_gain_costs
 from prefix_opd.reproduction.record import Record
 
 REPORT_FILE = "results.md"
-TEACHER_PREFIX_FILE = "teacher_prefix.json"
 CAPTIONS = {
     SIGNAL: "signal by position",
-    TEACHER_PREFIX: "a teacher's prefix, continued by the untrained student",
+    PREFIXES["teacher-prefix"]: "a teacher's prefix, continued by the untrained student",
+    PREFIXES["student-prefix"]: "the untrained student's prefix, continued by the teacher",
     COMPUTE: "accuracy against training FLOP",
     SCHEDULE: "prefix cap and accuracy by update",
 }
@@ -31,26 +33,23 @@ def write_report(records: Sequence[Record], folder: Path, command: str) -> Path:
         records: runs that finished.
         command: what was typed, for the reader to type again.
     """
-    evidence = Evidence.of(records, read_teacher_prefix(folder / TEACHER_PREFIX_FILE))
+    evidence = Evidence.of(records, prefixes.read(folder))
     pictures = draw_all(records, evidence, folder)
     parts = ["# The paper's comparison in miniature", *_origin(records, command), "", "## Table", ""]
-    parts += [*_table(evidence), "", *_legend(), "", "## Finding by finding", "", *_findings(evidence)]
+    parts += [
+        *_table(evidence),
+        "",
+        *_legend(),
+        "",
+        "## Finding by finding",
+        "",
+        *_findings(evidence),
+        *_mirror(evidence),
+    ]
     parts += ["## Pictures", "", *(f"![{CAPTIONS[name]}]({name})" for name in pictures)]
     path = folder / REPORT_FILE
     path.write_text("\n".join(parts) + "\n")
     return path
-
-
-def read_teacher_prefix(path: Path) -> list[TeacherPrefix]:
-    """``{"points": [{"tokens": 0, "accuracy": 0.05, "problems": 512}, …]}``; nothing where there is no such file."""
-    import json
-
-    if not path.is_file():
-        return []
-    return [
-        TeacherPrefix(int(point["tokens"]), float(point["accuracy"]), int(point["problems"]))
-        for point in json.loads(path.read_text())["points"]
-    ]
 
 
 def machine() -> str:
@@ -126,6 +125,25 @@ def _findings(evidence: Evidence) -> Iterator[str]:
         yield f"- Rule: {finding.rule}"
         yield f"- Here: {verdict.numbers or 'the runs that it takes are not there'}"
         yield ""
+
+
+def _mirror(evidence: Evidence) -> Iterator[str]:
+    """Which L to train this pair with, by the student's own prefixes."""
+    found = evidence.prefixes.get("student-prefix")
+    if found is None:
+        return
+    yield "## Which prefix decides: the teacher goes on from the untrained student's first L tokens"
+    yield ""
+    yield "The mirror of figure 3, which the paper does not have (`prefix-opd analyze student-prefix`)."
+    yield ""
+    yield "| L | accuracy | 95% interval | lost against L = 0 |"
+    yield "|---|---|---|---|"
+    for one in found.points:
+        low, high = one.interval
+        yield f"| {one.length} | {one.accuracy:.1%} | {100 * low:.1f} to {100 * high:.1f} | {one.drop[0]:.1%} |"
+    yield ""
+    yield f"{found.problems} problems; {advice(found)}."
+    yield ""
 
 
 def _accuracy(place: Place) -> str:

@@ -1,5 +1,8 @@
 """Records of runs that never were, with numbers small enough to work out by hand."""
 
+from prefix_opd.analysis.prefixes import Point as PrefixPoint
+from prefix_opd.analysis.prefixes import Prefixes
+from prefix_opd.intervals import wilson
 from prefix_opd.reproduction.arms import ARMS
 from prefix_opd.reproduction.record import Point, Record
 
@@ -19,6 +22,15 @@ def record(arm, seed, *accuracies, flops=8.0, seconds=40.0, signal=None, problem
     return Record(
         arm, seed, 10 * steps, "finished", tuple(points), lengths, signal or {}, commit="c0ffee", day="2026-01-02"
     )
+
+
+def prefixes(kind, shares):
+    """``shares``: L -> accuracy."""
+    points = [
+        PrefixPoint(length, float(length), share, wilson(share, PROBLEMS), (shares[0] - share, 0.0, 0.0))
+        for length, share in shares.items()
+    ]
+    return Prefixes(kind, "tiny:student", "tiny:teacher", PROBLEMS, 1, 6, points, giver=0.9)
 
 
 def whole():

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made_up import record, whole
+from made_up import prefixes, record, whole
 
 from prefix_opd.compose import compose, experiments
 from prefix_opd.errors import UserError
@@ -11,6 +11,7 @@ from prefix_opd.reproduction import seqkd
 from prefix_opd.reproduction.arms import ARMS, BY_NAME, UPDATES, Run
 from prefix_opd.reproduction.driver import main, parse, reproduce, stages
 from prefix_opd.reproduction.on_policy import overrides
+from prefix_opd.reproduction.prefixes import file_of, read
 from prefix_opd.reproduction.record import RESULTS_FILE, finished, keep, read_records, write_records
 
 
@@ -92,6 +93,11 @@ def test_records_come_back_as_they_were_written(tmp_path):
 
 def test_a_finished_run_is_not_run_again(tmp_path, capsys):
     """Every run of the made-up set lies there: nothing is imported, the report is written."""
+    (tmp_path / "docs").mkdir()
+    for kind, shares in (("teacher-prefix", {0: 0.05, 12: 0.3}), ("student-prefix", {0: 0.9, 12: 0.2})):
+        found = prefixes(kind, shares)
+        file_of(kind, tmp_path / "docs").write_text(json.dumps(found.as_dict()))
+        assert read(tmp_path / "docs")[kind] == found
     for one in whole():
         folder = tmp_path / "runs" / f"{one.arm}_seed_{one.seed}"
         folder.mkdir(parents=True)
@@ -114,10 +120,11 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
     assert len((tmp_path / "docs" / RESULTS_FILE).read_text().splitlines()) == 2 * len(ARMS)
     text = (tmp_path / "docs" / "results.md").read_text()
     assert "8. Reverse KL is stronger than forward KL on a prefix: holds" in text
-    assert "2. A teacher's prefix helps the untrained student: not measured" in text
+    assert "2. A teacher's prefix helps the untrained student: holds" in text
+    assert "| 12 | 20.0% | 16.4 to 24.2 | 70.0% |" in text
     assert "| full OPD | 75.0% | 70.5 to 79.0 | 75.0 to 75.0 | 1.00e+02 |" in text
     assert str(tmp_path) not in text
-    for picture in ("signal.png", "compute.png", "schedule.png"):
+    for picture in ("signal.png", "compute.png", "schedule.png", "teacher_prefix.png", "student_prefix.png"):
         assert (tmp_path / "docs" / picture).stat().st_size > 10_000
     with pytest.raises(UserError, match="--updates 41: .* holds a run with 40"):
         reproduce(parse([*asked, "--updates", "41"]), "the command")

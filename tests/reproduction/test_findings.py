@@ -1,7 +1,7 @@
 """Verdicts follow from the numbers, by rules worked out by hand here."""
 
 import pytest
-from made_up import PROBLEMS, record, whole
+from made_up import prefixes, record, whole
 
 from prefix_opd.reproduction.curves import curve, flops_to
 from prefix_opd.reproduction.findings import (
@@ -11,7 +11,6 @@ from prefix_opd.reproduction.findings import (
     OPEN,
     PARTLY,
     Evidence,
-    TeacherPrefix,
     early_compute_is_cheaper,
     early_over_late,
     half_gain_costs,
@@ -55,8 +54,8 @@ def test_flop_to_an_accuracy_is_linear_between_validations():
 
 
 def test_everything_holds_where_the_numbers_are_the_papers():
-    prefixes = [TeacherPrefix(0, 0.05, PROBLEMS), TeacherPrefix(12, 0.3, PROBLEMS), TeacherPrefix(24, 0.5, PROBLEMS)]
-    evidence = Evidence.of(whole(), prefixes)
+    found = prefixes("teacher-prefix", {0: 0.05, 12: 0.3, 24: 0.5})
+    evidence = Evidence.of(whole(), {"teacher-prefix": found})
     assert {finding.title: finding.judge(evidence).word for finding in FINDINGS} == {
         finding.title: HOLDS for finding in FINDINGS
     }
@@ -79,9 +78,9 @@ def test_signal():
 
 @pytest.mark.parametrize(("shares", "word"), [((0.3, 0.4), HOLDS), ((0.06, 0.4), PARTLY), ((0.05, 0.06), FAILS)])
 def test_teachers_prefix(shares, word):
-    points = [TeacherPrefix(tokens, share, PROBLEMS) for tokens, share in zip((0, 3, 24), (0.05, *shares), strict=True)]
-    assert teachers_prefix_helps(Evidence.of([], points)).word == word
-    assert teachers_prefix_helps(Evidence.of([], points[1:])).word == OPEN, "what it is compared with is missing"
+    found = prefixes("teacher-prefix", dict(zip((0, 3, 24), (0.05, *shares), strict=True)))
+    assert teachers_prefix_helps(Evidence.of([], {"teacher-prefix": found})).word == word
+    assert teachers_prefix_helps(Evidence.of([], {"student-prefix": found})).word == OPEN, "its mirror is not it"
 
 
 def test_half_of_the_gain():
