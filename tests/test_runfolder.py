@@ -46,7 +46,7 @@ def test_another_setting_is_another_run(tmp_path, override, told):
 
 def test_more_steps_change_a_schedule_that_grows_over_them(tmp_path):
     start(tmp_path, "prefix_opd.schedule.name=cosine")
-    with pytest.raises(UserError, match="schedule.over=60 there, 99 here"):
+    with pytest.raises(UserError, match="schedule.over=55 there, 99 here"):
         check_same_run(again(tmp_path, "prefix_opd.schedule.name=cosine", "trainer.total_training_steps=99"))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 PROMPTS, ROLLOUTS = 16, 4
 SEQUENCES = PROMPTS * ROLLOUTS
 """Sequences of an update, the same for every arm."""
-UPDATES = 60
+UPDATES = 55
 PROBLEMS = 512
 """All held-out problems."""
 SEEDS = (0, 1, 2)
