@@ -10,6 +10,7 @@
 `startup`          brings student and teacher engines up side by side
 `evaluator`        verl's validation in chunks, so that a stopped evaluation goes on
 `weight_socket`    a socket of its own for each run's weights
+`log_probs`        log p of the sampled tokens in large blocks, where flash-attn is missing
 `contract`         names every hook of verl that we extend, and says what broke when one changes
 =================  =================================================================================
 """
@@ -23,13 +24,14 @@ import traceback
 def load() -> None:
     """Entry point of the group ``verl.plugins``: called by ``import verl`` in every process.
 
-    Beyond the name of a socket it stays out of the way unless a CPU run is on. verl swallows what a plugin raises, so a
-    failure is told here.
+    Beyond the name of a socket and log-probs without flash-attn it stays out of the way unless a CPU run is on. verl
+    swallows what a plugin raises, so a failure is told here.
     """
     from prefix_opd import cpu
-    from prefix_opd.verl_plugin import weight_socket
+    from prefix_opd.verl_plugin import log_probs, weight_socket
 
     weight_socket.register()
+    log_probs.register()
     if not cpu.is_chosen():
         return
     try:

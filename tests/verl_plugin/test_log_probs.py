@@ -1,0 +1,48 @@
+"""The replaced log-prob function against verl's own, and against numbers by hand."""
+
+import math
+
+import pytest
+import torch
+from verl.utils import torch_functional
+
+from prefix_opd.verl_plugin import log_probs
+from prefix_opd.verl_plugin.log_probs import label_log_probs
+
+
+def test_by_hand():
+    # softmax of (0, log 3) is (1/4, 3/4)
+    logits = torch.tensor([[0.0, math.log(3)], [math.log(3), 0.0]])
+    found = label_log_probs(logits, torch.tensor([1, 1]))
+    assert found.tolist() == pytest.approx([math.log(3 / 4), math.log(1 / 4)])
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5)])
+def test_value_and_gradient_are_those_of_log_softmax_whatever_the_block(shape, monkeypatch):
+    torch.manual_seed(0)
+    logits = torch.randn(*shape, 11, dtype=torch.float64, requires_grad=True)
+    labels, weights = torch.randint(0, 11, shape), torch.randn(shape, dtype=torch.float64)
+    wanted = logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0]
+    (gradient,) = torch.autograd.grad((wanted * weights).sum(), logits)
+    for elements in (1, 22, 10**6):  # a row, two rows, all rows a block
+        monkeypatch.setattr(log_probs, "ELEMENTS", elements)
+        found = label_log_probs(logits, labels)
+        (same,) = torch.autograd.grad((found * weights).sum(), logits)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(same, gradient)
+
+
+def test_verl_uses_it_in_fp32_and_its_own_in_bf16():
+    import prefix_opd.verl_plugin as plugin
+
+    plugin.load()
+    logits, labels = torch.randn(6, 9), torch.randint(0, 9, (6,))
+    assert torch.equal(torch_functional.logprobs_from_logits(logits, labels), label_log_probs(logits, labels))
+    half = logits.bfloat16()
+    wanted = half.log_softmax(-1).gather(-1, labels[:, None])[:, 0]
+    assert torch.equal(torch_functional.logprobs_from_logits(half, labels), wanted)
+
+
+def test_shapes_that_do_not_fit_are_told():
+    with pytest.raises(ValueError, match=r"logits \(2, 4\) and labels \(3,\)"):
+        label_log_probs(torch.zeros(2, 4), torch.zeros(3, dtype=torch.long))
