@@ -108,7 +108,7 @@ def reproduce(asked: Asked, command: str) -> int:
     with hold(asked.out):
         become_subreaper()
         signal.signal(signal.SIGTERM, _interrupt)
-        records, lost = [], []
+        failed, lost = [], []
         missing = [kind for kind in KINDS if not prefixes.file_of(kind, asked.docs).is_file()]
         if missing or None in there.values():
             _say(f"importing torch, Ray, verl and vLLM once for {len(asked.runs)} runs")
@@ -125,16 +125,17 @@ def reproduce(asked: Asked, command: str) -> int:
                 _say(title)
                 found = _one(run, commit)
                 _say(f"  {found.status} {f'{found.last.accuracy:.1%}' if found.points else found.error}")
+                failed += [found] if found.status == "failed" else []
             else:
                 _say(f"{title}: there already")
-            records.append(found)
-    record.write_records(asked.docs / record.RESULTS_FILE, records)
-    whole = [one for one in records if one.status == "finished"]
+    # with the runs of earlier commands: a part of them must not replace the results of all
+    whole = record.all_finished(asked.out, asked.updates, asked.problems)
+    record.write_records(asked.docs / record.RESULTS_FILE, [*whole, *failed])
     if whole:
         from prefix_opd.reproduction.report import write_report
 
         _say(f"results in {write_report(whole, asked.docs, command)}")
-    lost += [f"{one.arm} seed {one.seed}: {one.error}" for one in records if one.status == "failed"]
+    lost += [f"{one.arm} seed {one.seed}: {one.error}" for one in failed]
     for line in lost:
         _say(f"FAILED {line}")
     return 1 if lost else 0

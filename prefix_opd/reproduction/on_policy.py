@@ -6,6 +6,8 @@ from prefix_opd.reproduction.arms import Run
 
 POSITION_BINS = 32
 """Of the reverse KL by position: 6 tokens a bin."""
+PROBE_PROMPTS = 16
+"""Training prompts that are sampled without a cap, not trained on, as often as the student is validated."""
 
 
 def overrides(run: Run) -> list[str]:
@@ -22,6 +24,8 @@ def overrides(run: Run) -> list[str]:
         f"actor_rollout_ref.rollout.seed={run.seed}",
         f"data.val_max_samples={run.problems}",
         f"prefix_opd.position_bins={POSITION_BINS}",
+        f"prefix_opd.probe.every={run.validate_every}",
+        f"prefix_opd.probe.prompts={PROBE_PROMPTS}",
     ]
 
 

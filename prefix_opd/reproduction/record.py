@@ -11,12 +11,13 @@ from typing import Any
 
 from prefix_opd.errors import UserError
 from prefix_opd.reproduction import seqkd
-from prefix_opd.reproduction.arms import Run
+from prefix_opd.reproduction.arms import ARMS, Run
 from prefix_opd.runlog import read_metrics
 
 RESULTS_FILE = "results.jsonl"
 RECORD_FILE = "record.json"
 BY_POSITION = "prefix_opd/reverse_kl_abs_by_position/"
+PROBE_BY_POSITION = "prefix_opd/probe/reverse_kl_abs_by_position/"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Record:
     """L of each update; none for SeqKD."""
     signal: dict[int, dict[int, float]] = field(default_factory=dict)
     """Update -> first position of a bin -> mean |reverse KL| of a token, nats; for full OPD alone."""
+    probe: dict[int, dict[int, float]] = field(default_factory=dict)
+    """The same of uncapped rollouts sampled before that update, for every on-policy arm."""
     error: str = ""
     commit: str = ""
     day: str = ""
@@ -62,10 +65,11 @@ class Record:
         found: dict[str, Any] = json.loads(line)
         found["points"] = tuple(Point(**point) for point in found["points"])
         found["prefix_lengths"] = tuple(found["prefix_lengths"])
-        found["signal"] = {
-            int(step): {int(position): value for position, value in bins.items()}
-            for step, bins in found["signal"].items()
-        }
+        for name in ("signal", "probe"):  # JSON knows no integer keys
+            found[name] = {
+                int(step): {int(position): value for position, value in bins.items()}
+                for step, bins in found[name].items()
+            }
         return cls(**found)
 
 
@@ -73,6 +77,14 @@ def read_records(path: Path) -> list[Record]:
     """The runs of a results.jsonl that finished."""
     records = [Record.from_line(line) for line in path.read_text().splitlines()]
     return [record for record in records if record.status == "finished"]
+
+
+def all_finished(out: Path, updates: int, problems: int) -> list[Record]:
+    """Every run in the reproduction's folder of this length and on these problems, seed by seed in the arms' order."""
+    found = [Record.from_line(path.read_text()) for path in out.glob(f"*/{RECORD_FILE}")]
+    order = {arm.name: i for i, arm in enumerate(ARMS)}
+    alike = [one for one in found if one.updates == updates and one.last.problems == problems]
+    return sorted(alike, key=lambda one: (one.seed, order[one.arm]))
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -123,23 +135,29 @@ def failed(run: Run, commit: str, error: str) -> Record:
 def _on_policy(run: Run) -> dict[str, Any]:
     from prefix_opd.summary import summarise
 
-    paper, lengths, signal = {0: 0.0}, [], {}
+    paper, lengths, signal, probe = {0: 0.0}, [], {}, {}
     for line in read_metrics(run.folder):
         if "prefix_opd/prefix_length" not in line:
             continue
         paper[line["step"]] = line["prefix_opd/flops_paper/so_far"]
         lengths.append(int(line["prefix_opd/prefix_length"]))
         if run.arm.name == "full":
-            ends = {name.removeprefix(BY_POSITION): v for name, v in line.items() if name.startswith(BY_POSITION)}
-            # beside the bins of all rollouts there are those of the cut and of the naturally ended ones
-            signal[line["step"]] = {int(end): v for end, v in ends.items() if end.isdecimal()}
+            signal[line["step"]] = _bins(line, BY_POSITION)
+        if probed := _bins(line, PROBE_BY_POSITION):
+            probe[line["step"]] = probed
     if len(lengths) != run.updates:
         raise RuntimeError(f"{run.name} has {len(lengths)} of {run.updates} updates")
     points = [
         Point(found.step, found.accuracy, found.samples, found.flops, paper[found.step], found.seconds)
         for found in summarise(run.folder).evaluations
     ]
-    return {"points": tuple(points), "prefix_lengths": tuple(lengths), "signal": signal}
+    return {"points": tuple(points), "prefix_lengths": tuple(lengths), "signal": signal, "probe": probe}
+
+
+def _bins(line: dict[str, float], prefix: str) -> dict[int, float]:
+    ends = {name.removeprefix(prefix): value for name, value in line.items() if name.startswith(prefix)}
+    # beside the bins of all rollouts there are those of the cut and of the naturally ended ones
+    return {int(end): value for end, value in ends.items() if end.isdecimal()}
 
 
 def _seqkd(run: Run) -> dict[str, Any]:
