@@ -7,6 +7,7 @@
 `trainer`          the synchronous trainer with our advantage, metrics, FLOP ledger and checks
 `probe`            uncapped rollouts that are measured and not trained on
 `samples`          keeps a few rollouts token by token, for the report
+`engine_watch`     ends a run whose engine dies while weights travel to it
 `startup`          brings student and teacher engines up side by side
 `evaluator`        verl's validation in chunks, so that a stopped evaluation goes on
 `weight_socket`    a socket of its own for each run's weights

@@ -81,6 +81,8 @@ HOOKS = (
     Hook("transfer_queue.interface:async_kv_batch_put", ("keys", "partition_id", "fields", "tags"), "group_commit"),
     Hook("verl.workers.rollout.vllm_rollout.vllm_rollout:ServerAdapter.__init__", ("config",), "weight_socket"),
     Hook("verl.workers.rollout.vllm_rollout.vllm_async_server:vLLMHttpServer.__init__", ("config",), "weight_socket"),
+    Hook("verl.checkpoint_engine.base:CheckpointEngineManager.update_weights", ("global_steps",), "engine_watch"),
+    Hook("verl.workers.rollout.llm_server:LLMServerManager.get_replicas", (), "engine_watch"),
     Hook("verl.utils.torch_functional:logprobs_from_logits_v2", ("logits", "labels"), "log_probs"),
     Hook("verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.__init__", (), "agent_loop.PrefixAgentLoopManager"),
     Hook("verl.trainer.distillation.losses:register_distillation_loss", ("loss_settings",), "distillation.LOSS_MODE"),

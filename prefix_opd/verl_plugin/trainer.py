@@ -27,6 +27,7 @@ from prefix_opd.metrics import reverse_kl_by_position, reverse_kl_metrics, rollo
 from prefix_opd.runlog import Forgiving, RunLog, numbers
 from prefix_opd.settings import Settings
 from prefix_opd.verl_plugin.agent_loop import one_line
+from prefix_opd.verl_plugin.engine_watch import while_alive
 from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
 from prefix_opd.verl_plugin.probe import Probe
 from prefix_opd.verl_plugin.samples import SampleRecorder
@@ -76,6 +77,11 @@ class PrefixOPDTrainer(PPOTrainerSync):
     def _setup(self):
         with self.startup:
             super()._setup()
+        manager = self.checkpoint_manager
+        manager.update_weights = while_alive(manager.update_weights, self._engines, "sending weights")
+
+    def _engines(self) -> list[str]:
+        return [replica.server_address for replica in self.llm_server_manager.get_replicas()]
 
     # ---- one update ----
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,9 +97,16 @@ class Run:
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
     def kill(self, title: str) -> int:
-        """SIGKILL the process with this in its title (the driver: "driver"). Returns its id."""
+        """SIGKILL the process with this in its title, or the "driver", or an "engine" (the student's or the teacher's).
+
+        Returns its id. Raises StopIteration if there is none.
+        """
         if title == "driver":
             pid = self.driver()
+        elif title == "engine":  # it has no title of its own, but signs what it logs
+            log = self.outputs / "train.log"
+            signed = re.findall(r"\(EngineCore pid=(\d+)\)", log.read_text() if log.exists() else "")
+            pid = next(int(pid) for pid in reversed(signed) if int(pid) in self.processes())
         else:
             pid = next(pid for pid, shown in sorted(self.processes().items()) if title in shown)
         os.kill(pid, signal.SIGKILL)

@@ -27,8 +27,8 @@ STEPS = 8
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "faults.md"
 BEGIN, END = "<!-- table: tests/faults/run_table.py -->", "<!-- end of the table -->"
-VICTIMS = ("driver", "WorkerDict", "CpuvLLMHttpServer", "SpoiltWorker", "TaskRunner")
-"""Titles of the processes that are killed: driver, trainer's worker, an engine's server, rollouts, task."""
+VICTIMS = ("driver", "WorkerDict", "CpuvLLMHttpServer", "engine", "SpoiltWorker", "TaskRunner")
+"""Titles of the processes that are killed: driver, trainer's worker, an engine's server, an engine, rollouts, task."""
 LENGTH = [f"trainer.total_training_steps={STEPS}"]
 SPOILT = ["actor_rollout_ref.rollout.agent.agent_loop_manager_class=faults.sabotage.SpoiltManager"]
 

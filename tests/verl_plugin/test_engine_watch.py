@@ -1,0 +1,68 @@
+"""A call that waits for an engine ends when the engine is dead, and only then."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from prefix_opd.errors import RunStopped
+from prefix_opd.verl_plugin import engine_watch
+from prefix_opd.verl_plugin.engine_watch import is_dead, while_alive
+
+
+@pytest.fixture
+def engine():
+    """A server whose health page answers with ``engine.code``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(server.code if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.code, server.address = 200, f"127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(engine_watch, "ASK_SECONDS", 0.05)
+
+
+def test_health(engine):
+    assert not is_dead(engine.address)
+    engine.code = 503
+    assert is_dead(engine.address)
+    engine.code = 500  # something else is wrong: it lives
+    assert not is_dead(engine.address)
+
+
+def test_nobody_listens(engine):
+    engine.shutdown()
+    engine.server_close()
+    assert is_dead(engine.address)
+
+
+def test_the_result_or_the_error_comes_through(engine):
+    slow = while_alive(lambda x: threading.Event().wait(0.3) or x + 1, lambda: [engine.address], "sending weights")
+    assert slow(1) == 2
+
+    def fails():
+        raise ValueError("no such step")
+
+    with pytest.raises(ValueError, match="no such step"):
+        while_alive(fails, lambda: [engine.address], "sending weights")()
+
+
+def test_a_dead_engine_ends_a_wait_that_would_never_end(engine):
+    engine.code = 503
+    for_ever = threading.Event()
+    with pytest.raises(RunStopped, match=f"sending weights: the engine at {engine.address} has died"):
+        while_alive(for_ever.wait, lambda: [engine.address], "sending weights")()
+    for_ever.set()
