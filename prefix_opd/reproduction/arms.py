@@ -31,6 +31,8 @@ class Arm:
     """SeqKD: how many tokens of an answer teach; none: all."""
     paper: str | None = None
     """The paper's row that it belongs beside (`prefix_opd.paper`)."""
+    probed: bool = True
+    """On-policy: uncapped rollouts are measured beside it, which takes the teacher's log-prob of each sampled token."""
 
 
 ARMS = (
@@ -43,7 +45,7 @@ ARMS = (
     Arm("last_24", "window of the last 24", "tiny/last_24"),
     Arm("seqkd", "SeqKD", paper="SeqKD, 1 500 steps"),
     Arm("prefix_seqkd", "prefix SeqKD, 24", answer_tokens=PREFIX),
-    Arm("forward_kl_24", "prefix 24, forward KL", "tiny/forward_kl_24"),
+    Arm("forward_kl_24", "prefix 24, forward KL", "tiny/forward_kl_24", probed=False),
     Arm("lr_1e-4", "schedule, lr 1e-4", "tiny/lr_1e-4"),
     Arm("lr_1e-3", "schedule, lr 1e-3", "tiny/lr_1e-3"),
 )

@@ -11,7 +11,8 @@ from prefix_opd.reproduction.arms import ARMS, BY_NAME, PREFIX
 from prefix_opd.reproduction.findings import Evidence
 from prefix_opd.reproduction.record import Record
 
-SIGNAL, COMPUTE, SCHEDULE = "signal.png", "compute.png", "schedule.png"
+SIGNAL, TAIL, COMPUTE, SCHEDULE = "signal.png", "tail.png", "compute.png", "schedule.png"
+TAIL_ARMS = ("full", "prefix_3", "prefix_24", "schedule")
 PREFIXES = {kind: f"{kind.replace('-', '_')}.png" for kind in KINDS}
 
 
@@ -21,6 +22,8 @@ def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> lis
     drawn = []
     if evidence.full:
         drawn.append(_save(folder / SIGNAL, lambda axes: _signal(axes, evidence.full)))
+    if probed := [arm for arm in TAIL_ARMS if any(record.probe for record in records if record.arm == arm)]:
+        drawn.append(_save(folder / TAIL, lambda axes: _tail(axes, records, probed)))
     drawn += [draw_prefixes(found, folder / PREFIXES[kind]).name for kind, found in evidence.prefixes.items()]
     drawn.append(_save(folder / COMPUTE, lambda axes: _compute(axes, evidence)))
     if any(record.prefix_lengths for record in records):
@@ -42,6 +45,25 @@ def _signal(axes, full: Sequence[Record]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_title(f"Signal by position, full OPD, {len(full)} seeds (grey: the first {PREFIX} tokens)")
     axes.legend()
+
+
+def _tail(axes, records: Sequence[Record], arms: Sequence[str]) -> None:
+    """Figure 5: |reverse KL| of uncapped rollouts, before the first and before the last update, mean of the seeds."""
+    for i, arm in enumerate(arms):
+        probes = [record.probe for record in records if record.arm == arm and record.probe]
+        for pick, style in ((min, ":"), (max, "-")):
+            bins = [probe[pick(probe)] for probe in probes]
+            positions = sorted(set.intersection(*(set(one) for one in bins)))
+            values = [sum(one[position] for one in bins) / len(bins) for position in positions]
+            if pick is min and i:
+                continue  # before the first update all arms are one student
+            label = "before training" if pick is min else f"{BY_NAME[arm].label}, update {max(probes[0])}"
+            axes.plot(positions, values, style, color="0.5" if pick is min else f"C{i}", label=label)
+    axes.set_xlabel("position in the answer (tokens)")
+    axes.set_ylabel("mean |reverse KL| of a token (nats)")
+    axes.set_yscale("log")
+    axes.set_title("What becomes of the tail: rollouts that no cap ends, never trained on")
+    axes.legend(fontsize=7)
 
 
 def _compute(axes, evidence: Evidence) -> None:

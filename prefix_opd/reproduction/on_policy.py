@@ -24,7 +24,7 @@ def overrides(run: Run) -> list[str]:
         f"actor_rollout_ref.rollout.seed={run.seed}",
         f"data.val_max_samples={run.problems}",
         f"prefix_opd.position_bins={POSITION_BINS}",
-        f"prefix_opd.probe.every={run.validate_every}",
+        f"prefix_opd.probe.every={run.validate_every if run.arm.probed else 0}",
         f"prefix_opd.probe.prompts={PROBE_PROMPTS}",
     ]
 

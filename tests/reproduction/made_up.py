@@ -9,7 +9,7 @@ from prefix_opd.reproduction.record import Point, Record
 PROBLEMS = 400
 
 
-def record(arm, seed, *accuracies, flops=8.0, seconds=40.0, signal=None, problems=PROBLEMS):
+def record(arm, seed, *accuracies, flops=8.0, seconds=40.0, signal=None, probe=None, problems=PROBLEMS):
     """Validations at 0, 10, 20, … with FLOP and seconds that grow evenly to their ends; SeqKD has the last alone."""
     steps = len(accuracies) - 1 or 1
     points = [
@@ -19,9 +19,8 @@ def record(arm, seed, *accuracies, flops=8.0, seconds=40.0, signal=None, problem
     if arm.endswith("seqkd"):
         points = points[-1:]
     lengths = () if arm.endswith("seqkd") else tuple(range(1, 10 * steps + 1))
-    return Record(
-        arm, seed, 10 * steps, "finished", tuple(points), lengths, signal or {}, commit="c0ffee", day="2026-01-02"
-    )
+    found = (signal or {}, probe or {})
+    return Record(arm, seed, 10 * steps, "finished", tuple(points), lengths, *found, commit="c0ffee", day="2026-01-02")
 
 
 def prefixes(kind, shares):
@@ -52,7 +51,15 @@ def whole():
     }
     assert list(ends) == [arm.name for arm in ARMS]
     return [
-        record(arm, seed, *accuracies, flops=flops, seconds=seconds, signal=signal if arm == "full" else None)
+        record(
+            arm,
+            seed,
+            *accuracies,
+            flops=flops,
+            seconds=seconds,
+            signal=signal if arm == "full" else None,
+            probe={1: {0: 2.0, 24: 0.5}, 40: {0: 0.1, 24: 1.0}} if arm == "prefix_3" else None,
+        )
         for arm, (*accuracies, flops, seconds) in ends.items()
         for seed in (0, 1)
     ]

@@ -124,7 +124,14 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
     assert "| 12 | 20.0% | 16.4 to 24.2 | 70.0% |" in text
     assert "| full OPD | 75.0% | 70.5 to 79.0 | 75.0 to 75.0 | 1.00e+02 |" in text
     assert str(tmp_path) not in text
-    for picture in ("signal.png", "compute.png", "schedule.png", "teacher_prefix.png", "student_prefix.png"):
+    for picture in (
+        "signal.png",
+        "compute.png",
+        "schedule.png",
+        "teacher_prefix.png",
+        "student_prefix.png",
+        "tail.png",
+    ):
         assert (tmp_path / "docs" / picture).stat().st_size > 10_000
     with pytest.raises(UserError, match="--updates 41: .* holds a run with 40"):
         reproduce(parse([*asked, "--updates", "41"]), "the command")
