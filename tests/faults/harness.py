@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -12,6 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
+from prefix_opd.cpu import warm_python
+from prefix_opd.reproduction.driver import warm_up
+from prefix_opd.reproduction.isolation import become_subreaper
 from prefix_opd.runlog import read_metrics
 
 TESTS = Path(__file__).parents[1]
@@ -31,8 +37,47 @@ SMALL = (
 EXACT = ("prefix_opd/prefix_length", "prefix_opd/fingerprint/prompts", "prefix_opd/fingerprint/rollouts")
 LEDGER = ("prefix_opd/flops_exact/so_far", "prefix_opd/flops_paper/so_far", "prefix_opd/tokens_so_far/generated")
 LEARNT = ("prefix_opd/reverse_kl/mean", "prefix_opd/reverse_kl/abs_mean", "actor/loss", "actor/grad_norm")
+ENGINES = tuple(f"{model} {part}" for model in ("student", "teacher") for part in ("server", "engine"))
+LOADING = re.compile(
+    r"\(CpuvLLMHttpServer pid=(\d+)\) \(EngineCore pid=(\d+)\).*Starting to load model \S*/(student|teacher)\b"
+)
+PHASES = {
+    "init_model": "start-up",
+    "update_actor": "update",
+    "update_weights": "weight sync",
+    "save_checkpoint": "checkpoint writing",
+    "load_checkpoint": "checkpoint reading",
+}
 DIGITS = 1e-3
 """Relative difference of the learnt metrics: sums over log-probs that a batched engine rounds in its last bits."""
+
+
+class WarmStart:
+    """Runs one after another that share their imports: each is a copy of a process that has imported everything.
+
+    What a run starts stays below this process (`prefix_opd.reproduction.isolation`), and one run is on at a time: so
+    every process below, but for the copied one, is the run's.
+    """
+
+    def __init__(self):
+        become_subreaper()
+        warm_up()
+        self.python = str(warm_python.start())
+        (self.copied,) = psutil.Process().children()
+
+    @property
+    def cli(self) -> list[str]:
+        """Arguments of an interpreter whose ``prefix-opd train`` starts the run itself from the copy."""
+        run = f"import sys; sys.executable = {self.python!r}; from prefix_opd.cli import main; sys.exit(main())"
+        return ["-c", run]
+
+    def processes(self) -> dict[int, str]:
+        found = {}
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process != self.copied and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = " ".join(process.cmdline())
+        return found
 
 
 @dataclass
@@ -42,6 +87,8 @@ class Run:
     folder: Path
     overrides: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    warm: WarmStart | None = None
+    """Start the run's own process from this copy."""
     process: subprocess.Popen | None = None
 
     @property
@@ -56,7 +103,8 @@ class Run:
             MARK: str(self.folder),
             **self.environment,
         }
-        command = [sys.executable, "-m", "prefix_opd.cli", "train", *SMALL, *self.overrides]
+        cli = self.warm.cli if self.warm else ["-m", "prefix_opd.cli"]
+        command = [sys.executable, *cli, "train", *SMALL, *self.overrides]
         self.process = subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )
@@ -80,6 +128,8 @@ class Run:
 
     def processes(self) -> dict[int, str]:
         """Title by process id of all that were started for this run, Ray's and vLLM's among them."""
+        if self.warm:
+            return self.warm.processes()
         mark, found = f"{MARK}={self.folder}".encode(), {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -96,21 +146,39 @@ class Run:
         pid = self.process.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
-    def kill(self, title: str) -> int:
-        """SIGKILL the process with this in its title, or the "driver", or an "engine" (the student's or the teacher's).
+    def kill(self, victim: str) -> int:
+        """SIGKILL one process: the "driver", the "student server", "teacher engine", …, or what has this in its title.
 
         Returns its id. Raises StopIteration if there is none.
         """
-        if title == "driver":
+        if victim == "driver":
             pid = self.driver()
-        elif title == "engine":  # it has no title of its own, but signs what it logs
-            log = self.outputs / "train.log"
-            signed = re.findall(r"\(EngineCore pid=(\d+)\)", log.read_text() if log.exists() else "")
-            pid = next(int(pid) for pid in reversed(signed) if int(pid) in self.processes())
+        elif victim in ENGINES:
+            pid = self._engine(*victim.split())
         else:
-            pid = next(pid for pid, shown in sorted(self.processes().items()) if title in shown)
+            pid = next(pid for pid, shown in sorted(self.processes().items()) if victim in shown)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def _engine(self, model: str, part: str) -> int:
+        # neither has a title that names its model, but both sign what they log
+        log = self.outputs / "train.log"
+        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text()) if log.exists() else ""
+        signed = {name: dict(server=server, engine=engine) for server, engine, name in LOADING.findall(text)}
+        pid = int(signed[model][part]) if model in signed else 0
+        if pid not in self.processes():
+            raise StopIteration
+        return pid
+
+    def phase(self) -> str:
+        """What the trainer is at: Ray's title of its worker names the method that runs."""
+        titles = " ".join(self.processes().values())
+        busy = re.search(r"ray::WorkerDict\.(?:actor_rollout_)?(\w+)", titles)
+        if busy:
+            return PHASES.get(busy[1], busy[1])
+        if "WorkerDict" not in titles:
+            return "start-up"
+        return "rollout and scoring" if self.steps() else "start-up and first validation"
 
     def left_behind(self, seconds: float = 30) -> dict[int, str]:
         """Processes of the run that still live so long after its end."""

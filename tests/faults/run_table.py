@@ -21,14 +21,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults.harness import TEACHER_FAULTS, Run, differences
+from faults.harness import ENGINES, TEACHER_FAULTS, Run, WarmStart, differences
+from prefix_opd.checkpoints import newest_whole
 
 STEPS = 8
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "faults.md"
 BEGIN, END = "<!-- table: tests/faults/run_table.py -->", "<!-- end of the table -->"
-VICTIMS = ("driver", "WorkerDict", "CpuvLLMHttpServer", "engine", "SpoiltWorker", "TaskRunner")
-"""Titles of the processes that are killed: driver, trainer's worker, an engine's server, an engine, rollouts, task."""
+VICTIMS = ("driver", "WorkerDict", *ENGINES, "SpoiltWorker", "TaskRunner")
+"""The processes that are killed: driver, trainer's worker, servers and engines of both models, rollouts, task."""
 LENGTH = [f"trainer.total_training_steps={STEPS}"]
 SPOILT = ["actor_rollout_ref.rollout.agent.agent_loop_manager_class=faults.sabotage.SpoiltManager"]
 
@@ -55,6 +56,7 @@ def main() -> None:
             f"teacher {fault}": lambda at, fault=fault: wrong_teacher(at, fault)
             for fault in ("uniform", "shifted", "short", "not_finite", "stalled")
         },
+        "tracker that cannot be reached": lambda at: without_tracker(at, folder),
     }
     results = folder / "results.jsonl"
     done = {result["case"] for result in read(results)}
@@ -71,6 +73,16 @@ def main() -> None:
         write_table(read(results))
 
 
+_warm: WarmStart | None = None
+
+
+def new_run(*settings) -> Run:
+    """A run that shares the imports of all others."""
+    global _warm
+    _warm = _warm or WarmStart()
+    return Run(*settings, warm=_warm)
+
+
 def read(results: Path) -> list[dict]:
     return [json.loads(line) for line in results.open()] if results.exists() else []
 
@@ -79,7 +91,7 @@ def read(results: Path) -> list[dict]:
 
 
 def reference(at: Path) -> dict:
-    run = Run(at, LENGTH).start()
+    run = new_run(at, LENGTH).start()
     began = time.time()
     told = run.told(600)
     assert run.process.returncode == 0, told
@@ -87,28 +99,33 @@ def reference(at: Path) -> dict:
 
 
 def killed(at: Path, folder: Path, number: int) -> dict:
-    """SIGKILL one process at a moment drawn from the reference's duration, then start again."""
+    """SIGKILL one process at a random moment of a random step, or of the start-up, then start again."""
     moments = random.Random(number)
     victim = VICTIMS[number % len(VICTIMS)]
-    whole = next(result["seconds"] for result in read(folder / "results.jsonl") if result["case"] == "no fault")
-    run = Run(at, [*LENGTH, *SPOILT]).start()  # the sabotage has no fault planned; it names the workers
-    moment = moments.uniform(0.3, 0.95) * whole
-    time.sleep(moment)
-    if run.process.poll() is not None:
-        moment, victim = 0.0, "none: it had ended"
+    began = time.time()
+    run = new_run(at, [*LENGTH, *SPOILT]).start()  # the sabotage has no fault planned; it names the workers
+    if number % 7 == 6:
+        time.sleep(moments.uniform(5, 15))
     else:
+        run.wait_for_step(moments.randrange(STEPS), seconds=600)
+        time.sleep(moments.uniform(0, 3))
+    moment = time.time() - began
+    if run.process.poll() is not None:
+        victim, phase = "none: it had ended", "nothing"
+    else:
+        phase = run.phase()
         try:
             run.kill(victim)
         except StopIteration:  # not started yet
             run.kill("driver")
             victim = f"driver ({victim} was not there yet)"
     reached = max(run.steps(), default=0)
-    result = {"victim": victim, "at_seconds": round(moment), "at_step": reached}
+    result = {"victim": victim, "at_seconds": round(moment), "at_step": reached, "phase": phase}
     return result | ended(run) | again(run, folder, reached)
 
 
 def asked(at: Path, folder: Path, signals: list[int]) -> dict:
-    run = Run(at, LENGTH).start()
+    run = new_run(at, LENGTH).start()
     run.wait_for_step(3)
     for number in signals:
         run.process.send_signal(number)
@@ -118,7 +135,7 @@ def asked(at: Path, folder: Path, signals: list[int]) -> dict:
 
 
 def hurt_and_resumed(at: Path, folder: Path, harm: Callable[[Run], None]) -> dict:
-    run = Run(at, LENGTH).start()
+    run = new_run(at, LENGTH).start()
     run.wait_for_step(5)
     run.kill("driver")
     result, reached = ended(run), run.steps()[-1]
@@ -132,13 +149,16 @@ def truncate_checkpoint(run: Run) -> None:
 
 
 def cut_metrics(run: Run) -> None:
+    """In the middle of the line of step 4, whose checkpoint is the last."""
     path = run.outputs / "metrics.jsonl"
-    os.truncate(path, path.stat().st_size - 100)
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = sum(len(line) for line in lines if json.loads(line)["step"] < 4)
+    os.truncate(path, whole + 100)
 
 
 def disk_full(at: Path, folder: Path) -> dict:
     """A file of the checkpoint of step 4 lies on a device that is always full."""
-    run = Run(at, LENGTH)
+    run = new_run(at, LENGTH)
     actor = run.outputs / "global_step_4" / "actor"
     actor.mkdir(parents=True)
     (actor / "optim_world_size_1_rank_0.pt").symlink_to("/dev/full")
@@ -147,8 +167,20 @@ def disk_full(at: Path, folder: Path) -> dict:
     return result | again(run, folder, max(run.steps()))
 
 
+def without_tracker(at: Path, folder: Path) -> dict:
+    """TensorBoard's folder cannot be made."""
+    run = new_run(at, [*LENGTH, "trainer.logger=[console,tensorboard]"], {"TENSORBOARD_DIR": "/dev/null/nowhere"})
+    result = ended(run.start())
+    log = (run.outputs / "train.log").read_text().splitlines()
+    told = next((line for line in log if "tensorboard" in line and "without" in line), "")
+    apart = differences(folder / "no_fault" / "outputs" / "tiny_schedule", run.outputs)
+    return result | {"told": told[-200:], "differences": apart}
+
+
 def wrong_teacher(at: Path, fault: str) -> dict:
-    run = Run(at, [*LENGTH, *SPOILT, "prefix_opd.rollout.timeout_seconds=20"], {TEACHER_FAULTS: f"3:{fault}"}).start()
+    run = new_run(
+        at, [*LENGTH, *SPOILT, "prefix_opd.rollout.timeout_seconds=20"], {TEACHER_FAULTS: f"3:{fault}"}
+    ).start()
     result = ended(run)
     log = (run.outputs / "train.log").read_text().splitlines()
     told = next((line for line in log if "thrown away and sampled again" in line), "")
@@ -168,7 +200,8 @@ def ended(run: Run) -> dict:
 
 def again(run: Run, folder: Path, reached: int) -> dict:
     """Start the same command again; compare with the reference when it has ended."""
-    lost = reached - max((int(path.name.split("_")[-1]) for path in run.outputs.glob("global_step_*")), default=0)
+    whole = newest_whole(run.outputs)
+    lost = reached - (int(whole.name.split("_")[-1]) if whole else 0)
     told = run.start().told(600)
     apart = differences(folder / "no_fault" / "outputs" / "tiny_schedule", run.outputs)
     return {
@@ -186,7 +219,9 @@ def write_table(results: list[dict]) -> None:
         "|---|---|---|---|---|---|",
     ]
     for result in results:
-        case = result["case"] + (f": {result['victim']} at {result['at_seconds']} s" if "victim" in result else "")
+        case = result["case"]
+        if "victim" in result:
+            case += f": {result['victim']} at {result['at_seconds']} s, step {result['at_step']}, {result['phase']}"
         told = result.get("told", "").replace("|", "/")
         apart = result.get("differences")
         same = (
