@@ -63,9 +63,13 @@ class GroupCommit:
         await write.done
 
     async def _commit_all(self, group: _Group) -> None:
-        while writes := self._waiting.pop(group, []):
-            await self._commit(group[0], writes)
-        del self._under_way[group]
+        try:
+            while writes := self._waiting.pop(group, []):
+                # as without groups: a writer that was cancelled before its turn (it took too long) stores nothing
+                if wanted := [write for write in writes if not write.done.done()]:
+                    await self._commit(group[0], wanted)
+        finally:
+            del self._under_way[group]
 
     async def _commit(self, partition_id: str, writes: list[_Write]) -> None:
         rows = [row for write in writes for row in write.rows or []]
@@ -78,7 +82,9 @@ class GroupCommit:
             )
         except Exception as error:  # every writer must hear of it, also those that did not make this call
             for write in writes:
-                write.done.set_exception(error)
+                if not write.done.done():  # nobody waits for a write whose writer was cancelled meanwhile
+                    write.done.set_exception(error)
         else:
             for write in writes:
-                write.done.set_result(None)
+                if not write.done.done():
+                    write.done.set_result(None)

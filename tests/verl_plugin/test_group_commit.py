@@ -102,6 +102,24 @@ def test_a_writer_waits_until_its_own_rows_are_stored():
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("key", ["a", "bad"])
+def test_a_writer_that_gave_up_holds_up_no_other(key):
+    async def scenario():
+        queue = Queue()
+        commit = GroupCommit(queue, to_table=tuple)
+        for early in (key, "b"):  # one whose call is under way, one that waits its turn
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(_put(commit, early), 0.01)
+        waiting = _put(commit, "c")
+        await asyncio.sleep(0.01)
+        queue.go.set()
+        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(_put(commit, "d"), 1)
+        return [call["keys"] for call in queue.calls]
+
+    assert asyncio.run(scenario()) == [[key], ["c"], ["d"]]
+
+
 def test_what_else_is_asked_of_the_queue_is_its_own():
     async def scenario():
         return GroupCommit(Queue(), to_table=tuple).other
