@@ -1,5 +1,6 @@
 """The replaced log-prob function against verl's own, and against numbers by hand."""
 
+import importlib.util
 import math
 
 import pytest
@@ -32,15 +33,39 @@ def test_value_and_gradient_are_those_of_log_softmax_whatever_the_block(shape, m
         torch.testing.assert_close(same, gradient)
 
 
-def test_verl_uses_it_in_fp32_and_its_own_in_bf16():
+@pytest.fixture(scope="module")
+def verls_own():
+    """verl's function as verl has it: its module under another name, which nothing of ours replaces in."""
+    spec = importlib.util.spec_from_file_location("torch_functional_as_it_is", torch_functional.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.logprobs_from_logits_v2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(7,), (3, 5)])
+def test_in_half_precision_value_and_gradient_are_verls_own_to_the_bit(shape, dtype, verls_own, monkeypatch):
+    torch.manual_seed(0)
+    logits = (20 * torch.randn(*shape, 1000)).to(dtype).requires_grad_()
+    labels, weights = torch.randint(0, 1000, shape), torch.randn(shape).to(dtype)
+    wanted = verls_own(logits, labels)
+    (gradient,) = torch.autograd.grad((wanted * weights).sum(), logits)
+    for elements in (1, 2000, 10**6):  # a row, two rows, all rows a block
+        monkeypatch.setattr(log_probs, "ELEMENTS", elements)
+        found = label_log_probs(logits, labels)
+        (same,) = torch.autograd.grad((found * weights).sum(), logits)
+        assert torch.equal(found, wanted)
+        assert torch.equal(same, gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_verl_uses_it(dtype, verls_own):
     import prefix_opd.verl_plugin as plugin
 
     plugin.load()
-    logits, labels = torch.randn(6, 9), torch.randint(0, 9, (6,))
-    assert torch.equal(torch_functional.logprobs_from_logits(logits, labels), label_log_probs(logits, labels))
-    half = logits.bfloat16()
-    wanted = half.log_softmax(-1).gather(-1, labels[:, None])[:, 0]
-    assert torch.equal(torch_functional.logprobs_from_logits(half, labels), wanted)
+    assert torch_functional.logprobs_from_logits_v2 is label_log_probs is not verls_own
+    logits, labels = torch.randn(6, 9).to(dtype), torch.randint(0, 9, (6,))
+    assert torch.equal(torch_functional.logprobs_from_logits(logits, labels), verls_own(logits, labels))
 
 
 def test_shapes_that_do_not_fit_are_told():
