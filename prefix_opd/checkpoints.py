@@ -2,8 +2,9 @@
 
 verl writes the files of ``global_step_N`` one after the other and names the step in
 ``latest_checkpointed_iteration.txt`` last. A kill, a full disk or a careless hand can leave any of it in halves, and
-verl would find out in the middle of loading. So when all is written a manifest is: names, sizes, and a checksum of the
-ends of every file. A checkpoint with a manifest that fits is whole; the newest whole one is gone on from.
+verl would find out in the middle of loading. So when all is written, and has reached the disk, a manifest is: names, sizes,
+and a checksum of blocks of every file. A checkpoint with a manifest that fits is whole; the newest whole one is gone on
+from.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import re
 import shutil
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -29,10 +31,16 @@ logger = logging.getLogger(__name__)
 MANIFEST_FILE = "prefix_opd_manifest.json"
 LATEST_FILE = "latest_checkpointed_iteration.txt"
 """verl's own."""
-END_BYTES = 1 << 20
-"""Bytes at each end of a file that its checksum covers: all of a small file, and of one of 100 GB what is cheap."""
+BLOCK_BYTES = 1 << 20
+BLOCKS = 16
+"""A checksum covers so many blocks, evenly spread from the first bytes of a file to its last: all of a small file, and
+of one of 100 GB what is cheap."""
+ENDS = 2
+"""As many as the first manifests covered, which name no number."""
 _STEP = re.compile(r"^global_step_(\d+)$")
 _REMOVED = ".removed_"
+SET_ASIDE = "set_aside"
+"""Where checkpoints go that lie ahead of the step from which a run was told to begin."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -43,16 +51,27 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _onto_disk(path.parent)
+
+
+def _onto_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, would outlive a power cut."""
+    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def write_manifest(checkpoint: Path) -> None:
-    """Declare a checkpoint whole: called when everything in it is written."""
-    files = {str(path.relative_to(checkpoint)): _signature(path) for path in _files(checkpoint)}
+    """Declare a checkpoint whole: called when everything in it is written.
+
+    verl leaves its files in the page cache; a manifest that reached the disk before them would vouch for holes.
+    """
+    listed = _files(checkpoint)
+    for path in [*listed, *{path.parent for path in listed}, checkpoint.parent]:
+        _onto_disk(path)
+    files = {str(path.relative_to(checkpoint)): [*_signature(path, BLOCKS), BLOCKS] for path in listed}
     write_whole(checkpoint / MANIFEST_FILE, json.dumps(files, indent=1))
 
 
@@ -69,13 +88,13 @@ def damage(checkpoint: Path) -> str | None:
         listed = json.loads(manifest.read_text())
     except ValueError:
         return f"{MANIFEST_FILE} is no JSON"
-    for name, (size, checksum) in listed.items():
+    for name, (size, checksum, *blocks) in listed.items():
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} of {size} bytes"
-        if _signature(path)[1] != checksum:
+        if _signature(path, *(blocks or [ENDS]))[1] != checksum:
             return f"{name} has other content than was written"
     return None
 
@@ -91,14 +110,16 @@ def _files(checkpoint: Path) -> list[Path]:
     return sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
 
 
-def _signature(path: Path) -> list[int]:
-    """Size, and CRC-32 of the first and the last ``END_BYTES``."""
+def _signature(path: Path, blocks: int) -> list[int]:
+    """Size, and CRC-32 of ``blocks`` blocks, the first and the last of the file among them; none overlap."""
     size = path.stat().st_size
+    checksum = end = 0
     with path.open("rb") as file:
-        checksum = zlib.crc32(file.read(END_BYTES))
-        if size > END_BYTES:
-            file.seek(max(END_BYTES, size - END_BYTES))
-            checksum = zlib.crc32(file.read(), checksum)
+        for i in range(blocks):
+            start = max(end, i * (size - BLOCK_BYTES) // (blocks - 1))
+            file.seek(start)
+            checksum = zlib.crc32(file.read(BLOCK_BYTES), checksum)
+            end = start + BLOCK_BYTES
     return [size, checksum]
 
 
@@ -187,9 +208,34 @@ def superfluous(steps: Iterable[int], accuracy: Mapping[int, float], settings: C
     return [step for step in reversed(newest_first) if step not in kept]
 
 
-def prune(run: Path, settings: CheckpointSettings) -> None:
-    """Remove what need not stay. Each goes in one move, so that a kill leaves no half checkpoint behind."""
-    checkpoints = saved(run)
+def set_aside(run: Path, step: int) -> Path | None:
+    """Move whole checkpoints of later steps out of the way of a run that begins from this one; none if there are none.
+
+    They belong to a run that was given up (``trainer.resume_mode=disable``, or an earlier ``resume_from_path``): left
+    where they are, the next start would take the newest of them for this run's. A damaged one is overwritten in time.
+    """
+    later = [path for found, path in saved(run).items() if found > step and not damage(path)]
+    if not later:
+        return None
+    place = run / SET_ASIDE / time.strftime("%Y%m%d-%H%M%S")
+    place.mkdir(parents=True, exist_ok=True)
+    write_whole(run / LATEST_FILE, str(step))
+    for path in later:
+        os.replace(path, place / path.name)
+    logger.warning(
+        "the run begins from step %d: checkpoints of later steps (%s) are kept in %s",
+        step, ", ".join(path.name for path in later), place,
+    )  # fmt: skip
+    return place
+
+
+def prune(run: Path, settings: CheckpointSettings, step: int) -> None:
+    """Remove what need not stay. Each goes in one move, so that a kill leaves no half checkpoint behind.
+
+    Args:
+        step: the present one. What lies ahead of it is another run's: neither among the newest nor removed.
+    """
+    checkpoints = {found: path for found, path in saved(run).items() if found <= step}
     for step in superfluous(checkpoints, accuracies(run), settings):
         os.replace(checkpoints[step], run / f"{_REMOVED}{checkpoints[step].name}")
     for rest in run.glob(f"{_REMOVED}*"):

@@ -1,12 +1,15 @@
 """A checkpoint is whole or does not count; which of them stay."""
 
 import json
+import zlib
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from prefix_opd import checkpoints
 from prefix_opd.checkpoints import (
+    BLOCK_BYTES,
     LATEST_FILE,
     MANIFEST_FILE,
     accuracies,
@@ -14,6 +17,7 @@ from prefix_opd.checkpoints import (
     newest_whole,
     prune,
     saved,
+    set_aside,
     settle_resume,
     superfluous,
     write_manifest,
@@ -85,6 +89,41 @@ def test_other_content_of_the_same_size_is_damage(tmp_path):
     assert "has other content" in damage(tmp_path / "global_step_2")
 
 
+@pytest.mark.parametrize("block", [0, 15, 21, 39])
+def test_a_hole_in_a_large_file_is_found(tmp_path, block):
+    """40 MiB: 16 blocks of 1 MiB start at 0, 2.6, 5.2, ... 39 MiB, so that a hole of 4 MiB meets one of them."""
+    large = tmp_path / "model.pt"
+    large.write_bytes(b"w" * 40 * BLOCK_BYTES)
+    write_manifest(tmp_path)
+    assert damage(tmp_path) is None
+    with large.open("r+b") as file:
+        file.seek(block * BLOCK_BYTES)
+        file.write(bytes(min(4, 40 - block) * BLOCK_BYTES))
+    assert damage(tmp_path) == "model.pt has other content than was written"
+
+
+def test_a_manifest_of_an_older_version_is_understood(tmp_path):
+    content = b"a" * BLOCK_BYTES + b"b" * BLOCK_BYTES + b"c" * BLOCK_BYTES
+    (tmp_path / "model.pt").write_bytes(content)
+    ends = zlib.crc32(content[:BLOCK_BYTES] + content[-BLOCK_BYTES:])
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps({"model.pt": [len(content), ends]}))
+    assert damage(tmp_path) is None
+    (tmp_path / "model.pt").write_bytes(content[:-1] + b"d")
+    assert "other content" in damage(tmp_path)
+
+
+def test_the_files_reach_the_disk_before_their_manifest(tmp_path, monkeypatch):
+    folder = save(tmp_path, 2, manifest=False)
+    reached = []
+    monkeypatch.setattr(
+        checkpoints, "_onto_disk", lambda path: reached.append((path, (folder / MANIFEST_FILE).exists()))
+    )
+    write_manifest(folder)
+    before = {path for path, manifest in reached if not manifest}
+    assert {path for path in folder.rglob("*") if path.name not in (MANIFEST_FILE, "huggingface")} <= before
+    assert {folder, folder / "actor" / "huggingface", tmp_path} <= before
+
+
 def test_a_checkpoint_that_was_being_written_is_none(tmp_path):
     whole = save(tmp_path, 2)
     save(tmp_path, 4, manifest=False)
@@ -142,7 +181,33 @@ def test_pruning_removes_folders_and_what_a_kill_left_of_them(tmp_path):
     lines = [{"step": step, "val-core/x/reward/mean@1": value} for step, value in ((10, 0.4), (20, 0.1), (30, 0.3))]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert accuracies(tmp_path) == {10: 0.4, 20: 0.1, 30: 0.3}
-    prune(tmp_path, CheckpointSettings(keep_last=1))
+    prune(tmp_path, CheckpointSettings(keep_last=1), step=30)
     assert list(saved(tmp_path)) == [10, 30]
     assert not list(tmp_path.glob(".removed*"))
     assert (tmp_path / "global_step_10" / MANIFEST_FILE).exists()
+
+
+def test_the_checkpoints_of_a_run_that_was_given_up_do_not_push_out_this_ones(tmp_path):
+    """Steps 20 and 30 are of the run before; this one, begun anew, has just saved 10."""
+    for step in (10, 20, 30):
+        save(tmp_path, step)
+    prune(tmp_path, CheckpointSettings(keep_last=1), step=10)
+    assert list(saved(tmp_path)) == [10, 20, 30]
+
+
+def test_later_checkpoints_stand_aside_when_a_run_begins_from_an_earlier_step(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="prefix_opd")
+    for step in (10, 20, 30):
+        save(tmp_path, step)
+    place = set_aside(tmp_path, 10)
+    assert newest_whole(tmp_path) == tmp_path / "global_step_10"
+    assert sorted(path.name for path in place.iterdir()) == ["global_step_20", "global_step_30"]
+    assert damage(place / "global_step_30") is None
+    assert "begins from step 10: checkpoints of later steps (global_step_20, global_step_30)" in caplog.text
+    assert set_aside(tmp_path, 10) is None
+
+
+def test_a_damaged_later_one_is_left_to_be_written_over(tmp_path):
+    save(tmp_path, 10)
+    cut(save(tmp_path, 20) / "data.pt")
+    assert set_aside(tmp_path, 10) is None and (tmp_path / "global_step_20").exists()

@@ -153,7 +153,12 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
 
 
 def one_line(error: BaseException) -> str:
-    """An error's kind and its first line: Ray puts whole tracebacks into messages."""
+    """An error's kind and its first line: Ray puts whole tracebacks into messages.
+
+    What a worker raised comes as a RayTaskError, whose first line names the worker; the cause is what is wrong.
+    """
+    while isinstance(cause := getattr(error, "cause", None), BaseException) and cause is not error:
+        error = cause
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
 
 

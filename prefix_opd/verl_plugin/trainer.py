@@ -209,6 +209,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         super().on_validate_begin()
 
     def on_train_begin(self):
+        checkpoints.set_aside(self.run_folder, self.resumed_step)
         self._open_run_log()
         super().on_train_begin()
 
@@ -229,7 +230,6 @@ class PrefixOPDTrainer(PPOTrainerSync):
             super()._save_checkpoint()
             if not self.config.actor_rollout_ref.actor.checkpoint.async_save:  # else it is still being written
                 checkpoints.write_manifest(folder)
-            checkpoints.prune(self.run_folder, self.settings.checkpoint)
         except ray.exceptions.RayActorError:
             raise
         except Exception as error:
@@ -239,6 +239,10 @@ class PrefixOPDTrainer(PPOTrainerSync):
                 "free space, or set trainer.default_local_dir"
             ) from error
         self.saved_step = self.global_steps
+        try:
+            checkpoints.prune(self.run_folder, self.settings.checkpoint, self.global_steps)
+        except Exception as error:  # the new checkpoint is whole: older ones that stay harm nobody
+            logger.warning("step %d: old checkpoints could not be removed (%s)", self.global_steps, one_line(error))
 
     def _ledger(self) -> dict[str, Any]:
         """What the run is to know of itself when it goes on from this checkpoint.

@@ -5,6 +5,7 @@ import types
 
 import pytest
 import torch
+from ray.exceptions import RayTaskError
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
 from prefix_opd.settings import Settings
@@ -111,6 +112,19 @@ def test_what_failed_is_told_in_one_line(monkeypatch):
     with pytest.raises(RuntimeError):
         failing(monkeypatch, made, dead)
     assert made.failures == ["row 3, rollout 1: RuntimeError: the teacher scored 4 tokens of 9"]
+
+
+def test_of_a_workers_error_the_cause_is_told():
+    inner = OSError(28, "No space left on device")
+    error = RayTaskError(
+        "save_checkpoint", "Traceback ...\nOSError", inner, proctitle="ray::WorkerDict", pid=1, ip="::1"
+    )
+    assert str(error).splitlines()[0].startswith(("Traceback", "\x1b", "ray::"))
+    for raised in (error, error.as_instanceof_cause()):
+        assert agent_loop.one_line(raised) == "OSError: [Errno 28] No space left on device"
+    outer = RayTaskError("run", "Traceback ...", error, proctitle="ray::TaskRunner", pid=1, ip="::1")
+    assert "No space left on device" in agent_loop.one_line(outer)
+    assert agent_loop.one_line(ValueError("first\nsecond")) == "ValueError: first"
 
 
 def output(tokens):
