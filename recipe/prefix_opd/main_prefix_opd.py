@@ -34,8 +34,8 @@ def prepare(overrides: Sequence[str]) -> DictConfig:
     config = compose(overrides)
     if config.platform == "cpu":
         set_environment()
-    OmegaConf.resolve(config.prefix_opd)
     check(config)
+    OmegaConf.resolve(config.prefix_opd)
     _make_paths_absolute(config)
     return config
 
@@ -44,6 +44,8 @@ def _make_paths_absolute(config: DictConfig) -> None:
     # relative paths are the launcher's; Ray's workers have working directories of their own
     for key in ("trainer.default_local_dir", "trainer.validation_data_dir", "data.train_files", "data.val_files"):
         value = OmegaConf.select(config, key)
+        if value is None:  # verl then writes no validation answers
+            continue
         paths = [str(Path(path).expanduser().absolute()) for path in ([value] if isinstance(value, str) else value)]
         OmegaConf.update(config, key, paths[0] if isinstance(value, str) else paths)
     for key in (STUDENT_KEY, TEACHER_KEY):
