@@ -104,6 +104,8 @@ def reproduce(asked: Asked, command: str) -> int:
     from prefix_opd.evaluation.results import git_commit
 
     there = {run.name: record.finished(run) for run in asked.runs}  # a folder of other runs is told at once
+    for one in record.all_finished(asked.out, asked.docs, asked.updates, asked.problems):
+        there[f"{one.arm}_seed_{one.seed}"] = one
     commit = git_commit() or "unknown"
     with hold(asked.out):
         become_subreaper()
@@ -129,7 +131,7 @@ def reproduce(asked: Asked, command: str) -> int:
             else:
                 _say(f"{title}: there already")
     # with the runs of earlier commands: a part of them must not replace the results of all
-    whole = record.all_finished(asked.out, asked.updates, asked.problems)
+    whole = record.all_finished(asked.out, asked.docs, asked.updates, asked.problems)
     record.write_records(asked.docs / record.RESULTS_FILE, [*whole, *failed])
     if whole:
         from prefix_opd.reproduction.report import write_report

@@ -79,11 +79,16 @@ def read_records(path: Path) -> list[Record]:
     return [record for record in records if record.status == "finished"]
 
 
-def all_finished(out: Path, updates: int, problems: int) -> list[Record]:
-    """Every run in the reproduction's folder of this length and on these problems, seed by seed in the arms' order."""
-    found = [Record.from_line(path.read_text()) for path in out.glob(f"*/{RECORD_FILE}")]
+def all_finished(out: Path, docs: Path, updates: int, problems: int) -> list[Record]:
+    """Every finished run of this length and on these problems, seed by seed in the arms' order.
+
+    Those in the folder of runs, and those that the results already tell of: they may come from another machine.
+    """
+    told = read_records(docs / RESULTS_FILE) if (docs / RESULTS_FILE).is_file() else []
+    here = [Record.from_line(path.read_text()) for path in out.glob(f"*/{RECORD_FILE}")]
+    found = {(one.seed, one.arm): one for one in [*told, *here]}
     order = {arm.name: i for i, arm in enumerate(ARMS)}
-    alike = [one for one in found if one.updates == updates and one.last.problems == problems]
+    alike = [one for one in found.values() if one.updates == updates and one.last.problems == problems]
     return sorted(alike, key=lambda one: (one.seed, order[one.arm]))
 
 

@@ -137,6 +137,24 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
         reproduce(parse([*asked, "--updates", "41"]), "the command")
 
 
+def test_results_from_another_machine_count_and_a_part_replaces_nothing(tmp_path, capsys):
+    """The runs' folder is empty: the committed results tell of every run but one arm's, which lies in the folder."""
+    docs, out = tmp_path / "docs", tmp_path / "runs"
+    for kind in ("teacher-prefix", "student-prefix"):
+        docs.mkdir(exist_ok=True)
+        file_of(kind, docs).write_text(json.dumps(prefixes(kind, {0: 0.05, 12: 0.3}).as_dict()))
+    told = [one for one in whole() if one.arm != "prefix_3"]
+    write_records(docs / RESULTS_FILE, told)
+    for one in whole():
+        if one.arm == "prefix_3":
+            (out / f"prefix_3_seed_{one.seed}").mkdir(parents=True)
+            (out / f"prefix_3_seed_{one.seed}" / "record.json").write_text(one.as_line() + "\n")
+    settings = ["--updates", "40", "--problems", "400", "--out", str(out), "--docs", str(docs)]
+    assert reproduce(parse(["--only", "prefix_3", "full", "--seeds", "0", "1", *settings]), "the command") == 0
+    assert capsys.readouterr().out.count("there already") == 4
+    assert len(read_records(docs / RESULTS_FILE)) == 2 * len(ARMS)
+
+
 def test_a_run_that_lacks_its_last_validation_is_not_finished(tmp_path):
     run = Run(BY_NAME["seqkd"], 0, 2, 8, tmp_path)
     (run.folder / seqkd.EVALUATION).mkdir(parents=True)
