@@ -1,4 +1,8 @@
-"""One run of the real program whose teacher fails in every way it can."""
+"""Runs of the real program whose teacher fails in every way it can, and that are hurt from outside."""
+
+import os
+import signal
+import time
 
 import pytest
 
@@ -8,6 +12,7 @@ from prefix_opd.runlog import read_metrics
 
 pytestmark = pytest.mark.e2e
 
+OPTIMIZER = "optim_world_size_1_rank_0.pt"
 FAULTS = {2: "uniform", 3: "shifted", 4: "not_finite", 5: "stalled"}
 """What the teacher does at first in these steps. At step 1 a rollout has one token, too few to call it uniform."""
 
@@ -45,4 +50,39 @@ def test_a_teacher_that_fails_is_noticed_sampled_again_and_at_last_the_end(tmp_p
         assert any(f"step {step}: " in line and message in line for line in log.splitlines()), f"step {step}"
     # one line says why it ended, and the next what to do
     assert "stopped: " in told and "start the same command again" in told
+    assert run.left_behind() == {}
+
+
+def test_a_run_that_is_interrupted_hurt_and_out_of_disk_goes_on_each_time(tmp_path):
+    run = Run(tmp_path, ["trainer.total_training_steps=60", "trainer.test_freq=-1", "trainer.val_before_train=false"])
+    run.start().wait_for_step(5)
+    for _ in range(2):
+        run.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    told = run.told()
+    assert run.process.returncode == 130, told
+    assert run.left_behind() == {}
+
+    # the newest checkpoint loses a half of its optimizer, and the line of the one before it is cut
+    newest = run.outputs / "global_step_4" / "actor" / OPTIMIZER
+    os.truncate(newest, newest.stat().st_size // 2)
+    metrics = run.outputs / "metrics.jsonl"
+    before = list(read_metrics(run.outputs))[:2]
+    os.truncate(metrics, len(metrics.read_bytes().splitlines(keepends=True)[0]) + 100)
+    # and a file of the checkpoint after next lies on a device that is always full
+    full = run.outputs / "global_step_6" / "actor" / OPTIMIZER
+    full.parent.mkdir(parents=True)
+    full.symlink_to("/dev/full")
+    told = run.start().told()
+    assert run.process.returncode == EXIT_STOPPED, told
+    assert "global_step_4 is damaged" in told and "could not be written" in told and "No space left" in told
+    assert run.steps() == [1, 2, 3, 4, 5], "step 6 has no checkpoint, and its line comes after that"
+    assert list(read_metrics(run.outputs))[:2] == before, "the cut line is the checkpoint's own"
+
+    run.start().wait_for_step(7)
+    run.kill("WorkerDict")
+    told = run.told()
+    assert run.process.returncode in (EXIT_FAILED, EXIT_STOPPED), told
+    assert "start the same command again" in told
+    assert run.steps() == list(range(1, run.steps()[-1] + 1)), "no step is doubled or missing"
     assert run.left_behind() == {}
