@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 import typer
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
 from prefix_opd.errors import EXIT_BAD_INPUT, UserError
 
@@ -39,12 +41,31 @@ def main() -> None:
     for verb in VERBS:
         importlib.import_module(f"prefix_opd.commands.{verb}").register(app)
     try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        code = app(standalone_mode=False)
+    except NoArgsIsHelpError as error:
+        error.show()
         sys.exit(EXIT_BAD_INPUT)
+    except ClickException as error:
+        _refuse(_told(error))
+    except UserError as error:
+        _refuse(str(error))
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os._exit(0)
+    sys.exit(code)
+
+
+def _refuse(line: str) -> NoReturn:
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)
+
+
+def _told(error: ClickException) -> str:
+    """A slip in the words of a command in one line, where click prints the usage around it."""
+    context = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split())
+    if context is not None and not message.endswith("?"):  # of a mistyped verb click asks whether another was meant
+        message = f"{message.rstrip('.')}; see `{context.command_path} --help`"
+    return message[0].lower() + message[1:]
 
 
 if __name__ == "__main__":

@@ -42,8 +42,17 @@ def compose(overrides: Sequence[str]) -> DictConfig:
             config = hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *_name(overrides), *overrides])
         except (HydraException, OmegaConfBaseException) as error:
             raise _one_line(error, overrides) from None
+    _check_interpolations(config)
     check_no_secrets(config)
     return config
+
+
+def _check_interpolations(config: DictConfig) -> None:
+    """Refuse ``${...}`` that leads nowhere now: else whoever reads it first gives a traceback."""
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(error.full_key or "config", str(error).splitlines()[0]) from None
 
 
 def experiments() -> list[str]:

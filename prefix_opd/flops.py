@@ -22,7 +22,7 @@ from typing import Any
 ATTENTION_FLOP_FACTOR = 6
 """The factor ``a`` above, as verl 0.9.1 counts."""
 
-_FIELDS = (
+SIZE_FIELDS = (
     "hidden_size",
     "intermediate_size",
     "num_hidden_layers",
@@ -47,7 +47,7 @@ class ModelShape:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShape:
         """Read a Hugging Face ``config.json``; raises KeyError with the name of a missing field."""
-        sizes = {name: int(config[name]) for name in _FIELDS}
+        sizes = {name: int(config[name]) for name in SIZE_FIELDS}
         head_dim = config.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
         return cls(**sizes, head_dim=int(head_dim))
 

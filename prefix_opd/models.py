@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from prefix_opd.errors import UserError
-from prefix_opd.flops import ModelShape
+from prefix_opd.flops import SIZE_FIELDS, ModelShape
 
 CODE_CARRIERS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 """Files of a model that can name Python code (``auto_map``) for transformers to run."""
+HUB_SECONDS = 10.0
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -71,11 +73,15 @@ class Model:
                 )
 
     def check_weights(self) -> None:
-        """Refuse a local folder whose weights are pickles alone: reading one may run code. Raises UserError."""
+        """Refuse weights that are pickles alone: reading one may run code. Raises UserError.
+
+        Of a hub id the hub's list of files is looked at; without a network it is passed over.
+        """
         local = Path(self.path).expanduser()
-        if not local.is_dir() or any(local.glob("*.safetensors")):
+        names = sorted(path.name for path in local.iterdir()) if local.is_dir() else self._files_on_hub()
+        if names is None or any(fnmatch(name, "*.safetensors") for name in names):
             return
-        pickles = sorted(path.name for pattern in PICKLES for path in local.glob(pattern))
+        pickles = [name for name in names if any(fnmatch(name, pattern) for pattern in PICKLES)]
         if pickles:
             raise UserError(
                 f"{self.key}={self.path}",
@@ -84,12 +90,51 @@ class Model:
             )
         raise UserError(f"{self.key}={self.path}", "has no weights (*.safetensors)", "name a folder that has some")
 
+    def _files_on_hub(self) -> list[str] | None:
+        """Names of the hub's files of this model; none where it cannot be asked."""
+        from huggingface_hub import HfApi, constants
+
+        if constants.HF_HUB_OFFLINE:
+            return None
+        try:
+            listed = HfApi().model_info(self.path, timeout=HUB_SECONDS).siblings
+        except Exception:  # whatever it is: the engines will ask the hub again, and tell
+            return None
+        return sorted(file.rfilename for file in listed or ())
+
+    @cached_property
+    def embedding_rows(self) -> int | None:
+        """Rows of the embedding by the headers of the local weights; none where they are not at hand."""
+        for path in sorted(Path(self.path).expanduser().glob("*.safetensors")):
+            for name, entry in _safetensors_header(self, path).items():
+                if name.endswith("embed_tokens.weight"):
+                    return int(entry["shape"][0])
+        return None
+
     @cached_property
     def shape(self) -> ModelShape:
-        try:
-            return ModelShape.from_config(self.config)
-        except KeyError as error:
-            raise UserError(f"{self.key}={self.path}", f"its config.json lacks {error.args[0]!r}") from None
+        for name in SIZE_FIELDS:
+            if name not in self.config:
+                raise UserError(f"{self.key}={self.path}", f"its config.json lacks {name!r}")
+            self._size(name)
+        if self.config.get("head_dim") is not None:
+            self._size("head_dim")
+        return ModelShape.from_config(self.config)
+
+    @property
+    def context(self) -> int | None:
+        """Positions that the model was made for; none: it does not say."""
+        if self.config.get("max_position_embeddings") is None:
+            return None
+        return self._size("max_position_embeddings")
+
+    def _size(self, name: str) -> int:
+        value = self.config[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(
+                f"{self.key}={self.path}", f"its config.json has {name}={value!r}, not a whole number of at least 1"
+            )
+        return value
 
     @cached_property
     def tokenizer(self):
@@ -97,8 +142,8 @@ class Model:
 
         try:
             return AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=self.trust_remote_code)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0][:120]
+        except Exception as error:  # each kind of tokenizer file breaks in a way of its own
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise UserError(f"{self.key}={self.path}", f"its tokenizer does not load: {reason}") from None
 
     @cached_property
@@ -108,7 +153,10 @@ class Model:
         path = self.folder / "generation_config.json"
         if path.exists():
             named = _read_json(self, path).get("eos_token_id")
-            found |= set(named) if isinstance(named, list) else {named}
+            named = named if isinstance(named, list) else [named]
+            if not all(token is None or type(token) is int for token in named):
+                raise UserError(f"{self.key}={self.path}", f"its generation_config.json has eos_token_id={named}")
+            found |= set(named)
         return sorted(token for token in found if token is not None)
 
 
@@ -120,6 +168,19 @@ def _read_json(model: Model, path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{model.key}={model.path}", f"its {path.name} is not one JSON object")
     return found
+
+
+def _safetensors_header(model: Model, path: Path) -> dict[str, Any]:
+    """Name -> dtype, shape and place of each tensor: the file begins with the header's length and the header."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(length))
+        return {name: entry for name, entry in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{model.key}={model.path}", f"its {path.name} is no safetensors file ({error})") from None
 
 
 def check_same_vocabulary(student: Model, teacher: Model) -> None:

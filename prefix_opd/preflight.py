@@ -12,15 +12,30 @@ from prefix_opd import VERL_VERSION
 from prefix_opd.ending import stop_token_ids
 from prefix_opd.errors import UserError
 from prefix_opd.models import Model, check_same_vocabulary
-from prefix_opd.prompt import forced_template
+from prefix_opd.prompt import check_template, forced_template, without_ending
+from prefix_opd.run_data import TRAIN_KEY, VAL_KEY, check_data
 from prefix_opd.settings import Settings
 
 STUDENT_KEY = "actor_rollout_ref.model.path"
 TEACHER_KEY = "distillation.teacher_models.teacher_model.model_path"
+TEMPLATE_KEY = "actor_rollout_ref.model.custom_chat_template"
+"""The user's chat template, in place of the student's own; a forced ending is added to it."""
 CONTEXT_KEYS = {
     STUDENT_KEY: "actor_rollout_ref.rollout.max_model_len",
     TEACHER_KEY: "distillation.teacher_models.teacher_model.inference.max_model_len",
 }
+GROUPS = (
+    "prefix_opd",
+    "data",
+    "trainer",
+    "actor_rollout_ref.model",
+    "actor_rollout_ref.actor",
+    "actor_rollout_ref.rollout",
+    "distillation.distillation_loss",
+    "distillation.teacher_models.teacher_model.inference",
+)
+"""Nodes whose keys are read below."""
+RESUME_MODES = ("auto", "disable", "resume_path")
 
 
 def check(config: DictConfig) -> Settings:
@@ -32,14 +47,16 @@ def check(config: DictConfig) -> Settings:
         UserError: the first thing that is wrong.
     """
     check_verl_version()
+    _check_groups(config)
     _positive(config, "trainer.total_training_steps")  # schedules may grow over it, so before them
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    check_folder(config)
     check_lengths(config, settings)
     check_sampling(config, settings)
     check_batches(config)
     check_loss(config, settings)
     check_probe(config, settings)
-    for key in ("data.train_files", "data.val_files"):
+    for key in (TRAIN_KEY, VAL_KEY):
         check_data(config, key)
     student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     for model in (student, teacher):
@@ -48,6 +65,12 @@ def check(config: DictConfig) -> Settings:
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+
+
+def _check_groups(config: DictConfig) -> None:
+    for key in GROUPS:
+        if not isinstance(OmegaConf.select(config, key), DictConfig):
+            raise UserError(f"{key}={OmegaConf.select(config, key)}", "is a group of settings", "leave it one")
 
 
 def check_verl_version() -> None:
@@ -78,7 +101,7 @@ def check_lengths(config: DictConfig, settings: Settings) -> None:
                 "lower the one or raise the other",
             )
     for key in CONTEXT_KEYS.values():
-        room = OmegaConf.select(config, key)
+        room = None if OmegaConf.select(config, key) is None else _positive(config, key)
         if room is not None and prompt + response + 1 > room:
             raise UserError(
                 f"{key}={room}",
@@ -87,10 +110,30 @@ def check_lengths(config: DictConfig, settings: Settings) -> None:
             )
 
 
+def check_folder(config: DictConfig) -> None:
+    """Where a run writes, when it saves, and what it goes on from."""
+    trainer = config.trainer
+    if not isinstance(trainer.default_local_dir, str) or not trainer.default_local_dir:
+        raise UserError(f"trainer.default_local_dir={trainer.default_local_dir}", "must name the run's folder")
+    for name in ("save_freq", "test_freq"):
+        value = trainer[name]
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UserError(f"trainer.{name}={value}", "must be a whole number", f"use trainer.{name}=-1 for never")
+    if trainer.resume_mode not in RESUME_MODES:
+        raise UserError(f"trainer.resume_mode={trainer.resume_mode}", f"is not one of {', '.join(RESUME_MODES)}")
+    if trainer.resume_mode == "resume_path":
+        named = trainer.resume_from_path
+        fix = "set trainer.resume_from_path=RUN/global_step_N, or trainer.resume_mode=auto"
+        if not isinstance(named, str) or not named:
+            raise UserError("trainer.resume_mode=resume_path", "needs the path of a checkpoint", fix)
+        if not Path(named).expanduser().is_dir():
+            raise UserError(f"trainer.resume_from_path={named}", "does not exist", fix)
+
+
 def check_context(config: DictConfig, model: Model) -> None:
     """Room in the model itself, which counts where no shorter context is set."""
     needed = config.data.max_prompt_length + config.data.max_response_length + 1
-    room = model.config.get("max_position_embeddings")
+    room = model.context
     if room is not None and needed > room:
         raise UserError(
             f"{model.key}={model.path}",
@@ -128,12 +171,14 @@ def check_batches(config: DictConfig) -> None:
         )
     actor = config.actor_rollout_ref.actor
     longest = config.data.max_prompt_length + config.data.max_response_length
-    if actor.use_dynamic_bsz and actor.ppo_max_token_len_per_gpu * actor.ulysses_sequence_parallel_size < longest:
-        raise UserError(
-            f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={actor.ppo_max_token_len_per_gpu}",
-            f"holds no sequence of prompt + response = {longest} tokens",
-            f"set it to {longest} or more",
-        )
+    if actor.use_dynamic_bsz:
+        held = _positive(config, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
+        if held * _positive(config, "actor_rollout_ref.actor.ulysses_sequence_parallel_size") < longest:
+            raise UserError(
+                f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={held}",
+                f"holds no sequence of prompt + response = {longest} tokens",
+                f"set it to {longest} or more",
+            )
     if rollouts % ranks or (mini * config.actor_rollout_ref.rollout.n) % ranks:
         raise UserError(
             f"data.train_batch_size={prompts}",
@@ -143,7 +188,7 @@ def check_batches(config: DictConfig) -> None:
 
 
 def check_probe(config: DictConfig, settings: Settings) -> None:
-    mode = config.distillation.distillation_loss.loss_mode
+    mode = str(config.distillation.distillation_loss.loss_mode)
     if settings.probe.every and mode.endswith("_topk"):
         raise UserError(
             f"prefix_opd.probe.every={settings.probe.every}",
@@ -171,53 +216,12 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
             )
 
 
-def check_data(config: DictConfig, key: str) -> None:
-    files = OmegaConf.select(config, key)
-    if files is None:
-        raise UserError(key, "is not set", f"add {key}=FILE.parquet, see `prefix-opd prepare --help`")
-    rows = 0
-    for file in [files] if isinstance(files, str) else files:
-        rows += _check_data_file(key, Path(file).expanduser(), config.data)
-    if key == "data.train_files" and rows < config.data.train_batch_size:
-        raise UserError(
-            f"data.train_batch_size={config.data.train_batch_size}", f"exceeds the {rows} rows of data.train_files"
-        )
-
-
-def _check_data_file(key: str, path: Path, data: DictConfig) -> int:
-    if not path.is_file():
-        raise UserError(f"{key}={path}", "does not exist", "see `prefix-opd prepare --help`")
-    if path.suffix in (".json", ".jsonl"):
-        return _count_lines(path)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowException:
-        raise UserError(f"{key}={path}", "is no parquet file", "see `prefix-opd prepare --help`") from None
-    columns = file.schema_arrow
-    for name in (data.prompt_key, data.reward_fn_key, "reward_model"):
-        if name not in columns.names:
-            raise UserError(f"{key}={path}", f"lacks verl's column {name!r} (it has {', '.join(columns.names)})")
-    prompt = columns.field(data.prompt_key).type
-    if not pa.types.is_list(prompt) and not pa.types.is_large_list(prompt):
-        raise UserError(f"{key}={path}", f"its column {data.prompt_key!r} is {prompt}, not a list of role and content")
-    if file.metadata.num_rows == 0:
-        raise UserError(f"{key}={path}", "has no rows")
-    return file.metadata.num_rows
-
-
-def _count_lines(path: Path) -> int:
-    with path.open("rb") as lines:
-        return sum(1 for _ in lines)
-
-
 def model_of(config: DictConfig, key: str) -> Model:
     path = OmegaConf.select(config, key)
     if not path:
         raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id")
-    model = Model(key, str(path), bool(config.actor_rollout_ref.model.trust_remote_code))
+    trusted = OmegaConf.select(config, "actor_rollout_ref.model.trust_remote_code")
+    model = Model(key, str(path), trusted is True)
     model.check_own_code()
     return model
 
@@ -227,11 +231,16 @@ def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Mo
     ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, teacher.end_token_ids)
     if not ids:
         raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token: rollouts never end")
+    own = OmegaConf.select(config, TEMPLATE_KEY)
+    if ending and isinstance(own, str):  # a config that was checked before has the ending
+        own = without_ending(own, ending)
     with open_dict(config):
         if ending:
             config.actor_rollout_ref.model.custom_chat_template = forced_template(
-                student.tokenizer, ending, student.key, settings.prompt.allow_split
+                student.tokenizer, ending, student.key, settings.prompt.allow_split, own
             )
+        elif own is not None:
+            check_template(student.tokenizer, own, TEMPLATE_KEY)
         config.prefix_opd.stop_token_ids = ids
         config.prefix_opd.ignore_own_end_token = not set(student.end_token_ids) <= set(ids)
 

@@ -35,12 +35,16 @@ def is_secret_name(name: str) -> bool:
 
 def check_no_secrets(config: DictConfig) -> None:
     """Refuse a secret in the config: verl prints all of it, and hands it to every tracker. Raises UserError."""
-    for key, value in _leaves(OmegaConf.to_container(config), ""):
+    as_typed, as_read = (OmegaConf.to_container(config, resolve=resolve) for resolve in (False, True))
+    for key, value in [*_leaves(as_typed, ""), *_leaves(as_read, "")]:  # the first names the key that was set
+        if not isinstance(value, str) or not value:
+            continue
         name = key.rpartition(".")[2]
-        if is_secret_name(name) and isinstance(value, str) and value:
-            raise UserError(
-                key, "is a secret, and a config is printed, saved and sent to trackers", f"export {name} instead"
-            )
+        consequence = "and a config is printed, saved and sent to trackers"
+        if is_secret_name(name):
+            raise UserError(key, f"is a secret, {consequence}", f"export {name} instead")
+        if redact(value) != value:
+            raise UserError(key, f"holds a secret, {consequence}", "export it as a variable instead")
 
 
 def redact(text: str) -> str:

@@ -20,26 +20,37 @@ LOCK_FILE = "run.lock"
 SAME_RUN_KEYS = (
     "prefix_opd",
     "actor_rollout_ref.model.path",
-    "actor_rollout_ref.actor.optim.lr",
+    "actor_rollout_ref.actor.optim",
     "actor_rollout_ref.actor.loss_agg_mode",
+    "actor_rollout_ref.actor.ppo_epochs",
+    "actor_rollout_ref.actor.ppo_mini_batch_size",
     "actor_rollout_ref.rollout.n",
-    "data.train_files",
-    "data.train_batch_size",
+    "actor_rollout_ref.rollout.temperature",
+    "actor_rollout_ref.rollout.top_k",
+    "actor_rollout_ref.rollout.top_p",
+    "data.filter_overlong_prompts",
+    "data.max_prompt_length",
+    "data.max_response_length",
     "data.seed",
+    "data.shuffle",
+    "data.train_batch_size",
+    "data.train_files",
     "distillation.teacher_models.teacher_model.model_path",
     "distillation.distillation_loss.loss_mode",
 )
-"""What must be alike for a run to go on from another's checkpoint. The number of steps, for one, may grow."""
+"""What must be alike for a run to go on from another's checkpoint, groups with all that is in them. The number of
+steps, for one, may grow."""
 
 FREE_KEYS = (
-    "poll_seconds",
-    "position_bins",
-    "probe.",
-    "watchers.",
-    "checkpoint.",
-    "rollout.timeout_seconds",
+    "actor_rollout_ref.actor.optim.total_training_steps",
+    "prefix_opd.poll_seconds",
+    "prefix_opd.position_bins",
+    "prefix_opd.probe.",
+    "prefix_opd.watchers.",
+    "prefix_opd.checkpoint.",
+    "prefix_opd.rollout.timeout_seconds",
 )
-"""Of those, how the names of what changes nothing that is learnt begin, under ``prefix_opd.``."""
+"""Of those, how the names of what changes nothing that is learnt begin."""
 GROWN_OVER_STEPS = ("cosine", "geometric")
 """Schedules whose L depends on the number of steps."""
 
@@ -56,8 +67,7 @@ def check_same_run(config: DictConfig) -> None:
     before = OmegaConf.load(folder / CONFIG_FILE)
     free = FREE_KEYS
     if config.prefix_opd.schedule.name not in GROWN_OVER_STEPS:
-        free += ("schedule.over",)
-    free = tuple(f"prefix_opd.{name}" for name in free)
+        free += ("prefix_opd.schedule.over",)
     for key in SAME_RUN_KEYS:
         old, new = (_flat(OmegaConf.select(node, key), key) for node in (before, config))
         for name in sorted(old.keys() | new.keys()):
@@ -89,7 +99,7 @@ def hold(folder: Path):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise UserError(str(folder), "another run is writing to it", "wait for its end, or stop it") from None
+        raise _held(folder) from None
     # a forked copy (prefix_opd/cpu/warm_python.py) would keep the lock after this process was killed
     os.register_at_fork(after_in_child=lock.close)
     return lock
@@ -106,6 +116,16 @@ def is_being_written(folder: Path) -> bool:
         except OSError:
             return True
     return False
+
+
+def check_is_free(folder: Path) -> None:
+    """Refuse a folder that a live run holds, before a byte is written to it. Raises UserError."""
+    if is_being_written(folder):
+        raise _held(folder)
+
+
+def _held(folder: Path) -> UserError:
+    return UserError(str(folder), "another run is writing to it", "wait for its end, or stop it")
 
 
 def _flat(node: Any, prefix: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from prefix_opd.checkpoints import saved as checkpoints
 from prefix_opd.compose import compose
 from prefix_opd.errors import UserError
-from prefix_opd.runfolder import check_same_run, hold, is_being_written
+from prefix_opd.runfolder import check_is_free, check_same_run, hold, is_being_written
 
 
 def start(folder, *overrides):
@@ -34,7 +34,13 @@ def test_the_same_command_and_more_steps_go_on(tmp_path):
     [
         ("prefix_opd.schedule.increment=8", "prefix_opd.schedule.increment=2 there, 8 here"),
         ("actor_rollout_ref.actor.optim.lr=0.1", "optim.lr=0.0003 there, 0.1 here"),
-        ("data.train_batch_size=32", "data.train_batch_size=16 there, 32 here"),
+        ("data.train_batch_size=32", "actor_rollout_ref.actor.ppo_mini_batch_size=16 there, 32 here"),
+        ("data.max_response_length=128", "data.max_response_length=192 there, 128 here"),
+        ("data.max_prompt_length=30", "data.max_prompt_length=32 there, 30 here"),
+        ("actor_rollout_ref.rollout.temperature=0.9", "rollout.temperature=1.0 there, 0.9 here"),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size=8", "ppo_mini_batch_size=16 there, 8 here"),
+        ("actor_rollout_ref.actor.optim.lr_scheduler_type=cosine", "lr_scheduler_type=constant there, cosine here"),
+        ("actor_rollout_ref.actor.optim.lr_warmup_steps=9", "lr_warmup_steps="),
     ],
 )
 def test_another_setting_is_another_run(tmp_path, override, told):
@@ -48,6 +54,16 @@ def test_more_steps_change_a_schedule_that_grows_over_them(tmp_path):
     start(tmp_path, "prefix_opd.schedule.name=cosine")
     with pytest.raises(UserError, match="schedule.over=55 there, 99 here"):
         check_same_run(again(tmp_path, "prefix_opd.schedule.name=cosine", "trainer.total_training_steps=99"))
+
+
+def test_a_folder_that_a_live_run_holds_is_refused_and_nothing_written(tmp_path):
+    held = hold(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match="another run is writing to it"):
+        check_is_free(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    held.close()
+    check_is_free(tmp_path)
 
 
 def test_an_empty_folder_is_anyones(tmp_path):

@@ -7,7 +7,9 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -77,6 +79,38 @@ def test_weights_as_pickles_alone_are_refused(tmp_path):
     (folder / "pytorch_model.bin").unlink()
     with pytest.raises(UserError, match="has no weights"):
         check(compose(["experiment=tiny/schedule", f"{key}={folder}"]))
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["config.json", "pytorch_model.bin"], r"has its weights as pickles alone \(pytorch_model.bin\)"),
+        (["config.json"], "has no weights"),
+        (["model-00001-of-00002.safetensors", "pytorch_model.bin"], ""),
+    ],
+)
+def test_weights_on_the_hub_are_told_by_its_list_of_files(names, told, monkeypatch):
+    class Hub:
+        def model_info(self, name, timeout):
+            assert name == "someone/model"
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    with pytest.raises(UserError, match=told) if told else nullcontext():
+        Model("model", "someone/model").check_weights()
+
+
+def test_a_hub_that_cannot_be_asked_is_passed_over(monkeypatch):
+    def unreachable():
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.HfApi", pytest.fail)
+    Model("model", "someone/model").check_weights()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: SimpleNamespace(model_info=lambda *_, **__: unreachable()))
+    Model("model", "someone/model").check_weights()
 
 
 def test_export_reads_shards_without_running_what_is_pickled(tmp_path):
@@ -209,12 +243,29 @@ def test_a_secret_in_an_override_is_refused_and_not_repeated():
 def test_a_runs_config_holds_no_secret_of_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     monkeypatch.setenv("MY_TOKEN", "true")  # too short to be one, and a word of every config
-    config = compose(["experiment=tiny/schedule", f"trainer.project_name=by-{SECRET}"])
+    config = compose(["experiment=tiny/schedule"])
+    config.trainer.project_name = f"by-{SECRET}"  # as a program may; an override is refused
     save_config(config, tmp_path / "config.yaml")
     text = (tmp_path / "config.yaml").read_text()
     assert SECRET not in text and f"project_name: by-{HIDDEN}" in text
     saved = OmegaConf.load(tmp_path / "config.yaml")
     assert saved.trainer.critic_warmup == config.trainer.critic_warmup and saved.data.return_raw_chat is True
+
+
+@pytest.mark.parametrize("value", ["hf_" + "a" * 34, "sk-" + "b" * 30, SECRET, "'${oc.env:HF_TOKEN}'"])
+def test_a_secret_under_an_innocent_key_is_refused(value, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    with pytest.raises(UserError, match=r"project_name: holds a secret") as told:
+        compose(["experiment=tiny/schedule", f"trainer.project_name={value}"])
+    assert value not in str(told.value) and SECRET not in str(told.value)
+
+
+def test_the_kept_command_holds_no_secret(tmp_path, monkeypatch):
+    from recipe.prefix_opd.main_prefix_opd import _keep_command
+
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    _keep_command(tmp_path, ["a=1", f"b={SECRET}", "c=hf_" + "a" * 34])
+    assert (tmp_path / "commands.txt").read_text() == "prefix-opd train a=1 b=*** c=***\n"
 
 
 def test_what_has_the_form_of_a_token_is_hidden():

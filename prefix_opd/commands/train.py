@@ -38,26 +38,20 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
     from rich.console import Console
 
     from prefix_opd import logs
-    from prefix_opd.checkpoints import settle_resume
-    from prefix_opd.doctor import quick
-    from prefix_opd.doctor.view import say
-    from prefix_opd.runfolder import check_same_run
-    from recipe.prefix_opd.main_prefix_opd import prepare
+    from recipe.prefix_opd.main_prefix_opd import EXAMINED, examine, prepare
 
     logs.configure()
     config = prepare(overrides)
-    check_same_run(config)
-    settle_resume(config)  # the run does it again; here what is damaged is told where it is seen
+    examine(config)
     folder = Path(config.trainer.default_local_dir)
     console = Console()
-    say(quick(config), console)
     if check:
         console.print(f"nothing wrong found; the run's folder will be {folder}", highlight=False, soft_wrap=True)
         return 0
 
     from prefix_opd.watch import python_module, run_and_watch
 
-    command = python_module("recipe.prefix_opd.main_prefix_opd", overrides)
+    command = python_module("recipe.prefix_opd.main_prefix_opd", [EXAMINED, *overrides])
     environment = {**QUIET, **os.environ}
     if verbose:
         os.execve(command[0], command, environment)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.ending import stop_token_ids
 from prefix_opd.errors import UserError
 from prefix_opd.models import Model
-from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY, check_data, model_of
-from prefix_opd.prompt import template_with_ending
+from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, model_of
+from prefix_opd.prompt import template_with_ending, without_ending
+from prefix_opd.run_data import TRAIN_KEY, VAL_KEY, conversations, data_files
 from prefix_opd.settings import Settings
-
-TRAIN_KEY, VAL_KEY = "data.train_files", "data.val_files"
 
 
 @dataclass(frozen=True)
@@ -38,10 +34,13 @@ class Case:
         settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
         student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
         for key in (TRAIN_KEY, VAL_KEY):
-            _existing(config, key)
+            data_files(config, key)
         for model in (student, teacher):
-            _ = model.shape, model.tokenizer, _own_template(model)
-        return cls(config, settings, student, teacher, sample)
+            _ = model.shape, model.tokenizer
+        case = cls(config, settings, student, teacher, sample)
+        for model in (student, teacher):
+            case.own_template(model)
+        return case
 
     @cached_property
     def stop_ids(self) -> list[int]:
@@ -51,23 +50,18 @@ class Case:
     @cached_property
     def train_messages(self) -> list[list[dict[str, Any]]]:
         """The conversation of every training row."""
-        return self._messages(TRAIN_KEY)
+        return conversations(self.config, TRAIN_KEY)
 
     @cached_property
     def val_messages(self) -> list[list[dict[str, Any]]]:
-        return self._messages(VAL_KEY)
-
-    def _messages(self, key: str) -> list[list[dict[str, Any]]]:
-        check_data(self.config, key)
-        rows = []
-        for path in _existing(self.config, key):
-            rows += _column(path, self.config.data.prompt_key)
-        return rows
+        return conversations(self.config, VAL_KEY)
 
     @cached_property
     def sampled_messages(self) -> list[list[dict[str, Any]]]:
         """Training rows whose prompts are tokenized."""
-        rows = self.train_messages
+        return self._spread(self.train_messages)
+
+    def _spread(self, rows: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
         if self.sample is None or len(rows) <= self.sample:
             return rows
         return [rows[i * len(rows) // self.sample] for i in range(self.sample)]
@@ -77,6 +71,11 @@ class Case:
         """Token ids of the sampled training prompts, forced ending included: what student and teacher see."""
         return self.tokenize(self.student, self.sampled_messages)
 
+    @cached_property
+    def val_prompts(self) -> list[list[int]]:
+        """The same of the validation rows, which verl filters and cuts alike."""
+        return self.tokenize(self.student, self._spread(self.val_messages))
+
     def tokenize(self, model: Model, conversations: list[list[dict[str, Any]]]) -> list[list[int]]:
         """Prompts as verl would render them with this model's own chat template, and the forced ending."""
         return model.tokenizer(self.render(model, conversations), add_special_tokens=False)["input_ids"]
@@ -84,7 +83,7 @@ class Case:
     def render(self, model: Model, conversations: list[list[dict[str, Any]]], **kwargs) -> list[str]:
         """The same as text. ``kwargs`` go to the chat template, over ``data.apply_chat_template_kwargs``."""
         ending = self.settings.prompt.ending
-        own = _own_template(model)
+        own = self.own_template(model)
         given = OmegaConf.select(self.config, "data.apply_chat_template_kwargs")
         options = {**(OmegaConf.to_container(given, resolve=True) if given else {}), **kwargs}
         return model.tokenizer.apply_chat_template(
@@ -95,27 +94,11 @@ class Case:
             **options,
         )
 
-
-def _own_template(model: Model) -> str:
-    own = model.tokenizer.chat_template
-    if not isinstance(own, str):
-        raise UserError(f"{model.key}={model.path}", "has no chat template", "give one in its tokenizer files")
-    return own
-
-
-def _existing(config: DictConfig, key: str) -> list[Path]:
-    files = OmegaConf.select(config, key)
-    if files is None:
-        raise UserError(key, "is not set", f"add {key}=FILE.parquet, see `prefix-opd prepare --help`")
-    paths = [Path(file).expanduser() for file in ([files] if isinstance(files, str) else files)]
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"{key}={path}", "does not exist", "see `prefix-opd prepare --help`")
-    return paths
-
-
-def _column(path: Path, name: str) -> list[Any]:
-    if path.suffix in (".json", ".jsonl"):
-        with path.open(encoding="utf-8") as lines:
-            return [json.loads(line)[name] for line in lines if line.strip()]
-    return pq.read_table(path, columns=[name])[name].to_pylist()
+    def own_template(self, model: Model) -> str:
+        """The chat template before an ending is forced: the tokenizer's, or the user's for the student."""
+        given = OmegaConf.select(self.config, TEMPLATE_KEY) if model is self.student else None
+        own = model.tokenizer.chat_template if given is None else given
+        if not isinstance(own, str):
+            raise UserError(f"{model.key}={model.path}", "has no chat template", "give one in its tokenizer files")
+        # before a run the config is one that `prefix_opd.preflight` has put the ending into
+        return without_ending(own, self.settings.prompt.ending or "")

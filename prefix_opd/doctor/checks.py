@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prefix_opd.doctor import data, prompts, room, versions, vocabulary
-from prefix_opd.doctor.case import TRAIN_KEY, VAL_KEY
+from prefix_opd.doctor import data, prompts, room, versions, vocabulary, weights
 from prefix_opd.doctor.finding import Finding, fail
 from prefix_opd.errors import UserError
+from prefix_opd.run_data import TRAIN_KEY, VAL_KEY
 
 Check = tuple[str, Callable[..., Finding]]
 
 QUICK: tuple[Check, ...] = (
     ("packages", versions.pinned_packages),
     ("special tokens", vocabulary.same_special_tokens),
-    ("embedding rows", vocabulary.embedding_rows),
+    ("embedding rows", weights.embedding_rows),
     ("end tokens", vocabulary.end_tokens),
     ("chat templates", prompts.same_template),
     ("thinking mode", prompts.thinking_mode),
@@ -28,6 +28,7 @@ QUICK: tuple[Check, ...] = (
 
 ALL: tuple[Check, ...] = (
     ("verl", versions.verl_release),
+    ("weights", weights.safe_weights),
     ("vocabulary", vocabulary.same_ids),
     ("forced ending", prompts.forced_ending),
     ("prompt", prompts.prompt_by_token),
@@ -35,6 +36,8 @@ ALL: tuple[Check, ...] = (
     ("sampling", room.sampling),
     ("batches", room.batches),
     ("loss", room.loss),
+    ("probe", room.probe),
+    ("run folder", room.folder),
     (TRAIN_KEY, data.columns(TRAIN_KEY)),
     (VAL_KEY, data.columns(VAL_KEY)),
     *QUICK,
@@ -54,3 +57,6 @@ def _one(name: str, check: Callable[..., Finding], subject) -> Finding:
         return check(subject).named(name)
     except UserError as error:
         return fail(f"{error.what}: {error.rule}", error.fix).named(name)
+    except Exception as error:  # one check that breaks must not hide what the others find
+        why = " ".join(str(error).split())[:200]
+        return fail(f"could not be looked at ({type(error).__name__}: {why})", "look at what it names").named(name)

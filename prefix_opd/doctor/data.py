@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from prefix_opd.doctor.case import TRAIN_KEY, VAL_KEY, Case
+from prefix_opd.doctor.case import Case
 from prefix_opd.doctor.finding import Finding, fail, ok, warn
-from prefix_opd.preflight import check_data
+from prefix_opd.run_data import TRAIN_KEY, VAL_KEY, check_data
 
 MANY = 0.5
 """Share of lost prompts from which on the limit, and not the data, is what is wrong."""
@@ -15,8 +15,7 @@ MANY = 0.5
 
 def columns(key: str) -> Callable[[Case], Finding]:
     def check(case: Case) -> Finding:
-        check_data(case.config, key)
-        return ok(f"{len(case.train_messages if key == TRAIN_KEY else case.val_messages)} rows with verl's columns")
+        return ok(f"{check_data(case.config, key)} rows with verl's columns")
 
     return check
 
@@ -34,17 +33,24 @@ def empty_prompts(case: Case) -> Finding:
 def long_prompts(case: Case) -> Finding:
     """verl's filter drops them without a count that anyone sees; without the filter they are cut on the left
     (verl/utils/dataset/rl_dataset.py, verl/experimental/agent_loop/agent_loop.py: _cap_text_prompt_length)."""
-    limit, prompts = case.config.data.max_prompt_length, case.prompts
-    long = sum(len(prompt) > limit for prompt in prompts)
-    share = long / len(prompts)
-    longest = max(map(len, prompts))
-    reason = f"{long} of {len(prompts)} prompts exceed data.max_prompt_length={limit}, the longest has {longest} tokens"
-    if not long:
-        return ok(reason)
+    limit = case.config.data.max_prompt_length
     dropped = case.config.data.filter_overlong_prompts
-    reason += f": verl drops {share:.1%} of the data" if dropped else ": verl cuts their beginning off"
+    told, lost, longest = [], 0.0, 0
+    for key, prompts in ((TRAIN_KEY, case.prompts), (VAL_KEY, case.val_prompts)):
+        long, most = sum(len(prompt) > limit for prompt in prompts), max(map(len, prompts))
+        reason = f"{long} of {len(prompts)} prompts of {key} exceed data.max_prompt_length={limit}, the longest has "
+        reason += f"{most} tokens"
+        if long:
+            reason += (
+                f": verl drops {long / len(prompts):.1%} of the data" if dropped else ": verl cuts their beginning off"
+            )
+        told.append(reason)
+        lost, longest = max(lost, long / len(prompts)), max(longest, most)
+    reason = "; ".join(told)
+    if not lost:
+        return ok(reason)
     remedy = f"raise data.max_prompt_length to {longest}, or leave them out with `prefix-opd prepare --drop-long`"
-    return warn(reason, remedy) if dropped and share < MANY else fail(reason, remedy)
+    return warn(reason, remedy) if dropped and lost < MANY else fail(reason, remedy)
 
 
 def duplicates(case: Case) -> Finding:

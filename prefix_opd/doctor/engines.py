@@ -7,6 +7,8 @@ forward pass of the student, by transformers in the trainer's precision, scores 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ PROMPTS = 16
 TOKENS = 96
 """Of a response at most: a beginning is what a prefix trains."""
 SEED = 0
+ENGINE_SECONDS = 3600.0
+"""For both engines together: to read the weights of a large model from a network disk takes its time."""
 TEACHER_KEY = "distillation.teacher_models.teacher_model.inference"
 
 _SERVER_KEYS = (
@@ -65,6 +69,12 @@ class Scores:
     """log q(y) as the teacher's engine sampled it."""
     student_on_teachers: Rows
     """log p(y) of the trainer's forward pass."""
+    teacher_tokens: list[list[int]]
+    """[B][T] sampled by the teacher: y, the token that stopped it included."""
+    student_ends: dict[int, str]
+    """The student's own end tokens by id, for messages by name."""
+    stop_ids: frozenset[int]
+    """Tokens that stopped both."""
     vocabulary: int
     special_ids: frozenset[int]
     exact: bool
@@ -93,6 +103,9 @@ def measure(case: Case) -> Scores:
         teacher_again=second,
         teacher_on_own=_rows(row["log_probs"] for row in teacher["sampled"]),
         student_on_teachers=theirs,
+        teacher_tokens=[row["tokens"] for row in teacher["sampled"]],
+        student_ends={index: tokenizer.convert_ids_to_tokens(index) for index in case.student.end_token_ids},
+        stop_ids=frozenset({*case.stop_ids, *case.teacher.end_token_ids}),
         vocabulary=len(tokenizer),
         special_ids=frozenset(tokenizer.added_tokens_decoder),
         exact=_is_exact(case.config),
@@ -130,13 +143,32 @@ def _answers(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         folder = Path(name)
         (folder / "requests.json").write_text(json.dumps(requests))
         command = python_module("prefix_opd.verl_plugin.doctor_engines", [str(folder)])
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        ran = _run(command, ENGINE_SECONDS)
         missing = [request for request in requests if not (folder / f"{request['name']}.json").exists()]
         if missing:
             lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "Error" in line]
             why = lines[-1].strip() if lines else f"exit code {ran.returncode}"
             raise UserError(missing[0]["model"], f"its engine does not come up: {why}")
         return [json.loads((folder / f"{request['name']}.json").read_text()) for request in requests]
+
+
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run to the end, at most so long; what the command has forked ends with it. Raises UserError."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise UserError(
+                    "--engines",
+                    f"the engines did not answer within {seconds:g} s",
+                    "see with nvidia-smi or top what holds the machine, and whether a model is still being fetched",
+                ) from None
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _rows(rows) -> Rows:

@@ -28,6 +28,9 @@ class Finding:
     check: str = ""
     """The check's name in the list of checks."""
 
+    detail: str = ""
+    """More than a table has room for; told by ``--json``."""
+
     def named(self, check: str) -> Finding:
         return replace(self, check=check)
 
@@ -35,8 +38,8 @@ class Finding:
         return {key: str(value) for key, value in asdict(self).items()}
 
 
-def ok(reason: str) -> Finding:
-    return Finding(Status.OK, reason)
+def ok(reason: str, detail: str = "") -> Finding:
+    return Finding(Status.OK, reason, detail=detail)
 
 
 def warn(reason: str, remedy: str) -> Finding:

@@ -16,7 +16,13 @@ def forced_ending(case: Case) -> Finding:
     ending = case.settings.prompt.ending
     if not ending:
         return ok("none is forced")
-    forced_template(case.student.tokenizer, ending, case.student.key, case.settings.prompt.allow_split)
+    forced_template(
+        case.student.tokenizer,
+        ending,
+        case.student.key,
+        case.settings.prompt.allow_split,
+        case.own_template(case.student),
+    )
     ids = case.student.tokenizer.encode(ending, add_special_tokens=False)
     return ok(f"{ending} stands at the end of every prompt as token {', '.join(map(str, ids))}")
 
@@ -25,10 +31,11 @@ def prompt_by_token(case: Case) -> Finding:
     """The first training prompt, token by token: verl renders it once, and the teacher is given its ids."""
     ids = case.prompts[0]
     pieces = [f"{token}:{piece!r}" for token, piece in zip(ids, map(case.student.tokenizer.decode, ids), strict=True)]
+    whole = " ".join(pieces)
     if len(pieces) > 2 * SHOWN_AT_EACH_END:
         left_out = len(pieces) - 2 * SHOWN_AT_EACH_END
         pieces[SHOWN_AT_EACH_END:-SHOWN_AT_EACH_END] = [f"[{left_out} more]"]
-    return ok(f"{len(ids)} tokens for student and teacher alike: {' '.join(pieces)}")
+    return ok(f"{len(ids)} tokens for student and teacher alike: {' '.join(pieces)}", detail=whole)
 
 
 def same_template(case: Case) -> Finding:

@@ -10,7 +10,15 @@ from prefix_opd.cost import ACCELERATORS, GIB, stored_parameters
 from prefix_opd.doctor.case import Case
 from prefix_opd.doctor.finding import Finding, fail, ok, warn
 from prefix_opd.plan import Assumptions, plan
-from prefix_opd.preflight import check_batches, check_context, check_lengths, check_loss, check_sampling
+from prefix_opd.preflight import (
+    check_batches,
+    check_context,
+    check_folder,
+    check_lengths,
+    check_loss,
+    check_probe,
+    check_sampling,
+)
 
 PEAKS = (("student", "peak_sampling"), ("student", "peak_update"), ("teacher", "peak_scoring"))
 ADAM_COPIES = 2
@@ -42,6 +50,17 @@ def loss(case: Case) -> Finding:
     return ok(f"{case.config.distillation.distillation_loss.loss_mode} reads every setting that is given")
 
 
+def probe(case: Case) -> Finding:
+    check_probe(case.config, case.settings)
+    every = case.settings.probe.every
+    return ok(f"before the first update and after every {every}" if every else "none is asked for")
+
+
+def folder(case: Case) -> Finding:
+    check_folder(case.config)
+    return ok(f"{case.config.trainer.default_local_dir}, resume_mode {case.config.trainer.resume_mode}")
+
+
 def memory(case: Case) -> Finding:
     """Arithmetic, not a measurement: see `prefix_opd.cost`."""
     found = plan(case.config, Assumptions(accelerator=_accelerator(case)))
@@ -67,22 +86,31 @@ def _accelerator(case: Case) -> str | None:
 
 def disk(case: Case) -> Finding:
     """Checkpoints: weights and AdamW's moments as the trainer holds them, times how many are kept."""
-    trainer = case.config.trainer
+    check_folder(case.config)
+    trainer, keep = case.config.trainer, case.settings.checkpoint
     if trainer.save_freq < 1:
         return ok("no checkpoint is asked for (trainer.save_freq)")
+    one = _checkpoint_gib(case)
+    saves = -(-trainer.total_training_steps // trainer.save_freq)
+    beside = keep.keep_best + 1  # the best, and the new one that is whole before an old one goes
+    most = saves if keep.keep_last is None else min(saves, keep.keep_last + beside)
+    place = Path(trainer.default_local_dir).expanduser().absolute()
+    free = shutil.disk_usage(next(there for there in (place, *place.parents) if there.exists())).free / GIB
+    reason = f"{most} checkpoints of {one:.3g} GiB where {free:.3g} GiB are free"
+    if free < one:
+        return fail(reason, "free some, or set trainer.default_local_dir elsewhere")
+    if free < one * most:
+        room = int(free / one) - beside
+        if room < 1:
+            return warn(reason, "free some, or set trainer.default_local_dir elsewhere")
+        return warn(reason, f"set prefix_opd.checkpoint.keep_last={room}")
+    return ok(reason)
+
+
+def _checkpoint_gib(case: Case) -> float:
     actor = case.config.actor_rollout_ref.actor
     contents = actor.checkpoint.save_contents
     copies = ("model" in contents) + ADAM_COPIES * ("optimizer" in contents)
     each_value = 4 if actor.fsdp_config.model_dtype in ("fp32", "float32") else 2
     parameters = stored_parameters(case.student.shape, bool(case.student.config.get("tie_word_embeddings", False)))
-    one = parameters * each_value * copies / GIB
-    saves = -(-trainer.total_training_steps // trainer.save_freq)
-    kept = min(saves, trainer.max_actor_ckpt_to_keep or saves)
-    folder = Path(trainer.default_local_dir).expanduser().absolute()
-    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free / GIB
-    reason = f"{kept} checkpoints of {one:.3g} GiB where {free:.3g} GiB are free"
-    if free < one:
-        return fail(reason, "free some, or set trainer.default_local_dir elsewhere")
-    if free < one * kept:
-        return warn(reason, f"set trainer.max_actor_ckpt_to_keep={max(1, int(free / one))}")
-    return ok(reason)
+    return parameters * each_value * copies / GIB

@@ -112,7 +112,24 @@ def where_the_signal_sits(scores: Scores) -> Finding:
     return ok(reason)
 
 
+def teacher_ends_as_the_student(scores: Scores) -> Finding:
+    """What the files say of end tokens is one thing, what the teacher's texts end with another."""
+    ended = [row[-1] for row in scores.teacher_tokens if row and row[-1] in scores.stop_ids]
+    names = " or ".join(f"{name} ({index})" for index, name in scores.student_ends.items())
+    given = sum(any(token in scores.student_ends for token in row) for row in scores.teacher_tokens)
+    reason = f"{len(ended)} of the teacher's {len(scores.teacher_tokens)} texts ended, {given} hold {names}"
+    if not ended and not given:
+        return ok(f"{reason}: too short to tell what it ends with")
+    if not given:
+        return warn(
+            f"{reason}: the student's own end token is never taught",
+            "set prefix_opd.rollout.stop=both, so that the student can stop as the teacher does",
+        )
+    return ok(reason)
+
+
 CHECKS = (
+    ("teacher's endings", teacher_ends_as_the_student),
     ("teacher repeats itself", teacher_repeats_itself),
     ("teacher knows its text", teacher_knows_its_text),
     ("teacher leads", teacher_leads),

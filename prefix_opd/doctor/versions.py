@@ -13,6 +13,7 @@ from prefix_opd.doctor.finding import Finding, fail, ok, warn
 from prefix_opd.preflight import check_verl_version
 from prefix_opd.watch import python_module
 
+IMPORT_SECONDS = 600.0
 ROOT = Path(__file__).parents[2]
 _PIN = re.compile(r"^([\w.-]+)(?:\[[^]]*])?==([^\s;#]+)", re.MULTILINE)
 
@@ -42,9 +43,11 @@ def _installed(name: str) -> str:
 
 def verl_hooks(case: Case) -> Finding:
     """In a process of its own: verl takes some twenty seconds to import, and prints while it does."""
-    ran = subprocess.run(
-        python_module("prefix_opd.verl_plugin.contract", []), capture_output=True, text=True, check=False
-    )
+    command = python_module("prefix_opd.verl_plugin.contract", [])
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=IMPORT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return fail(f"verl does not import within {IMPORT_SECONDS:g} s", "look at what holds the disk or the CPU")
     if ran.returncode:
         broken = [line for line in ran.stderr.splitlines() if line.strip()]
         return fail(broken[-1] if broken else "verl does not import", f"pip install verl=={VERL_VERSION}")

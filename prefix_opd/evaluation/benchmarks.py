@@ -17,6 +17,7 @@ from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
 from prefix_opd.errors import UserError
 from prefix_opd.evaluation.settings import at_least
+from prefix_opd.run_data import check_prompt_type, check_prompts
 
 TINY = "tiny"
 TINY_MAX_TOKENS = 192
@@ -119,11 +120,8 @@ def _check(benchmark: Benchmark) -> None:
     for name in _COLUMNS:
         if name not in table.column_names:
             raise UserError(what, f"lacks verl's column {name!r} (it has {', '.join(table.column_names)})")
-    kind = table.schema.field("prompt").type
-    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
-        raise UserError(what, f"its column 'prompt' is {kind}, not a list of role and content")
-    if not table.num_rows:
-        raise UserError(what, "has no rows")
+    check_prompt_type(what, "prompt", table.schema.field("prompt").type)
+    check_prompts(what, "prompt", table.column("prompt").chunks)
 
 
 def _read(path: Path) -> pa.Table:

@@ -3,7 +3,8 @@
     python -m recipe.prefix_opd.main_prefix_opd experiment=tiny/schedule trainer.total_training_steps=20
 
 Read from top to bottom: compose, check, start Ray, run verl's task with our trainer in it. `prefix-opd train` does
-the same with a progress bar, and verl's output in a file.
+the same with a progress bar, and verl's output in a file: it looks at the folder and the doctor's quick part itself,
+where the user sees it, and says so with ``--examined`` in front.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from prefix_opd.cpu.environment import set_environment
 from prefix_opd.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, RunStopped, UserError
 from prefix_opd.loopback import stay_on_loopback
 from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY, check
-from prefix_opd.redaction import save_config
-from prefix_opd.runfolder import COMMAND_FILE, hold
+from prefix_opd.redaction import redact, save_config
+from prefix_opd.runfolder import COMMAND_FILE, check_is_free, check_same_run, hold
 from prefix_opd.watch import STOPPED
+
+EXAMINED = "--examined"
+"""First argument of `main`: `examine` has been done by the process that starts this one."""
 
 
 def prepare(overrides: Sequence[str]) -> DictConfig:
@@ -38,6 +42,23 @@ def prepare(overrides: Sequence[str]) -> DictConfig:
     OmegaConf.resolve(config.prefix_opd)
     _make_paths_absolute(config)
     return config
+
+
+def examine(config: DictConfig) -> None:
+    """Whether a prepared run may go on in its folder, and what the doctor's quick part says, warnings on stdout.
+
+    Raises:
+        UserError: a live run holds the folder, another run is in it, its checkpoints are damaged, or a check fails.
+    """
+    from rich.console import Console
+
+    from prefix_opd.doctor import quick
+    from prefix_opd.doctor.view import say
+
+    check_is_free(Path(config.trainer.default_local_dir))
+    check_same_run(config)
+    settle_resume(config.copy())  # `run` does it for good; here what is damaged is told where it is seen
+    say(quick(config), Console())
 
 
 def _make_paths_absolute(config: DictConfig) -> None:
@@ -114,8 +135,11 @@ def _warm_up(config: DictConfig) -> None:
 def main(overrides: Sequence[str]) -> int:
     """Exit codes: docs/faults.md."""
     logs.configure()
+    examined, overrides = overrides[:1] == [EXAMINED], [word for word in overrides if word != EXAMINED]
     try:
         config = prepare(overrides)
+        if not examined:
+            examine(config)
         _keep_command(Path(config.trainer.default_local_dir), overrides)
         run(config, stops_after_step=True)
     except UserError as error:
@@ -140,7 +164,7 @@ def main(overrides: Sequence[str]) -> int:
 def _keep_command(folder: Path, overrides: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / COMMAND_FILE).open("a") as commands:
-        commands.write(f"prefix-opd train {shlex.join(overrides)}\n")
+        commands.write(redact(f"prefix-opd train {shlex.join(overrides)}") + "\n")
 
 
 def _told_of_death(error: Exception) -> str:

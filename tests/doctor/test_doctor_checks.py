@@ -4,13 +4,17 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from prefix_opd.doctor import Status, data, look, prompts, room, versions, vocabulary, worst
-from prefix_opd.doctor.case import TRAIN_KEY, VAL_KEY
+from prefix_opd.doctor import Status, data, look, prompts, room, versions, vocabulary, weights, worst
 from prefix_opd.doctor.checks import ALL, QUICK
 from prefix_opd.errors import UserError
 from prefix_opd.preflight import STUDENT_KEY as STUDENT
 from prefix_opd.preflight import TEACHER_KEY as TEACHER
+from prefix_opd.preflight import check
+from prefix_opd.prompt import template_with_ending
+from prefix_opd.run_data import TRAIN_KEY, VAL_KEY
 from prefix_opd.tiny import shipped_models
 
 TEMPLATE = (
@@ -71,12 +75,37 @@ def test_a_token_that_is_special_for_one_alone_is_named(case, model):
 def test_spare_embedding_rows_are_counted_in_nats(case, model):
     tokens = len(case().student.tokenizer)
     student = model("student", config={"vocab_size": round(tokens * 1.25)})
-    finding = one(vocabulary.embedding_rows, case(f"{STUDENT}={student}"))
+    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    assert finding.status is Status.FAIL and f"weights have {tokens} embedding rows, its config.json says 330" in (
+        finding.reason
+    )
+    (student / "model.safetensors").unlink()  # not at hand: then the config is believed
+    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
     # log(330 / 264) = log 1.25
     assert finding.status is Status.WARN and "0.2231 nats under" in finding.reason
     teacher = model("teacher", config={"vocab_size": tokens - 1})
-    finding = one(vocabulary.embedding_rows, case(f"{TEACHER}={teacher}"))
+    (teacher / "model.safetensors").unlink()
+    finding = one(weights.embedding_rows, case(f"{TEACHER}={teacher}"))
     assert finding.status is Status.FAIL and f"the teacher has {tokens - 1} embedding rows" in finding.reason
+
+
+def test_embedding_rows_are_read_from_the_weights(case, model):
+    tokens = len(case().student.tokenizer)
+    student = model("student", config={"vocab_size": 2 * tokens})
+    rows = torch.zeros(2 * tokens, 4)
+    save_file({"model.norm.weight": torch.ones(4), "model.embed_tokens.weight": rows}, student / "model.safetensors")
+    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    assert finding.status is Status.WARN and f"student {tokens} spare rows of {2 * tokens}" in finding.reason
+    (student / "model.safetensors").write_bytes(b"\xff" * 40)
+    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    assert finding.status is Status.FAIL and "is no safetensors file" in finding.reason
+
+
+def test_weights_as_pickles_alone_fail(case, model):
+    assert one(weights.safe_weights, case()).status is Status.OK
+    student = model("student")
+    (student / "model.safetensors").rename(student / "pytorch_model.bin")
+    assert one(weights.safe_weights, case(f"{STUDENT}={student}")).status is Status.FAIL
 
 
 def test_end_tokens(case, model):
@@ -84,7 +113,10 @@ def test_end_tokens(case, model):
     teacher = model("teacher", generation_config={"eos_token_id": 261})
     pair = [f"{STUDENT}={student}", f"{TEACHER}={teacher}"]
     both = one(vocabulary.end_tokens, case(*pair))
-    assert both.status is Status.OK and "the teacher never gives the student's own" in both.reason
+    assert both.status is Status.WARN and "the teacher never gives the student's own" in both.reason
+    assert "--engines counts how the teacher's own texts end" in both.reason and both.remedy
+    alike = one(vocabulary.end_tokens, case())
+    assert alike.status is Status.OK and "--engines counts" in alike.reason
     alone = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=student"))
     assert alone.status is Status.WARN and "an ending as the teacher's cannot be learnt" in alone.reason
     theirs = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=teacher"))
@@ -101,6 +133,28 @@ def test_the_prompt_is_shown_token_by_token(case):
     finding = one(prompts.prompt_by_token, opened)
     assert finding.reason.startswith(f"{len(opened.prompts[0])} tokens")
     assert "260:'<|im_start|>' 257:'user'" in finding.reason and finding.reason.endswith("262:'<think>'")
+
+
+def test_a_long_prompt_is_whole_in_json(case, questions):
+    opened = case(f"data.train_files={questions(['1' * 200] * 18)}")
+    told = one(prompts.prompt_by_token, opened).as_dict()
+    assert "more]" in told["reason"] and "more]" not in told["detail"]
+    assert len(told["detail"].split(" ")) == len(opened.prompts[0])
+
+
+def test_a_prompt_is_the_same_before_and_after_preflight(case):
+    opened = case()
+    check(opened.config)  # puts the ending into the config's chat template
+    assert case().prompts == opened.prompts and opened.prompts[0][-2:] != [262, 262]
+
+
+def test_a_users_own_template_is_what_the_student_sees(case):
+    opened = case("actor_rollout_ref.model.custom_chat_template='Q: {{ messages[0].content }}'")
+    assert opened.render(opened.student, [[{"role": "user", "content": "1+1:"}]]) == ["Q: 1+1:<think>"]
+    check(opened.config)
+    template = opened.config.actor_rollout_ref.model.custom_chat_template
+    assert template == template_with_ending("Q: {{ messages[0].content }}", "<think>")
+    assert opened.render(opened.student, [[{"role": "user", "content": "1+1:"}]]) == ["Q: 1+1:<think>"]
 
 
 def test_an_ending_that_is_split_fails(case):
@@ -162,6 +216,25 @@ def test_long_prompts(case, questions):
     assert one(data.long_prompts, case(many, "data.filter_overlong_prompts=true")).status is Status.FAIL
 
 
+def test_long_validation_prompts_count_too(case, questions):
+    path = questions(["1" * 200] * 2 + ["1+1:"] * 6)
+    finding = one(data.long_prompts, case(f"data.val_files={path}", "data.filter_overlong_prompts=true"))
+    assert finding.status is Status.WARN
+    assert "0 of 40 prompts of data.train_files" in finding.reason and "2 of 8 prompts of data.val_files" in (
+        finding.reason
+    )
+    assert "verl drops 25.0% of the data" in finding.reason
+
+
+def test_a_check_that_breaks_is_a_fail_and_hides_no_other(case):
+    def broken(_):
+        raise TypeError("unhashable\ntype")
+
+    found = look([("one", broken), ("two", data.empty_prompts)], case())
+    assert [finding.status for finding in found] == [Status.FAIL, Status.OK]
+    assert found[0].check == "one" and found[0].reason == "could not be looked at (TypeError: unhashable type)"
+
+
 def test_a_sample_is_spread_over_all_rows(case):
     opened = case(sample=4)
     assert opened.sampled_messages == [opened.train_messages[i] for i in (0, 10, 20, 30)]
@@ -189,6 +262,8 @@ def test_duplicates(case, questions, tiny_data):
         ),
         (room.sampling, ["actor_rollout_ref.rollout.top_p=0.9"], "top_p=0.9: must be 1.0"),
         (room.batches, ["trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
+        (room.probe, ["distillation.distillation_loss.loss_mode=reverse_kl_topk", "prefix_opd.probe.every=1"], "needs"),
+        (room.folder, ["trainer.save_freq=null"], "trainer.save_freq=None: must be a whole number"),
         (room.loss, ["distillation.distillation_loss.loss_mode=k1", "prefix_opd.loss.max_ratio=2"], "is read by"),
     ],
 )
@@ -206,14 +281,20 @@ def test_memory_that_does_not_fit_is_told_with_the_key_to_lower(case):
 
 
 def test_disk_counts_weights_and_moments_of_every_checkpoint(case, monkeypatch):
-    opened = case("trainer.total_training_steps=40", "trainer.save_freq=10")
+    steps = ["trainer.total_training_steps=100", "trainer.save_freq=10"]
+    assert one(room.disk, case(*steps)).reason.startswith("10 checkpoints of ")
+    opened = case(*steps, "prefix_opd.checkpoint.keep_last=4")
     fine = one(room.disk, opened)
-    assert fine.status is Status.OK and fine.reason.startswith("4 checkpoints of ")
+    # the last 4, the best, and the new one that is whole before an old one goes
+    assert fine.status is Status.OK and fine.reason.startswith("6 checkpoints of ")
     one_checkpoint = 12 * room.stored_parameters(opened.student.shape, tied=True)  # 4 bytes x (1 weight + 2 moments)
-    usage = type("Usage", (), {"free": 2.5 * one_checkpoint})
+    usage = type("Usage", (), {"free": 4.5 * one_checkpoint})
     monkeypatch.setattr(room.shutil, "disk_usage", lambda place: usage)
     some = one(room.disk, opened)
-    assert some.status is Status.WARN and some.remedy == "set trainer.max_actor_ckpt_to_keep=2"
+    assert some.status is Status.WARN and some.remedy == "set prefix_opd.checkpoint.keep_last=2"
+    usage.free = 1.5 * one_checkpoint
+    none = one(room.disk, opened)
+    assert none.status is Status.WARN and "set trainer.default_local_dir elsewhere" in none.remedy
     usage.free = one_checkpoint / 2
     assert one(room.disk, opened).status is Status.FAIL
     assert "no checkpoint" in one(room.disk, case("trainer.save_freq=-1")).reason

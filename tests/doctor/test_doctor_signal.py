@@ -1,13 +1,15 @@
 """The checks of scores, on rows of two or three tokens whose figures are worked out by hand."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from prefix_opd.doctor import signal
+from prefix_opd.doctor import engines, signal
 from prefix_opd.doctor.engines import Scores
 from prefix_opd.doctor.finding import Status
+from prefix_opd.errors import UserError
 
 
 def rows(*values):
@@ -23,6 +25,9 @@ GOOD = Scores(
     teacher_again=rows([-1.5, -2.5, -1.5], [-1.5, -1.5]),
     teacher_on_own=rows([-0.5, -0.5], [-0.5, -0.5]),
     student_on_teachers=rows([-1.5, -1.5], [-1.5, -1.6]),
+    teacher_tokens=[[4, 9], [4, 8]],
+    student_ends={9: "<end>"},
+    stop_ids=frozenset({8, 9}),
     vocabulary=100,
     special_ids=frozenset({9}),
     exact=True,
@@ -76,6 +81,28 @@ def test_bad_scores_are_told(check, change, status, told):
     finding = check(dataclasses.replace(GOOD, **change))
     assert finding.status is status
     assert told in finding.reason + finding.remedy, finding
+
+
+@pytest.mark.parametrize(
+    ("texts", "status", "told"),
+    [
+        ([[4, 9], [4, 8]], Status.OK, "2 of the teacher's 2 texts ended, 1 hold <end> (9)"),
+        ([[4, 8], [4, 4]], Status.WARN, "1 of the teacher's 2 texts ended, 0 hold <end> (9): the student's own end"),
+        ([[4, 4], []], Status.OK, "0 of the teacher's 2 texts ended, 0 hold <end> (9): too short to tell"),
+        ([[4, 9, 4], [5]], Status.OK, "0 of the teacher's 2 texts ended, 1 hold <end> (9)"),  # it did not stop them
+    ],
+)
+def test_how_the_teachers_own_texts_end(texts, status, told):
+    finding = signal.teacher_ends_as_the_student(dataclasses.replace(GOOD, teacher_tokens=texts))
+    assert finding.status is status and told in finding.reason
+
+
+def test_engines_that_hang_are_ended_with_what_they_forked(tmp_path):
+    forks = f"sleep 300 & echo $! > {tmp_path / 'pid'}; wait"
+    with pytest.raises(UserError, match="--engines: the engines did not answer within 0.5 s"):
+        engines._run(["bash", "-c", forks], 0.5)
+    child = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    assert not child.exists() or child.read_text().split()[2] == "Z"
 
 
 def test_bf16_is_allowed_its_rounding():
