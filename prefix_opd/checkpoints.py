@@ -2,9 +2,9 @@
 
 verl writes the files of ``global_step_N`` one after the other and names the step in
 ``latest_checkpointed_iteration.txt`` last. A kill, a full disk or a careless hand can leave any of it in halves, and
-verl would find out in the middle of loading. So when all is written, and has reached the disk, a manifest is: names, sizes,
-and a checksum of blocks of every file. A checkpoint with a manifest that fits is whole; the newest whole one is gone on
-from.
+verl would find out in the middle of loading. So when all is written, and has reached the disk, a manifest is: names,
+sizes, and a checksum of blocks of every file. A checkpoint with a manifest that fits is whole; the newest whole one is
+gone on from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.errors import UserError
 from prefix_opd.runlog import read_metrics
@@ -163,11 +163,12 @@ def settle_resume(config: DictConfig) -> Path | None:
     """Name the checkpoint that verl shall load, in place of its own "latest". Returns it; none begins anew.
 
     Raises:
-        UserError: the checkpoint that was asked for is damaged, or all are.
+        UserError: the checkpoint that was asked for is damaged or another run's, or all are damaged.
     """
     trainer = config.trainer
     if trainer.resume_mode == "resume_path":
         asked = Path(trainer.resume_from_path)
+        _refuse_foreign(config, asked)
         if problem := damage(asked):
             raise UserError(f"trainer.resume_from_path={asked}", f"is damaged: {problem}", "name another checkpoint")
         return asked
@@ -180,10 +181,28 @@ def settle_resume(config: DictConfig) -> Path | None:
     return found
 
 
+def _refuse_foreign(config: DictConfig, asked: Path) -> None:
+    """verl loads a checkpoint with ``torch.load(weights_only=False)``: it runs what code is in it."""
+    run = Path(config.trainer.default_local_dir)
+    if asked.resolve().is_relative_to(run.resolve()):
+        return
+    if not OmegaConf.select(config, "prefix_opd.checkpoint.allow_foreign", default=False):
+        raise UserError(
+            f"trainer.resume_from_path={asked}",
+            f"is outside the run's folder {run}, and loading a checkpoint can run code in it",
+            "if you trust where it is from, add prefix_opd.checkpoint.allow_foreign=true",
+        )
+
+
 def accuracies(run: Path) -> dict[int, float]:
-    """Validation accuracy by step, of the steps that have one; the mean where there are several data sets."""
+    """Validation accuracy by step, of the steps that have one; the mean where there are several data sets.
+
+    One from which answers were missing is none: it would be compared with those of all problems.
+    """
     found = {}
     for line in read_metrics(run):
+        if line.get("prefix_opd/watch/validation_missing", 0) > 0:
+            continue
         values = [value for name, value in line.items() if name.startswith("val-core/") and "/mean@" in name]
         if values:
             found[line["step"]] = sum(values) / len(values)

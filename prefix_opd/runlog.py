@@ -72,10 +72,19 @@ class RunLog:
         kept = lines_up_to(self.path, resumed_step)
         if recovered and (not kept or kept[-1]["step"] < resumed_step):
             kept.append({"step": resumed_step, **numbers(recovered)})
+        self._tell_missing(kept, resumed_step)
         self.waiting = kept.pop() if kept and validation_due else None
         self.last_step = kept[-1]["step"] if kept else -1
         rewrite(self.path, kept)
         self.file = self.path.open("a", buffering=1)
+
+    def _tell_missing(self, kept: list[dict[str, Any]], resumed_step: int) -> None:
+        there = {line["step"] for line in kept}
+        if missing := [step for step in range(1, resumed_step + 1) if step not in there]:
+            logger.warning(
+                "%s lacks %d of the %d steps before this start, the first of them step %d: tables and pictures lack them",
+                self.path, len(missing), resumed_step, missing[0],
+            )  # fmt: skip
 
     def log(self, data: Mapping[str, Any], step: int) -> None:
         """Append one step; a step that the log has already (a validation repeated after a resume) is passed over."""
@@ -108,6 +117,12 @@ class Forgiving:
             if not self.told:
                 logger.warning("%s takes no metrics from step %d on (%s); see metrics.jsonl", self.name, step, error)
             self.told = True
+
+    def finish(self, *arguments: Any, **named: Any) -> None:
+        try:
+            self.tracker.finish(*arguments, **named)
+        except Exception as error:
+            logger.warning("%s could not be closed (%s); see metrics.jsonl", self.name, error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tracker, name)

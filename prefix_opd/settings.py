@@ -179,6 +179,10 @@ class WatcherSettings(_Settings):
     """Norm of the gradient before clipping."""
     not_finite_update: LateWatcher = LateWatcher(threshold=0, action="stop")
     """Numbers of the update that are not finite: loss and gradient norm. verl makes no step of such a gradient."""
+    validation_missing: LateWatcher = LateWatcher(threshold=0, action="warn")
+    """Validation answers that did not come back: verl averages what is left. Such an accuracy is never the best."""
+    validation_endless: LateWatcher = LateWatcher(threshold=0.9, action="warn")
+    """Share of validation answers without a natural end: no L cuts them, so the student has not learnt to end."""
     retries: Position = 2
     """How often in a row a step may throw its batch away before the run stops."""
 
@@ -190,6 +194,8 @@ class CheckpointSettings(_Settings):
     """How many of the newest; none: all of them."""
     keep_best: StrictBool = True
     """Also keep the one with the best validation accuracy."""
+    allow_foreign: StrictBool = False
+    """Accept a trainer.resume_from_path outside the run's folder. A checkpoint is unpickled, so it can run code."""
 
 
 class ProbeSettings(_Settings):

@@ -34,6 +34,10 @@ class Summary:
     training_seconds: float
     wall_seconds: float
     """From the trainer's construction to the last step."""
+    warnings: int = 0
+    """Of the watchers (`prefix_opd.watchers`), in all steps."""
+    thrown_away: int = 0
+    """Batches that were sampled again."""
 
 
 def summarise(folder: Path) -> Summary:
@@ -54,6 +58,8 @@ def summarise(folder: Path) -> Summary:
         paper_flops=last.get("prefix_opd/flops_paper/so_far", 0.0),
         training_seconds=sum(row["prefix_opd/seconds/step"] for row in rows),
         wall_seconds=last.get("prefix_opd/seconds/since_start", 0.0),
+        warnings=int(sum(row.get("prefix_opd/watch/warned", 0) for row in rows)),
+        thrown_away=int(sum(row.get("prefix_opd/watch/thrown_away", 0) for row in rows)),
     )
 
 
@@ -115,6 +121,11 @@ def render(summary: Summary, teacher: tuple[float, int] | None = None):
         "FLOP: sampling, teacher and update, prompts counted. Full OPD is estimated from the lengths of the uncapped "
         "validation answers, not run."
     )
+    if summary.warnings or summary.thrown_away:
+        table.caption += (
+            f"\nWatchers: {summary.warnings} warnings, {summary.thrown_away} batches thrown away and sampled again; "
+            "train.log has them."
+        )
     return table
 
 

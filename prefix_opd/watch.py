@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from prefix_opd.runfolder import LOG_FILE
 from prefix_opd.runlog import read_metrics
 from prefix_opd.stopping import EXIT_ASKED
+from prefix_opd.warned import NewWarnings
 
 STOPPED = "stopped: "
 """How the line begins with which a run tells why it ended."""
@@ -99,6 +100,7 @@ def _follow(
     moving = console.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     milestone = ""
+    warnings = NewWarnings(log, start)
     with Progress(*columns, console=console, disable=not moving) as progress:
         bar = progress.add_task("importing torch, Ray, verl and vLLM", total=total_steps, completed=max(shown, 0))
         while True:
@@ -116,6 +118,8 @@ def _follow(
                     shown = line["step"]
                     console.print(f"{time.time() - began:4.0f} s  {_one_line(line)}", highlight=False, soft_wrap=True)
                     progress.update(bar, description="training", completed=shown)
+            for told in warnings.take():
+                console.print(f"warning: {told}", style="yellow", markup=False, highlight=False, soft_wrap=True)
             if ended:
                 return
             time.sleep(POLL_SECONDS)

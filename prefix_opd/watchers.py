@@ -52,6 +52,8 @@ class Rollouts:
     """(B,) cut, natural or other."""
     cap: int
     """L of this step, tokens."""
+    topk: Tensor | None = None
+    """(N, k) the teacher's log-probs of its k likeliest tokens, nats; none where it scored the sampled ones."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +99,17 @@ def before_update(
         "repetition": _repetition(batch),
     }
     if batch.log_q is not None:
-        watched["uniform_teacher"] = _uniform_teacher(batch, vocabulary)
-        gap = (batch.log_p - batch.log_q)[batch.mask & ~broken].abs()
-        mean = gap.mean().item() if len(gap) else 0.0
-        watched["reverse_kl"] = (
-            mean,
-            f"student and teacher differ by {mean:.3g} nats a token; check that they share tokenizer and chat "
-            "template, and lower actor_rollout_ref.actor.optim.lr if it grew",
-        )
+        watched["uniform_teacher"] = _uniform_teacher(batch, batch.log_q, vocabulary)
+        watched["reverse_kl"] = _reverse_kl(batch, batch.log_q, batch.mask & ~broken)
+    elif batch.topk is not None:
+        watched["uniform_teacher"] = _uniform_teacher(batch, batch.topk, vocabulary)
     if batch.cap >= longest:
-        cut = list(batch.endings).count("cut") / len(batch.endings)
+        cut = [ending == "cut" for ending in batch.endings]
+        share = sum(cut) / len(cut)
         watched["endless"] = (
-            cut,
-            f"{cut:.0%} of the rollouts ran into data.max_response_length={longest}; check "
-            "prefix_opd.rollout.stop, or raise the length",
+            share,
+            f"{share:.0%} of the rollouts ran into data.max_response_length={longest}, the first of them "
+            f"{next(_named(batch, cut), 'none')}; check prefix_opd.rollout.stop, or raise the length",
         )
     return _judge(watched, settings)
 
@@ -131,10 +130,41 @@ def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tup
         watched["gradient_norm"] = (norm, f"the gradient norm is {norm:.3g}; lower actor_rollout_ref.actor.optim.lr")
     if "prefix_opd/log_prob_diff/abs_mean" in metrics:
         gap = float(metrics["prefix_opd/log_prob_diff/abs_mean"])
+        # the workers report no rollout, only the worst token of them all
+        worst = metrics.get("prefix_opd/log_prob_diff/abs_max")
+        most = "" if worst is None else f" (the worst by {float(worst):.3g})"
         watched["sampler_mismatch"] = (
             gap,
-            f"trainer and sampler differ by {gap:.3g} nats a token; compare their dtypes, and model.vocab_size with "
-            "the tokenizer's",
+            f"trainer and sampler differ by {gap:.3g} nats a token{most}; compare their dtypes, and model.vocab_size "
+            "with the tokenizer's",
+        )
+    return _judge(watched, settings)
+
+
+def validation(
+    came: int, expected: int, reasons: Sequence[str], natural_ends: Sequence[float | None], settings: WatcherSettings
+) -> tuple[dict[str, float], list[Finding]]:
+    """Judge a validation by what came back of it.
+
+    Args:
+        came, expected: answers.
+        reasons: one line for each that failed, as far as they are known.
+        natural_ends: of each answer 1 if it ended by itself, else 0; nothing of an answer that nobody graded.
+    """
+    reason = f" ({reasons[0]})" if reasons else ""
+    watched = {
+        "validation_missing": (
+            float(expected - came),
+            f"{came} of {expected} validation answers came back{reason}: the accuracy is that of those alone and "
+            "counts for no best checkpoint; see the log for the others",
+        )
+    }
+    if known := [end for end in natural_ends if end is not None]:
+        endless = 1 - sum(known) / len(known)
+        watched["validation_endless"] = (
+            endless,
+            f"{endless:.0%} of the {len(known)} validation answers have no natural end; the student does not learn to "
+            "end where no prefix reaches: raise L sooner (prefix_opd.schedule), or check prefix_opd.rollout.stop",
         )
     return _judge(watched, settings)
 
@@ -158,6 +188,8 @@ def _judge(
 def _not_finite(batch: Rollouts) -> Tensor:
     """(N,) bool, tokens of the student's with a number that is none."""
     fields = [batch.log_p, batch.advantage] + ([] if batch.log_q is None else [batch.log_q])
+    if batch.topk is not None:
+        fields.append(batch.topk.sum(-1))  # finite only if all of them are
     return ~torch.stack([field.isfinite() for field in fields]).all(0) & batch.mask
 
 
@@ -169,13 +201,24 @@ def _named(batch: Rollouts, chosen: Sequence[bool]) -> Iterable[str]:
     return (name for name, one in zip(batch.names, chosen, strict=True) if one)
 
 
-def _uniform_teacher(batch: Rollouts, vocabulary: int) -> tuple[float, str]:
-    uniform = [
-        is_uniform(log_q[mask], vocabulary)
-        for log_q, mask in zip(
-            batch.log_q.split(list(batch.lengths)), batch.mask.split(list(batch.lengths)), strict=True
-        )
-    ]
+def _reverse_kl(batch: Rollouts, log_q: Tensor, sound: Tensor) -> tuple[float, str]:
+    """The mean over all tokens, and the rollout whose own mean is the largest. ``sound`` (N,): tokens that count."""
+    gap, lengths = (batch.log_p - log_q).abs(), list(batch.lengths)
+    mean = gap[sound].mean().item() if sound.any() else 0.0
+    parts = zip(gap.split(lengths), sound.split(lengths), strict=True)
+    means = [part[counts].mean().item() if counts.any() else 0.0 for part, counts in parts]
+    worst = max(range(len(means)), key=means.__getitem__)
+    told = (
+        f"student and teacher differ by {mean:.3g} nats a token, most in {batch.names[worst]} ({means[worst]:.3g}); "
+        "check that they share tokenizer and chat template, and lower actor_rollout_ref.actor.optim.lr if it grew"
+    )
+    return mean, told
+
+
+def _uniform_teacher(batch: Rollouts, log_q: Tensor, vocabulary: int) -> tuple[float, str]:
+    """``log_q``: (N,) of the sampled tokens, or (N, k) of the likeliest, which a teacher that knows tells apart."""
+    parts = zip(log_q.split(list(batch.lengths)), batch.mask.split(list(batch.lengths)), strict=True)
+    uniform = [is_uniform(scores[mask].flatten(), vocabulary) for scores, mask in parts]
     told = (
         f"the teacher scored {sum(uniform)} of {len(uniform)} rollouts as if it knew nothing, the first of them "
         f"{next(_named(batch, uniform), 'none')}; check that its server holds the right weights"
@@ -187,7 +230,7 @@ def is_uniform(log_q: Tensor, vocabulary: int) -> bool:
     """Whether a teacher's answer for one rollout carries no knowledge.
 
     Args:
-        log_q: (T,) log-probs of the tokens of one rollout, nats.
+        log_q: (T,) log-probs in one rollout, nats.
         vocabulary: V.
 
     Returns:

@@ -150,6 +150,28 @@ def test_a_damaged_one_that_was_asked_for_is_refused(tmp_path):
         settle_resume(config(tmp_path, resume_mode="resume_path", resume_from_path=str(folder)))
 
 
+def test_a_checkpoint_from_elsewhere_is_loaded_only_when_it_is_allowed(tmp_path):
+    folder = save(tmp_path / "other", 2)
+    (tmp_path / "run").mkdir()
+    asked = config(tmp_path / "run", resume_mode="resume_path", resume_from_path=str(folder))
+    with pytest.raises(UserError, match="is outside the run's folder .*prefix_opd.checkpoint.allow_foreign=true"):
+        settle_resume(asked)
+    asked.trainer.resume_from_path = str(tmp_path / "run" / ".." / "other" / "global_step_2")
+    with pytest.raises(UserError, match="is outside the run's folder"):
+        settle_resume(asked)
+    asked.prefix_opd = {"checkpoint": {"allow_foreign": True}}
+    assert settle_resume(asked) is not None
+
+
+def test_a_validation_that_lacks_answers_is_no_best(tmp_path):
+    lines = [
+        {"step": 1, "val-core/x/reward/mean@1": 0.9, "prefix_opd/watch/validation_missing": 3},
+        {"step": 2, "val-core/x/reward/mean@1": 0.5, "prefix_opd/watch/validation_missing": 0},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert accuracies(tmp_path) == {2: 0.5}
+
+
 def test_a_file_is_written_whole_and_leaves_no_draft(tmp_path):
     write_whole(tmp_path / "ledger.json", "one")
     write_whole(tmp_path / "ledger.json", "two")

@@ -92,3 +92,12 @@ def test_table_and_picture(run):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="is no run's folder"):
         summarise(tmp_path)
+
+
+def test_warnings_and_thrown_away_batches_are_counted(run):
+    watched = {"prefix_opd/watch/warned": 2, "prefix_opd/watch/thrown_away": 1}
+    with (run / "metrics.jsonl").open("a") as lines:
+        lines.writelines(json.dumps(row(step, 9, 5e9, **watched)) + "\n" for step in (3, 4))
+    found = summarise(run)
+    assert (found.warnings, found.thrown_away) == (4, 2)
+    assert "Watchers: 4 warnings, 2 batches thrown away" in render(found).caption

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from prefix_opd.warned import NewWarnings
 from prefix_opd.watch import cause, run_and_watch
 
 RUN = """
@@ -38,6 +39,29 @@ def test_a_failure_shows_its_cause_the_log_and_the_way_on(tmp_path, capfd):
     told = capfd.readouterr().out
     assert "failed with exit code 3" in told and "RuntimeError: the teacher is gone" in told
     assert "train.log" in told and "start the same command again" in told
+
+
+def test_warnings_of_the_trainer_are_told_once_each(tmp_path, capfd):
+    run = (
+        "print('\\x1b[36m(PrefixOPDTaskRunner pid=7)\\x1b[0m WARNING: step 3: no prompt [1,256]'); "
+        "print('WARNING: step 3: no prompt [1,256]'); print('WARNING: some library'); print('step 4: not a warning')"
+    )
+    assert run_and_watch([sys.executable, "-c", run], tmp_path, 2, {}) == 0
+    told = capfd.readouterr().out
+    assert told.count("warning: step 3: no prompt [1,256]") == 1
+    assert "some library" not in told and "step 4" not in told
+
+
+def test_a_warning_is_read_when_its_line_is_whole(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("WARNING: step 1: of the run before\n")
+    warnings = NewWarnings(log, log.stat().st_size)
+    with log.open("a", buffering=1) as file:
+        file.write("noise\nWARNING: step 2: ha")
+        file.flush()
+        assert warnings.take() == []
+        file.write("lf\n")
+    assert warnings.take() == ["step 2: half"] and warnings.take() == []
 
 
 def test_the_cause_ends_with_the_last_error(tmp_path):

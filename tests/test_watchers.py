@@ -14,6 +14,7 @@ from prefix_opd.watchers import (
     ends_in_a_cycle,
     is_uniform,
     missing_rollouts,
+    validation,
 )
 
 SETTINGS = WatcherSettings()
@@ -99,15 +100,51 @@ def test_a_teachers_top_k_is_not_judged_by_token():
     assert found == [] and "reverse_kl" not in values
 
 
+def test_a_teachers_top_k_must_be_finite_and_tell_tokens_apart():
+    topk = torch.stack([batch().log_q, batch().log_q - 2], dim=-1)
+    rollouts = batch(log_q=None, topk=topk)
+    values, found = before_update(rollouts, VOCABULARY, LONGEST, SETTINGS)
+    assert found == [] and values["uniform_teacher"] == 0
+
+    broken = topk.clone()
+    broken[12, 1] = math.nan
+    (finding,) = findings(dataclasses.replace(rollouts, topk=broken))
+    assert finding.watcher == "not_finite" and "1 tokens" in finding.told and "prompt 0, rollout 1" in finding.told
+
+    uniform = topk.clone()
+    uniform[20:] = -math.log(VOCABULARY)
+    (finding,) = findings(dataclasses.replace(rollouts, topk=uniform))
+    assert finding.watcher == "uniform_teacher" and "prompt 1, rollout 0" in finding.told
+
+
+def test_a_validation_is_judged_by_what_came_back():
+    values, found = validation(4, 4, [], [1.0, 0.0, None, 0.0], SETTINGS)
+    assert found == []
+    assert values == {"validation_missing": 0.0, "validation_endless": pytest.approx(2 / 3)}
+    values, (missing, endless) = validation(3, 4, ["row 3, rollout 0: gone"], [0.0, 0.0, 0.0], SETTINGS)
+    assert (missing.watcher, missing.action) == ("validation_missing", "warn")
+    assert "3 of 4 validation answers came back (row 3, rollout 0: gone)" in missing.told
+    assert endless.watcher == "validation_endless" and "100% of the 3 validation answers" in endless.told
+    assert "validation_endless" not in validation(3, 3, [], [], SETTINGS)[0], "nobody graded"
+
+
 def test_a_reverse_kl_that_explodes_is_told():
     (finding,) = findings(batch(log_p=batch().log_q + 31))
     assert (finding.watcher, finding.action) == ("reverse_kl", "warn") and "31 nats" in finding.told
 
 
+def test_the_rollout_that_differs_most_is_named():
+    """Two rollouts differ by 1 nat and one by 100: 34 on average."""
+    gap = torch.ones(30)
+    gap[10:20] = 100
+    (finding,) = findings(batch(log_p=batch().log_q + gap))
+    assert "34 nats a token, most in prompt 0, rollout 1 (100)" in finding.told
+
+
 def test_rollouts_without_end_are_told_only_where_nothing_cuts_them_by_design():
     endless = batch(endings=["cut"] * 3)
     (finding,) = findings(endless)
-    assert finding.watcher == "endless" and "100%" in finding.told
+    assert finding.watcher == "endless" and "100%" in finding.told and "prompt 0, rollout 0" in finding.told
     assert findings(dataclasses.replace(endless, cap=5)) == []
 
 
@@ -158,6 +195,8 @@ def test_an_update_is_judged_by_what_it_reports():
     assert "actor/loss=nan, actor/grad_norm=inf" in found[0].told
     (finding,) = after_update({**healthy, "prefix_opd/log_prob_diff/abs_mean": 0.3}, SETTINGS)[1]
     assert finding.watcher == "sampler_mismatch" and "0.3 nats" in finding.told
+    report = {"prefix_opd/log_prob_diff/abs_mean": 0.3, "prefix_opd/log_prob_diff/abs_max": 8.0}
+    assert "0.3 nats a token (the worst by 8)" in after_update(report, SETTINGS)[1][0].told
 
 
 def test_what_is_off_is_neither_judged_nor_measured():

@@ -8,6 +8,7 @@
 `probe`            uncapped rollouts that are measured and not trained on
 `samples`          keeps a few rollouts token by token, for the report
 `engine_watch`     ends a run whose engine dies while weights travel to it
+`trackers`         makes verl's trackers so that none of them can end the run
 `startup`          brings student and teacher engines up side by side
 `evaluator`        verl's validation in chunks, so that a stopped evaluation goes on
 `weight_socket`    a socket of its own for each run's weights

@@ -79,9 +79,9 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if self.settings.rollout.seeded is not None:
             sampling_params.setdefault("seed", self._seed(trajectory, kwargs))
         rollout = super()._run_agent_loop(sampling_params, trajectory, **kwargs)
-        if trajectory["validate"]:  # thousands may queue for the engine, which is no failure
-            return await rollout
-        return await self._in_time(rollout, trajectory, kwargs)
+        # thousands of a validation may queue for the engine, which is no failure
+        seconds = None if trajectory["validate"] else self.settings.rollout.timeout_seconds
+        return await self._in_time(rollout, seconds, trajectory, kwargs)
 
     def _seed(self, trajectory: dict[str, Any], sample: dict[str, Any]) -> int:
         # an index alone would be 0 for every row of a data set that has none
@@ -89,13 +89,13 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         place = (int(trajectory["step"]), prompt, int(sample["session_id"]), int(sample.get(ATTEMPT, 0)))
         return rollout_seed(self.settings.rollout.seeded, *place, validate=bool(trajectory["validate"]))
 
-    async def _in_time(self, rollout, trajectory: dict[str, Any], sample: dict[str, Any]):
+    async def _in_time(self, rollout, seconds: float | None, trajectory: dict[str, Any], sample: dict[str, Any]):
         """Wait for a rollout and its score; what becomes of neither is kept for the trainer's message."""
-        seconds = self.settings.rollout.timeout_seconds
         try:
             return await asyncio.wait_for(rollout, seconds)
         except Exception as error:
-            told = f"no answer in {seconds:g} s" if isinstance(error, TimeoutError) else one_line(error)
+            late = seconds is not None and isinstance(error, TimeoutError)
+            told = f"no answer in {seconds:g} s" if late else one_line(error)
             self.failures.append(f"row {trajectory['sample_index']}, rollout {sample['session_id']}: {told}")
             raise
 

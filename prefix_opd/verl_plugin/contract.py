@@ -30,6 +30,7 @@ class Hook:
 
 _TRAINER = "verl.trainer.ppo.v1.trainer_base:PPOTrainer"
 _LOOP = "verl.experimental.agent_loop.agent_loop:AgentLoopWorker"
+_TRACKERS = ("project_name", "experiment_name", "default_backend", "config")
 
 HOOKS = (
     Hook("verl.trainer.ppo.v1.trainer_base:register_trainer", ("name",), "trainer.PrefixOPDTrainer"),
@@ -53,7 +54,16 @@ HOOKS = (
     Hook(f"{_TRAINER}._load_checkpoint", (), "the FLOP ledger"),
     Hook(f"{_TRAINER}.on_validate_begin", (), "the run log"),
     Hook(f"{_TRAINER}.on_train_begin", (), "the run log"),
-    Hook(f"{_TRAINER}._validate", (), "evaluator: one chunk of problems at a time"),
+    Hook(f"{_TRAINER}._validate", (), "evaluator: one chunk of problems at a time; a validation that failed whole"),
+    Hook(
+        f"{_TRAINER}._val_metrics_update",
+        ("data_sources", "sample_uids", "reward_extra_infos_dict", "sample_turns", "expected_acc_counts"),
+        "step_guard: answers that did not come back, or have no end",
+    ),
+    Hook(f"{_TRAINER}._maybe_log_val_generations", ("inputs", "outputs", "scores"), "trackers"),
+    Hook(f"{_TRAINER}.fit", ("agent_loop_manager",), "trackers"),
+    Hook("verl.trainer.ppo.v1.trainer_base:Tracking", _TRACKERS, "trackers"),
+    Hook("verl.utils.tracking:Tracking.__init__", _TRACKERS, "trackers"),
     Hook(
         f"{_TRAINER}._dump_generations",
         ("inputs", "outputs", "gts", "scores", "reward_extra_infos_dict", "dump_path"),

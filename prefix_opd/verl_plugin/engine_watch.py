@@ -18,6 +18,9 @@ ASK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 """An engine that is busy may answer late, which is no sign of death; one that is gone refuses at once."""
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""A proxy that the environment names (http_proxy) knows nothing of the engines' addresses."""
+
 
 def while_alive(call: Callable[..., Any], addresses: Callable[[], Sequence[str]], what: str) -> Callable[..., Any]:
     """``call``, given up with RunStopped once one of the engines is dead.
@@ -52,7 +55,7 @@ def while_alive(call: Callable[..., Any], addresses: Callable[[], Sequence[str]]
 def is_dead(address: str) -> bool:
     """Whether the server says that its engine is dead (vllm: 503), or is not there any more."""
     try:
-        urllib.request.urlopen(f"http://{address}/health", timeout=ANSWER_SECONDS).close()
+        _DIRECT.open(f"http://{address}/health", timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError as error:
         return error.code == 503
     except urllib.error.URLError as error:

@@ -12,6 +12,7 @@ from verl.trainer.ppo.utils import create_rl_dataset
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.utils.dataset.rl_dataset import collate_fn
 
+from prefix_opd.errors import RunStopped
 from prefix_opd.evaluation.benchmarks import Benchmark
 from prefix_opd.evaluation.config import NODE, TRAINER
 from prefix_opd.evaluation.record import PROGRESS_FILE, Chunk, chunks, done, write_json, write_part
@@ -66,6 +67,9 @@ class Evaluator(PrefixOPDTrainer):
         self.val_dataloader = [batch]
         self.chunk = chunk
         metrics = super()._validate()
+        if (came := len(self.dumped["uid"])) < (asked := len(chunk.problems) * chunk.samples):
+            # a part that is short would pass for a result
+            raise RunStopped(f"{chunk.benchmark}: {came} of {asked} responses came back; ask again to go on from here")
         # verl named the prompts of its batch, which is ours, by random uids
         problems = dict(zip(batch["uid"].tolist(), chunk.problems, strict=True))
         write_part(self.run_folder, chunk, self._rows(problems, ids))

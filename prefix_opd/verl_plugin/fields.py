@@ -40,6 +40,8 @@ class TrainBatch:
     mask: Tensor
     """(N,) 1 where the student sampled the token, 0 for a tool's answer."""
     records: list[dict[str, Any]]
+    topk: Tensor | None = None
+    """(N, k) the teacher's log-probs of its k likeliest tokens, where it was asked for them."""
 
     def nested(self, flat: Tensor) -> Tensor:
         """(N,) -> a jagged tensor with one row a rollout, as verl stores it."""
@@ -79,6 +81,7 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
         log_p=data["old_log_probs"].values().float() if recomputed else log_p_rollout,
         log_p_rollout=log_p_rollout,
         log_q=None if topk else _teacher_log_probs(data, prompt_lengths),
+        topk=_teacher_topk(data, prompt_lengths) if topk else None,
         mask=data["response_mask"].values().bool(),
         records=[fields[RECORD] for fields in map(plain_fields, data["extra_fields"])],
     )
@@ -88,6 +91,11 @@ def _teacher_log_probs(data: Any, prompt_lengths: list[int]) -> Tensor:
     scores = data["teacher_logprobs"].unbind()
     cut = [teacher_log_probs_of_response(score, prompt) for score, prompt in zip(scores, prompt_lengths, strict=True)]
     return torch.cat(cut).float()
+
+
+def _teacher_topk(data: Any, prompt_lengths: list[int]) -> Tensor:
+    scores = data["teacher_logprobs"].unbind()
+    return torch.cat([score[prompt - 1 : -1] for score, prompt in zip(scores, prompt_lengths, strict=True)]).float()
 
 
 TRAIN_FIELDS = ["prompts", "responses", "response_mask", "rollout_log_probs", "teacher_logprobs", "extra_fields"]

@@ -19,13 +19,19 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
+from prefix_opd.errors import RunStopped
 from prefix_opd.flops import exact_flops
 from prefix_opd.metrics import by_position
 from prefix_opd.schedule import prefix_length
 from prefix_opd.tail import Bins, tail_growth
+from prefix_opd.verl_plugin.agent_loop import one_line
 from prefix_opd.verl_plugin.fields import PROBE, TRAIN_FIELDS, TrainBatch, read_train_batch
+from prefix_opd.verl_plugin.step_guard import forget_rollouts
 
 logger = logging.getLogger(__name__)
+
+TOLD = 3
+"""How many failed rollouts a warning names."""
 
 
 class Probe:
@@ -47,13 +53,29 @@ class Probe:
     def run(self, step: int) -> None:
         """Sample, score and measure; `take` hands over what was found."""
         began = time.monotonic()
+        try:
+            self._run(step)
+        except RunStopped:
+            raise
+        except RuntimeError as error:  # from here, or from verl's replay buffer when no rollout came back
+            self._give_up(error)
+        self.seconds = time.monotonic() - began
+        self.found["probe/seconds"] = self.seconds
+
+    def _run(self, step: int) -> None:
         data = self._sample(step)
         rollouts = read_train_batch(data, recomputed=False)
         cap = prefix_length(step, self.trainer.settings.schedule, self.trainer.config.data.max_response_length)
         self.found = self._measure(rollouts, step, cap)
         self.trainer.samples.record(step, "probe", rollouts, data, cap)
-        self.seconds = time.monotonic() - began
-        self.found["probe/seconds"] = self.seconds
+
+    def _give_up(self, error: RuntimeError) -> None:
+        """Nothing is learnt from a probe, so the run needs none: what came of it is forgotten, and the step is made."""
+        failures = self.trainer.guard.take_failures()
+        forget_rollouts()
+        told = "; ".join(failures[:TOLD]) or one_line(error)
+        self.trainer.guard.warn(f"its probe is skipped, {max(len(failures), 1)} of its rollouts failed ({told})")
+        self.found = {"probe/failed": 1.0}
 
     def take(self) -> dict[str, float]:
         """The metrics of the last probe, once; nothing where there was none in this step."""
@@ -84,9 +106,7 @@ class Probe:
         )
         if len(answered.keys) != len(prompts["uid"]):
             raise RuntimeError(
-                f"step {step}: {len(answered.keys)} of {len(prompts['uid'])} rollouts of the probe came back scored; "
-                "the log above has the error of the others. Start the same command again to go on from the last "
-                "checkpoint, or add prefix_opd.probe.every=0"
+                f"{len(answered.keys)} of {len(prompts['uid'])} came back scored; see the log for the others"
             )
         # in the order of the prompts: the same ones each time can be followed from probe to probe
         keys = sorted(answered.keys, key=lambda key: prompts["uid"].tolist().index(key.rsplit("_", 2)[0]))

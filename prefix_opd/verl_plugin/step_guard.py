@@ -29,6 +29,13 @@ ALIVE_SECONDS = 10.0
 """How often the agent-loop workers are asked whether they live, while the trainer waits for their rollouts."""
 
 
+def forget_rollouts() -> None:
+    """Clear what the engines answered, and what they were asked, for no later step to find."""
+    keys = list((tq.kv_list(PARTITION) or {}).get(PARTITION, {}))
+    if keys:
+        tq.kv_clear(keys=keys, partition_id=PARTITION)
+
+
 class ThrownAway(Exception):
     """This batch is not learnt from; the message says why."""
 
@@ -41,6 +48,7 @@ class StepGuard:
         self.submitted: Any = None
         self.places: dict[str, int] = {}
         self.attempt = 0
+        self.warned = 0  # in this step; the trainer sets it back when one begins
         self._ask_whether_workers_live()
 
     # ---- order ----
@@ -69,7 +77,7 @@ class StepGuard:
         """Every rollout of the step must be there."""
         config = self.trainer.config
         expected = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
-        self._act(watchers.missing_rollouts(len(batch.keys), expected, self._failures(), self.settings), metrics)
+        self._act(watchers.missing_rollouts(len(batch.keys), expected, self.take_failures(), self.settings), metrics)
 
     def check_rollouts(
         self, rollouts: TrainBatch, advantage: Tensor, keys: Sequence[str], metrics: dict[str, Any]
@@ -85,6 +93,7 @@ class StepGuard:
             mask=rollouts.mask,
             endings=[record["ending"] for record in rollouts.records],
             cap=max(record["cap"] for record in rollouts.records),
+            topk=rollouts.topk,
         )
         longest = int(self.trainer.config.data.max_response_length)
         vocabulary = self.trainer.teacher_shape.vocab_size
@@ -95,6 +104,17 @@ class StepGuard:
         """A look at what the update reported."""
         self._act(watchers.after_update(metrics, self.settings), metrics)
 
+    def check_validation(
+        self, came: int, expected: int, natural_ends: Sequence[float | None], metrics: dict[str, Any]
+    ) -> None:
+        """A look at the answers that a validation is made of."""
+        self._act(watchers.validation(came, expected, self.take_failures(), natural_ends, self.settings), metrics)
+
+    def warn(self, told: str) -> None:
+        """Say what is wrong in this step, and count it."""
+        self.warned += 1
+        logger.warning("step %d: %s", self.trainer.global_steps, told)
+
     def _act(self, judged: tuple[dict[str, float], list[watchers.Finding]], metrics: dict[str, Any]) -> None:
         values, findings = judged
         metrics.update({f"prefix_opd/watch/{name}": value for name, value in values.items()})
@@ -104,7 +124,8 @@ class StepGuard:
                 raise RunStopped(told)
             if finding.action == "skip":
                 raise ThrownAway(told)
-            logger.warning("%s", told)
+            self.warn(finding.told)
+        metrics["prefix_opd/watch/warned"] = self.warned
 
     # ---- once more ----
 
@@ -134,16 +155,14 @@ class StepGuard:
             return step_once()
         except RuntimeError as error:
             # verl's replay buffer, when not one rollout of the batch came back
-            if isinstance(error, RunStopped) or not (failures := self._failures()):
+            if isinstance(error, RunStopped) or not (failures := self.take_failures()):
                 raise
             raise ThrownAway(
                 f"step {self.trainer.global_steps}: no rollout came back whole and scored ({failures[0]})"
             ) from error
 
     def _sample_again(self) -> None:
-        keys = list((tq.kv_list(PARTITION) or {}).get(PARTITION, {}))
-        if keys:
-            tq.kv_clear(keys=keys, partition_id=PARTITION)
+        forget_rollouts()
         # wake the engines, which sleep while verl trains; the weights are still those of the step before
         self.trainer.checkpoint_manager.update_weights(self.trainer.global_steps - 1)
         tu.assign_non_tensor_data(self.submitted, ATTEMPT, self.attempt)
@@ -151,7 +170,8 @@ class StepGuard:
 
     # ---- the workers ----
 
-    def _failures(self) -> list[str]:
+    def take_failures(self) -> list[str]:
+        """What went wrong with rollouts since the last call, one line each."""
         workers = self.trainer.agent_loop_manager.agent_loop_workers
         return [line for lines in ray.get([worker.take_failures.remote() for worker in workers]) for line in lines]
 

@@ -24,7 +24,7 @@ from prefix_opd.advantage import reverse_kl_advantage
 from prefix_opd.errors import RunStopped
 from prefix_opd.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
-from prefix_opd.runlog import Forgiving, RunLog, numbers
+from prefix_opd.runlog import RunLog, numbers
 from prefix_opd.settings import Settings
 from prefix_opd.verl_plugin.agent_loop import one_line
 from prefix_opd.verl_plugin.engine_watch import while_alive
@@ -33,6 +33,7 @@ from prefix_opd.verl_plugin.probe import Probe
 from prefix_opd.verl_plugin.samples import SampleRecorder
 from prefix_opd.verl_plugin.startup import EngineStartup
 from prefix_opd.verl_plugin.step_guard import StepGuard
+from prefix_opd.verl_plugin.trackers import tolerated
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,9 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.tokens = {"generated": 0, "scored": 0, "trained": 0}
         super().__init__(config)
         self.replay_buffer.poll_interval = self.settings.poll_seconds
-        self.student_shape = _shape(config.actor_rollout_ref.model.path)
-        self.teacher_shape = _shape(config.distillation.teacher_models.teacher_model.model_path)
+        trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
+        self.student_shape = _shape(config.actor_rollout_ref.model.path, trusted)
+        self.teacher_shape = _shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
         self.startup = EngineStartup(self)
         self.guard = StepGuard(self, self.settings.watchers)
         self.recovered: dict[str, Any] = {}
@@ -83,6 +85,10 @@ class PrefixOPDTrainer(PPOTrainerSync):
     def _engines(self) -> list[str]:
         return [replica.server_address for replica in self.llm_server_manager.get_replicas()]
 
+    def fit(self, agent_loop_manager):
+        with tolerated():
+            return super().fit(agent_loop_manager)
+
     # ---- one update ----
 
     def step(self, metrics, timing_raw):
@@ -91,6 +97,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def on_step_begin(self):
         super().on_step_begin()
+        self.guard.warned = 0
         if self.probe.is_due(self.global_steps):
             self.probe.run(self.global_steps)
 
@@ -202,6 +209,37 @@ class PrefixOPDTrainer(PPOTrainerSync):
         metrics["prefix_opd/seconds/since_start"] = time.time() - self.startup.started
         metrics.update(self.probe.take())
 
+    # ---- validation ----
+
+    def _validate(self):
+        try:
+            return super()._validate()
+        except (RunStopped, ray.exceptions.RayActorError):
+            raise
+        except Exception as error:
+            if not (failures := self.guard.take_failures()):
+                raise
+            raise RunStopped(  # verl has no words for a validation of which nothing came back
+                f"step {self.global_steps}: the validation failed ({failures[0]}); the log above has the others"
+            ) from error
+
+    def _val_metrics_update(
+        self, data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=None
+    ):
+        metrics = super()._val_metrics_update(
+            data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=expected_acc_counts
+        )
+        expected = sum((expected_acc_counts or {}).values())
+        natural_ends = reward_extra_infos_dict.get("natural_end", [])
+        self.guard.check_validation(len(sample_uids), expected, natural_ends, metrics)
+        return metrics
+
+    def _maybe_log_val_generations(self, inputs, outputs, scores):
+        try:
+            super()._maybe_log_val_generations(inputs, outputs, scores)
+        except Exception as error:  # a tracker out of reach ends no run, see `trackers`
+            logger.warning("step %d: no tracker took the validation answers (%s)", self.global_steps, one_line(error))
+
     # ---- the run's record ----
 
     def on_validate_begin(self):
@@ -217,9 +255,8 @@ class PrefixOPDTrainer(PPOTrainerSync):
         # verl makes its trackers inside fit(); ours joins them before the first of them is written to.
         if "prefix_opd" not in self.logger.logger:
             due = self.resumed_step > 0 and self.config.trainer.val_before_train
-            others = {name: Forgiving(name, tracker) for name, tracker in self.logger.logger.items()}
             ours = RunLog(self.run_folder, self.resumed_step, self.recovered, due)
-            self.logger.logger = {"prefix_opd": ours, **others}
+            self.logger.logger = {"prefix_opd": ours, **self.logger.logger}
         self.samples.open(self.resumed_step)
 
     def _save_checkpoint(self):
@@ -286,5 +323,5 @@ def _flop_metrics(kind: str, step: StepFlops, so_far: float) -> dict[str, float]
     }
 
 
-def _shape(model: str) -> ModelShape:
-    return ModelShape.from_config(AutoConfig.from_pretrained(model).to_dict())
+def _shape(model: str, trust_remote_code: bool) -> ModelShape:
+    return ModelShape.from_config(AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict())

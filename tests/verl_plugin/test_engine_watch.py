@@ -66,3 +66,11 @@ def test_a_dead_engine_ends_a_wait_that_would_never_end(engine):
     with pytest.raises(RunStopped, match=f"sending weights: the engine at {engine.address} has died"):
         while_alive(for_ever.wait, lambda: [engine.address], "sending weights")()
     for_ever.set()
+
+
+def test_a_proxy_of_the_environment_is_not_asked(engine, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not is_dead(engine.address)

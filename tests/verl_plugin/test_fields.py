@@ -37,6 +37,15 @@ def test_teacher_and_sampler_meet_at_the_same_token():
     assert [record["cap"] for record in found.records] == [2, 2]
 
 
+def test_a_teachers_top_k_meets_the_same_tokens():
+    data = batch()
+    pairs = [[[-2.0, -3.0], [-4.0, -4.5], [-5.0, -5.5], [0.0, 0.0]], [[-6.0, -6.5], [0.0, 0.0]]]
+    data["teacher_logprobs"] = nested(*pairs)
+    found = read_train_batch(data, recomputed=False, topk=True)
+    assert found.log_q is None
+    torch.testing.assert_close(found.topk, torch.tensor([[-4.0, -4.5], [-5.0, -5.5], [-6.0, -6.5]]))
+
+
 def test_recomputed_log_probs_take_the_samplers_place():
     found = read_train_batch(batch(), recomputed=True)
     torch.testing.assert_close(found.log_p, torch.tensor([-1.4, -1.5, -1.6]))

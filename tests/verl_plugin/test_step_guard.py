@@ -17,7 +17,8 @@ def guard(failures=(), engines=lambda: None, **settings):
     made.settings = WatcherSettings(**settings)
     made.places = {"uid-a": 0, "uid-b": 1}
     made.attempt = 0
-    made._failures = lambda: list(failures)
+    made.warned = 0
+    made.take_failures = lambda: list(failures)
     made._sample_again = engines
     return made
 
@@ -91,3 +92,19 @@ def test_rollouts_stand_in_the_order_of_their_prompts():
     assert batch.keys == ["uid-a_2_0", "uid-a_10_0", "uid-b_0_0", "uid-b_1_0"]
     assert [tag["of"] for tag in batch.tags] == batch.keys
     assert made.name("uid-b_1_0") == "prompt 1, rollout 1 (from 0)"
+
+
+def test_warnings_are_counted_for_the_summary(caplog):
+    caplog.set_level("WARNING", logger="prefix_opd")
+    made, metrics = guard(failures=["row 3, rollout 0: gone"], validation_endless={"threshold": 0.5}), {}
+    made.check_update({"actor/grad_norm": 2e6})
+    made.check_validation(3, 4, [0.0, 0.0, 1.0], metrics)
+    assert metrics["prefix_opd/watch/warned"] == 3 and metrics["prefix_opd/watch/validation_missing"] == 1
+    assert "step 7: 3 of 4 validation answers came back (row 3, rollout 0: gone)" in caplog.text
+    made.warn("its probe is skipped")
+    assert made.run(step("learnt"), {}) == "learnt" and made.warned == 4, "a probe comes before the update"
+
+
+def test_a_validation_can_end_the_run():
+    with pytest.raises(RunStopped, match="step 7: 3 of 4 validation answers"):
+        guard(validation_missing={"action": "stop"}).check_validation(3, 4, [], {})

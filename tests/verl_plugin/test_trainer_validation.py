@@ -1,0 +1,59 @@
+"""What the trainer makes of a validation from which answers are missing; verl's own reckoning is the real one."""
+
+import types
+
+import pytest
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+from prefix_opd.errors import RunStopped
+from prefix_opd.verl_plugin import trainer as module
+from prefix_opd.verl_plugin.trainer import PrefixOPDTrainer, _shape
+
+
+def trainer(failures=()):
+    made = object.__new__(PrefixOPDTrainer)
+    made.seen = []
+    made.global_steps = 7
+    made.guard = types.SimpleNamespace(
+        take_failures=lambda: list(failures), check_validation=lambda *seen: made.seen.append(seen)
+    )
+    return made
+
+
+def test_the_guard_hears_how_many_answers_came_and_how_they_ended():
+    """Three of four answers to two prompts."""
+    made = trainer()
+    metrics = made._val_metrics_update(
+        ["tiny"] * 3,
+        ["a", "a", "b"],
+        {"reward": [1.0, 0.0, 1.0], "natural_end": [1.0, 0.0, 1.0]},
+        [],
+        expected_acc_counts={("tiny", "a"): 2, ("tiny", "b"): 2},
+    )
+    assert made.seen == [(3, 4, [1.0, 0.0, 1.0], metrics)]
+    assert any(name.startswith("val-aux/tiny/natural_end/mean@") for name in metrics)
+
+
+def test_a_validation_of_which_nothing_came_back_is_told_in_one_line(monkeypatch):
+    def nothing(self):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(PPOTrainer, "_validate", nothing)
+    with pytest.raises(RunStopped, match=r"step 7: the validation failed \(row 3, rollout 0: gone\)"):
+        trainer(["row 3, rollout 0: gone"])._validate()
+    with pytest.raises(IndexError):
+        trainer()._validate()  # nobody failed: another error, which is not ours to explain
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_models_own_code_is_trusted_as_the_run_says(monkeypatch, trusted):
+    asked = {}
+
+    def config(model, **named):
+        asked.update(named, model=model)
+        return types.SimpleNamespace(to_dict=dict)
+
+    monkeypatch.setattr(module, "AutoConfig", types.SimpleNamespace(from_pretrained=config))
+    monkeypatch.setattr(module, "ModelShape", types.SimpleNamespace(from_config=lambda found: found))
+    assert _shape("a/model", trusted) == {}
+    assert asked == {"model": "a/model", "trust_remote_code": trusted}
