@@ -82,7 +82,7 @@ class RunLog:
         there = {line["step"] for line in kept}
         if missing := [step for step in range(1, resumed_step + 1) if step not in there]:
             logger.warning(
-                "%s lacks %d of the %d steps before this start, the first of them step %d: tables and pictures lack them",
+                "%s lacks %d of the %d steps before this start, the first of them step %d: tables lack them",
                 self.path, len(missing), resumed_step, missing[0],
             )  # fmt: skip
 
