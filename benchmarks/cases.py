@@ -13,8 +13,23 @@ SYSTEMS = (OURS, NATIVE, *TRL)
 TINY = "tiny"
 """The miniature's trained models; any other name is a size of `benchmarks.models`."""
 
+LARGE = "6M"
+"""The size at which the model, not the frame around it, takes most of a step on a CPU."""
+
 FULL = 192
 """The longest response of the miniature, tokens."""
+
+PROMPT = 32
+"""The longest prompt of the miniature, tokens."""
+
+RECOMPUTED, SEEDED = "no old-log-prob pass", "no seed for each rollout"
+WITHOUT = {
+    "final output only": "prefix_opd.rollout.final_output_only=false",
+    "a look every 0.05 s": "prefix_opd.poll_seconds=2",
+    RECOMPUTED: "prefix_opd.advantage.student_log_prob=recomputed",
+    SEEDED: "prefix_opd.rollout.seeded=0",
+}
+"""What ours saves and a setting can undo, with the override that undoes it."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +48,12 @@ class Case:
     """Rollouts a prompt."""
     ranks: int = 1
     """Training processes."""
+    longest: int = FULL
+    """The configured maximum of ours, ``data.max_response_length``; verl's own has its cap there."""
+    without: str = ""
+    """One of `WITHOUT`: ours with that saving undone."""
     warm: int = 2
-    """Steps at each cap that do not count."""
+    """Steps at each cap that do not count; at least one, as the first step of a run has no step before it."""
     measured: int = 5
     """Steps at each cap that count."""
     observed: bool = False
@@ -47,6 +66,12 @@ class Case:
             raise ValueError(f"caps={self.caps}: {self.system} has one cap a run")
         if self.system in TRL and self.ranks != 1:
             raise ValueError(f"ranks={self.ranks}: the TRL runs have one process")
+        if max(self.caps) > self.longest:
+            raise ValueError(f"caps={self.caps}: longer than longest={self.longest}")
+        if self.without and (self.system != OURS or self.without not in WITHOUT):
+            raise ValueError(f"without={self.without!r}: ours alone, and one of {', '.join(WITHOUT)}")
+        if self.warm < 1:
+            raise ValueError(f"warm={self.warm}: the first step of a run cannot count")
 
     @property
     def name(self) -> str:
@@ -54,6 +79,10 @@ class Case:
         parts = [self.system, self.model, "-".join(map(str, self.caps)), f"{self.prompts}x{self.rollouts}"]
         if self.ranks > 1:
             parts.append(f"{self.ranks}ranks")
+        if self.longest != FULL:
+            parts.append(f"longest{self.longest}")
+        if self.without:
+            parts.append(f"without_{self.without.replace(' ', '_')}")
         if self.observed:
             parts.append("observed")
         return "_".join(parts)
@@ -66,6 +95,11 @@ class Case:
     def sequences(self) -> int:
         """Rollouts a step."""
         return self.prompts * self.rollouts
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether a second student pass computes the old log-probs."""
+        return self.system == NATIVE or self.without == RECOMPUTED
 
     def cap_of(self, step: int) -> int:
         """The cap at a step, from 1."""
@@ -102,7 +136,7 @@ def small(groups: dict[str, tuple[Case, ...]]) -> dict[str, tuple[Case, ...]]:
 
     def shrink(case: Case) -> Case:
         caps = (16,) if len(case.caps) == 1 else (8, 16)
-        return replace(case, caps=caps, model="1M" if case.model == "6M" else case.model, warm=1, measured=2)
+        return replace(case, caps=caps, model="1M" if case.model == LARGE else case.model, warm=1, measured=2)
 
     return {
         name: tuple(dict.fromkeys(shrink(case) for case in cases if case.model != "25M" and case.prompts <= 16))

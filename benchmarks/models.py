@@ -35,12 +35,15 @@ _SEEDS = {"student": 0, "teacher": 1}
 
 
 def model_folders(size: str, parent: Path) -> dict[str, Path]:
-    """``{"student": ..., "teacher": ...}`` for a size, made under ``parent`` where they are missing."""
-    folders = {role: parent / f"{size}_{role}" for role in _SEEDS}
-    for role, folder in folders.items():
+    """``{"student": ..., "teacher": ...}`` for a size: where `make_models` puts them."""
+    return {role: parent / f"{size}_{role}" for role in _SEEDS}
+
+
+def make_models(size: str, parent: Path) -> None:
+    """Make the models of a size under ``parent`` that are not there yet."""
+    for role, folder in model_folders(size, parent).items():
         if not (folder / "config.json").exists():
             _make(SIZES[size], role, folder)
-    return folders
 
 
 def _make(size: Size, role: str, folder: Path) -> None:

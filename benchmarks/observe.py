@@ -138,7 +138,8 @@ class Observer:
         return {name: round(end - before, 2) for (name, end), before in zip(marks.items(), [0.0, *ends], strict=False)}
 
     def _processes(self) -> list[dict[str, Any]]:
-        """By name, the heaviest first: how many, MiB of all of them, CPU seconds until the first step's end."""
+        """By name, the heaviest first: how many, MiB of all of them, CPU seconds until the first step's end, and when
+        the first and the last of them were started."""
         groups: dict[str, list[Seen]] = defaultdict(list)
         for seen in self.seen.values():
             groups[seen.name].append(seen)
@@ -148,6 +149,7 @@ class Observer:
                 "count": len(group),
                 "memory_mib": round(sum(seen.memory for seen in group)),
                 "cpu_seconds": round(sum(seen.cpu for seen in group), 1),
+                "started": [round(pick(seen.first for seen in group), 1) for pick in (min, max)],
             }
             for name, group in groups.items()
         ]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import NATIVE, Case
+from benchmarks.cases import Case
 from prefix_opd.flops import ModelShape, exact_flops
+
+CLOCK = "benchmark/clock"
+"""What `benchmarks.clock` adds to a step of verl's log: seconds of a monotonic clock at the step's end."""
 
 
 def step_line(
@@ -22,7 +25,7 @@ def step_line(
     Args:
         models: folders of student and teacher.
         step: from 1.
-        seconds: of the whole step.
+        seconds: from the end of the step before to the end of this one.
         tokens: of all responses.
         prompt: mean tokens of a prompt.
         phases: seconds by phase, where they are known.
@@ -35,7 +38,7 @@ def step_line(
         raise ValueError(f"step {step}: {tokens:.0f} response tokens, not {case.sequences} x {cap}")
     student, teacher = (ModelShape.from_folder(models[role]) for role in ("student", "teacher"))
     lengths = ([prompt] * case.sequences, [cap] * case.sequences)
-    flops = exact_flops(student, teacher, *lengths, recomputed_log_probs=case.system == NATIVE)
+    flops = exact_flops(student, teacher, *lengths, recomputed_log_probs=case.recomputes)
     return {
         "step": step,
         "cap": cap,

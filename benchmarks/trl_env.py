@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("requirements-trl.txt")
+PACKAGES = ("trl", "transformers", "torch")
 
 
 class TRLMissing(RuntimeError):
@@ -24,6 +26,13 @@ def trl_python(folder: Path) -> Path:
         _run([uv, "pip", "install", "--quiet", "--python", str(python), *source])
         stamp.write_text(REQUIREMENTS.read_text())
     return python
+
+
+def trl_releases(folder: Path) -> dict[str, str]:
+    """Releases of what the runs of TRL use, from the environment in ``folder``."""
+    (packages,) = folder.glob("lib/python*/site-packages")
+    found = {one.name: one.version for one in importlib.metadata.distributions(path=[str(packages)])}
+    return {"python": packages.parent.name.removeprefix("python"), **{name: found[name] for name in PACKAGES}}
 
 
 def _torch_source() -> list[str]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.process import run_process
+from benchmarks.process import run_forked, run_process
 from benchmarks.steps import step_line
-from benchmarks.trl_env import trl_python
+from benchmarks.trl_env import trl_python, trl_releases
 
 SCRIPT = Path(__file__).with_name("trl_script.py")
 
 
 def run_trl(case: Case, folder: Path, models: dict[str, Path], environment: Path, timeout: float) -> dict[str, Any]:
-    """Run a case and read its steps.
+    """Run a case and read its steps, and the releases of what ran.
 
     Args:
         folder: of this run, empty.
@@ -29,14 +30,20 @@ def run_trl(case: Case, folder: Path, models: dict[str, Path], environment: Path
     """
     python = trl_python(environment)
     settings, out = folder / "settings.json", folder / "steps.jsonl"
-    settings.write_text(json.dumps(_settings(case, models)))
-    run_process([str(python), str(SCRIPT), str(settings), str(out)], folder, {"HF_HUB_OFFLINE": "1"}, timeout)
+    run_forked(functools.partial(_write_settings, case, models, settings), folder, timeout)
+    run_process([str(python), str(SCRIPT), str(settings), str(out)], folder, {}, timeout)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     return {
         "steps": [
             step_line(case, models, line["step"], line["seconds"], line["tokens"], line["prompt"], {}) for line in lines
-        ]
+        ],
+        "versions": trl_releases(environment),
     }
+
+
+def _write_settings(case: Case, models: dict[str, Path], file: Path) -> None:
+    """In a fork: reading parquet starts threads."""
+    file.write_text(json.dumps(_settings(case, models)))
 
 
 def _settings(case: Case, models: dict[str, Path]) -> dict[str, Any]:

@@ -1,21 +1,29 @@
 """A case as a run of verl: ours, or verl 0.9.1's own on-policy distillation trainer.
 
-Both are the same command with other overrides. The native run has verl's trainer (`trainer_mode=sync`: a pass for the
-old log-probs, a look for finished rollouts every 2 s), its agent loop (which rewards every rollout) and its k1
-policy-gradient loss. Platform, engines, models, prompts, batch, optimiser and cap are the same.
+Both are the same run with other overrides. The native one has verl's trainer (`trainer_mode=sync`: a pass for the old
+log-probs, a look for finished rollouts every 2 s), its agent loop (which rewards every rollout) and its k1
+policy-gradient loss. Platform, engines, models, prompts, batch, optimiser and cap are the same, and the native run has
+of ours what a CPU takes to run verl at all, or at this speed: the platform itself, processes that are forked from one
+that has imported everything, and log-probs in blocks.
+
+A run is forked from this process, which has imported everything; an observed one is the command that a user gives, as
+its start is what is measured.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import FULL, NATIVE, TINY, Case
+from benchmarks.cases import NATIVE, PROMPT, SEEDED, TINY, WITHOUT, Case
 from benchmarks.observe import Observer
-from benchmarks.process import LOG, run_process
-from benchmarks.steps import step_line
+from benchmarks.process import LOG, run_forked, run_process, warm_up
+from benchmarks.steps import CLOCK, step_line
 
 PHASES = {
     "gen": "rollout and teacher",
@@ -27,6 +35,10 @@ PHASES = {
 """verl's timers within a step, by the names that the table has for them."""
 
 REST = "rest"
+"""What of a step's seconds is in none of these: metrics, clearing the queue, logging."""
+
+LOG_PATH = "VERL_FILE_LOGGER_PATH"
+"""The variable that names the file of verl's file logger."""
 
 _NO_TOKEN = 1_000_000
 """An id beyond every vocabulary: ours insists on a stop token, and no response here may meet one."""
@@ -51,16 +63,24 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
     Raises:
         RunFailed: the run did not end well.
     """
-    log = folder / "steps.jsonl"
-    command = [sys.executable, "-m", "recipe.prefix_opd.main_prefix_opd", *overrides(case, folder, models)]
-    environment = {"VERL_FILE_LOGGER_PATH": str(log), "RAY_DEDUP_LOGS": "0", "HF_HUB_OFFLINE": "1"}
+    log, arguments = folder / "steps.jsonl", overrides(case, folder, models)
     if not case.observed:
-        run_process(command, folder, environment, timeout)
+        warm_up(folder.with_name("import.log"))
+        run_forked(functools.partial(_train, arguments, log), folder, timeout)
         return {"steps": read_steps(case, models, log)}
+    command = [sys.executable, "-m", "recipe.prefix_opd.main_prefix_opd", *arguments]
     observer = Observer(log)
-    run_process(command, folder, environment, timeout, watch=observer.watching)
+    run_process(command, folder, {LOG_PATH: str(log)}, timeout, watch=observer.watching)
     steps = read_steps(case, models, log)
     return {"steps": steps, **observer.found((folder / LOG).read_text(errors="replace"), steps[0]["seconds"])}
+
+
+def _train(arguments: list[str], log: Path) -> None:
+    """In a fork: what the command does, with a clock in the trainer's process."""
+    from recipe.prefix_opd import main_prefix_opd
+
+    os.environ[LOG_PATH] = str(log)
+    main_prefix_opd.run(main_prefix_opd.prepare(arguments), trainer_module="benchmarks.clock")
 
 
 def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
@@ -89,9 +109,16 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
         return [*found, f"data.max_response_length={case.caps[0]}", *_NATIVE]
     each = case.warm + case.measured
     steps = [[1 + i * each, cap] for i, cap in enumerate(case.caps)]
+    context = PROMPT + case.longest + 1
+    # a CPU run of ours gives each rollout a seed, so that a resumed run draws alike; verl's own has nothing of the kind
+    seeded = [] if case.without == SEEDED else ["prefix_opd.rollout.seeded=null"]
     return [
         *found,
-        f"data.max_response_length={FULL}",
+        *seeded,
+        *([WITHOUT[case.without]] if case.without else []),
+        f"data.max_response_length={case.longest}",
+        f"actor_rollout_ref.rollout.max_model_len={context}",
+        f"distillation.teacher_models.teacher_model.inference.max_model_len={context}",
         "prefix_opd.schedule.name=steps",
         f"prefix_opd.schedule.steps={json.dumps(steps, separators=(',', ':'))}",
     ]
@@ -102,11 +129,23 @@ def read_steps(case: Case, models: dict[str, Path], log: Path) -> list[dict[str,
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     if len(lines) != case.steps:
         raise ValueError(f"{len(lines)} steps in the log, not {case.steps}")
-    return [_step(case, models, line["step"], line["data"]) for line in lines]
+    data = [line["data"] for line in lines]
+    return [
+        _step(case, models, line["step"], seconds, line["data"])
+        for line, seconds in zip(lines, _seconds(case, data), strict=True)
+    ]
 
 
-def _step(case: Case, models: dict[str, Path], step: int, data: dict[str, float]) -> dict[str, Any]:
-    seconds = data["timing_s/step"]
+def _seconds(case: Case, data: list[dict[str, float]]) -> list[float]:
+    """From the end of one step to the end of the next; verl's own timer where nothing counts: in the first, which
+    follows no other, and in an observed run, which has no clock."""
+    timers = [step["timing_s/step"] for step in data]
+    if case.observed:
+        return timers
+    return [timers[0], *(end - start for start, end in itertools.pairwise(step[CLOCK] for step in data))]
+
+
+def _step(case: Case, models: dict[str, Path], step: int, seconds: float, data: dict[str, float]) -> dict[str, Any]:
     phases = {name: data.get(f"timing_s/{timer}", 0.0) for timer, name in PHASES.items()}
     phases[REST] = seconds - sum(phases.values())
     tokens = data["response_length/mean"] * case.sequences

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.cases import GROUPS, NATIVE, OURS, TRL, Case, small, unique
+from benchmarks.cases import GROUPS, NATIVE, OURS, RECOMPUTED, SEEDED, TRL, WITHOUT, Case, small, unique
 from benchmarks.models import SIZES, qwen3_config
 from benchmarks.table import SECTIONS
 from benchmarks.verl_run import overrides
@@ -19,7 +19,15 @@ def _prepared(case, tmp_path):
     return prepare(overrides(case, tmp_path, shipped_models()))
 
 
-@pytest.mark.parametrize("case", [next(case for case in OF_VERL if case.ranks == 2), OF_VERL[0]], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        OF_VERL[0],
+        next(case for case in OF_VERL if case.ranks == 2),
+        Case(OURS, (16,), longest=768),
+    ],
+    ids=lambda case: case.name,
+)
 def test_ours_composes_with_the_caps_of_the_case(case, tmp_path):
     config = _prepared(case, tmp_path)
     settings = Settings.from_node(config.prefix_opd)
@@ -28,6 +36,24 @@ def test_ours_composes_with_the_caps_of_the_case(case, tmp_path):
     assert config.trainer.total_training_steps == case.steps
     assert config.trainer.n_gpus_per_node == case.ranks
     assert config.ray_kwargs.ray_init.num_gpus == case.ranks + 1
+    context = config.data.max_prompt_length + case.longest + 1
+    assert config.actor_rollout_ref.rollout.max_model_len == context
+    assert config.distillation.teacher_models.teacher_model.inference.max_model_len == context
+    # a seed for each rollout would cost ours what verl's own does not pay
+    assert settings.rollout.seeded is None
+
+
+def test_each_saving_is_undone_alone(tmp_path):
+    def settings(without):
+        return Settings.from_node(_prepared(Case(OURS, (16,), without=without), tmp_path).prefix_opd).model_dump()
+
+    with_all, changed = settings(""), {}
+    for saving in WITHOUT:
+        undone = settings(saving)
+        changed[saving] = {name for name in undone if undone[name] != with_all[name]}
+    assert list(changed.values()) == [{"rollout"}, {"poll_seconds"}, {"advantage"}, {"rollout"}]
+    assert settings(SEEDED)["rollout"]["seeded"] == 0
+    assert [Case(OURS, (16,), without=saving).recomputes for saving in ("", RECOMPUTED)] == [False, True]
 
 
 def test_native_is_verls_own_trainer_agent_loop_and_loss(tmp_path):
@@ -63,7 +89,16 @@ def test_steps_that_count():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"system": "mine"}, {"system": NATIVE, "caps": (8, 16)}, {"system": TRL[0], "ranks": 2}]
+    "wrong",
+    [
+        {"system": "mine"},
+        {"system": NATIVE, "caps": (8, 16)},
+        {"system": TRL[0], "ranks": 2},
+        {"caps": (16, 256)},
+        {"without": "sleep"},
+        {"system": NATIVE, "without": RECOMPUTED},
+        {"warm": 0},
+    ],
 )
 def test_a_case_that_cannot_be_meant(wrong):
     with pytest.raises(ValueError):

@@ -8,8 +8,6 @@ from benchmarks.__main__ import RESULTS, main
 from benchmarks.cases import GROUPS, NATIVE, OURS, Case
 from benchmarks.plots import write_plots
 from benchmarks.table import measured_steps, table
-from benchmarks.verl_run import read_steps
-from prefix_opd.tiny import shipped_models
 
 
 def _step(step, cap, seconds, counts=True):
@@ -87,26 +85,6 @@ def test_report_alone(tmp_path):
     (tmp_path / RESULTS).write_text("".join(json.dumps(result) + "\n" for result in _results()))
     assert main(["--report", "--out", str(tmp_path)]) == 0
     assert "![native](native.png)" in (tmp_path / "README.md").read_text()
-
-
-def test_verls_log_becomes_steps(tmp_path):
-    case = Case(OURS, (16,), warm=1, measured=1)
-    data = {"timing_s/step": 2.0, "timing_s/gen": 1.0, "timing_s/update_actor": 0.75}
-    data |= {"response_length/mean": 16.0, "prompt_length/mean": 18.0}
-    log = tmp_path / "steps.jsonl"
-    log.write_text("".join(json.dumps({"step": step, "data": data}) + "\n" for step in (1, 2)))
-    first, second = read_steps(case, shipped_models(), log)
-    assert (first["counts"], second["counts"], second["tokens"]) == (False, True, 1024)
-    assert second["phases"]["rest"] == pytest.approx(0.25)
-
-
-def test_a_response_shorter_than_the_cap_is_no_measurement(tmp_path):
-    case = Case(OURS, (16,), warm=0, measured=1)
-    data = {"timing_s/step": 2.0, "response_length/mean": 15.5, "prompt_length/mean": 18.0}
-    log = tmp_path / "steps.jsonl"
-    log.write_text(json.dumps({"step": 1, "data": data}) + "\n")
-    with pytest.raises(ValueError, match="992 response tokens, not 64 x 16"):
-        read_steps(case, shipped_models(), log)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,119 @@
+"""Runs as the benchmark starts them, without verl: logs become steps, forks and commands end well or are told."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from benchmarks.cases import OURS, Case
+from benchmarks.process import RunFailed, run_process
+from benchmarks.steps import CLOCK
+from benchmarks.trl_env import trl_releases
+from benchmarks.verl_run import read_steps
+from prefix_opd.tiny import shipped_models
+
+CASE = Case(OURS, (16,), warm=1, measured=1)
+
+
+def _log(tmp_path, *steps):
+    log = tmp_path / "steps.jsonl"
+    log.write_text("".join(json.dumps({"step": i, "data": data}) + "\n" for i, data in enumerate(steps, start=1)))
+    return log
+
+
+def _data(**more):
+    data = {"timing_s/step": 2.0, "timing_s/gen": 1.0, "timing_s/update_actor": 0.75}
+    return {**data, "response_length/mean": 16.0, "prompt_length/mean": 18.0, **more}
+
+
+def test_a_step_lasts_from_the_end_of_the_one_before(tmp_path):
+    log = _log(tmp_path, _data(**{CLOCK: 100.0}), _data(**{CLOCK: 102.5}))
+    first, second = read_steps(CASE, shipped_models(), log)
+    assert (first["counts"], second["counts"], second["tokens"]) == (False, True, 1024)
+    assert (first["seconds"], second["seconds"]) == (2.0, 2.5)
+    # verl's timer of the step ends 0.5 s before the step does
+    assert second["phases"]["rest"] == pytest.approx(0.75)
+
+
+def test_an_observed_run_has_verls_timers_alone(tmp_path):
+    observed = Case(OURS, (16,), warm=1, measured=1, observed=True)
+    steps = read_steps(observed, shipped_models(), _log(tmp_path, _data(), _data()))
+    assert [(step["seconds"], step["counts"]) for step in steps] == [(2.0, False), (2.0, False)]
+
+
+def test_a_response_shorter_than_the_cap_is_no_measurement(tmp_path):
+    log = _log(tmp_path, *(_data(**{CLOCK: 1.0, "response_length/mean": 15.5}) for _ in range(2)))
+    with pytest.raises(ValueError, match="992 response tokens, not 64 x 16"):
+        read_steps(CASE, shipped_models(), log)
+
+
+def test_verls_file_logger_gets_the_clock(tmp_path, monkeypatch):
+    from verl.utils import tracking
+
+    monkeypatch.setattr(tracking, "FileLogger", tracking.FileLogger)
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "steps.jsonl"))
+    import benchmarks.clock  # noqa: F401
+
+    tracker = tracking.Tracking("project", "experiment", ["file"], config={})
+    for step in (1, 2):
+        tracker.log({"loss": 0.5}, step)
+    lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["data"]["loss"]) for line in lines] == [(1, 0.5), (2, 0.5)]
+    assert 0 <= lines[1]["data"][CLOCK] - lines[0]["data"][CLOCK] < 5
+
+
+def test_a_command_has_the_callers_environment_and_tells_its_last_line(tmp_path):
+    program = "import os; print(os.environ['MINE'], os.environ['HF_HUB_OFFLINE']); raise SystemExit('no room')"
+    with pytest.raises(RunFailed, match="exit code 1: no room"):
+        run_process([sys.executable, "-c", program], tmp_path, {"MINE": "yes"}, 60)
+    assert (tmp_path / "log.txt").read_text().startswith("yes 1\n")
+
+
+def _drive(tmp_path, work, timeout):
+    """`run_forked` in a process of its own: a subreaper would take over what pytest has started."""
+    program = f"""
+import os, sys, time
+from pathlib import Path
+from benchmarks.process import RunFailed, run_forked
+from prefix_opd.reproduction.isolation import become_subreaper
+become_subreaper()
+{textwrap.dedent(work)}
+try:
+    run_forked(work, Path(sys.argv[1]), {timeout})
+    print("ended")
+except RunFailed as error:
+    print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "work, timeout, told",
+    [
+        ("def work(): print('fine')", 30, "ended"),
+        ("def work(): raise ValueError('no such model')", 30, "exit code 1: ValueError: no such model"),
+        ("def work(): time.sleep(100)", 0.5, "it took more than 0 s"),
+    ],
+    ids=["ends", "fails", "late"],
+)
+def test_a_fork_ends_or_is_told_of(tmp_path, work, timeout, told):
+    assert _drive(tmp_path, work, timeout) == told
+
+
+def test_nothing_that_starts_threads_is_imported_before_the_warm_up():
+    heavy = "{'numpy', 'pyarrow', 'ray', 'torch', 'transformers', 'verl', 'vllm'}"
+    program = f"import sys, benchmarks.__main__; print({heavy} & {{name.split('.')[0] for name in sys.modules}})"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "set()"
+
+
+def test_releases_are_those_of_trls_own_environment(tmp_path):
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name, release in (("trl", "1.2"), ("transformers", "9.0"), ("torch", "3.1"), ("numpy", "2.0")):
+        folder = packages / f"{name}-{release}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {release}\n")
+    assert trl_releases(tmp_path) == {"python": "3.11", "trl": "1.2", "transformers": "9.0", "torch": "3.1"}
