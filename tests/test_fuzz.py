@@ -1,19 +1,28 @@
 """Whatever is typed or read, only our own error comes out: random overrides, settings, model files and rows."""
 
+import copy
 import json
 import string
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from prefix_opd.compose import compose
+from prefix_opd.compose import _check_interpolations, compose
 from prefix_opd.data import PrepareSettings, prepare
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.layouts import Problem, read_problem
 from prefix_opd.errors import UserError
+from prefix_opd.preflight import check
+from prefix_opd.run_data import VAL_KEY, check_data, conversations
 from prefix_opd.schedule import prefix_length
 from prefix_opd.settings import ScheduleSettings, Settings
+from prefix_opd.tiny.data import write_data
+from recipe.prefix_opd.main_prefix_opd import _make_paths_absolute
 
 MANY = settings(
     max_examples=200, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
@@ -28,10 +37,13 @@ values = st.recursive(
 KEYS = {
     "schedule": ("name", "start", "increment", "maximum", "length", "steps", "over"),
     "prompt": ("ending", "allow_split"),
-    "rollout": ("stop", "final_output_only"),
+    "rollout": ("stop", "final_output_only", "seeded", "timeout_seconds"),
     "advantage": ("student_log_prob", "clamp"),
     "loss": ("max_ratio",),
     "weighting": ("name", "start", "stop", "tokens"),
+    "watchers": ("missing", "not_finite", "uniform_teacher", "sampler_mismatch", "gradient_norm", "retries"),
+    "checkpoint": ("keep_last", "keep_best"),
+    "probe": ("every", "prompts", "tail_warning"),
 }
 known_node = st.fixed_dictionaries(
     {}, optional={group: st.dictionaries(st.sampled_from(names), values, max_size=4) for group, names in KEYS.items()}
@@ -95,6 +107,122 @@ def test_overrides(overrides):
         one_line(error)
     else:
         assert "trainer" in config
+
+
+CHECKED_KEYS = (
+    "actor_rollout_ref",
+    "actor_rollout_ref.actor",
+    "actor_rollout_ref.actor.ppo_max_token_len_per_gpu",
+    "actor_rollout_ref.actor.ppo_mini_batch_size",
+    "actor_rollout_ref.actor.ulysses_sequence_parallel_size",
+    "actor_rollout_ref.actor.use_dynamic_bsz",
+    "actor_rollout_ref.model.custom_chat_template",
+    "actor_rollout_ref.model.path",
+    "actor_rollout_ref.model.trust_remote_code",
+    "actor_rollout_ref.rollout.max_model_len",
+    "actor_rollout_ref.rollout.n",
+    "actor_rollout_ref.rollout.temperature",
+    "data",
+    "data.max_prompt_length",
+    "data.max_response_length",
+    "data.prompt_key",
+    "data.reward_fn_key",
+    "data.train_batch_size",
+    "data.train_files",
+    "data.val_files",
+    "distillation",
+    "distillation.distillation_loss.loss_mode",
+    "distillation.teacher_models.teacher_model.model_path",
+    "prefix_opd",
+    "prefix_opd.probe.every",
+    "prefix_opd.prompt.ending",
+    "prefix_opd.rollout.stop",
+    "trainer.default_local_dir",
+    "trainer.n_gpus_per_node",
+    "trainer.resume_from_path",
+    "trainer.resume_mode",
+    "trainer.save_freq",
+    "trainer.total_training_steps",
+    "trainer.validation_data_dir",
+)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    files = write_data(tmp_path_factory.mktemp("fuzz_data"), train=40, test=3)
+    return compose(
+        ["experiment=tiny/schedule", f"data.train_files={files['train']}", f"data.val_files={files['test']}"]
+    )
+
+
+@settings(MANY, max_examples=100)
+@example({"prefix_opd": 5})
+@example({"data.prompt_key": ["prompt"]})
+@example({"distillation.distillation_loss.loss_mode": None, "prefix_opd.probe.every": 1})
+@example({"actor_rollout_ref.model.path": "\0"})
+@given(st.dictionaries(st.sampled_from(CHECKED_KEYS), values, min_size=1, max_size=2))
+def test_a_config_of_any_values(config, changes):
+    """What `prefix-opd train --check` looks at, and where its paths go."""
+    changed = copy.deepcopy(config)
+    try:
+        for key, value in changes.items():
+            OmegaConf.update(changed, key, value, merge=False, force_add=True)
+    except OmegaConfBaseException:  # a group was put in the other's way, or the text is no interpolation
+        return
+    try:
+        _check_interpolations(changed)
+        check(changed)
+    except UserError as error:
+        one_line(error)
+    else:
+        _make_paths_absolute(changed)
+
+
+messages = st.lists(st.dictionaries(st.sampled_from(["role", "content"]), st.none() | st.text(max_size=6)), max_size=3)
+rows = st.fixed_dictionaries(
+    {}, optional={"prompt": messages | values, "data_source": scalars, "reward_model": values, "extra_info": values}
+)
+
+
+@MANY
+@example([{"prompt": ["a"], "data_source": "x", "reward_model": 1}])
+@example([{"prompt": [{"role": "user", "content": None}], "data_source": "x", "reward_model": 1}])
+@given(st.lists(rows, max_size=3))
+def test_rows_to_train_on_of_any_content(config, tmp_path_factory, drawn):
+    """The columns that preflight accepts are conversations that the doctor can look at."""
+    folder = tmp_path_factory.mktemp("rows")
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in drawn))
+    files = [folder / "rows.jsonl"]
+    try:
+        pq.write_table(pa.Table.from_pylist(drawn), folder / "rows.parquet")
+        files.append(folder / "rows.parquet")
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+        pass  # rows that no parquet file can hold
+    changed = copy.deepcopy(config)
+    for file in files:
+        changed.data.val_files = str(file)
+        try:
+            found = conversations(changed, VAL_KEY)
+        except UserError as error:
+            one_line(error)
+        else:
+            assert len(found) == len(drawn)
+            assert all(isinstance(one["content"], str) and one["role"] is not None for row in found for one in row)
+
+
+@MANY
+@given(st.sampled_from([".jsonl", ".json", ".parquet"]), st.binary(max_size=80))
+@example(".jsonl", b"\xff")
+@example(".jsonl", b"[" * 10_000)
+@example(".parquet", b"PAR1PAR1PAR1")
+def test_files_to_train_on_of_any_content(config, tmp_path_factory, suffix, content):
+    path = tmp_path_factory.mktemp("files") / f"rows{suffix}"
+    path.write_bytes(content)
+    changed = copy.deepcopy(config)
+    changed.data.val_files = str(path)
+    with pytest.raises(UserError) as told:
+        check_data(changed, VAL_KEY)
+    one_line(told.value)
 
 
 cells = values | st.just("A") | st.sampled_from([["1", "2"], [{"from": "human", "value": "1+1?"}]])
