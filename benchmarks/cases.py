@@ -114,18 +114,43 @@ class Case:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
+# Ours at every cap in one run: its start is paid once, and several groups read its steps.
+_LADDER = Case(OURS, (4, 16, 32, 64, 128, FULL))
+_TINY_CAPS, _LARGE_CAPS = (4, 16, 64, FULL), (16, FULL)
+_LONG = {"measured": 3}
+"""Where a step takes many seconds, fewer of them: they differ less, too."""
+_LARGE_LADDER = Case(OURS, (16, 32, 64, 128, FULL), model=LARGE, **_LONG)
+
 GROUPS: dict[str, tuple[Case, ...]] = {
     # Step seconds and phases against verl's own on-policy distillation at the same cap.
-    "native": tuple(Case(system, (cap,)) for cap in (4, 16, 64, FULL) for system in (OURS, NATIVE)),
+    "native": (
+        _LADDER,
+        *(Case(NATIVE, (cap,)) for cap in _TINY_CAPS),
+        _LARGE_LADDER,
+        *(Case(NATIVE, (cap,), model=LARGE, **_LONG) for cap in _LARGE_CAPS),
+    ),
     # Sequences and tokens a second against TRL's on-policy trainers, one process without engine or frame.
-    "trl": tuple(Case(system, (cap,)) for cap in (4, 16, 64, FULL) for system in (OURS, *TRL)),
+    "trl": (
+        _LADDER,
+        *(Case(system, (cap,)) for cap in _TINY_CAPS for system in TRL),
+        _LARGE_LADDER,
+        *(Case(TRL[0], (cap,), model=LARGE, **_LONG) for cap in _LARGE_CAPS),
+    ),
     # What a shorter prefix saves of a step, against what it saves of the FLOP.
-    "saving": (Case(OURS, (16, 32, 64, 128, FULL)),),
+    "saving": (_LADDER, _LARGE_LADDER),
+    # What each saving is worth that a setting can undo.
+    "savings": (Case(OURS, (64,)), *(Case(OURS, (64,), without=saving) for saving in WITHOUT)),
     # Where the frame's cost disappears behind the model's.
     "rollouts": tuple(Case(OURS, (16,), prompts=prompts) for prompts in (4, 16, 64)),
-    "length": (Case(OURS, (16, 32, 64, 128, FULL), model="6M"),),
-    "size": tuple(Case(OURS, (32,), model=model) for model in ("0.1M", "1M", "6M", "25M")),
-    "ranks": tuple(Case(OURS, (32,), model=model, ranks=ranks) for model in (TINY, "6M") for ranks in (1, 2)),
+    "length": (_LARGE_LADDER,),
+    "size": (
+        *(Case(OURS, (32,), model=model) for model in ("0.1M", "1M")),
+        _LARGE_LADDER,
+        Case(OURS, (32,), model="25M", **_LONG),
+    ),
+    "ranks": (_LADDER, Case(OURS, (32,), ranks=2), _LARGE_LADDER, Case(OURS, (32,), model=LARGE, ranks=2, **_LONG)),
+    # What the configured maximum length costs where no response comes near it.
+    "maximum": (Case(OURS, (16,)), Case(OURS, (16,), longest=4 * FULL)),
     # Start-up by phase and process, memory by process.
     "processes": tuple(Case(system, (16,), measured=3, observed=True) for system in (OURS, NATIVE)),
 }

@@ -12,9 +12,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks.cases import Case
-from benchmarks.statistics import fit_line, spread
+from benchmarks.rows import Row, Steps, at_common_caps, every_row, fit, measured_steps, realised, side_by_side
+from benchmarks.statistics import spread
 from benchmarks.store import Result
-from benchmarks.table import NAMES, Steps, measured_steps
+from benchmarks.words import NAMES
 
 Draw = Callable[[Axes, Sequence[Case], Steps], None]
 
@@ -25,7 +26,7 @@ def write_plots(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], 
     out.mkdir(parents=True, exist_ok=True)
     written = {}
     for name, draw in PICTURES.items():
-        if not any((case, cap) in steps for case in groups.get(name, ()) for cap in case.caps):
+        if not every_row(groups.get(name, ()), steps):
             continue
         figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
         draw(axes, groups[name], steps)
@@ -37,33 +38,34 @@ def write_plots(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], 
 
 
 def _seconds_by_cap(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
-    for system in dict.fromkeys(case.system for case in cases):
-        found = [(case, cap) for case in cases if case.system == system for cap in case.caps if (case, cap) in steps]
-        if found:
-            _points(axes, [cap for _, cap in found], [_seconds(steps[key]) for key in found], NAMES[system])
+    rows = side_by_side(cases, steps)
+    for system, model in dict.fromkeys((row.case.system, row.case.model) for row in rows):
+        found = [row for row in rows if (row.case.system, row.case.model) == (system, model)]
+        _points(axes, [row.cap for row in found], [_seconds(row) for row in found], f"{NAMES[system]}, {model}")
     axes.set(xlabel="cap, tokens", ylabel="seconds a step", xscale="log", yscale="log")
-    axes.legend()
+    axes.legend(fontsize="small")
 
 
 def _saving(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
-    keys = [(case, cap) for case in cases for cap in case.caps if (case, cap) in steps]
-    last = steps[keys[-1]]
-    caps = [cap for _, cap in keys]
-    full_seconds, full_flops = spread(_seconds(last)).median, spread([step["flops"] for step in last]).median
-    _points(axes, caps, [[second / full_seconds for second in _seconds(steps[key])] for key in keys], "seconds")
-    _points(axes, caps, [[step["flops"] / full_flops for step in steps[key]] for key in keys], "FLOP")
+    for case in cases:
+        found = realised(case, steps)
+        if not found:
+            continue
+        caps, full = [one.row.cap for one in found], found[-1].row
+        shares = [[second / full.seconds.median for second in _seconds(one.row)] for one in found]
+        _points(axes, caps, shares, f"seconds, {case.model}")
+        axes.plot(
+            caps, [one.flops for one in found], "--", color=axes.lines[-1].get_color(), label=f"FLOP, {case.model}"
+        )
     axes.set(xlabel="cap, tokens", ylabel="share of the longest cap's", ylim=(0, None))
-    axes.legend()
+    axes.legend(fontsize="small")
 
 
 def _seconds_by_flops(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
-    keys = [(case, cap) for case in cases for cap in case.caps if (case, cap) in steps]
-    flops = [spread([step["flops"] for step in steps[key]]).median for key in keys]
-    _points(axes, flops, [_seconds(steps[key]) for key in keys], "measured")
-    every = [step for key in keys for step in steps[key]]
-    if len({step["flops"] for step in every}) > 1:
-        line = fit_line([step["flops"] for step in every], [step["seconds"] for step in every])
-        ends = sorted(flops)
+    rows = at_common_caps(cases, steps)
+    _points(axes, [row.flops for row in rows], [_seconds(row) for row in rows], "measured")
+    if line := fit(rows, "flops"):
+        ends = sorted(row.flops for row in rows)
         x = [ends[0] * (ends[-1] / ends[0]) ** (i / 50) for i in range(51)]
         axes.plot(x, [line.fixed + line.slope * value for value in x], "--", label=f"{line.fixed:.2f} s + b · FLOP")
     axes.set(xlabel="FLOP a step", ylabel="seconds a step", xscale="log", yscale="log")
@@ -77,8 +79,8 @@ def _points(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], l
     axes.errorbar(x, [one.median for one in spreads], yerr=(low, high), marker="o", capsize=3, label=label)
 
 
-def _seconds(steps: Sequence[dict]) -> list[float]:
-    return [step["seconds"] for step in steps]
+def _seconds(row: Row) -> list[float]:
+    return [step["seconds"] for step in row.steps]
 
 
 PICTURES: dict[str, Draw] = {

@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.cases import NATIVE, OURS, Case
-from benchmarks.statistics import Line, Spread, fit_line, spread
+from benchmarks.aims import aims
+from benchmarks.cases import TRL, Case
+from benchmarks.rows import (
+    Steps,
+    at_common_caps,
+    case_of,
+    every_row,
+    fit,
+    leads,
+    measured_steps,
+    realised,
+    side_by_side,
+)
+from benchmarks.statistics import spread
 from benchmarks.store import Result
+from benchmarks.verl_run import PHASES, REST
+from benchmarks.words import NAMES, cell, crossover_words, fit_words, fixed_cost_words, started
 
-NAMES = {
-    OURS: "ours",
-    NATIVE: "verl's own OPD",
-    "trl_gkd": "TRL GKD",
-    "trl_distillation": "TRL Distillation",
-    "trl_iw_opd": "TRL IW-OPD",
-}
-
-Steps = dict[tuple[Case, int], list[dict]]
-"""Measured steps by case and cap."""
-
-
-def measured_steps(results: Iterable[Result]) -> Steps:
-    """The steps that count, of all repetitions together."""
-    found: Steps = defaultdict(list)
-    for result in results:
-        case = _case(result)
-        for step in result.get("steps", ()):
-            if step["counts"]:
-                found[case, step["cap"]].append(step)
-    return dict(found)
-
-
-def _case(result: Result) -> Case:
-    return Case(**{**result["case"], "caps": tuple(result["case"]["caps"])})
+Section = Callable[[Sequence[Case], Steps, Sequence[Result]], str]
 
 
 def table(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], plots: dict[str, Path]) -> str:
-    """The whole page. ``plots`` are pictures by group, beside the page."""
+    """The whole page: every group that has results. ``plots`` are pictures by group, beside the page."""
     steps = measured_steps(results)
-    parts = [_head(results)]
+    found = aims(groups, steps, results)
+    parts = [
+        _head(results),
+        _section("Aims", "", ["aim", "found", "verdict"], [[aim.text, aim.found or "–", aim.verdict] for aim in found]),
+    ]
     for name, section in SECTIONS.items():
-        if name not in groups:
-            continue
-        text = section(groups[name], steps, results)
-        if not text:
-            continue
-        picture = f"\n\n![{name}]({plots[name].name})" if name in plots else ""
-        parts.append(text + picture)
+        text = section(groups[name], steps, results) if name in groups else ""
+        if text:
+            parts.append(text + (f"\n\n![{name}]({plots[name].name})" if name in plots else ""))
     parts.append(_failures(results))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -56,32 +46,53 @@ def table(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], plots:
 def _head(results: Sequence[Result]) -> str:
     last = results[-1]
     machine = last["machine"]
-    releases = ", ".join(f"{name} {release}" for name, release in last["versions"].items())
     loads = [result["load"] for result in results]
     return (
         "# Benchmarks\n\n"
         "Made by `bash benchmarks/run.sh`; every run is a line of `results.jsonl`. A cell is a median with its\n"
-        "quartiles over the measured steps of all repetitions. Every response is exactly as long as the cap: end\n"
-        "tokens are ignored, by all systems alike.\n\n"
+        "quartiles over the measured steps of all repetitions. A step's seconds go from the end of the step before\n"
+        "to its own, and every response is exactly as long as the cap, as end tokens are ignored: in all systems\n"
+        "alike. Ours may take several caps in one run, by a schedule of its own; the first steps at a cap do not\n"
+        "count, in any system.\n\n"
         f"Commit {last['commit']}, {results[0]['date'][:10]} to {last['date'][:10]}, "
         f"{max(result['repetition'] for result in results)} repetition(s) in turn. {machine['cpu']},\n"
         f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, no GPU; the machine's load "
-        f"before a run was {min(loads):g} to {max(loads):g}.\n{releases}."
+        f"before a run was {min(loads):g} to {max(loads):g}.\n{_releases(results)}"
     )
 
 
+def _releases(results: Sequence[Result]) -> str:
+    """Of the runs of verl and of those of TRL; a failed run does not say what it ran with."""
+    lines = []
+    for name, of_trl in (("verl", False), ("TRL", True)):
+        runs = [run for run in results if (run["case"]["system"] in TRL) is of_trl and "error" not in run]
+        if runs:
+            releases = ", ".join(f"{package} {release}" for package, release in runs[-1]["versions"].items())
+            lines.append(f"Runs of {name}: {releases}.")
+    return "\n".join(lines)
+
+
 def _native(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-    rows = []
-    phases = sorted({phase for found in steps.values() for step in found for phase in step["phases"]}, key=_phase_order)
-    for case, cap, found in _found(cases, steps):
-        medians = [_median(found, lambda step, phase=phase: step["phases"][phase]) for phase in phases]
-        rows.append([cap, NAMES[case.system], _cell(_seconds(found)), *(f"{value:.3f}" for value in medians)])
+    phases = [*PHASES.values(), REST]
+    rows = [
+        [
+            row.case.model,
+            row.cap,
+            NAMES[row.case.system],
+            cell(row.seconds),
+            *(f"{row.spread(lambda step, phase=phase: step['phases'][phase]).median:.3f}" for phase in phases),
+        ]
+        for row in side_by_side(cases, steps)
+    ]
     return _section(
         "Against verl's own on-policy distillation",
-        "Seconds a step, and the medians of its phases. Same models, prompts, engines, optimiser and cap; trainer,\n"
-        "agent loop and loss differ. The native run computes the old log-probs, rewards every rollout, and looks for\n"
-        "finished rollouts every 2 s, as verl does by default.",
-        ["cap", "system", "step, s", *(f"{phase}, s" for phase in phases)],
+        "Seconds a step, and the medians of its phases by verl's timers; the rest is what these leave of the step.\n"
+        "Same models, prompts, engines, optimiser and cap; trainer, agent loop and loss differ. The native run has a\n"
+        "pass for the old log-probs, rewards every rollout, and looks for finished rollouts every 2 s, as verl does\n"
+        "by default. It shares with ours what runs verl on a CPU at all, or at this speed: the CPU platform,\n"
+        "processes forked from one that has imported everything, and log-probs in blocks in place of token by token.\n"
+        "In neither has a rollout a seed of its own, which a CPU run of ours gives it by default.",
+        ["model", "cap", "system", "step, s", *(f"{phase}, s" for phase in phases)],
         rows,
     )
 
@@ -89,70 +100,87 @@ def _native(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
 def _trl(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
     rows = [
         [
-            cap,
-            NAMES[case.system],
-            _cell(_seconds(found)),
-            _cell(spread([step["sequences"] / step["seconds"] for step in found]), digits=1),
-            _cell(spread([step["tokens"] / step["seconds"] for step in found]), digits=0),
+            row.case.model,
+            row.cap,
+            NAMES[row.case.system],
+            cell(row.seconds),
+            cell(row.sequences, digits=1),
+            cell(row.spread(lambda step: step["tokens"] / step["seconds"]), digits=0),
         ]
-        for case, cap, found in _found(cases, steps)
+        for row in side_by_side(cases, steps)
     ]
     return _section(
         "Against TRL's on-policy trainers",
         "One process that samples with transformers' `generate`; whole-vocabulary reverse KL (GKD, Distillation) or\n"
-        "its importance-weighted sampled form (IW-OPD). No engine, no Ray, no second process: on models this small,\n"
-        "what is left is nearly the models alone.",
-        ["cap", "system", "step, s", "sequences/s", "response tokens/s"],
+        "its importance-weighted sampled form (IW-OPD). No engine, no Ray, no second process: on small models what is\n"
+        "left is nearly the models alone. The larger model is trained with GKD alone.\n\n"
+        f"{crossover_words(leads(cases, steps))}".rstrip(),
+        ["model", "cap", "system", "step, s", "sequences/s", "response tokens/s"],
         rows,
     )
 
 
 def _saving(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-    found = list(_found(cases, steps))
-    if not found:
-        return ""
-    _, _, longest = max(found, key=lambda row: row[1])
-    full_flops, full_seconds = _median(longest, _flops), _seconds(longest).median
-    rows = [
-        [
-            cap,
-            _cell(_seconds(steps_of)),
-            f"{_seconds(steps_of).median / full_seconds:.2f}",
-            f"{_median(steps_of, _flops) / full_flops:.2f}",
+    rows, fits = [], []
+    for case in cases:
+        found = realised(case, steps)
+        rows += [
+            [
+                case.model,
+                one.row.cap,
+                cell(one.row.seconds),
+                f"{one.seconds:.2f}",
+                f"{one.flops:.2f}",
+                "–" if one.share is None else f"{one.share:.2f}",
+            ]
+            for one in found
         ]
-        for _, cap, steps_of in found
-    ]
+        fits += [f"- {case.model}: {fixed_cost_words([one.row for one in found])}"] if found else []
     return _section(
         "What a shorter prefix saves",
-        "Of the step's seconds, and of its FLOP (`prefix_opd.flops`, prompts counted), both against the longest cap. "
-        + _fit_sentence(
-            [step for _, _, steps_of in found for step in steps_of], "tokens", 1000, "1000 response tokens"
-        ),
-        ["cap", "step, s", "share of the longest's seconds", "share of its FLOP"],
+        "Of the step's seconds, and of its FLOP (`prefix_opd.flops`, prompts counted), both against the longest cap.\n"
+        "The last column is the part of the FLOP saved that is saved in seconds too.\n\n" + "\n".join(fits),
+        ["model", "cap", "step, s", "share of the longest's seconds", "share of its FLOP", "FLOP saving realised"],
         rows,
     )
 
 
-def _scaling(title: str, note: str) -> Callable[[Sequence[Case], Steps, Sequence[Result]], str]:
+def _savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
+    rows = []
+    for row in every_row([case for case in cases if case.without], steps):
+        for kept in every_row([replace(row.case, without="")], steps):
+            ratio = f"{kept.seconds.median / row.seconds.median:.2f}"
+            rows.append([row.case.without, row.cap, cell(row.seconds), cell(kept.seconds), ratio])
+    return _section(
+        "What each saving is worth",
+        "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
+        "run gives each rollout a seed, so that a resumed one draws alike; the other savings are the defaults.\n"
+        "Log-probs in blocks, grouped writes and the direct way to the engines cannot be switched off.",
+        ["saving", "cap", "step without it, s", "step with it, s", "with / without"],
+        rows,
+    )
+
+
+def _scaling(title: str, note: str, fitted: bool = True) -> Section:
     def section(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-        found = list(_found(cases, steps))
+        found = at_common_caps(cases, steps)
         rows = [
             [
-                case.model,
-                case.sequences,
-                cap,
-                case.ranks,
-                _cell(_seconds(steps_of)),
-                f"{_median(steps_of, _flops):.2e}",
-                f"{_median(steps_of, _flops) / _seconds(steps_of).median / 1e9:.2f}",
+                row.case.model,
+                row.case.sequences,
+                row.cap,
+                row.case.longest,
+                row.case.ranks,
+                cell(row.seconds),
+                f"{row.flops:.2e}",
+                f"{row.flops / row.seconds.median / 1e9:.2f}",
             ]
-            for case, cap, steps_of in found
+            for row in found
         ]
-        fit = _fit_sentence([step for _, _, steps_of in found for step in steps_of], "flops", 1e12, "TFLOP")
         return _section(
             title,
-            f"{note} {fit}",
-            ["model", "rollouts", "cap", "ranks", "step, s", "FLOP a step", "GFLOP/s"],
+            f"{note} {fit_words(fit(found, 'flops'), 1e12, 'TFLOP') if fitted else ''}".rstrip(),
+            ["model", "rollouts", "cap", "maximum", "ranks", "step, s", "FLOP a step", "GFLOP/s"],
             rows,
         )
 
@@ -162,97 +190,55 @@ def _scaling(title: str, note: str) -> Callable[[Sequence[Case], Steps, Sequence
 def _processes(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
     parts = []
     for case in cases:
-        runs = [result for result in results if _case(result) == case and "start_up" in result]
+        runs = [result for result in results if case_of(result) == case and "start_up" in result]
         if not runs:
             continue
         phases = {name: spread([run["start_up"][name] for run in runs]) for name in runs[0]["start_up"]}
         total = spread([sum(run["start_up"].values()) for run in runs])
         peak = spread([run["peak_memory_mib"] for run in runs])
-        start = [[name, _cell(value, digits=1)] for name, value in phases.items()]
+        start = [[name, cell(value, digits=1)] for name, value in phases.items()]
         parts.append(
             _section(
                 f"Start-up and memory: {NAMES[case.system]}",
-                f"From launch to the end of the first step {_cell(total, digits=1)} s; peak of all processes together "
-                f"{_cell(peak, digits=0)} MiB (proportional set size: shared pages count once).",
+                f"From launch to the end of the first step {cell(total, digits=1)} s; peak of all processes together "
+                f"{cell(peak, digits=0)} MiB (proportional set size: shared pages count once).",
                 ["phase", "s"],
                 start,
             )
         )
         rows = [
-            [row["name"], row["count"], row["memory_mib"], row["cpu_seconds"]]
+            [row["name"], row["count"], started(*row["started"]), row["memory_mib"], row["cpu_seconds"]]
             for row in runs[-1]["processes"]
             if row["memory_mib"] >= 5 or row["cpu_seconds"] >= 0.5
         ]
-        parts.append(
-            _grid(["process (last run)", "count", "most memory, MiB", "CPU s until the first step's end"], rows)
-        )
+        head = ["process (last run)", "count", "started, s after launch", "most memory, MiB"]
+        parts.append(_grid([*head, "CPU s until the first step's end"], rows))
     return "\n\n".join(parts)
 
 
-SECTIONS: dict[str, Callable[[Sequence[Case], Steps, Sequence[Result]], str]] = {
+SECTIONS: dict[str, Section] = {
     "native": _native,
     "trl": _trl,
     "saving": _saving,
+    "savings": _savings,
     "rollouts": _scaling("Rollouts a step", "The miniature's models."),
     "length": _scaling("Response length", "A larger model of random weights."),
     "size": _scaling("Model size", "Random weights, student and teacher alike."),
-    "ranks": _scaling("Ranks", "FSDP2 over gloo; each rank brings an engine of its own, and the cores stay the same."),
+    "ranks": _scaling(
+        "Ranks", "FSDP2 over gloo; each rank brings an engine of its own, and the cores stay the same.", fitted=False
+    ),
+    "maximum": _scaling(
+        "The configured maximum length",
+        "`data.max_response_length` and the engines' context, far above the cap.",
+        fitted=False,
+    ),
     "processes": _processes,
 }
 """What is written of each group."""
 
 
-def _fit_sentence(steps: Sequence[dict], what: str, unit: float, unit_name: str) -> str:
-    """seconds = fixed + slope x, in words; empty where there is one x alone."""
-    try:
-        line = fit_line([step[what] / unit for step in steps], [step["seconds"] for step in steps])
-    except ValueError:
-        return ""
-    return fit_words(line, unit_name)
-
-
-def fit_words(line: Line, unit_name: str) -> str:
-    """The fixed cost of a step by name, and where the variable one overtakes it."""
-    sentence = (
-        f"Least squares over all measured steps: {line.fixed:.2f} s fixed + {line.slope:.3f} s for each {unit_name} "
-        f"(r² {line.r_squared:.2f})"
-    )
-    if line.even is None:
-        return sentence + "."
-    return sentence + f"; the two are even at {line.even:.3g} {unit_name}."
-
-
-def _found(cases: Sequence[Case], steps: Steps) -> Iterable[tuple[Case, int, list[dict]]]:
-    for case in cases:
-        for cap in case.caps:
-            if (case, cap) in steps:
-                yield case, cap, steps[case, cap]
-
-
-def _seconds(steps: Sequence[dict]) -> Spread:
-    return spread([step["seconds"] for step in steps])
-
-
-def _flops(step: dict) -> float:
-    return step["flops"]
-
-
-def _median(steps: Sequence[dict], value: Callable[[dict], float]) -> float:
-    return spread([value(step) for step in steps]).median
-
-
-def _phase_order(phase: str) -> int:
-    from benchmarks.verl_run import PHASES, REST
-
-    return [*PHASES.values(), REST].index(phase)
-
-
-def _cell(value: Spread, digits: int = 3) -> str:
-    return f"{value.median:.{digits}f} ({value.low:.{digits}f}–{value.high:.{digits}f})"
-
-
 def _section(title: str, note: str, head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    return f"## {title}\n\n{note}\n\n{_grid(head, rows)}" if rows else ""
+    return "\n\n".join(part for part in (f"## {title}", note, _grid(head, rows)) if part) if rows else ""
 
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence]) -> str:
@@ -261,5 +247,5 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence]) -> str:
 
 
 def _failures(results: Sequence[Result]) -> str:
-    failed = [f"- {_case(r).name}, repetition {r['repetition']}: {r['error']}" for r in results if "error" in r]
+    failed = [f"- {case_of(r).name}, repetition {r['repetition']}: {r['error']}" for r in results if "error" in r]
     return "## Runs that failed\n\n" + "\n".join(failed) if failed else ""

@@ -5,13 +5,18 @@ import json
 import pytest
 
 from benchmarks.__main__ import RESULTS, main
-from benchmarks.cases import GROUPS, NATIVE, OURS, Case
+from benchmarks.cases import FULL, GROUPS, LARGE, NATIVE, OURS, RECOMPUTED, Case
 from benchmarks.plots import write_plots
-from benchmarks.table import measured_steps, table
+from benchmarks.rows import measured_steps
+from benchmarks.table import table
+from benchmarks.verl_run import PHASES, REST
+
+LADDER, LARGE_LADDER = GROUPS["saving"]
 
 
 def _step(step, cap, seconds, counts=True):
-    phases = {"rollout and teacher": seconds / 2, "update": seconds / 2}
+    phases = dict.fromkeys((*PHASES.values(), REST), 0.0)
+    phases |= {"rollout and teacher": seconds / 2, "update": seconds / 2}
     return {
         "step": step,
         "cap": cap,
@@ -39,33 +44,67 @@ def _result(case, steps, **more):
     }
 
 
+def _ladder(case, fixed, slope):
+    """``fixed`` seconds, and ``slope`` more for each token of the cap."""
+    return _result(case, [_step(i, cap, fixed + slope * cap) for i, cap in enumerate(case.caps, start=1)])
+
+
 def _results():
-    ours, native = Case(OURS, (16,)), Case(NATIVE, (16,))
-    saving = GROUPS["saving"][0]
+    native, plain = Case(NATIVE, (16,)), Case(OURS, (64,))
+    gkd = next(
+        case for case in GROUPS["trl"] if case.system == "trl_gkd" and (case.model, case.caps) == (LARGE, (FULL,))
+    )
     found = [
-        _result(ours, [_step(1, 16, 9.0, counts=False), *(_step(i, 16, float(i)) for i in (2, 3, 4))]),
-        _result(native, [_step(i, 16, float(2 * i)) for i in (2, 3, 4)]),
-        # 1 s fixed and 0.128 s for each token of the cap
-        _result(saving, [_step(i, cap, 1 + 0.128 * cap) for i, cap in enumerate(saving.caps, start=1)]),
+        _ladder(LADDER, 1.0, 0.128),
+        _ladder(LARGE_LADDER, 0.5, 0.25),
+        _result(native, [_step(1, 16, 9.0, counts=False), *(_step(i, 16, float(2 * i)) for i in (2, 3, 4))]),
+        _result(gkd, [_step(3, FULL, 97.0)], versions={"trl": "1.16.0"}),
+        _result(plain, [_step(3, 64, 2.0)]),
+        _result(Case(OURS, (64,), without=RECOMPUTED), [_step(3, 64, 2.5)]),
     ]
     return json.loads(json.dumps(found))
 
 
 def test_steps_that_do_not_count_are_left_out():
     steps = measured_steps(_results())
-    assert [step["seconds"] for step in steps[Case(OURS, (16,)), 16]] == [2.0, 3.0, 4.0]
+    assert [step["seconds"] for step in steps[Case(NATIVE, (16,)), 16]] == [4.0, 6.0, 8.0]
 
 
 def test_the_page_says_medians_ratios_and_the_fit():
     page = table(_results(), GROUPS, {})
-    assert "| 16 | ours | 3.000 (2.500–3.500) | 1.500 | 1.500 |" in page
-    assert "| 16 | verl's own OPD | 6.000 (5.000–7.000) |" in page
-    # of 192: 3.048 / 25.576 of the seconds, 34 / 210 of the FLOP
-    assert "| 16 | 3.048 (3.048–3.048) | 0.12 | 0.16 |" in page
-    # 0.128 s for 64 tokens is 2 s for 1000; 1 s fixed is as much as 500 of them
-    assert "1.00 s fixed + 2.000 s for each 1000 response tokens (r² 1.00)" in page
-    assert "even at 0.5 1000 response tokens" in page
+    assert "| tiny | 16 | ours | 3.048 (3.048–3.048) | 1.524 | 0.000 |" in page
+    assert "| tiny | 16 | verl's own OPD | 6.000 (5.000–7.000) | 3.000 |" in page
+    assert "| tiny | 32 | ours |" not in page  # native verl has no such case
+    # of 192: 3.048 / 25.576 of the seconds, 34 / 210 of the FLOP: 0.881 saved of 0.838
+    assert "| tiny | 16 | 3.048 (3.048–3.048) | 0.12 | 0.16 | 1.05 |" in page
+    assert "| tiny | 192 | 25.576 (25.576–25.576) | 1.00 | 1.00 | – |" in page
+    # 0.128 s for 64 tokens is 2 s for a thousand; 1 s fixed is as much as 500 of them
+    assert "1.00 s fixed + 2.000 s for each thousand response tokens (r² 1.00)" in page
+    assert "even at 0.5 thousand response tokens" in page
+    # a token of the cap is 1e9 FLOP: 128 s for 1e12; at no FLOP at all the line is 18 tokens below 1 s
+    assert "-1.30 s fixed + 128.000 s for each TFLOP (r² 1.00)" in page
     assert "failed" not in page
+
+
+def test_the_page_says_where_ours_overtakes_trl():
+    # 48.5 s against 97 s for as many sequences
+    assert "by FLOP a step: 2.00 (6M, cap 192); ours is ahead in all of them" in table(_results(), GROUPS, {})
+
+
+def test_the_page_says_what_a_saving_is_worth_and_what_ran():
+    page = table(_results(), GROUPS, {})
+    assert "| no old-log-prob pass | 64 | 2.500 (2.500–2.500) | 2.000 (2.000–2.000) | 0.80 |" in page
+    assert "Runs of verl: verl 0.9.1.\nRuns of TRL: trl 1.16.0." in page
+
+
+def test_the_page_says_when_processes_were_started():
+    observed = GROUPS["processes"][0]
+    engine = {"name": "EngineCore", "count": 2, "memory_mib": 700, "cpu_seconds": 9.0, "started": [11.5, 12.0]}
+    more = {"start_up": {"start Ray": 20.0, "first step": 5.0}, "processes": [engine], "peak_memory_mib": 4096}
+    page = table([*_results(), _result(observed, [], **more)], GROUPS, {})
+    assert "| EngineCore | 2 | 11.5–12.0 | 700 | 9.0 |" in page
+    assert "| Launch to the end of the first step in at most 100 s | 25.0 s | reached |" in page
+    assert "| Peak memory at most 8 GiB | 4.0 GiB | reached |" in page
 
 
 def test_a_failed_run_is_told():
@@ -76,8 +115,8 @@ def test_a_failed_run_is_told():
 
 def test_pictures_of_what_is_measured(tmp_path):
     written = write_plots(_results(), GROUPS, tmp_path)
-    assert {"native", "saving"} <= written.keys()
-    assert "length" not in written
+    assert {"native", "trl", "saving", "length"} <= written.keys()
+    assert "rollouts" not in written
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.values())
 
 
@@ -85,6 +124,12 @@ def test_report_alone(tmp_path):
     (tmp_path / RESULTS).write_text("".join(json.dumps(result) + "\n" for result in _results()))
     assert main(["--report", "--out", str(tmp_path)]) == 0
     assert "![native](native.png)" in (tmp_path / "README.md").read_text()
+
+
+def test_the_page_has_the_groups_that_were_not_asked_for(tmp_path):
+    (tmp_path / RESULTS).write_text("".join(json.dumps(result) + "\n" for result in _results()))
+    assert main(["--report", "--only", "rollouts", "--out", str(tmp_path)]) == 0
+    assert "## Against verl's own" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,128 @@
+"""What was to be reached (issue "Fast: seconds follow FLOP"), and whether it is, from the results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.cases import FULL, LARGE, OURS, TINY, Case
+from benchmarks.rows import Row, Steps, case_of, every_row, fit_medians, leads, pairs, realised
+from benchmarks.statistics import spread
+from benchmarks.store import Result
+
+NATIVE_TINY, NATIVE_LARGE = 0.7, 0.85
+"""Seconds of ours of one of native verl's, at most."""
+REALISED = 0.8
+"""Share of the FLOP saving that is one in seconds, at least."""
+START_SECONDS, MEMORY_GIB = 100, 8
+LINEAR = 0.95
+"""r² of medians from which on growth counts as linear."""
+FLAT = 1.05
+"""Growth that counts as none: medians of a few steps differ by a few per cent."""
+
+Groups = dict[str, tuple[Case, ...]]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One aim and what came of it."""
+
+    text: str
+    found: str = ""
+    """The numbers."""
+    reached: bool | None = None
+    """None where it is not measured, or good so far but not all of it measured."""
+
+    @property
+    def verdict(self) -> str:
+        if self.reached is None:
+            return "measured in part" if self.found else "not measured"
+        return "reached" if self.reached else "not reached"
+
+
+def aims(groups: Groups, steps: Steps, results: Sequence[Result]) -> list[Aim]:
+    return [
+        _native(f"at most {NATIVE_TINY} of native verl's step on the miniature", TINY, NATIVE_TINY, groups, steps),
+        _native(f"at most {NATIVE_LARGE} of it where the model dominates", LARGE, NATIVE_LARGE, groups, steps),
+        _realised(groups, steps),
+        _trl(groups, steps),
+        *_processes(groups, results),
+        _linear(groups, steps),
+        _maximum(groups, steps),
+        Aim("On a GPU: tokens a second and utilisation by phase at caps 256, 1024, 4096"),
+    ]
+
+
+def _native(text: str, model: str, limit: float, groups: Groups, steps: Steps) -> Aim:
+    cases = groups.get("native", ())
+    found = [
+        (ours.cap, ours.seconds.median / others[0].seconds.median)
+        for ours, others in pairs(cases, steps)
+        if ours.case.model == model
+    ]
+    return _judged(
+        f"Step at the same cap: {text}", found, _caps_beside_ours(cases, model), lambda ratio: ratio <= limit
+    )
+
+
+def _realised(groups: Groups, steps: Steps) -> Aim:
+    cases = [case for case in groups.get("saving", ()) if case.model == LARGE]
+    found = [(one.row.cap, one.share) for case in cases for one in realised(case, steps) if one.share is not None]
+    text = f"Seconds saved at least {REALISED} of the FLOP saved, each prefix against {FULL}, where the model dominates"
+    return _judged(text, found, sum(len(case.caps) - 1 for case in cases), lambda share: share >= REALISED)
+
+
+def _trl(groups: Groups, steps: Steps) -> Aim:
+    cases = groups.get("trl", ())
+    found = [(lead.ours.cap, lead.ratio) for lead in leads(cases, steps) if lead.ours.case.model == LARGE]
+    text = "At least TRL's sequences a second from 5M parameters upward"
+    return _judged(text, found, _caps_beside_ours(cases, LARGE), lambda ratio: ratio >= 1)
+
+
+def _caps_beside_ours(cases: Sequence[Case], model: str) -> int:
+    return len({cap for case in cases if case.system != OURS and case.model == model for cap in case.caps})
+
+
+def _judged(text: str, found: Sequence[tuple[int, float]], wanted: int, good: Callable[[float], bool]) -> Aim:
+    """Reached if it is at each of the ``wanted`` caps."""
+    if not found:
+        return Aim(text)
+    numbers = ", ".join(f"{value:.2f} (cap {cap})" for cap, value in found)
+    if not all(good(value) for _, value in found):
+        return Aim(text, numbers, False)
+    return Aim(text, numbers, True if len(found) == wanted else None)
+
+
+def _processes(groups: Groups, results: Sequence[Result]) -> list[Aim]:
+    start = f"Launch to the end of the first step in at most {START_SECONDS} s"
+    memory = f"Peak memory at most {MEMORY_GIB} GiB"
+    ours = [case for case in groups.get("processes", ()) if case.system == OURS]
+    runs = [result for result in results if "start_up" in result and case_of(result) in ours]
+    if not runs:
+        return [Aim(start), Aim(memory)]
+    seconds = spread([sum(run["start_up"].values()) for run in runs]).median
+    gib = spread([run["peak_memory_mib"] / 1024 for run in runs]).median
+    return [
+        Aim(start, f"{seconds:.1f} s", seconds <= START_SECONDS),
+        Aim(memory, f"{gib:.1f} GiB", gib <= MEMORY_GIB),
+    ]
+
+
+def _linear(groups: Groups, steps: Steps) -> Aim:
+    text = f"A step's seconds grow linearly with L·n·B beyond the fixed cost (r² of medians at least {LINEAR})"
+    ladders: dict[str, list[Row]] = {f"L, {case.model}": every_row([case], steps) for case in groups.get("saving", ())}
+    ladders["B"] = every_row(groups.get("rollouts", ()), steps)
+    lines = {name: line for name, rows in ladders.items() if (line := fit_medians(rows))}
+    if not lines:
+        return Aim(text)
+    numbers = ", ".join(f"{line.r_squared:.3f} ({name})" for name, line in lines.items())
+    return Aim(text, numbers, all(line.slope > 0 and line.r_squared >= LINEAR for line in lines.values()))
+
+
+def _maximum(groups: Groups, steps: Steps) -> Aim:
+    text = f"No term grows with the configured maximum length (at most {FLAT} times the seconds)"
+    rows = sorted(every_row(groups.get("maximum", ()), steps), key=lambda row: row.case.longest)
+    if len(rows) < 2:
+        return Aim(text)
+    ratio = rows[-1].seconds.median / rows[0].seconds.median
+    return Aim(text, f"{ratio:.2f} ({rows[-1].case.longest} against {rows[0].case.longest})", ratio <= FLAT)

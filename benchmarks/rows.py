@@ -1,0 +1,162 @@
+"""Measured steps by case and cap, and which of a group's stand beside each other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import exp, log
+
+from benchmarks.cases import OURS, SYSTEMS, Case
+from benchmarks.statistics import Line, Spread, fit_line, spread
+from benchmarks.store import Result
+
+Steps = dict[tuple[Case, int], list[dict]]
+"""Measured steps by case and cap."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one case at one cap."""
+
+    case: Case
+    cap: int
+    steps: Sequence[dict]
+
+    def spread(self, value: Callable[[dict], float]) -> Spread:
+        return spread([value(step) for step in self.steps])
+
+    @property
+    def seconds(self) -> Spread:
+        return self.spread(lambda step: step["seconds"])
+
+    @property
+    def sequences(self) -> Spread:
+        """Rollouts a second."""
+        return self.spread(lambda step: step["sequences"] / step["seconds"])
+
+    @property
+    def flops(self) -> float:
+        """Of a step."""
+        return self.spread(lambda step: step["flops"]).median
+
+
+def measured_steps(results: Iterable[Result]) -> Steps:
+    """The steps that count, of all repetitions together."""
+    found: Steps = defaultdict(list)
+    for result in results:
+        case = case_of(result)
+        for step in result.get("steps", ()):
+            if step["counts"]:
+                found[case, step["cap"]].append(step)
+    return dict(found)
+
+
+def case_of(result: Result) -> Case:
+    return Case(**{**result["case"], "caps": tuple(result["case"]["caps"])})
+
+
+def every_row(cases: Iterable[Case], steps: Steps) -> list[Row]:
+    """What is measured of the cases, in their order."""
+    return [Row(case, cap, steps[case, cap]) for case in cases for cap in case.caps if (case, cap) in steps]
+
+
+def at_common_caps(cases: Sequence[Case], steps: Steps) -> list[Row]:
+    """Rows at the caps that all cases have: what differs among them is something else."""
+    common = set.intersection(*(set(case.caps) for case in cases)) if cases else set()
+    return [row for row in every_row(cases, steps) if row.cap in common]
+
+
+def side_by_side(cases: Sequence[Case], steps: Steps) -> list[Row]:
+    """Rows at the caps that several systems have of one model, by model, cap and system."""
+    systems = defaultdict(set)
+    for case in cases:
+        for cap in case.caps:
+            systems[case.model, cap].add(case.system)
+    models = list(dict.fromkeys(case.model for case in cases))
+    rows = [row for row in every_row(cases, steps) if len(systems[row.case.model, row.cap]) > 1]
+    return sorted(rows, key=lambda row: (models.index(row.case.model), row.cap, SYSTEMS.index(row.case.system)))
+
+
+def pairs(cases: Sequence[Case], steps: Steps) -> list[tuple[Row, list[Row]]]:
+    """Ours with what stands beside it, where both are measured."""
+    found: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for row in side_by_side(cases, steps):
+        found[row.case.model, row.cap].append(row)
+    ordered = [
+        ([row for row in rows if row.case.system == OURS], [row for row in rows if row.case.system != OURS])
+        for rows in found.values()
+    ]
+    return [(ours[0], others) for ours, others in ordered if ours and others]
+
+
+@dataclass(frozen=True)
+class Realised:
+    """A row against the longest cap of its case."""
+
+    row: Row
+    seconds: float
+    """Share of the longest's seconds."""
+    flops: float
+    """Share of the longest's FLOP."""
+
+    @property
+    def share(self) -> float | None:
+        """Which share of the FLOP saving is one in seconds, too; none for the longest, which saves nothing."""
+        return (1 - self.seconds) / (1 - self.flops) if self.flops < 1 else None
+
+
+def realised(case: Case, steps: Steps) -> list[Realised]:
+    """Nothing unless the longest cap is measured."""
+    rows = every_row([case], steps)
+    if not rows or rows[-1].cap != max(case.caps):
+        return []
+    full = rows[-1]
+    return [Realised(row, row.seconds.median / full.seconds.median, row.flops / full.flops) for row in rows]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Ours against the fastest system beside it, in sequences a second."""
+
+    ours: Row
+    fastest: Row
+
+    @property
+    def ratio(self) -> float:
+        return self.ours.sequences.median / self.fastest.sequences.median
+
+
+def leads(cases: Sequence[Case], steps: Steps) -> list[Lead]:
+    """By FLOP of a step, the smallest first."""
+    found = [Lead(ours, max(others, key=lambda row: row.sequences.median)) for ours, others in pairs(cases, steps)]
+    return sorted(found, key=lambda lead: lead.ours.flops)
+
+
+def crossover(found: Sequence[Lead]) -> float | None:
+    """FLOP of a step from which on ours stays ahead, between two rows on straight lines of logarithms; none if it is
+    ahead in all rows or behind in the last."""
+    behind = [i for i, lead in enumerate(found) if lead.ratio < 1]
+    if not behind or behind[-1] == len(found) - 1:
+        return None
+    below, above = list(pairwise(found))[behind[-1]]
+    part = log(below.ratio) / (log(below.ratio) - log(above.ratio))
+    return exp((1 - part) * log(below.ours.flops) + part * log(above.ours.flops))
+
+
+def fit(rows: Sequence[Row], what: str) -> Line | None:
+    """Seconds of all measured steps against ``tokens`` or ``flops`` of theirs; none where all have the same."""
+    steps = [step for row in rows for step in row.steps]
+    try:
+        return fit_line([step[what] for step in steps], [step["seconds"] for step in steps])
+    except ValueError:
+        return None
+
+
+def fit_medians(rows: Sequence[Row]) -> Line | None:
+    """Median seconds against tokens; none with fewer than three rows, which any line meets."""
+    if len(rows) < 3:
+        return None
+    tokens = [row.spread(lambda step: step["tokens"]).median for row in rows]
+    return fit_line(tokens, [row.seconds.median for row in rows])

@@ -1,0 +1,75 @@
+"""What is measured, in words: names, fits, the crossover, a cell of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.cases import NATIVE, OURS
+from benchmarks.rows import Lead, Row, crossover, fit
+from benchmarks.statistics import Line, Spread
+
+NAMES = {
+    OURS: "ours",
+    NATIVE: "verl's own OPD",
+    "trl_gkd": "TRL GKD",
+    "trl_distillation": "TRL Distillation",
+    "trl_iw_opd": "TRL IW-OPD",
+}
+
+
+def crossover_words(found: Sequence[Lead]) -> str:
+    """Where ours overtakes TRL, in a sentence; empty where nothing stands beside it."""
+    if not found:
+        return ""
+    ratios = ", ".join(f"{lead.ratio:.2f} ({_place(lead)})" for lead in found)
+    ahead = [lead.ratio >= 1 for lead in found]
+    if (crossing := crossover(found)) is not None:
+        behind = max(i for i, is_ahead in enumerate(ahead) if not is_ahead)
+        verdict = (
+            f"ours stays ahead from {crossing:.1e} FLOP a step on, "
+            f"between {_place(found[behind])} and {_place(found[behind + 1])}"
+        )
+    elif all(ahead):
+        verdict = "ours is ahead in all of them, so the crossover lies below"
+    elif any(ahead):
+        verdict = "neither stays ahead, so there is no one crossover"
+    else:
+        verdict = "TRL is ahead in all of them, so the crossover lies above"
+    return f"Sequences a second, ours against TRL's fastest, by FLOP a step: {ratios}; {verdict}."
+
+
+def _place(lead: Lead) -> str:
+    return f"{lead.ours.case.model}, cap {lead.ours.cap}"
+
+
+def fixed_cost_words(rows: Sequence[Row]) -> str:
+    """The fixed cost of a step, against what is sampled and against what is computed."""
+    return " ".join(
+        part
+        for part in (
+            fit_words(fit(rows, "tokens"), 1000, "thousand response tokens"),
+            fit_words(fit(rows, "flops"), 1e12, "TFLOP"),
+        )
+        if part
+    )
+
+
+def fit_words(line: Line | None, unit: float, unit_name: str) -> str:
+    """The fixed cost of a step by name, and where the variable one overtakes it; empty without a line."""
+    if line is None:
+        return ""
+    sentence = (
+        f"Least squares over all measured steps: {line.fixed:.2f} s fixed + {line.slope * unit:.3f} s for each "
+        f"{unit_name} (r² {line.r_squared:.2f})"
+    )
+    if line.even is None:
+        return sentence + "."
+    return sentence + f"; the two are even at {line.even / unit:.3g} {unit_name}."
+
+
+def started(first: float, last: float) -> str:
+    return f"{first:.1f}" if first == last else f"{first:.1f}–{last:.1f}"
+
+
+def cell(value: Spread, digits: int = 3) -> str:
+    return f"{value.median:.{digits}f} ({value.low:.{digits}f}–{value.high:.{digits}f})"
