@@ -90,6 +90,7 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
         f"trainer.default_local_dir={folder / 'run'}",
         "trainer.logger=[file]",
         "trainer.val_before_train=false",
+        "prefix_opd.probe.every=0",
         "trainer.test_freq=-1",
         "trainer.save_freq=-1",
         f"trainer.total_training_steps={case.steps}",
