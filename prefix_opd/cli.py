@@ -41,7 +41,7 @@ def main() -> None:
     for verb in VERBS:
         importlib.import_module(f"prefix_opd.commands.{verb}").register(app)
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="prefix-opd")
     except NoArgsIsHelpError as error:
         error.show()
         sys.exit(EXIT_BAD_INPUT)

@@ -37,10 +37,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     """
     _check_syntax(overrides)
     GlobalHydra.instance().clear()
+    given = [_without_importing_verl(), *_name(overrides), *overrides]
     with initialize_config_module(CONFIG_MODULE, version_base=None):
         try:
-            config = hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *_name(overrides), *overrides])
-        except (HydraException, OmegaConfBaseException) as error:
+            config = hydra_compose(CONFIG_NAME, overrides=given)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last of a group set to null
             raise _one_line(error, overrides) from None
     _check_interpolations(config)
     check_no_secrets(config)

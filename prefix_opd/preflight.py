@@ -62,6 +62,7 @@ def check(config: DictConfig) -> Settings:
     for model in (student, teacher):
         check_context(config, model)
         model.check_weights()
+        _ = model.shape  # reads the sizes, or tells which is none
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))

@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import bad_evaluations
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,9 +22,14 @@ from prefix_opd.compose import compose
 from prefix_opd.runfolder import hold
 from prefix_opd.tiny import shipped_models
 from prefix_opd.tiny.data import write_data
+from recipe.prefix_opd import main_prefix_opd
+from recipe.prefix_opd.main_prefix_opd import prepare
 
 TRAIN = ["train", "experiment=tiny/schedule"]
 SCHEDULE = "prefix_opd.schedule"
+TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
+RAW = (f"{SCHEDULE}.start=$", TEMPLATE)
+"""How arguments begin whose braces are their own."""
 TEACHER = "distillation.teacher_models.teacher_model"
 
 CASES = [
@@ -32,6 +39,9 @@ CASES = [
     ([*TRAIN, "trainer.total_training_step=8"], "did you mean trainer.total_training_steps?"),
     ([*TRAIN, "actor_rollout_ref.actor.optim.lrr=1"], "did you mean actor_rollout_ref.actor.optim.lr?"),
     ([*TRAIN, "platform=tpu"], "platform/tpu: is no config of that name"),
+    ([*TRAIN, "prefix_opd.schedule.start=${nope}"], f"{SCHEDULE}.start: Interpolation key 'nope' not found"),
+    ([*TRAIN, "data=null"], "Config group override must be a string or a list"),
+    ([*TRAIN, "distillation.distillation_loss=null"], "distillation.distillation_loss=None: is a group of settings"),
     ([*TRAIN, "schedule"], "schedule: is not a Hydra override; write key=value"),
     ([*TRAIN, "prefix_opd.schedule.steps=[[1,2]"], "is not a Hydra override"),
     ([*TRAIN, "+prefix_opd.schedul.name=x"], "prefix_opd.schedul: is not a setting"),
@@ -49,6 +59,10 @@ CASES = [
     # room in the engines
     ([*TRAIN, "actor_rollout_ref.rollout.max_model_len=224"], "has no room for prompt + response + 1 = 32 + 192 + 1"),
     ([*TRAIN, f"{TEACHER}.inference.max_model_len=224"], f"{TEACHER}.inference.max_model_len=224: has no room"),
+    (
+        [*TRAIN, "actor_rollout_ref.rollout.max_model_len=big"],
+        "max_model_len=big: must be a whole number of at least 1",
+    ),
     (
         [*TRAIN, "data.max_response_length=2000", "actor_rollout_ref.rollout.max_model_len=null"]
         + [f"{TEACHER}.inference.max_model_len=null"],
@@ -68,6 +82,15 @@ CASES = [
     ([*TRAIN, "data.train_files={text_prompt}"], "its column 'prompt' is string, not a list of role and content"),
     ([*TRAIN, "data.train_files={no_parquet}"], "is no parquet file"),
     ([*TRAIN, "data.train_files={few}"], "data.train_batch_size=16: exceeds the 3 rows"),
+    ([*TRAIN, "data.train_files=5"], "data.train_files=5: must be a file or a list of files"),
+    ([*TRAIN, "data.train_files=[]"], "data.train_files=[]: must be a file or a list of files"),
+    ([*TRAIN, "data.train_files={list_of_text}"], "its column 'prompt' is list<element: string>, not a list of role"),
+    ([*TRAIN, "data.train_files={null_content}"], "row 1, column 'prompt': its content must be text, not NoneType"),
+    ([*TRAIN, "data.val_files={no_messages}"], "row 2, column 'prompt': must be a list of role and content, with at"),
+    ([*TRAIN, "data.train_files={nonsense_lines}"], "nonsense.jsonl: line 2 is no JSON"),
+    ([*TRAIN, "data.train_files={number_lines}"], "numbers.jsonl: line 1 is no JSON object"),
+    ([*TRAIN, "data.train_files={bare_lines}"], "row 0 lacks verl's column 'prompt' (it has question)"),
+    (["doctor", "experiment=tiny/schedule", "data.train_files=5"], "data.train_files=5: must be a file or a list"),
     # sampling
     ([*TRAIN, "actor_rollout_ref.rollout.temperature=0.7"], "temperature=0.7: must be 1.0: the reward estimates"),
     ([*TRAIN, "actor_rollout_ref.rollout.top_p=0.9"], "top_p=0.9: must be 1.0"),
@@ -79,6 +102,7 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.actor.ppo_mini_batch_size=5"], "ppo_mini_batch_size=5: must divide"),
     ([*TRAIN, "trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
     ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=200"], "holds no sequence of prompt + response = 224"),
+    ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=null"], "per_gpu=None: must be a whole number"),
     # settings that another loss would not read
     (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is read"),
     # the forced ending, the loss, the end tokens
@@ -87,7 +111,17 @@ CASES = [
     ([*TRAIN, "prefix_opd.advantage.student_log_prob=samplr"], "input should be 'sampler', 'current' or 'recomputed'"),
     ([*TRAIN, "prefix_opd.rollout.stop=[]"], "names no end token: rollouts never end"),
     ([*TRAIN, "prefix_opd.weighting.name=window"], "window [0, None) is empty"),
+    ([*TRAIN, f"{TEMPLATE}='{{% nonsense %}}'"], "custom_chat_template: does not render a question"),
     # folders
+    ([*TRAIN, "trainer.default_local_dir=null"], "trainer.default_local_dir=None: must name the run's folder"),
+    ([*TRAIN, "trainer.save_freq=null"], "trainer.save_freq=None: must be a whole number; use trainer.save_freq=-1"),
+    ([*TRAIN, "trainer.resume_mode=resume_path"], "trainer.resume_mode=resume_path: needs the path of a checkpoint"),
+    (
+        [*TRAIN, "trainer.resume_mode=resume_path", "trainer.resume_from_path=/no/such"],
+        "trainer.resume_from_path=/no/such: does not exist",
+    ),
+    ([*TRAIN, "trainer.resume_mode=resume"], "trainer.resume_mode=resume: is not one of auto, disable, resume_path"),
+    ([*TRAIN, "trainer.default_local_dir={being_written}"], "another run is writing to it"),
     ([*TRAIN, "trainer.default_local_dir={other_run}"], "holds another run (prefix_opd.schedule.increment=99 there"),
     (["summary", "{tmp}"], "is no run's folder: it has no config.yaml"),
     (["summary", "/no/such/run"], "/no/such/run: is no run's folder"),
@@ -98,7 +132,15 @@ CASES = [
     ([*TRAIN, f"{TEACHER}.model_path={{own_code}}"], "names code of its own (auto_map)"),
     ([*TRAIN, "actor_rollout_ref.model.path={pickles}"], "has its weights as pickles alone (pytorch_model.bin)"),
     ([*TRAIN, "actor_rollout_ref.model.path={broken_config}"], "its config.json is no JSON"),
+    ([*TRAIN, "actor_rollout_ref.model.path={null_layers}"], "has num_hidden_layers=None, not a whole number"),
+    ([*TRAIN, "trainer.project_name=hf_" + "a" * 34], "project_name: holds a secret"),
     ([*TRAIN, "+trainer.wandb_api_key=abc"], "trainer.wandb_api_key: is a secret"),
+    # the words of a command
+    (["tain"], "no such command 'tain'. Did you mean 'train'?"),
+    (["report"], "missing argument"),
+    (["analyze", "signl"], "no such command 'signl'. Did you mean 'signal'?"),
+    (["analyze", "signal", "x", "--bin", "few"], "invalid value for '--bin': "),
+    (["summary", "x", "--nope"], "no such option: --nope"),
     (["quickstart", f"{SCHEDULE}.start=0"], f"{SCHEDULE}.start=0: input should be greater"),
     # doctor
     (["doctor", "experiment=tiny/schedul"], "did you mean tiny/schedule?"),
@@ -137,7 +179,14 @@ CASES = [
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),
     (["analyze", "student-prefix", *TRAIN[1:], "--problems", "0"], "--problems"),
     (["analyze", "student-prefix", "--student", "/no/such/model", "--data", "{few}"], "/no/such/model: does not exist"),
-    # data and evaluation; more of theirs in tests/data and tests/evaluation
+    # data; rows and files of every kind are in tests/data
+    (["prepare", "aime24"], "nearest first: aime2024, "),
+    (["prepare", "openthoughts3", "--count", "-3"], "count=-3: must be"),
+    (["prepare", "math500", "--domain", "math"], "math500 has none; leave it out"),
+    (["prepare", "math500", "--responses", "4"], "responses_per_question=4: math500 has none"),
+    (["prepare", "openthoughts3", "--responses", "-1"], "must be 0 or more"),
+    (["prepare", "math500", "--tokenizer", "somewhere"], "tokenizer: is given alone"),
+    (["prepare", "math500", "--drop-long"], "drop_long=True: needs a limit"),
     (["prepare", "gpqa"], "'gpqa': is not known; the known ones, nearest first: gpqa-main"),
     (["prepare", "math500", "--count", "0"], "count=0: must be a whole number of at least 1"),
     (["prepare", "math500", "--from", "/no/such"], "--from /no/such: does not exist"),
@@ -146,18 +195,19 @@ CASES = [
     (["prepare", "math500", "--max-prompt-tokens", "9"], "max_prompt_tokens: is given alone"),
     (["prepare", "openthoughts3", "--domain", "maths"], "domain 'maths': is not in OpenThoughts3"),
     (["prepare", "math500", "--out", "{few}"], "is a file; name a folder"),
-    (["evaluate", "/no/such/model", "tiny"], "model=/no/such/model: does not exist"),
-    (["evaluate", "{tmp}", "tiny"], "is neither a model (no config.json) nor a run"),
-    (["evaluate", "{other}", "tiny", "--k", "0"], "--k=0: must be a whole number of at least 1"),
-    (["evaluate", "{other}", "/no/such.parquet"], "/no/such.parquet"),
+    (["evaluate", "{other}", "{list_of_text}"], "its column 'prompt' is list<element: string>, not a list of role"),
+    (["evaluate", "{other}", "{null_content}"], "row 1, column 'prompt': its content must be text, not NoneType"),
+    *bad_evaluations.CASES,
 ]
 PROCESSES = (
     CASES[0],
     (["doctor"], "actor_rollout_ref.model.path: is not set"),
     (["prepare", "gpqa"], "nearest first: gpqa-main"),
+    (["tain"], "Did you mean 'train'?"),
 )
 """Some of them once more, as a user's shell runs them."""
 SECONDS = 10.0
+"""Of the CPU in this process, of the clock in one of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -184,12 +234,16 @@ def places(tmp_path_factory):
     vocabulary[first], vocabulary[second] = 98, 97
     path.write_text(json.dumps(tokenizer))
 
-    for name in ("own_code", "pickles", "broken_config"):
+    found |= _bad_rows(root, good)
+    for name in ("own_code", "pickles", "broken_config", "null_layers"):
         found[name] = shutil.copytree(shipped_models()["student"], root / name)
     path = found["own_code"] / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["mine.T", None]}}))
     (found["pickles"] / "model.safetensors").rename(found["pickles"] / "pytorch_model.bin")
     (found["broken_config"] / "config.json").write_text('{"vocab_size": ')
+
+    path = found["null_layers"] / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": None}))
 
     found["other_run"] = root / "other_run"
     found["other_run"].mkdir()
@@ -204,8 +258,33 @@ def places(tmp_path_factory):
     found["finished"] = write_run(root / "finished", step)
     found["other_task"] = write_run(root / "other_task", step, **{"data.max_response_length": 96})
     found["being_written"] = write_run(root / "being_written", step)
+    of_evaluations = bad_evaluations.write_places(root / "evaluations")
     with hold(found["being_written"]):
-        yield {name: str(path) for name, path in found.items()}
+        ours = {name: str(path) for name, path in found.items()}
+        yield {"ours": ours, "evaluate": of_evaluations}
+
+
+def _bad_rows(root, good):
+    """Files of the right columns with one thing wrong in a row."""
+    where = good.schema.get_field_index("prompt")
+    kind, asked = good.schema.field("prompt").type, good["prompt"].to_pylist()
+    columns = {
+        "list_of_text": pa.array([["a"]] * good.num_rows),
+        "null_content": pa.array([asked[0], [{"role": "user", "content": None}], asked[2]], kind),
+        "no_messages": pa.array([asked[0], asked[1], []], kind),
+    }
+    found = {name: root / f"{name}.parquet" for name in columns}
+    for name, column in columns.items():
+        pq.write_table(good.set_column(where, "prompt", column), found[name])
+    lines = {
+        "nonsense_lines": ("nonsense.jsonl", json.dumps(good.to_pylist()[0]) + "\nnot json at all\n"),
+        "number_lines": ("numbers.jsonl", "1\n2\n"),
+        "bare_lines": ("bare.jsonl", '{"question": "1+1?"}\n'),
+    }
+    for name, (file, text) in lines.items():
+        found[name] = root / file
+        found[name].write_text(text)
+    return found
 
 
 def _never(*arguments):
@@ -214,7 +293,9 @@ def _never(*arguments):
 
 @pytest.mark.parametrize(("arguments", "line"), CASES, ids=[" ".join(case[0][1:])[-70:] for case in CASES])
 def test_one_line_and_exit_code_2(arguments, line, places, monkeypatch, capsys, tmp_path):
-    arguments = [argument.format(**places) if "{" in argument else argument for argument in arguments]
+    names = places["evaluate" if (arguments, line) in bad_evaluations.CASES else "ours"]
+    arguments = [argument if argument.startswith(RAW) else argument.format(**names) for argument in arguments]
+    line = line if "{" not in line else line.format(**names)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["prefix-opd", *arguments])
     monkeypatch.setattr("prefix_opd.watch.run_and_watch", _never)
@@ -228,18 +309,21 @@ def test_one_line_and_exit_code_2(arguments, line, places, monkeypatch, capsys, 
     assert line in told.err
     assert not told.out
     assert not list(tmp_path.iterdir()), "something was written"
+    assert not (Path(names.get("being_written", tmp_path)) / "commands.txt").exists()
 
 
 def test_there_are_many_cases_and_none_twice():
     commands = [tuple(arguments) for arguments, _ in CASES]
     assert len(set(commands)) == len(commands) >= 60
-    assert {arguments[0] for arguments in commands} == set(cli.VERBS)
+    assert {arguments[0] for arguments in commands} - {"tain"} == set(cli.VERBS)
 
 
 @pytest.mark.parametrize(("arguments", "line"), PROCESSES, ids=[case[0][0] for case in PROCESSES])
 def test_a_process_says_the_same(arguments, line, tmp_path):
     command = [sys.executable, "-m", "prefix_opd.cli", *arguments]
+    began = time.monotonic()
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert time.monotonic() - began < SECONDS
     assert ran.returncode == 2 and line in ran.stderr
     assert ran.stderr.startswith("error: ") and ran.stderr.count("\n") == 1 and not ran.stdout
     assert not list(tmp_path.iterdir()), "something was written"
@@ -249,6 +333,34 @@ def test_another_verl_is_refused(monkeypatch):
     monkeypatch.setattr(preflight.importlib.metadata, "version", lambda name: "0.8.0")
     with pytest.raises(Exception, match=r"verl==0.8.0: prefix-opd extends 0.9.1; pip install verl==0.9.1"):
         preflight.check_verl_version()
+
+
+def test_help_is_no_mistake(monkeypatch, capsys):
+    for arguments in (["--help"], ["report", "--help"]):
+        monkeypatch.setattr("sys.argv", ["prefix-opd", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        assert not leaving.value.code and "Usage: prefix-opd" in capsys.readouterr().out
+
+
+def test_no_folder_for_validation_answers_is_verls_own_default():
+    config = prepare(["experiment=tiny/schedule", "trainer.validation_data_dir=null"])
+    assert config.trainer.validation_data_dir is None
+
+
+def test_the_launcher_of_the_run_itself_looks_first(places, monkeypatch, capsys, tmp_path):
+    """`python -m recipe.prefix_opd.main_prefix_opd` refuses what `prefix-opd train` does, and does not look twice."""
+    seen = []
+    monkeypatch.setattr("prefix_opd.doctor.quick", lambda config: seen.append(config) or [])
+    monkeypatch.setattr(main_prefix_opd, "run", lambda config, **_: None)
+    command = ["experiment=tiny/schedule", f"trainer.default_local_dir={tmp_path}"]
+    assert main_prefix_opd.main(command) == 0 and len(seen) == 1
+    assert main_prefix_opd.main([main_prefix_opd.EXAMINED, *command]) == 0 and len(seen) == 1
+    assert "--examined" not in (tmp_path / "commands.txt").read_text()
+    for folder, told in (("other_run", "holds another run"), ("being_written", "another run is writing to it")):
+        path = places["ours"][folder]
+        assert main_prefix_opd.main([command[0], f"trainer.default_local_dir={path}"]) == 2
+        assert told in capsys.readouterr().err and not (Path(path) / "commands.txt").exists()
 
 
 def test_what_is_right_passes(monkeypatch, capsys, tmp_path):
