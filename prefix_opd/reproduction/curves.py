@@ -64,8 +64,10 @@ def curve(records: Sequence[Record]) -> list[Place]:
     return places
 
 
-def flops_to(places: Sequence[Place], accuracy: float) -> float | None:
-    """Exact FLOP at which the mean accuracy first arrives, linear between validations; none if it never does.
+def flops_to(places: Sequence[Place], accuracy: float, kind: str = "flops") -> float | None:
+    """FLOP at which the mean accuracy first arrives, linear between validations; none if it never does.
+
+    ``kind``: "flops" for exact ones, "flops_paper" for those of the paper's formula.
 
     >>> low, high = Place(0, (0.0,), 100, 0.0, 0.0, 0.0), Place(10, (0.4,), 100, 8.0, 8.0, 1.0)
     >>> flops_to([low, high], 0.1)
@@ -73,9 +75,10 @@ def flops_to(places: Sequence[Place], accuracy: float) -> float | None:
     """
     for i, place in enumerate(places):
         if place.mean >= accuracy:
+            here = getattr(place, kind)
             if i == 0:
-                return place.flops
+                return here
             before = places[i - 1]
             share = (accuracy - before.mean) / (place.mean - before.mean)
-            return before.flops + share * (place.flops - before.flops)
+            return getattr(before, kind) + share * (here - getattr(before, kind))
     return None

@@ -119,12 +119,16 @@ def early_compute_is_cheaper(evidence: Evidence) -> Verdict:
         return Verdict(FAILS, "no fixed prefix reaches half of full OPD's gain")
     best = min(shares, key=shares.__getitem__)
     word = HOLDS if shares[best] <= HALF_GAIN_AIM else PARTLY if shares[best] < 1 else FAILS
-    numbers = ", ".join(f"{BY_NAME[arm].label} {share:.1%}" for arm, share in shares.items())
+    papers = half_gain_costs(evidence, "flops_paper")
+    numbers = ", ".join(
+        f"{BY_NAME[arm].label} {share:.1%} ({papers[arm] / papers['full']:.1%} by the paper's formula, prompts left out)"
+        for arm, share in shares.items()
+    )
     return Verdict(word, f"FLOP to half of full OPD's gain, of what full OPD needs: {numbers}")
 
 
-def half_gain_costs(evidence: Evidence) -> dict[str, float | None]:
-    """Exact FLOP of each arm to the base student's accuracy plus half of full OPD's gain; none if never reached.
+def half_gain_costs(evidence: Evidence, kind: str = "flops") -> dict[str, float | None]:
+    """FLOP (`flops_to`) of each arm to the base student's accuracy plus half of full OPD's gain; none if never reached.
 
     Empty where full OPD gained nothing. An arm without a validation before training (SeqKD) is left out.
     """
@@ -132,7 +136,7 @@ def half_gain_costs(evidence: Evidence) -> dict[str, float | None]:
     if not full or base is None or full[-1].mean <= base.mean:
         return {}
     target = base.mean + (full[-1].mean - base.mean) / 2
-    return {arm: flops_to(places, target) for arm, places in evidence.curves.items() if places[0].step == 0}
+    return {arm: flops_to(places, target, kind) for arm, places in evidence.curves.items() if places[0].step == 0}
 
 
 def short_prefix_loses_the_tail(evidence: Evidence) -> Verdict:
@@ -207,8 +211,8 @@ FINDINGS = (
     Finding(
         "A prefix run reaches a given accuracy with far fewer FLOP early on",
         "8B reaches 23% on AIME-24 with 47 times less FLOP (prefix 256, 10 steps).",
-        f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the FLOP that full "
-        "OPD needs for it; in part: with fewer.",
+        f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the exact FLOP that "
+        "full OPD needs for it; in part: with fewer.",
         early_compute_is_cheaper,
     ),
     Finding(
