@@ -121,7 +121,7 @@ def early_compute_is_cheaper(evidence: Evidence) -> Verdict:
     word = HOLDS if shares[best] <= HALF_GAIN_AIM else PARTLY if shares[best] < 1 else FAILS
     papers = half_gain_costs(evidence, "flops_paper")
     numbers = ", ".join(
-        f"{BY_NAME[arm].label} {share:.1%} ({papers[arm] / papers['full']:.1%} by the paper's formula, prompts left out)"
+        f"{BY_NAME[arm].label} {share:.1%} ({papers[arm] / papers['full']:.1%} by the paper's formula, without prompts)"
         for arm, share in shares.items()
     )
     return Verdict(word, f"FLOP to half of full OPD's gain, of what full OPD needs: {numbers}")
@@ -211,8 +211,8 @@ FINDINGS = (
     Finding(
         "A prefix run reaches a given accuracy with far fewer FLOP early on",
         "8B reaches 23% on AIME-24 with 47 times less FLOP (prefix 256, 10 steps).",
-        f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the exact FLOP that "
-        "full OPD needs for it; in part: with fewer.",
+        f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the exact FLOP "
+        "that full OPD needs for it; in part: with fewer.",
         early_compute_is_cheaper,
     ),
     Finding(
