@@ -77,10 +77,15 @@ class Probe:
         self.trainer.guard.warn(f"its probe is skipped, {max(len(failures), 1)} of its rollouts failed ({told})")
         self.found = {"probe/failed": 1.0}
 
+    def metrics(self) -> dict[str, float]:
+        """What the probe of this step found; nothing where there was none, or after `take`."""
+        return {f"prefix_opd/{name}": value for name, value in self.found.items()}
+
     def take(self) -> dict[str, float]:
-        """The metrics of the last probe, once; nothing where there was none in this step."""
-        found, self.found, self.seconds = self.found, {}, 0.0
-        return {f"prefix_opd/{name}": value for name, value in found.items()}
+        """The same, once."""
+        found = self.metrics()
+        self.found, self.seconds = {}, 0.0
+        return found
 
     # ---- what a checkpoint keeps ----
 

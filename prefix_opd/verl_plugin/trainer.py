@@ -131,10 +131,10 @@ class PrefixOPDTrainer(PPOTrainerSync):
             advantage = torch.zeros_like(rollouts.log_p)
         else:
             advantage = reverse_kl_advantage(rollouts.log_p, rollouts.log_q, self.settings.advantage.clamp)
-            if self.samples.is_due(self.global_steps):
-                cap = max(record["cap"] for record in rollouts.records)
-                self.samples.record(self.global_steps, "train", rollouts, data, cap)
         self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
+        if not topk and self.samples.is_due(self.global_steps):  # a batch that is thrown away leaves none
+            cap = max(record["cap"] for record in rollouts.records)
+            self.samples.record(self.global_steps, "train", rollouts, data, cap)
         nested = rollouts.nested(advantage)
         metrics.update(self._rollout_metrics(rollouts, recomputed))
         # gamma = 0: the return of a token is its own reward
@@ -286,7 +286,8 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
         With the numbers of its own step: their line is written only after the validation that follows.
         """
-        line = {**self.step_metrics, "prefix_opd/seconds/step": time.time() - self.step_began}
+        seconds = {"prefix_opd/seconds/step": time.time() - self.step_began}  # it began after the probe
+        line = {**self.step_metrics, **seconds, **self.probe.metrics()}
         probe = self.probe.state_dict()
         return {"flops": self.flops, "tokens": self.tokens, "metrics": numbers(line), "probe": probe}
 
