@@ -7,12 +7,13 @@ import torch
 from written_runs import ACCURACY, SIGNAL, binned, update, write_run
 
 from prefix_opd.analysis import continuation, draw, tables
-from prefix_opd.analysis.compute import compute, cost_of
+from prefix_opd.analysis.compute import compute, cost_of, labels
 from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_length, default_lengths, point
 from prefix_opd.analysis.schedule import schedule
 from prefix_opd.analysis.signal import Bin, signal
 from prefix_opd.errors import UserError
-from prefix_opd.history import Evaluation, read_finished
+from prefix_opd.history import NEEDED, Evaluation, read_finished
+from prefix_opd.intervals import wilson
 from prefix_opd.metrics import reverse_kl_by_position
 from prefix_opd.runfolder import hold
 from prefix_opd.tail import tail_growth
@@ -124,12 +125,46 @@ def test_compute_sets_runs_beside_the_one_of_full_opd(run, make_run):
 
 
 @pytest.mark.parametrize(
+    ("settings", "is_full"),
+    [
+        ({}, True),
+        ({"prefix_opd.schedule.name": "linear"}, False),
+        # as in tiny/last_24: whole rollouts, of which the last tokens teach
+        ({"prefix_opd.weighting.name": "last"}, False),
+        ({"distillation.distillation_loss.loss_mode": "forward_kl_topk"}, False),
+    ],
+)
+def test_what_full_opd_is(make_run, settings, is_full):
+    folder = make_run("one", [update(1, 1e9, **{ACCURACY: 0.5})], **{"prefix_opd.schedule.name": "full", **settings})
+    history = read_finished(folder)
+    assert history.is_full_opd is is_full
+    assert compute([history]).reference == ("one" if is_full else None)
+
+
+def test_no_two_runs_have_one_label(make_run):
+    settings = {"trainer.experiment_name": "same"}
+    lines = [update(1, 1e9, **{ACCURACY: 0.5})]
+    one, two, three = (
+        read_finished(make_run(name, lines, **more))
+        for name, more in {"a/run": settings, "b/run": settings, "c": {}}.items()
+    )
+    assert labels([one, three]) == ["same", "c"]
+    # alike in name and in the folder's name
+    assert labels([one, two, three]) == [str(one.folder), str(two.folder), "c"]
+    assert labels([one, one]) == [f"{one.folder} (1)", f"{one.folder} (2)"]
+    assert len(compute([one, two]).evaluations) == 2
+
+
+@pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("data.val_max_samples", 7, "data.val_max_samples=256 there, 7 here"),
-        ("data.max_response_length", 96, "data.max_response_length=192 there, 96 here"),
-        ("data.val_files", "/other.parquet", "/other.parquet here"),
-        ("actor_rollout_ref.rollout.val_kwargs.temperature", 0.5, "val_kwargs.temperature=1.0 there, 0.5 here"),
+        ("data.val_max_samples", 7, "data.val_max_samples is 256 in schedule_0, 7 in other"),
+        ("data.max_response_length", 96, "data.max_response_length is 192 in schedule_0, 96 in other"),
+        ("data.val_files", "/other.parquet", "/other.parquet in other"),
+        ("actor_rollout_ref.rollout.val_kwargs.temperature", 0.5, "temperature is 1.0 in schedule_0, 0.5 in other"),
+        ("prefix_opd.stop_token_ids", [7], "prefix_opd.stop_token_ids is"),
+        ("prefix_opd.ignore_own_end_token", True, "ignore_own_end_token is False in schedule_0, True in other"),
+        ("reward.custom_reward_function.name", "mine", "name is compute_score in schedule_0, mine in other"),
     ],
 )
 def test_runs_that_were_evaluated_differently_are_not_compared(run, make_run, key, value, told):
@@ -137,6 +172,12 @@ def test_runs_that_were_evaluated_differently_are_not_compared(run, make_run, ke
     with pytest.raises(UserError, match="cannot be compared") as raised:
         compute([read_finished(run), read_finished(other)])
     assert told in str(raised.value)
+
+
+def test_a_config_without_a_key_of_the_grader_says_nothing_of_it(run, make_run):
+    other = read_finished(make_run("other", [update(1, 1e9, **{ACCURACY: 0.5})]))
+    del other.config.reward.custom_reward_function
+    assert len(compute([read_finished(run), other]).costs) == 2
 
 
 def test_compute_refuses_targets_and_references_that_cannot_be(run):
@@ -152,9 +193,11 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
         read_finished(tmp_path)
     with pytest.raises(UserError, match="has no metrics of an update yet"):
         read_finished(make_run("validated", [{"step": 0, ACCURACY: 0.1}]))
-    older = {name: value for name, value in update(1, 1.0).items() if name != "prefix_opd/flops_paper/so_far"}
-    with pytest.raises(UserError, match="was written by another version.*flops_paper/so_far"):
-        read_finished(make_run("older", [older]))
+    for name in NEEDED:
+        older = {key: value for key, value in update(1, 1.0).items() if key != f"prefix_opd/{name}"}
+        # the last update alone does not tell
+        with pytest.raises(UserError, match=f"was written by another version.*{name}"):
+            read_finished(make_run(f"older/{name}", [older, update(2, 1.0)]))
     held = hold(run)
     with pytest.raises(UserError, match="its run is still being written"):
         read_finished(run)
@@ -162,6 +205,48 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
         hold(run)
     held.close()
     assert read_finished(run).name == "schedule_0"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("metrics.jsonl", '["a", "b"]\n', "metrics.jsonl: has a line that is no object of numbers with a step: ['a'"),
+        ("metrics.jsonl", '{"loss": 0.5}\n', "is no object of numbers with a step: {'loss'"),
+        ("metrics.jsonl", '{"step": 1, "prefix_opd/prefix_length": "long"}\n', "is no object of numbers"),
+        ("metrics.jsonl", "no JSON\n", "has a line that is no JSON"),
+        ("config.yaml", "- a\n- b\n", "its config.yaml is none of prefix-opd's: it has no trainer.experiment_name"),
+        ("config.yaml", "trainer: {experiment_name: other}\n", "it has no data.max_response_length"),
+        ("config.yaml", "trainer: 3\n", "it has no trainer.experiment_name"),
+        ("config.yaml", "a: [\n", "its config.yaml is none of prefix-opd's: it cannot be read"),
+        ("config.yaml", "just words\n", "it has no trainer.experiment_name"),
+        ("validation/2.jsonl", '{"text": "a"}\n', "2.jsonl: has a line that is no graded answer: {'text'"),
+        ("validation/2.jsonl", '{"input": "a", "output": "b", "score": null}\n', "is no graded answer"),
+        ("validation/2.jsonl", "[1]\n", "is no graded answer"),
+        ("validation/2.jsonl", "no JSON\n", "2.jsonl has a line that is no JSON"),
+    ],
+)
+def test_files_of_other_programs_are_one_line(run, file, text, told):
+    (run / file).write_text(text)
+    with pytest.raises(UserError) as raised:
+        compute([read_finished(run)])
+    assert told in str(raised.value)
+
+
+def test_the_interval_is_over_problems_where_each_has_several_answers(make_run):
+    """Two problems, the one always right and the other never: another draw of two gives 0, 0.5 or 1."""
+    answers = [{"input": problem, "output": "?", "score": score} for problem, score in (("a", 1.0), ("b", 0.0))] * 32
+    histories = []
+    for name, n in {"several": 32, "one_each": 1}.items():
+        lines = [update(1, 1e9, **{ACCURACY: 0.5})]
+        folder = make_run(name, lines, **{"actor_rollout_ref.rollout.val_kwargs.n": n})
+        (folder / "validation" / "1.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+        histories.append(read_finished(folder))
+    several, one_each = (history.evaluations[0] for history in histories)
+    assert (several.samples, several.interval) == (64, (0.0, 1.0))
+    assert (one_each.samples, one_each.interval) == (64, wilson(0.5, 64))
+    assert set(compute(histories[:1]).as_dict()["runs"]["several"][0]) == {
+        *("step", "accuracy", "samples", "mean_length", "flops", "paper_flops", "seconds", "interval")
+    }
 
 
 # ---- prefixes ----

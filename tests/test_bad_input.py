@@ -166,7 +166,11 @@ CASES = [
     (["report", "{without_metrics}"], "has no metrics of an update yet; train at least one step"),
     (["report", "{old_version}"], "was written by another version: its updates have no prefix_opd/flops_exact/so_far"),
     (["report", "{being_written}"], "its run is still being written; wait for its end, or stop it"),
-    (["report", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length=192 there, 96 here"),
+    (["report", "{finished}", "{other_task}"], "data.max_response_length is 192 in finished, 96 in other_task"),
+    (["report", "{never_validated}", "{other_task}"], "is 192 in never_validated, 96 in other_task"),
+    (["report", "{never_validated}", "--target", "2"], "--target=2: must lie between 0 and 1"),
+    (["report", "{never_validated}", "--reference", "x"], "--reference=x: is none of the runs; choose from never_vali"),
+    (["report", "{never_validated}", "--reference", "never_validated"], "was never validated; name a run that was"),
     (["report", "{finished}", "--target", "2"], "--target=2: must lie between 0 and 1"),
     (["analyze", "signal", "{without_metrics}"], "has no metrics of an update yet"),
     (["analyze", "signal", "{finished}", "--bin", "0"], "--bin=0: must be a positive multiple"),
@@ -174,7 +178,7 @@ CASES = [
     (["analyze", "signal", "{finished}", "--steps", "one"], "--steps one: "),
     (["analyze", "schedule", "{being_written}"], "its run is still being written"),
     (["analyze", "compute", "{finished}", "--reference", "full"], "--reference=full: is none of the runs"),
-    (["analyze", "compute", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length=192 there"),
+    (["analyze", "compute", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length is 192 in f"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "0"], "--lengths 0: 0 must be at least 1"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),
     (["analyze", "student-prefix", *TRAIN[1:], "--problems", "0"], "--problems"),
@@ -256,6 +260,7 @@ def places(tmp_path_factory):
     found["without_metrics"] = write_run(root / "without_metrics", [])
     found["old_version"] = write_run(root / "old_version", [{"step": 1, "prefix_opd/prefix_length": 1}])
     found["finished"] = write_run(root / "finished", step)
+    found["never_validated"] = write_run(root / "never_validated", [update(1, 1e9)])
     found["other_task"] = write_run(root / "other_task", step, **{"data.max_response_length": 96})
     found["being_written"] = write_run(root / "being_written", step)
     of_evaluations = bad_evaluations.write_places(root / "evaluations")

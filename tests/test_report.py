@@ -192,7 +192,7 @@ def test_bad_input_is_one_line_and_code_2(monkeypatch, capsys, run, tmp_path):
         ("report", tmp_path): "is no run's folder: it has no config.yaml",
         ("report", tmp_path / "nowhere"): "is no run's folder",
         ("report", held_folder): "its run is still being written",
-        ("report", run, other): "data.val_max_samples=256 there, 7 here",
+        ("report", run, other): "data.val_max_samples is 256 in run_0, 7 in other",
         ("analyze", "signal", run, "--bin", "0"): "--bin=0: must be a positive multiple",
         ("analyze", "signal", run, "--steps", "x"): "--steps x: must be whole numbers",
         ("analyze", "schedule", tmp_path): "is no run's folder",

@@ -24,6 +24,9 @@ def row(step, prefix, flops, **more):
         "prefix_opd/flops_paper/so_far": flops / 2,
         "prefix_opd/seconds/step": 2.0,
         "prefix_opd/seconds/since_start": 30.0 + 2 * step,
+        "prefix_opd/response_length/mean": float(prefix),
+        "prefix_opd/ending/cut_fraction": 1.0,
+        "prefix_opd/ending/natural_fraction": 0.0,
         # 2 prompts x 2 rollouts of 10 prompt tokens, and a response of `prefix` tokens each
         "prefix_opd/tokens/scored": 4 * 10 + 4 * prefix,
         "prefix_opd/tokens/generated": 4 * prefix,
@@ -43,7 +46,8 @@ def run(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "validation").mkdir()
     for step in (0, 2):
-        (tmp_path / "validation" / f"{step}.jsonl").write_text("{}\n" * 64)
+        answers = [json.dumps({"input": f"{i}", "output": "", "score": 0.0}) + "\n" for i in range(64)]
+        (tmp_path / "validation" / f"{step}.jsonl").write_text("".join(answers))
     return tmp_path
 
 
@@ -101,3 +105,11 @@ def test_warnings_and_thrown_away_batches_are_counted(run):
     found = summarise(run)
     assert (found.warnings, found.thrown_away) == (4, 2)
     assert "Watchers: 4 warnings, 2 batches thrown away" in render(found).caption
+
+
+def test_a_run_of_another_version_is_refused(run):
+    line = {name: value for name, value in row(3, 9, 4e9).items() if not name.endswith("tokens/scored")}
+    with (run / "metrics.jsonl").open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
+    with pytest.raises(UserError, match="another version: its updates have no prefix_opd/tokens/scored"):
+        summarise(run)

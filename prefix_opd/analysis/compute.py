@@ -25,6 +25,15 @@ SAME_EVALUATION = (
     "actor_rollout_ref.rollout.val_kwargs.n",
 )
 """Keys of the config that must be alike for accuracies to be set beside each other."""
+SAME_WHERE_KNOWN = (
+    "prefix_opd.stop_token_ids",
+    "prefix_opd.ignore_own_end_token",
+    "reward.custom_reward_function.path",
+    "reward.custom_reward_function.name",
+    "reward.custom_reward_function.reward_kwargs",
+)
+"""What ends an answer and what grades it; a config without such a key says nothing of it, and is not refused."""
+_UNKNOWN = "unknown"
 COSTS = ("flops", "paper_flops", "seconds")
 """Exact FLOP, FLOP by the paper's accounting, seconds of training steps; all without validation."""
 
@@ -53,10 +62,7 @@ class Compute:
     costs: list[Cost]
 
     def as_dict(self) -> dict[str, Any]:
-        runs = {
-            name: [{**asdict(one), "interval": list(one.interval)} for one in found]
-            for name, found in self.evaluations.items()
-        }
+        runs = {name: [_evaluation_as_dict(one) for one in found] for name, found in self.evaluations.items()}
         return {
             "target": self.target,
             "reference": self.reference,
@@ -66,25 +72,29 @@ class Compute:
         }
 
 
-def compute(histories: Sequence[History], target: float | None = None, reference: str | None = None) -> Compute:
+def compute(
+    histories: Sequence[History],
+    target: float | None = None,
+    reference: str | None = None,
+    names: Sequence[str] | None = None,
+) -> Compute:
     """Set runs beside each other.
 
     Args:
         target: accuracy between 0 and 1; none: the highest that every run reached.
-        reference: name (or folder's name) of the run that the ratios refer to; none: the one with the schedule
-            ``full``, where there is one.
+        reference: name (or folder's name) of the run that the ratios refer to; none: the one of full OPD
+            (`History.is_full_opd`), where there is one.
+        names: what to call the runs; none: their `labels`.
 
     Raises:
         UserError: runs evaluated differently or not at all, a target out of range, an unknown reference.
     """
-    if target is not None and not 0 < target < 1:
-        raise UserError(f"--target={target:g}", "must lie between 0 and 1", "e.g. --target 0.5")
+    names = labels(histories) if names is None else names
+    chosen = check_flags(histories, names, target, reference)
     check_comparable(histories)
     for history in histories:
         if not history.evaluations:
             raise UserError(str(history.folder), "has no evaluation", "set trainer.test_freq above 0 and train")
-    names = labels(histories)
-    chosen = _reference(histories, names, reference)
     if target is None:
         target = min(max(one.accuracy for one in history.evaluations) for history in histories)
     reached = {
@@ -112,37 +122,61 @@ def cost_of(evaluations: Sequence[Evaluation], target: float, kind: str) -> floa
     return None
 
 
+def check_flags(
+    histories: Sequence[History], names: Sequence[str], target: float | None, reference: str | None
+) -> str | None:
+    """Refuse a target out of range and an unknown reference; returns the name of the run that ratios refer to.
+
+    Raises:
+        UserError: also of a reference that was never validated.
+    """
+    if target is not None and not 0 < target < 1:
+        raise UserError(f"--target={target:g}", "must lie between 0 and 1", "e.g. --target 0.5")
+    if reference is None:
+        full = [name for name, history in zip(names, histories, strict=True) if history.is_full_opd]
+        return full[0] if full else None
+    for name, history in zip(names, histories, strict=True):
+        if reference in (name, history.folder.resolve().name, str(history.folder)):
+            if not history.evaluations:
+                raise UserError(f"--reference={reference}", "was never validated", "name a run that was")
+            return name
+    raise UserError(f"--reference={reference}", "is none of the runs", f"choose from {', '.join(names)}")
+
+
 def check_comparable(histories: Sequence[History]) -> None:
     """Refuse runs of another task or with other evaluation settings. Raises UserError, naming the difference."""
     first = histories[0]
     for other in histories[1:]:
-        for key in SAME_EVALUATION:
-            ours, theirs = (OmegaConf.select(history.config, key) for history in (first, other))
+        for key in (*SAME_EVALUATION, *SAME_WHERE_KNOWN):
+            ours, theirs = (OmegaConf.select(one.config, key, default=_UNKNOWN) for one in (first, other))
+            if key in SAME_WHERE_KNOWN and _UNKNOWN in (ours, theirs):
+                continue
             if ours != theirs and not (key == "data.val_files" and _same_content(ours, theirs)):
+                here, there = _unlike([[history.folder.resolve().name, history.folder] for history in (first, other)])
                 raise UserError(
                     f"{first.folder} and {other.folder}",
-                    f"cannot be compared: {key}={ours} there, {theirs} here",
+                    f"cannot be compared: {key} is {ours} in {here}, {theirs} in {there}",
                     "name runs that were evaluated alike",
                 )
 
 
 def labels(histories: Sequence[History]) -> list[str]:
-    """The runs' names; their folders' where two are alike."""
-    names = [history.name for history in histories]
-    if len(set(names)) == len(names):
-        return names
-    return [history.folder.resolve().name if names.count(history.name) > 1 else history.name for history in histories]
+    """The runs' names; their folders' where two are alike, then their paths; no two are the same."""
+    return _unlike([[one.name, one.folder.resolve().name, one.folder.resolve()] for one in histories])
 
 
-def _reference(histories: Sequence[History], names: Sequence[str], reference: str | None) -> str | None:
-    for name, history in zip(names, histories, strict=True):
-        known = (name, history.folder.resolve().name, str(history.folder))
-        full = history.config.prefix_opd.schedule.name == "full"
-        if reference in known if reference is not None else full:
-            return name
-    if reference is not None:
-        raise UserError(f"--reference={reference}", "is none of the runs", f"choose from {', '.join(names)}")
-    return None
+def _unlike(choices: Sequence[Sequence[object]]) -> list[str]:
+    """Of each the first choice that no other has; a number behind the last where none is left."""
+    found = [str(ones[0]) for ones in choices]
+    for i in range(1, max(map(len, choices), default=0)):
+        found = [str(ones[i]) if found.count(name) > 1 else name for name, ones in zip(found, choices, strict=True)]
+    return [f"{name} ({i})" if found.count(name) > 1 else name for i, name in enumerate(found, 1)]
+
+
+def _evaluation_as_dict(one: Evaluation) -> dict[str, Any]:
+    found = {**asdict(one), "interval": list(one.interval)}
+    del found["over_problems"]  # the interval is that, or Wilson's
+    return found
 
 
 def _same_content(ours: Any, theirs: Any) -> bool:

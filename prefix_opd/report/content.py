@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from prefix_opd.analysis.compute import Compute, compute, labels
+from prefix_opd.analysis.compute import Compute, check_comparable, check_flags, compute, labels
 from prefix_opd.analysis.prefixes import KINDS, Point, Prefixes
 from prefix_opd.analysis.schedule import Schedule, schedule
 from prefix_opd.analysis.signal import Signal, signal
@@ -130,9 +130,13 @@ def gather(folders: Sequence[Path], target: float | None = None, reference: str 
         UserError: a folder without a finished run, or runs that cannot be compared.
     """
     histories = [read_finished(folder) for folder in folders]
-    evaluated = [history for history in histories if history.evaluations]
-    found = compute(evaluated, target, reference) if evaluated else None
-    return Content([_run(one, name) for one, name in zip(histories, labels(histories), strict=True)], found)
+    names = labels(histories)
+    # also of runs that were never validated, which the comparison of accuracies leaves out
+    check_flags(histories, names, target, reference)
+    check_comparable(histories)
+    evaluated = {name: one for name, one in zip(names, histories, strict=True) if one.evaluations}
+    found = compute(list(evaluated.values()), target, reference, list(evaluated)) if evaluated else None
+    return Content([_run(one, name) for one, name in zip(histories, names, strict=True)], found)
 
 
 def _run(history: History, name: str) -> RunContent:
@@ -173,7 +177,7 @@ def _claim(history: History) -> str:
     """The run in one line."""
     summary = summarise(history.folder)
     spent = f"{summary.steps} updates, {summary.flops:.2e} training FLOP"
-    if summary.full_flops and history.config.prefix_opd.schedule.name != "full":
+    if summary.full_flops and not history.is_full_opd:
         spent += f", {summary.flops / summary.full_flops:.0%} of what the same updates cost at full length (estimated)"
     if not history.evaluations:
         return f"{spent}; never validated"
