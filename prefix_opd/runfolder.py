@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shlex
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.errors import UserError
+from prefix_opd.redaction import command_without_secrets, redact
 from prefix_opd.runlog import METRICS_FILE
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "train.log"
 COMMAND_FILE = "commands.txt"
+VERSIONS_FILE = "versions.json"
 LOCK_FILE = "run.lock"
 
 SAME_RUN_KEYS = (
@@ -126,6 +132,15 @@ def check_is_free(folder: Path) -> None:
 
 def _held(folder: Path) -> UserError:
     return UserError(str(folder), "another run is writing to it", "wait for its end, or stop it")
+
+
+def keep_command(folders: Iterable[Path]) -> None:
+    """Note the command line of this process, secrets left out, in the runs' folders that it read."""
+    line = redact(shlex.join(command_without_secrets(["prefix-opd", *sys.argv[1:]])))
+    for folder in dict.fromkeys(folders):
+        # what was asked for is done: a folder that cannot be written to, or is not there, is no reason to fail
+        with contextlib.suppress(OSError), (folder / COMMAND_FILE).open("a") as commands:
+            commands.write(line + "\n")
 
 
 def _flat(node: Any, prefix: str) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -30,11 +32,20 @@ _MILESTONES = (
 )
 
 
-def run_and_watch(command: Sequence[str], folder: Path, total_steps: int, environment: dict[str, str]) -> int:
+def run_and_watch(
+    command: Sequence[str],
+    folder: Path,
+    total_steps: int,
+    environment: dict[str, str],
+    tail_warning: float = math.inf,
+) -> int:
     """Run ``command`` with its output in the folder's log, and show how far it is.
 
     SIGTERM and SIGINT (Ctrl-C) are handed to the command alone: in a session of its own, its Ray processes do not
     get the terminal's. If this process dies the command is asked to end as by SIGTERM.
+
+    Args:
+        tail_warning: ``prefix_opd.probe.tail_warning``, above which a probe's ratio is marked.
 
     Returns:
         The command's exit code; 128 + its number if a signal killed it, as shells have it.
@@ -44,32 +55,47 @@ def run_and_watch(command: Sequence[str], folder: Path, total_steps: int, enviro
     log = folder / LOG_FILE
     with log.open("ab") as output:
         start = output.tell()
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,
-        )
-        received: list[int] = []
-        handlers = {number: signal.signal(number, _hand_on(process, received)) for number in _HANDED_ON}
-        try:
-            _follow(process, folder, log, start, total_steps, console, received)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        with _started(command, environment, stdout=output, stderr=subprocess.STDOUT) as (process, received):
+            _follow(process, folder, log, start, total_steps, console, received, tail_warning)
     code = process.wait()
-    if code == EXIT_ASKED:
-        console.print(f"ended after step {_last_step(folder)} as asked, with a checkpoint", highlight=False)
-        console.print("start the same command again to go on from there", highlight=False)
-    elif code:
+    if code not in (0, EXIT_ASKED):
         how = f"with exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
         console.print(f"[red]failed[/red] {how}; the end of {log}:", highlight=False)
         for line in cause(log, start):
             console.print("  " + line, markup=False, highlight=False)
+    return _told(code, folder, console)
+
+
+def run_in_sight(command: Sequence[str], folder: Path, environment: dict[str, str]) -> int:
+    """Run ``command`` with its output where this process's own goes; signals and exit code as in `run_and_watch`."""
+    with _started(command, environment) as (process, _):
+        code = process.wait()
+    return _told(code, folder, Console())
+
+
+def _told(code: int, folder: Path, console: Console) -> int:
+    """Tell how to go on after a run that did not end by itself; returns the exit code."""
+    if code == EXIT_ASKED:
+        console.print(f"ended after step {_last_step(folder)} as asked, with a checkpoint", highlight=False)
+        console.print("start the same command again to go on from there", highlight=False)
+    elif code:
         console.print("start the same command again to go on from the last checkpoint", highlight=False)
     return code if code >= 0 else _BY_SIGNAL - code
+
+
+@contextmanager
+def _started(
+    command: Sequence[str], environment: dict[str, str], **output
+) -> Iterator[tuple[subprocess.Popen, list[int]]]:
+    """The process of a command, and the signals that were handed on to it."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent, **output)
+    received: list[int] = []
+    handlers = {number: signal.signal(number, _hand_on(process, received)) for number in _HANDED_ON}
+    try:
+        yield process, received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 _BY_SIGNAL = 128
@@ -92,7 +118,14 @@ def _end_with_parent() -> None:
 
 
 def _follow(
-    process, folder: Path, log: Path, start: int, total_steps: int, console: Console, received: list[int]
+    process,
+    folder: Path,
+    log: Path,
+    start: int,
+    total_steps: int,
+    console: Console,
+    received: list[int],
+    tail_warning: float,
 ) -> None:
     began = time.time()
     shown = _last_step(folder)
@@ -116,7 +149,8 @@ def _follow(
             for line in read_metrics(folder) if (folder / "metrics.jsonl").exists() else ():
                 if line["step"] > shown:
                     shown = line["step"]
-                    console.print(f"{time.time() - began:4.0f} s  {_one_line(line)}", highlight=False, soft_wrap=True)
+                    told = f"{time.time() - began:4.0f} s  {_one_line(line, tail_warning)}"
+                    console.print(told, highlight=False, soft_wrap=True)
                     progress.update(bar, description="training", completed=shown)
             for told in warnings.take():
                 console.print(f"warning: {told}", style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -125,7 +159,7 @@ def _follow(
             time.sleep(POLL_SECONDS)
 
 
-def _one_line(line: dict) -> str:
+def _one_line(line: dict, tail_warning: float) -> str:
     parts = [f"step {line['step']:>3}"]
     if "prefix_opd/prefix_length" in line:
         parts += [
@@ -136,6 +170,10 @@ def _one_line(line: dict) -> str:
         ]
         if "prefix_opd/reverse_kl/mean" in line:
             parts.insert(-1, f"reverse KL {line['prefix_opd/reverse_kl/mean']:.3f}")
+    tail = line.get("prefix_opd/probe/tail_ratio")
+    if tail is not None:
+        above = tail > tail_warning
+        parts.append(f"[bold red]tail x{tail:.2f}, above {tail_warning:g}[/bold red]" if above else f"tail x{tail:.2f}")
     for name, value in line.items():
         if name.startswith("val-core/") and "/mean@" in name:
             parts.append(f"[bold]accuracy {value:.1%}[/bold]")

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from prefix_opd.commands import train
 from prefix_opd.warned import NewWarnings
-from prefix_opd.watch import cause, run_and_watch
+from prefix_opd.watch import cause, run_and_watch, run_in_sight
 
 RUN = """
 import json, sys, time
@@ -17,7 +18,8 @@ folder, code = sys.argv[1], int(sys.argv[2])
 print("worker group kwargs: {}", flush=True)
 with open(folder + "/metrics.jsonl", "w", buffering=1) as metrics:
     for step in range(3):
-        metrics.write(json.dumps({"step": step, "val-core/x/reward/mean@1": 0.5}) + "\\n")
+        line = {"step": step, "val-core/x/reward/mean@1": 0.5, "prefix_opd/probe/tail_ratio": 1 + 0.4 * step}
+        metrics.write(json.dumps(line) + "\\n")
 if code:
     print("Traceback (most recent call last):")
     print("RuntimeError: the teacher is gone")
@@ -28,10 +30,12 @@ sys.exit(code)
 
 def test_steps_are_shown_and_the_code_comes_back(tmp_path, capfd):
     command = [sys.executable, "-c", RUN, str(tmp_path), "0"]
-    assert run_and_watch(command, tmp_path, 2, {}) == 0
+    assert run_and_watch(command, tmp_path, 2, {}, tail_warning=1.5) == 0
     told = capfd.readouterr().out
     assert "starting workers and engines" in told or "step   0" in told
     assert told.count("accuracy 50.0%") == 3
+    tails = [line.partition("tail ")[2].partition("  ")[0] for line in told.splitlines() if "tail " in line]
+    assert tails == ["x1.00", "x1.40", "x1.80, above 1.5"]
 
 
 def test_a_failure_shows_its_cause_the_log_and_the_way_on(tmp_path, capfd):
@@ -78,36 +82,61 @@ def test_a_run_that_tells_why_it_stopped_is_quoted(tmp_path):
     assert cause(log, 0) == ["stopped: step 3: the disk is full"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("start", ["run_and_watch", "run_in_sight"])
 @pytest.mark.parametrize(("ending", "code", "shown"), [("sys.exit(4)", 4, "ended after step 0 as asked"), ("", 0, "")])
-def test_a_signal_is_handed_to_the_run(tmp_path, ending, code, shown):
+def test_a_signal_is_handed_to_the_run(tmp_path, number, start, ending, code, shown):
     """The command line's own process is signalled; the run ends as it sees fit."""
     run = f"""
 import signal, sys, time
 def asked(number, frame):
     print("asked", flush=True)
     {ending or "sys.exit(0)"}
-signal.signal(signal.SIGTERM, asked)
+signal.signal({int(number)}, asked)
 open("metrics.jsonl", "w").write('{{"step": 0}}\\n')
 time.sleep(30)
 """
+    steps = "2, " if start == "run_and_watch" else ""
     command = (
-        "import sys; from pathlib import Path; from prefix_opd.watch import run_and_watch; "
-        f"sys.exit(run_and_watch([sys.executable, '-c', {run!r}], Path('.'), 2, {{}}))"
+        f"import sys; from pathlib import Path; from prefix_opd.watch import {start}; "
+        f"sys.exit({start}([sys.executable, '-c', {run!r}], Path('.'), {steps}{{}}))"
     )
     process = subprocess.Popen([sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     while not (tmp_path / "metrics.jsonl").exists():
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     told = process.communicate(timeout=20)[0]
-    assert process.returncode == code and "SIGTERM: handed on" in told and shown in told
-    assert "asked" in (tmp_path / "train.log").read_text()
+    assert process.returncode == code and shown in told
+    if start == "run_in_sight":
+        assert "asked\n" in told and not (tmp_path / "train.log").exists()
+    else:
+        assert f"{number.name}: handed on" in told and "asked" in (tmp_path / "train.log").read_text()
 
 
 def test_a_run_that_was_killed_is_told_so(tmp_path, capfd):
     command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     assert run_and_watch(command, tmp_path, 2, {}) == 137
     assert "killed by SIGKILL" in capfd.readouterr().out
+    assert run_in_sight(command, tmp_path, {}) == 137
+    assert "start the same command again" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_run_ends_with_its_summary_and_its_report(tmp_path, monkeypatch, verbose, code):
+    """Whether its own output is in sight or not; the run itself is a stand-in."""
+    started, shown = [], []
+    for name in ("run_and_watch", "run_in_sight"):
+        monkeypatch.setattr(f"prefix_opd.watch.{name}", lambda command, *more, name=name: started.append(name) or code)
+    monkeypatch.setattr("prefix_opd.commands.summary.show", shown.append)
+    monkeypatch.setattr("prefix_opd.commands.report.try_to_write", shown.append)
+    folder = tmp_path / "run"
+    overrides = ["experiment=tiny/schedule", f"trainer.default_local_dir={folder}"]
+    assert train.run(overrides, verbose=verbose) == code
+    assert started == ["run_in_sight" if verbose else "run_and_watch"]
+    assert shown == ([folder, folder] if code == 0 else [])
+    assert json.loads((folder / "versions.json").read_text())["verl"]
 
 
 def test_a_run_whose_command_line_is_killed_is_asked_to_end(tmp_path):

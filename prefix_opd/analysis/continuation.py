@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prefix_opd.analysis.prefixes import Point, Prefixes, choose_length, point
+from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_length, point
 from prefix_opd.errors import UserError
 from prefix_opd.grading import compute_score
 from prefix_opd.models import Model
@@ -48,13 +48,20 @@ def measure(
     Args:
         kind: "teacher-prefix" or "student-prefix".
         config: prepared as for training (`recipe.prefix_opd.main_prefix_opd.prepare`).
-        lengths: of the prefixes, tokens, rising.
+        lengths: of the prefixes, tokens.
         margin: a prefix ends so many tokens before the giver's answer does: L <- min(L, L_answer - margin).
         problems: the first so many of ``data.val_files``.
         samples: answers a problem, each with a prefix of its own.
         seed: of the sampling.
         say: told what happens.
+
+    Raises:
+        UserError: a length or a margin that no answer has room for; nothing is loaded then.
     """
+    longest = int(config.data.max_response_length)
+    lengths = check_lengths(lengths, longest)
+    if not 0 <= margin < longest:
+        raise UserError(f"--margin={margin}", f"must lie between 0 and {longest - 1}, below the longest answer")
     student, teacher = (_model(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     giver, receiver = (teacher, student) if kind == "teacher-prefix" else (student, teacher)
     asked = questions(config, problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,9 @@ def _register_signal(analyze: typer.Typer) -> None:
         from prefix_opd.analysis.signal import signal as read
         from prefix_opd.history import read_finished
 
+        where = _where(out, run, "signal")
         found = read(read_finished(run), _numbers("--steps", steps), width)
-        _tell(found, tables.signal_table(found), draw.draw_signal, out or run / "analysis" / "signal.json")
+        _tell(found, tables.signal_table(found), draw.draw_signal, where, [run])
 
 
 def _register_compute(analyze: typer.Typer) -> None:
@@ -60,8 +61,9 @@ def _register_compute(analyze: typer.Typer) -> None:
         from prefix_opd.analysis.compute import compute as read
         from prefix_opd.history import read_finished
 
+        where = _where(out, runs[0], "compute")
         found = read([read_finished(run) for run in runs], target, reference)
-        _tell(found, tables.compute_table(found), draw.draw_compute, out or runs[0] / "analysis" / "compute.json")
+        _tell(found, tables.compute_table(found), draw.draw_compute, where, runs)
 
 
 def _register_schedule(analyze: typer.Typer) -> None:
@@ -74,8 +76,9 @@ def _register_schedule(analyze: typer.Typer) -> None:
         from prefix_opd.analysis.schedule import schedule as read
         from prefix_opd.history import read_finished
 
+        where = _where(out, run, "schedule")
         found = read(read_finished(run))
-        _tell(found, tables.schedule_table(found), draw.draw_schedule, out or run / "analysis" / "schedule.json")
+        _tell(found, tables.schedule_table(found), draw.draw_schedule, where, [run])
 
 
 def _register_prefix(analyze: typer.Typer, kind: str) -> None:
@@ -99,22 +102,23 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
         seed: int = typer.Option(0, help="Seed of the sampling."),
         out: Path = typer.Option(None, help=f"JSON file, PNG beside it; RUN/analysis/{kind}.json by default."),
     ) -> None:
-        from prefix_opd.analysis.prefixes import check_lengths, default_lengths, default_margin
+        from prefix_opd.analysis.prefixes import default_lengths, default_margin
         from prefix_opd.evaluation.settings import at_least
         from recipe.prefix_opd.main_prefix_opd import prepare
 
         for flag, value in {"--problems": problems, "--samples": samples, "--margin": margin}.items():
             at_least(flag, value, 1)
         at_least("--seed", seed, 0)
+        asked = _numbers("--lengths", lengths)
         config = prepare([*(overrides or []), *_models(student, teacher, data)])
-        longest = int(config.data.max_response_length)
-        chosen = check_lengths(_numbers("--lengths", lengths) or default_lengths(longest), longest)
-        where = out or Path(config.trainer.default_local_dir) / "analysis" / f"{kind}.json"
+        longest, run = int(config.data.max_response_length), Path(config.trainer.default_local_dir)
+        where = _where(out, run, kind)
 
         from prefix_opd.analysis import continuation, draw, tables
 
-        found = continuation.measure(kind, config, chosen, margin or default_margin(longest), problems, samples, seed)
-        _tell(found, tables.prefixes_table(found), draw.draw_prefixes, where)
+        chosen, kept = asked or default_lengths(longest), margin or default_margin(longest)
+        found = continuation.measure(kind, config, chosen, kept, problems, samples, seed)
+        _tell(found, tables.prefixes_table(found), draw.draw_prefixes, where, [run])
         if kind == "student-prefix":
             print(tables.advice(found))
 
@@ -143,11 +147,23 @@ def _numbers(flag: str, text: str | None) -> list[int] | None:
     return found
 
 
-def _tell(found: Any, table: Any, draw: Callable[[Any, Path], Path], path: Path) -> None:
-    """Print the table, write JSON and PNG."""
+def _where(out: Path | None, run: Path, name: str) -> Path:
+    """The JSON file to write. Raises UserError for one that cannot be, or that the picture would replace."""
+    from prefix_opd.data.files import check_out
+    from prefix_opd.errors import UserError
+
+    check_out(out)
+    if out is not None and out.suffix.lower() == ".png":
+        raise UserError(f"--out {out}", "names the JSON file; the PNG is written beside it", "end it in .json")
+    return out or run / "analysis" / f"{name}.json"
+
+
+def _tell(found: Any, table: Any, draw: Callable[[Any, Path], Path], path: Path, runs: Sequence[Path]) -> None:
+    """Print the table, write JSON and PNG, note the command in the runs' folders."""
     from rich.console import Console
 
     from prefix_opd.evaluation.record import write_json
+    from prefix_opd.runfolder import keep_command
 
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width of its own
@@ -155,3 +171,4 @@ def _tell(found: Any, table: Any, draw: Callable[[Any, Path], Path], path: Path)
     console.print(table, highlight=False)
     write_json(path, found.as_dict())
     print(f"{path} and {draw(found, path.with_suffix('.png'))}")
+    keep_command(runs)

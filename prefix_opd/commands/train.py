@@ -49,14 +49,17 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
         console.print(f"nothing wrong found; the run's folder will be {folder}", highlight=False, soft_wrap=True)
         return 0
 
-    from prefix_opd.watch import python_module, run_and_watch
+    from prefix_opd import watch
 
-    command = python_module("recipe.prefix_opd.main_prefix_opd", [EXAMINED, *overrides])
+    command = watch.python_module("recipe.prefix_opd.main_prefix_opd", [EXAMINED, *overrides])
     environment = {**QUIET, **os.environ}
+    _keep_versions(folder)
     if verbose:
-        os.execve(command[0], command, environment)
-    console.print(f"run folder {folder} (metrics.jsonl, train.log, checkpoints)", highlight=False, soft_wrap=True)
-    code = run_and_watch(command, folder, int(config.trainer.total_training_steps), environment)
+        code = watch.run_in_sight(command, folder, environment)
+    else:
+        console.print(f"run folder {folder} (metrics.jsonl, train.log, checkpoints)", highlight=False, soft_wrap=True)
+        steps, tail_warning = int(config.trainer.total_training_steps), float(config.prefix_opd.probe.tail_warning)
+        code = watch.run_and_watch(command, folder, steps, environment, tail_warning)
     if code == 0 and summarise:
         from prefix_opd.commands.report import try_to_write
         from prefix_opd.commands.summary import show
@@ -64,3 +67,13 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
         show(folder)
         try_to_write(folder)
     return code
+
+
+def _keep_versions(folder: Path) -> None:
+    """For the report: what the run is made with."""
+    from prefix_opd import VERL_VERSION, __version__
+    from prefix_opd.evaluation.record import write_json
+    from prefix_opd.evaluation.results import git_commit
+    from prefix_opd.runfolder import VERSIONS_FILE
+
+    write_json(folder / VERSIONS_FILE, {"prefix_opd": __version__, "verl": VERL_VERSION, "git_commit": git_commit()})

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prefix_opd.errors import UserError
+
 ROWS_PER_GROUP = 512
 
 
@@ -52,6 +54,17 @@ def whole_files(folder: Path) -> Iterator[Callable[[str], Path]]:
     finally:
         for path in places.values():
             path.unlink(missing_ok=True)
+
+
+def check_out(path: Path | None) -> None:
+    """Refuse a ``--out`` that no file can be written to, before any work is done; none passes. Raises UserError."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"--out {path}", "is a folder", "name a file")
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise UserError(f"--out {path}", f"{parent} is a file, not a folder", "name a file in a folder")
 
 
 def sha256_of(path: Path) -> str:
