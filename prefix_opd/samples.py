@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from prefix_opd.runlog import lines_up_to, read_lines, rewrite
 
 SAMPLES_FILE = "samples.jsonl"
@@ -50,9 +52,10 @@ class SampleLog:
 
 
 def read_samples(run: str | Path) -> Iterator[Sample]:
-    """The samples of a run, in order; none where it recorded none."""
+    """The samples of a run, in order; none where it recorded none. Raises ValueError for a line that is no sample."""
+    check = TypeAdapter(Sample).validate_python
     for line in read_lines(Path(run) / SAMPLES_FILE):
-        yield Sample(**line)
+        yield check(line)
 
 
 def is_sampled(step: int, test_freq: int, last_step: int) -> bool:

@@ -90,10 +90,22 @@ class Browser:
         )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
         self.call("Page.navigate", url=page.absolute().as_uri())
+        self.wait_for("document.readyState === 'complete' && !!document.querySelector('.plot .main-svg')")
+
+    def wait_for(self, expression: str) -> None:
+        """Until a JavaScript expression holds."""
         deadline = time.time() + 60
-        while not self.ask("document.readyState === 'complete' && !!document.querySelector('.plot .main-svg')"):
-            assert time.time() < deadline, f"the page did not draw: {self.errors}"
+        while not self.ask(expression):
+            assert time.time() < deadline, f"{expression} does not hold: {self.errors}"
             time.sleep(0.1)
+
+    def click(self, selector: str) -> None:
+        """With the mouse, into the middle of the first element that a CSS selector finds."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.ask(f"{found}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        x, y = self.ask(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({found}.getBoundingClientRect())")
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression."""

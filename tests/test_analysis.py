@@ -278,6 +278,31 @@ def test_the_chosen_length_decides_half_of_the_gap_beyond_its_interval():
     assert "no tested L decides" in tables.advice(prefixes(points))
 
 
+@pytest.mark.parametrize(
+    ("lengths", "margin", "told"),
+    [([192], 6, "--lengths 192: must lie between 1 and 191"), ([8], 192, "--margin=192"), ([8], -1, "--margin=-1")],
+)
+def test_what_no_answer_has_room_for_is_refused_before_a_model_is_loaded(monkeypatch, lengths, margin, told):
+    config = prepare(["experiment=tiny/schedule"])
+    monkeypatch.setattr(continuation, "_model", None)
+    with pytest.raises(UserError, match=told):
+        continuation.measure("student-prefix", config, lengths, margin, problems=2, samples=1, seed=0)
+
+
+def test_prefixes_come_back_from_json():
+    found = prefixes([point(0, [0], {0: [True]}, {0: [True]})])
+    assert Prefixes.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    for wrong in ({}, {**found.as_dict(), "points": [1]}, {**found.as_dict(), "giver": "much"}, []):
+        with pytest.raises(ValueError):
+            Prefixes.from_dict(wrong)
+
+
+def test_error_bars_are_never_less_than_nothing():
+    """Ten tenths of 0.1 make 0.9999999999999999: an interval of equal problems may end a rounding short."""
+    one = Point(8, 8.0, 0.3, (0.30000000000000004, 0.29999999999999993), (0.0, 0.0, 0.0))
+    assert draw.error_bars([one]) == ([0.0], [0.0])
+
+
 def test_lengths():
     assert default_lengths(16384) == [256, 512, 1024, 2048, 4096, 8192]
     assert default_lengths(192) == [3, 6, 12, 24, 48, 96]

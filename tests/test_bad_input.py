@@ -181,6 +181,12 @@ CASES = [
     (["analyze", "compute", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length is 192 in f"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "0"], "--lengths 0: 0 must be at least 1"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),
+    (["analyze", "teacher-prefix", *TRAIN[1:], "--margin", "192"], "--margin=192: must lie between 0 and 191, below"),
+    (["analyze", "teacher-prefix", *TRAIN[1:], "--out", "a.png"], "--out a.png: names the JSON file; the PNG is writt"),
+    (["analyze", "signal", "{finished}", "--out", "a.PNG"], "--out a.PNG: names the JSON file"),
+    (["analyze", "schedule", "{finished}", "--out", "{tmp}"], "is a folder; name a file"),
+    (["report", "{finished}", "--out", "{tmp}"], "is a folder; name a file"),
+    (["report", "{finished}", "--out", "{few}/report.html"], "few.parquet is a file, not a folder; name a file in a"),
     (["analyze", "student-prefix", *TRAIN[1:], "--problems", "0"], "--problems"),
     (["analyze", "student-prefix", "--student", "/no/such/model", "--data", "{few}"], "/no/such/model: does not exist"),
     # data; rows and files of every kind are in tests/data

@@ -190,7 +190,7 @@ def test_the_run_ends_with_a_report(finished):
     run, _, told = finished
     assert "report.html" in told
     page = (run / "report.html").read_text()
-    assert "experiment=tiny/schedule" in page and "cut at L" in page and 'id="signal-0"' in page
+    assert "experiment=tiny/schedule" in page and "cut at L" in page and 'id="signal-abs_mean-0"' in page
     assert (run / "report_signal.png").stat().st_size > 10_000
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from dataclasses import asdict
 
 import pytest
@@ -31,6 +32,7 @@ PREFIXES = {
     "giver": 0.9,
     "chosen": None,
 }
+STUDENT_PREFIX = {**PREFIXES, "kind": "student-prefix", "giver": 0.1, "chosen": 8}
 
 
 def sample(step, kind="train", **more):
@@ -64,7 +66,8 @@ def run(tmp_path_factory):
     (folder / "commands.txt").write_text("prefix-opd train experiment=tiny/schedule +trainer.wandb_api_key=sk-11111\n")
     (folder / "teacher.json").write_text('{"accuracy": 0.96, "samples": 256}')
     (folder / "analysis").mkdir()
-    (folder / "analysis" / "teacher-prefix.json").write_text(json.dumps(PREFIXES))
+    for kind, found in {"teacher-prefix": PREFIXES, "student-prefix": STUDENT_PREFIX}.items():
+        (folder / "analysis" / f"{kind}.json").write_text(json.dumps(found))
     return folder
 
 
@@ -95,6 +98,7 @@ def test_the_plots_lie_beside_it_as_png(written):
         "report_schedule.png",
         "report_signal.png",
         "report_teacher-prefix.png",
+        "report_student-prefix.png",
     ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[1:])
 
@@ -105,7 +109,7 @@ def test_what_models_and_configs_say_is_text(text):
     assert "before &lt;/script&gt;&lt;script&gt;" in text
     data = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text, re.S)[1]
     names = [trace["name"] for trace in json.loads(data)["compute-flops"]["data"]]
-    assert names == [HOSTILE]
+    assert names == [HOSTILE, "target 50.0%"]
     assert text.count("<script") == 3, "the page's own: the data, Plotly, and what draws"
 
 
@@ -166,15 +170,148 @@ def test_samples_are_taken_back_by_a_resume(tmp_path):
     assert [step for step in range(1, 8) if is_sampled(step, test_freq=3, last_step=7)] == [1, 3, 6, 7]
 
 
-def test_probes_are_shown_rather_than_cut_rollouts(tmp_path):
-    folder = write_run(tmp_path / "probed", [update(1, 1e9)])
-    SampleLog(folder).write([sample(1), sample(1, "probe"), sample(5, "probe"), sample(9)])
-    shown = gather([folder]).runs[0].scored
-    assert [(one.step, len(one.before_cap), len(one.after_cap)) for one in shown] == [(1, 2, 1), (5, 2, 1)]
-    assert asdict(shown[0].before_cap[0])["kl"] == 2.0 and shown[0].before_cap[0].strength == 0.5
+def scored(folder, samples):
+    SampleLog(folder).write(samples)
+    return gather([folder]).runs[0].scored
+
+
+@pytest.fixture
+def bare(tmp_path):
+    return write_run(tmp_path / "bare", [update(1, 1e9)])
+
+
+def test_probes_of_one_prompt_stand_side_by_side(bare):
+    first = [sample(1, "probe", prompt="p"), sample(1, "probe", prompt="q"), sample(1, "probe", prompt="gone")]
+    last = [sample(5, "probe", prompt="q", cap=9), sample(5, "probe", prompt="p", cap=1, ending="cut")]
+    p, q = scored(bare, [*first, sample(1), sample(3, "probe", prompt="p"), *last, sample(9)])
+    assert (p.prompt, q.prompt) == ("p", "q")
+    # three tokens each: L = 2 and then 1 split them, L = 9 is not reached
+    assert [(one.title, one.cap, len(one.before_cap), len(one.after_cap)) for one in p.answers + q.answers] == [
+        ("Before update 1", 2, 2, 1),
+        ("Before update 5", 1, 1, 2),
+        ("Before update 1", 2, 2, 1),
+        ("Before update 5", 9, 3, 0),
+    ]
+    assert [one.reaches_cap for one in p.answers + q.answers] == [True, True, True, False]
+    assert p.answers[1].how_it_ended == "cut at the longest response", "L does not end a probe's answer"
+    assert asdict(p.answers[0].before_cap[0])["kl"] == 2.0 and p.answers[0].before_cap[0].strength == 0.5
+    page = write_report([bare])[0].read_text()
+    assert "Before update 5 <small>L=1, cut at the longest response</small>" in page
+
+
+def test_one_probe_alone_is_shown_by_itself(bare):
+    shown = scored(bare, [sample(1), *[sample(1, "probe", prompt=prompt) for prompt in "abc"], sample(9)])
+    assert [(one.prompt, [answer.title for answer in one.answers]) for one in shown] == [
+        ("a", ["Before update 1"]),
+        ("b", ["Before update 1"]),
+    ]
+
+
+def test_without_a_probe_the_first_and_the_last_step_are_shown(bare):
+    shown = scored(bare, [sample(1), sample(5), sample(9, tokens=["a", "b"], log_p=[0, 0], log_q=[0, 0], ending="cut")])
+    assert [(one.answers[0].title, one.answers[0].how_it_ended) for one in shown] == [
+        ("Step 1", "ended by itself"),
+        ("Step 9", "cut at L"),
+    ]
+
+
+def test_a_tail_that_rises_is_told(tmp_path):
+    lines = [update(i, 1e9, **{"prefix_opd/probe/tail_ratio": ratio}) for i, ratio in enumerate((1.0, 1.5, 1.8), 1)]
+    folder = write_run(tmp_path / "tail", lines)
+    (found,) = gather([folder]).runs
+    assert (found.tail, found.tail_warned) == ([(1, 1.0), (2, 1.5), (3, 1.8)], [3])
+    page = write_report([folder])[0].read_text()
+    assert "Above prefix_opd.probe.tail_warning=1.5 before update 3: the student drifts" in page
+    assert '<td class="wrong">1.80</td>' in page and "<td>1.50</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "claim", "moments"),
+    [
+        ({0: 0.1, 2: 0.5}, "from 10.0% to 50.0% (", ("Before training", "After step 2")),
+        ({1: 0.1, 2: 0.5}, "10.0% after step 1, 50.0% (", ("After step 1", "After step 2")),
+        ({2: 0.5}, "50.0% (38.1% to 61.9%) after step 2; 2 updates", ("After step 2", "After step 2")),
+        ({0: 0.5}, "50.0% (38.1% to 61.9%) before training; 2 updates", ("Before training", "Before training")),
+    ],
+)
+def test_before_is_before_training_alone(tmp_path, accuracies, claim, moments):
+    lines = [{"step": 0}, update(1, 1e9), update(2, 2e9)]
+    for line in lines:
+        if line["step"] in accuracies:
+            line[ACCURACY] = accuracies[line["step"]]
+    (found,) = gather([write_run(tmp_path / "run", lines)]).runs
+    assert found.claim.startswith(claim) and found.moments == moments
+
+
+def test_settings_and_versions(bare):
+    (bare / "versions.json").write_text('{"prefix_opd": "0.1.0", "verl": "0.9.1", "git_commit": null}')
+    (bare / "record.json").write_text('{"commit": "c0ffee", "day": "2026-01-02"}')
+    told = gather([bare]).runs[0].settings
+    assert (told["prefix_opd"], told["verl"], told["commit"]) == ("0.1.0", "0.9.1", "c0ffee")
+    assert told["actor_rollout_ref.rollout.val_kwargs.n"] == "1" and told["data.val_max_samples"] == "256"
+    assert "tail_warning=1.5" in told["prefix_opd.probe"] and "actor_rollout_ref.rollout.seed" in told
+
+
+def test_pages_and_pictures_show_the_same(run):
+    """The traces of a page's figure by the labels that the PNG of the analysis has."""
+    from prefix_opd.report.page import _figures
+
+    figures = _figures(gather([run]))
+    costs = [name for name in figures if name.startswith("compute-")]
+    assert costs == ["compute-flops", "compute-paper_flops", "compute-seconds"]
+    # a target that both evaluations bracket, from the lowest cost to the highest
+    line = figures["compute-paper_flops"]["data"][-1]
+    assert (line["name"], line["x"], line["y"]) == ("target 50.0%", [0.0, 1.5e9], [0.5, 0.5])
+    assert [trace["name"] for trace in figures["schedule-0"]["data"]] == [
+        *("L", "mean length", "cut at L (right)", "ended by themselves (right)")
+    ]
+    assert figures["schedule-0"]["data"][3]["y"] == [0.25, 0.25]
+    # bins of 12 begin at 0 and 12 and are drawn at their middles
+    for value, heights in {"abs_mean": [1.0, 0.3], "mean": [0.5, 0.1]}.items():
+        curve = figures[f"signal-{value}-0"]["data"][0]
+        assert (curve["name"], curve["x"], curve["y"]) == ("step 1, all (L=24)", [6.0, 18.0], heights)
+
+
+def test_the_chosen_length_is_marked_and_told(bare):
+    from prefix_opd.report.page import _figures
+
+    (bare / "analysis").mkdir()
+    (bare / "analysis" / "student-prefix.json").write_text(json.dumps(STUDENT_PREFIX))
+    traces = _figures(gather([bare]))["student-prefix-0"]["data"]
+    assert (traces[-1]["name"], traces[-1]["x"]) == ("L=8", [8, 8])
+    assert "Advice: choose L=8: the shortest tested prefix" in write_report([bare])[0].read_text()
 
 
 # ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("samples.jsonl", '{"question": "1+1="}\n', "samples.jsonl: was written by another version or program"),
+        ("samples.jsonl", "[1, 2]\n", "samples.jsonl: was written by another"),
+        ("samples.jsonl", "no JSON\n", "samples.jsonl: was written by another"),
+        ("samples.jsonl", json.dumps(asdict(sample(1, log_p=[0.0]))) + "\n", "zip() argument 2 is shorter"),
+        (
+            "teacher.json",
+            '{"score": 1}',
+            "teacher.json: was written by another version or program (KeyError: 'accuracy')",
+        ),
+        ("teacher.json", '{"accuracy": 96, "samples": 256}', "teacher.json: was written by another"),
+        ("teacher.json", "[]", "teacher.json: was written by another"),
+        ("analysis/teacher-prefix.json", '{"points": [1]}', "teacher-prefix.json: was written by another"),
+        ("analysis/teacher-prefix.json", json.dumps({**PREFIXES, "points": []}), "kind=teacher-prefix with 0 points"),
+        ("analysis/teacher-prefix.json", json.dumps({**PREFIXES, "kind": "../../x"}), "kind=../../x"),
+        ("analysis/student-prefix.json", "{", "student-prefix.json: was written by another"),
+        ("versions.json", "[1]", "versions.json: was written by another"),
+    ],
+)
+def test_files_of_other_programs_are_one_line(bare, monkeypatch, capsys, file, text, told):
+    (bare / file).parent.mkdir(exist_ok=True)
+    (bare / file).write_text(text)
+    code, error = told_by(monkeypatch, capsys, "report", bare)
+    assert code == 2 and told in error and error.count("\n") == 1, error
+    assert not (bare / "report.html").exists()
 
 
 def told_by(monkeypatch, capsys, *words):
@@ -232,6 +369,18 @@ def test_the_commands_run(run, tmp_path):
     assert ended.exit_code == 0 and (tmp_path / "r.html").exists()
 
 
+def test_commands_are_noted_in_the_run_without_their_secrets(bare, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf-of-this-test")
+    words = ["report", str(bare), "--out", str(bare / "hf-of-this-test.html")]
+    for command in (["analyze", "schedule", str(bare)], words, ["report", str(bare), "--target", "7"]):
+        told_by(monkeypatch, capsys, *command)
+    # the last was refused
+    assert (bare / "commands.txt").read_text().splitlines() == [
+        f"prefix-opd analyze schedule {bare}",
+        f"prefix-opd report {bare} --out {bare}/***.html",
+    ]
+
+
 # ---- in a browser ----
 
 
@@ -244,16 +393,53 @@ def browser(tmp_path_factory):
         yield found
 
 
+@pytest.fixture(scope="module")
+def pages(run, written, tmp_path_factory):
+    """The page of one run, and that of two, with the number of their plots."""
+    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 8e9, cap=192, **{ACCURACY: 0.9})]
+    full = write_run(tmp_path_factory.mktemp("two") / "full", lines, **{"prefix_opd.schedule.name": "full"})
+    # three by cost, then two of lengths and seconds, two of the signal and two of the prefixes; two of the other run
+    return {"one": (written[0], 9), "two": (write_report([run, full], full.parent / "both.html")[0], 11)}
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_browser_draws_it(browser, written, width, theme):
-    browser.open(written[0], width, theme)
+@pytest.mark.parametrize("page", ["one", "two"])
+def test_a_browser_draws_it(browser, pages, page, width, theme, tmp_path):
+    path, plots = pages[page]
+    browser.open(path, width, theme)
     drawn = browser.ask(
         "[...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.scatterlayer .trace').length)"
     )
-    assert len(drawn) == 6 and all(drawn), drawn
+    assert len(drawn) == plots and all(drawn), drawn
+    areas = browser.ask("[...document.querySelectorAll('.plot')].map(p => [p.id, p._fullLayout._size.h])")
+    assert all(180 <= height <= 400 for _, height in areas), areas
     assert browser.ask("document.documentElement.scrollWidth") <= width
     assert browser.ask("document.title").startswith("</script>"), "the hostile name is a title, not a script"
+    browser.photograph(tmp_path / "page.png")
+    assert png_size(tmp_path / "page.png")[0] == width and (tmp_path / "page.png").stat().st_size > 50_000
+    assert browser.errors == []
+
+
+def png_size(path):
+    """Width and height, as the header of the file has them."""
+    head = path.read_bytes()[:24]
+    assert head.startswith(b"\x89PNG")
+    return struct.unpack(">II", head[16:])
+
+
+def test_a_legend_hides_its_trace_and_the_config_opens(browser, pages):
+    browser.open(pages["two"][0], 1440, "light")
+    traces = "document.getElementById('compute-flops')._fullData.map(trace => trace.visible)"
+    assert browser.ask(traces) == [True, True, True]
+    browser.click("#compute-flops .legend .traces:nth-of-type(1) .legendtoggle")
+    browser.wait_for(f"{traces}.includes('legendonly')")
+    assert browser.ask(traces) == ["legendonly", True, True]
+    config = "document.querySelector('details pre').getBoundingClientRect().height"
+    assert browser.ask("document.querySelector('details').open") is False
+    browser.click("details summary")
+    browser.wait_for("document.querySelector('details').open")
+    assert browser.ask(config) > 1000
     assert browser.errors == []
 
 

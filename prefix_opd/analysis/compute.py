@@ -36,6 +36,10 @@ SAME_WHERE_KNOWN = (
 _UNKNOWN = "unknown"
 COSTS = ("flops", "paper_flops", "seconds")
 """Exact FLOP, FLOP by the paper's accounting, seconds of training steps; all without validation."""
+COST_LABELS = dict(
+    zip(COSTS, ("training FLOP, exact", "training FLOP, the paper's count", "seconds of training"), strict=True)
+)
+"""How their axes are called."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
-"""The analyses as PNG."""
+"""The analyses as PNG. `prefix_opd.report.plots` draws the same for a browser: what is added here is added there."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefix_opd.analysis.compute import Compute
-from prefix_opd.analysis.prefixes import Prefixes
+from prefix_opd.analysis.compute import COST_LABELS, Compute
+from prefix_opd.analysis.prefixes import Point, Prefixes
 from prefix_opd.analysis.schedule import PHASES, Schedule
-from prefix_opd.analysis.signal import Signal
+from prefix_opd.analysis.signal import VALUES, Signal
+from prefix_opd.analysis.tables import advice
+from prefix_opd.history import Evaluation
 
 STYLES = {"all": "-", "cut": "--", "natural": ":", "probe": "-."}
 COLOURS = ("#2f6fdf", "#d9622b", "#2a9d74", "#8e5cc2", "#b8862b", "#c2427a")
@@ -29,40 +33,37 @@ def _figure(path: Path, columns: int = 1, rows: int = 1):
 
 
 def draw_signal(found: Signal, path: Path) -> Path:
-    """Mean |reverse KL| by position; one colour a step, one dash a group."""
+    """Mean reverse KL by position, its magnitude and itself; one colour a step, one dash a group."""
     steps = sorted({curve.step for curve in found.curves})
-    with _figure(path) as axes:
-        axis = axes[0][0]
-        for curve in found.curves:
-            middle = [one.first + found.width / 2 for one in curve.bins]
-            axis.plot(
-                middle,
-                [one.abs_mean for one in curve.bins],
-                STYLES[curve.group],
-                color=COLOURS[steps.index(curve.step) % len(COLOURS)],
-                marker=".",
-                label=f"step {curve.step}, {curve.group} (L={curve.cap})",
-            )
-        axis.set_xlabel(f"position in the response (bins of {found.width} tokens)")
-        axis.set_ylabel("mean |reverse KL| (nats)")
-        axis.set_ylim(bottom=0)
-        axis.set_title(f"{found.name}: signal by position")
-        axis.legend(fontsize=7)
+    with _figure(path, columns=len(VALUES)) as axes:
+        for axis, (value, label) in zip(axes[0], VALUES.items(), strict=True):
+            for curve in found.curves:
+                axis.plot(
+                    found.middles(curve),
+                    [getattr(one, value) for one in curve.bins],
+                    STYLES[curve.group],
+                    color=COLOURS[steps.index(curve.step) % len(COLOURS)],
+                    marker=".",
+                    label=curve.label,
+                )
+            axis.axhline(0, color="0.6", linewidth=0.8)
+            axis.set_xlabel(f"position in the response (bins of {found.width} tokens)")
+            axis.set_ylabel(label)
+        axes[0][0].set_ylim(bottom=0)  # the magnitude's
+        axes[0][0].set_title(f"{found.name}: signal by position")
+        axes[0][0].legend(fontsize=7)
     return path
 
 
 def draw_compute(found: Compute, path: Path) -> Path:
     """Accuracy against FLOP in both accountings, and against seconds."""
-    labels = {"flops": "training FLOP, exact", "paper_flops": "training FLOP, the paper's count", "seconds": "seconds"}
-    with _figure(path, columns=3) as axes:
-        for axis, (kind, label) in zip(axes[0], labels.items(), strict=True):
+    with _figure(path, columns=len(COST_LABELS)) as axes:
+        for axis, (kind, label) in zip(axes[0], COST_LABELS.items(), strict=True):
             for colour, (name, ones) in zip(_cycle(), found.evaluations.items(), strict=False):
-                shares = [one.accuracy for one in ones]
-                below = [one.accuracy - one.interval[0] for one in ones]
-                above = [one.interval[1] - one.accuracy for one in ones]
-                costs = [getattr(one, kind) for one in ones]
-                axis.errorbar(costs, shares, yerr=(below, above), marker="o", capsize=3, color=colour, label=name)
-            axis.axhline(found.target, color="0.6", linewidth=0.8, linestyle="--")
+                shares, costs = [one.accuracy for one in ones], [getattr(one, kind) for one in ones]
+                bars = error_bars(ones)
+                axis.errorbar(costs, shares, yerr=bars, marker="o", capsize=3, color=colour, label=name)
+            axis.axhline(found.target, color="0.6", linewidth=0.8, linestyle="--", label=target_label(found))
             axis.set_xlabel(label)
             axis.set_ylabel("accuracy, uncapped, 95% interval")
             axis.set_ylim(0, 1)
@@ -97,12 +98,10 @@ def draw_prefixes(found: Prefixes, path: Path) -> Path:
     giver, receiver = ("teacher", "student") if found.kind == "teacher-prefix" else ("student", "teacher")
     with _figure(path) as axes:
         axis = axes[0][0]
-        below = [one.accuracy - one.interval[0] for one in found.points]
-        above = [one.interval[1] - one.accuracy for one in found.points]
         axis.errorbar(
             [one.length for one in found.points],
             [one.accuracy for one in found.points],
-            yerr=(below, above),
+            yerr=error_bars(found.points),
             marker="o",
             capsize=3,
             color=COLOURS[0],
@@ -114,9 +113,24 @@ def draw_prefixes(found: Prefixes, path: Path) -> Path:
         axis.set_xlabel("length of the prefix L (tokens)")
         axis.set_ylabel("accuracy, 95% interval")
         axis.set_ylim(0, 1)
-        axis.set_title(f"{found.problems} problems x {found.samples}")
+        title = f"{found.problems} problems x {found.samples}"
+        if found.kind == "student-prefix":
+            title += "\n" + textwrap.fill(advice(found), 95)
+        axis.set_title(title, fontsize=8)
         axis.legend(fontsize=8)
     return path
+
+
+def error_bars(points: Sequence[Evaluation | Point]) -> tuple[list[float], list[float]]:
+    """How far the intervals reach below and above; a rounding must not make it less than nothing."""
+    below = [max(0.0, one.accuracy - one.interval[0]) for one in points]
+    above = [max(0.0, one.interval[1] - one.accuracy) for one in points]
+    return below, above
+
+
+def target_label(found: Compute) -> str:
+    """How a legend calls the line of the accuracy whose cost is told."""
+    return f"target {found.target:.1%}"
 
 
 def _cycle():

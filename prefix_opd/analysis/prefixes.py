@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from prefix_opd.errors import UserError
 from prefix_opd.grading.statistics import bootstrap_interval
 from prefix_opd.intervals import wilson
@@ -65,11 +67,8 @@ class Prefixes:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Prefixes:
-        """What `as_dict` gave, also by way of JSON."""
-        points = [
-            Point(**{**one, **{name: tuple(one[name]) for name in ("interval", "drop")}}) for one in found["points"]
-        ]
-        return cls(**{**found, "points": points})
+        """What `as_dict` gave, also by way of JSON. Raises ValueError for anything else."""
+        return TypeAdapter(cls).validate_python(found)
 
 
 def point(length: int, used: Sequence[int], right: Mapping[int, Sequence[bool]], before: Mapping[int, Sequence[bool]]):

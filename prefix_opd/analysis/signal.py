@@ -15,6 +15,8 @@ from prefix_opd.history import History
 
 GROUPS = ("all", "cut", "natural", "probe")
 """All rollouts of the step; those cut at L; those that ended by themselves; the uncapped ones of the probe."""
+VALUES = {"abs_mean": "mean |reverse KL| (nats)", "mean": "mean reverse KL (nats)"}
+"""What is drawn of a `Bin`, and how its axis is called: how far apart the two are, and who is surer."""
 _NAMES = {
     "all": ("reverse_kl_by_position/", "reverse_kl_abs_by_position/", "tokens_by_position/all/"),
     "cut": ("reverse_kl_by_position/cut/", "reverse_kl_abs_by_position/cut/", "tokens_by_position/cut/"),
@@ -50,6 +52,11 @@ class Curve:
     group: str
     bins: list[Bin]
 
+    @property
+    def label(self) -> str:
+        """How a legend calls it."""
+        return f"step {self.step}, {self.group} (L={self.cap})"
+
 
 @dataclass(frozen=True)
 class Signal:
@@ -59,6 +66,10 @@ class Signal:
     width: int
     """Tokens a bin."""
     curves: list[Curve]
+
+    def middles(self, curve: Curve) -> list[float]:
+        """Where the bins of a curve are drawn, positions."""
+        return [one.first + self.width / 2 for one in curve.bins]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

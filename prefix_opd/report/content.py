@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,15 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from prefix_opd.analysis.compute import Compute, check_comparable, check_flags, compute, labels
-from prefix_opd.analysis.prefixes import KINDS, Point, Prefixes
+from prefix_opd.analysis.prefixes import KINDS, Prefixes
 from prefix_opd.analysis.schedule import Schedule, schedule
 from prefix_opd.analysis.signal import Signal, signal
 from prefix_opd.errors import UserError
-from prefix_opd.history import Evaluation, History, read_finished
+from prefix_opd.history import Evaluation, History, read_answers, read_finished
 from prefix_opd.intervals import wilson
 from prefix_opd.redaction import command_without_secrets, without_secrets
-from prefix_opd.runfolder import COMMAND_FILE
-from prefix_opd.runlog import read_lines
-from prefix_opd.samples import Sample, read_samples
+from prefix_opd.runfolder import COMMAND_FILE, VERSIONS_FILE
+from prefix_opd.samples import SAMPLES_FILE, Sample, read_samples
 from prefix_opd.summary import summarise
 
 SETTINGS = (
@@ -32,20 +32,28 @@ SETTINGS = (
     "data.max_response_length",
     "data.train_batch_size",
     "data.seed",
+    "data.val_max_samples",
     "actor_rollout_ref.rollout.n",
     "actor_rollout_ref.rollout.temperature",
+    "actor_rollout_ref.rollout.seed",
+    "actor_rollout_ref.rollout.val_kwargs.temperature",
+    "actor_rollout_ref.rollout.val_kwargs.n",
     "actor_rollout_ref.actor.optim.lr",
     "actor_rollout_ref.actor.loss_agg_mode",
     "distillation.distillation_loss.loss_mode",
     "prefix_opd.schedule",
     "prefix_opd.prompt.ending",
     "prefix_opd.rollout.stop",
+    "prefix_opd.rollout.seeded",
     "prefix_opd.advantage",
     "prefix_opd.loss",
     "prefix_opd.weighting",
+    "prefix_opd.probe",
     "trainer.total_training_steps",
 )
 """What decides a run; the whole config stands below it in the report."""
+VERSIONS = {VERSIONS_FILE: ("prefix_opd", "verl", "git_commit"), "record.json": ("commit",)}
+"""Files that tell with what a run was made, where they are there, and what is read of them."""
 ANSWERS = 3
 FULL_STRENGTH = 4.0
 """|reverse KL| in nats at which a token's background has its full colour."""
@@ -70,17 +78,26 @@ class Token:
 class ScoredAnswer:
     """One rollout, split where the cap stands."""
 
-    step: int
-    prompt: str
+    title: str
+    """When it was sampled."""
     cap: int
-    ending: str
+    how_it_ended: str
+    reaches_cap: bool
     before_cap: list[Token]
     after_cap: list[Token]
 
 
 @dataclass(frozen=True)
+class ScoredPrompt:
+    """One prompt with its answer at the first and at the last probe, or with one answer alone."""
+
+    prompt: str
+    answers: list[ScoredAnswer]
+
+
+@dataclass(frozen=True)
 class AnswerPair:
-    """One validation problem, before and after."""
+    """One validation problem, at the first and at the last evaluation."""
 
     question: str
     truth: str
@@ -105,10 +122,23 @@ class RunContent:
     schedule: Schedule
     signal: Signal | None
     prefixes: list[Prefixes]
-    scored: list[ScoredAnswer]
+    tail: list[tuple[int, float]]
+    """(update, mean |reverse KL| beyond L at its probe / at the first one)."""
+    tail_warning: float
+    scored: list[ScoredPrompt]
     answers: list[AnswerPair]
     missing: list[str] = field(default_factory=list)
     """A sentence for each thing that the folder does not have."""
+
+    @property
+    def moments(self) -> tuple[str, str]:
+        """When ``answers`` were given."""
+        return when(self.evaluations[0].step), when(self.evaluations[-1].step)
+
+    @property
+    def tail_warned(self) -> list[int]:
+        """The updates whose tail is above the threshold."""
+        return [step for step, ratio in self.tail if ratio > self.tail_warning]
 
     @property
     def teacher_interval(self) -> tuple[float, float] | None:
@@ -151,7 +181,8 @@ def _run(history: History, name: str) -> RunContent:
         missing.append("No plot of accuracy by prefix: `prefix-opd analyze teacher-prefix` has not been run for it.")
     if not history.evaluations:
         missing.append("No accuracies: the run was never validated.")
-    scored = _scored(list(read_samples(history.folder)))
+    with _reading(history.folder / SAMPLES_FILE):
+        scored = _scored(list(read_samples(history.folder)))
     if not scored:
         missing.append("No answers token by token: the run recorded none (samples.jsonl).")
     plain = without_secrets(OmegaConf.to_container(history.config, resolve=False))
@@ -159,7 +190,7 @@ def _run(history: History, name: str) -> RunContent:
         name=name,
         folder=str(history.folder),
         claim=_claim(history),
-        settings=_settings(plain),
+        settings={**_settings(plain), **_versions(history.folder)},
         config=OmegaConf.to_yaml(OmegaConf.create(plain)),
         commands=_commands(history.folder),
         evaluations=history.evaluations,
@@ -167,6 +198,8 @@ def _run(history: History, name: str) -> RunContent:
         schedule=schedule(history),
         signal=signals,
         prefixes=prefixes,
+        tail=_tail(history),
+        tail_warning=float(history.config.prefix_opd.probe.tail_warning),
         scored=scored,
         answers=_answers(history),
         missing=missing,
@@ -184,7 +217,31 @@ def _claim(history: History) -> str:
     first, last = history.evaluations[0], history.evaluations[-1]
     low, high = last.interval
     after = f"{last.accuracy:.1%} ({low:.1%} to {high:.1%})"
-    return f"from {first.accuracy:.1%} to {after} with {spent}" if last.step > first.step else f"{after} with {spent}"
+    if last.step == first.step:
+        return f"{after} {when(last.step).lower()}; {spent}"
+    if first.step == 0:
+        return f"from {first.accuracy:.1%} to {after} with {spent}"
+    return f"{first.accuracy:.1%} {when(first.step).lower()}, {after} {when(last.step).lower()}; {spent}"
+
+
+def when(step: int) -> str:
+    """How a report calls the moment of an evaluation."""
+    return "Before training" if step == 0 else f"After step {step}"
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A file that is none of ours is told in one line."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            str(path),
+            f"was written by another version or program ({type(error).__name__}: {str(error)[:200]})",
+            "move it out of the run's folder",
+        ) from None
 
 
 def _settings(plain: dict[str, Any]) -> dict[str, str]:
@@ -203,8 +260,30 @@ def _settings(plain: dict[str, Any]) -> dict[str, str]:
 def _commands(folder: Path) -> list[str]:
     path = folder / COMMAND_FILE
     lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-    kept = [shlex.join(command_without_secrets(shlex.split(line))) for line in lines if line.strip()]
+    kept = [shlex.join(command_without_secrets(_words(line))) for line in lines if line.strip()]
     return list(dict.fromkeys(kept))
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # a line that a killed run left torn
+        return line.split()
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    found = {}
+    for file, names in VERSIONS.items():
+        if (folder / file).is_file():
+            with _reading(folder / file):
+                recorded = json.loads((folder / file).read_text())
+                found.update({name: str(recorded[name]) for name in names if recorded.get(name)})
+    return found
+
+
+def _tail(history: History) -> list[tuple[int, float]]:
+    name = "prefix_opd/probe/tail_ratio"
+    return [(line["step"], line[name]) for line in history.updates if name in line]
 
 
 def _teacher(folder: Path) -> tuple[float, int] | None:
@@ -212,8 +291,12 @@ def _teacher(folder: Path) -> tuple[float, int] | None:
     path = folder / "teacher.json"
     if not path.is_file():
         return None
-    found = json.loads(path.read_text())
-    return found["accuracy"], found["samples"]
+    with _reading(path):
+        found = json.loads(path.read_text())
+        accuracy, samples = float(found["accuracy"]), int(found["samples"])
+        if not 0 <= accuracy <= 1:
+            raise ValueError(f"accuracy={accuracy}")
+    return accuracy, samples
 
 
 def _prefixes(folder: Path) -> list[Prefixes]:
@@ -222,21 +305,33 @@ def _prefixes(folder: Path) -> list[Prefixes]:
     for kind in KINDS:
         path = folder / "analysis" / f"{kind}.json"
         if path.is_file():
-            content = json.loads(path.read_text())
-            found.append(Prefixes(**{**content, "points": [Point(**point) for point in content["points"]]}))
+            with _reading(path):
+                one = Prefixes.from_dict(json.loads(path.read_text()))
+                if one.kind != kind or not one.points:
+                    raise ValueError(f"kind={one.kind} with {len(one.points)} points")
+                found.append(one)
     return found
 
 
-def _scored(samples: Sequence[Sample]) -> list[ScoredAnswer]:
-    """The first and the last recorded step; the probe's answers where there are any, for no cap ends them."""
+def _scored(samples: Sequence[Sample]) -> list[ScoredPrompt]:
+    """The same prompts at the first and at the last probe; without two probes, answers of the first and the last step.
+
+    A probe's answers where there are any, for no cap ends them.
+    """
     probed = [sample for sample in samples if sample.kind == "probe"]
     kept = probed or samples
     steps = sorted({sample.step for sample in kept})
-    chosen = [steps[0], steps[-1]] if len(steps) > 1 else steps
+    of_step = {step: [sample for sample in kept if sample.step == step] for step in (steps[:1] + steps[-1:])}
+    if probed and len(of_step) > 1:
+        first, last = of_step.values()
+        later = {sample.prompt: sample for sample in reversed(last)}
+        pairs = [(sample, later[sample.prompt]) for sample in first if sample.prompt in later]
+        if pairs:
+            return [ScoredPrompt(pair[0].prompt, [*map(_scored_answer, pair)]) for pair in pairs[:ANSWERS]]
     return [
-        _scored_answer(sample)
-        for step in chosen
-        for sample in [sample for sample in kept if sample.step == step][: ANSWERS - 1]
+        ScoredPrompt(sample.prompt, [_scored_answer(sample)])
+        for ones in of_step.values()
+        for sample in ones[: ANSWERS - 1]
     ]
 
 
@@ -246,7 +341,22 @@ def _scored_answer(sample: Sample) -> ScoredAnswer:
         for text, log_p, log_q in zip(sample.tokens, sample.log_p, sample.log_q, strict=True)
     ]
     cap = sample.cap
-    return ScoredAnswer(sample.step, sample.prompt, cap, sample.ending, tokens[:cap], tokens[cap:])
+    return ScoredAnswer(
+        title=f"Before update {sample.step}" if sample.kind == "probe" else f"Step {sample.step}",
+        cap=cap,
+        how_it_ended=_how_it_ended(sample),
+        reaches_cap=len(tokens) > cap or sample.ending == "cut",
+        before_cap=tokens[:cap],
+        after_cap=tokens[cap:],
+    )
+
+
+def _how_it_ended(sample: Sample) -> str:
+    if sample.ending == "natural":
+        return "ended by itself"
+    if sample.ending == "cut":  # no L applies to a probe
+        return "cut at the longest response" if len(sample.tokens) > sample.cap else "cut at L"
+    return "ended by the engine"
 
 
 def _answers(history: History) -> list[AnswerPair]:
@@ -254,7 +364,7 @@ def _answers(history: History) -> list[AnswerPair]:
     if len(history.evaluations) < 2:
         return []
     first, last = (
-        {line["input"]: line for line in read_lines(history.folder / "validation" / f"{one.step}.jsonl")}
+        {line["input"]: line for line in read_answers(history.folder, one.step)}
         for one in (history.evaluations[0], history.evaluations[-1])
     )
     pairs = [

@@ -8,7 +8,10 @@ from typing import Any
 
 from prefix_opd import __version__
 from prefix_opd.analysis import draw
-from prefix_opd.data.files import whole_files
+from prefix_opd.analysis.compute import COSTS
+from prefix_opd.analysis.signal import VALUES
+from prefix_opd.analysis.tables import advice
+from prefix_opd.data.files import check_out, whole_files
 from prefix_opd.report import plots
 from prefix_opd.report.content import FULL_STRENGTH, Content, RunContent, gather
 
@@ -29,8 +32,9 @@ def write_report(
         The HTML file, then the PNG files.
 
     Raises:
-        UserError: what `content.gather` refuses.
+        UserError: what `content.gather` refuses, or a folder for a file.
     """
+    check_out(out)
     content = gather(folders, target, reference)
     out = out or (folders[0] if len(folders) == 1 else folders[0].absolute().parent) / "report.html"
     pictures = _pictures(content, out)
@@ -58,6 +62,7 @@ def render(content: Content, pictures: Sequence[Path] = ()) -> str:
         figures=_figures(content),
         pictures=[path.name for path in pictures],
         full_strength=FULL_STRENGTH,
+        advice=advice,
         version=__version__,
         plotly=get_plotlyjs(),
     )
@@ -67,13 +72,14 @@ def _figures(content: Content) -> dict[str, dict[str, Any]]:
     """By the id of the element that each is drawn into."""
     found = {}
     if content.compute:
-        for kind, label in (("flops", "training FLOP"), ("seconds", "seconds of training")):
-            found[f"compute-{kind}"] = plots.compute_figure(content.compute, kind, label)
+        for kind in COSTS:
+            found[f"compute-{kind}"] = plots.compute_figure(content.compute, kind)
     for i, run in enumerate(content.runs):
         found[f"schedule-{i}"] = plots.schedule_figure(run.schedule)
         found[f"seconds-{i}"] = plots.seconds_figure(run.schedule)
         if run.signal:
-            found[f"signal-{i}"] = plots.signal_figure(run.signal)
+            for value in VALUES:
+                found[f"signal-{value}-{i}"] = plots.signal_figure(run.signal, value)
         for one in run.prefixes:
             found[f"{one.kind}-{i}"] = plots.prefixes_figure(one)
     return found

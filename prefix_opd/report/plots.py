@@ -1,50 +1,49 @@
-"""The analyses as Plotly figures: plain dicts, drawn by the page's own script in the colours of its theme."""
+"""The analyses as Plotly figures: plain dicts, drawn by the page's own script in the colours of its theme.
+
+They show what `prefix_opd.analysis.draw` puts into PNG files.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from prefix_opd.analysis.compute import Compute
-from prefix_opd.analysis.draw import COLOURS
-from prefix_opd.analysis.prefixes import Prefixes
+from prefix_opd.analysis.compute import COST_LABELS, Compute
+from prefix_opd.analysis.draw import COLOURS, error_bars, target_label
+from prefix_opd.analysis.prefixes import Point, Prefixes
 from prefix_opd.analysis.schedule import PHASES, Schedule
-from prefix_opd.analysis.signal import Signal
+from prefix_opd.analysis.signal import VALUES, Signal
+from prefix_opd.history import Evaluation
 
 SHARE = {"range": [0, 1], "tickformat": ".0%"}
 DASHES = {"all": "solid", "cut": "dash", "natural": "dot", "probe": "dashdot"}
 
 
-def signal_figure(found: Signal) -> dict[str, Any]:
-    """Mean |reverse KL| by position."""
+def signal_figure(found: Signal, value: str) -> dict[str, Any]:
+    """One of `VALUES` by position."""
     steps = sorted({curve.step for curve in found.curves})
     traces = [
         {
-            "x": [one.first for one in curve.bins],
-            "y": [one.abs_mean for one in curve.bins],
-            "text": [f"{one.tokens} tokens, mean {one.mean:+.3f}" for one in curve.bins],
-            "name": f"step {curve.step}, {curve.group}",
+            "x": found.middles(curve),
+            "y": [getattr(one, value) for one in curve.bins],
+            "text": [f"from position {one.first}: {one.tokens} tokens" for one in curve.bins],
+            "name": curve.label,
             "mode": "lines+markers",
             "line": {"color": _colour(steps.index(curve.step)), "dash": DASHES[curve.group]},
-            "hovertemplate": "from position %{x}: %{y:.3f} nats<br>%{text}",
+            "hovertemplate": "%{text}<br>%{y:.3f} nats",
         }
         for curve in found.curves
     ]
-    return _figure(traces, f"position in the response (bins of {found.width})", "mean |reverse KL| (nats)")
+    return _figure(traces, f"position in the response (bins of {found.width} tokens)", VALUES[value])
 
 
-def compute_figure(found: Compute, kind: str, label: str) -> dict[str, Any]:
+def compute_figure(found: Compute, kind: str) -> dict[str, Any]:
     """Accuracy against one kind of cost."""
-    traces = [
+    traces: list[dict[str, Any]] = [
         {
             "x": [getattr(one, kind) for one in evaluations],
             "y": [one.accuracy for one in evaluations],
-            "error_y": {
-                "type": "data",
-                "symmetric": False,
-                "array": [one.interval[1] - one.accuracy for one in evaluations],
-                "arrayminus": [one.accuracy - one.interval[0] for one in evaluations],
-                "thickness": 1,
-            },
+            "error_y": _error_bars(evaluations),
             "text": [f"step {one.step}" for one in evaluations],
             "name": name,
             "mode": "lines+markers",
@@ -53,22 +52,21 @@ def compute_figure(found: Compute, kind: str, label: str) -> dict[str, Any]:
         }
         for i, (name, evaluations) in enumerate(found.evaluations.items())
     ]
-    return _figure(traces, label, "accuracy", {"xaxis": {"exponentformat": "e"}, "yaxis": SHARE})
+    costs = [cost for trace in traces for cost in trace["x"]]
+    traces.append(_line([min(costs), max(costs)], [found.target] * 2, target_label(found), "gray", "dash"))
+    return _figure(traces, COST_LABELS[kind], "accuracy", {"xaxis": {"exponentformat": "e"}, "yaxis": SHARE})
 
 
 def schedule_figure(found: Schedule) -> dict[str, Any]:
-    """L and the mean length of a rollout; the share that was cut on the right."""
+    """L and the mean length of a rollout; on the right the shares that were cut and that ended by themselves."""
     steps = [one.step for one in found.steps]
     traces = [
         {"y": [one.cap for one in found.steps], "name": "L", "line": {"shape": "hvh", "color": _colour(0)}},
         {"y": [one.mean_length for one in found.steps], "name": "mean length", "line": {"color": _colour(1)}},
-        {
-            "y": [one.cut for one in found.steps],
-            "name": "cut at L (right)",
-            "yaxis": "y2",
-            "line": {"color": _colour(2), "dash": "dot"},
-        },
     ]
+    for i, (share, name) in enumerate({"cut": "cut at L (right)", "natural": "ended by themselves (right)"}.items(), 2):
+        line = {"color": _colour(i), "dash": "dot"}
+        traces.append({"y": [getattr(one, share) for one in found.steps], "name": name, "yaxis": "y2", "line": line})
     for trace in traces:
         trace.update(x=steps, mode="lines")
     right = {
@@ -101,40 +99,40 @@ def seconds_figure(found: Schedule) -> dict[str, Any]:
 
 
 def prefixes_figure(found: Prefixes) -> dict[str, Any]:
-    """Accuracy by the length of the prefix that was given."""
+    """Accuracy by the length of the prefix that was given, and the L to choose."""
     giver, receiver = ("teacher", "student") if found.kind == "teacher-prefix" else ("student", "teacher")
     lengths = [one.length for one in found.points]
     traces = [
         {
             "x": lengths,
             "y": [one.accuracy for one in found.points],
-            "error_y": {
-                "type": "data",
-                "symmetric": False,
-                "array": [one.interval[1] - one.accuracy for one in found.points],
-                "arrayminus": [one.accuracy - one.interval[0] for one in found.points],
-                "thickness": 1,
-            },
+            "error_y": _error_bars(found.points),
             "name": f"{receiver} after the {giver}'s first L tokens",
             "mode": "lines+markers",
             "line": {"color": _colour(0)},
         },
-        {
-            "x": [lengths[0], lengths[-1]],
-            "y": [found.giver] * 2,
-            "name": f"{giver} alone",
-            "mode": "lines",
-            "line": {"color": _colour(1), "dash": "dash"},
-        },
+        _line([lengths[0], lengths[-1]], [found.giver] * 2, f"{giver} alone", "gray", "dash"),
     ]
+    if found.chosen:
+        traces.append(_line([found.chosen] * 2, [0, 1], f"L={found.chosen}", _colour(1), "solid"))
     return _figure(traces, "length of the prefix L (tokens)", "accuracy", {"yaxis": SHARE})
+
+
+def _line(x: list[float], y: list[float], name: str, colour: str, dash: str) -> dict[str, Any]:
+    return {"x": x, "y": y, "name": name, "mode": "lines", "line": {"color": colour, "dash": dash, "width": 1.5}}
+
+
+def _error_bars(points: Sequence[Evaluation | Point]) -> dict[str, Any]:
+    below, above = error_bars(points)
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1}
 
 
 def _figure(traces: list[dict[str, Any]], x: str, y: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": x}, "automargin": True, "nticks": 7},
         "yaxis": {"title": {"text": y}, "automargin": True, "rangemode": "tozero"},
-        "legend": {"orientation": "h", "y": -0.28, "yanchor": "top"},
+        # below everything, over its whole height: the page's script makes the room
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "maxheight": 2000},
         "margin": {"l": 10, "r": 16, "t": 18, "b": 10},
         "hovermode": "closest",
     }
