@@ -103,8 +103,12 @@ _HANDED_ON = (signal.SIGTERM, signal.SIGINT)
 
 
 def _hand_on(process: subprocess.Popen, received: list[int]):
+    asked: set[int] = set()
+
     def handler(number: int, _frame) -> None:
-        process.send_signal(number)  # does nothing if it has ended
+        # the run looks for signals once a second, and would take two of a kind for one: the second ends it from here
+        process.send_signal(signal.SIGKILL if number in asked else number)  # does nothing if it has ended
+        asked.add(number)
         received.append(number)  # told by `_follow`: a handler may have interrupted a print
 
     return handler

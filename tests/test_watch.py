@@ -114,6 +114,23 @@ time.sleep(30)
         assert f"{number.name}: handed on" in told and "asked" in (tmp_path / "train.log").read_text()
 
 
+def test_the_second_signal_of_a_kind_ends_a_run_that_does_not_heed_the_first(tmp_path):
+    run = "import signal, time; signal.signal(2, signal.SIG_IGN); open('metrics.jsonl', 'w').close(); time.sleep(30)"
+    command = (
+        "import sys; from pathlib import Path; from prefix_opd.watch import run_and_watch; "
+        f"sys.exit(run_and_watch([sys.executable, '-c', {run!r}], Path('.'), 2, {{}}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert process.wait(timeout=20) == 128 + signal.SIGKILL
+    assert "start the same command again" in process.stdout.read()
+
+
 def test_a_run_that_was_killed_is_told_so(tmp_path, capfd):
     command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     assert run_and_watch(command, tmp_path, 2, {}) == 137
