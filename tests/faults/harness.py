@@ -79,6 +79,18 @@ class WarmStart:
                     found[process.pid] = " ".join(process.cmdline())
         return found
 
+    def end_all(self) -> None:
+        """End what a killed run left.
+
+        Ray's processes end with the one that imported Ray for them, which here is this one: elsewhere it is the run.
+        """
+        deadline = time.time() + 20
+        while (left := self.processes()) and time.time() < deadline:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
+
 
 @dataclass
 class Run:
