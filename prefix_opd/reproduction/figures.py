@@ -62,6 +62,7 @@ def _tail(axes, records: Sequence[Record], arms: Sequence[str]) -> None:
     axes.set_xlabel("position in the answer (tokens)")
     axes.set_ylabel("mean |reverse KL| of a token (nats)")
     axes.set_yscale("log")
+    axes.set_ylim(top=1e3)  # room for the legend
     axes.set_title("What becomes of the tail: rollouts that no cap ends, never trained on")
     axes.legend(fontsize=7)
 

@@ -106,7 +106,8 @@ def _table(evidence: Evidence) -> Iterator[str]:
 
 
 def _legend() -> Iterator[str]:
-    yield "Accuracy: mean of the seeds. Interval: Wilson's, over the problems of one seed. Seeds: lowest to highest."
+    yield "Accuracy: mean of the seeds. Interval: Wilson's, over the problems of one seed. Seeds: how many, lowest to"
+    yield "highest accuracy."
     yield "FLOP exact: what was computed, prompts counted; paper's formula: its appendix B, prompts left out. SeqKD:"
     yield "F_forward(teacher, prompt + answer) + F_train(student, prompt + answer), and F_train(student, answer) by the"
     yield "paper's formula; it is validated at the end alone, and its seconds leave out the teacher's answers, which"
@@ -149,7 +150,8 @@ def _mirror(evidence: Evidence) -> Iterator[str]:
 
 def _accuracy(place: Place) -> str:
     low, high = place.interval
-    spread = f"{100 * min(place.accuracies):.1f} to {100 * max(place.accuracies):.1f}"
+    count = len(place.accuracies)
+    spread = f"{count}: {100 * min(place.accuracies):.1f} to {100 * max(place.accuracies):.1f}"
     return f"{place.mean:.1%} | {100 * low:.1f} to {100 * high:.1f} | {spread}"
 
 

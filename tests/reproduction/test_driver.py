@@ -122,7 +122,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
     assert "8. Reverse KL is stronger than forward KL on a prefix: holds" in text
     assert "2. A teacher's prefix helps the untrained student: holds" in text
     assert "| 12 | 20.0% | 16.4 to 24.2 | 70.0% |" in text
-    assert "| full OPD | 75.0% | 70.5 to 79.0 | 75.0 to 75.0 | 1.00e+02 |" in text
+    assert "| full OPD | 75.0% | 70.5 to 79.0 | 2: 75.0 to 75.0 | 1.00e+02 |" in text
     assert str(tmp_path) not in text
     for picture in (
         "signal.png",
