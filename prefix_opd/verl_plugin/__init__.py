@@ -26,8 +26,8 @@ import traceback
 def load() -> None:
     """Entry point of the group ``verl.plugins``: called by ``import verl`` in every process.
 
-    Beyond a socket's name, log-probs without flash-attn and what torch may load it stays out of the way unless a CPU run
-    is on. verl swallows what a plugin raises, so a failure is told here.
+    Beyond a socket's name, log-probs without flash-attn and what torch may load it stays out of the way unless a CPU
+    run is on. verl swallows what a plugin raises, so a failure is told here.
     """
     from prefix_opd import cpu, safe_loading
     from prefix_opd.verl_plugin import log_probs, weight_socket
