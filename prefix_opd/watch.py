@@ -60,9 +60,9 @@ def run_and_watch(
     code = process.wait()
     if code not in (0, EXIT_ASKED):
         how = f"with exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
-        console.print(f"[red]failed[/red] {how}; the end of {log}:", highlight=False)
+        console.print(f"[red]failed[/red] {how}; the end of {log}:", highlight=False, soft_wrap=True)
         for line in cause(log, start):
-            console.print("  " + line, markup=False, highlight=False)
+            console.print("  " + line, markup=False, highlight=False, soft_wrap=True)
     return _told(code, folder, console)
 
 

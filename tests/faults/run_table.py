@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.harness import ENGINES, TEACHER_FAULTS, Run, WarmStart, differences
-from prefix_opd.checkpoints import newest_whole
+from prefix_opd.checkpoints import MANIFEST_FILE, newest_whole
 
 STEPS = 8
 REPOSITORY = Path(__file__).parents[2]
@@ -46,6 +46,7 @@ def main() -> None:
     for number in range(arguments.kills):
         cases[f"kill {number:02d}"] = lambda at, number=number: killed(at, folder, number)
     cases |= {
+        "killed while a checkpoint is written": lambda at: killed_while_saving(at, folder),
         "SIGTERM": lambda at: asked(at, folder, [signal.SIGTERM]),
         "SIGINT": lambda at: asked(at, folder, [signal.SIGINT]),
         "SIGINT twice": lambda at: asked(at, folder, [signal.SIGINT, signal.SIGINT]),
@@ -122,6 +123,20 @@ def killed(at: Path, folder: Path, number: int) -> dict:
     reached = max(run.steps(), default=0)
     result = {"victim": victim, "at_seconds": round(moment), "at_step": reached, "phase": phase}
     return result | ended(run) | again(run, folder, reached)
+
+
+def killed_while_saving(at: Path, folder: Path) -> dict:
+    """SIGKILL the trainer's worker when the checkpoint of step 4 has begun to appear."""
+    run = new_run(at, LENGTH).start()
+    run.wait_for_step(2)
+    checkpoint = run.outputs / "global_step_4"
+    while not list(checkpoint.glob("actor/*.pt")):
+        time.sleep(0.002)
+    run.kill("WorkerDict")
+    whole = (checkpoint / MANIFEST_FILE).exists()
+    reached = run.steps()[-1]
+    result = ended(run) | again(run, folder, reached)
+    return result | {"told": f"{result['told']} (its manifest was {'there' if whole else 'not there'})"}
 
 
 def asked(at: Path, folder: Path, signals: list[int]) -> dict:
