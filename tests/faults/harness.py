@@ -154,9 +154,10 @@ class Run:
         return found
 
     def driver(self) -> int:
-        """The child of the command: it holds Ray's driver."""
+        """The child of the command: it holds Ray's driver. The command itself before it has started one."""
         pid = self.process.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(children[0]) if children else pid
 
     def kill(self, victim: str) -> int:
         """SIGKILL one process: the "driver", the "student server", "teacher engine", …, or what has this in its title.

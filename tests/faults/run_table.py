@@ -144,7 +144,7 @@ def asked(at: Path, folder: Path, signals: list[int]) -> dict:
     run.wait_for_step(3)
     for number in signals:
         run.process.send_signal(number)
-        time.sleep(0.1)
+        time.sleep(0.2)
     reached = run.steps()[-1]
     return ended(run) | again(run, folder, reached)
 
