@@ -26,15 +26,14 @@ import traceback
 def load() -> None:
     """Entry point of the group ``verl.plugins``: called by ``import verl`` in every process.
 
-    Beyond a socket's name, log-probs without flash-attn and what torch may load it stays out of the way unless a CPU
-    run is on. verl swallows what a plugin raises, so a failure is told here.
+    Beyond the name of a socket and log-probs without flash-attn it stays out of the way unless a CPU run is on. verl
+    swallows what a plugin raises, so a failure is told here.
     """
-    from prefix_opd import cpu, safe_loading
+    from prefix_opd import cpu
     from prefix_opd.verl_plugin import log_probs, weight_socket
 
     weight_socket.register()
     log_probs.register()
-    safe_loading.allow_random_states()
     if not cpu.is_chosen():
         return
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from prefix_opd import logs, safe_loading, stopping
+from prefix_opd import logs, stopping
 from prefix_opd.checkpoints import settle_resume
 from prefix_opd.compose import compose
 from prefix_opd.cpu.environment import set_environment
@@ -89,7 +89,6 @@ def run(
     held = hold(folder)  # noqa: F841  until this process ends
     save_config(config, folder / "config.yaml")
     stay_on_loopback(config)
-    safe_loading.require(config)
     settle_resume(config)
     stopping.forget(folder)
 
