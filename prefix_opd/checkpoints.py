@@ -182,7 +182,7 @@ def settle_resume(config: DictConfig) -> Path | None:
 
 
 def _refuse_foreign(config: DictConfig, asked: Path) -> None:
-    """verl loads a checkpoint with ``torch.load(weights_only=False)``: it runs what code is in it."""
+    """FSDP's checkpoints are not loaded as code (verl_plugin/safe_loading.py); those of verl's other engines are."""
     run = Path(config.trainer.default_local_dir)
     if asked.resolve().is_relative_to(run.resolve()):
         return

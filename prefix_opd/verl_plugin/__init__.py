@@ -13,6 +13,7 @@
 `evaluator`        verl's validation in chunks, so that a stopped evaluation goes on
 `weight_socket`    a socket of its own for each run's weights
 `log_probs`        log p of the sampled tokens in large blocks, where flash-attn is missing
+`safe_loading`     loads checkpoints as tensors and plain values, never as code
 `contract`         names every hook of verl that we extend, and says what broke when one changes
 =================  =================================================================================
 """
@@ -26,14 +27,15 @@ import traceback
 def load() -> None:
     """Entry point of the group ``verl.plugins``: called by ``import verl`` in every process.
 
-    Beyond the name of a socket and log-probs without flash-attn it stays out of the way unless a CPU run is on. verl
-    swallows what a plugin raises, so a failure is told here.
+    Beyond a socket's name, log-probs without flash-attn and how checkpoints are loaded it stays out of the way unless a
+    CPU run is on. verl swallows what a plugin raises, so a failure is told here.
     """
     from prefix_opd import cpu
-    from prefix_opd.verl_plugin import log_probs, weight_socket
+    from prefix_opd.verl_plugin import log_probs, safe_loading, weight_socket
 
     weight_socket.register()
     log_probs.register()
+    safe_loading.register()
     if not cpu.is_chosen():
         return
     try:
