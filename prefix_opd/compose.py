@@ -16,11 +16,13 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from prefix_opd import context
 from prefix_opd.errors import UserError
 from prefix_opd.redaction import check_no_secrets
-from prefix_opd.tiny.paths import register_resolver
+from prefix_opd.tiny import paths
 
-register_resolver()
+paths.register_resolver()
+context.register_resolver()
 
 CONFIG_MODULE = "recipe.prefix_opd.config"
 CONFIG_NAME = "prefix_opd"

@@ -359,6 +359,12 @@ def test_no_folder_for_validation_answers_is_verls_own_default():
     assert config.trainer.validation_data_dir is None
 
 
+def test_a_prepared_config_says_all_by_itself():
+    """Ray's processes resolve it anew, and know no resolver of ours."""
+    config = prepare(["experiment=tiny/schedule", "actor_rollout_ref.rollout.max_model_len=null"])
+    assert "${" not in OmegaConf.to_yaml(config, resolve=False)
+
+
 def test_the_launcher_of_the_run_itself_looks_first(places, monkeypatch, capsys, tmp_path):
     """`python -m recipe.prefix_opd.main_prefix_opd` refuses what `prefix-opd train` does, and does not look twice."""
     seen = []

@@ -39,7 +39,7 @@ def prepare(overrides: Sequence[str]) -> DictConfig:
     if config.platform == "cpu":
         set_environment()
     check(config)
-    OmegaConf.resolve(config.prefix_opd)
+    OmegaConf.resolve(config)  # Ray's processes do not know ${tiny:...} and ${context:...}
     _make_paths_absolute(config)
     return config
 
