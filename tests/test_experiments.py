@@ -147,6 +147,14 @@ def test_windows_reach_their_end_and_cover_what_their_name_says():
     assert (last.weighting.name, last.weighting.tokens) == ("last", 1024)
 
 
+@pytest.mark.parametrize("pair", ["qwen3_8b", "qwen3_1.7b"])
+def test_the_disk_is_bounded_and_a_whole_checkpoint_always_stays(pair):
+    config = composed(f"{pair}/schedule")
+    checkpoint, trainer = config.prefix_opd.checkpoint, config.trainer
+    assert (checkpoint.keep_last, checkpoint.keep_best) == (2, True)
+    assert trainer.max_actor_ckpt_to_keep is None and trainer.save_freq % trainer.test_freq == 0
+
+
 def test_the_sweep_has_the_papers_learning_rates():
     swept = {float(kind.removeprefix("lr_")) for kind in KINDS if kind.startswith("lr_")} | {5e-5}
     assert {row.learning_rate for row in LEARNING_RATES} <= swept

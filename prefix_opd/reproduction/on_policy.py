@@ -19,7 +19,9 @@ def overrides(run: Run) -> list[str]:
         f"trainer.total_training_steps={run.updates}",
         f"trainer.test_freq={run.validate_every}",
         f"trainer.save_freq={run.validate_every}",
-        "trainer.max_actor_ckpt_to_keep=1",
+        # not trainer.max_actor_ckpt_to_keep: verl empties the old folder before the new one counts
+        "prefix_opd.checkpoint.keep_last=1",
+        "prefix_opd.checkpoint.keep_best=false",
         f"data.seed={run.seed}",
         f"actor_rollout_ref.rollout.seed={run.seed}",
         f"data.val_max_samples={run.problems}",
