@@ -14,6 +14,7 @@
 `weight_socket`    a socket of its own for each run's weights
 `log_probs`        log p of the sampled tokens in large blocks, where flash-attn is missing
 `safe_loading`     loads checkpoints as tensors and plain values, never as code
+`teacher_scores`   reads the teacher's log-probs as arrays, without an object for each
 `contract`         names every hook of verl that we extend, and says what broke when one changes
 =================  =================================================================================
 """
@@ -27,15 +28,16 @@ import traceback
 def load() -> None:
     """Entry point of the group ``verl.plugins``: called by ``import verl`` in every process.
 
-    Beyond a socket's name, log-probs without flash-attn and how checkpoints are loaded it stays out of the way unless a
-    CPU run is on. verl swallows what a plugin raises, so a failure is told here.
+    Beyond a socket's name, log-probs without flash-attn, how a teacher's are read and how checkpoints are loaded it
+    stays out of the way unless a CPU run is on. verl swallows what a plugin raises, so a failure is told here.
     """
     from prefix_opd import cpu
-    from prefix_opd.verl_plugin import log_probs, safe_loading, weight_socket
+    from prefix_opd.verl_plugin import log_probs, safe_loading, teacher_scores, weight_socket
 
     weight_socket.register()
     log_probs.register()
     safe_loading.register()
+    teacher_scores.register()
     if not cpu.is_chosen():
         return
     try:

@@ -95,6 +95,17 @@ HOOKS = (
     Hook("verl.workers.rollout.llm_server:LLMServerManager.get_replicas", (), "engine_watch"),
     Hook("verl.utils.torch_functional:logprobs_from_logits_v2", ("logits", "labels"), "log_probs"),
     Hook(
+        "verl.experimental.teacher_loop.teacher_manager:_get_teacher_sampling_params",
+        ("teacher_model_config", "distillation_loss_config"),
+        "teacher_scores",
+    ),
+    Hook(
+        "verl.workers.rollout.vllm_rollout.vllm_async_server:extract_prompt_logprobs",
+        ("output", "num_prompt_logprobs", "result_dict"),
+        "teacher_scores",
+    ),
+    Hook("vllm.logprobs:create_prompt_logprobs", ("flat_logprobs",), "teacher_scores"),
+    Hook(
         "verl.utils.checkpoint.fsdp_checkpoint_manager:FSDPCheckpointManager.load_checkpoint",
         ("local_path",),
         "safe_loading",
