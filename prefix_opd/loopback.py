@@ -27,7 +27,12 @@ def is_one_machine(config: DictConfig) -> bool:
 
 
 def stay_on_loopback(config: DictConfig) -> None:
-    """Call before Ray is imported. What the user has set stays; a run on several machines is left alone."""
+    """Call before Ray or vLLM starts anything. A run on several machines is left alone."""
     if is_one_machine(config):
-        for name, value in LOOPBACK_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        set_loopback()
+
+
+def set_loopback() -> None:
+    """For this process and those that it starts; what the user has set stays."""
+    for name, value in LOOPBACK_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)

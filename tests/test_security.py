@@ -15,7 +15,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from prefix_opd import loopback
+from prefix_opd import cli, loopback
 from prefix_opd.compose import compose, experiments
 from prefix_opd.errors import UserError
 from prefix_opd.models import Model
@@ -166,6 +166,30 @@ def test_a_cluster_that_is_there_and_a_users_own_value_win(no_addresses, monkeyp
     assert os.environ["GLOO_SOCKET_IFNAME"] == "eth7"
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert not loopback.is_one_machine(config)
+
+
+ENGINES = {
+    "doctor": ("doctor", "experiment=tiny/schedule", "--engines"),
+    "analysis": ("analyze", "teacher-prefix", "experiment=tiny/full", "--problems", "1"),
+}
+
+
+@pytest.mark.parametrize("command", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize(("nodes", "alone"), [(1, True), (2, False)])
+def test_commands_that_start_engines_stay_on_it_too(command, nodes, alone, no_addresses, monkeypatch):
+    seen = []
+
+    def start(*_, **__):
+        seen.append({name: os.environ.get(name) for name in loopback.LOOPBACK_ENVIRONMENT})
+        raise UserError("engine", "is not for this test")
+
+    monkeypatch.setattr("prefix_opd.doctor.WITH_ENGINES", ())  # they would import verl into this process
+    monkeypatch.setattr("prefix_opd.doctor.engines._answers", start)
+    monkeypatch.setattr("prefix_opd.verl_plugin.offline_engine.OfflineEngine.__enter__", start)
+    monkeypatch.setattr(sys, "argv", ["prefix-opd", *command, f"distillation.nnodes={nodes}"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert seen == [loopback.LOOPBACK_ENVIRONMENT if alone else dict.fromkeys(loopback.LOOPBACK_ENVIRONMENT)]
 
 
 def test_ray_then_takes_the_loopback_for_its_address(no_addresses):

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_length, point
 from prefix_opd.errors import UserError
 from prefix_opd.grading import compute_score
+from prefix_opd.loopback import stay_on_loopback
 from prefix_opd.models import Model
 from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
 
@@ -134,6 +135,7 @@ def _generate(
     """Go on from (prompt, prefix) pairs up to ``data.max_response_length``, prefix counted; ends do not repeat."""
     from prefix_opd.verl_plugin.offline_engine import OfflineEngine
 
+    stay_on_loopback(config)  # as in training
     rollout, longest = config.actor_rollout_ref.rollout, int(config.data.max_response_length)
     with OfflineEngine(model.path, model.trust_remote_code, **_engine(config, model.key)) as engine:
         return engine.generate(

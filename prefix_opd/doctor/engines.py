@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.doctor.case import Case
 from prefix_opd.doctor.forward import trainer_log_probs
 from prefix_opd.errors import UserError
+from prefix_opd.loopback import stay_on_loopback
 from prefix_opd.models import Model
 from prefix_opd.watch import python_module
 
@@ -90,6 +91,7 @@ def measure(case: Case) -> Scores:
         _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None),
         _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), prompts, "student"),
     ]
+    stay_on_loopback(case.config)  # as in training: the engines inherit it
     student, teacher = _answers(requests)
     ours, theirs = (trainer_log_probs(case, answer["sampled"]) for answer in (student, teacher))
     (again, _), (first, second) = (map(_rows, answer["scored"]) for answer in (student, teacher))

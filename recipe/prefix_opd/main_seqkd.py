@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from prefix_opd.cpu.environment import set_environment
+from prefix_opd.loopback import LOOPBACK, set_loopback
 from prefix_opd.tiny.paths import register_resolver
 
 CONFIG_NAME = "seqkd_tiny"
@@ -29,6 +30,7 @@ def run(overrides: Sequence[str]) -> float:
         Seconds of the updates, the last checkpoint included, start-up left out.
     """
     set_environment()
+    set_loopback()
     register_resolver()
     _one_rank()
     from verl.trainer.sft_trainer import SFTTrainer
@@ -50,10 +52,10 @@ def run(overrides: Sequence[str]) -> float:
 def _one_rank() -> None:
     """What torchrun would tell its only process."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         port = probe.getsockname()[1]
     told = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in told.items()} | {"MASTER_ADDR": "127.0.0.1"})
+    os.environ.update({name: str(value) for name, value in told.items()} | {"MASTER_ADDR": LOOPBACK})
 
 
 if __name__ == "__main__":
