@@ -55,6 +55,7 @@ FREE_KEYS = (
     "prefix_opd.watchers.",
     "prefix_opd.checkpoint.",
     "prefix_opd.rollout.timeout_seconds",
+    "prefix_opd.update.",
 )
 """Of those, how the names of what changes nothing that is learnt begin."""
 GROWN_OVER_STEPS = ("cosine", "geometric")

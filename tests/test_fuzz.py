@@ -40,6 +40,7 @@ KEYS = {
     "rollout": ("stop", "final_output_only", "seeded", "timeout_seconds"),
     "advantage": ("student_log_prob", "clamp"),
     "loss": ("max_ratio",),
+    "update": ("micro_batch_cost",),
     "weighting": ("name", "start", "stop", "tokens"),
     "watchers": ("missing", "not_finite", "uniform_teacher", "sampler_mismatch", "gradient_norm", "retries"),
     "checkpoint": ("keep_last", "keep_best"),

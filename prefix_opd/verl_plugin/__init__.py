@@ -13,6 +13,7 @@
 `evaluator`        verl's validation in chunks, so that a stopped evaluation goes on
 `weight_socket`    a socket of its own for each run's weights
 `log_probs`        log p of the sampled tokens in large blocks, where flash-attn is missing
+`micro_batches`    cuts an update by length, where sequences are padded
 `safe_loading`     loads checkpoints as tensors and plain values, never as code
 `teacher_scores`   reads the teacher's log-probs as arrays, without an object for each
 `contract`         names every hook of verl that we extend, and says what broke when one changes
@@ -32,10 +33,11 @@ def load() -> None:
     stays out of the way unless a CPU run is on. verl swallows what a plugin raises, so a failure is told here.
     """
     from prefix_opd import cpu
-    from prefix_opd.verl_plugin import log_probs, safe_loading, teacher_scores, weight_socket
+    from prefix_opd.verl_plugin import log_probs, micro_batches, safe_loading, teacher_scores, weight_socket
 
     weight_socket.register()
     log_probs.register()
+    micro_batches.register()
     safe_loading.register()
     teacher_scores.register()
     if not cpu.is_chosen():

@@ -94,6 +94,8 @@ HOOKS = (
     Hook("verl.checkpoint_engine.base:CheckpointEngineManager.update_weights", ("global_steps",), "engine_watch"),
     Hook("verl.workers.rollout.llm_server:LLMServerManager.get_replicas", (), "engine_watch"),
     Hook("verl.utils.torch_functional:logprobs_from_logits_v2", ("logits", "labels"), "log_probs"),
+    Hook("verl.workers.engine.fsdp.transformer_impl:prepare_micro_batches", ("data", "dp_group"), "micro_batches"),
+    Hook("verl.utils.tensordict_utils:index_select_tensor_dict", ("batch", "indices"), "micro_batches"),
     Hook(
         "verl.experimental.teacher_loop.teacher_manager:_get_teacher_sampling_params",
         ("teacher_model_config", "distillation_loss_config"),

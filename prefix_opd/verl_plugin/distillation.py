@@ -23,6 +23,7 @@ from verl.workers.utils.padding import no_padding_2_padding
 from prefix_opd.advantage import importance_ratio, reverse_kl_advantage
 from prefix_opd.loss import token_losses
 from prefix_opd.settings import WeightingSettings
+from prefix_opd.verl_plugin import micro_batches
 from prefix_opd.verl_plugin.fields import plain
 from prefix_opd.weighting import token_weights
 
@@ -41,6 +42,11 @@ class PrefixOPDLossConfig(DistillationLossConfig):
     clamp: float | None = None
     max_ratio: float | None = None
     weighting: dict[str, Any] = field(default_factory=dict)
+    micro_batch_cost: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        micro_batches.use(self.micro_batch_cost)
 
 
 def prefix_opd_token_losses(config, distillation_config, model_output, data) -> tuple[Tensor, dict[str, Any]]:

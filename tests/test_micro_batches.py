@@ -1,0 +1,92 @@
+"""How an update is cut by length: by hand, against every other cut, and in its bounds."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prefix_opd.micro_batches import FURTHER, CheapestSplits, cheapest_number, fewest_groups
+
+MANY = settings(max_examples=200, derandomize=True, deadline=None, database=None)
+NO_LIMIT = 10**9
+
+
+def split(lengths, overhead, budget=NO_LIMIT):
+    splits = CheapestSplits(lengths, overhead, budget, fewest_groups(lengths, budget) + FURTHER)
+    return splits.groups(cheapest_number(splits.costs))
+
+
+def cost(lengths, groups, overhead):
+    return sum(max(lengths[i] for i in group) * len(group) + overhead for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("overhead", "groups"),
+    [
+        (15, [[0, 1, 2, 3]]),  # 36 + 15 = 51 against 22 + 30 = 52
+        (13, [[0, 2], [1, 3]]),  # 36 + 13 = 49 against 22 + 26 = 48
+        (0.5, [[0], [2], [1], [3]]),  # 20 + 2 = 22 against 22 + 1 = 23
+    ],
+)
+def test_by_hand(overhead, groups):
+    assert split([9, 2, 8, 1], overhead) == groups
+
+
+def test_costs_by_hand():
+    # 36; 18 + 4, or 9 + 24, or 27 + 1; 9 + 8 + 4, or 18 + 2 + 1; 20
+    found = CheapestSplits([9, 2, 8, 1], 10, NO_LIMIT, 5).costs
+    assert found == [36 + 10, 22 + 20, 21 + 30, 20 + 40, float("inf")]
+
+
+def test_a_budget_by_hand():
+    # 9 and 8 cannot go together, nor 8 with 2 and 1 (24); 9 + 8 + 4 is cheaper than 9 + 16 + 1
+    assert split([9, 2, 8, 1], 100, budget=16) == [[0], [2], [1, 3]]
+    assert fewest_groups([9, 2, 8, 1], 16) == 3
+    assert fewest_groups([9, 2, 8, 1], 24) == 2
+
+
+@given(st.integers(1, 200), st.integers(1, 100), st.integers(1, 1000))
+@MANY
+def test_equal_lengths_are_one_micro_batch(length, count, overhead):
+    assert split([length] * count, overhead) == [list(range(count))]
+
+
+def test_a_sequence_beyond_the_budget_cannot_be():
+    splits = CheapestSplits([9, 2], 1, 8, fewest_groups([9, 2], 8) + FURTHER)
+    assert cheapest_number(splits.costs) is None
+
+
+batches = st.lists(st.integers(1, 300), min_size=1, max_size=40)
+
+
+@given(batches, st.integers(1, 2000))
+@MANY
+def test_every_sequence_once_and_never_dearer_than_one_group(lengths, overhead):
+    groups = split(lengths, overhead)
+    assert sorted(itertools.chain(*groups)) == list(range(len(lengths)))
+    assert cost(lengths, groups, overhead) <= cost(lengths, [range(len(lengths))], overhead)
+
+
+@given(batches, st.integers(1, 2000), st.integers(300, 3000))
+@MANY
+def test_no_group_is_over_the_budget(lengths, overhead, budget):
+    groups = split(lengths, overhead, budget)
+    assert sorted(itertools.chain(*groups)) == list(range(len(lengths)))
+    assert all(cost(lengths, [group], 0) <= budget for group in groups)
+    assert len(groups) >= fewest_groups(lengths, budget)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=7), st.integers(0, 60), st.integers(30, 100))
+@MANY
+def test_no_cut_of_the_sorted_sequences_is_cheaper(lengths, overhead, budget):
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    found = []
+    for number in range(len(lengths)):
+        for cuts in itertools.combinations(range(1, len(lengths)), number):
+            groups = [order[i:j] for i, j in itertools.pairwise([0, *cuts, len(lengths)])]
+            if all(cost(lengths, [group], 0) <= budget for group in groups):
+                found.append((cost(lengths, groups, overhead), len(groups)))
+    groups = split(lengths, overhead, budget)
+    assert (cost(lengths, groups, overhead), len(groups)) == min(found)
+    assert fewest_groups(lengths, budget) == min(number for _, number in found)

@@ -1,0 +1,230 @@
+"""An update cut by length, in verl's own FSDP engine: the same gradient, outputs in order, metrics of the whole."""
+
+import functools
+
+import pytest
+import torch
+import torch.multiprocessing
+from tensordict import TensorDict
+from verl.trainer.distillation.losses import distillation_ppo_loss
+from verl.utils import tensordict_utils as tu
+from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.metric import reduce_metrics
+from verl.workers.engine.fsdp import transformer_impl
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+from prefix_opd.compose import compose
+from prefix_opd.verl_plugin import micro_batches
+
+PROMPT, RESPONSES = 3, [5, 60, 20, 61, 4, 22, 1, 58]
+TOTALS = [PROMPT + response for response in RESPONSES]
+BY_LENGTH = [[1, 3, 7], [2, 5], [0, 4, 6]]
+OVERHEAD = 40
+"""Three groups cost 192 + 50 + 24 + 3 * 40 = 386, two 192 + 125 + 80 = 397, one 512 + 40."""
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    store = tmp_path_factory.mktemp("group") / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def configs(group):
+    config = compose(["experiment=tiny/full"])
+    nodes = config.actor_rollout_ref.model, config.actor_rollout_ref.actor, config.distillation
+    return tuple(omega_conf_to_dataclass(node) for node in nodes)
+
+
+@pytest.fixture(scope="module")
+def engine(configs):
+    model, actor, _ = configs
+    engine = FSDPEngineWithLMHead(model, actor.engine, actor.optim, actor.checkpoint)
+    engine.initialize()
+    return engine
+
+
+@pytest.fixture(autouse=True)
+def left_to_verl(monkeypatch):
+    monkeypatch.setattr(micro_batches, "_overhead", None)
+
+
+@pytest.fixture
+def passes(engine, monkeypatch):
+    """The sequences of each pass, as they go through the model."""
+    found = []
+
+    def forward_step(micro_batch, **settings):
+        found.append(micro_batch["row"].tolist())
+        return FSDPEngineWithLMHead.forward_step(engine, micro_batch, **settings)
+
+    monkeypatch.setattr(engine, "forward_step", forward_step)
+    return found
+
+
+def _nested(rows):
+    return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
+
+
+def batch(learnt=RESPONSES, **settings):
+    """Sequences of `TOTALS` tokens, as verl's trainer sends them; ``learnt``: tokens that count of each response."""
+    torch.manual_seed(0)
+    tokens = [torch.randint(5, 60, (total,)) for total in TOTALS]
+    mask = [(torch.arange(r) < n).long() for r, n in zip(RESPONSES, learnt, strict=True)]
+    fields = dict(
+        row=torch.arange(len(TOTALS)),
+        input_ids=_nested(tokens),
+        position_ids=_nested(torch.arange(total) for total in TOTALS),
+        prompts=_nested(row[:PROMPT] for row in tokens),
+        responses=_nested(row[PROMPT:] for row in tokens),
+        loss_mask=_nested(mask),
+        response_mask=_nested(mask),
+        rollout_log_probs=_nested(-4 + torch.randn(r) for r in RESPONSES),
+        advantages=_nested(torch.randn(r) for r in RESPONSES),
+    )
+    data = TensorDict(fields, batch_size=len(TOTALS))
+    given = dict(
+        temperature=1.0,
+        global_batch_size=len(TOTALS),
+        use_remove_padding=False,
+        use_dynamic_bsz=True,
+        max_token_len_per_gpu=32768,
+        return_model_output=True,
+    )
+    tu.assign_non_tensor(data, **{**given, **settings})
+    return data
+
+
+def update(engine, configs, data):
+    """One forward and backward pass of verl's engine: what it returns, and the gradient as one vector."""
+    _, actor, distillation = configs
+    loss = functools.partial(distillation_ppo_loss, config=actor, distillation_config=distillation)
+    with engine.train_mode():
+        engine.optimizer_zero_grad()
+        output = engine.forward_backward_batch(data, loss)
+        gradients = [parameter.grad.full_tensor().flatten() for parameter in engine.module.parameters()]
+    return output, torch.cat(gradients).double()
+
+
+def same(found, wanted):
+    """Sequence by sequence. The last value scores the first token of the next sequence, whichever it is."""
+    assert [len(row) for row in found.unbind()] == TOTALS
+    for one, other in zip(found.unbind(), wanted.unbind(), strict=True):
+        torch.testing.assert_close(one[:-1], other[:-1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_is_that_of_one_padded_batch(engine, configs, passes):
+    whole, wanted = update(engine, configs, batch())
+    micro_batches.use(OVERHEAD)
+    split, found = update(engine, configs, batch())
+    assert passes == [list(range(8)), *BY_LENGTH]
+    assert wanted.norm() > 0.1
+    assert (found - wanted).norm() / wanted.norm() < 1e-6
+    assert sum(split["loss"]) == pytest.approx(sum(whole["loss"]), rel=1e-5)
+
+
+def test_outputs_come_back_in_order(engine, configs):
+    whole, _ = update(engine, configs, batch())
+    micro_batches.use(OVERHEAD)
+    split, _ = update(engine, configs, batch())
+    for name, wanted in whole["model_output"].items():
+        same(split["model_output"][name], wanted)
+
+
+def test_metrics_are_those_of_the_whole(engine, configs):
+    whole, _ = update(engine, configs, batch())
+    micro_batches.use(OVERHEAD)
+    split, _ = update(engine, configs, batch())
+    assert "prefix_opd/ratio/mean" in whole["metrics"]
+    assert reduce_metrics(split["metrics"]) == pytest.approx(reduce_metrics(whole["metrics"]), rel=1e-4)
+
+
+def test_a_pass_for_log_probs_alone_is_cut_too(engine, passes):
+    with engine.eval_mode():
+        whole = engine.forward_backward_batch(batch(), None, forward_only=True)
+        micro_batches.use(OVERHEAD)
+        split = engine.forward_backward_batch(batch(), None, forward_only=True)
+    assert passes == [list(range(8)), *BY_LENGTH]
+    same(split["model_output"]["log_probs"], whole["model_output"]["log_probs"])
+
+
+def rows(**settings):
+    """Of each micro-batch, and the indices that verl puts outputs back by."""
+    cut, indices = transformer_impl.prepare_micro_batches(data=batch(**settings), dp_group=None)
+    return [micro_batch["row"].tolist() for micro_batch in cut], indices
+
+
+def test_the_token_limit_holds_with_padding():
+    micro_batches.use(OVERHEAD)
+    assert rows() == (BY_LENGTH, BY_LENGTH)
+    limited, _ = rows(max_token_len_per_gpu=128)
+    assert limited == [[1, 3], [7], [2, 5], [0, 4, 6]]  # 2 * 64 in the first
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_remove_padding": True},
+        {"force_group_size": 2},
+        # the third response and the last are stand-ins without a token to learn from
+        {"learnt": [5, 60, 0, 61, 4, 22, 1, 0]},
+    ],
+)
+def test_verl_cuts_where_nothing_is_padded_or_ours_would_not_do(settings):
+    wanted = rows(**settings)
+    micro_batches.use(OVERHEAD)
+    assert rows(**settings) == wanted == ([list(range(8))],) * 2
+
+
+def test_verl_cuts_by_number_where_it_is_asked_to():
+    micro_batches.use(OVERHEAD)
+    cut, indices = rows(use_dynamic_bsz=False, micro_batch_size_per_gpu=4)
+    assert cut == [[0, 1, 2, 3], [4, 5, 6, 7]] and indices is None
+
+
+def test_verl_tells_of_a_sequence_beyond_the_limit():
+    micro_batches.use(OVERHEAD)
+    with pytest.raises(AssertionError, match="max_token_len"):
+        rows(max_token_len_per_gpu=63)
+
+
+def test_the_setting_reaches_the_process_that_builds_the_loss():
+    def use_of(*overrides):
+        omega_conf_to_dataclass(compose(["experiment=tiny/full", *overrides]).distillation)
+        return micro_batches._overhead
+
+    assert use_of() == 512
+    assert use_of("prefix_opd.update.micro_batch_cost=40") == 40
+    assert use_of("prefix_opd.update.micro_batch_cost=null") is None
+
+
+def test_the_plugin_stands_before_verl_once():
+    import prefix_opd.verl_plugin as plugin
+
+    standing = transformer_impl.prepare_micro_batches
+    plugin.load()
+    assert transformer_impl.prepare_micro_batches is standing is not standing.__wrapped__
+    assert standing.__wrapped__.__module__ == "verl.workers.engine.utils"
+    assert not hasattr(standing.__wrapped__, "__wrapped__")
+
+
+def _rank(rank, store, lengths, results):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    micro_batches.use(OVERHEAD)
+    tokens = _nested(torch.ones(length) for length in lengths[rank])
+    data = TensorDict(dict(input_ids=tokens, loss_mask=tokens), batch_size=len(lengths[rank]))
+    tu.assign_non_tensor(data, use_remove_padding=False, use_dynamic_bsz=True, max_token_len_per_gpu=200)
+    results[rank] = micro_batches._groups(tu, data, torch.distributed.group.WORLD)
+    torch.distributed.destroy_process_group()
+
+
+def test_all_ranks_make_as_many(tmp_path):
+    """The first rank costs 200 + 40 in one group and 100 + 24 + 80 in two, the second 40 + 40 and 40 + 80."""
+    lengths = [[50, 10, 50, 12], [10, 10, 10, 10]]
+    with torch.multiprocessing.Manager() as manager:
+        results = manager.dict()
+        torch.multiprocessing.spawn(_rank, (tmp_path / "store", lengths, results), nprocs=2)
+        assert results[0] == [[0, 2], [1, 3]]
+        assert len(results[1]) == 2
