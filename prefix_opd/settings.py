@@ -90,7 +90,7 @@ class RolloutSettings(_Settings):
     stop: Literal["both", "student", "teacher"] | tuple[Position, ...] = "both"
     """Whose end tokens stop a rollout, or token ids."""
     final_output_only: StrictBool = True
-    """Training: ask the engine for the finished rollout only and for no text, as nobody reads a partial one."""
+    """Ask vLLM for the finished rollout only and for no text: verl reads the tokens alone, when all are there."""
     seeded: Position | None = None
     """Draw each rollout with a seed of its own, derived from this one (`prefix_opd.seeds`), so that a run that was
     stopped and goes on samples what it would have sampled; none leaves drawing to the engine's one stream."""

@@ -74,8 +74,9 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             sampling_params["max_tokens"] = self._cap(trajectory["step"], kwargs)
             if PROBE in kwargs:  # a seed of its own, so that a probe takes nothing from the engine's random stream
                 sampling_params["seed"] = int(kwargs[PROBE])
-            if self.settings.rollout.final_output_only and self.rollout_config.name == "vllm":
-                sampling_params.update(output_kind=FINAL_ONLY, detokenize=False)
+        if self.settings.rollout.final_output_only and self.rollout_config.name == "vllm":
+            # verl reads the tokens alone, and only when all are there; text is needed to stop at a text
+            sampling_params.update(output_kind=FINAL_ONLY, detokenize=bool(sampling_params.get("stop")))
         if self.settings.rollout.seeded is not None:
             sampling_params.setdefault("seed", self._seed(trajectory, kwargs))
         rollout = super()._run_agent_loop(sampling_params, trajectory, **kwargs)

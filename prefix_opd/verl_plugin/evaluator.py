@@ -16,7 +16,7 @@ from prefix_opd.errors import RunStopped
 from prefix_opd.evaluation.benchmarks import Benchmark
 from prefix_opd.evaluation.config import NODE, TRAINER
 from prefix_opd.evaluation.record import PROGRESS_FILE, Chunk, chunks, done, write_json, write_part
-from prefix_opd.verl_plugin.agent_loop import FINAL_ONLY, PrefixAgentLoopManager, PrefixAgentLoopWorker
+from prefix_opd.verl_plugin.agent_loop import PrefixAgentLoopManager, PrefixAgentLoopWorker
 from prefix_opd.verl_plugin.trainer import PrefixOPDTrainer
 
 PROBLEM = "evaluation_problem"
@@ -129,11 +129,7 @@ class EvaluationWorker(PrefixAgentLoopWorker):
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
         what = f"{self.config[NODE].seed}/{kwargs[PROBLEM]}/{kwargs['session_id']}"
         seed = int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big")
-        sampling_params = dict(sampling_params, seed=seed)
-        if self.rollout_config.name == "vllm":
-            # verl reads the tokens alone, and only when all are there
-            sampling_params.update(output_kind=FINAL_ONLY, detokenize=False)
-        return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+        return await super()._run_agent_loop(dict(sampling_params, seed=seed), trajectory, **kwargs)
 
 
 class EvaluationManager(PrefixAgentLoopManager):

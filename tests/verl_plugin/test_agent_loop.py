@@ -48,9 +48,9 @@ def test_training_is_capped_at_the_steps_length(monkeypatch, step, cap):
     assert asked(monkeypatch, worker(), step)["max_tokens"] == cap
 
 
-def test_validation_is_never_capped_and_keeps_its_text(monkeypatch):
+def test_validation_is_never_capped(monkeypatch):
     params = asked(monkeypatch, worker(), step=1, validate=True)
-    assert "max_tokens" not in params and "detokenize" not in params and "output_kind" not in params
+    assert "max_tokens" not in params
     assert params["stop_token_ids"] == [8, 9]
 
 
@@ -60,9 +60,12 @@ def test_the_shared_parameters_stay_as_they_were(monkeypatch):
     assert shared == {"temperature": 1.0}
 
 
-def test_only_the_finished_rollout_is_asked_for(monkeypatch):
-    params = asked(monkeypatch, worker(), step=1)
+@pytest.mark.parametrize("validate", [False, True])
+def test_only_the_finished_rollout_is_asked_for_and_no_text(monkeypatch, validate):
+    params = asked(monkeypatch, worker(), step=1, validate=validate)
     assert params["detokenize"] is False and params["output_kind"] is agent_loop.FINAL_ONLY
+    stops_at_text = asked(monkeypatch, worker(), step=1, validate=validate, shared={"stop": ["\n\n"]})
+    assert stops_at_text["detokenize"] is True, "vLLM looks for a stop string in the text"
     plain = asked(monkeypatch, worker(rollout={"final_output_only": False}), step=1)
     assert "output_kind" not in plain
 
