@@ -103,26 +103,33 @@ def killed(at: Path, folder: Path, number: int) -> dict:
     """SIGKILL one process at a random moment of a random step, or of the start-up, then start again."""
     moments = random.Random(number)
     victim = VICTIMS[number % len(VICTIMS)]
-    began = time.time()
-    run = new_run(at, [*LENGTH, *SPOILT]).start()  # the sabotage has no fault planned; it names the workers
-    if number % 7 == 6:
-        time.sleep(moments.uniform(5, 15))
-    else:
-        run.wait_for_step(moments.randrange(STEPS), seconds=600)
-        time.sleep(moments.uniform(0, 3))
-    moment = time.time() - began
-    if run.process.poll() is not None:
-        victim, phase = "none: it had ended", "nothing"
-    else:
-        phase = run.phase()
-        try:
-            run.kill(victim)
-        except StopIteration:  # not started yet
-            run.kill("driver")
-            victim = f"driver ({victim} was not there yet)"
+    run, moment = at_a_moment(at, moments, starting=number % 7 == 6)
+    phase = run.phase()
+    try:
+        run.kill(victim)
+    except StopIteration:  # not started yet
+        run.kill("driver")
+        victim = f"driver ({victim} was not there yet)"
     reached = max(run.steps(), default=0)
     result = {"victim": victim, "at_seconds": round(moment), "at_step": reached, "phase": phase}
     return result | ended(run) | again(run, folder, reached)
+
+
+def at_a_moment(at: Path, moments: random.Random, starting: bool) -> tuple[Run, float]:
+    """A run, and its seconds, at a random moment; one that has ended by then is run again, to another moment."""
+    while True:
+        shutil.rmtree(at, ignore_errors=True)
+        at.mkdir()
+        began = time.time()
+        run = new_run(at, [*LENGTH, *SPOILT]).start()  # the sabotage has no fault planned; it names the workers
+        if starting:
+            time.sleep(moments.uniform(5, 15))
+        else:
+            run.wait_for_step(moments.randrange(STEPS - 1), seconds=600)
+            time.sleep(moments.uniform(0, 2))
+        if run.process.poll() is None and STEPS not in run.steps():
+            return run, time.time() - began
+        ended(run)
 
 
 def killed_while_saving(at: Path, folder: Path) -> dict:
