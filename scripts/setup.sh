@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv, or leave it alone when it is up to date. Usage: scripts/setup.sh [cpu|gpu]  (default: what the machine has)
+# A .venv of the other kind is put by as .venv-gpu or .venv-cpu, and comes back when it is asked for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,12 +18,16 @@ esac
 
 stamp=$(cat "$requirements" requirements-core.txt requirements-dev.txt requirements-flash-attn.txt scripts/requirements-exclude.txt pyproject.toml \
   scripts/setup.sh | cksum)-$device-$PWD
+there=$(cat .venv/.device 2>/dev/null || true)
+if [[ -d .venv && $there != "$device" ]]; then
+  if [[ -n $there ]]; then rm -rf ".venv-$there" && mv .venv ".venv-$there"; else rm -rf .venv; fi
+  if [[ -d .venv-$device ]]; then mv ".venv-$device" .venv; fi
+fi
 if [[ -x .venv/bin/prefix-opd && $(cat .venv/.stamp 2>/dev/null) == "$stamp" ]]; then
   exit 0
 fi
 
 python=$(command -v "python$version" || command -v python3)
-if [[ -x .venv/bin/python && $(cat .venv/.device 2>/dev/null) != "$device" ]]; then rm -rf .venv; fi
 echo "setting up .venv for $device (a few minutes the first time)"
 [[ -x .venv/bin/python ]] || "$python" -m venv .venv
 .venv/bin/python -m pip install -qq --disable-pip-version-check uv
