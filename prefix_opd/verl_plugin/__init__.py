@@ -5,6 +5,7 @@
 `fields`           reads a batch from TransferQueue into aligned tensors
 `distillation`     registers the loss with verl, and the config node that carries its settings
 `trainer`          the synchronous trainer with our advantage, metrics, FLOP ledger and checks
+`early_dispatch`   hands out the next step's prompts before this step's metrics are told
 `probe`            uncapped rollouts that are measured and not trained on
 `samples`          keeps a few rollouts token by token, for the report
 `engine_watch`     ends a run whose engine dies while weights travel to it

@@ -41,6 +41,9 @@ HOOKS = (
     Hook(f"{_TRAINER}._step_once", ("metrics", "timing_raw", "sample_batch_size"), "step_guard: once more"),
     Hook(f"{_TRAINER}._submit_batch_to_rollout", ("batch",), "step_guard: the prompts to sample again; probe.Probe"),
     Hook(f"{_TRAINER}.on_step_begin", (), "probe.Probe"),
+    Hook(f"{_TRAINER}.prepare_step", (), "early_dispatch"),
+    Hook(f"{_TRAINER}._add_batch_to_generate", (), "early_dispatch"),
+    Hook("verl.utils.skip:SkipManager.set_step", ("step",), "early_dispatch"),
     Hook(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.sample", ("global_steps", "partition_id", "batch_size"), "probe"
     ),

@@ -27,6 +27,7 @@ from prefix_opd.metrics import reverse_kl_by_position, reverse_kl_metrics, rollo
 from prefix_opd.runlog import RunLog, numbers
 from prefix_opd.settings import Settings
 from prefix_opd.verl_plugin.agent_loop import one_line
+from prefix_opd.verl_plugin.early_dispatch import EarlyDispatch
 from prefix_opd.verl_plugin.engine_watch import while_alive
 from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
 from prefix_opd.verl_plugin.probe import Probe
@@ -65,6 +66,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.saved_step = 0
         self.samples = SampleRecorder(self)
         self.probe = Probe(self)
+        self.early = EarlyDispatch(self)
 
     @property
     def run_folder(self) -> Path:
@@ -100,6 +102,9 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.guard.warned = 0
         if self.probe.is_due(self.global_steps):
             self.probe.run(self.global_steps)
+
+    def prepare_step(self):
+        return {} if self.early.is_done(self.global_steps) else super().prepare_step()
 
     def _submit_batch_to_rollout(self, batch):
         self.guard.remember(batch)
@@ -200,6 +205,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
                 self.config.trainer.test_freq = -1  # the resumed run validates this step, if it is one to validate
             logger.warning("asked to end: step %d is the last, its checkpoint is written", self.global_steps)
         super().on_step_end()
+        self.early.after(self.global_steps)
 
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch):
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
@@ -311,10 +317,12 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def _validation_is_due(self, step: int) -> bool:
         """Whether the run ended before a step that was to be validated had been."""
+        return self.is_validated(step) and step not in checkpoints.accuracies(self.run_folder)
+
+    def is_validated(self, step: int) -> bool:
+        """Whether a validation follows the step."""
         every = self.config.trainer.test_freq
-        if every <= 0 or (step % every and step < self.total_training_steps):
-            return False
-        return step not in checkpoints.accuracies(self.run_folder)
+        return every > 0 and (step % every == 0 or step >= self.total_training_steps)
 
 
 def _flop_metrics(kind: str, step: StepFlops, so_far: float) -> dict[str, float]:
