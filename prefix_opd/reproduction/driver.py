@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0, 1 if a run failed, 2 for bad input."""
     try:
         asked = parse(arguments)
-        return reproduce(asked, "bash scripts/reproduce_miniature.sh " + shlex.join(arguments))
+        return reproduce(asked, shlex.join(["bash", "scripts/reproduce_miniature.sh", *arguments]))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -11,7 +11,12 @@ from prefix_opd.reproduction.arms import ARMS, BY_NAME, PREFIX
 from prefix_opd.reproduction.findings import Evidence
 from prefix_opd.reproduction.record import Record
 
-SIGNAL, TAIL, COMPUTE, SCHEDULE = "signal.png", "tail.png", "compute.png", "schedule.png"
+SIGNAL, TAIL, SCHEDULE = "signal.png", "tail.png", "schedule.png"
+COMPUTE, OTHERS = "compute.png", "compute_others.png"
+CLAIM = ("full", "prefix_3", "prefix_12", "prefix_24", "schedule")
+"""The arms of the paper's figure 4."""
+BESIDE = ("full", "prefix_24", "schedule")
+"""What all other arms are compared with."""
 TAIL_ARMS = ("full", "prefix_3", "prefix_24", "schedule")
 PREFIXES = {kind: f"{kind.replace('-', '_')}.png" for kind in KINDS}
 
@@ -25,7 +30,9 @@ def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> lis
     if probed := [arm for arm in TAIL_ARMS if any(record.probe for record in records if record.arm == arm)]:
         drawn.append(_save(folder / TAIL, lambda axes: _tail(axes, records, probed)))
     drawn += [draw_prefixes(found, folder / PREFIXES[kind]).name for kind, found in evidence.prefixes.items()]
-    drawn.append(_save(folder / COMPUTE, lambda axes: _compute(axes, evidence)))
+    drawn.append(_save(folder / COMPUTE, lambda axes: _compute(axes, evidence, CLAIM)))
+    if others := [arm.name for arm in ARMS if arm.name in evidence.curves and arm.name not in CLAIM]:
+        drawn.append(_save(folder / OTHERS, lambda axes: _compute(axes, evidence, [*BESIDE, *others])))
     if any(record.prefix_lengths for record in records):
         drawn.append(_save(folder / SCHEDULE, lambda axes: _schedule(axes, records, evidence)))
     return drawn
@@ -67,10 +74,10 @@ def _tail(axes, records: Sequence[Record], arms: Sequence[str]) -> None:
     axes.legend(fontsize=7)
 
 
-def _compute(axes, evidence: Evidence) -> None:
+def _compute(axes, evidence: Evidence, arms: Sequence[str]) -> None:
     """Figure 4: accuracy against exact training FLOP; band: lowest to highest seed."""
-    for i, arm in enumerate(arm.name for arm in ARMS if arm.name in evidence.curves):
-        places, color = evidence.curves[arm], f"C{i % 10}"
+    for i, arm in enumerate(arm for arm in arms if arm in evidence.curves):
+        places, color = evidence.curves[arm], f"C{i}"
         flops = [place.flops for place in places]
         axes.plot(
             flops,
@@ -78,7 +85,6 @@ def _compute(axes, evidence: Evidence) -> None:
             marker="o",
             markersize=4,
             color=color,
-            linestyle="-" if i < 10 else "--",
             label=BY_NAME[arm].label,
         )
         low, high = ([pick(place.accuracies) for place in places] for pick in (min, max))

@@ -12,7 +12,7 @@ from prefix_opd.paper import TABLE, PaperRow
 from prefix_opd.reproduction import prefixes
 from prefix_opd.reproduction.arms import ARMS, SEQUENCES, Arm
 from prefix_opd.reproduction.curves import Place
-from prefix_opd.reproduction.figures import COMPUTE, PREFIXES, SCHEDULE, SIGNAL, TAIL, draw_all
+from prefix_opd.reproduction.figures import COMPUTE, OTHERS, PREFIXES, SCHEDULE, SIGNAL, TAIL, draw_all
 from prefix_opd.reproduction.findings import FINDINGS, Evidence, half_gain_costs
 from prefix_opd.reproduction.record import Record
 
@@ -23,6 +23,7 @@ CAPTIONS = {
     PREFIXES["teacher-prefix"]: "a teacher's prefix, continued by the untrained student",
     PREFIXES["student-prefix"]: "the untrained student's prefix, continued by the teacher",
     COMPUTE: "accuracy against training FLOP",
+    OTHERS: "the same of the other arms",
     SCHEDULE: "prefix cap and accuracy by update",
 }
 

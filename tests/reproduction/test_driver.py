@@ -127,6 +127,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
     for picture in (
         "signal.png",
         "compute.png",
+        "compute_others.png",
         "schedule.png",
         "teacher_prefix.png",
         "student_prefix.png",
