@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.machine import ROOT
 from prefix_opd.cpu import warm_python
 from prefix_opd.cpu.environment import set_environment
+from prefix_opd.loopback import stay_on_loopback_in_forks
 from prefix_opd.reproduction.isolation import output_in, run_isolated
 
 LOG = "log.txt"
@@ -101,6 +102,7 @@ def warm_up(log: Path) -> None:
     """Import here what runs of verl import, once for all that are forked later; what it prints goes to ``log``."""
     os.environ.update(OF_EVERY_RUN)
     set_environment()
+    stay_on_loopback_in_forks()
     with output_in(log):
         warm_python.load((*warm_python.PRELOAD, *ALSO_IMPORTED))
 

@@ -32,6 +32,12 @@ def stay_on_loopback(config: DictConfig) -> None:
         set_loopback()
 
 
+def stay_on_loopback_in_forks() -> None:
+    """Call before Ray is imported in a process that one-machine runs are forked from: Ray reads the variables then."""
+    if not os.environ.get("RAY_ADDRESS"):
+        set_loopback()
+
+
 def set_loopback() -> None:
     """For this process and those that it starts; what the user has set stays."""
     for name, value in LOOPBACK_ENVIRONMENT.items():

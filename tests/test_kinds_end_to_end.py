@@ -57,7 +57,9 @@ def trained(tmp_path_factory):
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     for name, code in json.loads((folder / "codes.json").read_text()).items():
-        assert code == 0, (folder / f"{name}.log").read_text()[-3000:]
+        log = (folder / f"{name}.log").read_text()
+        assert code == 0, log[-3000:]
+        assert "LLMServerManager: ['127.0.0.1:" in log, "also what is forked listens on the loopback alone"
     return {name: list(read_metrics(folder / name)) for name in RUNS}
 
 

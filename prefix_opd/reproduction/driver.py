@@ -20,6 +20,7 @@ from pathlib import Path
 
 from prefix_opd.analysis.prefixes import KINDS
 from prefix_opd.errors import EXIT_BAD_INPUT, UserError
+from prefix_opd.loopback import stay_on_loopback_in_forks
 from prefix_opd.reproduction import on_policy, prefixes, record, seqkd
 from prefix_opd.reproduction.arms import ARMS, BY_NAME, PROBLEMS, SEEDS, UPDATES, Run
 from prefix_opd.reproduction.isolation import become_subreaper, output_in, run_isolated
@@ -149,6 +150,7 @@ def warm_up() -> None:
     from prefix_opd.cpu.environment import set_environment
 
     set_environment()
+    stay_on_loopback_in_forks()
     warm_python.load((*warm_python.PRELOAD, *ALSO_IMPORTED))
     importlib.import_module("recipe.prefix_opd.main_prefix_opd")
 

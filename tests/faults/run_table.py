@@ -215,6 +215,8 @@ def ended(run: Run) -> dict:
     lines = [line.strip() for line in told.splitlines()]
     begins = ("stopped: ", "error: ", "ended ", "failed", "start the same")
     shown = [line.split("; the end of")[0] for line in lines if line.startswith(begins)] or lines[-2:]
+    if run.process.returncode < 0:
+        shown = ["nothing: the launcher itself was killed"]
     return {
         "exit": run.process.returncode,
         "told": "; ".join(shown)[:400],
