@@ -20,6 +20,7 @@ import psutil
 
 LOOK_SECONDS = 0.25
 MEMORY_SECONDS = 2.0
+TRAINER = "ray::TaskRunner"
 
 _LOG_NAME = re.compile(r"\((\w+) pid=(\d+)\)")
 """Ray and vLLM put a process's name and id before what it prints."""
@@ -87,6 +88,8 @@ class Observer:
             cpu = sum(process.cpu_times()[:2])
         except psutil.Error:
             return
+        if not name:  # it is ending
+            return
         seen = self.seen.setdefault(process.pid, Seen(name, now, now))
         if name != seen.name:
             seen.name, seen.named = name, now
@@ -124,7 +127,7 @@ class Observer:
     def _phases(self, first_step_seconds: float) -> dict[str, float]:
         """Seconds from one mark to the next: launch, Ray's first process, the trainer's, the last engine, steps."""
         ray = min(seen.first for seen in self.seen.values() if seen.name == "gcs_server")
-        trainer = min(seen.named for seen in self.seen.values() if seen.name.startswith("ray::TaskRunner"))
+        trainer = min(seen.named for seen in self.seen.values() if seen.name == TRAINER)
         engine = max(seen.first for seen in self.seen.values() if seen.name == "EngineCore")
         ready = self.first_step - first_step_seconds
         marks = {
@@ -159,6 +162,8 @@ class Observer:
 def _short(command: list[str]) -> str:
     """A process's name: Ray's title, or the last part of its program's path."""
     title = command[0] if command else ""
+    if "TaskRunner" in title:  # ours and verl's; Ray names it now by its class, now by what it runs
+        return TRAINER
     if title.startswith("ray::"):
         return title.split(".")[0].split("(")[0].strip()
     scripts = [Path(word).name for word in command[:6] if word.endswith((".py", "_server", "raylet"))]
