@@ -24,3 +24,14 @@ def long_context_models(tmp_path_factory):
         config = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32768}))
     return models
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """A process group of this process alone, as verl's FSDP engine wants one."""
+    import torch
+
+    store = tmp_path_factory.mktemp("group") / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()

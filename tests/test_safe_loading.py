@@ -66,14 +66,6 @@ def torch_is_left_as_it_was():
 # ---- model, optimizer, schedule, random states ----
 
 
-@pytest.fixture(scope="module")
-def group(tmp_path_factory):
-    store = tmp_path_factory.mktemp("group") / "store"
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
 def manager(seed: int) -> FSDPCheckpointManager:
     """Over a sharded model that has learnt two steps, from random numbers of its own."""
     torch.manual_seed(seed)

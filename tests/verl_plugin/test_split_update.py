@@ -24,14 +24,6 @@ OVERHEAD = 40
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory):
-    store = tmp_path_factory.mktemp("group") / "store"
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
 def configs(group):
     config = compose(["experiment=tiny/full"])
     nodes = config.actor_rollout_ref.model, config.actor_rollout_ref.actor, config.distillation
