@@ -5,49 +5,83 @@ of sequences times its longest) and a fixed overhead: what a pass takes however 
 More groups mean less padding and more overhead. The gradient is a sum over sequences, whatever their groups.
 
 Lengths 9, 8, 2, 1 in one group cost 36 + overhead, as (9, 8), (2, 1) they cost 18 + 4 + 2 * overhead.
+
+Where the rollouts of a prompt share its computation (`prefix_opd.shared_prompts`), whole prompts with their rollouts are
+cut in the same way, and a group's prompts and its responses are padded apart from each other.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 FURTHER = 7
 """How many groups beyond the fewest are looked at: at the overheads of real passes more of them do not pay."""
 
+KEYS = 1 / 8
+"""What a prompt's token costs for each further rollout, tokens: attention holds its keys and values once for each."""
 
-def fewest_groups(lengths: Sequence[int], budget: int) -> int:
-    """How many groups of at most ``budget`` padded tokens are needed. A sequence over the budget counts as a group."""
-    groups = room = 0
-    for length in sorted(lengths, reverse=True):
-        if room == 0:  # the first of a group is its longest
-            groups, room = groups + 1, max(1, budget // length)
-        room -= 1
-    return groups
+
+class Splits:
+    """What each group of neighbours would cost.
+
+    Args:
+        order: the items, as they stand side by side.
+        tokens: [i, j] the padded tokens of the items at places i to j - 1 as one group; it grows with j.
+        overhead: of a group, padded tokens.
+        budget: padded tokens that a group may have.
+    """
+
+    def __init__(self, order: Sequence[int], tokens: np.ndarray, overhead: float, budget: float):
+        self._order = order
+        places = np.arange(len(order))
+        later = np.arange(len(order) + 1)[None, :] > places[:, None]
+        self._price = np.where(later & (tokens <= budget), tokens + overhead, np.inf)
+
+    @classmethod
+    def padded(cls, lengths: Sequence[int], overhead: float, budget: int) -> Splits:
+        """``lengths``: of all sequences, tokens."""
+        longest_first = np.asarray(lengths)
+        order = np.argsort(-longest_first, kind="stable")
+        sizes = np.arange(len(order) + 1)[None, :] - np.arange(len(order))[:, None]
+        return cls(order.tolist(), longest_first[order][:, None] * sizes, overhead, budget)
+
+    @classmethod
+    def shared(cls, families: Sequence[Family], overhead: float, budget: int) -> Splits:
+        """``families``: whose prompts and rollouts stay together."""
+        order = sorted(range(len(families)), key=lambda i: -families[i].longest)
+        prompts, longest, rollouts = (
+            np.array([getattr(families[i], name) for i in order]) for name in ("prompt", "longest", "size")
+        )
+        tokens = np.zeros((len(order), len(order) + 1))
+        for i in range(len(order)):
+            count = np.arange(1, len(order) - i + 1)
+            widest = np.maximum.accumulate(prompts[i:])
+            tokens[i, i + 1 :] = _shared_tokens(count, widest, rollouts[i:].cumsum(), longest[i])
+        return cls(order, tokens, overhead, budget)
+
+    def fewest(self) -> int:
+        """How many groups the budget asks for. An item over the budget counts as a group."""
+        groups = start = 0
+        while start < len(self._order):
+            within = np.isfinite(self._price[start]).nonzero()[0]
+            groups, start = groups + 1, int(within[-1]) if len(within) else start + 1
+        return groups
+
+    def cheapest(self, most: int) -> CheapestSplits:
+        """The cheapest split into each number of groups up to ``most``."""
+        return CheapestSplits(self._order, self._price, most)
 
 
 class CheapestSplits:
-    """The cheapest split into each number of groups, by dynamic programming over the sequences, longest first.
+    """The cheapest split into each number of groups, by dynamic programming over the items in their order."""
 
-    Args:
-        lengths: of all sequences, tokens.
-        overhead: of a group, padded tokens.
-        budget: padded tokens that a group may have.
-        most: the largest number of groups.
-    """
-
-    def __init__(self, lengths: Sequence[int], overhead: float, budget: int, most: int):
-        longest_first = np.asarray(lengths)
-        self._order = np.argsort(-longest_first, kind="stable")
-        longest_first = longest_first[self._order]
-        count = len(longest_first)
-        # [i, j]: sequences i to j - 1 as one group
-        sizes = np.arange(count + 1)[None, :] - np.arange(count)[:, None]
-        padded = longest_first[:, None] * sizes
-        price = np.where((sizes > 0) & (padded <= budget), padded + overhead, np.inf)
-
-        cheapest = np.full(count + 1, np.inf)  # [j]: the first j sequences, in as many groups as the loop has come to
+    def __init__(self, order: Sequence[int], price: np.ndarray, most: int):
+        self._order = order
+        cheapest = np.full(len(order) + 1, np.inf)  # [j]: the first j, in as many groups as the loop has come to
         cheapest[0] = 0.0
         self._starts = []  # of the last group
         self.costs: list[float] = []
@@ -59,10 +93,10 @@ class CheapestSplits:
             self.costs.append(float(cheapest[-1]))
 
     def groups(self, number: int) -> list[list[int]]:
-        """The cheapest split into ``number`` groups: indices into ``lengths``, the group of the longest first."""
+        """The cheapest split into ``number`` groups: the items of each, the group of the longest first."""
         found, end = [], len(self._order)
         for starts in reversed(self._starts[:number]):
-            found.append(sorted(self._order[starts[end] : end].tolist()))
+            found.append(sorted(self._order[starts[end] : end]))
             end = starts[end]
         return found[::-1]
 
@@ -71,3 +105,46 @@ def cheapest_number(costs: Sequence[float]) -> int | None:
     """The number of groups with the lowest of ``costs`` (for 1, 2, ...), the smallest such; none if there is none."""
     lowest = min(costs)
     return None if np.isinf(lowest) else costs.index(lowest) + 1
+
+
+@dataclass(frozen=True)
+class Family:
+    """Rollouts of one prompt."""
+
+    rows: tuple[int, ...]
+    """Which they are."""
+    prompt: int
+    """Length of the prompt, tokens."""
+    longest: int
+    """The longest response, tokens."""
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+
+def families(owners: Sequence[int], prompts: Sequence[int], responses: Sequence[int], budget: int) -> list[Family]:
+    """The rollouts of each prompt, in several families where they do not fit into one group.
+
+    Args:
+        owners: of each rollout, the number of its prompt.
+        prompts: of each rollout, the length of its prompt, tokens.
+        responses: of each rollout, its length, tokens.
+        budget: padded tokens that a group may have.
+    """
+    rows_of = defaultdict(list)
+    for row in sorted(range(len(owners)), key=lambda row: -responses[row]):
+        rows_of[owners[row]].append(row)
+    found = []
+    for rows in rows_of.values():
+        while rows:
+            prompt, longest = prompts[rows[0]], responses[rows[0]]
+            room = int((budget - prompt * (1 - KEYS)) // (longest + prompt * KEYS))
+            part, rows = rows[: max(1, room)], rows[max(1, room) :]
+            found.append(Family(tuple(part), prompt, longest))
+    return found
+
+
+def _shared_tokens(prompts, prompt, rollouts, longest):
+    """Padded tokens of so many prompts and rollouts together; one rollout of each prompt is one padded sequence."""
+    return prompts * prompt + rollouts * longest + (rollouts - prompts) * prompt * KEYS

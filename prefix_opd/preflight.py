@@ -159,6 +159,12 @@ def check_sampling(config: DictConfig, settings: Settings) -> None:
             "actor_rollout_ref.rollout.calculate_log_probs=False",
             "must be true: the sampler's log-probs are the student's share of the reward",
         )
+    if settings.rollout.off_policy_steps and rollout.free_cache_engine:
+        raise UserError(
+            f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
+            "the engines sample while the trainer trains, and free_cache_engine=True puts them to sleep",
+            "set actor_rollout_ref.rollout.free_cache_engine=false, and gpu_memory_utilization so that both fit",
+        )
 
 
 def check_batches(config: DictConfig) -> None:

@@ -94,6 +94,9 @@ class RolloutSettings(_Settings):
     seeded: Position | None = None
     """Draw each rollout with a seed of its own, derived from this one (`prefix_opd.seeds`), so that a run that was
     stopped and goes on samples what it would have sampled; none leaves drawing to the engine's one stream."""
+    off_policy_steps: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1)] = 0
+    """How many updates earlier the policy may be that samples a step. 0: strictly on-policy. 1: the engines sample the
+    next step while the trainer makes this one, and the importance ratio corrects what the update changed."""
     timeout_seconds: Seconds = 7200
     """How long the engines may take over one rollout and its score before it counts as failed, seconds."""
 

@@ -96,6 +96,11 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.rollout.top_p=0.9"], "top_p=0.9: must be 1.0"),
     ([*TRAIN, "actor_rollout_ref.rollout.top_k=20"], "set prefix_opd.allow_any_temperature=true"),
     ([*TRAIN, "actor_rollout_ref.rollout.calculate_log_probs=false"], "calculate_log_probs=False: must be true"),
+    ([*TRAIN, "prefix_opd.rollout.off_policy_steps=2"], "prefix_opd.rollout.off_policy_steps=2: input should be less"),
+    (
+        [*TRAIN, "prefix_opd.rollout.off_policy_steps=1", "actor_rollout_ref.rollout.free_cache_engine=true"],
+        "prefix_opd.rollout.off_policy_steps=1: the engines sample while the trainer trains",
+    ),
     # batches that do not divide
     ([*TRAIN, "actor_rollout_ref.rollout.n=0"], "actor_rollout_ref.rollout.n=0: must be a whole number"),
     ([*TRAIN, "data.train_batch_size=2.5"], "data.train_batch_size=2.5: must be a whole number"),

@@ -35,6 +35,7 @@ RUNS = {
     "window": ["experiment=tiny/window_72_96", "prefix_opd.weighting.start=16"],
     "last": ["experiment=tiny/last_24"],
     "forward_kl": ["experiment=tiny/forward_kl_24"],
+    "one_step_early": ["experiment=tiny/one_step_early", "prefix_opd.probe.every=0"],
     # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step
     "two_ranks": [
         "experiment=tiny/prefix_24",
@@ -83,6 +84,14 @@ def test_forward_kl_over_the_teachers_top_k(trained):
         assert line["prefix_opd/prefix_length"] == 24
         assert "prefix_opd/reverse_kl/mean" not in line, "the top k need not hold the sampled token"
         assert line["actor/distillation/teacher_mass"] > 0.5
+
+
+def test_rollouts_of_the_policy_one_update_earlier(trained):
+    first, second = trained["one_step_early"]
+    behind = "training/off_policy/trajectory_staleness/"  # verl's own, from the weights that each rollout was made with
+    assert first[behind + "max"] == 0 and second[behind + "min"] == second[behind + "max"] == 1
+    moved = [line["prefix_opd/log_prob_diff/abs_mean"] for line in (first, second)]
+    assert moved[1] > 20 * moved[0], "the trainer's policy is one update ahead of the one that sampled"
 
 
 def test_recomputed_log_probs_two_ranks_and_several_mini_batches(trained):

@@ -6,15 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefix_opd.micro_batches import FURTHER, CheapestSplits, cheapest_number, fewest_groups
+from prefix_opd.micro_batches import FURTHER, Splits, cheapest_number
 
 MANY = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 NO_LIMIT = 10**9
 
 
 def split(lengths, overhead, budget=NO_LIMIT):
-    splits = CheapestSplits(lengths, overhead, budget, fewest_groups(lengths, budget) + FURTHER)
-    return splits.groups(cheapest_number(splits.costs))
+    splits = Splits.padded(lengths, overhead, budget)
+    cheapest = splits.cheapest(splits.fewest() + FURTHER)
+    return cheapest.groups(cheapest_number(cheapest.costs))
+
+
+def fewest_groups(lengths, budget):
+    return Splits.padded(lengths, 0, budget).fewest()
 
 
 def cost(lengths, groups, overhead):
@@ -35,7 +40,7 @@ def test_by_hand(overhead, groups):
 
 def test_costs_by_hand():
     # 36; 18 + 4, or 9 + 24, or 27 + 1; 9 + 8 + 4, or 18 + 2 + 1; 20
-    found = CheapestSplits([9, 2, 8, 1], 10, NO_LIMIT, 5).costs
+    found = Splits.padded([9, 2, 8, 1], 10, NO_LIMIT).cheapest(5).costs
     assert found == [36 + 10, 22 + 20, 21 + 30, 20 + 40, float("inf")]
 
 
@@ -53,8 +58,9 @@ def test_equal_lengths_are_one_micro_batch(length, count, overhead):
 
 
 def test_a_sequence_beyond_the_budget_cannot_be():
-    splits = CheapestSplits([9, 2], 1, 8, fewest_groups([9, 2], 8) + FURTHER)
-    assert cheapest_number(splits.costs) is None
+    splits = Splits.padded([9, 2], 1, 8)
+    assert splits.fewest() == 2
+    assert cheapest_number(splits.cheapest(2 + FURTHER).costs) is None
 
 
 batches = st.lists(st.integers(1, 300), min_size=1, max_size=40)

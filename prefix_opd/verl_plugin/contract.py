@@ -75,7 +75,12 @@ HOOKS = (
     Hook(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll",
         ("partition_id", "last_debug_time"),
-        "evaluator: its progress; step_guard: whether the workers live",
+        "evaluator: its progress; step_guard: whether the workers live; early_dispatch",
+    ),
+    Hook(
+        "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._sync_metadata_from_transfer_queue",
+        (),
+        "early_dispatch: which rollouts are under way",
     ),
     Hook("verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager", ("config", "resource_pool"), "startup"),
     Hook("verl.trainer.ppo.v1.trainer_base:ResourcePoolManager.create_resource_pool", (), "startup"),

@@ -2,13 +2,15 @@
 
 Without packed sequences (``use_remove_padding=false``: no flash-attn) verl's engine pads a micro-batch to its longest
 sequence, and verl fills micro-batches up to a number of real tokens: in a small run one, of which half may be padding.
-Here they are cut by `prefix_opd.micro_batches`, and the token limit bounds what they hold with padding. Loss and
-metrics are shares of the whole mini-batch's, so the gradient stays what it was.
+Here they are cut by `prefix_opd.micro_batches`, and the token limit bounds what they hold with padding. Where prompts are
+shared (`update_tokens`), the rollouts of a prompt that are on this rank stay together. Loss and metrics are shares of the
+whole mini-batch's, so the gradient stays what it was.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -16,8 +18,10 @@ from typing import Any
 import torch
 from torch import distributed
 
-from prefix_opd.micro_batches import FURTHER, CheapestSplits, cheapest_number, fewest_groups
+from prefix_opd.micro_batches import FURTHER, Splits, cheapest_number, families
 from prefix_opd.on_import import call_after_import
+from prefix_opd.shared_prompts import owners
+from prefix_opd.verl_plugin.update_tokens import FORM, SHARED
 
 _overhead: int | None = None
 
@@ -62,17 +66,29 @@ def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
     padded = not read("use_remove_padding", default=True) and read("use_dynamic_bsz", default=True)
     if _overhead is None or not padded or read("force_group_size", default=1) != 1:
         return None
-    lengths = data["input_ids"].offsets().diff().tolist()
-    budget = data["max_token_len_per_gpu"]
+    splits, rows = _splits(data, shared=read(FORM, default=None) == SHARED)
     # FSDP's collectives want the same number of passes on every rank: the one that costs the dearest rank least.
-    most = FURTHER + int(_highest([fewest_groups(lengths, budget)], dp_group)[0])
-    splits = CheapestSplits(lengths, _overhead, budget, most)
-    costs = splits.costs
+    most = FURTHER + int(_highest([splits.fewest()], dp_group)[0])
+    cheapest = splits.cheapest(most)
+    costs = cheapest.costs
     if not all(row.any() for row in data["loss_mask"].unbind()):
         # verl's stand-ins for missing rollouts: alone in a micro-batch they have no token of which to tell a minimum
         costs = [float("inf")] * most
     number = cheapest_number(_highest(costs, dp_group))
-    return None if number is None else splits.groups(number)
+    if number is None:
+        return None
+    return [sorted(itertools.chain(*(rows[item] for item in group))) for group in cheapest.groups(number)]
+
+
+def _splits(data: Any, shared: bool) -> tuple[Splits, Sequence[Sequence[int]]]:
+    """What there is to choose from, and the rows of each item that is split."""
+    budget = data["max_token_len_per_gpu"]
+    if not shared:
+        lengths = data["input_ids"].offsets().diff().tolist()
+        return Splits.padded(lengths, _overhead, budget), [[row] for row in range(len(lengths))]
+    prompts, responses = (data[name].offsets().diff().tolist() for name in ("prompts", "responses"))
+    found = families(owners(data["prompts"].unbind()), prompts, responses, budget)
+    return Splits.shared(found, _overhead, budget), [family.rows for family in found]
 
 
 def _highest(values: Sequence[float], group: Any) -> list[float]:

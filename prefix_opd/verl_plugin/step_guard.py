@@ -48,6 +48,8 @@ class StepGuard:
         self.submitted: Any = None
         self.places: dict[str, int] = {}
         self.attempt = 0
+        self.judged = False
+        """Whether the step's rollouts are all there and good: what fails from then on is no failure of theirs."""
         self.warned = 0  # in this step; the trainer sets it back when one begins
         self._ask_whether_workers_live()
 
@@ -99,6 +101,7 @@ class StepGuard:
         vocabulary = self.trainer.teacher_shape.vocab_size
         self._act(watchers.before_update(watched, vocabulary, longest, self.settings), metrics)
         metrics["prefix_opd/watch/thrown_away"] = self.attempt
+        self.judged = True
 
     def check_update(self, metrics: dict[str, Any]) -> None:
         """A look at what the update reported."""
@@ -151,11 +154,13 @@ class StepGuard:
                     raise RunStopped(f"{thrown}; it cannot be sampled again ({one_line(error)})") from error
 
     def _with_reasons(self, step_once: Callable[[], Any]):
+        self.judged = False
         try:
             return step_once()
         except RuntimeError as error:
-            # verl's replay buffer, when not one rollout of the batch came back
-            if isinstance(error, RunStopped) or not (failures := self.take_failures()):
+            # verl's replay buffer, when not one rollout of the batch came back; failures that are told while the update
+            # is made may be those of the next step
+            if isinstance(error, RunStopped) or self.judged or not (failures := self.take_failures()):
                 raise
             raise ThrownAway(
                 f"step {self.trainer.global_steps}: no rollout came back whole and scored ({failures[0]})"

@@ -18,6 +18,7 @@ from tensordict import TensorDict
 from transformers import AutoConfig
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.debug import marked_timer
 
 from prefix_opd import checkpoints, stopping
 from prefix_opd.advantage import reverse_kl_advantage
@@ -190,6 +191,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         }
 
     def _update_actor(self, batch, metrics):
+        self.early.before_update(self.global_steps)
         batch = super()._update_actor(batch, metrics)
         for name in [name for name in metrics if name.startswith("actor/prefix_opd/")]:
             metrics[name.removeprefix("actor/")] = metrics.pop(name)
@@ -197,13 +199,16 @@ class PrefixOPDTrainer(PPOTrainerSync):
         return batch
 
     def on_step_end(self):
-        if stopping.is_asked(self.run_folder):
+        # prompts that are handed out already are learnt from first: no checkpoint has them
+        if stopping.is_asked(self.run_folder) and not self.early.is_done(self.global_steps + 1):
             if self.saved_step != self.global_steps:
                 self._save_checkpoint()
             self.total_training_steps = self.global_steps  # verl's loop ends here
             with open_dict(self.config):
                 self.config.trainer.test_freq = -1  # the resumed run validates this step, if it is one to validate
             logger.warning("asked to end: step %d is the last, its checkpoint is written", self.global_steps)
+        with marked_timer("gen", self.timing_raw):
+            self.early.wait()
         super().on_step_end()
         self.early.after(self.global_steps)
 

@@ -74,6 +74,17 @@ def test_no_rollout_at_all_is_a_batch_to_throw_away():
         guard().run(step(empty), {})  # nobody failed: another error, which is not ours to explain
 
 
+def test_an_update_that_fails_is_no_batch_to_throw_away():
+    learning = guard(failures=["row 3, rollout 1: of the next step, which is under way"])
+
+    def once():
+        learning.judged = True
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        learning.run(once, {})
+
+
 def test_each_action_does_what_it_says(caplog):
     caplog.set_level("WARNING", logger="prefix_opd")
     report = {"actor/loss": float("nan"), "actor/grad_norm": 2e6}
