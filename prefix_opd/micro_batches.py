@@ -6,8 +6,8 @@ More groups mean less padding and more overhead. The gradient is a sum over sequ
 
 Lengths 9, 8, 2, 1 in one group cost 36 + overhead, as (9, 8), (2, 1) they cost 18 + 4 + 2 * overhead.
 
-Where the rollouts of a prompt share its computation (`prefix_opd.shared_prompts`), whole prompts with their rollouts are
-cut in the same way, and a group's prompts and its responses are padded apart from each other.
+Where the rollouts of a prompt share its computation (`prefix_opd.shared_prompts`), prompts with their rollouts are cut
+in the same way, and a group's prompts and its responses are padded apart from each other.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Without packed sequences (``use_remove_padding=false``: no flash-attn) verl's engine pads a micro-batch to its longest
 sequence, and verl fills micro-batches up to a number of real tokens: in a small run one, of which half may be padding.
-Here they are cut by `prefix_opd.micro_batches`, and the token limit bounds what they hold with padding. Where prompts are
-shared (`update_tokens`), the rollouts of a prompt that are on this rank stay together. Loss and metrics are shares of the
-whole mini-batch's, so the gradient stays what it was.
+Here they are cut by `prefix_opd.micro_batches`, and the token limit bounds what they hold with padding. Where prompts
+are shared (`update_tokens`), the rollouts of a prompt that are on this rank stay together. Loss and metrics are shares
+of the whole mini-batch's, so the gradient stays what it was.
 """
 
 from __future__ import annotations

@@ -1,0 +1,140 @@
+"""One computation of a prompt for all of its rollouts: P + n L tokens through the model in place of n (P + L).
+
+A causal model computes for a prompt the same whatever follows it. So the tokens of many rollouts are laid out as one
+row without padding: every distinct prompt once, one after the other, then every response. Whatever works token by token
+(projections, norms, MLP, head) needs no more than that row. Attention alone must know who belongs to whom, and goes in
+two pieces: prompts attend within themselves; responses to the keys of their prompt and, causally, to their own. For
+those pieces alone tokens are padded, to the longest prompt and the longest response. No token sees a response other
+than its own, so the gradients of a prompt's rollouts simply add up in it.
+
+    rollouts     a b c | x y      and      a b c | z
+    the row      a b c x y z      at positions 0 1 2 3 4 3
+    predicting   c x  c           the tokens whose output scores x y  z
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def owners(prompts: Sequence[Tensor]) -> list[int]:
+    """Of each rollout, the number of its prompt; equal token ids are one prompt, numbered as they first appear."""
+    numbers: dict[tuple[int, ...], int] = {}
+    return [numbers.setdefault(tuple(prompt.tolist()), len(numbers)) for prompt in prompts]
+
+
+class SharedPrompts:
+    """The row of some rollouts, and attention within it.
+
+    Args:
+        prompt_lengths: of each rollout, tokens, at least 1.
+        response_lengths: of each rollout, tokens, at least 1.
+        owners: of each rollout, the number of its prompt.
+        device: of the tensors below.
+
+    Attributes:
+        tokens: (T,) of each token of the row its index among the tokens of all rollouts, one rollout after the other.
+        predicting: (K,) of each response token, one rollout after the other, the place in the row that predicts it.
+    """
+
+    def __init__(self, prompt_lengths: Sequence[int], response_lengths: Sequence[int], owners: Sequence[int], device):
+        starts, firsts, total = [], {}, 0
+        for row, (prompt, response) in enumerate(zip(prompt_lengths, response_lengths, strict=True)):
+            starts.append(total)
+            firsts.setdefault(owners[row], row)  # its prompt is taken from the first rollout that has it
+            total += prompt + response
+        order = {owner: place for place, owner in enumerate(firsts)}
+        lengths = [prompt_lengths[row] for row in firsts.values()]
+        prompts = [torch.arange(starts[row], starts[row] + prompt_lengths[row]) for row in firsts.values()]
+        responses = [
+            torch.arange(start + prompt, start + prompt + response)
+            for start, prompt, response in zip(starts, prompt_lengths, response_lengths, strict=True)
+        ]
+        self._prompts = _Padded(lengths, device)
+        self._responses = _Padded(response_lengths, device)
+        self._prompt_of = torch.tensor([order[owner] for owner in owners], device=device)
+        self._split = sum(lengths)
+
+        self.tokens = torch.cat([*prompts, *responses]).to(device)
+        last = self._prompts.ends[self._prompt_of]  # of each rollout's prompt, the last token
+        places = torch.arange(sum(response_lengths), device=device) + self._split
+        self.predicting = places - 1
+        self.predicting[self._responses.starts] = last
+        self._masks: dict[torch.dtype, Tensor] = {}
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float) -> Tensor:
+        """Softmax attention, each token to the tokens before it in its own rollout.
+
+        Args:
+            query: (1, H, T, d).
+            key: (1, H / g, T, d), each head for g heads of queries.
+            value: as ``key``.
+            scale: of the products of query and key; none: 1 / sqrt(d).
+            dropout: share of the weights that are dropped.
+
+        Returns:
+            (1, T, H, d).
+        """
+        query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, d)
+        groups = query.shape[1] // key.shape[1]
+        (q, q_own), (k, k_own), (v, v_own) = (tensor.tensor_split([self._split]) for tensor in (query, key, value))
+        k, v = (_heads(self._prompts.pad(tensor), groups) for tensor in (k, v))
+        found = scaled_dot_product_attention(
+            self._prompts.pad(q).transpose(1, 2), k, v, is_causal=True, scale=scale, dropout_p=dropout
+        )
+        k_own, v_own = (_heads(self._responses.pad(tensor), groups) for tensor in (k_own, v_own))
+        found_own = scaled_dot_product_attention(
+            self._responses.pad(q_own).transpose(1, 2),
+            torch.cat([k[self._prompt_of], k_own], dim=2),
+            torch.cat([v[self._prompt_of], v_own], dim=2),
+            attn_mask=self._mask(query.dtype),
+            scale=scale,
+            dropout_p=dropout,
+        )
+        parts = self._prompts.unpad(found.transpose(1, 2)), self._responses.unpad(found_own.transpose(1, 2))
+        return torch.cat(parts).unsqueeze(0)
+
+    def _mask(self, dtype: torch.dtype) -> Tensor:
+        """(R, 1, L, P + L): 0 where a token of a response may look, else -inf. Padded tokens look somewhere, too."""
+        if dtype not in self._masks:
+            device, width = self.tokens.device, self._responses.width
+            prompt = torch.arange(self._prompts.width, device=device) < self._prompts.lengths[self._prompt_of, None]
+            own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+            rows = len(self._prompt_of)
+            seen = torch.cat([prompt[:, None].expand(rows, width, -1), own.expand(rows, width, width)], dim=-1)
+            mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, float("-inf"))
+            self._masks[dtype] = mask.unsqueeze(1)
+        return self._masks[dtype]
+
+
+class _Padded:
+    """Sequences one after the other, as rows padded to the longest, and back."""
+
+    def __init__(self, lengths: Sequence[int], device):
+        self.width, self._even = max(lengths), len(set(lengths)) == 1
+        self.lengths = torch.tensor(lengths, device=device)
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        self.ends = self.starts + self.lengths - 1
+        columns = torch.arange(self.width, device=device)
+        # padding repeats the last token: finite values, to which no token looks
+        self._into = torch.minimum(self.starts[:, None] + columns, self.ends[:, None]).flatten()
+        self._back = (columns < self.lengths[:, None]).flatten().nonzero().squeeze(1)
+
+    def pad(self, tensor: Tensor) -> Tensor:
+        """(tokens, ...) -> (rows, width, ...)."""
+        found = tensor if self._even else tensor.index_select(0, self._into)
+        return found.unflatten(0, (-1, self.width))
+
+    def unpad(self, tensor: Tensor) -> Tensor:
+        """(rows, width, ...) -> (tokens, ...)."""
+        found = tensor.flatten(0, 1)
+        return found if self._even else found.index_select(0, self._back)
+
+
+def _heads(tensor: Tensor, groups: int) -> Tensor:
+    """(rows, width, heads, d) -> (rows, heads * groups, width, d), each head so many times."""
+    return tensor.transpose(1, 2).repeat_interleave(groups, dim=1)
