@@ -28,6 +28,8 @@ WITHOUT = {
     "a look every 0.05 s": "prefix_opd.poll_seconds=2",
     RECOMPUTED: "prefix_opd.advantage.student_log_prob=recomputed",
     SEEDED: "prefix_opd.rollout.seeded=0",
+    "prompts computed once": "prefix_opd.update.share_prompts=false",
+    "logits of responses only": "prefix_opd.update.response_logits_only=false",
 }
 """What ours saves and a setting can undo, with the override that undoes it."""
 

@@ -49,7 +49,10 @@ _NATIVE = (
     # the loss's config class stays ours, verl's with a few fields more, which k1 does not read
     "distillation.distillation_loss.loss_mode=k1",
     "distillation.distillation_loss.use_policy_gradient=true",
-    "prefix_opd.update.micro_batch_cost=null",  # which the config class would see to, whatever the loss
+    # which the config class would see to, whatever the loss
+    "prefix_opd.update.micro_batch_cost=null",
+    "prefix_opd.update.share_prompts=false",
+    "prefix_opd.update.response_logits_only=false",
 )
 
 

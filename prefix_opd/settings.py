@@ -124,6 +124,11 @@ class UpdateSettings(_Settings):
     """Where sequences are padded, not packed: what a micro-batch costs however small it is, padded tokens. They are
     cut by length, one more wherever it saves more than this (`prefix_opd.micro_batches`); none leaves them to verl. The
     miniature needs 60 us of one core for a padded token and 36 ms for a micro-batch: as much as 600 tokens."""
+    share_prompts: StrictBool = False
+    """Where sequences are padded and attention is sdpa: compute a prompt once for those of its rollouts that are on a
+    rank, and pad in attention alone (`prefix_opd.shared_prompts`)."""
+    response_logits_only: StrictBool = True
+    """Compute logits for the tokens that predict a response's, not for those of the prompt."""
 
 
 class WeightingSettings(_Settings):

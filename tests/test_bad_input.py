@@ -101,6 +101,12 @@ CASES = [
         [*TRAIN, "prefix_opd.rollout.off_policy_steps=1", "actor_rollout_ref.rollout.free_cache_engine=true"],
         "prefix_opd.rollout.off_policy_steps=1: the engines sample while the trainer trains",
     ),
+    # how an update goes through its sequences
+    (
+        [*TRAIN, "prefix_opd.update.share_prompts=maybe"],
+        "prefix_opd.update.share_prompts=maybe: input should be a valid",
+    ),
+    ([*TRAIN, "prefix_opd.update.response_logits_only=2"], "response_logits_only=2: input should be a valid boolean"),
     # batches that do not divide
     ([*TRAIN, "actor_rollout_ref.rollout.n=0"], "actor_rollout_ref.rollout.n=0: must be a whole number"),
     ([*TRAIN, "data.train_batch_size=2.5"], "data.train_batch_size=2.5: must be a whole number"),

@@ -40,7 +40,7 @@ KEYS = {
     "rollout": ("stop", "final_output_only", "seeded", "off_policy_steps", "timeout_seconds"),
     "advantage": ("student_log_prob", "clamp"),
     "loss": ("max_ratio",),
-    "update": ("micro_batch_cost",),
+    "update": ("micro_batch_cost", "share_prompts", "response_logits_only"),
     "weighting": ("name", "start", "stop", "tokens"),
     "watchers": ("missing", "not_finite", "uniform_teacher", "sampler_mismatch", "gradient_norm", "retries"),
     "checkpoint": ("keep_last", "keep_best"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefix_opd.micro_batches import FURTHER, Splits, cheapest_number
+from prefix_opd.micro_batches import FURTHER, Family, Splits, cheapest_number, families
 
 MANY = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 NO_LIMIT = 10**9
@@ -96,3 +96,52 @@ def test_no_cut_of_the_sorted_sequences_is_cheaper(lengths, overhead, budget):
     groups = split(lengths, overhead, budget)
     assert (cost(lengths, groups, overhead), len(groups)) == min(found)
     assert fewest_groups(lengths, budget) == min(number for _, number in found)
+
+
+def test_families_by_hand():
+    # prompt 0 has 10 tokens and rollouts of 3, 7, 5: 10 + 3 * 7 + 2 * 10 / 8 = 33.5 together
+    found = families([0, 1, 0, 0], [10, 4, 10, 10], [3, 2, 7, 5], 34)
+    assert found == [Family((2, 3, 0), 10, 7), Family((1,), 4, 2)]
+    # at 33 the two longest stay together, which take 10 + 14 + 1.25
+    assert families([0, 1, 0, 0], [10, 4, 10, 10], [3, 2, 7, 5], 33)[:2] == [Family((2, 3), 10, 7), Family((0,), 10, 3)]
+    # no budget holds less than a rollout
+    assert [family.rows for family in families([0, 0], [10, 10], [3, 7], 5)] == [(1,), (0,)]
+
+
+rollouts = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60)), min_size=1, max_size=20)
+prompt_lengths = st.lists(st.integers(1, 50), min_size=6, max_size=6)
+
+
+def shared_cost(group, overhead):
+    """From the definition: prompts and responses each padded to their longest, an eighth for each further rollout."""
+    prompts, rollouts = [family.prompt for family in group], sum(family.size for family in group)
+    padded = max(prompts) * len(group) + max(family.longest for family in group) * rollouts
+    return padded + (rollouts - len(group)) * max(prompts) / 8 + overhead
+
+
+@given(rollouts, prompt_lengths, st.integers(110, 400), st.integers(0, 300))
+@MANY
+def test_families_are_cut_whole_and_within_the_budget(found, lengths, budget, overhead):
+    owners, responses = zip(*found, strict=True)
+    items = families(owners, [lengths[owner] for owner in owners], responses, budget)
+    assert sorted(itertools.chain(*(family.rows for family in items))) == list(range(len(owners)))
+    for family in items:
+        assert len({owners[row] for row in family.rows}) == 1
+        assert family.longest == max(responses[row] for row in family.rows)
+    splits = Splits.shared(items, overhead, budget)
+    cheapest = splits.cheapest(splits.fewest() + FURTHER)
+    number = cheapest_number(cheapest.costs)
+    groups = [[items[i] for i in group] for group in cheapest.groups(number)]
+    assert sorted(itertools.chain(*(family.rows for group in groups for family in group))) == list(range(len(owners)))
+    assert all(shared_cost(group, 0) <= budget for group in groups)
+    assert sum(shared_cost(group, overhead) for group in groups) == pytest.approx(cheapest.costs[number - 1])
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 60)), min_size=1, max_size=12), st.integers(0, 300))
+@MANY
+def test_a_rollout_alone_costs_what_a_padded_sequence_does(found, overhead):
+    """One rollout of each prompt, all prompts alike: as if nothing were shared."""
+    responses = [response for _, response in found]
+    items = families(range(len(found)), [7] * len(found), responses, NO_LIMIT)
+    shared = Splits.shared(items, overhead, NO_LIMIT).cheapest(5).costs
+    assert shared == Splits.padded([7 + response for response in responses], overhead, NO_LIMIT).cheapest(5).costs

@@ -15,6 +15,7 @@
 `weight_socket`    a socket of its own for each run's weights
 `log_probs`        log p of the sampled tokens in large blocks, where flash-attn is missing
 `micro_batches`    cuts an update by length, where sequences are padded
+`update_tokens`    an update with prompts computed once, and with logits of responses alone
 `safe_loading`     loads checkpoints as tensors and plain values, never as code
 `teacher_scores`   reads the teacher's log-probs as arrays, without an object for each
 `contract`         names every hook of verl that we extend, and says what broke when one changes
@@ -34,11 +35,19 @@ def load() -> None:
     stays out of the way unless a CPU run is on. verl swallows what a plugin raises, so a failure is told here.
     """
     from prefix_opd import cpu
-    from prefix_opd.verl_plugin import log_probs, micro_batches, safe_loading, teacher_scores, weight_socket
+    from prefix_opd.verl_plugin import (
+        log_probs,
+        micro_batches,
+        safe_loading,
+        teacher_scores,
+        update_tokens,
+        weight_socket,
+    )
 
     weight_socket.register()
     log_probs.register()
     micro_batches.register()
+    update_tokens.register()
     safe_loading.register()
     teacher_scores.register()
     if not cpu.is_chosen():

@@ -30,6 +30,7 @@ class Hook:
 
 _TRAINER = "verl.trainer.ppo.v1.trainer_base:PPOTrainer"
 _LOOP = "verl.experimental.agent_loop.agent_loop:AgentLoopWorker"
+_ENGINE = "verl.workers.engine.fsdp.transformer_impl:FSDPEngineWithLMHead"
 _TRACKERS = ("project_name", "experiment_name", "default_backend", "config")
 
 HOOKS = (
@@ -104,6 +105,19 @@ HOOKS = (
     Hook("verl.utils.torch_functional:logprobs_from_logits_v2", ("logits", "labels"), "log_probs"),
     Hook("verl.workers.engine.fsdp.transformer_impl:prepare_micro_batches", ("data", "dp_group"), "micro_batches"),
     Hook("verl.utils.tensordict_utils:index_select_tensor_dict", ("batch", "indices"), "micro_batches"),
+    Hook(f"{_ENGINE}.forward_backward_batch", ("data", "loss_function", "forward_only"), "update_tokens"),
+    Hook(f"{_ENGINE}.prepare_model_inputs", ("micro_batch",), "update_tokens"),
+    Hook(
+        f"{_ENGINE}.prepare_model_outputs",
+        ("output", "output_args", "micro_batch", "logits_processor_func"),
+        "update_tokens",
+    ),
+    Hook("transformers:AttentionInterface.register", ("key", "value"), "update_tokens: shared prompts"),
+    Hook(
+        "transformers.integrations.sdpa_attention:sdpa_attention_forward",
+        ("module", "query", "key", "value", "attention_mask", "dropout", "scaling"),
+        "update_tokens: shared prompts",
+    ),
     Hook(
         "verl.experimental.teacher_loop.teacher_manager:_get_teacher_sampling_params",
         ("teacher_model_config", "distillation_loss_config"),

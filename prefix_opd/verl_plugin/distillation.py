@@ -23,7 +23,7 @@ from verl.workers.utils.padding import no_padding_2_padding
 from prefix_opd.advantage import importance_ratio, reverse_kl_advantage
 from prefix_opd.loss import token_losses
 from prefix_opd.settings import WeightingSettings
-from prefix_opd.verl_plugin import micro_batches
+from prefix_opd.verl_plugin import micro_batches, update_tokens
 from prefix_opd.verl_plugin.fields import plain
 from prefix_opd.weighting import token_weights
 
@@ -43,10 +43,13 @@ class PrefixOPDLossConfig(DistillationLossConfig):
     max_ratio: float | None = None
     weighting: dict[str, Any] = field(default_factory=dict)
     micro_batch_cost: int | None = None
+    share_prompts: bool = False
+    response_logits_only: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         micro_batches.use(self.micro_batch_cost)
+        update_tokens.use(self.response_logits_only, self.share_prompts)
 
 
 def prefix_opd_token_losses(config, distillation_config, model_output, data) -> tuple[Tensor, dict[str, Any]]:

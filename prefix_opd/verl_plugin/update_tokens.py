@@ -131,9 +131,13 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
     # Of four dimensions it is taken for a finished mask, and none is made; of no size, so that an attention other than
     # ours cannot use it and says so.
     inputs["attention_mask"] = torch.empty(1, 1, 0, 0, dtype=torch.bool, device=layout.tokens.device)
-    inputs["logits_to_keep"] = layout.predicting
     inputs[LAYOUT] = layout
-    output_args[KEPT] = Kept.of(micro_batch, output_args["temperature"])
+    kept = Kept.of(micro_batch, output_args["temperature"])
+    if _response_logits_only:
+        inputs["logits_to_keep"] = layout.predicting
+    else:
+        kept = replace(kept, cells=(torch.zeros_like(layout.predicting), layout.predicting))
+    output_args[KEPT] = kept
 
 
 _ASK = {PACKED: _ask_packed, PADDED: _ask_padded, SHARED: _ask_shared}
@@ -160,9 +164,8 @@ def _form(tu: ModuleType, engine: Any, data: TensorDict) -> str | None:
     if not (_response_logits_only or _share_prompts) or any(read(name, default=False) for name in _READ_MORE):
         return None
     module = getattr(engine.module, "module", engine.module)  # FSDP1 wraps it
-    if engine.use_ulysses_sp or engine.pad_to_length or "logits_to_keep" not in signature(module.forward).parameters:
-        return None
-    if not _are_whole(data):
+    chooses = "logits_to_keep" in signature(module.forward).parameters
+    if engine.use_ulysses_sp or engine.pad_to_length or not chooses or not _are_whole(data):
         return None
     packed = read("use_remove_padding", default=True)
     if _share_prompts and not packed and _can_share(module, data):

@@ -51,7 +51,7 @@ def test_each_saving_is_undone_alone(tmp_path):
     for saving in WITHOUT:
         undone = settings(saving)
         changed[saving] = {name for name in undone if undone[name] != with_all[name]}
-    assert list(changed.values()) == [{"rollout"}, {"poll_seconds"}, {"advantage"}, {"rollout"}]
+    assert list(changed.values()) == [{"rollout"}, {"poll_seconds"}, {"advantage"}, {"rollout"}, {"update"}, {"update"}]
     assert settings(SEEDED)["rollout"]["seeded"] == 0
     assert [Case(OURS, (16,), without=saving).recomputes for saving in ("", RECOMPUTED)] == [False, True]
 
@@ -63,6 +63,7 @@ def test_native_is_verls_own_trainer_agent_loop_and_loss(tmp_path):
     assert native.actor_rollout_ref.rollout.agent.agent_loop_manager_class is None
     loss = native.distillation.distillation_loss
     assert (loss.loss_mode, loss.use_policy_gradient, loss.use_task_rewards) == ("k1", True, False)
+    assert (loss.micro_batch_cost, loss.share_prompts, loss.response_logits_only) == (None, False, False)
     assert native.data.max_response_length == case.caps[0]
     for same in ("model", "actor"):
         assert native.actor_rollout_ref[same] == ours.actor_rollout_ref[same]

@@ -1,0 +1,412 @@
+"""Prompts computed once, logits of responses alone, in verl's own FSDP engine: the same loss, outputs and gradient."""
+
+import functools
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torch.nn.functional import rms_norm
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from verl.trainer.distillation.losses import distillation_ppo_loss
+from verl.utils import tensordict_utils as tu
+from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.metric import reduce_metrics
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+from prefix_opd.compose import compose
+from prefix_opd.shared_prompts import SharedPrompts
+from prefix_opd.verl_plugin import micro_batches, update_tokens
+
+SIZES = dict(
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    attn_implementation="sdpa",
+)
+ROLLOUTS = [(0, 5), (0, 9), (1, 1), (0, 5), (2, 3), (1, 7), (2, 1), (2, 2), (1, 4), (0, 1), (3, 6)]
+"""The prompt and the response's length of each: 4, 3, 3 and, others lost, 1 of a prompt, and not side by side."""
+PROMPTS = [6, 1, 11, 4]
+EVEN = [(prompt, 5) for prompt in range(3) for _ in range(4)]
+
+
+@pytest.fixture(scope="module")
+def configs(group):
+    config = compose(["experiment=tiny/full"])
+    nodes = config.actor_rollout_ref.model, config.actor_rollout_ref.actor, config.distillation
+    return tuple(omega_conf_to_dataclass(node) for node in nodes)
+
+
+@pytest.fixture(scope="module")
+def wrapped(configs):
+    """With the miniature's student, as FSDP2 wraps it."""
+    model, actor, _ = configs
+    engine = FSDPEngineWithLMHead(model, actor.engine, actor.optim, actor.checkpoint)
+    engine.initialize()
+    return engine
+
+
+@pytest.fixture(autouse=True)
+def left_to_verl(monkeypatch):
+    monkeypatch.setattr(micro_batches, "_overhead", None)
+    monkeypatch.setattr(update_tokens, "_response_logits_only", False)
+    monkeypatch.setattr(update_tokens, "_share_prompts", False)
+
+
+@pytest.fixture
+def engine(wrapped, monkeypatch):
+    """verl's engine around a small random model, which `put` exchanges."""
+    wrapped.put = lambda model: monkeypatch.setattr(wrapped, "module", model)
+    wrapped.put(qwen3())
+    return wrapped
+
+
+def qwen3(dtype=torch.float64, **settings):
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(Qwen3Config(**{**SIZES, **settings})).to(dtype).train()
+    for norm in model.modules():
+        if type(norm).__name__.endswith("RMSNorm"):  # its own forward rounds to fp32 whatever the model is in
+            norm.forward = lambda x, norm=norm: rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
+    return model
+
+
+def nested(rows):
+    return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
+
+
+def batch(rollouts=ROLLOUTS, prompts=PROMPTS, **settings):
+    """As verl's trainer sends it; prompts are equal where their number is."""
+    torch.manual_seed(1)
+    first = [torch.randint(5, 60, (length,)) for length in prompts]
+    responses = [torch.randint(5, 60, (length,)) for _, length in rollouts]
+    rows = [torch.cat([first[prompt], response]) for (prompt, _), response in zip(rollouts, responses, strict=True)]
+    mask = [torch.ones(len(response), dtype=torch.long) for response in responses]
+    fields = dict(
+        input_ids=nested(rows),
+        position_ids=nested(torch.arange(len(row)) for row in rows),
+        prompts=nested(first[prompt] for prompt, _ in rollouts),
+        responses=nested(responses),
+        loss_mask=nested(mask),
+        response_mask=nested(mask),
+        rollout_log_probs=nested(-4 + torch.randn(len(response)) for response in responses),
+        advantages=nested(torch.randn(len(response)) for response in responses),
+    )
+    data = TensorDict(fields, batch_size=len(rows))
+    given = dict(
+        temperature=1.0,
+        global_batch_size=len(rows),
+        use_remove_padding=False,
+        use_dynamic_bsz=True,
+        max_token_len_per_gpu=32768,
+        return_model_output=True,
+        multi_modal_inputs=[{}] * len(rows),  # as they come with text
+    )
+    tu.assign_non_tensor(data, **{**given, **settings})
+    return data
+
+
+def update(engine, configs, data):
+    """One forward and backward pass of verl's engine: what it returns, and the gradient as one vector."""
+    _, actor, distillation = configs
+    loss = functools.partial(distillation_ppo_loss, config=actor, distillation_config=distillation)
+    with engine.train_mode():
+        engine.module.zero_grad()
+        output = engine.forward_backward_batch(data, loss)
+        gradients = [getattr(p.grad, "full_tensor", lambda p=p: p.grad)().flatten() for p in engine.module.parameters()]
+    return output, torch.cat(gradients).double()
+
+
+def same(found, wanted, data, tolerance=1e-12):
+    (output, gradient), (whole, wanted_gradient) = found, wanted
+    assert wanted_gradient.norm() > 0.1
+    assert (gradient - wanted_gradient).norm() / wanted_gradient.norm() < tolerance
+    assert sum(output["loss"]) == pytest.approx(sum(whole["loss"]), rel=tolerance * 100, abs=tolerance * 100)
+    assert reduce_metrics(output["metrics"]) == pytest.approx(
+        reduce_metrics(whole["metrics"]), rel=max(1e-5, tolerance * 100), abs=1e-6
+    )
+    rows = zip(*(one["model_output"]["log_probs"].unbind() for one in (output, whole)), strict=True)
+    for (row, other), prompt in zip(rows, data["prompts"].unbind(), strict=True):
+        assert len(row) == len(other)
+        # the last value would score the first token of the next sequence, and nobody reads it
+        torch.testing.assert_close(
+            row[len(prompt) - 1 : -1], other[len(prompt) - 1 : -1], rtol=1e-4, atol=max(1e-6, tolerance * 10)
+        )
+        assert row[: len(prompt) - 1].abs().sum() == row[-1] == 0
+
+
+FORMS = {
+    "shared": (dict(share_prompts=True, response_logits_only=True), {}),
+    "shared, all logits": (dict(share_prompts=True, response_logits_only=False), {}),
+    "padded": (dict(share_prompts=False, response_logits_only=True), {}),
+    "packed": (dict(share_prompts=False, response_logits_only=True), {"use_remove_padding": True}),
+}
+
+
+@pytest.fixture(params=FORMS)
+def form(request):
+    return FORMS[request.param]
+
+
+@pytest.mark.parametrize("rollouts", [ROLLOUTS, EVEN, [(0, 1)] * 3, [(1, 4)]], ids=["uneven", "even", "ones", "one"])
+def test_loss_outputs_and_gradient_are_those_of_verls_own(engine, configs, form, rollouts):
+    settings, kind = form
+    wanted = update(engine, configs, batch(rollouts))
+    update_tokens.use(**settings)
+    data = batch(rollouts, **kind)
+    same(update(engine, configs, data), wanted, data, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_as_fsdp2_wraps_the_miniature(wrapped, configs, form, checkpointing):
+    settings, kind = form
+    wanted = update(wrapped, configs, batch())
+    update_tokens.use(**settings)
+    if checkpointing:
+        wrapped.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        data = batch(**kind)
+        same(update(wrapped, configs, data), wanted, data, tolerance=1e-5)
+    finally:
+        wrapped.module.gradient_checkpointing_disable()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_layer_that_is_computed_again_attends_as_before(engine, configs, monkeypatch, reentrant):
+    wanted = update(engine, configs, batch())
+    calls = []
+    attention = SharedPrompts.attention
+    monkeypatch.setattr(SharedPrompts, "attention", lambda *args: calls.append(1) or attention(*args))
+    engine.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+    update_tokens.use(response_logits_only=True, share_prompts=True)
+    data = batch()
+    same(update(engine, configs, data), wanted, data)
+    assert len(calls) == 2 * SIZES["num_hidden_layers"]
+
+
+@pytest.mark.parametrize("temperature", [0.7, torch.linspace(0.5, 2, len(ROLLOUTS))], ids=["one", "each its own"])
+def test_temperatures(engine, configs, form, temperature):
+    settings, kind = form
+
+    def data(**kind):
+        found = batch(**kind)
+        if isinstance(temperature, torch.Tensor):
+            del found["temperature"]
+            found["temperature"] = temperature
+        else:
+            tu.assign_non_tensor(found, temperature=temperature)
+        return found
+
+    wanted = update(engine, configs, data())
+    update_tokens.use(**settings)
+    same(update(engine, configs, data(**kind)), wanted, data())
+
+
+def test_other_models_that_look_their_attention_up(engine, configs):
+    torch.manual_seed(0)
+    engine.put(LlamaForCausalLM(LlamaConfig(**SIZES)).train())
+    wanted = update(engine, configs, batch())
+    update_tokens.use(response_logits_only=True, share_prompts=True)
+    data = batch()
+    same(update(engine, configs, data), wanted, data, tolerance=1e-5)
+    assert update_tokens._form(tu, engine, data) == update_tokens.SHARED
+
+
+def test_rollouts_of_a_prompt_stay_together_where_an_update_is_cut(engine, configs, passes):
+    wanted = update(engine, configs, batch())
+    update_tokens.use(response_logits_only=True, share_prompts=True)
+    micro_batches.use(1)
+    data = batch()
+    same(update(engine, configs, data), wanted, data)
+    whole, *cut = [[ROLLOUTS[row][0] for row in rows] for rows in passes]
+    assert len(whole) == len(ROLLOUTS) and len(cut) > 1
+    assert sorted(prompt for rows in cut for prompt in set(rows)) == [0, 1, 2, 3]  # each in one pass alone
+
+
+def test_rollouts_of_a_prompt_part_where_they_do_not_fit(engine, configs, passes):
+    wanted = update(engine, configs, batch())
+    update_tokens.use(response_logits_only=True, share_prompts=True)
+    micro_batches.use(1)
+    data = batch(max_token_len_per_gpu=16)
+    same(update(engine, configs, data), wanted, data)
+    for rows in passes[1:]:
+        prompts = {ROLLOUTS[row][0] for row in rows}
+        assert sum(PROMPTS[prompt] for prompt in prompts) + sum(ROLLOUTS[row][1] for row in rows) <= 16
+
+
+@pytest.fixture
+def passes(engine, monkeypatch):
+    """The rows of each pass, found again by their rollout's log-probs."""
+    found, drawn = [], batch()["rollout_log_probs"].unbind()
+
+    def forward_step(self, micro_batch, **settings):
+        rows = micro_batch["rollout_log_probs"].unbind()
+        found.append([next(i for i, one in enumerate(drawn) if torch.equal(one, row)) for row in rows])
+        return step(self, micro_batch, **settings)
+
+    step = FSDPEngineWithLMHead.forward_step
+    monkeypatch.setattr(FSDPEngineWithLMHead, "forward_step", forward_step)
+    return found
+
+
+def test_what_goes_through_the_model_and_its_head(engine, configs, form):
+    """The saving itself: tokens of the model's input and rows of its head's."""
+    settings, kind = form
+    update_tokens.use(**settings)
+    shapes = []
+    for module in (engine.module.model.layers[0], engine.module.lm_head):
+        module.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape[:2].numel()))
+    update(engine, configs, batch(**kind))
+    responses = sum(length for _, length in ROLLOUTS)
+    prompts, repeated = sum(PROMPTS), sum(PROMPTS[prompt] for prompt, _ in ROLLOUTS)
+    if settings["share_prompts"]:
+        row = prompts + responses
+        assert shapes == [row, responses if settings["response_logits_only"] else row]
+    elif kind:
+        assert shapes == [repeated + responses, responses]
+    else:  # the longest sequence has 6 + 9 tokens; its shortest prompt's one token predicts, too, so no logit is saved
+        assert shapes == [len(ROLLOUTS) * 15] * 2
+    if settings == FORMS["padded"][0] and not kind:
+        shapes.clear()
+        update(engine, configs, batch(EVEN, prompts=[6, 5, 11]))
+        assert shapes == [12 * 16, 12 * (5 + 6 + 1)]  # columns 4 to 15, and the last predicts nothing
+
+
+def test_a_response_does_not_see_another(engine, configs):
+    """Another first response of a prompt changes its own log-probs and no other's."""
+    update_tokens.use(response_logits_only=True, share_prompts=True)
+    data, other = batch(), batch()
+    changed = [row.clone() for row in other["input_ids"].unbind()]
+    changed[0][PROMPTS[0]] += 1
+    other["input_ids"] = nested(changed)
+    other["responses"] = nested(row[PROMPTS[p] :] for row, (p, _) in zip(changed, ROLLOUTS, strict=True))
+    one, two = (update(engine, configs, x)[0]["model_output"]["log_probs"].unbind() for x in (data, other))
+    assert not torch.allclose(one[0], two[0])
+    for row, twin in zip(one[1:], two[1:], strict=True):
+        torch.testing.assert_close(row, twin, rtol=0, atol=1e-13)
+
+
+def test_other_passes_attend_as_before(engine, configs):
+    ids = torch.randint(5, 60, (2, 9))
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[0, 6:] = 0
+    before = engine.module(input_ids=ids, attention_mask=mask).logits
+    update_tokens.use(response_logits_only=True, share_prompts=True)
+    update(engine, configs, batch())
+    assert torch.equal(engine.module(input_ids=ids, attention_mask=mask).logits, before)
+
+
+def test_a_pass_for_log_probs_alone_stays_verls(engine):
+    with engine.eval_mode():
+        whole = engine.forward_backward_batch(batch(), None, forward_only=True)
+        update_tokens.use(response_logits_only=True, share_prompts=True)
+        again = engine.forward_backward_batch(batch(), None, forward_only=True)
+    for one, other in zip(*(x["model_output"]["log_probs"].unbind() for x in (whole, again)), strict=True):
+        assert torch.equal(one, other)
+
+
+READ_MORE = ["calculate_entropy", "calculate_sum_pi_squared", "distillation_use_topk", "use_fused_kernels"]
+BOTH = dict(response_logits_only=True, share_prompts=True)
+
+
+@pytest.mark.parametrize("name", READ_MORE)
+@pytest.mark.parametrize("packed", [False, True])
+def test_verls_own_where_more_is_read(engine, name, packed):
+    update_tokens.use(**BOTH)
+    assert update_tokens._form(tu, engine, batch(use_remove_padding=packed)) is not None
+    assert update_tokens._form(tu, engine, batch(use_remove_padding=packed, **{name: True})) is None
+
+
+@pytest.mark.parametrize("name", ["use_ulysses_sp", "pad_to_length"])
+def test_verls_own_where_the_packed_sequence_is_another(engine, monkeypatch, name):
+    update_tokens.use(**BOTH)
+    monkeypatch.setattr(engine, name, True)
+    assert update_tokens._form(tu, engine, batch(use_remove_padding=True)) is None
+
+
+def test_entropy_comes_whole(engine, configs):
+    update_tokens.use(**BOTH)
+    data = batch(calculate_entropy=True)
+    output, _ = update(engine, configs, data)
+    entropy = output["model_output"]["entropy"].unbind()
+    assert all(
+        len(row) == len(ids) and (row > 0).all() for row, ids in zip(entropy, data["input_ids"].unbind(), strict=True)
+    )
+
+
+def test_verls_own_for_a_model_that_cannot_choose_its_logits(engine, monkeypatch):
+    update_tokens.use(**BOTH)
+    monkeypatch.setattr(engine.module, "forward", lambda input_ids, attention_mask=None, **others: None)
+    assert update_tokens._form(tu, engine, batch()) is None
+
+
+def test_verls_own_for_a_response_without_tokens(engine):
+    update_tokens.use(**BOTH)
+    data = batch()
+    data["responses"] = nested(torch.ones(length - (row == 2), dtype=int) for row, (_, length) in enumerate(ROLLOUTS))
+    assert update_tokens._form(tu, engine, data) is None
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        dict(attn_implementation="eager"),
+        dict(use_sliding_window=True, sliding_window=4, max_window_layers=0),
+        dict(layer_types=["full_attention", "linear_attention"]),
+    ],
+    ids=["eager", "sliding window", "not attention"],
+)
+def test_prompts_are_not_shared_where_more_than_plain_sdpa_mixes_tokens(engine, configs, model):
+    config = Qwen3Config(**{**SIZES, **model})
+    engine.put(qwen3())
+    engine.module.config = config
+    update_tokens.use(**BOTH)
+    assert update_tokens._form(tu, engine, batch()) == update_tokens.PADDED
+    update_tokens.use(response_logits_only=False, share_prompts=True)
+    assert update_tokens._form(tu, engine, batch()) is None
+
+
+def test_prompts_are_not_shared_where_one_has_an_image_or_sequences_are_packed(engine):
+    update_tokens.use(**BOTH)
+    image = [{}] * (len(ROLLOUTS) - 1) + [{"pixel_values": torch.ones(1)}]
+    assert update_tokens._form(tu, engine, batch(multi_modal_inputs=image)) == update_tokens.PADDED
+    assert update_tokens._form(tu, engine, batch(use_remove_padding=True)) == update_tokens.PACKED
+
+
+def test_another_attention_than_ours_fails_and_does_not_guess(engine, configs, monkeypatch):
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    update_tokens.use(**BOTH)
+    update(engine, configs, batch())
+    standing = AttentionInterface._global_mapping["sdpa"]
+    try:
+        AttentionInterface.register("sdpa", sdpa_attention_forward)
+        with pytest.raises(RuntimeError, match="expand|size"):
+            update(engine, configs, batch())
+    finally:
+        AttentionInterface.register("sdpa", standing)
+
+
+def test_settings_reach_the_process_that_builds_the_loss():
+    def use_of(*overrides):
+        omega_conf_to_dataclass(compose(overrides).distillation)
+        return update_tokens._share_prompts, update_tokens._response_logits_only
+
+    assert use_of("experiment=tiny/full") == (True, True)
+    assert use_of("experiment=tiny/full", "prefix_opd.update.share_prompts=false") == (False, True)
+    assert use_of("experiment=tiny/full", "prefix_opd.update.response_logits_only=false") == (True, False)
+    assert use_of("experiment=qwen3_8b/full", "layout=node_8x80gb") == (False, True)
+
+
+def test_the_plugin_stands_before_verl_once():
+    import prefix_opd.verl_plugin as plugin
+
+    names = ("forward_backward_batch", "prepare_model_inputs", "prepare_model_outputs")
+    standing = [getattr(FSDPEngineWithLMHead, name) for name in names]
+    plugin.load()
+    for name, hook in zip(names, standing, strict=True):
+        assert getattr(FSDPEngineWithLMHead, name) is hook
+        assert not hasattr(hook.__wrapped__, "__wrapped__")
