@@ -87,10 +87,12 @@ class SharedPrompts:
             self._prompts.pad(q).transpose(1, 2), k, v, is_causal=True, scale=scale, dropout_p=dropout
         )
         k_own, v_own = (_heads(self._responses.pad(tensor), groups) for tensor in (k_own, v_own))
+        # not by brackets, whose gradient adds what threads bring in the order in which they come
+        k, v = (tensor.index_select(0, self._prompt_of) for tensor in (k, v))
         found_own = scaled_dot_product_attention(
             self._responses.pad(q_own).transpose(1, 2),
-            torch.cat([k[self._prompt_of], k_own], dim=2),
-            torch.cat([v[self._prompt_of], v_own], dim=2),
+            torch.cat([k, k_own], dim=2),
+            torch.cat([v, v_own], dim=2),
             attn_mask=self._mask(query.dtype),
             scale=scale,
             dropout_p=dropout,

@@ -66,8 +66,8 @@ class Kept:
     """(K,)"""
     offsets: Tensor
     """(R + 1,) where each response begins among the K."""
-    cells: tuple[Tensor, Tensor] | None = None
-    """Row and column of each of the K in the logits; none: the logits are one row of them."""
+    cells: Tensor | None = None
+    """(K,) where each stands in the logits, row after row; none: they are the logits, in this order."""
 
     @classmethod
     def of(cls, micro_batch: TensorDict, temperatures: Tensor) -> Kept:
@@ -83,7 +83,7 @@ class Kept:
     def outputs(self, verls_own: Callable[..., dict], output: Any, output_args: dict, micro_batch: TensorDict) -> dict:
         """verl's outputs, formed by its own method as for packed responses, each in its rollout's place."""
         if self.cells is not None:
-            output.logits = output.logits[self.cells].unsqueeze(0)
+            output.logits = output.logits.flatten(0, 1).index_select(0, self.cells).unsqueeze(0)
         args = {
             "temperature_is_one": output_args["temperature_is_one"],
             "input_ids_rmpad_rolled": self.labels,
@@ -114,8 +114,8 @@ def _ask_padded(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
     rows = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
     columns = kept.indices - starts[rows]
     first = int(columns.min())  # the logits to keep are the same columns of every row: from the shortest prompt's end
-    inputs["logits_to_keep"] = inputs["input_ids"].shape[1] - first
-    output_args[KEPT] = replace(kept, cells=(rows, columns - first))
+    width = inputs["logits_to_keep"] = inputs["input_ids"].shape[1] - first
+    output_args[KEPT] = replace(kept, cells=rows * width + columns - first)
 
 
 def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> None:
@@ -132,12 +132,12 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
     # ours cannot use it and says so.
     inputs["attention_mask"] = torch.empty(1, 1, 0, 0, dtype=torch.bool, device=layout.tokens.device)
     inputs[LAYOUT] = layout
-    kept = Kept.of(micro_batch, output_args["temperature"])
+    cells = layout.predicting
     if _response_logits_only:
-        inputs["logits_to_keep"] = layout.predicting
-    else:
-        kept = replace(kept, cells=(torch.zeros_like(layout.predicting), layout.predicting))
-    output_args[KEPT] = kept
+        # each once, a prompt's last token too: models pick them by brackets, whose gradient adds what repeated ones
+        # bring in the order in which threads come
+        inputs["logits_to_keep"], cells = cells.unique(return_inverse=True)
+    output_args[KEPT] = replace(Kept.of(micro_batch, output_args["temperature"]), cells=cells)
 
 
 _ASK = {PACKED: _ask_packed, PADDED: _ask_padded, SHARED: _ask_shared}

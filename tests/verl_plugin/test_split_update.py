@@ -14,7 +14,7 @@ from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from prefix_opd.compose import compose
-from prefix_opd.verl_plugin import micro_batches
+from prefix_opd.verl_plugin import micro_batches, update_tokens
 
 PROMPT, RESPONSES = 3, [5, 60, 20, 61, 4, 22, 1, 58]
 TOTALS = [PROMPT + response for response in RESPONSES]
@@ -202,21 +202,36 @@ def test_the_plugin_stands_before_verl_once():
     assert not hasattr(standing.__wrapped__, "__wrapped__")
 
 
-def _rank(rank, store, lengths, results):
+def _rank(rank, store, lengths, forms, results):
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     micro_batches.use(OVERHEAD)
     tokens = _nested(torch.ones(length) for length in lengths[rank])
-    data = TensorDict(dict(input_ids=tokens, loss_mask=tokens), batch_size=len(lengths[rank]))
-    tu.assign_non_tensor(data, use_remove_padding=False, use_dynamic_bsz=True, max_token_len_per_gpu=200)
+    # a token of each is its prompt, and the same one
+    prompts, responses = (_nested(row[part] for row in tokens.unbind()) for part in (slice(1), slice(1, None)))
+    fields = dict(input_ids=tokens, loss_mask=tokens, prompts=prompts, responses=responses)
+    data = TensorDict(fields, batch_size=len(lengths[rank]))
+    given = dict(use_remove_padding=False, use_dynamic_bsz=True, max_token_len_per_gpu=200)
+    tu.assign_non_tensor(data, **given, **{update_tokens.FORM: forms[rank]})
     results[rank] = micro_batches._groups(tu, data, torch.distributed.group.WORLD)
     torch.distributed.destroy_process_group()
 
 
-def test_all_ranks_make_as_many(tmp_path):
-    """The first rank costs 200 + 40 in one group and 100 + 24 + 80 in two, the second 40 + 40 and 40 + 80."""
-    lengths = [[50, 10, 50, 12], [10, 10, 10, 10]]
+def _groups_of_two_ranks(tmp_path, *given):
     with torch.multiprocessing.Manager() as manager:
         results = manager.dict()
-        torch.multiprocessing.spawn(_rank, (tmp_path / "store", lengths, results), nprocs=2)
-        assert results[0] == [[0, 2], [1, 3]]
-        assert len(results[1]) == 2
+        torch.multiprocessing.spawn(_rank, (tmp_path / "store", *given, results), nprocs=2)
+        return results[0], results[1]
+
+
+def test_all_ranks_make_as_many(tmp_path):
+    """The first rank costs 200 + 40 in one group and 100 + 24 + 80 in two, the second 40 + 40 and 40 + 80."""
+    first, second = _groups_of_two_ranks(tmp_path, [[50, 10, 50, 12], [10, 10, 10, 10]], [None, None])
+    assert first == [[0, 2], [1, 3]]
+    assert len(second) == 2
+
+
+def test_ranks_that_share_prompts_and_ranks_that_cannot_make_as_many(tmp_path):
+    """On the second the four rollouts of one prompt do not fit: 1 + 4 * 59, so 3 and 1 of them are two groups."""
+    first, second = _groups_of_two_ranks(tmp_path, [[10, 10, 10, 10], [60, 60, 60, 60]], [None, update_tokens.SHARED])
+    assert len(first) == 2
+    assert second == [[0, 1, 2], [3]]

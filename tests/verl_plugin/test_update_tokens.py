@@ -6,6 +6,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 from torch.nn.functional import rms_norm
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from verl.trainer.distillation.losses import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
@@ -263,7 +264,9 @@ def test_what_goes_through_the_model_and_its_head(engine, configs, form):
     prompts, repeated = sum(PROMPTS), sum(PROMPTS[prompt] for prompt, _ in ROLLOUTS)
     if settings["share_prompts"]:
         row = prompts + responses
-        assert shapes == [row, responses if settings["response_logits_only"] else row]
+        # a prompt's last token once, and of a response all but its last
+        predicting = len(PROMPTS) + responses - len(ROLLOUTS)
+        assert shapes == [row, predicting if settings["response_logits_only"] else row]
     elif kind:
         assert shapes == [repeated + responses, responses]
     else:  # the longest sequence has 6 + 9 tokens; its shortest prompt's one token predicts, too, so no logit is saved
@@ -272,6 +275,31 @@ def test_what_goes_through_the_model_and_its_head(engine, configs, form):
         shapes.clear()
         update(engine, configs, batch(EVEN, prompts=[6, 5, 11]))
         assert shapes == [12 * 16, 12 * (5 + 6 + 1)]  # columns 4 to 15, and the last predicts nothing
+
+
+class _Accumulates(TorchDispatchMode):
+    """Whether a gradient is added up by indices that repeat."""
+
+    repeated = False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in ("index_put", "index_put_", "_index_put_impl_") and args[3:4] == (True,):
+            places = torch.stack(torch.broadcast_tensors(*(index for index in args[1] if index is not None)))
+            self.repeated |= len(places.flatten(1).unique(dim=1).T) < places[0].numel()
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_gradient_is_added_up_in_one_order(engine, configs, form):
+    """On a CPU the threads of such a sum come in any order, and a run that is repeated ends in other bits."""
+    settings, kind = form
+    update_tokens.use(**settings)
+    with _Accumulates() as seen:
+        update(engine, configs, batch(**kind))
+    assert not seen.repeated
+    values = torch.ones(3, requires_grad=True)
+    with _Accumulates() as seen:
+        values[torch.tensor([0, 0])].sum().backward()
+    assert seen.repeated
 
 
 def test_a_response_does_not_see_another(engine, configs):
