@@ -14,6 +14,7 @@
 `evaluator`        verl's validation in chunks, so that a stopped evaluation goes on
 `weight_socket`    a socket of its own for each run's weights
 `log_probs`        log p of the sampled tokens in large blocks, where flash-attn is missing
+`update_columns`   names the columns of a batch that an update reads
 `micro_batches`    cuts an update by length, where sequences are padded
 `update_tokens`    an update with prompts computed once, and with logits of responses alone
 `safe_loading`     loads checkpoints as tensors and plain values, never as code

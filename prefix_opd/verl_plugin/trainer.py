@@ -36,6 +36,7 @@ from prefix_opd.verl_plugin.samples import SampleRecorder
 from prefix_opd.verl_plugin.startup import EngineStartup
 from prefix_opd.verl_plugin.step_guard import StepGuard
 from prefix_opd.verl_plugin.trackers import tolerated
+from prefix_opd.verl_plugin.update_columns import for_update
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,8 @@ class PrefixOPDTrainer(PPOTrainerSync):
         metrics.update(self._rollout_metrics(rollouts, recomputed))
         # gamma = 0: the return of a token is its own reward
         fields = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
-        return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+        stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+        return for_update(stored, self)
 
     def _rollout_metrics(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, Any]:
         found = rollout_metrics(rollouts.records, rollouts.lengths)

@@ -31,8 +31,9 @@ def trainer(monkeypatch):
     """Before the advantage of step 1, of which samples are kept."""
     made = object.__new__(PrefixOPDTrainer)
     made.settings = Settings()
-    loss = types.SimpleNamespace(loss_settings=types.SimpleNamespace(use_topk=False))
+    loss = types.SimpleNamespace(loss_mode="prefix_opd", loss_settings=types.SimpleNamespace(use_topk=False))
     made.distillation_config = types.SimpleNamespace(distillation_loss=loss)
+    made.processor = None
     made.global_steps = 1
     made.told = []
     made.samples = types.SimpleNamespace(is_due=lambda step: True, record=lambda *what: made.told.append("sample"))
@@ -43,10 +44,28 @@ def trainer(monkeypatch):
 
 
 def test_samples_are_kept_of_a_batch_that_is_accepted(trainer, monkeypatch):
-    monkeypatch.setattr(module.tq, "kv_batch_put", lambda **given: None)
+    monkeypatch.setattr(module.tq, "kv_batch_put", lambda **given: BATCH)
     trainer._rollout_metrics = lambda rollouts, recomputed: {}
     trainer._compute_advantage(BATCH, {})
     assert trainer.told == ["check", "sample"]
+
+
+@pytest.mark.parametrize(
+    "loss_mode, student, reads_teacher",
+    [("prefix_opd", "sampler", False), ("prefix_opd", "current", True), ("forward_kl_topk", "sampler", True)],
+)
+def test_only_columns_that_the_update_reads_travel_to_it(trainer, monkeypatch, loss_mode, student, reads_teacher):
+    monkeypatch.setattr(module.tq, "kv_batch_put", lambda **given: BATCH)
+    trainer._rollout_metrics = lambda rollouts, recomputed: {}
+    trainer.settings = Settings(advantage={"student_log_prob": student})
+    trainer.distillation_config.distillation_loss.loss_mode = loss_mode
+    sent = trainer._compute_advantage(BATCH, {})
+    assert (sent.keys, sent.tags, sent.partition_id) == (BATCH.keys, BATCH.tags, BATCH.partition_id)
+    assert {"input_ids", "position_ids", "loss_mask", "rollout_log_probs", "advantages"} <= {*sent.fields}
+    assert ("teacher_logprobs" in sent.fields) == reads_teacher
+    assert not {"extra_fields", "raw_prompt", "reward_model", "multi_modal_inputs"} & {*sent.fields}
+    trainer.processor = object()
+    assert "multi_modal_inputs" in trainer._compute_advantage(BATCH, {}).fields
 
 
 def test_no_sample_is_kept_of_a_batch_that_is_thrown_away(trainer):
