@@ -209,6 +209,12 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
     mode = config.distillation.distillation_loss.loss_mode
     if mode == "prefix_opd":
         return
+    if settings.rollout.off_policy_steps:
+        raise UserError(
+            f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
+            f"needs the importance ratio of the loss prefix_opd, and distillation.distillation_loss.loss_mode={mode}",
+            "set prefix_opd.rollout.off_policy_steps=0",
+        )
     asked = {
         "weighting.name": settings.weighting.name != "uniform",
         "advantage.clamp": settings.advantage.clamp is not None,

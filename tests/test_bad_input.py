@@ -101,6 +101,10 @@ CASES = [
         [*TRAIN, "prefix_opd.rollout.off_policy_steps=1", "actor_rollout_ref.rollout.free_cache_engine=true"],
         "prefix_opd.rollout.off_policy_steps=1: the engines sample while the trainer trains",
     ),
+    (
+        ["train", "experiment=tiny/forward_kl_24", "prefix_opd.rollout.off_policy_steps=1"],
+        "prefix_opd.rollout.off_policy_steps=1: needs the importance ratio of the loss prefix_opd",
+    ),
     # how an update goes through its sequences
     (
         [*TRAIN, "prefix_opd.update.share_prompts=maybe"],
