@@ -23,19 +23,9 @@ OVERHEAD = 40
 """Three groups cost 192 + 50 + 24 + 3 * 40 = 386, two 192 + 125 + 80 = 397, one 512 + 40."""
 
 
-@pytest.fixture(scope="module")
-def configs(group):
-    config = compose(["experiment=tiny/full"])
-    nodes = config.actor_rollout_ref.model, config.actor_rollout_ref.actor, config.distillation
-    return tuple(omega_conf_to_dataclass(node) for node in nodes)
-
-
-@pytest.fixture(scope="module")
-def engine(configs):
-    model, actor, _ = configs
-    engine = FSDPEngineWithLMHead(model, actor.engine, actor.optim, actor.checkpoint)
-    engine.initialize()
-    return engine
+@pytest.fixture
+def engine(wrapped_student):
+    return wrapped_student
 
 
 @pytest.fixture(autouse=True)

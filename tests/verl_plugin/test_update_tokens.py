@@ -34,22 +34,6 @@ PROMPTS = [6, 1, 11, 4]
 EVEN = [(prompt, 5) for prompt in range(3) for _ in range(4)]
 
 
-@pytest.fixture(scope="module")
-def configs(group):
-    config = compose(["experiment=tiny/full"])
-    nodes = config.actor_rollout_ref.model, config.actor_rollout_ref.actor, config.distillation
-    return tuple(omega_conf_to_dataclass(node) for node in nodes)
-
-
-@pytest.fixture(scope="module")
-def wrapped(configs):
-    """With the miniature's student, as FSDP2 wraps it."""
-    model, actor, _ = configs
-    engine = FSDPEngineWithLMHead(model, actor.engine, actor.optim, actor.checkpoint)
-    engine.initialize()
-    return engine
-
-
 @pytest.fixture(autouse=True)
 def left_to_verl(monkeypatch):
     monkeypatch.setattr(micro_batches, "_overhead", None)
@@ -58,11 +42,11 @@ def left_to_verl(monkeypatch):
 
 
 @pytest.fixture
-def engine(wrapped, monkeypatch):
+def engine(wrapped_student, monkeypatch):
     """verl's engine around a small random model, which `put` exchanges."""
-    wrapped.put = lambda model: monkeypatch.setattr(wrapped, "module", model)
-    wrapped.put(qwen3())
-    return wrapped
+    wrapped_student.put = lambda model: monkeypatch.setattr(wrapped_student, "module", model)
+    wrapped_student.put(qwen3())
+    return wrapped_student
 
 
 def qwen3(dtype=torch.float64, **settings):
@@ -161,17 +145,17 @@ def test_loss_outputs_and_gradient_are_those_of_verls_own(engine, configs, form,
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_as_fsdp2_wraps_the_miniature(wrapped, configs, form, checkpointing):
+def test_as_fsdp2_wraps_the_miniature(wrapped_student, configs, form, checkpointing):
     settings, kind = form
-    wanted = update(wrapped, configs, batch())
+    wanted = update(wrapped_student, configs, batch())
     update_tokens.use(**settings)
     if checkpointing:
-        wrapped.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        wrapped_student.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     try:
         data = batch(**kind)
-        same(update(wrapped, configs, data), wanted, data, tolerance=1e-5)
+        same(update(wrapped_student, configs, data), wanted, data, tolerance=1e-5)
     finally:
-        wrapped.module.gradient_checkpointing_disable()
+        wrapped_student.module.gradient_checkpointing_disable()
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -1,0 +1,26 @@
+"""verl's FSDP engine around the miniature's student."""
+
+import pytest
+
+from prefix_opd.compose import compose
+
+
+@pytest.fixture(scope="module")
+def configs(group):
+    """verl's dataclasses of the model, the actor and the distillation of `tiny/full`."""
+    from verl.utils.config import omega_conf_to_dataclass
+
+    config = compose(["experiment=tiny/full"])
+    nodes = config.actor_rollout_ref.model, config.actor_rollout_ref.actor, config.distillation
+    return tuple(omega_conf_to_dataclass(node) for node in nodes)
+
+
+@pytest.fixture(scope="module")
+def wrapped_student(configs):
+    """The engine, with the student as FSDP2 wraps it."""
+    from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+    model, actor, _ = configs
+    engine = FSDPEngineWithLMHead(model, actor.engine, actor.optim, actor.checkpoint)
+    engine.initialize()
+    return engine
