@@ -1,8 +1,10 @@
 """FLOP accounting, per phase, in two ways.
 
-*Exact*: what a run of this package computes. Prompt tokens count; the student's second forward pass that we skip
-does not. *Paper*: arXiv 2602.15260, Appendix B, which leaves the prompt out and counts that pass, so that runs can
-be set beside the published tables. Both rest on verl's counter for Qwen-like decoders:
+*Exact*: what a run of this package computes. Prompt tokens count, once for each rollout; the student's second forward
+pass that we skip does not. What a run saves beyond that by computing a prompt once (the engines' prefix cache,
+``prefix_opd.update.share_prompts``) is not taken off: it depends on which rollouts meet where. *Paper*: arXiv
+2602.15260, Appendix B, which leaves the prompt out and counts that pass, so that runs can be set beside the published
+tables. Both rest on verl's counter for Qwen-like decoders:
 
     F_train(M, S) = 6 * N * S + a * S^2 * head_dim * heads * layers        (forward and backward of one sequence)
     F_forward     = F_train / 3
