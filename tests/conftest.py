@@ -13,6 +13,34 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 
+def end_to_end(nodeid: str) -> bool:
+    """Whether a test runs the real program: the name of its file says so."""
+    return "end_to_end" in nodeid.partition("::")[0]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if end_to_end(item.nodeid):
+            item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: end_to_end(item.nodeid))  # last
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Among several workers: a file's tests go to one, and all runs of the real program to one, after the rest.
+
+    Such a run is a dozen processes. Two at once, or one beside other tests, would not be done sooner.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "end to end" if end_to_end(nodeid) else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False  # else by the number of tests
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def long_context_models(tmp_path_factory):
     """The miniature's models with the published context of Qwen3-8B-Base: stand-ins for the paper's."""

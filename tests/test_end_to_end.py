@@ -17,8 +17,6 @@ from prefix_opd.runlog import read_metrics
 from prefix_opd.samples import read_samples
 from prefix_opd.stopping import EXIT_ASKED
 
-pytestmark = pytest.mark.e2e
-
 STEPS, INCREMENT, ROLLOUTS = 4, 12, 16
 OVERRIDES = [
     "experiment=tiny/schedule",

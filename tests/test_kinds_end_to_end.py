@@ -18,8 +18,6 @@ from prefix_opd.tiny.task import END_OF_TURN, TEACHER, random_problem, respond
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.e2e
-
 SMALL = [
     "trainer.total_training_steps=2",
     "trainer.val_before_train=false",

@@ -14,8 +14,6 @@ import pytest
 from prefix_opd.evaluation.table import tabulate
 from prefix_opd.tiny import shipped_models
 
-pytestmark = pytest.mark.e2e
-
 PROBLEMS, K, CHUNK = 48, 2, 8
 COMMAND = [
     *(sys.executable, "-m", "prefix_opd.cli", "evaluate", str(shipped_models()["student"]), "tiny"),

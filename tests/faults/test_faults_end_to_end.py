@@ -4,13 +4,9 @@ import os
 import signal
 import time
 
-import pytest
-
 from faults.harness import EXACT, LEARNT, LEDGER, TEACHER_FAULTS, Run
 from prefix_opd.errors import EXIT_FAILED, EXIT_STOPPED
 from prefix_opd.runlog import read_metrics
-
-pytestmark = pytest.mark.e2e
 
 OPTIMIZER = "optim_world_size_1_rank_0.pt"
 FAULTS = {2: "uniform", 3: "shifted", 4: "not_finite", 5: "stalled"}

@@ -4,11 +4,7 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from prefix_opd.doctor import signal
-
-pytestmark = pytest.mark.e2e
 
 
 def test_engines_of_the_miniature_agree(tiny_data):
