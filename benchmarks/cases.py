@@ -54,6 +54,8 @@ class Case:
     """The configured maximum of ours, ``data.max_response_length``; verl's own has its cap there."""
     without: str = ""
     """One of `WITHOUT`: ours with that saving undone."""
+    early: bool = False
+    """Ours, sampling one step early."""
     warm: int = 2
     """Steps at each cap that do not count; at least one, as the first step of a run has no step before it."""
     measured: int = 5
@@ -72,6 +74,8 @@ class Case:
             raise ValueError(f"caps={self.caps}: longer than longest={self.longest}")
         if self.without and (self.system != OURS or self.without not in WITHOUT):
             raise ValueError(f"without={self.without!r}: ours alone, and one of {', '.join(WITHOUT)}")
+        if self.early and self.system != OURS:
+            raise ValueError(f"early={self.early!r}: ours alone")
         if self.warm < 1:
             raise ValueError(f"warm={self.warm}: the first step of a run cannot count")
 
@@ -85,6 +89,8 @@ class Case:
             parts.append(f"longest{self.longest}")
         if self.without:
             parts.append(f"without_{self.without.replace(' ', '_')}")
+        if self.early:
+            parts.append("early")
         if self.observed:
             parts.append("observed")
         return "_".join(parts)
@@ -142,6 +148,13 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     "saving": (_LADDER, _LARGE_LADDER),
     # What each saving is worth that a setting can undo.
     "savings": (Case(OURS, (64,)), *(Case(OURS, (64,), without=saving) for saving in WITHOUT)),
+    # What it is worth to sample the next step while the trainer makes this one.
+    "early": (
+        _LADDER,
+        Case(OURS, _TINY_CAPS, early=True),
+        _LARGE_LADDER,
+        Case(OURS, (16, 64, FULL), model=LARGE, early=True, **_LONG),
+    ),
     # Where the frame's cost disappears behind the model's.
     "rollouts": tuple(Case(OURS, (16,), prompts=prompts) for prompts in (4, 16, 64)),
     "length": (_LARGE_LADDER,),

@@ -161,6 +161,22 @@ def _savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> 
     )
 
 
+def _early(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
+    strict = {(row.case.model, row.cap): row for row in every_row([case for case in cases if not case.early], steps)}
+    rows = []
+    for early in every_row([case for case in cases if case.early], steps):
+        if found := strict.get((early.case.model, early.cap)):
+            ratio = f"{early.seconds.median / found.seconds.median:.2f}"
+            rows.append([early.case.model, early.cap, cell(found.seconds), cell(early.seconds), ratio])
+    return _section(
+        "One step early",
+        "`prefix_opd.rollout.off_policy_steps=1`: the engines sample the next step while the trainer makes this one.\n"
+        "Here they share the cores; what one could do beside the other is what a core waits for in the strict form.",
+        ["model", "cap", "strict, s", "one step early, s", "early / strict"],
+        rows,
+    )
+
+
 def _scaling(title: str, note: str, fitted: bool = True) -> Section:
     def section(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
         found = at_common_caps(cases, steps)
@@ -221,6 +237,7 @@ SECTIONS: dict[str, Section] = {
     "trl": _trl,
     "saving": _saving,
     "savings": _savings,
+    "early": _early,
     "rollouts": _scaling("Rollouts a step", "The miniature's models."),
     "length": _scaling("Response length", "A larger model of random weights."),
     "size": _scaling("Model size", "Random weights, student and teacher alike."),

@@ -43,6 +43,8 @@ LOG_PATH = "VERL_FILE_LOGGER_PATH"
 _NO_TOKEN = 1_000_000
 """An id beyond every vocabulary: ours insists on a stop token, and no response here may meet one."""
 
+_EARLY = ("prefix_opd.rollout.off_policy_steps=1", "prefix_opd.advantage.student_log_prob=current")
+
 _NATIVE = (
     "trainer.v1.trainer_mode=sync",
     "actor_rollout_ref.rollout.agent.agent_loop_manager_class=null",
@@ -121,6 +123,7 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
         *found,
         *seeded,
         *([WITHOUT[case.without]] if case.without else []),
+        *(_EARLY if case.early else []),
         f"data.max_response_length={case.longest}",
         f"actor_rollout_ref.rollout.max_model_len={context}",
         f"distillation.teacher_models.teacher_model.inference.max_model_len={context}",

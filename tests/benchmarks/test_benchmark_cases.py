@@ -56,6 +56,17 @@ def test_each_saving_is_undone_alone(tmp_path):
     assert [Case(OURS, (16,), without=saving).recomputes for saving in ("", RECOMPUTED)] == [False, True]
 
 
+def test_one_step_early_and_nothing_else(tmp_path):
+    strict, early = (
+        Settings.from_node(_prepared(Case(OURS, (16,), early=early), tmp_path).prefix_opd) for early in (False, True)
+    )
+    assert (strict.rollout.off_policy_steps, early.rollout.off_policy_steps) == (0, 1)
+    assert {name for name in type(strict).model_fields if getattr(strict, name) != getattr(early, name)} == {
+        "rollout",
+        "advantage",
+    }
+
+
 def test_native_is_verls_own_trainer_agent_loop_and_loss(tmp_path):
     case = next(case for case in OF_VERL if case.system == NATIVE)
     ours, native = (_prepared(Case(system, case.caps), tmp_path) for system in (OURS, NATIVE))
@@ -98,6 +109,7 @@ def test_steps_that_count():
         {"caps": (16, 256)},
         {"without": "sleep"},
         {"system": NATIVE, "without": RECOMPUTED},
+        {"system": NATIVE, "early": True},
         {"warm": 0},
     ],
 )

@@ -12,6 +12,7 @@ from benchmarks.table import table
 from benchmarks.verl_run import PHASES, REST
 
 LADDER, LARGE_LADDER = GROUPS["saving"]
+EARLY = next(case for case in GROUPS["early"] if case.early and case.model == LADDER.model)
 
 
 def _step(step, cap, seconds, counts=True):
@@ -61,6 +62,7 @@ def _results():
         _result(gkd, [_step(3, FULL, 97.0)], versions={"trl": "1.16.0"}),
         _result(plain, [_step(3, 64, 2.0)]),
         _result(Case(OURS, (64,), without=RECOMPUTED), [_step(3, 64, 2.5)]),
+        _result(EARLY, [_step(3, 16, 1.524)]),
     ]
     return json.loads(json.dumps(found))
 
@@ -95,6 +97,12 @@ def test_the_page_says_what_a_saving_is_worth_and_what_ran():
     page = table(_results(), GROUPS, {})
     assert "| no old-log-prob pass | 64 | 2.500 (2.500–2.500) | 2.000 (2.000–2.000) | 0.80 |" in page
     assert "Runs of verl: verl 0.9.1.\nRuns of TRL: trl 1.16.0." in page
+
+
+def test_the_page_says_what_one_step_early_is_worth():
+    page = table(_results(), GROUPS, {})
+    assert "| tiny | 16 | 3.048 (3.048–3.048) | 1.524 (1.524–1.524) | 0.50 |" in page
+    assert page.count("1.524 (1.524–1.524)") == 1  # and it stands beside nothing else
 
 
 def test_the_page_says_when_processes_were_started():
