@@ -48,6 +48,7 @@ ARMS = (
     Arm("forward_kl_24", "prefix 24, forward KL", "tiny/forward_kl_24", probed=False),
     Arm("lr_1e-4", "schedule, lr 1e-4", "tiny/lr_1e-4"),
     Arm("lr_1e-3", "schedule, lr 1e-3", "tiny/lr_1e-3"),
+    Arm("one_step_early", "full OPD, one step early", "tiny/one_step_early", probed=False),
 )
 BY_NAME = {arm.name: arm for arm in ARMS}
 

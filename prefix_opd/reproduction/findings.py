@@ -194,6 +194,15 @@ def high_learning_rate_hurts(evidence: Evidence) -> Verdict:
     return Verdict(HOLDS if found[0].above(found[1]) else FAILS, _ends(evidence, "schedule", "lr_1e-3", "lr_1e-4"))
 
 
+def one_step_early_teaches_as_well(evidence: Evidence) -> Verdict:
+    found = evidence.last("one_step_early", "full")
+    if len(found) < 2:
+        return Verdict(OPEN, "")
+    early, full = found
+    word = HOLDS if early.mean >= full.interval[0] else PARTLY if not full.above(early) else FAILS
+    return Verdict(word, _ends(evidence, "one_step_early", "full"))
+
+
 FINDINGS = (
     Finding(
         "The signal sits early",
@@ -251,6 +260,13 @@ FINDINGS = (
         "Four times the learning rate hurts badly, a tenth needs more steps (table 4).",
         "The schedule ends higher at 3e-4 than at 1e-3.",
         high_learning_rate_hurts,
+    ),
+    Finding(
+        "Rollouts one update old teach as well",
+        "Not asked in the paper: its rollouts are the updated policy's own.",
+        "Full OPD one step early (`prefix_opd.rollout.off_policy_steps=1`) has its mean at the end within full OPD's "
+        "interval; in part: full OPD does not end higher.",
+        one_step_early_teaches_as_well,
     ),
 )
 

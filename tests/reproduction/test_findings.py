@@ -16,6 +16,7 @@ from prefix_opd.reproduction.findings import (
     half_gain_costs,
     high_learning_rate_hurts,
     later_windows_are_worse,
+    one_step_early_teaches_as_well,
     prefix_seqkd_hurts,
     reverse_kl_is_stronger,
     schedule_matches_full,
@@ -144,6 +145,14 @@ def test_windows(middle, word):
 def test_prefix_seqkd(off, on, word):
     runs = [record("prefix_24", 0, 0.4, on), record("prefix_seqkd", 0, 0.0, off)]
     assert prefix_seqkd_hurts(Evidence.of(runs)).word == word
+
+
+@pytest.mark.parametrize(("end", "word"), [(0.72, HOLDS), (0.62, PARTLY), (0.5, FAILS)])
+def test_one_step_early(end, word):
+    """400 problems: 0.7 has the interval 0.653 to 0.743, and 0.62 reaches up to 0.666."""
+    runs = [record("full", 0, 0.0, 0.7), record("one_step_early", 0, 0.0, end)]
+    assert one_step_early_teaches_as_well(Evidence.of(runs)).word == word
+    assert one_step_early_teaches_as_well(Evidence.of(runs[1:])).word == OPEN
 
 
 def test_two_that_are_only_compared_at_the_end():
