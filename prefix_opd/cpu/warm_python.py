@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,6 +47,9 @@ PRELOAD = (
 RAY_JOB_ID = "01000000"
 """The first job of a cluster of one's own. Ray's C++ side reads the variable of this name when it is imported, which
 is before Ray sets it: so the warm copy is told beforehand, and a process of another job gets a plain interpreter."""
+
+GRACE = 10.0
+"""Seconds from SIGTERM to SIGKILL for what still runs when the launcher has ended."""
 
 _STAND_IN = '''#!{python} -IS
 """Stands in for the interpreter: see prefix_opd/cpu/warm_python.py."""
@@ -166,9 +170,19 @@ class _WarmCopy:
                 self._client_gone(client)
             if self.listener in ready:
                 self._accept()
+        self._end_all(wake_up)
+
+    def _end_all(self, wake_up: int) -> None:
+        """A program that waits in C++, as one of Ray's does for a raylet that is gone, never hears SIGTERM."""
         for pid in self.clients.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)  # it is there, or waits to be reaped
+        deadline = time.monotonic() + GRACE
+        while self.clients and (left := deadline - time.monotonic()) > 0:
+            if select.select([wake_up], [], [], left)[0]:
+                os.read(wake_up, 4096)
+                self._reap()
+        for pid in self.clients.values():
+            os.kill(pid, signal.SIGKILL)
 
     def _accept(self) -> None:
         client, _ = self.listener.accept()

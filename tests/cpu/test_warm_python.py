@@ -137,3 +137,23 @@ def test_without_a_warm_copy_it_is_the_plain_interpreter(stand_in, tmp_path):
     orphan.chmod(0o700)
     ran = python(orphan, "-c", "import sys; print('torch' in sys.modules); sys.exit(4)")
     assert (ran.returncode, ran.stdout) == (4, "False\n")
+
+
+def test_what_is_deaf_to_sigterm_ends_a_while_after_the_launcher(tmp_path):
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER.replace("print(", "warm_python.GRACE = 1.0\nprint(")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    stand_in = launcher.stdout.readline().strip()
+    deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid()); time.sleep(60)"
+    program = subprocess.Popen([stand_in, "-u", "-c", deaf], stdout=subprocess.PIPE, text=True)
+    pid = int(program.stdout.readline())
+    launcher.stdin.close()
+    launcher.wait()
+    ended = time.monotonic()
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < ended + 20:
+        time.sleep(0.05)
+    assert 0.5 < time.monotonic() - ended < 15
+    assert program.wait() != 0
