@@ -127,6 +127,7 @@ _LADDER = Case(OURS, (4, 16, 32, 64, 128, FULL))
 _TINY_CAPS, _LARGE_CAPS = (4, 16, 64, FULL), (16, FULL)
 _LONG = {"measured": 3}
 """Where a step takes many seconds, fewer of them: they differ less, too."""
+_HUGE = Case(OURS, (32, 128), model="25M", **_LONG)
 _LARGE_LADDER = Case(OURS, (16, 32, 64, 128, FULL), model=LARGE, **_LONG)
 
 GROUPS: dict[str, tuple[Case, ...]] = {
@@ -143,6 +144,8 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         *(Case(system, (cap,)) for cap in _TINY_CAPS for system in TRL),
         _LARGE_LADDER,
         *(Case(TRL[0], (cap,), model=LARGE, **_LONG) for cap in _LARGE_CAPS),
+        _HUGE,
+        *(Case(TRL[0], (cap,), model=_HUGE.model, **_LONG) for cap in _HUGE.caps),
     ),
     # What a shorter prefix saves of a step, against what it saves of the FLOP.
     "saving": (_LADDER, _LARGE_LADDER),
@@ -161,7 +164,7 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     "size": (
         *(Case(OURS, (32,), model=model) for model in ("0.1M", "1M")),
         _LARGE_LADDER,
-        Case(OURS, (32,), model="25M", **_LONG),
+        _HUGE,
     ),
     "ranks": (_LADDER, Case(OURS, (32,), ranks=2), _LARGE_LADDER, Case(OURS, (32,), model=LARGE, ranks=2, **_LONG)),
     # What the configured maximum length costs where no response comes near it.
