@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed
 
+from prefix_opd.cpu.memory import keep_freed_memory
 from prefix_opd.loopback import LOOPBACK
 
 
@@ -33,6 +34,7 @@ def _gloo_process_group() -> None:
             backend = "cpu:gloo"
             # Only verl's training processes come here, and while they train the engines are idle: take their cores.
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
+            keep_freed_memory()
         # trainers, and the engines' receivers of weights (verl/checkpoint_engine/base.py:351)
         alone = backend == "cpu:gloo" and os.environ.get("MASTER_ADDR") == LOOPBACK
         if alone and kwargs.get("init_method") is None:
