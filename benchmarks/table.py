@@ -31,9 +31,10 @@ def table(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], plots:
     """The whole page: every group that has results. ``plots`` are pictures by group, beside the page."""
     steps = measured_steps(results)
     found = aims(groups, steps, results)
+    rows = [[aim.text, aim.found or "–", aim.verdict, aim.reason or "–"] for aim in found]
     parts = [
         _head(results),
-        _section("Aims", "", ["aim", "found", "verdict"], [[aim.text, aim.found or "–", aim.verdict] for aim in found]),
+        _section("Aims", "", ["aim", "found", "verdict", "reason"], rows),
     ]
     for name, section in SECTIONS.items():
         text = section(groups[name], steps, results) if name in groups else ""

@@ -5,6 +5,7 @@ import pytest
 from benchmarks.aims import aims
 from benchmarks.cases import LARGE, NATIVE, OURS, TINY, Case
 from benchmarks.rows import crossover, leads
+from benchmarks.verl_run import PHASES, REST
 from benchmarks.words import crossover_words
 
 GKD = "trl_gkd"
@@ -106,3 +107,15 @@ def test_the_fastest_of_trl_counts():
     steps = _steps(ours, [1.0]) | _steps(fast, [0.5]) | _steps(slow, [2.0])
     (lead,) = leads((ours, slow, fast), steps)
     assert (lead.ours.case.model, lead.fastest.case.system, lead.ratio) == (TINY, GKD, 0.5)
+
+
+def test_where_trl_is_ahead_the_page_says_what_ours_spends():
+    ours, trl = Case(OURS, (16,), model=LARGE), Case(GKD, (16,), model=LARGE)
+    steps = _steps(ours, [2.0]) | _steps(trl, [1.0])
+    phases = dict.fromkeys((*PHASES.values(), REST), 0.0) | {"rollout and teacher": 1.25, "update": 0.7, REST: 0.05}
+    steps[ours, 16][0]["phases"] = phases
+    aim = _aim("At least TRL's", {"trl": (ours, trl)}, steps)
+    assert (aim.found, aim.verdict) == ("0.50 (6M, cap 16)", "not reached")
+    assert "TRL's whole step takes 1.00 s" in aim.reason
+    assert "of ours, 2.00 s, are rollout and teacher 1.25, update 0.70, rest 0.05" in aim.reason
+    assert not _aim("At least TRL's", {"trl": (ours, trl)}, steps | _steps(trl, [3.0])).reason
