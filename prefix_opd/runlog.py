@@ -36,6 +36,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             except json.JSONDecodeError:
                 if line.endswith("\n"):
                     raise ValueError(f"{path} has a line that is no JSON: {line[:80]!r}") from None
+                return  # whoever writes may go on meanwhile: what comes next would be the rest of this line
 
 
 def lines_up_to(path: Path, resumed_step: int) -> list[dict[str, Any]]:

@@ -44,6 +44,25 @@ def test_a_torn_last_line_is_passed_over(tmp_path):
     assert steps(tmp_path) == [1, 2]
 
 
+def test_a_line_that_is_written_while_it_is_read_is_passed_over(tmp_path):
+    """The rest of it is there when the reader looks again."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step"')
+    lines = read_metrics(tmp_path)
+    assert next(lines) == {"step": 1}
+    decode = json.loads
+
+    def slow(text):
+        with path.open("a") as writer:
+            writer.write(': 2, "loss": 0.5}\n')
+        return decode(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json, "loads", slow)
+        assert list(lines) == []
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
+
+
 def test_a_broken_line_in_the_middle_is_told(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nbroken\n{"step": 2}\n')
     with pytest.raises(ValueError, match="no JSON: 'broken"):
