@@ -48,9 +48,14 @@ def measured_steps(results: Iterable[Result]) -> Steps:
     for result in results:
         case = case_of(result)
         for step in result.get("steps", ()):
-            if step["counts"]:
+            if step["counts"] and _samples_its_cap(case, step["step"]):
                 found[case, step["cap"]].append(step)
     return dict(found)
+
+
+def _samples_its_cap(case: Case, step: int) -> bool:
+    """One step early, a step has the next one's rollouts sampled: after the last at a cap those of another, or none."""
+    return not case.early or (step < case.steps and case.cap_of(step + 1) == case.cap_of(step))
 
 
 def case_of(result: Result) -> Case:

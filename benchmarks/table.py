@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,10 +57,17 @@ def _head(results: Sequence[Result]) -> str:
         "alike. Ours may take several caps in one run, by a schedule of its own; the first steps at a cap do not\n"
         "count, in any system.\n\n"
         f"Commit {last['commit']}, {results[0]['date'][:10]} to {last['date'][:10]}, "
-        f"{max(result['repetition'] for result in results)} repetition(s) in turn. {machine['cpu']},\n"
+        f"{_repetitions(results)} in turn. {machine['cpu']},\n"
         f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, no GPU; the machine's load "
         f"before a run was {min(loads):g} to {max(loads):g}.\n{_releases(results)}"
     )
+
+
+def _repetitions(results: Sequence[Result]) -> str:
+    """How often a case was run, the least and the most."""
+    often = Counter(result["key"] for result in results).values()
+    words = f"{min(often)} to {max(often)}" if min(often) < max(often) else f"{max(often)}"
+    return f"{words} repetition{'s' if max(often) > 1 else ''}"
 
 
 def _releases(results: Sequence[Result]) -> str:

@@ -62,7 +62,8 @@ def _results():
         _result(gkd, [_step(3, FULL, 97.0)], versions={"trl": "1.16.0"}),
         _result(plain, [_step(3, 64, 2.0)]),
         _result(Case(OURS, (64,), without=RECOMPUTED), [_step(3, 64, 2.5)]),
-        _result(EARLY, [_step(3, 16, 1.524)]),
+        # the last two steps at 16 sample 16 and, for the step after, 64; the last of all nothing
+        _result(EARLY, [_step(13, 16, 1.524), _step(14, 16, 9.0), _step(EARLY.steps, FULL, 0.1)]),
     ]
     return json.loads(json.dumps(found))
 
@@ -102,6 +103,7 @@ def test_the_page_says_what_a_saving_is_worth_and_what_ran():
 def test_the_page_says_what_one_step_early_is_worth():
     page = table(_results(), GROUPS, {})
     assert "| tiny | 16 | 3.048 (3.048–3.048) | 1.524 (1.524–1.524) | 0.50 |" in page
+    assert "0.100" not in page and "9.000" not in page
     assert page.count("1.524 (1.524–1.524)") == 1  # and it stands beside nothing else
 
 
@@ -113,6 +115,12 @@ def test_the_page_says_when_processes_were_started():
     assert "| EngineCore | 2 | 11.5–12.0 | 700 | 9.0 |" in page
     assert "| Launch to the end of the first step in at most 100 s | 25.0 s | reached | – |" in page
     assert "| Peak memory at most 8 GiB | 4.0 GiB | reached | – |" in page
+
+
+def test_how_often_cases_were_run():
+    results = _results()
+    assert " 1 repetition in turn." in table(results, GROUPS, {})
+    assert " 1 to 2 repetitions in turn." in table([*results, {**results[0], "repetition": 2}], GROUPS, {})
 
 
 def test_a_failed_run_is_told():
