@@ -43,17 +43,31 @@ class Evidence:
     """The seeds of full OPD, for the signal by position."""
     prefixes: Mapping[str, Prefixes] = field(default_factory=dict)
     """By kind: the student after the teacher's prefix, and the mirror of it."""
+    commits: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By arm: of the code that its seeds ran."""
 
     @classmethod
     def of(cls, records: Sequence[Record], prefixes: Mapping[str, Prefixes] | None = None) -> Evidence:
         arms: dict[str, list[Record]] = {}
         for record in records:
             arms.setdefault(record.arm, []).append(record)
-        return cls({arm: curve(found) for arm, found in arms.items()}, tuple(arms.get("full", ())), prefixes or {})
+        return cls(
+            {arm: curve(found) for arm, found in arms.items()},
+            tuple(arms.get("full", ())),
+            prefixes or {},
+            {arm: frozenset(record.commit for record in found) for arm, found in arms.items()},
+        )
 
     def last(self, *arms: str) -> list[Place]:
         """The last validation of each of these arms that ran."""
         return [self.curves[arm][-1] for arm in arms if arm in self.curves]
+
+    def share_of_seconds(self, arm: str) -> float | None:
+        """Of full OPD's; none where the two ran different code, some of it faster."""
+        found = self.last(arm, "full")
+        if len(found) < 2 or self.commits.get(arm) != self.commits.get("full"):
+            return None
+        return found[0].seconds / found[1].seconds
 
     @property
     def base(self) -> Place | None:
@@ -151,12 +165,12 @@ def schedule_matches_full(evidence: Evidence) -> Verdict:
     if len(found) < 2:
         return Verdict(OPEN, "")
     schedule, full = found
-    flops, seconds = schedule.flops / full.flops, schedule.seconds / full.seconds
-    met = [schedule.mean >= full.interval[0], flops <= FLOP_AIM, seconds <= SECONDS_AIM]
-    word = HOLDS if all(met) else PARTLY if not full.above(schedule) and min(flops, seconds) < 1 else FAILS
-    return Verdict(
-        word, f"{_ends(evidence, 'schedule', 'full')}; {flops:.0%} of the FLOP, {seconds:.0%} of the seconds"
-    )
+    flops, seconds = schedule.flops / full.flops, evidence.share_of_seconds("schedule")
+    spent = [flops, seconds] if seconds is not None else [flops]
+    met = [schedule.mean >= full.interval[0], flops <= FLOP_AIM, seconds is not None and seconds <= SECONDS_AIM]
+    word = HOLDS if all(met) else PARTLY if not full.above(schedule) and min(spent) < 1 else FAILS
+    told = "seconds of different code" if seconds is None else f"{seconds:.0%} of the seconds"
+    return Verdict(word, f"{_ends(evidence, 'schedule', 'full')}; {flops:.0%} of the FLOP, {told}")
 
 
 def later_windows_are_worse(evidence: Evidence) -> Verdict:

@@ -1,5 +1,7 @@
 """Verdicts follow from the numbers, by rules worked out by hand here."""
 
+from dataclasses import replace
+
 import pytest
 from made_up import prefixes, record, whole
 
@@ -145,6 +147,18 @@ def test_windows(middle, word):
 def test_prefix_seqkd(off, on, word):
     runs = [record("prefix_24", 0, 0.4, on), record("prefix_seqkd", 0, 0.0, off)]
     assert prefix_seqkd_hurts(Evidence.of(runs)).word == word
+
+
+def test_seconds_of_different_code_are_not_compared():
+    full = record("full", 0, 0.0, 0.7, seconds=40.0)
+    schedule = record("schedule", 0, 0.0, 0.7, flops=1.0, seconds=10.0)
+    assert Evidence.of([full, schedule]).share_of_seconds("schedule") == 0.25
+    assert schedule_matches_full(Evidence.of([full, schedule])).word == HOLDS
+    later = Evidence.of([full, replace(schedule, commit="decaf")])
+    assert later.share_of_seconds("schedule") is None
+    found = schedule_matches_full(later)
+    assert found.word == PARTLY and "seconds of different code" in found.numbers
+    assert Evidence.of([full]).share_of_seconds("full") == 1.0
 
 
 @pytest.mark.parametrize(("end", "word"), [(0.72, HOLDS), (0.62, PARTLY), (0.5, FAILS)])
