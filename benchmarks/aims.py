@@ -14,6 +14,7 @@ from benchmarks.verl_run import PHASES, REST
 NATIVE_TINY, NATIVE_LARGE = 0.7, 0.85
 """Seconds of ours of one of native verl's, at most."""
 FROM_5M = (LARGE, "25M")
+"""Models that stand beside TRL and have 5M parameters or more."""
 REALISED = 0.8
 """Share of the FLOP saving that is one in seconds, at least."""
 START_SECONDS, MEMORY_GIB = 100, 8

@@ -44,6 +44,7 @@ _NO_TOKEN = 1_000_000
 """An id beyond every vocabulary: ours insists on a stop token, and no response here may meet one."""
 
 _EARLY = ("prefix_opd.rollout.off_policy_steps=1", "prefix_opd.advantage.student_log_prob=current")
+"""What `experiment=tiny/one_step_early` sets beside the schedule."""
 
 _NATIVE = (
     "trainer.v1.trainer_mode=sync",

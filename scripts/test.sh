@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, in the environment that setup.sh makes. Usage: scripts/test.sh [pytest arguments], e.g. -m 'not e2e'
+# All tests, in the environment that setup.sh makes. Usage: scripts/test.sh [pytest arguments], e.g. -m 'not e2e', or -n 0 for one process
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh cpu
