@@ -24,6 +24,10 @@ CPU_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     # a tool of Ray's reports metrics through an agent process of 100 MB that nobody reads here
     "RAY_enable_metrics_collection": "0",
+    # Ray would start an interpreter a core for tasks without an environment of their own, of which a run has none; if
+    # the run is killed they live as long as the process table shows the dead raylet, for ever below an init that does
+    # not reap
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 

@@ -79,6 +79,8 @@ for descriptor in descriptors:
     if descriptor > 2:
         os.close(descriptor)
 pid = int.from_bytes(warm.recv(8, socket.MSG_WAITALL), "big")
+if not pid:  # the warm copy ended before it heard of this
+    os._exit(1)
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, lambda number, frame: os.kill(pid, number))
 status = warm.recv(8, socket.MSG_WAITALL)
@@ -202,7 +204,8 @@ class _WarmCopy:
         for descriptor in descriptors:
             os.close(descriptor)
         self.clients[client] = pid
-        client.sendall(pid.to_bytes(8, "big"))
+        with contextlib.suppress(OSError):  # it was killed meanwhile: `_client_gone` is next
+            client.sendall(pid.to_bytes(8, "big"))
 
     def _reap(self) -> None:
         while True:

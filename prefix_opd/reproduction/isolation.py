@@ -28,9 +28,9 @@ STALLED = 124
 """Exit code of a run that was ended for standing still, as timeout(1) has it."""
 
 
-def become_subreaper() -> None:
-    """Raises OSError where the kernel has no subreapers."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+def become_subreaper(become: bool = True) -> None:
+    """Or cease to be one. Raises OSError where the kernel has no subreapers."""
+    _prctl(PR_SET_CHILD_SUBREAPER, int(become))
 
 
 def run_isolated(

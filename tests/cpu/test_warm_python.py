@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -90,6 +91,15 @@ def test_descriptors_keep_their_numbers(stand_in):
 def test_numpys_random_numbers_differ_between_copies(stand_in):
     drawn = {python(stand_in, "-c", "import numpy; print(numpy.random.rand())").stdout for _ in range(3)}
     assert len(drawn) == 3
+
+
+def test_a_stand_in_that_is_killed_before_it_hears_of_its_program_ends_that_alone(stand_in):
+    request = json.dumps([["-c", "import time; time.sleep(60)"], dict(os.environ), os.getcwd(), []]).encode()
+    with socket.socket(socket.AF_UNIX) as warm:  # asks as the stand-in does, but without descriptors
+        warm.connect(str(stand_in.with_name("warm.sock")))
+        warm.sendall(len(request).to_bytes(8, "big") + request)
+    ran = python(stand_in, "-c", "import sys; print('torch' in sys.modules)")
+    assert ran.stdout == "True\n", "the warm copy is gone"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)])

@@ -1,11 +1,15 @@
 """Runs of the real program whose teacher fails in every way it can, and that are hurt from outside."""
 
+import contextlib
 import os
 import signal
 import time
 
+import pytest
+
 from faults.harness import EXACT, LEARNT, LEDGER, TEACHER_FAULTS, Run
 from prefix_opd.errors import EXIT_FAILED, EXIT_STOPPED
+from prefix_opd.reproduction.isolation import become_subreaper
 from prefix_opd.runlog import read_metrics
 
 OPTIMIZER = "optim_world_size_1_rank_0.pt"
@@ -55,7 +59,18 @@ def what_counts(run):
     return [{name: line[name] for name in names} for line in list(read_metrics(run.outputs))[:2]]
 
 
-def test_a_run_that_is_interrupted_hurt_and_out_of_disk_goes_on_each_time(tmp_path):
+@pytest.fixture
+def orphans_are_not_reaped():
+    """This process gets all orphans and leaves them zombies, as the first process of many a container does."""
+    become_subreaper()
+    yield
+    become_subreaper(False)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def test_a_run_that_is_interrupted_hurt_and_out_of_disk_goes_on_each_time(tmp_path, orphans_are_not_reaped):
     run = Run(tmp_path, ["trainer.total_training_steps=60", "trainer.test_freq=-1", "trainer.val_before_train=false"])
     run.start().wait_for_step(5)
     run.process.send_signal(signal.SIGINT)
