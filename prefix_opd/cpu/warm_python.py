@@ -175,7 +175,7 @@ class _WarmCopy:
         self._end_all(wake_up)
 
     def _end_all(self, wake_up: int) -> None:
-        """A program that waits in C++, as one of Ray's does for a raylet that is gone, never hears SIGTERM."""
+        """A program that waits in C++ does not come to its handler of SIGTERM."""
         for pid in self.clients.values():
             os.kill(pid, signal.SIGTERM)  # it is there, or waits to be reaped
         deadline = time.monotonic() + GRACE
