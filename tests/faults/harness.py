@@ -193,8 +193,8 @@ class Run:
             return "start-up"
         return "rollout and scoring" if self.steps() else "start-up and first validation"
 
-    def left_behind(self, seconds: float = 30) -> dict[int, str]:
-        """Processes of the run that still live so long after its end."""
+    def left_behind(self, seconds: float = 120) -> dict[int, str]:
+        """Processes of the run that still live so long after its end: Ray's agents take up to a minute."""
         deadline = time.time() + seconds
         while (left := self.processes()) and time.time() < deadline:
             time.sleep(0.5)
