@@ -12,9 +12,18 @@ GKD = "trl_gkd"
 
 
 def _steps(case, seconds):
-    """One step at each cap; a token of the cap is 1e9 FLOP."""
+    """One step at each cap, all of it update; a token of the cap is 1e9 FLOP."""
+    idle = dict.fromkeys((*PHASES.values(), REST), 0.0)
     return {
-        (case, cap): [{"seconds": second, "tokens": 64 * cap, "sequences": 64, "flops": 1e9 * cap}]
+        (case, cap): [
+            {
+                "seconds": second,
+                "phases": idle | {"update": second},
+                "tokens": 64 * cap,
+                "sequences": 64,
+                "flops": 1e9 * cap,
+            }
+        ]
         for cap, second in zip(case.caps, seconds, strict=True)
     }
 
@@ -36,7 +45,8 @@ def test_an_aim_is_reached_at_every_cap_or_not():
     steps |= _steps(large[0], [8.0]) | _steps(large[1], [10.0])
     tiny, dominated = aims(groups, steps, [])[:2]
     assert (tiny.found, tiny.verdict) == ("0.60 (cap 16), 0.80 (cap 64)", "not reached")
-    assert (dominated.found, dominated.verdict) == ("0.80 (cap 64)", "reached")
+    assert tiny.reason == "cap 64: of verl's 1.00 s are update 1.00; of ours, 0.80 s, are update 0.80"
+    assert (dominated.found, dominated.verdict, dominated.reason) == ("0.80 (cap 64)", "reached", "")
 
 
 def test_a_cap_that_is_not_measured_yet_leaves_the_verdict_open():
@@ -63,12 +73,18 @@ def test_growth_is_linear_or_not(seconds, verdict):
     assert _aim("A step's seconds grow linearly", {"saving": (case,)}, _steps(case, seconds)).verdict == verdict
 
 
-@pytest.mark.parametrize("seconds, verdict", [(1.04, "reached"), (1.2, "not reached")])
-def test_the_configured_maximum_costs_nothing_or_something(seconds, verdict):
+@pytest.mark.parametrize(
+    "seconds, verdict, reason",
+    [
+        (1.04, "reached", ""),
+        (1.2, "not reached", "quartiles 1.20 to 1.20 s against 1.00 to 1.00 s, of 1 and 1 steps"),
+    ],
+)
+def test_the_configured_maximum_costs_nothing_or_something(seconds, verdict, reason):
     short, long = Case(OURS, (16,)), Case(OURS, (16,), longest=768)
     steps = _steps(short, [1.0]) | _steps(long, [seconds])
     aim = _aim("No term grows", {"maximum": (short, long)}, steps)
-    assert (aim.found, aim.verdict) == (f"{seconds:.2f} (768 against 192)", verdict)
+    assert (aim.found, aim.verdict, aim.reason) == (f"{seconds:.2f} (768 against 192)", verdict, reason)
 
 
 def _against_trl(*ratios):
