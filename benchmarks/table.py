@@ -164,7 +164,8 @@ def _savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> 
         "What each saving is worth",
         "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
         "run gives each rollout a seed, so that a resumed one draws alike; the other savings are the defaults.\n"
-        "Log-probs in blocks, grouped writes and the direct way to the engines cannot be switched off.",
+        "Log-probs in blocks, grouped writes and the direct way to the engines cannot be switched off.\n"
+        "The medians of single runs of one case differ by a tenth and more: a difference below that says nothing.",
         ["saving", "cap", "step without it, s", "step with it, s", "with / without"],
         rows,
     )
