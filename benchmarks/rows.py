@@ -58,6 +58,19 @@ def _samples_its_cap(case: Case, step: int) -> bool:
     return not case.early or (step < case.steps and case.cap_of(step + 1) == case.cap_of(step))
 
 
+def runs_apart(cases: Sequence[Case], results: Iterable[Result]) -> float | None:
+    """How much longer the slowest run of a case took than its fastest, by medians, where that is most.
+
+    A share of the fastest's seconds; none where no case was run twice. The cases have one cap each.
+    """
+    medians: dict[Case, list[float]] = defaultdict(list)
+    for result in results:
+        case = case_of(result)
+        for steps in measured_steps([result]).values() if case in cases else ():
+            medians[case].append(spread([step["seconds"] for step in steps]).median)
+    return max((max(found) / min(found) - 1 for found in medians.values() if len(found) > 1), default=None)
+
+
 def case_of(result: Result) -> Case:
     return Case(**{**result["case"], "caps": tuple(result["case"]["caps"])})
 

@@ -18,6 +18,7 @@ from benchmarks.rows import (
     leads,
     measured_steps,
     realised,
+    runs_apart,
     side_by_side,
 )
 from benchmarks.statistics import spread
@@ -156,6 +157,8 @@ def _saving(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
 
 def _savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
     rows = []
+    apart = runs_apart(cases, results)
+    noise = "" if apart is None else f"\nRuns of one case lay up to {apart:.0%} apart: less than that may be chance."
     for row in every_row([case for case in cases if case.without], steps):
         for kept in every_row([replace(row.case, without="")], steps):
             ratio = f"{kept.seconds.median / row.seconds.median:.2f}"
@@ -164,8 +167,7 @@ def _savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> 
         "What each saving is worth",
         "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
         "run gives each rollout a seed, so that a resumed one draws alike; the other savings are the defaults.\n"
-        "Log-probs in blocks, grouped writes and the direct way to the engines cannot be switched off.\n"
-        "The medians of single runs of one case differ by a tenth and more: a difference below that says nothing.",
+        "Log-probs in blocks, grouped writes and the direct way to the engines cannot be switched off." + noise,
         ["saving", "cap", "step without it, s", "step with it, s", "with / without"],
         rows,
     )

@@ -98,6 +98,13 @@ def test_the_page_says_what_a_saving_is_worth_and_what_ran():
     page = table(_results(), GROUPS, {})
     assert "| no old-log-prob pass | 64 | 2.500 (2.500–2.500) | 2.000 (2.000–2.000) | 0.80 |" in page
     assert "Runs of verl: verl 0.9.1.\nRuns of TRL: trl 1.16.0." in page
+    assert "apart" not in page
+
+
+def test_the_page_says_how_far_runs_of_a_case_differ():
+    # steps of 2 s, then of 2, 3 and 9 s: 3 s is half as much again
+    again = _result(Case(OURS, (64,)), [_step(3, 64, seconds) for seconds in (2.0, 3.0, 9.0)], repetition=2)
+    assert "Runs of one case lay up to 50% apart" in table([*_results(), again], GROUPS, {})
 
 
 def test_the_page_says_what_one_step_early_is_worth():
