@@ -29,7 +29,7 @@ STALLED = 124
 
 
 def become_subreaper(become: bool = True) -> None:
-    """Or cease to be one. Raises OSError where the kernel has no subreapers."""
+    """Take over orphans from now on, or no longer. Raises OSError where the kernel has no subreapers."""
     _prctl(PR_SET_CHILD_SUBREAPER, int(become))
 
 
