@@ -33,10 +33,25 @@ WITHOUT = {
 }
 """What ours saves and a setting can undo, with the override that undoes it."""
 
+SHARED, CUT = "prompts computed once", "update cut by length"
+CUT_PADDED = f"{CUT}, {SHARED} off"
+_MANAGER = "actor_rollout_ref.rollout.agent.agent_loop_manager_class=benchmarks.detours"
+SWITCHED = {
+    CUT: "prefix_opd.update.micro_batch_cost=null",
+    CUT_PADDED: f"{WITHOUT[SHARED]} prefix_opd.update.micro_batch_cost=null",
+    "server asked directly": f"{_MANAGER}.AskingManager",
+    "writes in groups": f"{_MANAGER}.WritingManager",
+}
+"""Savings that are measured on the cases that they were made for, with the overrides that undo them."""
+
+BESIDE = {CUT_PADDED: SHARED}
+"""What a run without a saving stands beside, where that is not ours with all savings: a run without another one."""
+
 
 @dataclass(frozen=True)
 class Case:
-    """One run. Every response is forced to exactly the cap: end tokens are ignored, by all systems alike."""
+    """One run. Every response is forced to exactly the cap: end tokens are ignored, by all systems alike; not where
+    ``natural``."""
 
     system: str
     """One of `SYSTEMS`."""
@@ -53,7 +68,12 @@ class Case:
     longest: int = FULL
     """The configured maximum of ours, ``data.max_response_length``; verl's own has its cap there."""
     without: str = ""
-    """One of `WITHOUT`: ours with that saving undone."""
+    """One of `WITHOUT` or `SWITCHED`: ours with that saving undone."""
+    message: tuple[int, ...] = ()
+    """Shortest and longest user message of ours, tokens, all lengths between them alike often; empty: the miniature's
+    questions."""
+    natural: bool = False
+    """Ours, with responses that end where the model ends them, before the cap, and a seed for each rollout."""
     early: bool = False
     """Ours, sampling one step early."""
     warm: int = 2
@@ -72,8 +92,10 @@ class Case:
             raise ValueError(f"ranks={self.ranks}: the TRL runs have one process")
         if max(self.caps) > self.longest:
             raise ValueError(f"caps={self.caps}: longer than longest={self.longest}")
-        if self.without and (self.system != OURS or self.without not in WITHOUT):
-            raise ValueError(f"without={self.without!r}: ours alone, and one of {', '.join(WITHOUT)}")
+        if self.without and (self.system != OURS or self.without not in WITHOUT | SWITCHED):
+            raise ValueError(f"without={self.without!r}: ours alone, and one of {', '.join(WITHOUT | SWITCHED)}")
+        if (self.message or self.natural) and self.system != OURS:
+            raise ValueError(f"message={self.message}, natural={self.natural}: ours alone")
         if self.early and self.system != OURS:
             raise ValueError(f"early={self.early!r}: ours alone")
         if self.warm < 1:
@@ -88,7 +110,11 @@ class Case:
         if self.longest != FULL:
             parts.append(f"longest{self.longest}")
         if self.without:
-            parts.append(f"without_{self.without.replace(' ', '_')}")
+            parts.append(f"without_{self.without.replace(',', '').replace(' ', '_')}")
+        if self.message:
+            parts.append(f"message{'-'.join(map(str, self.message))}")
+        if self.natural:
+            parts.append("natural")
         if self.early:
             parts.append("early")
         if self.observed:
@@ -128,6 +154,8 @@ _TINY_CAPS, _LARGE_CAPS = (4, 16, 64, FULL), (16, FULL)
 _LONG = {"measured": 3}
 """Where a step takes many seconds, fewer of them: they differ less, too."""
 _HUGE = Case(OURS, (32, 128), model="25M", **_LONG)
+_UPDATE = {"model": LARGE, "prompts": 8, "warm": 1, **_LONG}
+_LONG_PROMPTS = {**_UPDATE, "message": (400, 400)}
 _LARGE_LADDER = Case(OURS, (16, 32, 64, 128, FULL), model=LARGE, **_LONG)
 
 GROUPS: dict[str, tuple[Case, ...]] = {
@@ -151,6 +179,24 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     "saving": (_LADDER, _LARGE_LADDER),
     # What each saving is worth that a setting can undo.
     "savings": (Case(OURS, (64,)), *(Case(OURS, (64,), without=saving) for saving in WITHOUT)),
+    # What fewer tokens in an update are worth: long prompts; more of them than a micro-batch of verl's holds; prompts
+    # and responses of many lengths.
+    "update": (
+        *(Case(OURS, (16, 64), without=without, message=(400, 400), **_UPDATE) for without in ("", SHARED, CUT)),
+        *(
+            Case(OURS, (16,), without=without, message=(400, 400), **{**_UPDATE, "prompts": 24})
+            for without in ("", CUT)
+        ),
+        *(
+            Case(OURS, (FULL,), without=without, message=(20, 400), natural=True, **_UPDATE)
+            for without in ("", SHARED, CUT, CUT_PADDED)
+        ),
+    ),
+    # What fewer calls are worth where rollouts are many and short.
+    "transport": tuple(
+        Case(OURS, (4, 16), prompts=64, without=without, measured=8)
+        for without in ("", "server asked directly", "writes in groups")
+    ),
     # What it is worth to sample the next step while the trainer makes this one.
     "early": (
         _LADDER,
@@ -179,10 +225,11 @@ def small(groups: dict[str, tuple[Case, ...]]) -> dict[str, tuple[Case, ...]]:
 
     def shrink(case: Case) -> Case:
         caps = (16,) if len(case.caps) == 1 else (8, 16)
-        return replace(case, caps=caps, model="1M" if case.model == LARGE else case.model, warm=1, measured=2)
+        model, prompts = "1M" if case.model == LARGE else case.model, min(case.prompts, 16)
+        return replace(case, caps=caps, model=model, prompts=prompts, warm=1, measured=2)
 
     return {
-        name: tuple(dict.fromkeys(shrink(case) for case in cases if case.model != "25M" and case.prompts <= 16))
+        name: tuple(dict.fromkeys(shrink(case) for case in cases if case.model != "25M"))
         for name, cases in groups.items()
     }
 

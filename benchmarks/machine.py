@@ -18,7 +18,10 @@ MEASURED = (
     "recipe",
     "requirements-core.txt",
     "requirements-cpu.txt",
-    *(f"benchmarks/{name}" for name in ("clock.py", "models.py", "requirements-trl.txt", "steps.py")),
+    *(
+        f"benchmarks/{name}"
+        for name in ("clock.py", "detours.py", "models.py", "prompts.py", "requirements-trl.txt", "steps.py")
+    ),
     *(f"benchmarks/{name}" for name in ("trl_run.py", "trl_script.py", "verl_run.py")),
 )
 """What a result is a result of: a commit that touches none of these leaves results valid."""

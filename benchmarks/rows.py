@@ -72,7 +72,8 @@ def runs_apart(cases: Sequence[Case], results: Iterable[Result]) -> float | None
 
 
 def case_of(result: Result) -> Case:
-    return Case(**{**result["case"], "caps": tuple(result["case"]["caps"])})
+    # JSON has no tuples
+    return Case(**{name: tuple(value) if isinstance(value, list) else value for name, value in result["case"].items()})
 
 
 def every_row(cases: Iterable[Case], steps: Steps) -> list[Row]:

@@ -34,10 +34,10 @@ def step_line(
         ValueError: responses that are not as long as the cap, which every comparison here rests on.
     """
     cap = case.cap_of(step)
-    if round(tokens) != cap * case.sequences:
+    if not case.natural and round(tokens) != cap * case.sequences:
         raise ValueError(f"step {step}: {tokens:.0f} response tokens, not {case.sequences} x {cap}")
     student, teacher = (ModelShape.from_folder(models[role]) for role in ("student", "teacher"))
-    lengths = ([prompt] * case.sequences, [cap] * case.sequences)
+    lengths = ([prompt] * case.sequences, [tokens / case.sequences] * case.sequences)
     flops = exact_flops(student, teacher, *lengths, recomputed_log_probs=case.recomputes)
     return {
         "step": step,

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.aims import aims
-from benchmarks.cases import TRL, Case
+from benchmarks.cases import BESIDE, TRL, Case
 from benchmarks.rows import (
+    Row,
     Steps,
     at_common_caps,
     case_of,
@@ -24,7 +25,7 @@ from benchmarks.rows import (
 from benchmarks.statistics import spread
 from benchmarks.store import Result
 from benchmarks.verl_run import PHASES, REST
-from benchmarks.words import NAMES, cell, crossover_words, fit_words, fixed_cost_words, started
+from benchmarks.words import NAMES, cell, crossover_words, fit_words, fixed_cost_words, grid, section, started
 
 Section = Callable[[Sequence[Case], Steps, Sequence[Result]], str]
 
@@ -36,10 +37,10 @@ def table(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], plots:
     rows = [[aim.text, aim.found or "–", aim.verdict, aim.reason or "–"] for aim in found]
     parts = [
         _head(results),
-        _section("Aims", "", ["aim", "found", "verdict", "reason"], rows),
+        section("Aims", "", ["aim", "found", "verdict", "reason"], rows if any(aim.found for aim in found) else []),
     ]
-    for name, section in SECTIONS.items():
-        text = section(groups[name], steps, results) if name in groups else ""
+    for name, write in SECTIONS.items():
+        text = write(groups[name], steps, results) if name in groups else ""
         if text:
             parts.append(text + (f"\n\n![{name}]({plots[name].name})" if name in plots else ""))
     parts.append(_failures(results))
@@ -94,7 +95,7 @@ def _native(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
         ]
         for row in side_by_side(cases, steps)
     ]
-    return _section(
+    return section(
         "Against verl's own on-policy distillation",
         "Seconds a step, and the medians of its phases by verl's timers; the rest is what these leave of the step.\n"
         "Same models, prompts, engines, optimiser and cap; trainer, agent loop and loss differ. The native run has a\n"
@@ -119,7 +120,7 @@ def _trl(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
         ]
         for row in side_by_side(cases, steps)
     ]
-    return _section(
+    return section(
         "Against TRL's on-policy trainers",
         "One process that samples with transformers' `generate`; whole-vocabulary reverse KL (GKD, Distillation) or\n"
         "its importance-weighted sampled form (IW-OPD). No engine, no Ray, no second process: on small models what is\n"
@@ -146,7 +147,7 @@ def _saving(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
             for one in found
         ]
         fits += [f"- {case.model}: {fixed_cost_words([one.row for one in found])}"] if found else []
-    return _section(
+    return section(
         "What a shorter prefix saves",
         "Of the step's seconds, and of its FLOP (`prefix_opd.flops`, prompts counted), both against the longest cap.\n"
         "The last column is the part of the FLOP saved that is saved in seconds too.\n\n" + "\n".join(fits),
@@ -163,7 +164,7 @@ def _savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> 
         for kept in every_row([replace(row.case, without="")], steps):
             ratio = f"{kept.seconds.median / row.seconds.median:.2f}"
             rows.append([row.case.without, row.cap, cell(row.seconds), cell(kept.seconds), ratio])
-    return _section(
+    return section(
         "What each saving is worth",
         "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
         "run gives each rollout a seed, so that a resumed one draws alike; the other savings are the defaults.\n"
@@ -173,6 +174,33 @@ def _savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> 
     )
 
 
+def _switched(title: str, note: str, phase: str) -> Section:
+    """Savings on the cases that they were made for; ``phase``: the part of a step that they are in."""
+
+    def section_of(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
+        found = {(row.case, row.cap): row for row in every_row(cases, steps)}
+        rows = []
+        for (case, cap), off in found.items():
+            on = found.get((replace(case, without=BESIDE.get(case.without, "")), cap))
+            if case.without and on:
+                where = [case.model, "–".join(map(str, case.message)) or "short", f"{case.prompts} x {case.rollouts}"]
+                rows.append([case.without, *where, f"up to {cap}" if case.natural else cap, *_off_on(off, on, phase)])
+        head = ["saving", "model", "message, tokens", "prompts x rollouts", "response, tokens"]
+        timed = [f"{what} {side}" for what in ("step", phase) for side in ("off, s", "on, s", "off / on")]
+        return section(title, note, [*head, *timed], rows)
+
+    return section_of
+
+
+def _off_on(off: Row, on: Row, phase: str) -> list[str]:
+    parts = [[row.seconds, row.spread(lambda step: step["phases"][phase])] for row in (off, on)]
+    return [
+        text
+        for one, other in zip(*parts, strict=True)
+        for text in (cell(one), cell(other), f"{one.median / other.median:.2f}")
+    ]
+
+
 def _early(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
     strict = {(row.case.model, row.cap): row for row in every_row([case for case in cases if not case.early], steps)}
     rows = []
@@ -180,7 +208,7 @@ def _early(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> st
         if found := strict.get((early.case.model, early.cap)):
             ratio = f"{early.seconds.median / found.seconds.median:.2f}"
             rows.append([early.case.model, early.cap, cell(found.seconds), cell(early.seconds), ratio])
-    return _section(
+    return section(
         "One step early",
         "`prefix_opd.rollout.off_policy_steps=1`: the engines sample the next step while the trainer makes this one.\n"
         "Here they share the cores; what one could do beside the other is what a core waits for in the strict form.",
@@ -190,7 +218,7 @@ def _early(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> st
 
 
 def _scaling(title: str, note: str, fitted: bool = True) -> Section:
-    def section(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
+    def section_of(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
         found = at_common_caps(cases, steps)
         rows = [
             [
@@ -205,14 +233,14 @@ def _scaling(title: str, note: str, fitted: bool = True) -> Section:
             ]
             for row in found
         ]
-        return _section(
+        return section(
             title,
             f"{note} {fit_words(fit(found, 'flops'), 1e12, 'TFLOP') if fitted else ''}".rstrip(),
             ["model", "rollouts", "cap", "maximum", "ranks", "step, s", "FLOP a step", "GFLOP/s"],
             rows,
         )
 
-    return section
+    return section_of
 
 
 def _processes(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
@@ -226,7 +254,7 @@ def _processes(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -
         peak = spread([run["peak_memory_mib"] for run in runs])
         start = [[name, cell(value, digits=1)] for name, value in phases.items()]
         parts.append(
-            _section(
+            section(
                 f"Start-up and memory: {NAMES[case.system]}",
                 f"From launch to the end of the first step {cell(total, digits=1)} s; peak of all processes together "
                 f"{cell(peak, digits=0)} MiB (proportional set size: shared pages count once).",
@@ -240,7 +268,7 @@ def _processes(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -
             if row["memory_mib"] >= 5 or row["cpu_seconds"] >= 0.5
         ]
         head = ["process (last run)", "count", "started, s after launch", "most memory, MiB"]
-        parts.append(_grid([*head, "CPU s until the first step's end"], rows))
+        parts.append(grid([*head, "CPU s until the first step's end"], rows))
     return "\n\n".join(parts)
 
 
@@ -249,6 +277,15 @@ SECTIONS: dict[str, Section] = {
     "trl": _trl,
     "saving": _saving,
     "savings": _savings,
+    "update": _switched(
+        "An update with fewer tokens",
+        "Each saving is undone alone. Where prompts are not computed once, sequences are padded whole; cutting by\n"
+        "length is undone there, too.",
+        "update",
+    ),
+    "transport": _switched(
+        "Fewer calls around a rollout", "Many short rollouts; every saving undone alone.", "rollout and teacher"
+    ),
     "early": _early,
     "rollouts": _scaling("Rollouts a step", "The miniature's models."),
     "length": _scaling("Response length", "A larger model of random weights."),
@@ -264,15 +301,6 @@ SECTIONS: dict[str, Section] = {
     "processes": _processes,
 }
 """What is written of each group."""
-
-
-def _section(title: str, note: str, head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    return "\n\n".join(part for part in (f"## {title}", note, _grid(head, rows)) if part) if rows else ""
-
-
-def _grid(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def _failures(results: Sequence[Result]) -> str:

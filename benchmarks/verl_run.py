@@ -20,9 +20,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import NATIVE, PROMPT, SEEDED, TINY, WITHOUT, Case
+from benchmarks.cases import NATIVE, PROMPT, SEEDED, SWITCHED, TINY, WITHOUT, Case
 from benchmarks.observe import Observer
 from benchmarks.process import LOG, run_forked, run_process, warm_up
+from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK, step_line
 
 PHASES = {
@@ -71,6 +72,8 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
         RunFailed: the run did not end well.
     """
     log, arguments = folder / "steps.jsonl", overrides(case, folder, models)
+    if case.message:
+        run_forked(functools.partial(write_prompts, case.message, folder), folder, timeout)
     if not case.observed:
         warm_up(folder.with_name("import.log"))
         run_forked(functools.partial(_train, arguments, log), folder, timeout)
@@ -105,9 +108,13 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
         f"ray_kwargs.ray_init.num_gpus={case.ranks + 1}",
         f"data.train_batch_size={case.prompts}",
         f"actor_rollout_ref.rollout.n={case.rollouts}",
-        "actor_rollout_ref.rollout.ignore_eos=true",
-        f"prefix_opd.rollout.stop=[{_NO_TOKEN}]",
     ]
+    if not case.natural:
+        found += ["actor_rollout_ref.rollout.ignore_eos=true", f"prefix_opd.rollout.stop=[{_NO_TOKEN}]"]
+    prompt = PROMPT
+    if case.message:
+        prompt += case.message[1]
+        found += [f"data.train_files={folder / TRAIN}", f"data.max_prompt_length={prompt}"]
     if case.model != TINY:
         found += [
             f"actor_rollout_ref.model.path={models['student']}",
@@ -117,13 +124,13 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
         return [*found, f"data.max_response_length={case.caps[0]}", *_NATIVE]
     each = case.warm + case.measured
     steps = [[1 + i * each, cap] for i, cap in enumerate(case.caps)]
-    context = PROMPT + case.longest + 1
+    context = prompt + case.longest + 1
     # a CPU run of ours gives each rollout a seed, so that a resumed run draws alike; verl's own has nothing of the kind
-    seeded = [] if case.without == SEEDED else ["prefix_opd.rollout.seeded=null"]
+    seeded = [] if case.without == SEEDED or case.natural else ["prefix_opd.rollout.seeded=null"]
     return [
         *found,
         *seeded,
-        *([WITHOUT[case.without]] if case.without else []),
+        *((WITHOUT | SWITCHED).get(case.without, "").split()),
         *(_EARLY if case.early else []),
         f"data.max_response_length={case.longest}",
         f"actor_rollout_ref.rollout.max_model_len={context}",

@@ -73,3 +73,12 @@ def started(first: float, last: float) -> str:
 
 def cell(value: Spread, digits: int = 3) -> str:
     return f"{value.median:.{digits}f} ({value.low:.{digits}f}–{value.high:.{digits}f})"
+
+
+def section(title: str, note: str, head: Sequence[str], rows: Sequence[Sequence]) -> str:
+    return "\n\n".join(part for part in (f"## {title}", note, grid(head, rows)) if part) if rows else ""
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

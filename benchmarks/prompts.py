@@ -1,0 +1,45 @@
+"""The miniature's questions behind worked examples: prompts of any length.
+
+What a step costs depends on how long a prompt is, not on what it says.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+TRAIN = "train.parquet"
+
+
+def write_prompts(lengths: Sequence[int], folder: Path, count: int = 512) -> None:
+    """Write ``folder / TRAIN``, rows as the miniature's (`prefix_opd.tiny.data`).
+
+    Args:
+        lengths: fewest and most tokens of the user's message, at least those of a question; all between are as likely.
+        count: rows.
+    """
+    import pyarrow.parquet as pq
+
+    from prefix_opd.tiny.data import write_data
+
+    write_data(folder, train=count, test=1)
+    rows, rng = pq.read_table(folder / TRAIN), random.Random(0)
+    messages = [
+        [{"role": "user", "content": _message(prompt[0]["content"], rng.randint(*lengths), rng)}]
+        for prompt in rows["prompt"].to_pylist()
+    ]
+    place = rows.schema.get_field_index("prompt")
+    pq.write_table(rows.set_column(place, rows.schema.field(place), [messages]), folder / TRAIN)
+
+
+def _message(question: str, length: int, rng: random.Random) -> str:
+    """A question with so many characters, which are tokens here, the first ones those of worked examples."""
+    from prefix_opd.tiny.task import TEACHER, random_problem, respond
+
+    examples = ""
+    while len(examples) + len(question) < length:
+        problem = random_problem(rng)
+        steps, answer = respond(problem, TEACHER, rng).split("</think>")
+        examples = f"{problem.question} {steps} {answer[:2]} {examples}"
+    return examples[len(examples) + len(question) - length :] + question
