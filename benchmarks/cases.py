@@ -154,7 +154,7 @@ _TINY_CAPS, _LARGE_CAPS = (4, 16, 64, FULL), (16, FULL)
 _LONG = {"measured": 3}
 """Where a step takes many seconds, fewer of them: they differ less, too."""
 _HUGE = Case(OURS, (32, 128), model="25M", **_LONG)
-_UPDATE = {"model": LARGE, "prompts": 8, "warm": 1, **_LONG}
+_UPDATE = {"model": LARGE, "prompts": 8, "warm": 1, "measured": 2}
 _LONG_PROMPTS = {**_UPDATE, "message": (400, 400)}
 _LARGE_LADDER = Case(OURS, (16, 32, 64, 128, FULL), model=LARGE, **_LONG)
 
@@ -179,18 +179,15 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     "saving": (_LADDER, _LARGE_LADDER),
     # What each saving is worth that a setting can undo.
     "savings": (Case(OURS, (64,)), *(Case(OURS, (64,), without=saving) for saving in WITHOUT)),
-    # What fewer tokens in an update are worth: long prompts; more of them than a micro-batch of verl's holds; prompts
-    # and responses of many lengths.
+    # What fewer tokens in an update are worth: prompts and responses of many lengths; long prompts; more of these than
+    # a micro-batch of verl's holds.
     "update": (
-        *(Case(OURS, (16, 64), without=without, message=(400, 400), **_UPDATE) for without in ("", SHARED, CUT)),
-        *(
-            Case(OURS, (16,), without=without, message=(400, 400), **{**_UPDATE, "prompts": 24})
-            for without in ("", CUT)
-        ),
         *(
             Case(OURS, (FULL,), without=without, message=(20, 400), natural=True, **_UPDATE)
-            for without in ("", SHARED, CUT, CUT_PADDED)
+            for without in ("", CUT, SHARED, CUT_PADDED)
         ),
+        *(Case(OURS, (16, 64), without=without, **_LONG_PROMPTS) for without in ("", SHARED, CUT)),
+        *(Case(OURS, (16,), without=without, **{**_LONG_PROMPTS, "prompts": 24}) for without in ("", CUT)),
     ),
     # What fewer calls are worth where rollouts are many and short.
     "transport": tuple(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.aims import aims
-from benchmarks.cases import BESIDE, TRL, Case
+from benchmarks.cases import TRL, Case
 from benchmarks.rows import (
-    Row,
     Steps,
     at_common_caps,
     case_of,
@@ -19,15 +17,13 @@ from benchmarks.rows import (
     leads,
     measured_steps,
     realised,
-    runs_apart,
     side_by_side,
 )
+from benchmarks.savings import savings, switched
 from benchmarks.statistics import spread
 from benchmarks.store import Result
 from benchmarks.verl_run import PHASES, REST
-from benchmarks.words import NAMES, cell, crossover_words, fit_words, fixed_cost_words, grid, section, started
-
-Section = Callable[[Sequence[Case], Steps, Sequence[Result]], str]
+from benchmarks.words import NAMES, Section, cell, crossover_words, fit_words, fixed_cost_words, grid, section, started
 
 
 def table(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], plots: dict[str, Path]) -> str:
@@ -156,51 +152,6 @@ def _saving(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
     )
 
 
-def _savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-    rows = []
-    apart = runs_apart(cases, results)
-    noise = "" if apart is None else f"\nRuns of one case lay up to {apart:.0%} apart: less than that may be chance."
-    for row in every_row([case for case in cases if case.without], steps):
-        for kept in every_row([replace(row.case, without="")], steps):
-            ratio = f"{kept.seconds.median / row.seconds.median:.2f}"
-            rows.append([row.case.without, row.cap, cell(row.seconds), cell(kept.seconds), ratio])
-    return section(
-        "What each saving is worth",
-        "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
-        "run gives each rollout a seed, so that a resumed one draws alike; the other savings are the defaults.\n"
-        "Log-probs in blocks, grouped writes and the direct way to the engines cannot be switched off." + noise,
-        ["saving", "cap", "step without it, s", "step with it, s", "with / without"],
-        rows,
-    )
-
-
-def _switched(title: str, note: str, phase: str) -> Section:
-    """Savings on the cases that they were made for; ``phase``: the part of a step that they are in."""
-
-    def section_of(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-        found = {(row.case, row.cap): row for row in every_row(cases, steps)}
-        rows = []
-        for (case, cap), off in found.items():
-            on = found.get((replace(case, without=BESIDE.get(case.without, "")), cap))
-            if case.without and on:
-                where = [case.model, "–".join(map(str, case.message)) or "short", f"{case.prompts} x {case.rollouts}"]
-                rows.append([case.without, *where, f"up to {cap}" if case.natural else cap, *_off_on(off, on, phase)])
-        head = ["saving", "model", "message, tokens", "prompts x rollouts", "response, tokens"]
-        timed = [f"{what} {side}" for what in ("step", phase) for side in ("off, s", "on, s", "off / on")]
-        return section(title, note, [*head, *timed], rows)
-
-    return section_of
-
-
-def _off_on(off: Row, on: Row, phase: str) -> list[str]:
-    parts = [[row.seconds, row.spread(lambda step: step["phases"][phase])] for row in (off, on)]
-    return [
-        text
-        for one, other in zip(*parts, strict=True)
-        for text in (cell(one), cell(other), f"{one.median / other.median:.2f}")
-    ]
-
-
 def _early(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
     strict = {(row.case.model, row.cap): row for row in every_row([case for case in cases if not case.early], steps)}
     rows = []
@@ -276,14 +227,14 @@ SECTIONS: dict[str, Section] = {
     "native": _native,
     "trl": _trl,
     "saving": _saving,
-    "savings": _savings,
-    "update": _switched(
+    "savings": savings,
+    "update": switched(
         "An update with fewer tokens",
         "Each saving is undone alone. Where prompts are not computed once, sequences are padded whole; cutting by\n"
         "length is undone there, too.",
         "update",
     ),
-    "transport": _switched(
+    "transport": switched(
         "Fewer calls around a rollout", "Many short rollouts; every saving undone alone.", "rollout and teacher"
     ),
     "early": _early,

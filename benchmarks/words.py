@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from benchmarks.cases import NATIVE, OURS
-from benchmarks.rows import Lead, Row, crossover, fit
+from benchmarks.cases import NATIVE, OURS, Case
+from benchmarks.rows import Lead, Row, Steps, crossover, fit
 from benchmarks.statistics import Line, Spread
+from benchmarks.store import Result
+
+Section = Callable[[Sequence[Case], Steps, Sequence[Result]], str]
+"""Writes what was measured of a group's cases."""
 
 NAMES = {
     OURS: "ours",

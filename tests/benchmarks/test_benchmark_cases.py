@@ -1,9 +1,24 @@
 """The list of cases: every run of verl composes and passes the checks, and means what its case says."""
 
 import pytest
+from omegaconf import OmegaConf
 
-from benchmarks.cases import GROUPS, NATIVE, OURS, RECOMPUTED, SEEDED, TRL, WITHOUT, Case, small, unique
+from benchmarks.cases import (
+    BESIDE,
+    GROUPS,
+    NATIVE,
+    OURS,
+    RECOMPUTED,
+    SEEDED,
+    SWITCHED,
+    TRL,
+    WITHOUT,
+    Case,
+    small,
+    unique,
+)
 from benchmarks.models import SIZES, qwen3_config
+from benchmarks.prompts import write_prompts
 from benchmarks.table import SECTIONS
 from benchmarks.verl_run import overrides
 from prefix_opd.schedule import prefix_length
@@ -25,10 +40,13 @@ def _prepared(case, tmp_path):
         OF_VERL[0],
         next(case for case in OF_VERL if case.ranks == 2),
         Case(OURS, (16,), longest=768),
+        Case(OURS, (16,), message=(20, 400)),
     ],
     ids=lambda case: case.name,
 )
 def test_ours_composes_with_the_caps_of_the_case(case, tmp_path):
+    if case.message:
+        write_prompts(case.message, tmp_path)
     config = _prepared(case, tmp_path)
     settings = Settings.from_node(config.prefix_opd)
     for step in range(1, case.steps + 1):
@@ -36,6 +54,7 @@ def test_ours_composes_with_the_caps_of_the_case(case, tmp_path):
     assert config.trainer.total_training_steps == case.steps
     assert config.trainer.n_gpus_per_node == case.ranks
     assert config.ray_kwargs.ray_init.num_gpus == case.ranks + 1
+    assert config.data.max_prompt_length == 32 + (case.message[1] if case.message else 0)
     context = config.data.max_prompt_length + case.longest + 1
     assert config.actor_rollout_ref.rollout.max_model_len == context
     assert config.distillation.teacher_models.teacher_model.inference.max_model_len == context
@@ -54,6 +73,31 @@ def test_each_saving_is_undone_alone(tmp_path):
     assert list(changed.values()) == [{"rollout"}, {"poll_seconds"}, {"advantage"}, {"rollout"}, {"update"}, {"update"}]
     assert settings(SEEDED)["rollout"]["seeded"] == 0
     assert [Case(OURS, (16,), without=saving).recomputes for saving in ("", RECOMPUTED)] == [False, True]
+
+
+@pytest.mark.parametrize("saving", SWITCHED)
+def test_a_saving_and_nothing_else_is_switched_off(saving, tmp_path):
+    def flat(without):
+        config = _prepared(Case(OURS, (16,), without=without), tmp_path)
+        return {str(override) for override in _leaves(OmegaConf.to_container(config, resolve=True))}
+
+    off, on = flat(saving), flat(BESIDE.get(saving, ""))
+    keys = {override.split("=")[0].split(".")[-1] for override in SWITCHED[saving].split()}
+    beside = {override.split("=")[0].split(".")[-1] for override in WITHOUT.get(BESIDE.get(saving), "").split()}
+    assert {leaf.split("=")[0].split(".")[-1] for leaf in off ^ on} == keys - beside
+
+
+def _leaves(node, prefix=""):
+    if not isinstance(node, dict):
+        return [f"{prefix}={node}"]
+    return [leaf for key, value in node.items() for leaf in _leaves(value, f"{prefix}.{key}")]
+
+
+def test_responses_that_end_by_themselves(tmp_path):
+    config = _prepared(Case(OURS, (16,), natural=True), tmp_path)
+    assert config.actor_rollout_ref.rollout.ignore_eos is False
+    assert config.prefix_opd.stop_token_ids == [259, 261]
+    assert config.prefix_opd.rollout.seeded == config.actor_rollout_ref.rollout.seed
 
 
 def test_one_step_early_and_nothing_else(tmp_path):
@@ -110,6 +154,8 @@ def test_steps_that_count():
         {"without": "sleep"},
         {"system": NATIVE, "without": RECOMPUTED},
         {"system": NATIVE, "early": True},
+        {"system": NATIVE, "message": (20, 400)},
+        {"system": NATIVE, "natural": True},
         {"warm": 0},
     ],
 )

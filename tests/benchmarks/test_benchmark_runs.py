@@ -6,13 +6,16 @@ import sys
 import textwrap
 
 import pytest
+from transformers import AutoTokenizer
 
 from benchmarks.cases import OURS, Case
 from benchmarks.process import RunFailed, run_process
+from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK
 from benchmarks.trl_env import trl_releases
 from benchmarks.verl_run import read_steps
 from prefix_opd.tiny import shipped_models
+from prefix_opd.verl_plugin.group_commit import GroupCommit
 
 CASE = Case(OURS, (16,), warm=1, measured=1)
 
@@ -47,6 +50,55 @@ def test_a_response_shorter_than_the_cap_is_no_measurement(tmp_path):
     log = _log(tmp_path, *(_data(**{CLOCK: 1.0, "response_length/mean": 15.5}) for _ in range(2)))
     with pytest.raises(ValueError, match="992 response tokens, not 64 x 16"):
         read_steps(CASE, shipped_models(), log)
+
+
+def test_a_response_that_ends_by_itself_is_a_measurement(tmp_path):
+    natural = Case(OURS, (16,), warm=1, measured=1, natural=True)
+    log = _log(tmp_path, *(_data(**{CLOCK: 1.0, "response_length/mean": 15.5}) for _ in range(2)))
+    assert [step["tokens"] for step in read_steps(natural, shipped_models(), log)] == [992, 992]
+
+
+def test_prompts_of_any_length(tmp_path):
+    import pyarrow.parquet as pq
+
+    shown = []
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+        write_prompts((20, 400), tmp_path / name, count=64)
+        shown.append([row["prompt"][0]["content"] for row in pq.read_table(tmp_path / name / TRAIN).to_pylist()])
+    lengths = [len(message) for message in shown[0]]
+    assert shown[0] == shown[1] and len(set(shown[0])) == 64
+    assert min(lengths) < 60 and max(lengths) > 360 and all(20 <= length <= 400 for length in lengths)
+    tokenizer = AutoTokenizer.from_pretrained(shipped_models()["student"])
+    assert [len(tokenizer(message)["input_ids"]) for message in shown[0]] == lengths
+
+
+def test_calls_that_are_not_spared(monkeypatch):
+    """Without the direct route a client has verl's own methods; without group commit verl's module takes the writes."""
+    from verl.trainer.ppo.v1 import agent_loop_tq
+
+    from benchmarks.detours import AskingWorker, WritingWorker
+
+    own = agent_loop_tq.tq, agent_loop_tq.list_of_dict_to_tensordict
+    for name, value in zip(("tq", "list_of_dict_to_tensordict"), own, strict=True):
+        monkeypatch.setattr(agent_loop_tq, name, value)
+    writing, asking = (object.__new__(kind) for kind in (WritingWorker, AskingWorker))
+    for worker in (writing, asking):
+        worker.llm_client, worker.teacher_client = _Client(), {"teacher": _Client()}
+        worker._spare_calls()
+        if worker is writing:
+            assert (agent_loop_tq.tq, agent_loop_tq.list_of_dict_to_tensordict) == own
+    clients = [[worker.llm_client, worker.teacher_client["teacher"]] for worker in (writing, asking)]
+    assert [["_acquire_server" in vars(client) for client in pair] for pair in clients] == [[True] * 2, [False] * 2]
+    assert type(agent_loop_tq.tq) is GroupCommit
+
+
+class _Client:
+    _load_balancer = None
+
+    def _acquire_server(self): ...
+
+    def _release_server(self): ...
 
 
 def test_verls_file_logger_gets_the_clock(tmp_path, monkeypatch):

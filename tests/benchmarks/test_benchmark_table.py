@@ -107,6 +107,17 @@ def test_the_page_says_how_far_runs_of_a_case_differ():
     assert "Runs of one case lay up to 50% apart" in table([*_results(), again], GROUPS, {})
 
 
+def test_the_page_says_what_a_saving_is_worth_where_it_was_made_for():
+    on = next(case for case in GROUPS["transport"] if not case.without)
+    off = next(case for case in GROUPS["transport"] if case.without == "writes in groups")
+    results = [_result(on, [_step(3, 4, 1.0), _step(4, 16, 2.0)]), _result(off, [_step(3, 4, 1.5), _step(4, 16, 2.0)])]
+    page = table(json.loads(json.dumps(results)), GROUPS, {})
+    start = "| writes in groups | tiny | short | 64 x 4 "
+    assert start + "| 4 | 1.500 (1.500–1.500) | 1.000 (1.000–1.000) | 1.50 | 0.750 (0.750–0.750) | 0.500" in page
+    assert start + "| 16 | 2.000 (2.000–2.000) | 2.000 (2.000–2.000) | 1.00 |" in page
+    assert "## Aims" not in page  # nothing of theirs is measured
+
+
 def test_the_page_says_what_one_step_early_is_worth():
     page = table(_results(), GROUPS, {})
     assert "| tiny | 16 | 3.048 (3.048–3.048) | 1.524 (1.524–1.524) | 0.50 |" in page

@@ -1,0 +1,59 @@
+"""What each saving is worth, in tables: steps without it beside steps with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from benchmarks.cases import BESIDE, Case
+from benchmarks.rows import Row, Steps, every_row, runs_apart
+from benchmarks.store import Result
+from benchmarks.words import Section, cell, section
+
+
+def savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
+    rows = []
+    apart = runs_apart(cases, results)
+    noise = "" if apart is None else f"\nRuns of one case lay up to {apart:.0%} apart: less than that may be chance."
+    for row in every_row([case for case in cases if case.without], steps):
+        for kept in every_row([replace(row.case, without="")], steps):
+            ratio = f"{kept.seconds.median / row.seconds.median:.2f}"
+            rows.append([row.case.without, row.cap, cell(row.seconds), cell(kept.seconds), ratio])
+    return section(
+        "What each saving is worth",
+        "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
+        "run gives each rollout a seed, so that a resumed one draws alike; the other savings are the defaults.\n"
+        "Log-probs in blocks, grouped writes and the direct way to the engines cannot be switched off." + noise,
+        ["saving", "cap", "step without it, s", "step with it, s", "with / without"],
+        rows,
+    )
+
+
+def switched(title: str, note: str, phase: str) -> Section:
+    """Savings on the cases that they were made for; ``phase``: the part of a step that they are in."""
+
+    def section_of(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
+        found = {(row.case, row.cap): row for row in every_row(cases, steps)}
+        rows = []
+        for (case, cap), off in found.items():
+            on = found.get((replace(case, without=BESIDE.get(case.without, "")), cap))
+            if case.without and on:
+                where = [
+                    case.model,
+                    "–".join(map(str, dict.fromkeys(case.message))) or "short",
+                    f"{case.prompts} x {case.rollouts}",
+                ]
+                rows.append([case.without, *where, f"up to {cap}" if case.natural else cap, *_off_on(off, on, phase)])
+        head = ["saving", "model", "message, tokens", "prompts x rollouts", "response, tokens"]
+        timed = [f"{what} {side}" for what in ("step", phase) for side in ("off, s", "on, s", "off / on")]
+        return section(title, note, [*head, *timed], rows)
+
+    return section_of
+
+
+def _off_on(off: Row, on: Row, phase: str) -> list[str]:
+    found = []
+    for value in (lambda step: step["seconds"], lambda step: step["phases"][phase]):
+        one, other = off.spread(value), on.spread(value)
+        found += [cell(one), cell(other), f"{one.median / other.median:.2f}"]
+    return found
