@@ -156,6 +156,7 @@ _LONG = {"measured": 3}
 _HUGE = Case(OURS, (32, 128), model="25M", **_LONG)
 _UPDATE = {"model": LARGE, "prompts": 8, "warm": 1, "measured": 2}
 _LONG_PROMPTS = {**_UPDATE, "message": (400, 400)}
+_MIXED_LENGTHS = {**_UPDATE, "message": (20, 400), "natural": True}
 _LARGE_LADDER = Case(OURS, (16, 32, 64, 128, FULL), model=LARGE, **_LONG)
 
 GROUPS: dict[str, tuple[Case, ...]] = {
@@ -182,12 +183,10 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     # What fewer tokens in an update are worth: prompts and responses of many lengths; long prompts; more of these than
     # a micro-batch of verl's holds.
     "update": (
-        *(
-            Case(OURS, (FULL,), without=without, message=(20, 400), natural=True, **_UPDATE)
-            for without in ("", CUT, SHARED, CUT_PADDED)
-        ),
-        *(Case(OURS, (16, 64), without=without, **_LONG_PROMPTS) for without in ("", SHARED, CUT)),
+        *(Case(OURS, (FULL,), without=without, **_MIXED_LENGTHS) for without in ("", CUT)),
         *(Case(OURS, (16,), without=without, **{**_LONG_PROMPTS, "prompts": 24}) for without in ("", CUT)),
+        *(Case(OURS, (16, 64), without=without, **_LONG_PROMPTS) for without in ("", SHARED, CUT)),
+        *(Case(OURS, (FULL,), without=without, **_MIXED_LENGTHS) for without in (SHARED, CUT_PADDED)),
     ),
     # What fewer calls are worth where rollouts are many and short.
     "transport": tuple(
