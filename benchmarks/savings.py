@@ -23,7 +23,8 @@ def savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
         "What each saving is worth",
         "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
         "run gives each rollout a seed, so that a resumed one draws alike; the other savings are the defaults.\n"
-        "Log-probs in blocks, grouped writes and the direct way to the engines cannot be switched off." + noise,
+        "Log-probs in blocks cannot be switched off. `savings/README.md` has long prompts and calls of short rollouts."
+        + noise,
         ["saving", "cap", "step without it, s", "step with it, s", "with / without"],
         rows,
     )

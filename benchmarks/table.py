@@ -231,7 +231,7 @@ SECTIONS: dict[str, Section] = {
     "update": switched(
         "An update with fewer tokens",
         "Each saving is undone alone. Where prompts are not computed once, sequences are padded whole; cutting by\n"
-        "length is undone there, too.",
+        "length is undone there, too. Responses `up to` a length end where the model ends them.",
         "update",
     ),
     "transport": switched(
