@@ -6,10 +6,10 @@ from benchmarks.cases import GROUPS, NATIVE, OURS, RECOMPUTED, SEEDED, TRL, WITH
 from benchmarks.models import SIZES, qwen3_config
 from benchmarks.table import SECTIONS
 from benchmarks.verl_run import overrides
-from prefix_opd.schedule import prefix_length
-from prefix_opd.settings import Settings
-from prefix_opd.tiny import shipped_models
-from recipe.prefix_opd.main_prefix_opd import prepare
+from prefix_opd.config.settings import Settings
+from prefix_opd.launch import prepare
+from prefix_opd.method.schedule import prefix_length
+from prefix_opd.miniature import shipped_models
 
 OF_VERL = [case for case in unique(GROUPS) if case.system not in TRL]
 

@@ -12,7 +12,7 @@ from benchmarks.process import RunFailed, run_process
 from benchmarks.steps import CLOCK
 from benchmarks.trl_env import trl_releases
 from benchmarks.verl_run import read_steps
-from prefix_opd.tiny import shipped_models
+from prefix_opd.miniature import shipped_models
 
 CASE = Case(OURS, (16,), warm=1, measured=1)
 
@@ -77,7 +77,7 @@ def _drive(tmp_path, work, timeout):
 import os, sys, time
 from pathlib import Path
 from benchmarks.process import RunFailed, run_forked
-from prefix_opd.reproduction.isolation import become_subreaper
+from reproduction.isolation import become_subreaper
 become_subreaper()
 {textwrap.dedent(work)}
 try:

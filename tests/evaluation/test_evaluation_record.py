@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 from prefix_opd.evaluation import record
 from prefix_opd.evaluation.record import Chunk
 
