@@ -38,6 +38,7 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
     from rich.console import Console
 
     from prefix_opd.base import logs
+    from prefix_opd.base.processes import python_module
     from prefix_opd.launch import EXAMINED, examine, prepare
 
     logs.configure()
@@ -51,7 +52,7 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
 
     from prefix_opd.run import follow as watch
 
-    command = watch.python_module("prefix_opd.launch", [EXAMINED, *overrides])
+    command = python_module("prefix_opd.launch", [EXAMINED, *overrides])
     environment = {**QUIET, **os.environ}
     _keep_versions(folder)
     if verbose:

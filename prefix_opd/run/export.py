@@ -44,12 +44,8 @@ def export_checkpoint(run: Path, step: int | None = None, out: Path | None = Non
     draft = out.with_name(out.name + ".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     arguments = ["merge", "--backend", "fsdp", "--local_dir", str(found[step] / "actor"), "--target_dir", str(draft)]
-    # verl's merger reads its shards with full pickle (verl/model_merger/fsdp_model_merger.py); tensors need none
-    environment = {**(CPU_ENVIRONMENT if config.platform == "cpu" else {}), **os.environ}
-    environment["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    merged = subprocess.run(
-        python_module("verl.model_merger", arguments), env=environment, capture_output=True, text=True
-    )
+    command = python_module("verl.model_merger", arguments)
+    merged = subprocess.run(command, env=merger_environment(config.platform), capture_output=True, text=True)
     if merged.returncode:
         raise RuntimeError(f"verl.model_merger failed:\n{merged.stdout[-2000:]}\n{merged.stderr[-2000:]}")
     path = draft / "generation_config.json"
@@ -58,3 +54,10 @@ def export_checkpoint(run: Path, step: int | None = None, out: Path | None = Non
     path.write_text(json.dumps(generation, indent=2))
     os.replace(draft, out)
     return out
+
+
+def merger_environment(platform: str) -> dict[str, str]:
+    """Variables for verl's merger. It reads shards with full pickle (verl/model_merger/fsdp_model_merger.py); torch's
+    own switch limits that to tensors and plain values."""
+    forced = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+    return {**(CPU_ENVIRONMENT if platform == "cpu" else {}), **os.environ, **forced}
