@@ -182,7 +182,7 @@ def settle_resume(config: DictConfig) -> Path | None:
 
 
 def _refuse_foreign(config: DictConfig, asked: Path) -> None:
-    """Our guard loads FSDP checkpoints as data (verl_plugin/engine/safe_loading.py). verl's other engines may run code."""
+    """Our guard loads FSDP checkpoints as data (engine/safe_loading.py). Those of other engines may run code."""
     run = Path(config.trainer.default_local_dir)
     if asked.resolve().is_relative_to(run.resolve()):
         return

@@ -124,11 +124,10 @@ def test_the_second_signal_of_a_kind_ends_a_run_that_does_not_heed_the_first(tmp
     while not (tmp_path / "metrics.jsonl").exists():
         assert process.poll() is None
         time.sleep(0.05)
-    deadline = time.time() + 20
-    while process.poll() is None and time.time() < deadline:  # two in one moment would be one
+    for _ in range(2):  # two in one moment would be one; a third would meet an interpreter that is on its way out
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    assert process.wait(timeout=5) == 128 + signal.SIGKILL
+        time.sleep(1)
+    assert process.wait(timeout=60) == 128 + signal.SIGKILL
     assert "start the same command again" in process.stdout.read()
 
 
