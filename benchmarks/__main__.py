@@ -21,9 +21,9 @@ from benchmarks.store import Result, Store, latest
 from benchmarks.trl_env import TRLMissing
 from benchmarks.trl_run import run_trl
 from benchmarks.verl_run import run_verl
-from prefix_opd.errors import EXIT_BAD_INPUT, UserError
-from prefix_opd.reproduction.isolation import become_subreaper
-from prefix_opd.tiny import shipped_models
+from prefix_opd.base.errors import EXIT_BAD_INPUT, UserError
+from prefix_opd.miniature import shipped_models
+from reproduction.isolation import become_subreaper
 
 OUT = ROOT / "docs" / "benchmarks"
 OUT_SMALL = ROOT / "outputs" / "benchmarks_small"

@@ -2,7 +2,7 @@
 
 verl's own timer of a step stops before the metrics are computed, the queue is cleared and the step is logged, and TRL's
 runs are clocked from the end of one step to the end of the next. A run imports this in its trainer's process, where it
-would import the trainer's module alone (`main_prefix_opd.run(trainer_module=...)`).
+would import the trainer's module alone (`launch.run(trainer_module=...)`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from verl.utils import tracking
 
-import prefix_opd.verl_plugin.trainer  # noqa: F401  registers the trainer, which is what verl asks of this import
+import prefix_opd.verl_plugin.trainer.trainer  # noqa: F401  registers the trainer, which is what verl asks of this import
 from benchmarks.steps import CLOCK
 
 

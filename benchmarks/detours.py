@@ -8,7 +8,7 @@ from __future__ import annotations
 import ray
 from verl.trainer.ppo.v1 import agent_loop_tq
 
-from prefix_opd.verl_plugin.agent_loop import PrefixAgentLoopManager, PrefixAgentLoopWorker
+from prefix_opd.verl_plugin.worker.agent_loop import PrefixAgentLoopManager, PrefixAgentLoopWorker
 
 _to_table = agent_loop_tq.list_of_dict_to_tensordict
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefix_opd.tiny import shipped_models
+from prefix_opd.miniature import shipped_models
 
 
 @dataclass(frozen=True)

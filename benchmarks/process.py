@@ -16,14 +16,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from benchmarks.machine import ROOT
+from prefix_opd.base.loopback import stay_on_loopback_in_forks
 from prefix_opd.cpu import warm_python
 from prefix_opd.cpu.environment import set_environment
-from prefix_opd.loopback import stay_on_loopback_in_forks
-from prefix_opd.reproduction.isolation import output_in, run_isolated
+from reproduction.isolation import output_in, run_isolated
 
 LOG = "log.txt"
 
-ALSO_IMPORTED = ("verl.trainer.main_ppo", "recipe.prefix_opd.main_prefix_opd", "benchmarks.clock")
+ALSO_IMPORTED = ("verl.trainer.main_ppo", "prefix_opd.launch", "benchmarks.clock")
 """By the process that runs of verl are forked from, beside what every CPU run imports."""
 
 OF_EVERY_RUN = {"RAY_DEDUP_LOGS": "0", "HF_HUB_OFFLINE": "1"}

@@ -13,7 +13,7 @@ TRAIN = "train.parquet"
 
 
 def write_prompts(lengths: Sequence[int], folder: Path, count: int = 512) -> None:
-    """Write ``folder / TRAIN``, rows as the miniature's (`prefix_opd.tiny.data`).
+    """Write ``folder / TRAIN``, rows as the miniature's (`prefix_opd.miniature.data`).
 
     Args:
         lengths: fewest and most tokens of the user's message, at least those of a question; all between are as likely.
@@ -21,7 +21,7 @@ def write_prompts(lengths: Sequence[int], folder: Path, count: int = 512) -> Non
     """
     import pyarrow.parquet as pq
 
-    from prefix_opd.tiny.data import write_data
+    from prefix_opd.miniature.data import write_data
 
     write_data(folder, train=count, test=1)
     rows, rng = pq.read_table(folder / TRAIN), random.Random(0)
@@ -35,7 +35,7 @@ def write_prompts(lengths: Sequence[int], folder: Path, count: int = 512) -> Non
 
 def _message(question: str, length: int, rng: random.Random) -> str:
     """A question with so many characters, which are tokens here, the first ones those of worked examples."""
-    from prefix_opd.tiny.task import TEACHER, random_problem, respond
+    from prefix_opd.miniature.task import TEACHER, random_problem, respond
 
     examples = ""
     while len(examples) + len(question) < length:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case
-from prefix_opd.flops import ModelShape, exact_flops
+from prefix_opd.method.flops import ModelShape, exact_flops
 
 CLOCK = "benchmark/clock"
 """What `benchmarks.clock` adds to a step of verl's log: seconds of a monotonic clock at the step's end."""

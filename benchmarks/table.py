@@ -145,7 +145,7 @@ def _saving(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
         fits += [f"- {case.model}: {fixed_cost_words([one.row for one in found])}"] if found else []
     return section(
         "What a shorter prefix saves",
-        "Of the step's seconds, and of its FLOP (`prefix_opd.flops`, prompts counted), both against the longest cap.\n"
+        "Of the step's seconds, and of its FLOP (`method.flops`, with prompts), both against the longest cap.\n"
         "The last column is the part of the FLOP saved that is saved in seconds too.\n\n" + "\n".join(fits),
         ["model", "cap", "step, s", "share of the longest's seconds", "share of its FLOP", "FLOP saving realised"],
         rows,

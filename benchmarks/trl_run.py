@@ -50,9 +50,9 @@ def _settings(case: Case, models: dict[str, Path]) -> dict[str, Any]:
     import pyarrow.parquet as pq
     from transformers import AutoTokenizer
 
-    from prefix_opd.prompt import template_with_ending
-    from prefix_opd.settings import PromptSettings
-    from prefix_opd.tiny.paths import tiny_path
+    from prefix_opd.config.settings import PromptSettings
+    from prefix_opd.method.prompt import template_with_ending
+    from prefix_opd.miniature.paths import tiny_path
 
     needed = case.steps * case.prompts
     prompts = pq.read_table(tiny_path("train"), columns=["prompt"])["prompt"].to_pylist()[:needed]

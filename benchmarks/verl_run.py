@@ -78,7 +78,7 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
         warm_up(folder.with_name("import.log"))
         run_forked(functools.partial(_train, arguments, log), folder, timeout)
         return {"steps": read_steps(case, models, log)}
-    command = [sys.executable, "-m", "recipe.prefix_opd.main_prefix_opd", *arguments]
+    command = [sys.executable, "-m", "prefix_opd.launch", *arguments]
     observer = Observer(log)
     run_process(command, folder, {LOG_PATH: str(log)}, timeout, watch=observer.watching)
     steps = read_steps(case, models, log)
@@ -87,10 +87,10 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
 
 def _train(arguments: list[str], log: Path) -> None:
     """In a fork: what the command does, with a clock in the trainer's process."""
-    from recipe.prefix_opd import main_prefix_opd
+    from prefix_opd import launch
 
     os.environ[LOG_PATH] = str(log)
-    main_prefix_opd.run(main_prefix_opd.prepare(arguments), trainer_module="benchmarks.clock")
+    launch.run(launch.prepare(arguments), trainer_module="benchmarks.clock")
 
 
 def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
-from prefix_opd.errors import EXIT_BAD_INPUT, UserError
+from prefix_opd.base.errors import EXIT_BAD_INPUT, UserError
 
 VERBS = (
     "train",

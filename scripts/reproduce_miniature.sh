@@ -8,4 +8,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh cpu
-exec .venv/bin/python -m prefix_opd.reproduction "$@"
+exec .venv/bin/python -m reproduction "$@"

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
-from prefix_opd.compose import compose
-from prefix_opd.tiny import shipped_models
-from prefix_opd.tiny.data import write_data
+from prefix_opd.config.compose import compose
+from prefix_opd.miniature import shipped_models
+from prefix_opd.miniature.data import write_data
 
 STUDENT = str(shipped_models()["student"])
 KNOWN = "known: math500, aime2024, aime2025, gpqa-main, gpqa-diamond, mmlu-pro, tiny, or a parquet file"

@@ -44,7 +44,7 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.fixture(scope="session")
 def long_context_models(tmp_path_factory):
     """The miniature's models with the published context of Qwen3-8B-Base: stand-ins for the paper's."""
-    from prefix_opd.tiny import shipped_models
+    from prefix_opd.miniature import shipped_models
 
     folder = tmp_path_factory.mktemp("stand_in_models")
     models = {role: shutil.copytree(shipped, folder / role) for role, shipped in shipped_models().items()}

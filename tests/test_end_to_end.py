@@ -12,10 +12,10 @@ import pytest
 from faults.harness import Run, differences
 from sockets import listening
 
-from prefix_opd.checkpoints import damage, newest_whole
-from prefix_opd.runlog import read_metrics
-from prefix_opd.samples import read_samples
-from prefix_opd.stopping import EXIT_ASKED
+from prefix_opd.run.checkpoints import damage, newest_whole
+from prefix_opd.run.log import read_metrics
+from prefix_opd.run.samples import read_samples
+from prefix_opd.run.stopping import EXIT_ASKED
 
 STEPS, INCREMENT, ROLLOUTS = 4, 12, 16
 OVERRIDES = [
@@ -227,6 +227,6 @@ def test_the_checkpoint_becomes_a_model(finished):
 
 
 def _shipped_student():
-    from prefix_opd.tiny import shipped_models
+    from prefix_opd.miniature import shipped_models
 
     return shipped_models()["student"]

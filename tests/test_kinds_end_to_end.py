@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prefix_opd.runlog import read_metrics
-from prefix_opd.tiny import shipped_models
-from prefix_opd.tiny.task import END_OF_TURN, TEACHER, random_problem, respond
+from prefix_opd.miniature import shipped_models
+from prefix_opd.miniature.task import END_OF_TURN, TEACHER, random_problem, respond
+from prefix_opd.run.log import read_metrics
 
 ROOT = Path(__file__).parents[1]
 

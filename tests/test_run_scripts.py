@@ -23,7 +23,7 @@ REAL = f"""#!{sys.executable}
 import sys
 import typer
 from prefix_opd.commands import plan, train
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 app = typer.Typer(pretty_exceptions_enable=False)
 plan.register(app)
 train.register(app)
@@ -92,7 +92,7 @@ def test_without_dry_run_it_becomes_the_command(tmp_path):
 
 
 def test_a_dry_run_composes_checks_and_plans_for_real(long_context_models, tmp_path):
-    from prefix_opd.tiny.data import write_data
+    from prefix_opd.miniature.data import write_data
 
     files, models = write_data(tmp_path), long_context_models
     environment = {

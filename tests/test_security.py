@@ -15,13 +15,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from prefix_opd import cli, loopback
-from prefix_opd.compose import compose, experiments
-from prefix_opd.errors import UserError
-from prefix_opd.models import Model
-from prefix_opd.preflight import check
-from prefix_opd.redaction import HIDDEN, check_no_secrets, is_secret_name, redact, save_config
-from prefix_opd.tiny import shipped_models
+from prefix_opd import cli
+from prefix_opd.base import loopback
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.redaction import HIDDEN, check_no_secrets, is_secret_name, redact, save_config
+from prefix_opd.checks.preflight import check
+from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.models import Model
+from prefix_opd.miniature import shipped_models
+from prefix_opd.run.export import merger_environment
 
 ROOT = Path(__file__).parents[1]
 SECRET = "0123456789abcdef-of-nobody"
@@ -114,13 +116,11 @@ def test_a_hub_that_cannot_be_asked_is_passed_over(monkeypatch):
 
 
 def test_export_reads_shards_without_running_what_is_pickled(tmp_path):
-    """The variable that export sets for verl's merger is obeyed although verl asks for full pickle."""
-    assert 'environment["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"' in (ROOT / "prefix_opd" / "export.py").read_text()
+    """verl's merger asks for full pickle. In the environment that export gives it, torch refuses code all the same."""
     shard = tmp_path / "model_world_size_1_rank_0.pt"
     torch.save({"weight": torch.ones(2), "evil": Touch(tmp_path / "it_ran")}, shard)
     program = f"import torch; torch.load({str(shard)!r}, weights_only=False)"
-    environment = {**os.environ, "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
-    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", program], env=merger_environment("cpu"), capture_output=True, text=True)
     assert ran.returncode and "Weights only load failed" in ran.stderr
     assert not (tmp_path / "it_ran").exists()
 
@@ -183,9 +183,9 @@ def test_commands_that_start_engines_stay_on_it_too(command, nodes, alone, no_ad
         seen.append({name: os.environ.get(name) for name in loopback.LOOPBACK_ENVIRONMENT})
         raise UserError("engine", "is not for this test")
 
-    monkeypatch.setattr("prefix_opd.doctor.WITH_ENGINES", ())  # they would import verl into this process
-    monkeypatch.setattr("prefix_opd.doctor.engines._answers", start)
-    monkeypatch.setattr("prefix_opd.verl_plugin.offline_engine.OfflineEngine.__enter__", start)
+    monkeypatch.setattr("prefix_opd.checks.doctor.WITH_ENGINES", ())  # they would import verl into this process
+    monkeypatch.setattr("prefix_opd.checks.engines._answers", start)
+    monkeypatch.setattr("prefix_opd.verl_plugin.server.offline_engine.OfflineEngine.__enter__", start)
     monkeypatch.setattr(sys, "argv", ["prefix-opd", *command, f"distillation.nnodes={nodes}"])
     with pytest.raises(SystemExit):
         cli.main()
@@ -285,7 +285,7 @@ def test_a_secret_under_an_innocent_key_is_refused(value, monkeypatch):
 
 
 def test_the_kept_command_holds_no_secret(tmp_path, monkeypatch):
-    from recipe.prefix_opd.main_prefix_opd import _keep_command
+    from prefix_opd.launch import _keep_command
 
     monkeypatch.setenv("HF_TOKEN", SECRET)
     _keep_command(tmp_path, ["a=1", f"b={SECRET}", "c=hf_" + "a" * 34])

@@ -11,8 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from prefix_opd.reproduction.driver import warm_up
-from prefix_opd.reproduction.isolation import become_subreaper, run_isolated
+from reproduction.driver import warm_up
+from reproduction.isolation import become_subreaper, run_isolated
 
 
 def main(file: Path) -> None:
@@ -27,9 +27,9 @@ def main(file: Path) -> None:
 
 
 def train(overrides: list[str]) -> None:
-    from recipe.prefix_opd import main_prefix_opd
+    from prefix_opd import launch
 
-    sys.exit(main_prefix_opd.main(overrides))
+    sys.exit(launch.main(overrides))
 
 
 if __name__ == "__main__":

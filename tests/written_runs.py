@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prefix_opd.compose import compose
+from prefix_opd.config.compose import compose
 
 ACCURACY = "val-core/tiny/chain/reward/mean@1"
 

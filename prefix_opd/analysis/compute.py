@@ -9,9 +9,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from prefix_opd.data.files import sha256_of
-from prefix_opd.errors import UserError
-from prefix_opd.history import Evaluation, History
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import sha256_of
+from prefix_opd.run.history import Evaluation, History
 
 SAME_EVALUATION = (
     "data.val_files",

@@ -15,11 +15,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_length, point
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.loopback import stay_on_loopback
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.models import Model
 from prefix_opd.grading import compute_score
-from prefix_opd.loopback import stay_on_loopback
-from prefix_opd.models import Model
-from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
 
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
 
@@ -48,7 +48,7 @@ def measure(
 
     Args:
         kind: "teacher-prefix" or "student-prefix".
-        config: prepared as for training (`recipe.prefix_opd.main_prefix_opd.prepare`).
+        config: prepared as for training (`prefix_opd.launch.prepare`).
         lengths: of the prefixes, tokens.
         margin: a prefix ends so many tokens before the giver's answer does: L <- min(L, L_answer - margin).
         problems: the first so many of ``data.val_files``.
@@ -133,7 +133,7 @@ def _generate(
     config: DictConfig, model: Model, begun: Sequence[tuple[list[int], list[int]]], rows, seed: str
 ) -> list[list[int]]:
     """Go on from (prompt, prefix) pairs up to ``data.max_response_length``, prefix counted; ends do not repeat."""
-    from prefix_opd.verl_plugin.offline_engine import OfflineEngine
+    from prefix_opd.verl_plugin.server.offline_engine import OfflineEngine
 
     stay_on_loopback(config)  # as in training
     rollout, longest = config.actor_rollout_ref.rollout, int(config.data.max_response_length)

@@ -12,7 +12,7 @@ from prefix_opd.analysis.prefixes import Point, Prefixes
 from prefix_opd.analysis.schedule import PHASES, Schedule
 from prefix_opd.analysis.signal import VALUES, Signal
 from prefix_opd.analysis.tables import advice
-from prefix_opd.history import Evaluation
+from prefix_opd.run.history import Evaluation
 
 STYLES = {"all": "-", "cut": "--", "natural": ":", "probe": "-."}
 COLOURS = ("#2f6fdf", "#d9622b", "#2a9d74", "#8e5cc2", "#b8862b", "#c2427a")

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.intervals import wilson
 from prefix_opd.grading.statistics import bootstrap_interval
-from prefix_opd.intervals import wilson
 
 KINDS = ("teacher-prefix", "student-prefix")
 DECIDED = 0.5

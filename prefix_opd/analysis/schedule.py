@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prefix_opd.history import History
+from prefix_opd.run.history import History
 
 PHASES = ("rollout", "score", "update", "weight_sync")
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prefix_opd.errors import UserError
-from prefix_opd.history import History
+from prefix_opd.base.errors import UserError
+from prefix_opd.run.history import History
 
 GROUPS = ("all", "cut", "natural", "probe")
 """All rollouts of the step; those cut at L; those that ended by themselves; the uncapped ones of the probe."""

@@ -42,7 +42,7 @@ def _register_signal(analyze: typer.Typer) -> None:
     ) -> None:
         from prefix_opd.analysis import draw, tables
         from prefix_opd.analysis.signal import signal as read
-        from prefix_opd.history import read_finished
+        from prefix_opd.run.history import read_finished
 
         where = _where(out, run, "signal")
         found = read(read_finished(run), _numbers("--steps", steps), width)
@@ -59,7 +59,7 @@ def _register_compute(analyze: typer.Typer) -> None:
     ) -> None:
         from prefix_opd.analysis import draw, tables
         from prefix_opd.analysis.compute import compute as read
-        from prefix_opd.history import read_finished
+        from prefix_opd.run.history import read_finished
 
         where = _where(out, runs[0], "compute")
         found = read([read_finished(run) for run in runs], target, reference)
@@ -74,7 +74,7 @@ def _register_schedule(analyze: typer.Typer) -> None:
     ) -> None:
         from prefix_opd.analysis import draw, tables
         from prefix_opd.analysis.schedule import schedule as read
-        from prefix_opd.history import read_finished
+        from prefix_opd.run.history import read_finished
 
         where = _where(out, run, "schedule")
         found = read(read_finished(run))
@@ -104,7 +104,7 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
     ) -> None:
         from prefix_opd.analysis.prefixes import default_lengths, default_margin
         from prefix_opd.evaluation.settings import at_least
-        from recipe.prefix_opd.main_prefix_opd import prepare
+        from prefix_opd.launch import prepare
 
         for flag, value in {"--problems": problems, "--samples": samples, "--margin": margin}.items():
             at_least(flag, value, 1)
@@ -126,14 +126,14 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
 def _models(student: str | None, teacher: str | None, data: Path | None) -> list[str]:
     """The flags as overrides."""
     from prefix_opd.analysis.prefixes import NOTHING_IS_TRAINED
-    from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY
+    from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
 
     given = {STUDENT_KEY: student, TEACHER_KEY: teacher, "data.val_files": data, "data.train_files": data}
     return [*(f"{key}='{value}'" for key, value in given.items() if value is not None), *NOTHING_IS_TRAINED]
 
 
 def _numbers(flag: str, text: str | None) -> list[int] | None:
-    from prefix_opd.errors import UserError
+    from prefix_opd.base.errors import UserError
 
     if text is None:
         return None
@@ -149,8 +149,8 @@ def _numbers(flag: str, text: str | None) -> list[int] | None:
 
 def _where(out: Path | None, run: Path, name: str) -> Path:
     """The JSON file to write. Raises UserError for one that cannot be, or that the picture would replace."""
-    from prefix_opd.data.files import check_out
-    from prefix_opd.errors import UserError
+    from prefix_opd.base.errors import UserError
+    from prefix_opd.base.files import check_out
 
     check_out(out)
     if out is not None and out.suffix.lower() == ".png":
@@ -162,8 +162,8 @@ def _tell(found: Any, table: Any, draw: Callable[[Any, Path], Path], path: Path,
     """Print the table, write JSON and PNG, note the command in the runs' folders."""
     from rich.console import Console
 
-    from prefix_opd.evaluation.record import write_json
-    from prefix_opd.runfolder import keep_command
+    from prefix_opd.base.files import write_json
+    from prefix_opd.run.folder import keep_command
 
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width of its own

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
         step: int = typer.Option(None, help="Which validation of a run's folder."),
         as_json: bool = typer.Option(False, "--json", help="JSON in place of tables."),
     ) -> None:
-        from prefix_opd.compare import compare, read, render
+        from prefix_opd.analysis.compare import compare, read, render
 
         tables = compare([read(run, step) for run in runs or []], size)
         if as_json:

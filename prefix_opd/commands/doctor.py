@@ -25,9 +25,9 @@ def register(app: typer.Typer) -> None:
         engines: bool = typer.Option(False, "--engines", help="Bring up the real engines as well."),
         as_json: bool = typer.Option(False, "--json", help="JSON in place of the table."),
     ) -> None:
-        from prefix_opd.compose import compose
+        from prefix_opd.checks.doctor import Status, diagnose, worst
+        from prefix_opd.config.compose import compose
         from prefix_opd.cpu.environment import set_environment
-        from prefix_opd.doctor import Status, diagnose, worst
 
         config = compose(overrides or [])
         if config.platform == "cpu":
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
         else:
             from rich.console import Console
 
-            from prefix_opd.doctor.view import render
+            from prefix_opd.checks.view import render
 
             console = Console()
             if not console.is_terminal:  # a file or a pipe has no width of its own

@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _refuse_equal_samples(sampling, benchmarks) -> None:
-    from prefix_opd.errors import UserError
+    from prefix_opd.base.errors import UserError
 
     if sampling.temperature == 0:
         for benchmark in benchmarks:
@@ -123,12 +123,13 @@ def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
 def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool, verbose: bool) -> int:
     from rich.console import Console
 
+    from prefix_opd.base.files import write_json
+    from prefix_opd.base.processes import python_module
+    from prefix_opd.base.redaction import save_config
     from prefix_opd.commands.train import QUIET
     from prefix_opd.evaluation.follow import run_and_follow
-    from prefix_opd.evaluation.record import PLAN_FILE, check_same, done, hold, write_json
-    from prefix_opd.redaction import save_config
-    from prefix_opd.runfolder import CONFIG_FILE
-    from prefix_opd.watch import python_module
+    from prefix_opd.evaluation.record import PLAN_FILE, check_same, done, hold
+    from prefix_opd.run.folder import CONFIG_FILE
 
     told = Console(stderr=True)
     asked = plan["benchmarks"]
@@ -162,7 +163,8 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
 def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
     from rich.console import Console
 
-    from prefix_opd.evaluation.record import RESPONSES_FILE, write_json, write_responses
+    from prefix_opd.base.files import write_json
+    from prefix_opd.evaluation.record import RESPONSES_FILE, write_responses
     from prefix_opd.evaluation.results import RESULTS_FILE, results, tables
     from prefix_opd.evaluation.table import render
 

@@ -21,6 +21,6 @@ def register(app: typer.Typer) -> None:
         step: int = typer.Option(None, help="Which checkpoint; the last one by default."),
         out: Path = typer.Option(None, help="The folder to write; RUN/hf_step_N by default."),
     ) -> None:
-        from prefix_opd.export import export_checkpoint
+        from prefix_opd.run.export import export_checkpoint
 
         print(export_checkpoint(run, step, out))

@@ -40,8 +40,8 @@ def register(app: typer.Typer) -> None:
         if paper:
             _print_paper(as_json)
             return
-        from prefix_opd.compose import compose
-        from prefix_opd.plan import Assumptions, plan
+        from prefix_opd.config.compose import compose
+        from prefix_opd.cost.plan import Assumptions, plan
 
         assumptions = Assumptions(
             mean_prompt=mean_prompt,
@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
             return
         from rich.console import Console
 
-        from prefix_opd.plan_view import render
+        from prefix_opd.cost.view import render
 
         Console().print(render(found), highlight=False)
 
@@ -64,8 +64,8 @@ def register(app: typer.Typer) -> None:
 def _print_paper(as_json: bool) -> None:
     from rich.console import Console
 
-    from prefix_opd.paper_check import check_paper
-    from prefix_opd.plan_view import render_paper
+    from prefix_opd.cost.paper_check import check_paper
+    from prefix_opd.cost.view import render_paper
 
     checks = check_paper()
     if as_json:
@@ -75,8 +75,8 @@ def _print_paper(as_json: bool) -> None:
 
 
 def _responses(mean: float | None, histogram: Path | None):
-    from prefix_opd.cost import ResponseLengths, lengths_from_file
-    from prefix_opd.errors import UserError
+    from prefix_opd.base.errors import UserError
+    from prefix_opd.cost.arithmetic import ResponseLengths, lengths_from_file
 
     if mean is not None and histogram is not None:
         raise UserError("--mean-response", "is given with --response-histogram", "give one of them")
@@ -90,7 +90,7 @@ def _responses(mean: float | None, histogram: Path | None):
 
 
 def _by_phase(option: str, pairs: list[str] | None) -> dict[str, float]:
-    from prefix_opd.errors import UserError
+    from prefix_opd.base.errors import UserError
 
     found = {}
     for pair in pairs or []:

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def run(overrides: Sequence[str]) -> int:
     """Train, measure the teacher on the same problems, print the table. Returns the exit code."""
     from prefix_opd.commands import report, summary, train
-    from recipe.prefix_opd.main_prefix_opd import prepare
+    from prefix_opd.launch import prepare
 
     if not any(override.startswith("experiment=") for override in overrides):
         overrides = ["experiment=tiny/schedule", *_devices(), *overrides]
@@ -59,8 +59,8 @@ def _teacher(folder: Path) -> tuple[float, int]:
     """The teacher's accuracy at temperature 1 on the validation problems; measured once, kept in the run's folder."""
     kept = folder / "teacher.json"
     if not kept.exists():
-        from prefix_opd.tiny import shipped_models
-        from prefix_opd.tiny.measure import measure_folder
+        from prefix_opd.miniature import shipped_models
+        from prefix_opd.miniature.measure import measure_folder
 
         measured = measure_folder(shipped_models()["teacher"], PROBLEMS)
         kept.write_text(json.dumps({"accuracy": measured.share, "samples": measured.problems}))

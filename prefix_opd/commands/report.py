@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
         reference: str = typer.Option(None, help="The run that ratios refer to; by default the one of full OPD."),
     ) -> None:
         from prefix_opd.report.page import write_report
-        from prefix_opd.runfolder import keep_command
+        from prefix_opd.run.folder import keep_command
 
         for path in write_report(runs, out, target, reference):
             print(path)

@@ -20,10 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def show(folder: Path, teacher: tuple[float, int] | None = None):
-    """Print the table and draw the picture of one run; returns its `prefix_opd.summary.Summary`."""
+    """Print the table and draw the picture of one run; returns its `prefix_opd.report.summary.Summary`."""
     from rich.console import Console
 
-    from prefix_opd.summary import PICTURE, draw, render, summarise
+    from prefix_opd.report.summary import PICTURE, draw, render, summarise
 
     found = summarise(folder)
     console = Console()

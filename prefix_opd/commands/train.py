@@ -37,8 +37,9 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
     """Check, train, and print the summary. Returns the exit code; raises UserError."""
     from rich.console import Console
 
-    from prefix_opd import logs
-    from recipe.prefix_opd.main_prefix_opd import EXAMINED, examine, prepare
+    from prefix_opd.base import logs
+    from prefix_opd.base.processes import python_module
+    from prefix_opd.launch import EXAMINED, examine, prepare
 
     logs.configure()
     config = prepare(overrides)
@@ -49,9 +50,9 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
         console.print(f"nothing wrong found; the run's folder will be {folder}", highlight=False, soft_wrap=True)
         return 0
 
-    from prefix_opd import watch
+    from prefix_opd.run import follow as watch
 
-    command = watch.python_module("recipe.prefix_opd.main_prefix_opd", [EXAMINED, *overrides])
+    command = python_module("prefix_opd.launch", [EXAMINED, *overrides])
     environment = {**QUIET, **os.environ}
     _keep_versions(folder)
     if verbose:
@@ -72,8 +73,8 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
 def _keep_versions(folder: Path) -> None:
     """For the report: what the run is made with."""
     from prefix_opd import VERL_VERSION, __version__
-    from prefix_opd.evaluation.record import write_json
+    from prefix_opd.base.files import write_json
     from prefix_opd.evaluation.results import git_commit
-    from prefix_opd.runfolder import VERSIONS_FILE
+    from prefix_opd.run.folder import VERSIONS_FILE
 
     write_json(folder / VERSIONS_FILE, {"prefix_opd": __version__, "verl": VERL_VERSION, "git_commit": git_commit()})

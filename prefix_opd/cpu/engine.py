@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefix_opd.on_import import call_after_import
+from prefix_opd.base.on_import import call_after_import
 
 
 def register() -> None:

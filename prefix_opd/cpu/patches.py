@@ -11,8 +11,8 @@ from typing import Any
 import torch
 import torch.distributed
 
+from prefix_opd.base.loopback import LOOPBACK
 from prefix_opd.cpu.memory import keep_freed_memory
-from prefix_opd.loopback import LOOPBACK
 
 
 def apply() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
-from prefix_opd.flops import ModelShape
+from prefix_opd.method.flops import ModelShape
 
 THREADS_PAY_FROM = 2_000_000
 """Matrix parameters of a model from which on more threads than one make an engine faster. Below, each step of the

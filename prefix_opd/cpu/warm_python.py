@@ -29,9 +29,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PRELOAD = (
-    "prefix_opd.verl_plugin.agent_loop",
-    "prefix_opd.verl_plugin.distillation",
-    "prefix_opd.verl_plugin.trainer",
+    "prefix_opd.verl_plugin.worker.agent_loop",
+    "prefix_opd.verl_plugin.engine.distillation",
+    "prefix_opd.verl_plugin.trainer.trainer",
     "verl.experimental.reward_loop",
     "verl.workers.engine_workers",
     "verl.workers.rollout.vllm_rollout.vllm_async_server",

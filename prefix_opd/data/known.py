@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data.known import CELL_KINDS, KnownSet
 from prefix_opd.data.sampling import key_of
-from prefix_opd.errors import UserError
 
 LETTERS = string.ascii_uppercase[:10]
 ASKER, ANSWERER = ("human", "user"), ("gpt", "assistant")

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefix_opd.data.files import sha256_of
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import sha256_of
 from prefix_opd.data.known import KnownSet
-from prefix_opd.errors import UserError
 
 FORMATS = (".parquet", ".jsonl", ".csv")
 BATCH_ROWS = 256

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.redaction import redact
 from prefix_opd.data.files import FileRecord
 from prefix_opd.data.settings import PrepareSettings
-from prefix_opd.errors import UserError
-from prefix_opd.redaction import redact
 
 MANIFEST = "manifest.json"
 PARQUETS = ("train.parquet", "test.parquet", "sft.parquet")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 
 RUN_WORDS = 13
 

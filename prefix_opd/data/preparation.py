@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from prefix_opd.data.files import FileRecord, RowWriter, whole_files
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import whole_files
+from prefix_opd.data.files import FileRecord, RowWriter
 from prefix_opd.data.manifest import MANIFEST, PARQUETS, Manifest, check_folder
 from prefix_opd.data.responses import write_responses
 from prefix_opd.data.rows import RL_SCHEMA, SFT_SCHEMA, rl_row
@@ -12,7 +14,6 @@ from prefix_opd.data.screen import Screen
 from prefix_opd.data.selection import Selection, select
 from prefix_opd.data.settings import PrepareSettings
 from prefix_opd.data.source import Source, open_source
-from prefix_opd.errors import UserError
 
 
 def prepare(settings: PrepareSettings) -> Manifest:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data.layouts import Problem
 from prefix_opd.data.overlap import EvaluationQuestions, Match, read_evaluation
 from prefix_opd.data.rows import user_message
 from prefix_opd.data.settings import PrepareSettings
-from prefix_opd.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data.known import KnownSet
 from prefix_opd.data.layouts import ANSWERER, Problem, read_problem, turn
 from prefix_opd.data.sampling import SmallestKeys, key_of
 from prefix_opd.data.screen import Finding, Screen
 from prefix_opd.data.settings import PrepareSettings
 from prefix_opd.data.source import Source
-from prefix_opd.errors import UserError
 
 MATCHES_LISTED = 50
 

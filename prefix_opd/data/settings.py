@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data.known import DOMAINS, KnownSet, lookup
-from prefix_opd.errors import UserError
 
 QUESTION_TEMPLATE = "{question}"
 CHOICE_TEMPLATE = "{question}\n\n{options}\n\nAnswer with the letter of the correct option."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data.known import KnownSet
 from prefix_opd.data.local import LocalSource
 from prefix_opd.data.settings import PrepareSettings
-from prefix_opd.errors import UserError
 
 LOOKUP_SECONDS = 20.0
 

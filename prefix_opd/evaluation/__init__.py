@@ -10,5 +10,5 @@ A tour, in the order in which an evaluation travels:
 ``follow``      a progress bar over the part files
 ``table``       mean@k, pass@k, maj@k, intervals, lengths and endings; ``results.json``
 
-`prefix_opd.verl_plugin.evaluator` is the adapter that meets verl, `recipe.prefix_opd.main_evaluate` the entry.
+`prefix_opd.verl_plugin.trainer.evaluator` is the adapter that meets verl, `prefix_opd.launch.evaluate` the entry.
 """

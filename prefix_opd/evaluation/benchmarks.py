@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefix_opd.data.files import sha256_of
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import sha256_of
+from prefix_opd.checks.run_data import check_prompt_type, check_prompts
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
-from prefix_opd.errors import UserError
 from prefix_opd.evaluation.settings import at_least
-from prefix_opd.run_data import check_prompt_type, check_prompts
 
 TINY = "tiny"
 TINY_MAX_TOKENS = 192
@@ -81,7 +81,7 @@ def find(names: Sequence[str], data: Path, k: int | None = None, limit: int | No
 
 def _one(name: str, data: Path, k: int | None, limit: int | None) -> Benchmark:
     if name == TINY:
-        from prefix_opd.tiny.paths import tiny_path
+        from prefix_opd.miniature.paths import tiny_path
 
         return Benchmark(TINY, Path(tiny_path("test")), k or OTHER_SAMPLES, limit)
     folded = name.strip().lower().replace("_", "-")

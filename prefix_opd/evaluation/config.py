@@ -8,19 +8,20 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from prefix_opd.compose import compose
-from prefix_opd.ending import stop_token_ids
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.preflight import check_verl_version
+from prefix_opd.config.compose import compose
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.models import Model
+from prefix_opd.config.settings import Settings
 from prefix_opd.evaluation.benchmarks import TINY, Benchmark
 from prefix_opd.evaluation.settings import Sampling
 from prefix_opd.evaluation.target import Target
-from prefix_opd.models import Model
-from prefix_opd.preflight import STUDENT_KEY, TEACHER_KEY, check_verl_version
-from prefix_opd.prompt import forced_template
-from prefix_opd.settings import Settings
+from prefix_opd.method.ending import stop_token_ids
+from prefix_opd.method.prompt import forced_template
 
 TRAINER = "prefix_opd_evaluate"
-MANAGER = "prefix_opd.verl_plugin.evaluator.EvaluationManager"
+MANAGER = "prefix_opd.verl_plugin.trainer.evaluator.EvaluationManager"
 NODE = "prefix_opd_evaluation"
 """Our node of the config; verl passes it on and reads nothing of it."""
 
@@ -158,7 +159,7 @@ def _set_own(
     own: dict[str, Any] = {
         # relative paths are the launcher's; Ray's workers have working directories of their own
         STUDENT_KEY: str(local.absolute()) if local.is_dir() else target.model.path,
-        # verl makes both data sets before it validates; ours replace them (prefix_opd/verl_plugin/evaluator.py)
+        # verl makes both data sets before it validates; ours replace them (prefix_opd/verl_plugin/trainer/evaluator.py)
         "data.train_files": first,
         "data.val_files": first,
         "data.train_batch_size": ranks,
@@ -196,7 +197,7 @@ def _set_own(
 
 
 def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
-    """The forced ending and the stop tokens, as `prefix_opd.preflight` fills them in for training."""
+    """The forced ending and the stop tokens, as `prefix_opd.checks.preflight` fills them in for training."""
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     model, run = target.model, target.run_config
     named = teacher or OmegaConf.select(config, TEACHER_KEY)

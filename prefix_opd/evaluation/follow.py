@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from prefix_opd.evaluation.record import PARTS, PROGRESS_FILE
-from prefix_opd.runfolder import LOG_FILE
-from prefix_opd.watch import POLL_SECONDS, cause
+from prefix_opd.run.folder import LOG_FILE
+from prefix_opd.run.follow import POLL_SECONDS, cause
 
 STARTING = "starting workers and vLLM"
 

@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefix_opd.data.files import whole_files
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import whole_files
 
 PLAN_FILE = "evaluation.json"
 PARTS = "parts"
@@ -104,12 +104,6 @@ def _refuse_difference(folder: Path, old: Mapping[str, Any], new: Mapping[str, A
                 f"holds another evaluation ({where}{name}={old.get(name)} there, {new.get(name)} here)",
                 "choose another folder with --out, or give the settings that it began with to go on with it",
             )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """The file appears whole or not at all."""
-    with whole_files(path.parent) as place:
-        place(path.name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def hold(folder: Path):

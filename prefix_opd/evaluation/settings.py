@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 
 MAX_TOKENS = 16_384
 """The paper's L_test."""

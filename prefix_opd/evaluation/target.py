@@ -9,12 +9,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from prefix_opd.checkpoints import saved
-from prefix_opd.errors import UserError
-from prefix_opd.export import export_checkpoint
-from prefix_opd.models import Model
-from prefix_opd.runfolder import CONFIG_FILE, METRICS_FILE
-from prefix_opd.runlog import read_metrics
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.models import Model
+from prefix_opd.run.checkpoints import saved
+from prefix_opd.run.export import export_checkpoint
+from prefix_opd.run.folder import CONFIG_FILE, METRICS_FILE
+from prefix_opd.run.log import read_metrics
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _SHAPE = ("model_type", "architectures", "hidden_size", "num_hidden_layers", "vocab_size")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 from prefix_opd.grading.choice import LETTERS, find_letter
 from prefix_opd.grading.mathematics import equal, find_answer
 from prefix_opd.grading.pool import WorkerLost, shared_pool

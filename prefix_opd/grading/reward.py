@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 from prefix_opd.grading.choice import LETTERS
 from prefix_opd.grading.expression import canonical
 from prefix_opd.grading.grader import grade
@@ -54,7 +54,7 @@ def compute_score(
     n_options = int((extra_info or {}).get("n_options") or 0)
     kind, truth = kind_of(data_source, n_options), "" if ground_truth is None else str(ground_truth)
     if kind == "tiny":
-        from prefix_opd.tiny import task  # only the miniature needs it
+        from prefix_opd.miniature import task  # only the miniature needs it
 
         answer = solution_str.rpartition("</think>")[2] if "</think>" in solution_str else ""
         return {"score": float(task.grade(solution_str, truth)), "pred": answer.strip(), "graded_by": kind}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from prefix_opd.analysis.compute import Compute, check_comparable, check_flags, 
 from prefix_opd.analysis.prefixes import KINDS, Prefixes
 from prefix_opd.analysis.schedule import Schedule, schedule
 from prefix_opd.analysis.signal import Signal, signal
-from prefix_opd.errors import UserError
-from prefix_opd.history import Evaluation, History, read_answers, read_finished
-from prefix_opd.intervals import wilson
-from prefix_opd.redaction import command_without_secrets, without_secrets
-from prefix_opd.runfolder import COMMAND_FILE, VERSIONS_FILE
-from prefix_opd.samples import SAMPLES_FILE, Sample, read_samples
-from prefix_opd.summary import summarise
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.intervals import wilson
+from prefix_opd.base.redaction import command_without_secrets, without_secrets
+from prefix_opd.report.summary import summarise
+from prefix_opd.run.folder import COMMAND_FILE, VERSIONS_FILE
+from prefix_opd.run.history import Evaluation, History, read_answers, read_finished
+from prefix_opd.run.samples import SAMPLES_FILE, Sample, read_samples
 
 SETTINGS = (
     "actor_rollout_ref.model.path",

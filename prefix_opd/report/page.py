@@ -11,7 +11,7 @@ from prefix_opd.analysis import draw
 from prefix_opd.analysis.compute import COSTS
 from prefix_opd.analysis.signal import VALUES
 from prefix_opd.analysis.tables import advice
-from prefix_opd.data.files import check_out, whole_files
+from prefix_opd.base.files import check_out, whole_files
 from prefix_opd.report import plots
 from prefix_opd.report.content import FULL_STRENGTH, Content, RunContent, gather
 

@@ -13,7 +13,7 @@ from prefix_opd.analysis.draw import COLOURS, error_bars, target_label
 from prefix_opd.analysis.prefixes import Point, Prefixes
 from prefix_opd.analysis.schedule import PHASES, Schedule
 from prefix_opd.analysis.signal import VALUES, Signal
-from prefix_opd.history import Evaluation
+from prefix_opd.run.history import Evaluation
 
 SHARE = {"range": [0, 1], "tickformat": ".0%"}
 DASHES = {"all": "solid", "cut": "dash", "natural": "dot", "probe": "dashdot"}

@@ -13,7 +13,7 @@ import inspect
 import sys
 from dataclasses import dataclass
 
-from prefix_opd.preflight import check_verl_version
+from prefix_opd.checks.preflight import check_verl_version
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ HOOKS = (
     Hook("verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.__init__", (), "agent_loop.PrefixAgentLoopManager"),
     Hook("verl.trainer.distillation.losses:register_distillation_loss", ("loss_settings",), "distillation.LOSS_MODE"),
     Hook("verl.workers.utils.padding:no_padding_2_padding", ("tensor", "data"), "alignment in the loss"),
-    Hook("verl.trainer.main_ppo:run_ppo", ("config", "task_runner_class"), "main_prefix_opd.run"),
+    Hook("verl.trainer.main_ppo:run_ppo", ("config", "task_runner_class"), "launch.run"),
     Hook("verl.plugin.platform:PlatformRegistry.register", ("platform",), "cpu.platform"),
     Hook("verl.workers.rollout.replica:RolloutReplicaRegistry.register", ("name", "loader"), "cpu.engine"),
     Hook(

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from prefix_opd.advantage import teacher_log_probs_of_response
+from prefix_opd.method.advantage import teacher_log_probs_of_response
 
 RECORD = "prefix_opd"
 """The key under which a rollout carries its cap, its ending and its times."""

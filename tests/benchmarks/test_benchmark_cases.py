@@ -1,6 +1,8 @@
 """The list of cases: every run of verl composes and passes the checks, and means what its case says."""
 
+import hydra
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from benchmarks.cases import (
@@ -21,10 +23,10 @@ from benchmarks.models import SIZES, qwen3_config
 from benchmarks.prompts import write_prompts
 from benchmarks.table import SECTIONS
 from benchmarks.verl_run import overrides
-from prefix_opd.schedule import prefix_length
-from prefix_opd.settings import Settings
-from prefix_opd.tiny import shipped_models
-from recipe.prefix_opd.main_prefix_opd import prepare
+from prefix_opd.config.settings import Settings
+from prefix_opd.launch import prepare
+from prefix_opd.method.schedule import prefix_length
+from prefix_opd.miniature import shipped_models
 
 OF_VERL = [case for case in unique(GROUPS) if case.system not in TRL]
 
@@ -77,20 +79,27 @@ def test_each_saving_is_undone_alone(tmp_path):
 
 @pytest.mark.parametrize("saving", SWITCHED)
 def test_a_saving_and_nothing_else_is_switched_off(saving, tmp_path):
-    def flat(without):
+    def leaves(without):
         config = _prepared(Case(OURS, (16,), without=without), tmp_path)
-        return {str(override) for override in _leaves(OmegaConf.to_container(config, resolve=True))}
+        return _leaves(OmegaConf.to_container(config, resolve=True))
 
-    off, on = flat(saving), flat(BESIDE.get(saving, ""))
-    keys = {override.split("=")[0].split(".")[-1] for override in SWITCHED[saving].split()}
-    beside = {override.split("=")[0].split(".")[-1] for override in WITHOUT.get(BESIDE.get(saving), "").split()}
-    assert {leaf.split("=")[0].split(".")[-1] for leaf in off ^ on} == keys - beside
+    def named(without):
+        pairs = (override.split("=") for override in (WITHOUT | SWITCHED).get(without, "").split())
+        return {key.split(".")[-1]: yaml.safe_load(value) for key, value in pairs}
+
+    beside = BESIDE.get(saving, "")
+    off, on = leaves(saving), leaves(beside)
+    # a setting of ours stands in the loss's config, too
+    changed = {key.split(".")[-1]: off[key] for key in off if off[key] != on[key]}
+    assert changed == {key: value for key, value in named(saving).items() if key not in named(beside)}
+    for place in changed.values():
+        assert place is None or hydra.utils.get_class(place)
 
 
-def _leaves(node, prefix=""):
+def _leaves(node, key=""):
     if not isinstance(node, dict):
-        return [f"{prefix}={node}"]
-    return [leaf for key, value in node.items() for leaf in _leaves(value, f"{prefix}.{key}")]
+        return {key: node}
+    return {leaf: value for name in node for leaf, value in _leaves(node[name], f"{key}.{name}").items()}
 
 
 def test_responses_that_end_by_themselves(tmp_path):

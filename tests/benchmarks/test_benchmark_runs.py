@@ -14,8 +14,8 @@ from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK
 from benchmarks.trl_env import trl_releases
 from benchmarks.verl_run import read_steps
-from prefix_opd.tiny import shipped_models
-from prefix_opd.verl_plugin.group_commit import GroupCommit
+from prefix_opd.miniature import shipped_models
+from prefix_opd.verl_plugin.worker.group_commit import GroupCommit
 
 CASE = Case(OURS, (16,), warm=1, measured=1)
 
@@ -129,7 +129,7 @@ def _drive(tmp_path, work, timeout):
 import os, sys, time
 from pathlib import Path
 from benchmarks.process import RunFailed, run_forked
-from prefix_opd.reproduction.isolation import become_subreaper
+from reproduction.isolation import become_subreaper
 become_subreaper()
 {textwrap.dedent(work)}
 try:

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from data_copies import gpqa_rows, mmlu_rows, openthoughts_rows, write_math500, write_mmlu, write_openthoughts
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data import PrepareSettings, prepare
-from prefix_opd.errors import UserError
 
 
 def refused(match, name, source, out, **settings):

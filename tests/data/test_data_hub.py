@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from data_copies import write_aime
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data import KNOWN, PrepareSettings, prepare
-from prefix_opd.errors import UserError
 
 datasets = pytest.importorskip("datasets")
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from data_copies import openthoughts_rows, write_openthoughts
 
+from prefix_opd.base.files import sha256_of
 from prefix_opd.data import Manifest, PrepareSettings, prepare
-from prefix_opd.data.files import sha256_of
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

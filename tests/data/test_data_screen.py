@@ -5,9 +5,9 @@ import json
 import pytest
 from data_copies import openthoughts_rows, write_math500, write_openthoughts
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data import PrepareSettings, prepare
 from prefix_opd.data.overlap import EvaluationQuestions, Match, runs_of, words_of
-from prefix_opd.errors import UserError
 
 LONG = "a b c d e f g h i j k l m n o"  # 15 words: 3 runs of 13
 

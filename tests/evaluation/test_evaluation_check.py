@@ -3,7 +3,7 @@
 import pytest
 
 from prefix_opd import cli
-from prefix_opd.tiny import shipped_models
+from prefix_opd.miniature import shipped_models
 
 STUDENT = str(shipped_models()["student"])
 

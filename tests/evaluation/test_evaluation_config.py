@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from prefix_opd.compose import compose
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.compose import compose
+from prefix_opd.config.models import Model
 from prefix_opd.evaluation.benchmarks import find
 from prefix_opd.evaluation.config import evaluation_config
 from prefix_opd.evaluation.settings import Sampling
 from prefix_opd.evaluation.target import Target, open_target
-from prefix_opd.models import Model
-from prefix_opd.tiny import shipped_models
+from prefix_opd.miniature import shipped_models
 
 STUDENT = str(shipped_models()["student"])
 TINY = Sampling(max_tokens=192)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prefix_opd.evaluation.table import tabulate
-from prefix_opd.tiny import shipped_models
+from prefix_opd.miniature import shipped_models
 
 PROBLEMS, K, CHUNK = 48, 2, 8
 COMMAND = [

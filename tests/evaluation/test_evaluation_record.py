@@ -3,7 +3,8 @@
 import pyarrow.parquet as pq
 import pytest
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import write_json
 from prefix_opd.evaluation import record
 from prefix_opd.evaluation.record import Chunk
 
@@ -79,7 +80,7 @@ def test_parts_that_do_not_fit_are_refused(tmp_path):
 
 def test_another_evaluation_is_refused_by_its_first_difference(tmp_path):
     assert record.check_same(tmp_path / "new", plan()) == plan()
-    record.write_json(tmp_path / record.PLAN_FILE, plan())
+    write_json(tmp_path / record.PLAN_FILE, plan())
     assert record.check_same(tmp_path, plan()) == plan()
     with pytest.raises(UserError, match=r"another evaluation \(model=aa there, bb here\); choose another .* --out"):
         record.check_same(tmp_path, plan(model="bb"))

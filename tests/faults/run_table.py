@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.harness import ENGINES, TEACHER_FAULTS, Run, WarmStart, differences
-from prefix_opd.checkpoints import MANIFEST_FILE, newest_whole
+from prefix_opd.run.checkpoints import MANIFEST_FILE, newest_whole
 
 STEPS = 8
 REPOSITORY = Path(__file__).parents[2]

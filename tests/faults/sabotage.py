@@ -15,7 +15,7 @@ import os
 import ray
 
 from faults.harness import TEACHER_FAULTS
-from prefix_opd.verl_plugin.agent_loop import ATTEMPT, PrefixAgentLoopManager, PrefixAgentLoopWorker
+from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT, PrefixAgentLoopManager, PrefixAgentLoopWorker
 
 _fault: contextvars.ContextVar[str] = contextvars.ContextVar("fault", default="")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 from prefix_opd.grading import GradeSettings, grade
 
 GIVEN = [

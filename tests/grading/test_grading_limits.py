@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings, strategies
 
-from prefix_opd.errors import UserError
+from prefix_opd.base.errors import UserError
 from prefix_opd.grading import GradeSettings, grade, pool
 from prefix_opd.grading.choice import find_letter
 from prefix_opd.grading.expression import canonical, number_of

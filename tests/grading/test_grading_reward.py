@@ -2,8 +2,8 @@
 
 import pytest
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.data import KNOWN
-from prefix_opd.errors import UserError
 from prefix_opd.grading import compute_score
 from prefix_opd.grading.reward import kind_of
 
@@ -49,7 +49,7 @@ def test_a_question_without_a_truth_scores_nothing():
 
 
 def test_the_miniature_has_a_grader_of_its_own():
-    task = pytest.importorskip("prefix_opd.tiny.task", reason="the miniature is not installed")
+    task = pytest.importorskip("prefix_opd.miniature.task", reason="the miniature is not installed")
     assert task.grade("a</think>42", "42") is True
     assert compute_score("tiny/sums", "a</think>42", "42") == {"score": 1.0, "pred": "42", "graded_by": "tiny"}
     assert compute_score("tiny/sums", "a</think>41", "42")["score"] == 0.0

@@ -2,9 +2,9 @@
 
 from prefix_opd.analysis.prefixes import Point as PrefixPoint
 from prefix_opd.analysis.prefixes import Prefixes
-from prefix_opd.intervals import wilson
-from prefix_opd.reproduction.arms import ARMS
-from prefix_opd.reproduction.record import Point, Record
+from prefix_opd.base.intervals import wilson
+from reproduction.arms import ARMS
+from reproduction.record import Point, Record
 
 PROBLEMS = 400
 

@@ -5,14 +5,14 @@ import json
 import pytest
 from made_up import prefixes, record, whole
 
-from prefix_opd.compose import compose, experiments
-from prefix_opd.errors import UserError
-from prefix_opd.reproduction import seqkd
-from prefix_opd.reproduction.arms import ARMS, BY_NAME, UPDATES, Run
-from prefix_opd.reproduction.driver import main, parse, reproduce, stages
-from prefix_opd.reproduction.on_policy import overrides
-from prefix_opd.reproduction.prefixes import file_of, read
-from prefix_opd.reproduction.record import RESULTS_FILE, finished, keep, read_records, write_records
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.compose import compose, experiments
+from reproduction import seqkd
+from reproduction.arms import ARMS, BY_NAME, UPDATES, Run
+from reproduction.driver import main, parse, reproduce, stages
+from reproduction.on_policy import overrides
+from reproduction.prefixes import file_of, read
+from reproduction.record import RESULTS_FILE, finished, keep, read_records, write_records
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_seqkd_goes_on_at_the_stage_that_is_missing(tmp_path):
 
 
 def test_seqkds_flop_by_hand():
-    from prefix_opd.flops import ModelShape
+    from prefix_opd.method.flops import ModelShape
 
     shape = ModelShape(2, 3, 1, 1, 1, 5, 2)  # N = 2 * (2*2 + 2*2) + 3*2*3 + 2*5*2 = 54
     # 6 N S + 6 S^2 * 2: S = 5 is 1620 + 300 = 1920, a forward pass 640; S = 3 alone 972 + 108 = 1080
@@ -169,7 +169,7 @@ def test_a_run_that_lacks_its_last_validation_is_not_finished(tmp_path):
 
 
 def test_a_failed_run_is_left_out_of_the_comparison(tmp_path):
-    from prefix_opd.reproduction.record import failed
+    from reproduction.record import failed
 
     run = Run(BY_NAME["full"], 0, 2, 8, tmp_path)
     write_records(tmp_path / RESULTS_FILE, [record("full", 1, 0.0, 0.5), failed(run, "c0ffee", "train: exit code 1")])

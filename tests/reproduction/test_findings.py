@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from made_up import prefixes, record, whole
 
-from prefix_opd.reproduction.curves import curve, flops_to
-from prefix_opd.reproduction.findings import (
+from reproduction.curves import curve, flops_to
+from reproduction.findings import (
     FAILS,
     FINDINGS,
     HOLDS,

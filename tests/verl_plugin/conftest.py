@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefix_opd.compose import compose
+from prefix_opd.config.compose import compose
 
 
 @pytest.fixture(scope="module")

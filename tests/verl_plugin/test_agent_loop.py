@@ -8,9 +8,14 @@ import torch
 from ray.exceptions import RayTaskError
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
-from prefix_opd.settings import Settings
-from prefix_opd.verl_plugin import agent_loop
-from prefix_opd.verl_plugin.agent_loop import PrefixAgentLoopWorker, _truncate, check_scored_length, check_scored_tokens
+from prefix_opd.config.settings import Settings
+from prefix_opd.verl_plugin.worker import agent_loop
+from prefix_opd.verl_plugin.worker.agent_loop import (
+    PrefixAgentLoopWorker,
+    _truncate,
+    check_scored_length,
+    check_scored_tokens,
+)
 
 
 def worker(**settings):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import ray
 
-from prefix_opd.verl_plugin.direct_route import DirectRoute
+from prefix_opd.verl_plugin.worker.direct_route import DirectRoute
 
 
 class _Remote:

@@ -7,10 +7,10 @@ from verl.trainer.distillation.losses import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
 
-import prefix_opd.verl_plugin.distillation as ours
-from prefix_opd.advantage import reverse_kl_advantage
-from prefix_opd.compose import compose
-from prefix_opd.loss import prefix_opd_loss
+import prefix_opd.verl_plugin.engine.distillation as ours
+from prefix_opd.config.compose import compose
+from prefix_opd.method.advantage import reverse_kl_advantage
+from prefix_opd.method.loss import prefix_opd_loss
 
 PROMPTS, LENGTHS, VOCABULARY = [2, 1, 3], [3, 1, 2], 7
 BASE = ["experiment=tiny/full", "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum"]

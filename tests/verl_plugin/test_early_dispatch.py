@@ -6,11 +6,11 @@ import pytest
 from omegaconf import OmegaConf
 from verl.utils.skip import SkipManager
 
-from prefix_opd import stopping
-from prefix_opd.settings import Settings
-from prefix_opd.verl_plugin import trainer as module
-from prefix_opd.verl_plugin.early_dispatch import EarlyDispatch
-from prefix_opd.verl_plugin.trainer import PrefixOPDTrainer
+from prefix_opd.config.settings import Settings
+from prefix_opd.run import stopping
+from prefix_opd.verl_plugin.trainer import trainer as module
+from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
+from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
 STEPS = 12
 

@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from prefix_opd.errors import RunStopped
-from prefix_opd.verl_plugin import engine_watch
-from prefix_opd.verl_plugin.engine_watch import is_dead, while_alive
+from prefix_opd.base.errors import RunStopped
+from prefix_opd.verl_plugin.trainer import engine_watch
+from prefix_opd.verl_plugin.trainer.engine_watch import is_dead, while_alive
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 from vllm import SamplingParams
 
-from prefix_opd.compose import compose, experiments
-from prefix_opd.errors import UserError
-from prefix_opd.preflight import check_lengths
-from prefix_opd.settings import Settings
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.preflight import check_lengths
+from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.settings import Settings
 
 LAYOUTS = ["node_8x80gb", "two_gpus", "multi_node"]
 PAPER = [name for name in experiments() if name.startswith("qwen3_")]

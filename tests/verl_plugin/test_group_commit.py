@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from prefix_opd.verl_plugin.group_commit import GroupCommit
+from prefix_opd.verl_plugin.worker.group_commit import GroupCommit
 
 
 class Queue:

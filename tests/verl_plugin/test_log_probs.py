@@ -7,8 +7,8 @@ import pytest
 import torch
 from verl.utils import torch_functional
 
-from prefix_opd.verl_plugin import log_probs
-from prefix_opd.verl_plugin.log_probs import label_log_probs
+from prefix_opd.verl_plugin.engine import log_probs
+from prefix_opd.verl_plugin.engine.log_probs import label_log_probs
 
 
 def test_by_hand():

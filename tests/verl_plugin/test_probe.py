@@ -4,10 +4,10 @@ import types
 
 import pytest
 
-from prefix_opd.errors import RunStopped
-from prefix_opd.settings import ProbeSettings
-from prefix_opd.verl_plugin import probe as module
-from prefix_opd.verl_plugin.probe import Probe
+from prefix_opd.base.errors import RunStopped
+from prefix_opd.config.settings import ProbeSettings
+from prefix_opd.verl_plugin.trainer import probe as module
+from prefix_opd.verl_plugin.trainer.probe import Probe
 
 
 @pytest.fixture

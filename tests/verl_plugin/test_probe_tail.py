@@ -4,8 +4,8 @@ import types
 
 import pytest
 
-from prefix_opd.settings import ProbeSettings
-from prefix_opd.verl_plugin.probe import Probe
+from prefix_opd.config.settings import ProbeSettings
+from prefix_opd.verl_plugin.trainer.probe import Probe
 
 FIRST = {0: (9.0, 4), 12: (1.0, 4), 24: (1.0, 1)}
 

@@ -7,9 +7,9 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from transformers import AutoTokenizer
 
-from prefix_opd.compose import CONFIG_MODULE, _without_importing_verl
-from prefix_opd.tiny import shipped_models
-from prefix_opd.tiny.tokenizer import prompt_text
+from prefix_opd.config.compose import CONFIG_MODULE, _without_importing_verl
+from prefix_opd.miniature import shipped_models
+from prefix_opd.miniature.tokenizer import prompt_text
 from prefix_opd.verl_plugin.seqkd_dataset import PrefixSFTDataset
 
 QUESTION, ANSWER = "7+3", "10</think>10"

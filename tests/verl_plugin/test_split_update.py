@@ -13,8 +13,8 @@ from verl.utils.metric import reduce_metrics
 from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from prefix_opd.compose import compose
-from prefix_opd.verl_plugin import micro_batches, update_tokens
+from prefix_opd.config.compose import compose
+from prefix_opd.verl_plugin.engine import micro_batches, update_tokens
 
 PROMPT, RESPONSES = 3, [5, 60, 20, 61, 4, 22, 1, 58]
 TOTALS = [PROMPT + response for response in RESPONSES]

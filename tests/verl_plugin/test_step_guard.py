@@ -5,9 +5,9 @@ import types
 import pytest
 from transfer_queue import KVBatchMeta
 
-from prefix_opd.errors import RunStopped
-from prefix_opd.settings import WatcherSettings
-from prefix_opd.verl_plugin.step_guard import StepGuard, ThrownAway
+from prefix_opd.base.errors import RunStopped
+from prefix_opd.config.settings import WatcherSettings
+from prefix_opd.verl_plugin.trainer.step_guard import StepGuard, ThrownAway
 
 
 def guard(failures=(), engines=lambda: None, **settings):

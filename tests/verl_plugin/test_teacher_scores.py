@@ -17,8 +17,8 @@ from vllm.v1.engine.logprobs import LogprobsProcessor
 from vllm.v1.outputs import LogprobsTensors
 
 import prefix_opd.verl_plugin as plugin
-from prefix_opd.verl_plugin.agent_loop import check_scored_tokens
-from prefix_opd.verl_plugin.teacher_scores import flat_to_arrays
+from prefix_opd.verl_plugin.server.teacher_scores import flat_to_arrays
+from prefix_opd.verl_plugin.worker.agent_loop import check_scored_tokens
 
 plugin.load()
 

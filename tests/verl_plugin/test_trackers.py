@@ -6,7 +6,7 @@ import types
 import pytest
 from verl.trainer.ppo.v1 import trainer_base
 
-from prefix_opd.verl_plugin.trackers import Trackers, tolerated
+from prefix_opd.verl_plugin.trainer.trackers import Trackers, tolerated
 
 
 def wandb(init):

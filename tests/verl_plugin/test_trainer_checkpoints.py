@@ -5,10 +5,10 @@ import types
 import pytest
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
-from prefix_opd import checkpoints
-from prefix_opd.errors import RunStopped
-from prefix_opd.settings import CheckpointSettings
-from prefix_opd.verl_plugin.trainer import PrefixOPDTrainer
+from prefix_opd.base.errors import RunStopped
+from prefix_opd.config.settings import CheckpointSettings
+from prefix_opd.run import checkpoints
+from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
 
 def trainer(run, step=2):

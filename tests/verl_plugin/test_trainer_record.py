@@ -6,11 +6,11 @@ import pytest
 import torch
 from transfer_queue import KVBatchMeta
 
-import prefix_opd.verl_plugin.trainer as module
-from prefix_opd.settings import Settings
+import prefix_opd.verl_plugin.trainer.trainer as module
+from prefix_opd.config.settings import Settings
 from prefix_opd.verl_plugin.fields import TrainBatch
-from prefix_opd.verl_plugin.step_guard import ThrownAway
-from prefix_opd.verl_plugin.trainer import PrefixOPDTrainer
+from prefix_opd.verl_plugin.trainer.step_guard import ThrownAway
+from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
 ROLLOUT = TrainBatch(
     prompts=torch.tensor([1]),

@@ -5,9 +5,9 @@ import types
 import pytest
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
-from prefix_opd.errors import RunStopped
-from prefix_opd.verl_plugin import trainer as module
-from prefix_opd.verl_plugin.trainer import PrefixOPDTrainer, _shape
+from prefix_opd.base.errors import RunStopped
+from prefix_opd.verl_plugin.trainer import trainer as module
+from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer, _shape
 
 
 def trainer(failures=()):

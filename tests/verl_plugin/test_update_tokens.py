@@ -14,9 +14,9 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.metric import reduce_metrics
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from prefix_opd.compose import compose
-from prefix_opd.shared_prompts import SharedPrompts
-from prefix_opd.verl_plugin import micro_batches, update_tokens
+from prefix_opd.config.compose import compose
+from prefix_opd.method.shared_prompts import SharedPrompts
+from prefix_opd.verl_plugin.engine import micro_batches, update_tokens
 
 SIZES = dict(
     vocab_size=64,

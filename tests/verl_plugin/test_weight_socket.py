@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefix_opd.verl_plugin import weight_socket
+from prefix_opd.verl_plugin.server import weight_socket
 
 JOB = "01000000"
 

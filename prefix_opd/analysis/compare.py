@@ -1,0 +1,296 @@
+"""Runs beside the rows of the paper's tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, PaperRow, rows
+from prefix_opd.run.log import METRICS_FILE, read_metrics
+
+CHOOSER = "AIME24"
+"""The column that chose the paper's checkpoint."""
+
+_VALIDATION = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)$")
+_KINDS = (
+    (re.compile(r"prefix[_ -]?(256|512|1024|2048)(?!\d)"), "prefix {0}"),
+    (re.compile(r"schedule"), "prefix schedule"),
+    (re.compile(r"(?:^|[_/ -])full(?![a-z])"), "OPD full"),
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy on one benchmark. Example: ``Score(23.4, k=16, low=12.1, high=36.0)``."""
+
+    mean: float
+    """Mean over problems and samples, in %."""
+    k: int | None = None
+    """Samples a problem."""
+    low: float | None = None
+    high: float | None = None
+    """Interval, in %, where the evaluation gives one."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One of our runs, at one checkpoint."""
+
+    name: str
+    scores: dict[str, Score]
+    """By column of `BENCHMARKS`."""
+    size: str | None = None
+    """The student's size, one of `SIZES`; none where nothing says it."""
+    paper_run: str | None = None
+    """The row of the paper that it belongs beside."""
+    step: int | None = None
+    flop: float | None = None
+    """Of training up to that step, the paper's accounting."""
+    hours: float | None = None
+    """Of training steps up to there, validation and start-up left out."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table: the paper's rows of one student, each followed by the runs that belong to it, then the others."""
+
+    size: str
+    lines: list[PaperRow | Result]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "rows": [
+                {"from": "paper" if isinstance(line, PaperRow) else "here", **asdict(line)} for line in self.lines
+            ],
+        }
+
+
+# ---- reading ----
+
+
+def read(path: str | Path, step: int | None = None) -> Result:
+    """A run's folder (its validations) or the JSON of an evaluation. Raises UserError."""
+    path = Path(path)
+    if path.is_dir():
+        return from_run(path, step)
+    if not path.is_file():
+        raise UserError(str(path), "does not exist", "name a run's folder, or the JSON that `evaluate` wrote")
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        raise UserError(str(path), "is no JSON", "name a run's folder, or the JSON that `evaluate` wrote") from None
+    return from_evaluation(found, path.stem if isinstance(found, Mapping) else str(path))
+
+
+def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Result:
+    """A result from an evaluation's dict.
+
+    Args:
+        found: ``benchmarks`` maps the name of a data set to a share between 0 and 1, or to a dict with ``mean`` and,
+            where known, ``k`` and ``interval`` (low, high). ``name``, ``model``, ``step``, ``flop`` and ``hours`` are
+            optional::
+
+                {"name": "qwen3_8b_prefix_256", "step": 60,
+                 "benchmarks": {"aime2024": {"mean": 0.31, "k": 16, "interval": [0.19, 0.44]}, "math500": 0.82}}
+    """
+    benchmarks = found.get("benchmarks") if isinstance(found, Mapping) else None
+    if not isinstance(benchmarks, Mapping) or not benchmarks:
+        raise UserError(name, "has no benchmarks", "name the JSON that `evaluate` wrote")
+    scores, notes = {}, []
+    for source, value in benchmarks.items():
+        column = _column(source)
+        if column is None:
+            notes.append(f"{source} is not in the paper")
+        elif column not in scores or not source.endswith("diamond"):  # of both parts of GPQA the larger one
+            scores[column] = _score(value, f"{name}: {source}")
+    label = str(found.get("name") or name)
+    hint = f"{label} {found.get('model', '')}"
+    return Result(
+        name=label,
+        scores=scores,
+        size=_size(hint),
+        paper_run=_kind(label),
+        step=found.get("step"),
+        flop=found.get("flop"),
+        hours=found.get("hours"),
+        notes=notes,
+    )
+
+
+def from_run(folder: str | Path, step: int | None = None) -> Result:
+    """A result from a run's own validations.
+
+    Args:
+        step: which validation; none: the one with the best AIME-24, as the paper chose, or the last where there is
+            no AIME-24.
+    """
+    folder = Path(folder)
+    if not (folder / METRICS_FILE).is_file():
+        raise UserError(
+            str(folder), f"is no run's folder: it has no {METRICS_FILE}", "name the folder that train printed"
+        )
+    flop = seconds = 0.0
+    validations: list[tuple[int, dict[str, Score], float, float]] = []
+    for line in read_metrics(folder):
+        flop = line.get("prefix_opd/flops_paper/so_far", flop)
+        seconds += line.get("prefix_opd/seconds/step", 0.0)
+        scores = _validation_scores(line)
+        if scores:
+            validations.append((line["step"], scores, flop, seconds))
+    if not validations:
+        raise UserError(str(folder), "has no validation on a benchmark of the paper", "evaluate its checkpoint instead")
+    at, scores, flop, seconds = _choose(validations, step, folder)
+    name, student = _names(folder)
+    chosen = step is None and CHOOSER in scores
+    return Result(
+        name=name,
+        scores=scores,
+        size=_size(f"{name} {student}"),
+        paper_run=_kind(name),
+        step=at,
+        flop=flop,
+        hours=seconds / 3600,
+        notes=[f"step {at} has the best {CHOOSER} of {len(validations)}, as in the paper"] if chosen else [],
+    )
+
+
+def _choose(validations, step: int | None, folder: Path):
+    if step is not None:
+        for found in validations:
+            if found[0] == step:
+                return found
+        steps = ", ".join(str(found[0]) for found in validations)
+        raise UserError(f"--step {step}", f"{folder} has no validation there", f"it has {steps}")
+    if any(CHOOSER in scores for _, scores, _, _ in validations):
+        return max(validations, key=lambda found: found[1][CHOOSER].mean if CHOOSER in found[1] else -1.0)
+    return validations[-1]
+
+
+def _validation_scores(line: Mapping[str, Any]) -> dict[str, Score]:
+    found = {}
+    for name, value in line.items():
+        match = _VALIDATION.match(name)
+        column = _column(match["source"]) if match else None
+        if column:
+            found[column] = Score(100 * value, int(match["k"]))
+    return found
+
+
+def _score(value: Any, where: str) -> Score:
+    entry = value if isinstance(value, Mapping) else {"mean": value}
+    mean = entry.get("mean")
+    if isinstance(mean, bool) or not isinstance(mean, (int, float)) or not 0 <= mean <= 1:
+        raise UserError(f"{where} mean={mean}", "must be a share between 0 and 1")
+    low, high = entry.get("interval") or (None, None)
+    percent = [None if edge is None else 100 * edge for edge in (low, high)]
+    return Score(100 * mean, entry.get("k"), *percent)
+
+
+def _column(source: str) -> str | None:
+    return DATA_SETS.get(source.rpartition("/")[2].lower().replace("_", "-"))
+
+
+def _names(folder: Path) -> tuple[str, str]:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return folder.resolve().name, ""
+    config = OmegaConf.load(path)
+    name = OmegaConf.select(config, "trainer.experiment_name") or folder.resolve().name
+    return str(name), str(OmegaConf.select(config, "actor_rollout_ref.model.path") or "")
+
+
+def _size(text: str) -> str | None:
+    found = re.search(r"(?<![\d.])(1\.7|8)b(?![a-z0-9])", text.lower())
+    return f"{found[1]}b" if found else None
+
+
+def _kind(name: str) -> str | None:
+    for pattern, row in _KINDS:
+        match = pattern.search(name.lower())
+        if match and "window" not in name and "kl" not in name.lower():
+            return row.format(*match.groups())
+    return None
+
+
+# ---- setting side by side ----
+
+
+def compare(results: Sequence[Result], size: str | None = None) -> list[Comparison]:
+    """One table a student's size.
+
+    Args:
+        size: the size for all runs; none: that which each run's name or model says, 8b where nothing does.
+    """
+    if size is not None and size not in SIZES:
+        raise UserError(f"--size {size}", f"is not one of {', '.join(SIZES)}")
+    wanted = {size or result.size or "8b" for result in results} or set(SIZES)
+    return [_table(one, [r for r in results if (size or r.size or "8b") == one]) for one in SIZES if one in wanted]
+
+
+def _table(size: str, results: Iterable[Result]) -> Comparison:
+    left = list(results)
+    lines: list[PaperRow | Result] = []
+    for row in rows(size):
+        lines.append(row)
+        beside = [result for result in left if result.paper_run == row.run]
+        lines += beside
+        left = [result for result in left if result not in beside]
+    return Comparison(size, [*lines, *left])
+
+
+def render(comparison: Comparison):
+    """A rich table; our runs stand below the row of the paper that they belong to, with the difference to it."""
+    from rich.table import Table
+
+    table = Table(title=f"Qwen3-{comparison.size.upper()}-Base, accuracy in %", title_justify="left")
+    table.add_column("run")
+    for heading in (*BENCHMARKS, "FLOP", "hours"):
+        table.add_column(heading, justify="right")
+    above: PaperRow | None = None
+    notes = []
+    for line in comparison.lines:
+        if isinstance(line, PaperRow):
+            above = line
+            table.add_row(line.run, *(f"{value:.1f}" for value in line.accuracy), _flop(line.flop), _hours(line.hours))
+            continue
+        published = dict(zip(BENCHMARKS, above.accuracy, strict=True)) if above and above.run == line.paper_run else {}
+        step = f", step {line.step}" if line.step is not None else ""
+        cells = [_cell(line.scores.get(column), published.get(column)) for column in BENCHMARKS]
+        table.add_row(f"> {line.name}{step}", *cells, _flop(line.flop), _hours(line.hours), style="bold")
+        notes += [f"{line.name}: {note}" for note in line.notes]
+    table.caption = "\n".join(
+        [
+            "> runs of ours; in brackets the difference to the paper's row above. The paper: mean of 16 samples for "
+            "AIME, of 4 for the others; FLOP by its own accounting, hours on 8 x A100, both without evaluation.",
+            *notes,
+        ]
+    )
+    return table
+
+
+def _cell(score: Score | None, published: float | None) -> str:
+    if score is None:
+        return ""
+    text = f"{score.mean:.1f}"
+    if published is not None:
+        text += f" ({score.mean - published:+.1f})"
+    if score.low is not None:
+        text += f"\n{score.low:.1f} to {score.high:.1f}"
+    return text
+
+
+def _flop(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
+
+
+def _hours(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

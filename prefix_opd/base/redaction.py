@@ -1,0 +1,92 @@
+"""Tokens and keys stay out of files: a run's folder is shown to others."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+
+HIDDEN = "***"
+SHORTEST = 8
+"""A shorter value of a secret variable is a word like "true", not a secret."""
+_NAME = re.compile(  # but not the special tokens of a tokenizer
+    r"^(?!(pad|eos|bos|unk|mask)_token$)(.*[_-])?(token|(api|ssh|access|secret)_?key|secret|password|passwd|credentials?|auth(orization)?)$",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,})\b")
+"""Tokens of the Hugging Face hub, OpenAI and GitHub tell by their form."""
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+@")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable or key of this name holds a secret.
+
+    >>> is_secret_name("WANDB_API_KEY"), is_secret_name("HF_TOKEN"), is_secret_name("max_num_batched_tokens")
+    (True, True, False)
+    """
+    return bool(_NAME.match(name))
+
+
+def check_no_secrets(config: DictConfig) -> None:
+    """Refuse a secret in the config: verl prints all of it, and hands it to every tracker. Raises UserError."""
+    as_typed, as_read = (OmegaConf.to_container(config, resolve=resolve) for resolve in (False, True))
+    for key, value in [*_leaves(as_typed, ""), *_leaves(as_read, "")]:  # the first names the key that was set
+        if not isinstance(value, str) or not value:
+            continue
+        name = key.rpartition(".")[2]
+        consequence = "and a config is printed, saved and sent to trackers"
+        if is_secret_name(name):
+            raise UserError(key, f"is a secret, {consequence}", f"export {name} instead")
+        if redact(value) != value:
+            raise UserError(key, f"holds a secret, {consequence}", "export it as a variable instead")
+
+
+def redact(text: str) -> str:
+    """``text`` without the secrets of this process's environment, and without what has the form of one."""
+    for secret in sorted(_environment_secrets(), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return _VALUE.sub(HIDDEN, text)
+
+
+def save_config(config: DictConfig, path: Path) -> None:
+    """Write a run's config with everything resolved and no secret in it."""
+    path.write_text(redact(OmegaConf.to_yaml(config, resolve=True)), encoding="utf-8")
+
+
+def without_secrets(node: Any) -> Any:
+    """A copy of nested containers without keys that are named like a secret, and without logins inside URLs."""
+    if isinstance(node, Mapping):
+        return {name: without_secrets(value) for name, value in node.items() if not is_secret_name(str(name))}
+    if isinstance(node, (list, tuple)):
+        return [without_secrets(value) for value in node]
+    return _LOGIN_IN_URL.sub("", node) if isinstance(node, str) else node
+
+
+def command_without_secrets(words: list[str]) -> list[str]:
+    """The words of a command line without the overrides and options that set a secret."""
+    return [_LOGIN_IN_URL.sub("", word) for word in words if not is_secret_name(_last_name(word))]
+
+
+def _last_name(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~-").rpartition(".")[2].replace("-", "_")
+
+
+def _environment_secrets() -> set[str]:
+    return {value for name, value in os.environ.items() if is_secret_name(name) and len(value) >= SHORTEST}
+
+
+def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{prefix}.{index}")
+    else:
+        yield prefix, node

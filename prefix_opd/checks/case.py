@@ -1,0 +1,105 @@
+"""The run that is looked at: its config, its two models by their small files, and its prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.preflight import model_of
+from prefix_opd.checks.run_data import conversations, data_files
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.config.models import Model
+from prefix_opd.config.settings import Settings
+from prefix_opd.method.ending import stop_token_ids
+from prefix_opd.method.prompt import template_with_ending, without_ending
+
+
+@dataclass(frozen=True)
+class Case:
+    """A composed config with what follows from it. Nothing is started, no weight is read."""
+
+    config: DictConfig
+    settings: Settings
+    student: Model
+    teacher: Model
+    sample: int | None = None
+    """Prompts that are tokenized, evenly spread over the training rows; none: all."""
+
+    @classmethod
+    def open(cls, config: DictConfig, sample: int | None = None) -> Case:
+        """Read what every check needs. Raises UserError if a model or a data file cannot be looked at at all."""
+        settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+        student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+        for key in (TRAIN_KEY, VAL_KEY):
+            data_files(config, key)
+        for model in (student, teacher):
+            _ = model.shape, model.tokenizer
+        case = cls(config, settings, student, teacher, sample)
+        for model in (student, teacher):
+            case.own_template(model)
+        return case
+
+    @cached_property
+    def stop_ids(self) -> list[int]:
+        """Tokens that stop a rollout."""
+        return stop_token_ids(self.settings.rollout.stop, self.student.end_token_ids, self.teacher.end_token_ids)
+
+    @cached_property
+    def train_messages(self) -> list[list[dict[str, Any]]]:
+        """The conversation of every training row."""
+        return conversations(self.config, TRAIN_KEY)
+
+    @cached_property
+    def val_messages(self) -> list[list[dict[str, Any]]]:
+        return conversations(self.config, VAL_KEY)
+
+    @cached_property
+    def sampled_messages(self) -> list[list[dict[str, Any]]]:
+        """Training rows whose prompts are tokenized."""
+        return self._spread(self.train_messages)
+
+    def _spread(self, rows: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+        if self.sample is None or len(rows) <= self.sample:
+            return rows
+        return [rows[i * len(rows) // self.sample] for i in range(self.sample)]
+
+    @cached_property
+    def prompts(self) -> list[list[int]]:
+        """Token ids of the sampled training prompts, forced ending included: what student and teacher see."""
+        return self.tokenize(self.student, self.sampled_messages)
+
+    @cached_property
+    def val_prompts(self) -> list[list[int]]:
+        """The same of the validation rows, which verl filters and cuts alike."""
+        return self.tokenize(self.student, self._spread(self.val_messages))
+
+    def tokenize(self, model: Model, conversations: list[list[dict[str, Any]]]) -> list[list[int]]:
+        """Prompts as verl would render them with this model's own chat template, and the forced ending."""
+        return model.tokenizer(self.render(model, conversations), add_special_tokens=False)["input_ids"]
+
+    def render(self, model: Model, conversations: list[list[dict[str, Any]]], **kwargs) -> list[str]:
+        """The same as text. ``kwargs`` go to the chat template, over ``data.apply_chat_template_kwargs``."""
+        ending = self.settings.prompt.ending
+        own = self.own_template(model)
+        given = OmegaConf.select(self.config, "data.apply_chat_template_kwargs")
+        options = {**(OmegaConf.to_container(given, resolve=True) if given else {}), **kwargs}
+        return model.tokenizer.apply_chat_template(
+            conversations,
+            chat_template=template_with_ending(own, ending) if ending else own,
+            add_generation_prompt=True,
+            tokenize=False,
+            **options,
+        )
+
+    def own_template(self, model: Model) -> str:
+        """The chat template before an ending is forced: the tokenizer's, or the user's for the student."""
+        given = OmegaConf.select(self.config, TEMPLATE_KEY) if model is self.student else None
+        own = model.tokenizer.chat_template if given is None else given
+        if not isinstance(own, str):
+            raise UserError(f"{model.key}={model.path}", "has no chat template", "give one in its tokenizer files")
+        # before a run the config is one that `prefix_opd.checks.preflight` has put the ending into
+        return without_ending(own, self.settings.prompt.ending or "")

@@ -1,0 +1,62 @@
+"""The list of checks: what `prefix-opd doctor` looks at, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks import data, prompts, room, versions, vocabulary, weights
+from prefix_opd.checks.finding import Finding, fail
+from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
+
+Check = tuple[str, Callable[..., Finding]]
+
+QUICK: tuple[Check, ...] = (
+    ("packages", versions.pinned_packages),
+    ("special tokens", vocabulary.same_special_tokens),
+    ("embedding rows", weights.embedding_rows),
+    ("end tokens", vocabulary.end_tokens),
+    ("chat templates", prompts.same_template),
+    ("thinking mode", prompts.thinking_mode),
+    ("empty prompts", data.empty_prompts),
+    ("long prompts", data.long_prompts),
+    ("duplicates", data.duplicates),
+    ("memory", room.memory),
+    ("disk", room.disk),
+)
+"""What is looked at before each run, beside what `prefix_opd.checks.preflight` refuses."""
+
+ALL: tuple[Check, ...] = (
+    ("verl", versions.verl_release),
+    ("weights", weights.safe_weights),
+    ("vocabulary", vocabulary.same_ids),
+    ("forced ending", prompts.forced_ending),
+    ("prompt", prompts.prompt_by_token),
+    ("room for tokens", room.tokens),
+    ("sampling", room.sampling),
+    ("batches", room.batches),
+    ("loss", room.loss),
+    ("probe", room.probe),
+    ("run folder", room.folder),
+    (TRAIN_KEY, data.columns(TRAIN_KEY)),
+    (VAL_KEY, data.columns(VAL_KEY)),
+    *QUICK,
+)
+
+WITH_ENGINES: tuple[Check, ...] = (("hooks of verl", versions.verl_hooks),)
+"""What takes as long as an engine; the checks of the engines themselves are in `prefix_opd.checks.signal`."""
+
+
+def look(checks: Iterable[Check], subject) -> list[Finding]:
+    """Run every check on ``subject``, a `Case` or the engines' scores; what a check refuses is a fail."""
+    return [_one(name, check, subject) for name, check in checks]
+
+
+def _one(name: str, check: Callable[..., Finding], subject) -> Finding:
+    try:
+        return check(subject).named(name)
+    except UserError as error:
+        return fail(f"{error.what}: {error.rule}", error.fix).named(name)
+    except Exception as error:  # one check that breaks must not hide what the others find
+        why = " ".join(str(error).split())[:200]
+        return fail(f"could not be looked at ({type(error).__name__}: {why})", "look at what it names").named(name)

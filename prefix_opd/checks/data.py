@@ -1,0 +1,67 @@
+"""The rows that a run would train and validate on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from prefix_opd.checks.case import Case
+from prefix_opd.checks.finding import Finding, fail, ok, warn
+from prefix_opd.checks.run_data import check_data
+from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
+
+MANY = 0.5
+"""Share of lost prompts from which on the limit, and not the data, is what is wrong."""
+
+
+def columns(key: str) -> Callable[[Case], Finding]:
+    def check(case: Case) -> Finding:
+        return ok(f"{check_data(case.config, key)} rows with verl's columns")
+
+    return check
+
+
+def empty_prompts(case: Case) -> Finding:
+    for key, rows in ((TRAIN_KEY, case.train_messages), (VAL_KEY, case.val_messages)):
+        empty = [i for i, messages in enumerate(rows) if not messages or not str(messages[-1]["content"] or "").strip()]
+        if empty:
+            return fail(
+                f"{len(empty)} of {len(rows)} prompts of {key} are empty, the first in row {empty[0]}", "drop them"
+            )
+    return ok("every prompt asks something")
+
+
+def long_prompts(case: Case) -> Finding:
+    """verl's filter drops them without a count that anyone sees; without the filter they are cut on the left
+    (verl/utils/dataset/rl_dataset.py, verl/experimental/agent_loop/agent_loop.py: _cap_text_prompt_length)."""
+    limit = case.config.data.max_prompt_length
+    dropped = case.config.data.filter_overlong_prompts
+    told, lost, longest = [], 0.0, 0
+    for key, prompts in ((TRAIN_KEY, case.prompts), (VAL_KEY, case.val_prompts)):
+        long, most = sum(len(prompt) > limit for prompt in prompts), max(map(len, prompts))
+        reason = f"{long} of {len(prompts)} prompts of {key} exceed data.max_prompt_length={limit}, the longest has "
+        reason += f"{most} tokens"
+        if long:
+            reason += (
+                f": verl drops {long / len(prompts):.1%} of the data" if dropped else ": verl cuts their beginning off"
+            )
+        told.append(reason)
+        lost, longest = max(lost, long / len(prompts)), max(longest, most)
+    reason = "; ".join(told)
+    if not lost:
+        return ok(reason)
+    remedy = f"raise data.max_prompt_length to {longest}, or leave them out with `prefix-opd prepare --drop-long`"
+    return warn(reason, remedy) if dropped and lost < MANY else fail(reason, remedy)
+
+
+def duplicates(case: Case) -> Finding:
+    train, val = (
+        [json.dumps(row, sort_keys=True) for row in rows] for rows in (case.train_messages, case.val_messages)
+    )
+    distinct = set(train)
+    seen = sum(row in distinct for row in val)
+    reason = f"{len(train) - len(distinct)} of {len(train)} training prompts occur before, "
+    reason += f"{seen} of {len(val)} validation prompts are trained on"
+    if seen:
+        return warn(reason, "prepare the training data with --decontaminate-against the validation set")
+    return warn(reason, "drop the copies") if len(distinct) < len(train) else ok(reason)

@@ -1,0 +1,186 @@
+"""Bring up the real engines, one after the other, and let them sample and score.
+
+The student samples x and scores it itself; the teacher samples its own text y, and scores x twice. Then the trainer's
+forward pass of the student, by transformers in the trainer's precision, scores x and y.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.loopback import stay_on_loopback
+from prefix_opd.base.processes import python_module
+from prefix_opd.checks.case import Case
+from prefix_opd.checks.forward import trainer_log_probs
+from prefix_opd.config.models import Model
+
+PROMPTS = 16
+TOKENS = 96
+"""Of a response at most: a beginning is what a prefix trains."""
+SEED = 0
+ENGINE_SECONDS = 3600.0
+"""For both engines together: to read the weights of a large model from a network disk takes its time."""
+TEACHER_KEY = "distillation.teacher_models.teacher_model.inference"
+
+_SERVER_KEYS = (
+    "dtype",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enable_chunked_prefill",
+    "enable_prefix_caching",
+    "enforce_eager",
+    "gpu_memory_utilization",
+    "logprobs_mode",
+)
+"""Settings that verl's server hands to vLLM under the same name."""
+
+Rows = list[np.ndarray]
+"""[B] arrays of [T] log-probs in nats; T is each response's own length."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the engines and the trainer's forward pass said of two sets of responses."""
+
+    student_tokens: list[list[int]]
+    """[B][T] sampled by the student: x."""
+    sampler: Rows
+    """log p(x) as the student's engine sampled it."""
+    student_again: Rows
+    """log p(x) when the student's engine scores it as a teacher would."""
+    trainer: Rows
+    """log p(x) of the trainer's forward pass."""
+    teacher: Rows
+    """log q(x)."""
+    teacher_again: Rows
+    """log q(x), in another order."""
+    teacher_on_own: Rows
+    """log q(y) as the teacher's engine sampled it."""
+    student_on_teachers: Rows
+    """log p(y) of the trainer's forward pass."""
+    teacher_tokens: list[list[int]]
+    """[B][T] sampled by the teacher: y, the token that stopped it included."""
+    student_ends: dict[int, str]
+    """The student's own end tokens by id, for messages by name."""
+    stop_ids: frozenset[int]
+    """Tokens that stopped both."""
+    vocabulary: int
+    special_ids: frozenset[int]
+    exact: bool
+    """Whether engines and trainer all compute in fp32."""
+
+
+def measure(case: Case) -> Scores:
+    """Run the engines. Raises UserError, with the engine's last words, if one does not come up."""
+    prompts = [prompt for prompt in case.prompts if len(prompt) <= case.config.data.max_prompt_length][:PROMPTS]
+    if not prompts:
+        raise UserError("data.train_files", "no prompt fits data.max_prompt_length")
+    requests = [
+        _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None),
+        _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), prompts, "student"),
+    ]
+    stay_on_loopback(case.config)  # as in training: the engines inherit it
+    student, teacher = _answers(requests)
+    ours, theirs = (trainer_log_probs(case, answer["sampled"]) for answer in (student, teacher))
+    (again, _), (first, second) = (map(_rows, answer["scored"]) for answer in (student, teacher))
+    tokenizer = case.student.tokenizer
+    return Scores(
+        student_tokens=[row["tokens"] for row in student["sampled"]],
+        sampler=_rows(row["log_probs"] for row in student["sampled"]),
+        student_again=again,
+        trainer=ours,
+        teacher=first,
+        teacher_again=second,
+        teacher_on_own=_rows(row["log_probs"] for row in teacher["sampled"]),
+        student_on_teachers=theirs,
+        teacher_tokens=[row["tokens"] for row in teacher["sampled"]],
+        student_ends={index: tokenizer.convert_ids_to_tokens(index) for index in case.student.end_token_ids},
+        stop_ids=frozenset({*case.stop_ids, *case.teacher.end_token_ids}),
+        vocabulary=len(tokenizer),
+        special_ids=frozenset(tokenizer.added_tokens_decoder),
+        exact=_is_exact(case.config),
+    )
+
+
+def _request(
+    case: Case, name: str, model: Model, node: DictConfig, prompts: list[list[int]], sequences_of: str | None
+) -> dict[str, Any]:
+    given = OmegaConf.to_container(node, resolve=True)
+    engine = {key: given[key] for key in _SERVER_KEYS if given.get(key) is not None}
+    return {
+        "name": name,
+        "model": str(Path(model.path).expanduser()) if Path(model.path).expanduser().is_dir() else model.path,
+        "tokens": len(model.tokenizer),
+        "prompts": prompts,
+        "sequences_of": sequences_of,
+        "sampling": {
+            "max_tokens": min(TOKENS, case.config.data.max_response_length),
+            "temperature": 1.0,
+            "seed": SEED,
+            "stop_token_ids": case.stop_ids,
+        },
+        "engine": {
+            "trust_remote_code": model.trust_remote_code,
+            "tensor_parallel_size": given["tensor_model_parallel_size"],
+            **engine,
+            **((given.get("engine_kwargs") or {}).get("vllm") or {}),
+        },
+    }
+
+
+def _answers(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="prefix-opd-doctor-") as name:
+        folder = Path(name)
+        (folder / "requests.json").write_text(json.dumps(requests))
+        command = python_module("prefix_opd.verl_plugin.server.doctor_engines", [str(folder)])
+        ran = _run(command, ENGINE_SECONDS)
+        missing = [request for request in requests if not (folder / f"{request['name']}.json").exists()]
+        if missing:
+            lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "Error" in line]
+            why = lines[-1].strip() if lines else f"exit code {ran.returncode}"
+            raise UserError(missing[0]["model"], f"its engine does not come up: {why}")
+        return [json.loads((folder / f"{request['name']}.json").read_text()) for request in requests]
+
+
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run to the end, at most so long; what the command has forked ends with it. Raises UserError."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise UserError(
+                    "--engines",
+                    f"the engines did not answer within {seconds:g} s",
+                    "see with nvidia-smi or top what holds the machine, and whether a model is still being fetched",
+                ) from None
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _rows(rows) -> Rows:
+    return [np.asarray(row, dtype=np.float64) for row in rows]
+
+
+def _is_exact(config: DictConfig) -> bool:
+    precisions = (
+        config.actor_rollout_ref.rollout.dtype,
+        OmegaConf.select(config, TEACHER_KEY).dtype,
+        config.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype,
+    )
+    return all(precision in ("fp32", "float32") for precision in precisions)

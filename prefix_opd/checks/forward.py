@@ -1,0 +1,56 @@
+"""log p of given responses by a plain forward pass, as the trainer computes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from prefix_opd.checks.case import Case
+
+BATCH = 4
+"""Sequences at once; their logits are what takes memory."""
+
+
+def trainer_log_probs(case: Case, sequences: list[dict[str, Any]]) -> list[np.ndarray]:
+    """The student's log-probs, softmax over all its embedding rows, in the precision of the trainer's products.
+
+    Args:
+        sequences: [B] of ``prompt`` and ``tokens``, both token ids.
+
+    Returns:
+        [B] arrays [T], nats.
+    """
+    import torch
+
+    model = _load(case)
+    pad = case.student.tokenizer.pad_token_id or 0
+    found = []
+    for i in range(0, len(sequences), BATCH):
+        rows = [torch.tensor([*row["prompt"], *row["tokens"]]) for row in sequences[i : i + BATCH]]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad).to(model.device)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        with torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=mask.to(model.device)).logits[:, :-1].float()
+        log_p = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].cpu()  # [B, length - 1]
+        for row, whole, sequence in zip(log_p, rows, sequences[i : i + BATCH], strict=True):
+            found.append(row[len(sequence["prompt"]) - 1 : len(whole) - 1].double().numpy())
+    return found
+
+
+def _load(case: Case):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    actor = case.config.actor_rollout_ref
+    override = OmegaConf.to_container(actor.model.override_config, resolve=True) if actor.model.override_config else {}
+    bf16 = actor.actor.fsdp_config.mixed_precision.param_dtype in ("bf16", "bfloat16")
+    model = AutoModelForCausalLM.from_pretrained(
+        Path(case.student.path).expanduser() if Path(case.student.path).expanduser().is_dir() else case.student.path,
+        dtype=torch.bfloat16 if bf16 else torch.float32,
+        trust_remote_code=case.student.trust_remote_code,
+        **({"attn_implementation": name} if (name := override.get("attn_implementation")) else {}),
+    )
+    return model.eval().to("cuda" if torch.cuda.is_available() and case.config.platform != "cpu" else "cpu")

@@ -1,0 +1,262 @@
+"""Everything that can be known to be wrong before a model or a server starts: one line, exit code 2."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from prefix_opd import VERL_VERSION
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.run_data import check_data
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.config.models import Model, check_same_vocabulary
+from prefix_opd.config.settings import Settings
+from prefix_opd.method.ending import stop_token_ids
+from prefix_opd.method.prompt import check_template, forced_template, without_ending
+
+CONTEXT_KEYS = {
+    STUDENT_KEY: "actor_rollout_ref.rollout.max_model_len",
+    TEACHER_KEY: "distillation.teacher_models.teacher_model.inference.max_model_len",
+}
+GROUPS = (
+    "prefix_opd",
+    "data",
+    "trainer",
+    "actor_rollout_ref.model",
+    "actor_rollout_ref.actor",
+    "actor_rollout_ref.rollout",
+    "distillation.distillation_loss",
+    "distillation.teacher_models.teacher_model.inference",
+)
+"""Nodes whose keys are read below."""
+RESUME_MODES = ("auto", "disable", "resume_path")
+
+
+def check(config: DictConfig) -> Settings:
+    """Check a composed config and fill in what follows from its models (chat template, stop tokens).
+
+    The cheap checks come first, so that a slip of the keyboard is told within a second.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    check_verl_version()
+    _check_groups(config)
+    _positive(config, "trainer.total_training_steps")  # schedules may grow over it, so before them
+    settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    check_folder(config)
+    check_lengths(config, settings)
+    check_sampling(config, settings)
+    check_batches(config)
+    check_loss(config, settings)
+    check_probe(config, settings)
+    for key in (TRAIN_KEY, VAL_KEY):
+        check_data(config, key)
+    student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+    for model in (student, teacher):
+        check_context(config, model)
+        model.check_weights()
+        _ = model.shape  # reads the sizes, or tells which is none
+    check_same_vocabulary(student, teacher)
+    _fill_in(config, settings, student, teacher)
+    return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+
+
+def _check_groups(config: DictConfig) -> None:
+    for key in GROUPS:
+        if not isinstance(OmegaConf.select(config, key), DictConfig):
+            raise UserError(f"{key}={OmegaConf.select(config, key)}", "is a group of settings", "leave it one")
+
+
+def check_verl_version() -> None:
+    """This package extends hooks of one verl release."""
+    try:
+        found = importlib.metadata.version("verl")
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError("verl", "is not installed", f"pip install verl=={VERL_VERSION}") from None
+    if found != VERL_VERSION:
+        raise UserError(f"verl=={found}", f"prefix-opd extends {VERL_VERSION}", f"pip install verl=={VERL_VERSION}")
+
+
+def check_lengths(config: DictConfig, settings: Settings) -> None:
+    prompt, response = (_positive(config, f"data.max_{part}_length") for part in ("prompt", "response"))
+    schedule = settings.schedule
+    asked = {"maximum": schedule.maximum}
+    if schedule.name == "constant":
+        asked["length"] = schedule.length
+    if schedule.name == "steps":
+        asked["steps"] = max(length for _, length in schedule.steps)
+    if schedule.name in ("linear", "cosine", "geometric"):
+        asked["start"] = schedule.start
+    for name, length in asked.items():
+        if length is not None and length > response:
+            raise UserError(
+                f"prefix_opd.schedule.{name}={length}",
+                f"exceeds data.max_response_length={response}, which no rollout may exceed",
+                "lower the one or raise the other",
+            )
+    for key in CONTEXT_KEYS.values():
+        room = None if OmegaConf.select(config, key) is None else _positive(config, key)
+        if room is not None and prompt + response + 1 > room:
+            raise UserError(
+                f"{key}={room}",
+                f"has no room for prompt + response + 1 = {prompt} + {response} + 1 tokens",
+                f"set it to {prompt + response + 1} or more",
+            )
+
+
+def check_folder(config: DictConfig) -> None:
+    """Where a run writes, when it saves, and what it goes on from."""
+    trainer = config.trainer
+    if not isinstance(trainer.default_local_dir, str) or not trainer.default_local_dir:
+        raise UserError(f"trainer.default_local_dir={trainer.default_local_dir}", "must name the run's folder")
+    for name in ("save_freq", "test_freq"):
+        value = trainer[name]
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UserError(f"trainer.{name}={value}", "must be a whole number", f"use trainer.{name}=-1 for never")
+    if trainer.resume_mode not in RESUME_MODES:
+        raise UserError(f"trainer.resume_mode={trainer.resume_mode}", f"is not one of {', '.join(RESUME_MODES)}")
+    if trainer.resume_mode == "resume_path":
+        named = trainer.resume_from_path
+        fix = "set trainer.resume_from_path=RUN/global_step_N, or trainer.resume_mode=auto"
+        if not isinstance(named, str) or not named:
+            raise UserError("trainer.resume_mode=resume_path", "needs the path of a checkpoint", fix)
+        if not Path(named).expanduser().is_dir():
+            raise UserError(f"trainer.resume_from_path={named}", "does not exist", fix)
+
+
+def check_context(config: DictConfig, model: Model) -> None:
+    """Room in the model itself, which counts where no shorter context is set."""
+    needed = config.data.max_prompt_length + config.data.max_response_length + 1
+    room = model.context
+    if room is not None and needed > room:
+        raise UserError(
+            f"{model.key}={model.path}",
+            f"its context of {room} tokens has no room for prompt + response + 1 = {needed}",
+            "lower data.max_prompt_length or data.max_response_length",
+        )
+
+
+def check_sampling(config: DictConfig, settings: Settings) -> None:
+    rollout = config.actor_rollout_ref.rollout
+    for name, needed in (("temperature", 1.0), ("top_p", 1.0), ("top_k", -1)):
+        value = rollout[name]
+        if value != needed and not settings.allow_any_temperature:
+            raise UserError(
+                f"actor_rollout_ref.rollout.{name}={value}",
+                f"must be {needed}: the reward estimates KL(student || teacher) only on tokens that the student "
+                "itself sampled, and the teacher scores at temperature 1",
+                "set prefix_opd.allow_any_temperature=true to train on the biased estimate all the same",
+            )
+    if not rollout.calculate_log_probs:
+        raise UserError(
+            "actor_rollout_ref.rollout.calculate_log_probs=False",
+            "must be true: the sampler's log-probs are the student's share of the reward",
+        )
+    if settings.rollout.off_policy_steps and rollout.free_cache_engine:
+        raise UserError(
+            f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
+            "the engines sample while the trainer trains, and free_cache_engine=True puts them to sleep",
+            "set actor_rollout_ref.rollout.free_cache_engine=false, and gpu_memory_utilization so that both fit",
+        )
+
+
+def check_batches(config: DictConfig) -> None:
+    prompts = _positive(config, "data.train_batch_size")
+    rollouts = prompts * _positive(config, "actor_rollout_ref.rollout.n")
+    mini = _positive(config, "actor_rollout_ref.actor.ppo_mini_batch_size")
+    ranks = _positive(config, "trainer.n_gpus_per_node") * _positive(config, "trainer.nnodes")
+    if prompts % mini:
+        raise UserError(
+            f"actor_rollout_ref.actor.ppo_mini_batch_size={mini}", f"must divide data.train_batch_size={prompts}"
+        )
+    actor = config.actor_rollout_ref.actor
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    if actor.use_dynamic_bsz:
+        held = _positive(config, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
+        if held * _positive(config, "actor_rollout_ref.actor.ulysses_sequence_parallel_size") < longest:
+            raise UserError(
+                f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={held}",
+                f"holds no sequence of prompt + response = {longest} tokens",
+                f"set it to {longest} or more",
+            )
+    if rollouts % ranks or (mini * config.actor_rollout_ref.rollout.n) % ranks:
+        raise UserError(
+            f"data.train_batch_size={prompts}",
+            f"{prompts} prompts x n={config.actor_rollout_ref.rollout.n} rollouts do not divide among {ranks} ranks",
+            "change data.train_batch_size, actor_rollout_ref.rollout.n or trainer.n_gpus_per_node",
+        )
+
+
+def check_probe(config: DictConfig, settings: Settings) -> None:
+    mode = str(config.distillation.distillation_loss.loss_mode)
+    if settings.probe.every and mode.endswith("_topk"):
+        raise UserError(
+            f"prefix_opd.probe.every={settings.probe.every}",
+            f"needs the teacher's log-prob of each sampled token, and loss_mode={mode} asks for its top tokens",
+            "set prefix_opd.probe.every=0",
+        )
+
+
+def check_loss(config: DictConfig, settings: Settings) -> None:
+    """Settings of ours that another loss of verl's would ignore without a word."""
+    mode = config.distillation.distillation_loss.loss_mode
+    if mode == "prefix_opd":
+        return
+    if settings.rollout.off_policy_steps:
+        raise UserError(
+            f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
+            f"needs the importance ratio of the loss prefix_opd, and distillation.distillation_loss.loss_mode={mode}",
+            "set prefix_opd.rollout.off_policy_steps=0",
+        )
+    asked = {
+        "weighting.name": settings.weighting.name != "uniform",
+        "advantage.clamp": settings.advantage.clamp is not None,
+        "loss.max_ratio": settings.loss.max_ratio is not None,
+    }
+    for name, given in asked.items():
+        if given:
+            raise UserError(
+                f"prefix_opd.{name}",
+                f"is read by the loss prefix_opd alone, and distillation.distillation_loss.loss_mode={mode}",
+                "leave the one out or take the other",
+            )
+
+
+def model_of(config: DictConfig, key: str) -> Model:
+    path = OmegaConf.select(config, key)
+    if not path:
+        raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id")
+    trusted = OmegaConf.select(config, "actor_rollout_ref.model.trust_remote_code")
+    model = Model(key, str(path), trusted is True)
+    model.check_own_code()
+    return model
+
+
+def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
+    ending = settings.prompt.ending
+    ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, teacher.end_token_ids)
+    if not ids:
+        raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token: rollouts never end")
+    own = OmegaConf.select(config, TEMPLATE_KEY)
+    if ending and isinstance(own, str):  # a config that was checked before has the ending
+        own = without_ending(own, ending)
+    with open_dict(config):
+        if ending:
+            config.actor_rollout_ref.model.custom_chat_template = forced_template(
+                student.tokenizer, ending, student.key, settings.prompt.allow_split, own
+            )
+        elif own is not None:
+            check_template(student.tokenizer, own, TEMPLATE_KEY)
+        config.prefix_opd.stop_token_ids = ids
+        config.prefix_opd.ignore_own_end_token = not set(student.end_token_ids) <= set(ids)
+
+
+def _positive(config: DictConfig, key: str) -> int:
+    value: Any = OmegaConf.select(config, key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{key}={value}", "must be a whole number of at least 1")
+    return value

@@ -1,0 +1,81 @@
+"""What student and teacher see before the first response token."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from prefix_opd.checks.case import Case
+from prefix_opd.checks.finding import Finding, fail, ok, warn
+from prefix_opd.method.prompt import forced_template
+
+SHOWN_AT_EACH_END = 24
+"""Tokens of a long prompt that are shown from its beginning and its end."""
+
+
+def forced_ending(case: Case) -> Finding:
+    ending = case.settings.prompt.ending
+    if not ending:
+        return ok("none is forced")
+    forced_template(
+        case.student.tokenizer,
+        ending,
+        case.student.key,
+        case.settings.prompt.allow_split,
+        case.own_template(case.student),
+    )
+    ids = case.student.tokenizer.encode(ending, add_special_tokens=False)
+    return ok(f"{ending} stands at the end of every prompt as token {', '.join(map(str, ids))}")
+
+
+def prompt_by_token(case: Case) -> Finding:
+    """The first training prompt, token by token: verl renders it once, and the teacher is given its ids."""
+    ids = case.prompts[0]
+    pieces = [f"{token}:{piece!r}" for token, piece in zip(ids, map(case.student.tokenizer.decode, ids), strict=True)]
+    whole = " ".join(pieces)
+    if len(pieces) > 2 * SHOWN_AT_EACH_END:
+        left_out = len(pieces) - 2 * SHOWN_AT_EACH_END
+        pieces[SHOWN_AT_EACH_END:-SHOWN_AT_EACH_END] = [f"[{left_out} more]"]
+    return ok(f"{len(ids)} tokens for student and teacher alike: {' '.join(pieces)}", detail=whole)
+
+
+def same_template(case: Case) -> Finding:
+    """The teacher scores the student's template. Where its own differs, it is asked in a way that it never saw."""
+    messages = case.sampled_messages[:1]
+    ours, theirs = (case.tokenize(model, messages)[0] for model in (case.student, case.teacher))
+    for position, (mine, other) in enumerate(zip_longest(ours, theirs)):
+        if mine != other:
+            return warn(
+                f"the teacher's own chat template differs from the student's at token {position}: "
+                f"{_piece(case, other)} in place of {_piece(case, mine)}",
+                "give the student the teacher's chat template (copy chat_template.jinja into its folder)",
+            )
+    return ok("both chat templates give the same prompt")
+
+
+def _piece(case: Case, token: int | None) -> str:
+    return "the end" if token is None else repr(case.student.tokenizer.decode([token]))
+
+
+def thinking_mode(case: Case) -> Finding:
+    """Templates such as Qwen3's close an empty thought where thinking is switched off; the ending opens another."""
+    messages = case.sampled_messages[:1]
+    plain, on, off = (
+        case.render(case.student, messages, **switch)[0]
+        for switch in ({}, {"enable_thinking": True}, {"enable_thinking": False})
+    )
+    ending = case.settings.prompt.ending
+    if on == off:
+        return ok("the chat template has no thinking mode")
+    if plain == on:
+        if ending:
+            return ok("the template has a thinking mode, which is on")
+        return warn(
+            "the template has a thinking mode, and no ending is forced: the student has to open its thought itself",
+            "set prefix_opd.prompt.ending='\"<think>\"'",
+        )
+    if ending:
+        return fail(
+            f"thinking is switched off, and {ending} is forced after it",
+            "drop data.apply_chat_template_kwargs.enable_thinking, or set prefix_opd.prompt.ending=null",
+        )
+    return ok("the template has a thinking mode, which is off")

@@ -1,0 +1,116 @@
+"""Room for tokens, memory and checkpoints, and settings that must fit each other."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from prefix_opd.checks.case import Case
+from prefix_opd.checks.finding import Finding, fail, ok, warn
+from prefix_opd.checks.preflight import (
+    check_batches,
+    check_context,
+    check_folder,
+    check_lengths,
+    check_loss,
+    check_probe,
+    check_sampling,
+)
+from prefix_opd.cost.arithmetic import ACCELERATORS, GIB, stored_parameters
+from prefix_opd.cost.plan import Assumptions, plan
+
+PEAKS = (("student", "peak_sampling"), ("student", "peak_update"), ("teacher", "peak_scoring"))
+ADAM_COPIES = 2
+"""Two moments of AdamW beside each weight."""
+
+
+def tokens(case: Case) -> Finding:
+    check_lengths(case.config, case.settings)
+    for model in (case.student, case.teacher):
+        check_context(case.config, model)
+    data = case.config.data
+    needed = data.max_prompt_length + data.max_response_length + 1
+    return ok(f"prompt + response + 1 = {needed} tokens fit both engines and both models")
+
+
+def sampling(case: Case) -> Finding:
+    check_sampling(case.config, case.settings)
+    return ok(f"temperature {case.config.actor_rollout_ref.rollout.temperature:g}, with the sampler's log-probs")
+
+
+def batches(case: Case) -> Finding:
+    check_batches(case.config)
+    rollouts = case.config.data.train_batch_size * case.config.actor_rollout_ref.rollout.n
+    return ok(f"{rollouts} rollouts a step divide among the ranks")
+
+
+def loss(case: Case) -> Finding:
+    check_loss(case.config, case.settings)
+    return ok(f"{case.config.distillation.distillation_loss.loss_mode} reads every setting that is given")
+
+
+def probe(case: Case) -> Finding:
+    check_probe(case.config, case.settings)
+    every = case.settings.probe.every
+    return ok(f"before the first update and after every {every}" if every else "none is asked for")
+
+
+def folder(case: Case) -> Finding:
+    check_folder(case.config)
+    return ok(f"{case.config.trainer.default_local_dir}, resume_mode {case.config.trainer.resume_mode}")
+
+
+def memory(case: Case) -> Finding:
+    """Arithmetic, not a measurement: see `prefix_opd.cost.arithmetic`."""
+    found = plan(case.config, Assumptions(accelerator=_accelerator(case)))
+    name = found.assumptions["accelerator"]
+    peaks = {peak: (found.memory_gib[who][peak], found.memory_gib[who]["device"]) for who, peak in PEAKS}
+    told = ", ".join(f"{peak.removeprefix('peak_')} {gib:.1f}" for peak, (gib, _) in peaks.items())
+    reason = f"GiB at the peak of a {name} with {next(iter(peaks.values()))[1]:g}: {told}"
+    if all(gib <= device for gib, device in peaks.values()):
+        return ok(reason)
+    remedy = next(note for note in found.notes if "does not fit" in note).partition(": ")[2]
+    return warn(reason, remedy)
+
+
+def _accelerator(case: Case) -> str | None:
+    """The GPU of this machine, if `prefix_opd.cost.arithmetic` knows it; None: the plan's own assumption."""
+    if case.config.platform == "cpu" or shutil.which("nvidia-smi") is None:
+        return None
+    told = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False
+    )
+    return next((name for name in ACCELERATORS if name in told.stdout.lower()), None)
+
+
+def disk(case: Case) -> Finding:
+    """Checkpoints: weights and AdamW's moments as the trainer holds them, times how many are kept."""
+    check_folder(case.config)
+    trainer, keep = case.config.trainer, case.settings.checkpoint
+    if trainer.save_freq < 1:
+        return ok("no checkpoint is asked for (trainer.save_freq)")
+    one = _checkpoint_gib(case)
+    saves = -(-trainer.total_training_steps // trainer.save_freq)
+    beside = keep.keep_best + 1  # the best, and the new one that is whole before an old one goes
+    most = saves if keep.keep_last is None else min(saves, keep.keep_last + beside)
+    place = Path(trainer.default_local_dir).expanduser().absolute()
+    free = shutil.disk_usage(next(there for there in (place, *place.parents) if there.exists())).free / GIB
+    reason = f"{most} checkpoints of {one:.3g} GiB where {free:.3g} GiB are free"
+    if free < one:
+        return fail(reason, "free some, or set trainer.default_local_dir elsewhere")
+    if free < one * most:
+        room = int(free / one) - beside
+        if room < 1:
+            return warn(reason, "free some, or set trainer.default_local_dir elsewhere")
+        return warn(reason, f"set prefix_opd.checkpoint.keep_last={room}")
+    return ok(reason)
+
+
+def _checkpoint_gib(case: Case) -> float:
+    actor = case.config.actor_rollout_ref.actor
+    contents = actor.checkpoint.save_contents
+    copies = ("model" in contents) + ADAM_COPIES * ("optimizer" in contents)
+    each_value = 4 if actor.fsdp_config.model_dtype in ("fp32", "float32") else 2
+    parameters = stored_parameters(case.student.shape, bool(case.student.config.get("tie_word_embeddings", False)))
+    return parameters * each_value * copies / GIB

@@ -1,0 +1,140 @@
+"""What the scores of real engines must be like for the student to learn from them.
+
+log p is the student's, log q the teacher's, all in nats; rows are responses. The tolerances are chosen: in fp32 two
+ways to one number differ by rounding alone, in bf16 (8 bits) by about a hundredth of a nat on average.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from prefix_opd.checks.engines import Rows, Scores
+from prefix_opd.checks.finding import Finding, fail, ok, warn
+
+MEAN_TOLERANCE = {True: 1e-4, False: 0.02}
+"""Mean |difference| of two ways to one log-prob, nats: exact (fp32) or not."""
+UNIFORM_SHARE = 0.8
+"""A teacher whose text costs it more than this share of log V nats a token knows nothing of it."""
+STANDARD_ERRORS = 2.0
+MUCH = 0.5
+"""Share of the signal from which on a few tokens are most of it."""
+PARTS = 4
+
+
+def _all(rows: Rows) -> np.ndarray:
+    return np.concatenate(rows)
+
+
+def _agreement(one: Rows, other: Rows) -> tuple[float, float]:
+    """Mean and maximum of |difference|."""
+    gap = np.abs(_all(one) - _all(other))
+    return float(gap.mean()), float(gap.max())
+
+
+def _by_position(one: Rows, other: Rows) -> list[float]:
+    """Mean |difference| in each quarter of the positions."""
+    longest = max(map(len, one))
+    gaps: list[list[float]] = [[] for _ in range(PARTS)]
+    for a, b in zip(one, other, strict=True):
+        for position, gap in enumerate(np.abs(a - b)):
+            gaps[position * PARTS // longest].append(float(gap))
+    return [float(np.mean(gap)) for gap in gaps if gap]
+
+
+def teacher_repeats_itself(scores: Scores) -> Finding:
+    mean, most = _agreement(scores.teacher, scores.teacher_again)
+    allowed = MEAN_TOLERANCE[scores.exact]
+    reason = f"scored twice, in other batches: mean |difference| {mean:.2g}, max {most:.2g} (allowed {allowed:g} mean)"
+    if mean > allowed:
+        return fail(reason, "look at the teacher's inference settings: dtype, quantization, enable_prefix_caching")
+    return ok(reason)
+
+
+def teacher_knows_its_text(scores: Scores) -> Finding:
+    surprise, uniform = -float(_all(scores.teacher_on_own).mean()), math.log(scores.vocabulary)
+    reason = f"the teacher's own text costs it {surprise:.2f} nats a token, a uniform guess {uniform:.2f}"
+    if surprise > UNIFORM_SHARE * uniform:
+        return fail(reason, "the teacher answers nonsense: look at its weights and its chat template")
+    return ok(reason)
+
+
+def teacher_leads(scores: Scores) -> Finding:
+    gaps = _all(scores.teacher_on_own) - _all(scores.student_on_teachers)
+    lead, error = float(gaps.mean()), float(gaps.std() / math.sqrt(len(gaps)))
+    reason = f"on the teacher's own text the teacher leads the student by {lead:.3f} ± {error:.3f} nats a token"
+    if lead < -STANDARD_ERRORS * error:
+        return fail(reason, "the student is the better one: were the models exchanged?")
+    if lead <= STANDARD_ERRORS * error:
+        return warn(reason, "there is nothing to learn on these prompts: is the teacher the student?")
+    return ok(reason)
+
+
+def student_agrees_with_itself(scores: Scores) -> Finding:
+    """Put in the teacher's place the student must have a reverse KL of 0."""
+    kl = float((_all(scores.sampler) - _all(scores.student_again)).mean())
+    mean, most = _agreement(scores.sampler, scores.student_again)
+    allowed = MEAN_TOLERANCE[scores.exact]
+    reason = (
+        f"reverse KL against itself {kl:.2g}, mean |difference| {mean:.2g}, max {most:.2g} (allowed {allowed:g} mean)"
+    )
+    if mean > allowed:
+        return fail(
+            reason, "its engine samples from another distribution than it scores: look at logprobs_mode and top-p"
+        )
+    return ok(reason)
+
+
+def sampler_agrees_with_trainer(scores: Scores) -> Finding:
+    mean, most = _agreement(scores.sampler, scores.trainer)
+    allowed = MEAN_TOLERANCE[scores.exact]
+    parts = ", ".join(f"{part:.2g}" for part in _by_position(scores.sampler, scores.trainer))
+    reason = (
+        f"mean |difference| {mean:.2g}, max {most:.2g}, by quarters of the positions {parts} (allowed {allowed:g} mean)"
+    )
+    if mean > allowed:
+        return fail(reason, "look at the dtype of engine and trainer, and at spare embedding rows")
+    return ok(reason)
+
+
+def where_the_signal_sits(scores: Scores) -> Finding:
+    """Shares of the sum of |log p - log q| over the student's own tokens."""
+    signal = [np.abs(p - q) for p, q in zip(scores.sampler, scores.teacher, strict=True)]
+    total = float(_all(signal).sum())
+    first = sum(float(row[0]) for row in signal) / total if total else 0.0
+    special = np.array([token in scores.special_ids for row in scores.student_tokens for token in row])
+    on_special = float(_all(signal)[special].sum()) / total if total else 0.0
+    reason = f"mean |reverse KL| {float(_all(signal).mean()):.3f} nats a token; {first:.1%} of it on first tokens, "
+    reason += f"{on_special:.1%} on added tokens"
+    if max(first, on_special) > MUCH:
+        return warn(reason, "force the token in question with prefix_opd.prompt.ending, or align the chat templates")
+    return ok(reason)
+
+
+def teacher_ends_as_the_student(scores: Scores) -> Finding:
+    """What the files say of end tokens is one thing, what the teacher's texts end with another."""
+    ended = [row[-1] for row in scores.teacher_tokens if row and row[-1] in scores.stop_ids]
+    names = " or ".join(f"{name} ({index})" for index, name in scores.student_ends.items())
+    given = sum(any(token in scores.student_ends for token in row) for row in scores.teacher_tokens)
+    reason = f"{len(ended)} of the teacher's {len(scores.teacher_tokens)} texts ended, {given} hold {names}"
+    if not ended and not given:
+        return ok(f"{reason}: too short to tell what it ends with")
+    if not given:
+        return warn(
+            f"{reason}: the student's own end token is never taught",
+            "set prefix_opd.rollout.stop=both, so that the student can stop as the teacher does",
+        )
+    return ok(reason)
+
+
+CHECKS = (
+    ("teacher's endings", teacher_ends_as_the_student),
+    ("teacher repeats itself", teacher_repeats_itself),
+    ("teacher knows its text", teacher_knows_its_text),
+    ("teacher leads", teacher_leads),
+    ("student against itself", student_agrees_with_itself),
+    ("sampler and trainer", sampler_agrees_with_trainer),
+    ("where the signal sits", where_the_signal_sits),
+)
+"""What is looked at with ``--engines``."""

@@ -1,0 +1,36 @@
+"""The doctor's findings as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.finding import Finding, Status
+
+STYLES = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
+
+
+def render(findings: Sequence[Finding]) -> Table:
+    counts = {status: sum(finding.status is status for finding in findings) for status in Status}
+    table = Table(caption=", ".join(f"{count} {status}" for status, count in counts.items()))
+    for column in ("", "check", "what was found, and what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        remedy = f"\n[bold]→ {escape(finding.remedy)}[/bold]" if finding.remedy else ""
+        style = STYLES[finding.status]
+        table.add_row(f"[{style}]{finding.status}[/{style}]", finding.check, escape(finding.reason) + remedy)
+    return table
+
+
+def say(findings: Sequence[Finding], console: Console) -> None:
+    """Before a run: a line for each warning; the first fail stops it. Raises UserError."""
+    for finding in findings:
+        if finding.status is Status.FAIL:
+            raise UserError(finding.check, finding.reason, finding.remedy)
+        if finding.status is Status.WARN:
+            line = f"[yellow]{finding.check}[/yellow]: {escape(finding.reason)}; {escape(finding.remedy)}"
+            console.print(line, highlight=False, soft_wrap=True)

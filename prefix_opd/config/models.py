@@ -1,0 +1,198 @@
+"""What a run must know of a model before it starts: its config, its tokenizer, the tokens that end its answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.method.flops import SIZE_FIELDS, ModelShape
+
+CODE_CARRIERS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+"""Files of a model that can name Python code (``auto_map``) for transformers to run."""
+HUB_SECONDS = 10.0
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Hugging Face model by its small files alone: no weight is read."""
+
+    key: str
+    """The config key that names it, for messages."""
+    path: str
+    """As the user gave it: a folder or a hub id."""
+    trust_remote_code: bool = False
+
+    @cached_property
+    def folder(self) -> Path:
+        """The local folder, fetched without weights if ``path`` is a hub id."""
+        local = Path(self.path).expanduser()
+        if local.is_dir():
+            if not (local / "config.json").exists():
+                raise UserError(f"{self.key}={self.path}", "is no model folder: it has no config.json")
+            return local
+        if self.path.startswith(("/", ".", "~")) or self.path.count("/") != 1:
+            raise UserError(f"{self.key}={self.path}", "does not exist", "give a model folder or a hub id")
+        return self._fetch()
+
+    def _fetch(self) -> Path:
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(self.path, allow_patterns=["*.json", "*.txt", "*.jinja", "*.model"]))
+        except Exception as error:
+            raise UserError(
+                f"{self.key}={self.path}",
+                f"is no folder here and the hub did not give it ({type(error).__name__})",
+                "give a model folder, or check the name, the network and HF_TOKEN",
+            ) from None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return _read_json(self, self.folder / "config.json")
+
+    def check_own_code(self) -> None:
+        """Refuse a model that brings Python of its own, unless it is trusted. Raises UserError.
+
+        Needed before verl: its reward workers load the student's tokenizer with ``trust_remote_code=True`` whatever
+        the config says (verl/experimental/reward_loop/reward_loop.py:_init_reward_fn).
+        """
+        if self.trust_remote_code:
+            return
+        for path in sorted(self.folder.glob("*.json")):
+            if path.name in CODE_CARRIERS and "auto_map" in _read_json(self, path):
+                raise UserError(
+                    f"{self.key}={self.path}",
+                    f"its {path.name} names code of its own (auto_map)",
+                    "read that code, then set actor_rollout_ref.model.trust_remote_code=true; or remove the entry",
+                )
+
+    def check_weights(self) -> None:
+        """Refuse weights that are pickles alone: reading one may run code. Raises UserError.
+
+        Of a hub id the hub's list of files is looked at; without a network it is passed over.
+        """
+        local = Path(self.path).expanduser()
+        names = sorted(path.name for path in local.iterdir()) if local.is_dir() else self._files_on_hub()
+        if names is None or any(fnmatch(name, "*.safetensors") for name in names):
+            return
+        pickles = [name for name in names if any(fnmatch(name, pattern) for pattern in PICKLES)]
+        if pickles:
+            raise UserError(
+                f"{self.key}={self.path}",
+                f"has its weights as pickles alone ({pickles[0]})",
+                "save them as safetensors: model.save_pretrained(FOLDER)",
+            )
+        raise UserError(f"{self.key}={self.path}", "has no weights (*.safetensors)", "name a folder that has some")
+
+    def _files_on_hub(self) -> list[str] | None:
+        """Names of the hub's files of this model; none where it cannot be asked."""
+        from huggingface_hub import HfApi, constants
+
+        if constants.HF_HUB_OFFLINE:
+            return None
+        try:
+            listed = HfApi().model_info(self.path, timeout=HUB_SECONDS).siblings
+        except Exception:  # whatever it is: the engines will ask the hub again, and tell
+            return None
+        return sorted(file.rfilename for file in listed or ())
+
+    @cached_property
+    def embedding_rows(self) -> int | None:
+        """Rows of the embedding by the headers of the local weights; none where they are not at hand."""
+        for path in sorted(Path(self.path).expanduser().glob("*.safetensors")):
+            for name, entry in _safetensors_header(self, path).items():
+                if name.endswith("embed_tokens.weight"):
+                    return int(entry["shape"][0])
+        return None
+
+    @cached_property
+    def shape(self) -> ModelShape:
+        for name in SIZE_FIELDS:
+            if name not in self.config:
+                raise UserError(f"{self.key}={self.path}", f"its config.json lacks {name!r}")
+            self._size(name)
+        if self.config.get("head_dim") is not None:
+            self._size("head_dim")
+        return ModelShape.from_config(self.config)
+
+    @property
+    def context(self) -> int | None:
+        """Positions that the model was made for; none: it does not say."""
+        if self.config.get("max_position_embeddings") is None:
+            return None
+        return self._size("max_position_embeddings")
+
+    def _size(self, name: str) -> int:
+        value = self.config[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(
+                f"{self.key}={self.path}", f"its config.json has {name}={value!r}, not a whole number of at least 1"
+            )
+        return value
+
+    @cached_property
+    def tokenizer(self):
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=self.trust_remote_code)
+        except Exception as error:  # each kind of tokenizer file breaks in a way of its own
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise UserError(f"{self.key}={self.path}", f"its tokenizer does not load: {reason}") from None
+
+    @cached_property
+    def end_token_ids(self) -> list[int]:
+        """Tokens that end an answer: the tokenizer's end token and those of the generation config."""
+        found = {self.tokenizer.eos_token_id}
+        path = self.folder / "generation_config.json"
+        if path.exists():
+            named = _read_json(self, path).get("eos_token_id")
+            named = named if isinstance(named, list) else [named]
+            if not all(token is None or type(token) is int for token in named):
+                raise UserError(f"{self.key}={self.path}", f"its generation_config.json has eos_token_id={named}")
+            found |= set(named)
+        return sorted(token for token in found if token is not None)
+
+
+def _read_json(model: Model, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model.key}={model.path}", f"its {path.name} is no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{model.key}={model.path}", f"its {path.name} is not one JSON object")
+    return found
+
+
+def _safetensors_header(model: Model, path: Path) -> dict[str, Any]:
+    """Name -> dtype, shape and place of each tensor: the file begins with the header's length and the header."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(length))
+        return {name: entry for name, entry in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{model.key}={model.path}", f"its {path.name} is no safetensors file ({error})") from None
+
+
+def check_same_vocabulary(student: Model, teacher: Model) -> None:
+    """Teacher and student must mean the same by a token id; raises UserError that names the first difference."""
+    ours, theirs = (
+        {index: token for token, index in model.tokenizer.get_vocab().items()} for model in (student, teacher)
+    )
+    for index in range(max(max(ours), max(theirs)) + 1):
+        if ours.get(index) != theirs.get(index):
+            raise UserError(
+                f"{student.key}={student.path}",
+                f"its vocabulary differs from the teacher's at id {index}: "
+                f"{ours.get(index)!r} against {theirs.get(index)!r} of {teacher.path}",
+                "choose a student and a teacher of one family",
+            )

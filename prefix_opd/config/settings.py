@@ -1,0 +1,273 @@
+"""Every setting of ours: the node ``prefix_opd`` of the composed config, checked when it is built.
+
+Settings of verl stay where verl has them. A value that cannot be meant (a length of 0, an unknown name) cannot be
+built; what depends on the models or on verl's settings is checked in `prefix_opd.checks.preflight`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.method.schedule import SCHEDULES
+from prefix_opd.method.weighting import WEIGHTINGS
+
+
+def _whole(value: Any) -> Any:
+    """Accept 256 and 256.0 (YAML and shells write both), refuse 0.5, "many" and True."""
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
+        raise ValueError("must be a whole number")
+    return int(value)
+
+
+def _known(names: Mapping[str, Any]):
+    def check(value: Any) -> Any:
+        if not isinstance(value, str) or value not in names:
+            nearest = difflib.get_close_matches(str(value), list(names), n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"is not one of {', '.join(sorted(names))}{hint}")
+        return value
+
+    return BeforeValidator(check)
+
+
+Tokens = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+"""A number of tokens, at least 1."""
+Position = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScheduleSettings(_Settings):
+    """How many response tokens a training rollout may have, by step (`prefix_opd.method.schedule`)."""
+
+    name: Annotated[str, _known(SCHEDULES)] = "linear"
+    """full, constant, linear, steps, cosine or geometric."""
+    start: Tokens = 1
+    """L at step 1 (linear, cosine, geometric), tokens."""
+    increment: Tokens = 256
+    """Growth of L after each update (linear), tokens."""
+    maximum: Tokens | None = None
+    """Upper bound of L, tokens; none: data.max_response_length."""
+    length: Tokens = 256
+    """L of `constant`, tokens."""
+    steps: tuple[tuple[Tokens, Tokens], ...] = ()
+    """(first step, L in tokens) pairs of `steps`, rising, the first from step 1."""
+    over: Tokens = 1
+    """The step at which `cosine` and `geometric` reach the maximum."""
+
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> ScheduleSettings:
+        if self.name != "steps":
+            return self
+        first_steps = [first_step for first_step, _ in self.steps]
+        if not first_steps:
+            raise ValueError("steps=[] is empty; give pairs of first step and length, e.g. [[1,256],[21,1024]]")
+        if first_steps[0] != 1 or first_steps != sorted(set(first_steps)):
+            raise ValueError(f"steps has first steps {first_steps}; they must start at 1 and rise")
+        return self
+
+
+class PromptSettings(_Settings):
+    """What stands at the end of every prompt."""
+
+    ending: str | None = "<think>"
+    """Text put after the chat template's generation prompt, for student and teacher alike; none for nothing."""
+    allow_split: StrictBool = False
+    """Accept an ending of several tokens. A tag that the tokenizer splits is a tag that the teacher never saw."""
+
+
+class RolloutSettings(_Settings):
+    """How rollouts stop and what comes back of them."""
+
+    stop: Literal["both", "student", "teacher"] | tuple[Position, ...] = "both"
+    """Whose end tokens stop a rollout, or token ids."""
+    final_output_only: StrictBool = True
+    """Ask vLLM for the finished rollout only and for no text: verl reads the tokens alone, when all are there."""
+    seeded: Position | None = None
+    """Draw each rollout with a seed of its own, derived from this one (`prefix_opd.method.seeds`), so that a run that
+    was stopped and goes on samples what it would have sampled; none leaves drawing to the engine's one stream."""
+    off_policy_steps: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1)] = 0
+    """How many updates earlier the policy may be that samples a step. 0: strictly on-policy. 1: the engines sample the
+    next step while the trainer makes this one, and the importance ratio corrects what the update changed."""
+    timeout_seconds: Seconds = 7200
+    """How long the engines may take over one rollout and its score before it counts as failed, seconds."""
+
+
+class AdvantageSettings(_Settings):
+    """A_t = stop_grad[log p_teacher - log p_student] (`prefix_opd.method.advantage`)."""
+
+    student_log_prob: Literal["sampler", "current", "recomputed"] = "sampler"
+    """Whose log p_student: the sampler's, that of the policy being updated, or that of a separate pass before it."""
+    clamp: Annotated[float, Field(gt=0)] | None = None
+    """Bound of |A_t|, nats; none as in the paper."""
+
+
+class LossSettings(_Settings):
+    """The loss -(p_theta / p_rollout) * A_t (`prefix_opd.method.loss`)."""
+
+    max_ratio: Annotated[float, Field(gt=0)] | None = None
+    """Truncate the importance ratio from above; none as in the paper."""
+
+
+class UpdateSettings(_Settings):
+    """How an update goes through its sequences; what it learns does not depend on it."""
+
+    micro_batch_cost: Tokens | None = 512
+    """Where sequences are padded, not packed: what a micro-batch costs however small it is, padded tokens. They are
+    cut by length, one more wherever it saves more than this (`prefix_opd.method.micro_batches`); none: as verl does.
+    The miniature needs 60 us of one core for a padded token and 36 ms for a micro-batch: as much as 600 tokens."""
+    share_prompts: StrictBool = False
+    """Where sequences are padded and attention is sdpa: compute a prompt once for those of its rollouts that are on a
+    rank, and pad in attention alone (`prefix_opd.method.shared_prompts`)."""
+    response_logits_only: StrictBool = True
+    """Compute logits for the tokens that predict a response's, not for those of the prompt."""
+
+
+class WeightingSettings(_Settings):
+    """Which positions of the prefix teach (`prefix_opd.method.weighting`)."""
+
+    name: Annotated[str, _known(WEIGHTINGS)] = "uniform"
+    """uniform, window or last."""
+    start: Position = 0
+    """First position of `window`, from 0, tokens."""
+    stop: Tokens | None = None
+    """The position after the last of `window`, tokens."""
+    tokens: Tokens | None = None
+    """How many last tokens `last` keeps."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> WeightingSettings:
+        if self.name == "window" and (self.stop is None or self.stop <= self.start):
+            raise ValueError(f"window [{self.start}, {self.stop}) is empty; give stop above start")
+        if self.name == "last" and self.tokens is None:
+            raise ValueError("name=last needs tokens, the number of last tokens that count")
+        return self
+
+
+class Watcher(_Settings):
+    """One thing that is watched before an update: what is too much of it, and what happens then."""
+
+    threshold: float = 0.0
+    """The bound; its unit is told where `WatcherSettings` lists it."""
+    action: Literal["off", "warn", "skip", "stop"] = "warn"
+    """warn in the log; skip this batch, which is sampled again; or stop the run with a message."""
+
+
+class EveryRollout(_Settings):
+    """A step must learn from every rollout that it claims, so to go on without some is no choice."""
+
+    threshold: ClassVar[float] = 0.0
+    action: Literal["skip", "stop"] = "skip"
+
+
+class LateWatcher(_Settings):
+    """One thing that is known only when the update is done, too late to skip the batch."""
+
+    threshold: float = 0.0
+    action: Literal["off", "warn", "stop"] = "warn"
+
+
+class WatcherSettings(_Settings):
+    """What each step watches (`prefix_opd.verl_plugin.trainer.watchers`). The defaults leave a healthy run alone."""
+
+    missing: EveryRollout = EveryRollout()
+    """Rollouts that did not come back whole and scored (failed, timed out, short or misaligned teacher answer)."""
+    not_finite: Watcher = Watcher(threshold=0, action="skip")
+    """Tokens whose log-probs or advantage are no finite numbers."""
+    uniform_teacher: Watcher = Watcher(threshold=0, action="skip")
+    """Share of rollouts that the teacher scored as one who knows nothing: all tokens alike, or all near -log V."""
+    reverse_kl: Watcher = Watcher(threshold=30.0, action="warn")
+    """Mean of |log p_student - log p_teacher| of a token, nats."""
+    repetition: Watcher = Watcher(threshold=0.5, action="warn")
+    """Share of rollouts whose last tokens go round in a short cycle."""
+    endless: Watcher = Watcher(threshold=0.99, action="warn")
+    """Share of rollouts cut at data.max_response_length; a shorter L cuts by design and is not watched."""
+    sampler_mismatch: LateWatcher = LateWatcher(threshold=0.2, action="warn")
+    """Mean of |log p_trainer - log p_sampler| of a token, nats."""
+    gradient_norm: LateWatcher = LateWatcher(threshold=1e6, action="warn")
+    """Norm of the gradient before clipping."""
+    not_finite_update: LateWatcher = LateWatcher(threshold=0, action="stop")
+    """Numbers of the update that are not finite: loss and gradient norm. verl makes no step of such a gradient."""
+    validation_missing: LateWatcher = LateWatcher(threshold=0, action="warn")
+    """Validation answers that did not come back: verl averages what is left. Such an accuracy is never the best."""
+    validation_endless: LateWatcher = LateWatcher(threshold=0.9, action="warn")
+    """Share of validation answers without a natural end: no L cuts them, so the student has not learnt to end."""
+    retries: Position = 2
+    """How often in a row a step may throw its batch away before the run stops."""
+
+
+class CheckpointSettings(_Settings):
+    """Which checkpoints stay (`prefix_opd.run.checkpoints`)."""
+
+    keep_last: Tokens | None = None
+    """How many of the newest; none: all of them."""
+    keep_best: StrictBool = True
+    """Also keep the one with the best validation accuracy."""
+    allow_foreign: StrictBool = False
+    """Accept a trainer.resume_from_path outside the run's folder. A checkpoint is unpickled, so it can run code."""
+
+
+class ProbeSettings(_Settings):
+    """Uncapped training prompts that are sampled and scored now and then, and not trained on."""
+
+    every: Annotated[int, BeforeValidator(_whole), Field(ge=0)] = 0
+    """Before the first update and after every so many; 0 for never."""
+    prompts: Tokens = 4
+    """How many, one rollout each; the same ones each time."""
+    tail_warning: Annotated[float, Field(gt=0)] = 1.5
+    """Warn when the mean |reverse KL| beyond L is so many times that of the first probe."""
+
+
+class Settings(_Settings):
+    """The node ``prefix_opd``."""
+
+    schedule: ScheduleSettings = ScheduleSettings()
+    prompt: PromptSettings = PromptSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    advantage: AdvantageSettings = AdvantageSettings()
+    loss: LossSettings = LossSettings()
+    update: UpdateSettings = UpdateSettings()
+    weighting: WeightingSettings = WeightingSettings()
+    watchers: WatcherSettings = WatcherSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    probe: ProbeSettings = ProbeSettings()
+    position_bins: Tokens = 16
+    """Into how many bins of positions the reverse KL of a step is split in the metrics."""
+    poll_seconds: Annotated[float, Field(gt=0, le=2)] = 0.05
+    """How often the trainer looks for finished rollouts (verl: 2 s), seconds."""
+    allow_any_temperature: StrictBool = False
+    """Accept a training temperature other than 1, at which the reward is no estimate of the reverse KL."""
+
+    # Filled in by the launcher from the models at hand, never by hand.
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_own_end_token: StrictBool = False
+
+    @classmethod
+    def from_node(cls, node: Mapping[str, Any], prefix: str = "prefix_opd") -> Settings:
+        """Build from the plain dict of the config node; raises UserError that names the value and the rule."""
+        try:
+            return cls.model_validate(node)
+        except ValidationError as error:
+            raise _as_user_error(error, prefix) from None
+
+
+def _as_user_error(error: ValidationError, prefix: str) -> UserError:
+    problem = error.errors(include_url=False)[0]
+    names = [
+        part for part in problem["loc"] if not str(part).startswith(("literal", "tuple", "constrained", "function"))
+    ]
+    key = ".".join([prefix, *map(str, names)])
+    if problem["type"] == "extra_forbidden":
+        return UserError(key, "is not a setting", "see `prefix-opd train --help`")
+    rule = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    shown = key if isinstance(value, Mapping) else f"{key}={value}"
+    return UserError(shown, rule[0].lower() + rule[1:])

@@ -1,0 +1,253 @@
+"""What a run costs, as pure functions: FLOP and tokens of one update, memory of a GPU, seconds of a phase.
+
+`prefix_opd.cost.plan` reads a config and calls them. Units: tokens, FLOP, GiB, hours, and where a name says so FLOP/s.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
+
+GIB = 2**30
+PHASES = ("sampling", "student_scoring", "teacher_scoring", "update")
+
+UTILISATION = {"sampling": 0.08, "student_scoring": 0.30, "teacher_scoring": 0.25, "update": 0.35}
+"""Share of the peak FLOP/s that each phase reaches: assumed, not measured here. Sampling reads all weights and the
+cache for each token and so is bound by memory, not FLOP. Scaled to the FLOP that the paper states for a row, they give
+layout=node_8x80gb 1.0 to 1.5 times the paper's hours on 8 x A100 for 8B, and half of them for 1.7B."""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """Peak dense bf16 FLOP/s as its maker states it, and the memory that a program sees."""
+
+    peak: float
+    memory_gib: float
+
+
+ACCELERATORS = {
+    "a100": Accelerator(312e12, 79),
+    "h100": Accelerator(989e12, 79),
+    "h200": Accelerator(989e12, 139),
+    "cpu": Accelerator(1e11, 16),  # a few cores: an order of magnitude, no more
+}
+
+
+# ---- lengths ----
+
+
+@dataclass(frozen=True)
+class ResponseLengths:
+    """How long responses would be without a cap: (tokens, share) pairs; no pairs: all reach any cap.
+
+    >>> ResponseLengths(((100, 0.5), (900, 0.5))).capped(256)
+    [(100, 0.5), (256, 0.5)]
+    """
+
+    shares: tuple[tuple[float, float], ...] = ()
+
+    def capped(self, cap: int) -> list[tuple[float, float]]:
+        """(tokens, share) of rollouts that stop at ``cap`` at the latest."""
+        merged: dict[float, float] = {}
+        for length, share in self.shares or ((cap, 1.0),):
+            length = min(length, cap)
+            merged[length] = merged.get(length, 0.0) + share
+        return sorted(merged.items())
+
+
+def lengths_from_file(path: str | Path) -> ResponseLengths:
+    """A histogram: JSON ``{"512": 30, …}`` or CSV lines ``length,count``, a heading allowed. Raises UserError."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"--response-histogram {path}", "does not exist", 'give JSON {"length": count} or CSV lines')
+    try:
+        pairs = list(json.loads(path.read_text()).items()) if path.suffix == ".json" else _csv_pairs(path)
+        counts = {float(length): float(count) for length, count in pairs}
+    except (ValueError, AttributeError, TypeError, UnicodeDecodeError):
+        raise UserError(
+            f"--response-histogram {path}", "is no histogram", 'give JSON {"length": count} or CSV lines length,count'
+        ) from None
+    total = sum(counts.values())
+    if not total > 0 or min(counts) < 1 or min(counts.values()) < 0:
+        raise UserError(
+            f"--response-histogram {path}", "needs lengths of at least 1 and counts of at least 0, not all 0"
+        )
+    return ResponseLengths(tuple((length, count / total) for length, count in sorted(counts.items()) if count))
+
+
+def _csv_pairs(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="") as file:
+        found = [tuple(field.strip() for field in row) for row in csv.reader(file) if row]
+    if found and not found[0][0].replace(".", "", 1).isdigit():
+        found = found[1:]
+    return [(length, count) for length, count in found]
+
+
+# ---- FLOP ----
+
+
+def step_flops(
+    student: ModelShape,
+    teacher: ModelShape,
+    prompt: float,
+    responses: Sequence[tuple[float, float]],
+    rollouts: int,
+    recomputed: bool = False,
+) -> dict[str, StepFlops]:
+    """One update in both accountings.
+
+    Args:
+        prompt: mean prompt length, tokens (exact accounting alone).
+        responses: (tokens, share) of the rollouts.
+        rollouts: sequences of the update.
+        recomputed: whether a separate student pass recomputes the log-probs (exact accounting alone).
+    """
+    exact, paper = [], []
+    for length, share in responses:
+        exact.append((rollouts * share, exact_flops(student, teacher, [prompt], [length], recomputed)))
+        paper.append((rollouts * share, paper_flops(student, teacher, [length])))
+    return {"exact": add_up(exact), "paper": add_up(paper)}
+
+
+def add_up(weighted: Sequence[tuple[float, StepFlops]]) -> StepFlops:
+    """Sum of (weight, FLOP), phase by phase."""
+    return StepFlops(**{phase: sum(weight * getattr(flops, phase) for weight, flops in weighted) for phase in PHASES})
+
+
+# ---- hours ----
+
+
+def hours(flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping[str, int]) -> dict[str, float]:
+    """Hours by phase, and their total.
+
+    A rollout is scored by the teacher as soon as it is there, on the teacher's own GPUs, while others are sampled:
+    of sampling and teacher scoring the longer one counts.
+
+    Args:
+        flops_per_second: by phase, of one GPU.
+        gpus: ``student`` and ``teacher``, their numbers.
+    """
+    found = {}
+    for phase in PHASES:
+        pool = gpus["teacher" if phase == "teacher_scoring" else "student"]
+        found[phase] = getattr(flops, phase) / (flops_per_second[phase] * pool) / 3600
+    overlapped = max(found["sampling"], found["teacher_scoring"])
+    return {**found, "total": overlapped + found["student_scoring"] + found["update"]}
+
+
+# ---- memory ----
+
+LOGIT_BYTES_UPDATE = 8
+"""A logit at the update: 2 in bf16, 2 for its gradient, 4 for a copy in fp32."""
+LOGIT_BYTES_SCORING = 8
+"""A logit when vLLM scores a prompt: 4 as fp32 logit, 4 as log-prob."""
+ENGINE_OVERHEAD_GIB = 3.0
+"""Graphs, activations and the like inside vLLM's share."""
+ASLEEP_GIB = 2.0
+"""What a sleeping vLLM leaves on the GPU."""
+
+
+def kv_bytes_per_token(shape: ModelShape, bytes_per_value: int = 2) -> int:
+    """Key and value of one token in all layers: 2 * layers * kv heads * head_dim values."""
+    return 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim * bytes_per_value
+
+
+def stored_parameters(shape: ModelShape, tied: bool) -> int:
+    """Parameters that memory holds: an embedding tied to the head once (norms left out)."""
+    return shape.matmul_parameters - (shape.vocab_size * shape.hidden_size if tied else 0)
+
+
+@dataclass(frozen=True)
+class EngineMemory:
+    """A vLLM engine, GiB a GPU."""
+
+    share: float
+    """What it may take."""
+    weights: float
+    kv_cache: float
+    """Peak: the smaller one of what is wanted and the room."""
+    kv_cache_wanted: float
+    """What all sequences that run at once would take at their longest."""
+    kv_cache_room: float
+    sequences_at_once: int
+    """How many fit at their longest; vLLM queues the others."""
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def engine_memory(
+    shape: ModelShape,
+    parameters: int,
+    tensor_parallel: int,
+    device_gib: float,
+    utilisation: float,
+    sequences: int,
+    longest: float,
+    room_gib: float | None = None,
+    bytes_per_value: int = 2,
+) -> EngineMemory:
+    """Memory of one vLLM engine.
+
+    Args:
+        sequences: that run at once.
+        longest: tokens of the longest, prompt and response.
+        room_gib: room for the cache where it is fixed by hand (``kv_cache_memory_bytes``).
+    """
+    weights = parameters * bytes_per_value / tensor_parallel / GIB
+    share = utilisation * device_gib
+    room = max(0.0, share - weights - ENGINE_OVERHEAD_GIB) if room_gib is None else room_gib
+    one = kv_bytes_per_token(shape, bytes_per_value) / tensor_parallel * longest / GIB
+    return EngineMemory(
+        share=share if room_gib is None else weights + room,
+        weights=weights,
+        kv_cache=min(room, one * sequences),
+        kv_cache_wanted=one * sequences,
+        kv_cache_room=room,
+        sequences_at_once=min(sequences, int(room / one)),
+    )
+
+
+def logits_gib(tokens: float, vocabulary: int, bytes_per_logit: int) -> float:
+    """Logits of a batch of tokens over the whole vocabulary."""
+    return tokens * vocabulary * bytes_per_logit / GIB
+
+
+def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], ranks: int, tokens: float) -> dict:
+    """GiB a GPU while the student is updated.
+
+    Args:
+        actor: ``actor_rollout_ref.actor`` as a plain dict.
+        tokens: of a micro-batch.
+    """
+    engine = actor["fsdp_config"]
+    each = 4 if engine["model_dtype"] in ("fp32", "float32") else 2
+    # weights, gradients, two moments of AdamW
+    states = 0.0 if engine["offload_policy"] else 4 * each * parameters / ranks / GIB
+    layer = (parameters - shape.vocab_size * shape.hidden_size) / shape.num_hidden_layers
+    return {
+        "states": states,
+        "logits": logits_gib(tokens, shape.vocab_size, LOGIT_BYTES_UPDATE),
+        # checkpointing keeps each layer's input and redoes one layer at a time (some ten tensors of the MLP's width)
+        "activations": (shape.num_hidden_layers * shape.hidden_size + 10 * shape.intermediate_size) * tokens * 2 / GIB,
+        # two layers, the embedding and the head, in bf16
+        "gathered": (2 * layer + 2 * shape.vocab_size * shape.hidden_size) * 2 / GIB,
+        "asleep_engine": ASLEEP_GIB,
+    }
+
+
+def resident_gib(parameters: int, actor: Mapping[str, Any], ranks: int) -> float:
+    """GiB a GPU that the trainer keeps while the engine samples: weights and AdamW, where they are not offloaded."""
+    engine = actor["fsdp_config"]
+    each = 4 if engine["model_dtype"] in ("fp32", "float32") else 2
+    if engine["offload_policy"]:
+        return 0.0
+    kept = (0 if engine["param_offload"] else 1) + (0 if engine["optimizer_offload"] else 2)
+    return kept * each * parameters / ranks / GIB

@@ -1,0 +1,69 @@
+"""Which of the paper's FLOP figures its own formula gives back, and what would have to hold for the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any
+
+from prefix_opd.config.settings import ScheduleSettings
+from prefix_opd.cost import arithmetic as cost
+from prefix_opd.cost.arithmetic import ResponseLengths
+from prefix_opd.method.flops import ModelShape
+from prefix_opd.method.paper import FLOP_ROWS, FULL_LENGTH, ROLLOUTS, STUDENTS, TEACHER, FlopRow
+from prefix_opd.method.schedule import prefix_length
+
+
+@dataclass(frozen=True)
+class PaperCheck:
+    """A FLOP figure of the paper beside ours for the same set-up, each rollout as long as its cap."""
+
+    row: FlopRow
+    ours: float
+    fits: bool
+    """Within 10%."""
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self.row), "ours": self.ours, "fits": self.fits, "why": self.why}
+
+
+def check_paper() -> list[PaperCheck]:
+    """Every figure of `FLOP_ROWS`."""
+    return [_check(row) for row in FLOP_ROWS]
+
+
+def _check(row: FlopRow) -> PaperCheck:
+    ours = _paper_run(row, row.updates, ResponseLengths())
+    if abs(ours / row.flop - 1) <= 0.10:
+        return PaperCheck(row, ours, True, row.note)
+    if ours < row.flop:
+        return PaperCheck(row, ours, False, "more than every rollout at its cap can cost")
+    mean = _solve(lambda length: _paper_run(row, row.updates, ResponseLengths(((length, 1.0),))), row.flop, FULL_LENGTH)
+    at_cap = next(n for n in range(1, row.updates + 1) if _paper_run(row, n, ResponseLengths()) >= row.flop)
+    why = f"needs rollouts of about {mean:.0f} tokens in {row.updates} updates, or {at_cap} updates at the cap"
+    return PaperCheck(row, ours, False, "; ".join(filter(None, (why, row.note))))
+
+
+def _paper_run(row: FlopRow, updates: int, responses: ResponseLengths) -> float:
+    shapes = [ModelShape.from_config(_shipped(name)) for name in (STUDENTS[row.size], TEACHER)]
+    schedule = ScheduleSettings(**row.schedule)
+    caps = [prefix_length(step, schedule, FULL_LENGTH) for step in range(1, updates + 1)]
+    return sum(cost.step_flops(*shapes, 1, responses.capped(cap), ROLLOUTS)["paper"].total for cap in caps)
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    return json.loads(
+        (resources.files("prefix_opd.config") / "model_shapes" / f"{name.partition('/')[2]}.json").read_text()
+    )
+
+
+def _solve(rising: Callable[[float], float], target: float, high: float) -> float:
+    """The argument at which a rising function reaches ``target``, by halving."""
+    low = 1.0
+    for _ in range(24):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < target else (low, middle)
+    return high

@@ -1,0 +1,296 @@
+"""What a run will cost, from its composed config and nothing else: no weights, no data, no GPU."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.models import Model
+from prefix_opd.config.settings import ScheduleSettings, Settings, WeightingSettings
+from prefix_opd.cost import arithmetic as cost
+from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
+from prefix_opd.method.flops import ModelShape, StepFlops
+from prefix_opd.method.schedule import prefix_length
+
+MEAN_PROMPT = 200.0
+"""A guess for OpenThoughts3: its mathematics is shorter, its code longer."""
+INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What a config does not say."""
+
+    mean_prompt: float | None = None
+    """Mean prompt length, tokens; none: `MEAN_PROMPT`, or half of data.max_prompt_length if that is less."""
+    responses: ResponseLengths = ResponseLengths()
+    """How long responses would be without a cap; none: every rollout reaches its cap."""
+    accelerator: str | None = None
+    """A key of `ACCELERATORS`; none: a100, or cpu on that platform."""
+    utilisation: dict[str, float] = field(default_factory=dict)
+    """By phase, share of the peak, in place of `UTILISATION`."""
+    tflops: dict[str, float] = field(default_factory=dict)
+    """By phase, TFLOP/s of one GPU, in place of peak times utilisation."""
+
+    def __post_init__(self) -> None:
+        if self.mean_prompt is not None and not self.mean_prompt > 0:
+            raise UserError(f"--mean-prompt {self.mean_prompt}", "must be above 0")
+        if self.accelerator is not None and self.accelerator not in ACCELERATORS:
+            raise UserError(f"--accelerator {self.accelerator}", f"is not one of {', '.join(ACCELERATORS)}")
+        for option, values, most in (("utilisation", self.utilisation, 1.0), ("tflops", self.tflops, float("inf"))):
+            for phase, value in values.items():
+                if phase not in PHASES:
+                    raise UserError(f"--{option} {phase}={value}", f"the phases are {', '.join(PHASES)}")
+                if not 0 < value <= most:
+                    raise UserError(f"--{option} {phase}={value}", f"must be above 0 and at most {most:g}")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOP, tokens and hours of all updates of one schedule."""
+
+    flop: dict[str, StepFlops]
+    tokens: dict[str, float]
+    hours: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "flop": {kind: flops.as_dict() for kind, flops in self.flop.items()},
+            "tokens": {kind: round(count) for kind, count in self.tokens.items()},
+            "hours": self.hours,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `prefix-opd plan` prints."""
+
+    run: dict[str, Any]
+    """Name, models, updates, rollouts an update, first and last L, GPUs."""
+    cost: Cost
+    full_opd: Cost
+    """The same updates without a prefix."""
+    memory_gib: dict[str, dict[str, float]]
+    """Of ``student`` and ``teacher``, a GPU."""
+    assumptions: dict[str, Any]
+    notes: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        full = self.full_opd.as_dict()
+        saved = {kind: self.full_opd.flop[kind].total / self.cost.flop[kind].total for kind in self.cost.flop}
+        return {
+            "run": self.run,
+            **self.cost.as_dict(),
+            "memory_gib": self.memory_gib,
+            "full_opd": {**full, "times_this_run": {**saved, "hours": full["hours"]["total"] / self.hours}},
+            "assumptions": self.assumptions,
+            "notes": self.notes,
+        }
+
+    @property
+    def hours(self) -> float:
+        return self.cost.hours["total"]
+
+
+def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
+    """The plan of a composed config.
+
+    Raises:
+        UserError: a model that is not set, not known or lacks a size; a size of the run that is no whole number.
+    """
+    assumptions = assumptions or Assumptions()
+    updates = _whole(config, "trainer.total_training_steps")  # first: the schedule's `over` follows it
+    settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    student, teacher = (published_config(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+    shapes = tuple(_shape(config, *pair) for pair in ((STUDENT_KEY, student), (TEACHER_KEY, teacher)))
+    rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
+    longest = _whole(config, "data.max_response_length")
+    gpus = {
+        "student": _whole(config, "trainer.n_gpus_per_node") * _whole(config, "trainer.nnodes"),
+        "teacher": _whole(config, "distillation.n_gpus_per_node") * _whole(config, "distillation.nnodes"),
+    }
+    throughput = _throughput(config, assumptions)
+    prompt = assumptions.mean_prompt or min(MEAN_PROMPT, _whole(config, "data.max_prompt_length") / 2)
+    recomputed = settings.advantage.student_log_prob == "recomputed"
+
+    def total(schedule: ScheduleSettings, weighting: WeightingSettings) -> Cost:
+        caps = [prefix_length(step, schedule, longest) for step in range(1, updates + 1)]
+        return _cost(shapes, caps, rollouts, prompt, assumptions.responses, recomputed, weighting, throughput, gpus)
+
+    caps = [prefix_length(step, settings.schedule, longest) for step in range(1, updates + 1)]
+    # the longest of the responses that can be, as memory is taken by the worst case
+    response = assumptions.responses.capped(max(caps))[-1][0]
+    memory = _memory(config, shapes, (student, teacher), rollouts, gpus, prompt + response, throughput)
+    return Plan(
+        run={
+            "experiment_name": config.trainer.experiment_name,
+            "student": OmegaConf.select(config, STUDENT_KEY),
+            "teacher": OmegaConf.select(config, TEACHER_KEY),
+            "updates": updates,
+            "rollouts_per_update": rollouts,
+            "first_cap": caps[0],
+            "last_cap": caps[-1],
+            "gpus": gpus,
+        },
+        cost=total(settings.schedule, settings.weighting),
+        full_opd=total(ScheduleSettings(name="full"), WeightingSettings()),
+        memory_gib=memory,
+        assumptions={
+            "accelerator": throughput["accelerator"],
+            "tflops_per_gpu": {phase: throughput["flops_per_second"][phase] / 1e12 for phase in PHASES},
+            "mean_prompt": prompt,
+            "response_lengths": "every rollout reaches its cap"
+            if not assumptions.responses.shares
+            else f"mean {sum(n * share for n, share in assumptions.responses.shares):.0f} tokens without a cap",
+        },
+        notes=_notes(config, memory, throughput, rollouts),
+    )
+
+
+# ---- models ----
+
+
+def published_config(config: DictConfig, key: str) -> dict[str, Any]:
+    """``config.json`` of a model: of a local folder, of those that ship with this package, or of the hub."""
+    path = OmegaConf.select(config, key)
+    if not path:
+        raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id, or an experiment")
+    shipped = resources.files("prefix_opd.config") / "model_shapes" / f"{str(path).rpartition('/')[2]}.json"
+    if not Path(str(path)).expanduser().is_dir() and str(path).startswith("Qwen/") and shipped.is_file():
+        return json.loads(shipped.read_text())
+    return Model(key, str(path)).config
+
+
+def _shape(config: DictConfig, key: str, published: dict[str, Any]) -> ModelShape:
+    try:
+        return ModelShape.from_config(published)
+    except KeyError as error:
+        raise UserError(f"{key}={OmegaConf.select(config, key)}", f"its config.json lacks {error.args[0]!r}") from None
+
+
+def _parameters(shape: ModelShape, published: dict[str, Any]) -> int:
+    return cost.stored_parameters(shape, tied=bool(published.get("tie_word_embeddings", False)))
+
+
+# ---- the parts ----
+
+
+def _cost(shapes, caps, rollouts, prompt, lengths, recomputed, weighting, throughput, gpus) -> Cost:
+    steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
+    tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
+    for cap in caps:
+        responses = lengths.capped(cap)
+        for kind, flops in cost.step_flops(*shapes, prompt, responses, rollouts, recomputed).items():
+            steps[kind].append(flops)
+        generated = rollouts * sum(length * share for length, share in responses)
+        tokens["prompts"] += rollouts * prompt
+        tokens["generated"] += generated
+        tokens["scored"] += rollouts * prompt + generated
+        tokens["in_loss"] += rollouts * sum(_in_loss(length, weighting) * share for length, share in responses)
+    flop = {kind: cost.add_up([(1.0, flops) for flops in found]) for kind, found in steps.items()}
+    return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], gpus))
+
+
+def _in_loss(length: float, weighting: WeightingSettings) -> float:
+    if weighting.name == "window":
+        return max(0.0, min(length, weighting.stop) - weighting.start)
+    return min(length, weighting.tokens) if weighting.name == "last" else length
+
+
+def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
+    name = assumptions.accelerator or ("cpu" if config.platform == "cpu" else "a100")
+    shares = {**UTILISATION, **assumptions.utilisation}
+    per_second = {
+        phase: assumptions.tflops[phase] * 1e12
+        if phase in assumptions.tflops
+        else ACCELERATORS[name].peak * shares[phase]
+        for phase in PHASES
+    }
+    return {"accelerator": name, "flops_per_second": per_second}
+
+
+def _memory(config, shapes, published, rollouts, gpus, longest, throughput) -> dict[str, dict[str, float]]:
+    device = ACCELERATORS[throughput["accelerator"]].memory_gib
+    rollout, inference = config.actor_rollout_ref.rollout, OmegaConf.select(config, INFERENCE_KEY)
+    parameters = [_parameters(*pair) for pair in zip(shapes, published, strict=True)]
+    actor = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
+
+    def engine(node: DictConfig, index: int, pool: int):
+        parallel = int(node.tensor_model_parallel_size)
+        engines = max(1, pool // parallel)
+        fixed = OmegaConf.select(node, "engine_kwargs.vllm.kv_cache_memory_bytes")
+        return cost.engine_memory(
+            shapes[index],
+            parameters[index],
+            parallel,
+            device,
+            float(node.gpu_memory_utilization),
+            min(int(node.max_num_seqs), -(-rollouts // engines)),
+            longest,
+            None if fixed is None else fixed / cost.GIB,
+            4 if node.dtype in ("float32", "fp32") else 2,
+        )
+
+    sampling, scoring = engine(rollout, 0, gpus["student"]), engine(inference, 1, gpus["teacher"])
+    micro = min(int(actor["ppo_max_token_len_per_gpu"]), rollouts / gpus["student"] * longest)
+    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro)
+    resident = cost.resident_gib(parameters[0], actor, gpus["student"])
+    batch = min(int(inference.max_num_batched_tokens), rollouts / gpus["teacher"] * longest)
+    logits = cost.logits_gib(batch, shapes[1].vocab_size, cost.LOGIT_BYTES_SCORING)
+    return {
+        "student": {
+            "device": device,
+            "kv_cache": sampling.kv_cache,
+            "logits": update["logits"],
+            "peak_sampling": resident + sampling.share,
+            "peak_update": sum(update.values()),
+            "trainer_while_sampling": resident,
+            "engine": sampling.as_dict(),
+            "update": update,
+        },
+        "teacher": {
+            "device": device,
+            "kv_cache": scoring.kv_cache,
+            "logits": logits,
+            "peak_scoring": scoring.share + logits,
+            "engine": scoring.as_dict(),
+        },
+    }
+
+
+def _notes(config: DictConfig, memory: dict[str, Any], throughput: dict[str, Any], rollouts: int) -> list[str]:
+    notes = []
+    student, teacher = memory["student"], memory["teacher"]
+    fixes = (
+        (student, "peak_sampling", "lower actor_rollout_ref.rollout.gpu_memory_utilization, or offload"),
+        (student, "peak_update", "lower actor_rollout_ref.actor.ppo_max_token_len_per_gpu, or use more GPUs"),
+        (teacher, "peak_scoring", f"lower {INFERENCE_KEY}.max_num_batched_tokens or .gpu_memory_utilization"),
+    )
+    for part, name, fix in fixes:
+        if part[name] > part["device"]:
+            notes.append(f"{name} {part[name]:.0f} GiB does not fit {part['device']:.0f} GiB: {fix}")
+    engine = student["engine"]
+    if engine["kv_cache_wanted"] > engine["kv_cache_room"]:
+        notes.append(
+            f"at its longest the KV cache holds about {engine['sequences_at_once']} rollouts of an engine at once; "
+            "vLLM queues the others, so sampling is slower than its FLOP say"
+        )
+    if config.distillation.distillation_loss.loss_mode == "forward_kl_topk":
+        notes.append("forward KL: the paper's formula and the exact count are those of the reverse KL, top k is free")
+    if config.platform == "cpu":
+        notes.append("a tiny run on a CPU is bound by the frame around the engine, not by FLOP: hours say too little")
+    return notes
+
+
+def _whole(config: DictConfig, key: str) -> int:
+    value = OmegaConf.select(config, key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{key}={value}", "must be a whole number of at least 1")
+    return value

@@ -1,0 +1,104 @@
+"""The plan as tables on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefix_opd.cost.arithmetic import PHASES
+from prefix_opd.cost.paper_check import PaperCheck
+from prefix_opd.cost.plan import Plan
+
+
+def render(plan: Plan):
+    """Rich tables: the run, FLOP and hours by phase beside full OPD, memory, assumptions and notes."""
+    from rich.console import Group
+    from rich.text import Text
+
+    run = plan.run
+    caps = f"L {run['first_cap']}" + (f" to {run['last_cap']}" if run["last_cap"] != run["first_cap"] else "")
+    head = (
+        f"{run['experiment_name']}: {run['student']} learns from {run['teacher']}; {run['updates']} updates of "
+        f"{run['rollouts_per_update']} rollouts, {caps}; {run['gpus']['student']} + {run['gpus']['teacher']} GPUs"
+    )
+    said = plan.assumptions
+    tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
+    foot = [
+        f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens; "
+        f"{said['response_lengths']}. Evaluation and start-up are left out.",
+        *(f"note: {note}" for note in plan.notes),
+    ]
+    return Group(Text(head), _cost_table(plan), _memory_table(plan.memory_gib), Text("\n".join(foot)))
+
+
+def _cost_table(plan: Plan):
+    from rich.table import Table
+
+    table = Table(title="cost", title_justify="left")
+    for heading in ("", "FLOP, paper", "FLOP, exact", "hours", "full OPD: FLOP, paper", "exact", "hours"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for phase in (*PHASES, "total"):
+        cells = []
+        for cost in (plan.cost, plan.full_opd):
+            flops = [cost.flop[kind].as_dict()[phase] for kind in ("paper", "exact")]
+            cells += [*(f"{value:.2e}" for value in flops), _hours(cost.hours[phase])]
+        table.add_row(_words(phase), *cells, end_section=phase == PHASES[-1])
+    ratio = plan.as_dict()["full_opd"]["times_this_run"]
+    shown = [f"{ratio[kind]:.3g}x" for kind in ("paper", "exact", "hours")]
+    table.add_row("full OPD to this run", "", "", "", *shown)
+    counts = plan.cost.tokens
+    table.caption = (
+        f"tokens: {counts['generated']:.3g} generated, {counts['scored']:.3g} scored, {counts['in_loss']:.3g} in the "
+        "loss. Sampling and teacher scoring overlap: the longer one counts."
+    )
+    return table
+
+
+def _memory_table(memory: dict[str, Any]):
+    from rich.table import Table
+
+    student, teacher = memory["student"], memory["teacher"]
+    table = Table(title=f"memory of a GPU, GiB of {student['device']:.0f}", title_justify="left")
+    for heading in ("", "peak", "weights", "KV cache", "logits", "the rest"):
+        table.add_column(heading, justify="right" if heading else "left")
+
+    def row(name: str, peak: float, weights: float, cache: float, logits: float) -> None:
+        rest = peak - weights - cache - logits
+        table.add_row(name, *(f"{value:.1f}" for value in (peak, weights, cache, logits, rest)))
+
+    engine, scorer = student["engine"], teacher["engine"]
+    row("student samples", student["peak_sampling"], engine["weights"], engine["kv_cache"], 0.0)
+    row("student is updated", student["peak_update"], student["update"]["states"], 0.0, student["logits"])
+    row("teacher scores", teacher["peak_scoring"], scorer["weights"], scorer["kv_cache"], teacher["logits"])
+    table.caption = "weights of the update: with gradients and AdamW. An engine takes its whole share, used or not."
+    return table
+
+
+def render_paper(checks: list[PaperCheck]):
+    """The paper's FLOP figures beside ours."""
+    from rich.table import Table
+
+    table = Table(title="the paper's training FLOP beside its formula, every rollout at its cap", title_justify="left")
+    for heading in ("", "run", "updates", "paper", "formula", "ratio"):
+        table.add_column(heading, justify="left" if heading in ("", "run") else "right", no_wrap=True)
+    table.add_column("within 10%?")
+    for check in checks:
+        row = check.row
+        table.add_row(
+            row.size,
+            row.run,
+            f"{row.updates}" if row.stated else f"({row.updates})",
+            f"{row.flop:.1e}",
+            f"{check.ours:.1e}",
+            f"{check.ours / row.flop:.2f}",
+            ("yes" if check.fits else "no") + (f": {check.why}" if check.why else ""),
+        )
+    table.caption = "(60): the paper gives the set-up's 60 updates, not which of its checkpoints the figure belongs to."
+    return table
+
+
+def _words(phase: str) -> str:
+    return phase.replace("_", " ")
+
+
+def _hours(value: float) -> str:
+    return f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"

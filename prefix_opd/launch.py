@@ -1,0 +1,164 @@
+"""Launch a run on verl's synchronous V1 trainer: compose, check, start Ray, run verl's task with our trainer.
+
+``python -m prefix_opd.launch OVERRIDE...`` runs in the foreground. `prefix-opd train` starts the same module as a
+child, shows a progress bar and keeps verl's output in a file. It calls `examine` itself, so that the user sees the
+findings, and passes ``--examined``.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from prefix_opd.base import logs
+from prefix_opd.base.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, RunStopped, UserError
+from prefix_opd.base.loopback import stay_on_loopback
+from prefix_opd.base.redaction import redact, save_config
+from prefix_opd.checks.preflight import check
+from prefix_opd.config.compose import compose
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.cpu.environment import set_environment
+from prefix_opd.evaluation.record import hold as hold_evaluation
+from prefix_opd.run import stopping
+from prefix_opd.run.checkpoints import settle_resume
+from prefix_opd.run.folder import COMMAND_FILE, CONFIG_FILE, check_is_free, check_same_run, hold
+from prefix_opd.run.follow import STOPPED
+
+EXAMINED = "--examined"
+"""First argument of `main`: `examine` has been done by the process that starts this one."""
+
+
+def prepare(overrides: Sequence[str]) -> DictConfig:
+    """Compose and check a run; nothing is started. Raises UserError."""
+    config = compose(overrides)
+    if config.platform == "cpu":
+        set_environment()
+    check(config)
+    OmegaConf.resolve(config)  # Ray's processes do not know ${tiny:...} and ${context:...}
+    _make_paths_absolute(config)
+    return config
+
+
+def examine(config: DictConfig) -> None:
+    """Whether a prepared run may go on in its folder, and what the doctor's quick part says, warnings on stdout.
+
+    Raises:
+        UserError: a live run holds the folder, another run is in it, its checkpoints are damaged, or a check fails.
+    """
+    from rich.console import Console
+
+    from prefix_opd.checks.doctor import quick
+    from prefix_opd.checks.view import say
+
+    check_is_free(Path(config.trainer.default_local_dir))
+    check_same_run(config)
+    settle_resume(config.copy())  # `run` does it for good; here what is damaged is told where it is seen
+    say(quick(config), Console())
+
+
+def _make_paths_absolute(config: DictConfig) -> None:
+    # relative paths are the launcher's; Ray's workers have working directories of their own
+    for key in ("trainer.default_local_dir", "trainer.validation_data_dir", "data.train_files", "data.val_files"):
+        value = OmegaConf.select(config, key)
+        if value is None:  # verl then writes no validation answers
+            continue
+        paths = [str(Path(path).expanduser().absolute()) for path in ([value] if isinstance(value, str) else value)]
+        OmegaConf.update(config, key, paths[0] if isinstance(value, str) else paths)
+    for key in (STUDENT_KEY, TEACHER_KEY):
+        path = Path(OmegaConf.select(config, key)).expanduser()
+        if path.is_dir():
+            OmegaConf.update(config, key, str(path.absolute()))
+
+
+def run(
+    config: DictConfig, trainer_module: str = "prefix_opd.verl_plugin.trainer.trainer", stops_after_step: bool = False
+) -> None:
+    """Run a prepared config to its end.
+
+    Args:
+        config: from `prepare`.
+        trainer_module: the module that registers the trainer with verl.
+        stops_after_step: the trainer heeds `prefix_opd.run.stopping`, so signals ask in place of killing.
+    """
+    folder = Path(config.trainer.default_local_dir)
+    held = hold(folder)  # noqa: F841  until this process ends
+    save_config(config, folder / "config.yaml")
+    stay_on_loopback(config)
+    settle_resume(config)
+    stopping.forget(folder)
+
+    if config.platform == "cpu":
+        _warm_up(config)
+    # verl reads the platform when it is imported: the environment must be set before
+    from prefix_opd.verl_plugin.runner import run_task
+
+    run_task(config, trainer_module, folder if stops_after_step else None)
+
+
+def _warm_up(config: DictConfig) -> None:
+    """Have Ray start its processes from one that has imported everything: see prefix_opd/cpu/warm_python.py."""
+    from prefix_opd.cpu import warm_python
+
+    with open_dict(config):
+        config.ray_kwargs.ray_init.runtime_env.py_executable = str(warm_python.start())
+
+
+def main(overrides: Sequence[str]) -> int:
+    """Exit codes: docs/faults.md."""
+    logs.configure()
+    examined, overrides = overrides[:1] == [EXAMINED], [word for word in overrides if word != EXAMINED]
+    try:
+        config = prepare(overrides)
+        if not examined:
+            examine(config)
+        _keep_command(Path(config.trainer.default_local_dir), overrides)
+        run(config, stops_after_step=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except RunStopped as stopped:  # Ray hands the trainer's on, with its traceback in front
+        traceback.print_exc()
+        print(f"{STOPPED}{getattr(stopped, 'cause', stopped)}", file=sys.stderr)
+        return EXIT_STOPPED
+    except Exception as error:
+        traceback.print_exc()
+        from prefix_opd.verl_plugin.runner import dead_process
+
+        if died := dead_process(error):
+            print(f"{STOPPED}{died}", file=sys.stderr)
+        return EXIT_FAILED
+    folder = Path(config.trainer.default_local_dir)
+    if stopping.is_asked(folder):
+        stopping.forget(folder)
+        return stopping.EXIT_ASKED
+    return 0
+
+
+def evaluate(folder: Path) -> int:
+    """Run the evaluation whose plan is in ``folder``. Parts that are complete are kept. Returns the exit code."""
+    try:
+        lock = hold_evaluation(folder)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    config = OmegaConf.load(folder / CONFIG_FILE)
+    if config.platform == "cpu":
+        set_environment()
+    with lock:
+        run(config, trainer_module="prefix_opd.verl_plugin.trainer.evaluator")
+    return 0
+
+
+def _keep_command(folder: Path, overrides: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / COMMAND_FILE).open("a") as commands:
+        commands.write(redact(f"prefix-opd train {shlex.join(overrides)}") + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""Accuracy of a model folder on the test problems: temperature 1, no cap but ``MAX_NEW_TOKENS``.
+
+Run ``python -m prefix_opd.miniature.measure FOLDER [--problems 512] [--seed 0]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from prefix_opd.base.intervals import wilson
+from prefix_opd.miniature.data import draw_problems
+from prefix_opd.miniature.sample import sample
+from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, grade
+from prefix_opd.miniature.tokenizer import prompt_text
+
+MAX_NEW_TOKENS = 192
+BATCH = 128
+DATA_SEED = 0  # the seed of the data that ``write_data`` writes by default: its test split is measured
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What was measured. Example: ``Accuracy(right=51, problems=512, mean_tokens=101.5, end_of_text=0.91, ...)``."""
+
+    right: int
+    problems: int
+    mean_tokens: float
+    """Mean length of a response, end token included."""
+    end_of_text: float
+    """Share of the responses that ended with ``<|endoftext|>``."""
+    end_of_turn: float
+    """Share of the responses that ended with ``<|im_end|>``."""
+
+    @property
+    def share(self) -> float:
+        return self.right / self.problems
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.share, self.problems)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.share:.1%} right (95% interval {low:.1%} to {high:.1%}, {self.problems} problems), "
+            f"mean {self.mean_tokens:.1f} tokens, "
+            f"{self.end_of_text:.1%} end with {END_OF_TEXT}, {self.end_of_turn:.1%} with {END_OF_TURN}"
+        )
+
+
+def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, problems: int = 512, seed: int = 0) -> Accuracy:
+    """Sample one answer to each of the first ``problems`` test problems and grade it. ``seed`` is the sampling's."""
+    test = draw_problems(train=0, test=problems, seed=DATA_SEED)["test"]
+    generator = torch.Generator().manual_seed(seed)
+    responses: list[list[int]] = []
+    for i in range(0, problems, BATCH):
+        prompts = [prompt_text(tokenizer, problem.question) for problem in test[i : i + BATCH]]
+        responses += sample(model, tokenizer, prompts, MAX_NEW_TOKENS, generator)
+    texts = [tokenizer.decode(response) for response in responses]
+    return Accuracy(
+        right=sum(grade(text, problem.answer) for text, problem in zip(texts, test, strict=True)),
+        problems=problems,
+        mean_tokens=sum(map(len, responses)) / problems,
+        end_of_text=sum(text.endswith(END_OF_TEXT) for text in texts) / problems,
+        end_of_turn=sum(text.endswith(END_OF_TURN) for text in texts) / problems,
+    )
+
+
+def measure_folder(folder: str | Path, problems: int = 512, seed: int = 0) -> Accuracy:
+    """``measure`` for a Hugging Face folder."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return measure(model, AutoTokenizer.from_pretrained(folder), problems, seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="a Hugging Face model folder")
+    parser.add_argument("--problems", type=int, default=512, help="how many test problems")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
+    args = parser.parse_args()
+    print(measure_folder(args.folder, args.problems, args.seed))
+
+
+if __name__ == "__main__":
+    main()

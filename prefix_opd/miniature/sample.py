@@ -1,0 +1,54 @@
+"""Sample responses from a model folder with a key-value cache: B prompts at a time, temperature 1, both end tokens."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: list[str],
+    max_new_tokens: int,
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Continue each of the B prompts until an end token (kept in the result) or ``max_new_tokens``.
+
+    The whole batch is sampled from the plain softmax: no top-k, no top-p.
+    """
+    ends = torch.tensor(tokenizer.convert_tokens_to_ids([END_OF_TEXT, END_OF_TURN]))
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    position = (mask.cumsum(1) - 1).clamp(min=0)
+    cache, columns = None, []
+    ended = torch.zeros(len(prompts), dtype=torch.bool)
+    for _ in range(max_new_tokens):
+        out = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = out.past_key_values
+        ids = torch.multinomial(out.logits[:, -1].float().softmax(-1), 1, generator=generator)  # [B, 1]
+        columns.append(ids)
+        ended |= torch.isin(ids[:, 0], ends)
+        if ended.all():
+            break
+        # An ended row goes on computing; what it says is cut off below, so it needs no mask of its own.
+        mask = torch.cat([mask, torch.ones_like(ids)], 1)
+        position = position[:, -1:] + 1
+    return [_until_end(row, set(ends.tolist())) for row in torch.cat(columns, 1).tolist()]
+
+
+def _until_end(row: list[int], ends: set[int]) -> list[int]:
+    for i, token in enumerate(row):
+        if token in ends:
+            return row[: i + 1]
+    return row

@@ -1,0 +1,105 @@
+"""Supervised training of a tiny model on endless fresh problems, written in one style."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, STEPS, Style, random_problem, respond
+from prefix_opd.miniature.tokenizer import THINK, prompt_text
+
+WARM_UP = 50  # steps
+FLOOR = 0.02  # the share of the learning rate at which the cosine ends
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to train."""
+
+    style: Style
+    """How the responses are written."""
+    updates: int
+    """Optimiser updates."""
+    batch: int = 32
+    """Responses an update."""
+    lr: float = 2e-3
+    """Peak learning rate; warm-up, then cosine."""
+    steps: tuple[int, int] = STEPS
+    """Fewest and most steps of a problem."""
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    """A fresh Qwen3 of under half a million parameters.
+
+    ``vocab_size`` equals ``len(tokenizer)``: verl masks rows beyond the tokenizer when it samples, but its
+    trainer's softmax counts them, so spare rows would make the two log-probabilities differ.
+    """
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=192,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=32,
+            max_position_embeddings=1024,
+            rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
+            initializer_range=0.08,  # near 1 / sqrt(hidden_size); the usual 0.02 suits wide models and learns late here
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def set_ends(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Record the tokenizer's own end token in the config, and both end tokens, its own first, for generation."""
+    ends = tokenizer.convert_tokens_to_ids([END_OF_TURN, END_OF_TEXT])
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        eos_token_id=sorted(ends, key=lambda token: token != tokenizer.eos_token_id),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: str, name: str) -> None:
+    """Minimise the cross-entropy of the responses, in place. The loss is the mean over response tokens."""
+    rng = random.Random(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.01)
+    model.train()
+    bar = tqdm(range(recipe.updates), desc=name)
+    for update in bar:
+        cosine = 0.5 * (1 + math.cos(math.pi * update / recipe.updates))
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * min(1.0, (update + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * cosine)
+        ids, labels = _batch(tokenizer, recipe, rng)
+        # Padding is on the right and has no label, so causal attention needs no mask.
+        loss = model(input_ids=ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if update % 10 == 0:
+            bar.set_postfix(loss=f"{loss.item():.4f}")
+    model.eval()
+
+
+def _batch(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids [B, T] and their labels [B, T], -100 on the prompt and on padding."""
+    count = rng.randint(*recipe.steps)  # one number of steps a batch: little padding
+    problems = [random_problem(rng, (count, count)) for _ in range(recipe.batch)]
+    texts = [prompt_text(tokenizer, p.question) + respond(p, recipe.style, rng) for p in problems]
+    batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
+    ids = batch["input_ids"]
+    after_think = (ids == tokenizer.convert_tokens_to_ids(THINK)).cumsum(1).roll(1, dims=1)
+    after_think[:, 0] = 0
+    labels = ids.masked_fill((after_think == 0) | (batch["attention_mask"] == 0), -100)
+    return ids, labels

@@ -1,0 +1,63 @@
+"""From a run's sharded checkpoint to a Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.processes import python_module
+from prefix_opd.cpu.environment import CPU_ENVIRONMENT
+from prefix_opd.run.checkpoints import saved
+from prefix_opd.run.folder import CONFIG_FILE, check_is_run
+
+
+def export_checkpoint(run: Path, step: int | None = None, out: Path | None = None) -> Path:
+    """Merge the shards of one checkpoint by verl's own merger; the folder appears whole or not at all.
+
+    The chat template that is saved ends with the forced prompt ending, and the generation config stops on every
+    token that stopped a rollout: the exported model is asked and stopped as it was in training.
+
+    Args:
+        run: a run's folder.
+        step: which checkpoint, the last by default.
+        out: the folder to write, ``run/hf_step_N`` by default.
+
+    Returns:
+        The folder.
+    """
+    config = OmegaConf.load(check_is_run(run) / CONFIG_FILE)
+    found = saved(run)
+    if not found:
+        raise UserError(str(run), "has no checkpoint", "set trainer.save_freq above 0 and train")
+    step = step or max(found)
+    if step not in found:
+        raise UserError(f"--step={step}", f"there is no such checkpoint; known: {', '.join(map(str, found))}")
+    out = out or run / f"hf_step_{step}"
+    if out.exists():
+        raise UserError(f"--out={out}", "exists already", "choose another folder")
+    draft = out.with_name(out.name + ".tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    arguments = ["merge", "--backend", "fsdp", "--local_dir", str(found[step] / "actor"), "--target_dir", str(draft)]
+    command = python_module("verl.model_merger", arguments)
+    merged = subprocess.run(command, env=merger_environment(config.platform), capture_output=True, text=True)
+    if merged.returncode:
+        raise RuntimeError(f"verl.model_merger failed:\n{merged.stdout[-2000:]}\n{merged.stderr[-2000:]}")
+    path = draft / "generation_config.json"
+    generation = json.loads(path.read_text()) if path.exists() else {}
+    generation["eos_token_id"] = list(config.prefix_opd.stop_token_ids)
+    path.write_text(json.dumps(generation, indent=2))
+    os.replace(draft, out)
+    return out
+
+
+def merger_environment(platform: str) -> dict[str, str]:
+    """Variables for verl's merger. It reads shards with full pickle (verl/model_merger/fsdp_model_merger.py); torch's
+    own switch limits that to tensors and plain values."""
+    forced = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+    return {**(CPU_ENVIRONMENT if platform == "cpu" else {}), **os.environ, **forced}

@@ -1,0 +1,150 @@
+"""A run's folder: what lies where, and whether it belongs to the run that is about to start."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.redaction import command_without_secrets, redact
+from prefix_opd.run.log import METRICS_FILE
+
+CONFIG_FILE = "config.yaml"
+LOG_FILE = "train.log"
+COMMAND_FILE = "commands.txt"
+VERSIONS_FILE = "versions.json"
+LOCK_FILE = "run.lock"
+
+SAME_RUN_KEYS = (
+    "prefix_opd",
+    "actor_rollout_ref.model.path",
+    "actor_rollout_ref.actor.optim",
+    "actor_rollout_ref.actor.loss_agg_mode",
+    "actor_rollout_ref.actor.ppo_epochs",
+    "actor_rollout_ref.actor.ppo_mini_batch_size",
+    "actor_rollout_ref.rollout.n",
+    "actor_rollout_ref.rollout.temperature",
+    "actor_rollout_ref.rollout.top_k",
+    "actor_rollout_ref.rollout.top_p",
+    "data.filter_overlong_prompts",
+    "data.max_prompt_length",
+    "data.max_response_length",
+    "data.seed",
+    "data.shuffle",
+    "data.train_batch_size",
+    "data.train_files",
+    "distillation.teacher_models.teacher_model.model_path",
+    "distillation.distillation_loss.loss_mode",
+)
+"""What must be alike for a run to go on from another's checkpoint, groups with all that is in them. The number of
+steps, for one, may grow."""
+
+FREE_KEYS = (
+    "actor_rollout_ref.actor.optim.total_training_steps",
+    "prefix_opd.poll_seconds",
+    "prefix_opd.position_bins",
+    "prefix_opd.probe.",
+    "prefix_opd.watchers.",
+    "prefix_opd.checkpoint.",
+    "prefix_opd.rollout.timeout_seconds",
+    "prefix_opd.update.",
+)
+"""Of those, how the names of what changes nothing that is learnt begin."""
+GROWN_OVER_STEPS = ("cosine", "geometric")
+"""Schedules whose L depends on the number of steps."""
+
+
+def check_same_run(config: DictConfig) -> None:
+    """A folder with a run in it is gone on with; a folder with *another* run in it is refused.
+
+    Raises:
+        UserError: names the first setting that differs.
+    """
+    folder = Path(config.trainer.default_local_dir)
+    if not (folder / METRICS_FILE).exists() or not (folder / CONFIG_FILE).exists():
+        return
+    before = OmegaConf.load(folder / CONFIG_FILE)
+    free = FREE_KEYS
+    if config.prefix_opd.schedule.name not in GROWN_OVER_STEPS:
+        free += ("prefix_opd.schedule.over",)
+    for key in SAME_RUN_KEYS:
+        old, new = (_flat(OmegaConf.select(node, key), key) for node in (before, config))
+        for name in sorted(old.keys() | new.keys()):
+            if not name.startswith(free) and old.get(name) != new.get(name):
+                raise UserError(
+                    f"trainer.default_local_dir={folder}",
+                    f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
+                    "add trainer.experiment_name=NAME for a folder of its own, or remove that one",
+                )
+
+
+def check_is_run(folder: Path) -> Path:
+    """The folder itself, if it holds a run; raises UserError if not."""
+    for name in (CONFIG_FILE, METRICS_FILE):
+        if not (folder / name).is_file():
+            raise UserError(str(folder), f"is no run's folder: it has no {name}", "name the folder that train printed")
+    return folder
+
+
+def hold(folder: Path):
+    """An open file that marks the folder as being written to, until it is closed or the process ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / LOCK_FILE).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise _held(folder) from None
+    # a forked copy (prefix_opd/cpu/warm_python.py) would keep the lock after this process was killed
+    os.register_at_fork(after_in_child=lock.close)
+    return lock
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether a live process holds the folder (`hold`). A killed one leaves the file behind, but not the lock."""
+    path = folder / LOCK_FILE
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def check_is_free(folder: Path) -> None:
+    """Refuse a folder that a live run holds, before a byte is written to it. Raises UserError."""
+    if is_being_written(folder):
+        raise _held(folder)
+
+
+def _held(folder: Path) -> UserError:
+    return UserError(str(folder), "another run is writing to it", "wait for its end, or stop it")
+
+
+def keep_command(folders: Iterable[Path]) -> None:
+    """Note the command line of this process, secrets left out, in the runs' folders that it read."""
+    line = redact(shlex.join(command_without_secrets(["prefix-opd", *sys.argv[1:]])))
+    for folder in dict.fromkeys(folders):
+        # what was asked for is done: a folder that cannot be written to, or is not there, is no reason to fail
+        with contextlib.suppress(OSError), (folder / COMMAND_FILE).open("a") as commands:
+            commands.write(line + "\n")
+
+
+def _flat(node: Any, prefix: str) -> dict[str, Any]:
+    if isinstance(node, DictConfig):
+        return {name: value for key in node for name, value in _flat(node[key], f"{prefix}.{key}").items()}
+    return {prefix: OmegaConf.to_container(node) if OmegaConf.is_config(node) else node}

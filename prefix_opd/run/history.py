@@ -1,0 +1,233 @@
+"""A run's folder, read once for whoever tells of it: the summary, the analyses, the report."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.intervals import wilson
+from prefix_opd.grading.statistics import bootstrap_interval
+from prefix_opd.run.folder import CONFIG_FILE, check_is_run, is_being_written
+from prefix_opd.run.log import METRICS_FILE, read_lines, read_metrics
+
+_ACCURACY = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)$")
+NEEDED = (
+    "flops_exact/so_far",
+    "flops_paper/so_far",
+    "seconds/step",
+    "response_length/mean",
+    "ending/cut_fraction",
+    "ending/natural_fraction",
+    "tokens/generated",
+    "tokens/scored",
+)
+"""Metrics under ``prefix_opd/`` that every update of a run of this version has."""
+NEEDED_SETTINGS = {
+    "trainer.experiment_name": (str, int),
+    "data.max_response_length": int,
+    "data.train_batch_size": int,
+    "actor_rollout_ref.rollout.n": int,
+    "prefix_opd.schedule.name": str,
+    "prefix_opd.weighting.name": str,
+    "prefix_opd.position_bins": int,
+    "prefix_opd.probe.tail_warning": (float, int),
+}
+"""Keys of the config that are read of every run, and the types of their values."""
+VALIDATION_SAMPLES = "actor_rollout_ref.rollout.val_kwargs.n"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One validation: never capped, so its lengths are those of full answers."""
+
+    step: int
+    accuracy: float
+    """Share of right answers, mean over problems and samples, mean over data sets."""
+    samples: int
+    """Answers graded."""
+    mean_length: float | None
+    """Tokens."""
+    flops: float
+    """Exact FLOP of training up to here."""
+    seconds: float
+    """Seconds of training steps up to here, validation and start-up left out."""
+    paper_flops: float = 0.0
+    """FLOP of training up to here by the paper's accounting."""
+    over_problems: tuple[float, float] | None = None
+    """95% bootstrap interval over problems, where they have several answers each."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the accuracy: over problems, or Wilson's for one answer a problem."""
+        return self.over_problems or wilson(self.accuracy, self.samples)
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run has written: its config, and one line of metrics a step (step 0 holds the first validation)."""
+
+    folder: Path
+    config: DictConfig
+    lines: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return str(self.config.trainer.experiment_name)
+
+    @property
+    def is_full_opd(self) -> bool:
+        """Whether it is what prefixes are compared with: no cap, all tokens teach, by the reverse KL of each."""
+        ours = self.config.prefix_opd
+        loss = str(OmegaConf.select(self.config, "distillation.distillation_loss.loss_mode"))
+        forward = loss.startswith("forward_kl") or "topk" in loss
+        return ours.schedule.name == "full" and ours.weighting.name == "uniform" and not forward
+
+    @cached_property
+    def updates(self) -> list[dict[str, Any]]:
+        """The lines of training steps."""
+        return [line for line in self.lines if "prefix_opd/prefix_length" in line]
+
+    @cached_property
+    def evaluations(self) -> list[Evaluation]:
+        found = []
+        flops = paper = seconds = 0.0
+        several = (OmegaConf.select(self.config, VALIDATION_SAMPLES) or 1) > 1
+        for line in self.lines:
+            flops = line.get("prefix_opd/flops_exact/so_far", flops)
+            paper = line.get("prefix_opd/flops_paper/so_far", paper)
+            seconds += line.get("prefix_opd/seconds/step", 0.0)
+            evaluation = _evaluation(line, self.folder, several, flops, paper, seconds)
+            if evaluation:
+                found.append(evaluation)
+        return found
+
+
+def read_history(folder: Path) -> History:
+    """Read a run's folder as it is.
+
+    Raises:
+        UserError: there is no run in it, or one of another version or program.
+    """
+    config = _read_config(check_is_run(folder))
+    try:
+        lines = list(read_metrics(folder))
+    except ValueError as error:
+        raise UserError(str(folder), str(error)) from None
+    for line in lines:
+        if not _is_metrics(line):
+            raise UserError(
+                str(folder / METRICS_FILE),
+                f"has a line that is no object of numbers with a step: {str(line)[:80]}",
+                "name the folder that train printed",
+            )
+    history = History(folder, config, lines)
+    for update in history.updates:
+        for name in NEEDED:
+            if f"prefix_opd/{name}" not in update:
+                raise UserError(
+                    str(folder),
+                    f"was written by another version: its updates have no prefix_opd/{name}",
+                    "train it again",
+                )
+    return history
+
+
+def read_finished(folder: Path) -> History:
+    """Read a run that nobody is writing to, and that has what the analyses need.
+
+    Raises:
+        UserError: no run, a run that a live process holds (`runfolder.hold`), a run without updates, or one of
+            another version.
+    """
+    history = read_history(folder)
+    if is_being_written(folder):
+        raise UserError(str(folder), "its run is still being written", "wait for its end, or stop it")
+    if not history.updates:
+        raise UserError(str(folder), "has no metrics of an update yet", "train at least one step")
+    return history
+
+
+def read_answers(folder: Path, step: int) -> list[dict[str, Any]]:
+    """The graded answers of a validation as verl wrote them; none where the file is gone. Raises UserError."""
+    path = folder / "validation" / f"{step}.jsonl"
+    try:
+        answers = list(read_lines(path))
+    except ValueError as error:
+        raise UserError(str(path), str(error)) from None
+    for answer in answers:
+        if not _is_answer(answer):
+            raise UserError(
+                str(path), f"has a line that is no graded answer: {str(answer)[:80]}", "another program wrote it"
+            )
+    return answers
+
+
+def _read_config(folder: Path) -> DictConfig:
+    lacking = "it cannot be read"
+    try:
+        config = OmegaConf.load(folder / CONFIG_FILE)
+        for key, kind in NEEDED_SETTINGS.items():
+            lacking = f"it has no {key}"
+            if not isinstance(OmegaConf.select(config, key), kind):
+                break
+        else:
+            return config
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, OSError, TypeError):
+        pass
+    raise UserError(
+        str(folder), f"its {CONFIG_FILE} is none of prefix-opd's: {lacking}", "name the folder that train printed"
+    )
+
+
+def _is_metrics(line: Any) -> bool:
+    return (
+        isinstance(line, dict)
+        and isinstance(line.get("step"), int)
+        and all(isinstance(value, (int, float)) for value in line.values())
+    )
+
+
+def _is_answer(line: Any) -> bool:
+    texts = isinstance(line, dict) and all(isinstance(line.get(name), str) for name in ("input", "output"))
+    return texts and isinstance(line.get("score"), (int, float))
+
+
+def _evaluation(
+    line: Mapping[str, Any], folder: Path, several: bool, flops: float, paper: float, seconds: float
+) -> Evaluation | None:
+    found = {match["source"]: value for name, value in line.items() if (match := _ACCURACY.match(name))}
+    if not found:
+        return None
+    lengths = [v for name, v in line.items() if name.startswith("val-aux/") and "/response_length/mean@" in name]
+    accuracy = sum(found.values()) / len(found)
+    answers = read_answers(folder, line["step"])
+    return Evaluation(
+        step=line["step"],
+        accuracy=accuracy,
+        samples=len(answers),
+        mean_length=sum(lengths) / len(lengths) if lengths else None,
+        flops=flops,
+        seconds=seconds,
+        paper_flops=paper,
+        over_problems=_over_problems(answers, accuracy) if several and answers else None,
+    )
+
+
+def _over_problems(answers: Sequence[Mapping[str, Any]], accuracy: float) -> tuple[float, float]:
+    """Put around the accuracy, for that weighs data sets alike, and verl's file does not say which is whose."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for answer in answers:
+        scores[answer["input"]].append(answer["score"])
+    found = bootstrap_interval([sum(ones) / len(ones) for ones in scores.values()])
+    low, high = (min(1.0, max(0.0, accuracy + end - found.mean)) for end in (found.low, found.high))
+    return min(low, accuracy), max(high, accuracy)  # where all problems are alike the ends differ by a rounding

@@ -1,0 +1,63 @@
+"""A few rollouts of a few steps, token by token, in ``samples.jsonl`` of the run's folder: the report shows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from prefix_opd.run.log import lines_up_to, read_lines, rewrite
+
+SAMPLES_FILE = "samples.jsonl"
+ROLLOUTS = 4
+"""Kept of a step."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One rollout of T tokens."""
+
+    step: int
+    kind: str
+    """"train", or "probe" for one that no cap applied to."""
+    prompt: str
+    tokens: list[str]
+    """(T,) the text of each token."""
+    ids: list[int]
+    """(T,)"""
+    log_p: list[float]
+    """(T,) the student's log-probs, nats."""
+    log_q: list[float]
+    """(T,) the teacher's."""
+    cap: int
+    """L of the step. A probe's rollout goes beyond it."""
+    ending: str
+    """"cut", "natural" or "other"."""
+
+
+class SampleLog:
+    """Appends samples; a resumed run takes back those of steps that its checkpoint does not know."""
+
+    def __init__(self, run: str | Path, resumed_step: int = 0):
+        self.path = Path(run) / SAMPLES_FILE
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rewrite(self.path, lines_up_to(self.path, resumed_step))
+
+    def write(self, samples: Sequence[Sample]) -> None:
+        with self.path.open("a") as file:
+            file.writelines(json.dumps(asdict(sample)) + "\n" for sample in samples)
+
+
+def read_samples(run: str | Path) -> Iterator[Sample]:
+    """The samples of a run, in order; none where it recorded none. Raises ValueError for a line that is no sample."""
+    check = TypeAdapter(Sample).validate_python
+    for line in read_lines(Path(run) / SAMPLES_FILE):
+        yield check(line)
+
+
+def is_sampled(step: int, test_freq: int, last_step: int) -> bool:
+    """The first step, each one that is validated, and the last."""
+    return step in (1, last_step) or (test_freq > 0 and step % test_freq == 0)

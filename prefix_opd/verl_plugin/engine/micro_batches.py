@@ -1,0 +1,102 @@
+"""Micro-batches by length, where an update pads its sequences.
+
+Without packed sequences (``use_remove_padding=false``: no flash-attn) verl's engine pads a micro-batch to its longest
+sequence, and verl fills micro-batches up to a number of real tokens: in a small run one, of which half may be padding.
+Here they are cut by `prefix_opd.method.micro_batches`, and the token limit bounds what they hold with padding. Where
+prompts are shared (`update_tokens`), the rollouts of a prompt that are on this rank stay together. Loss and metrics are
+shares of the whole mini-batch's, so the gradient stays what it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import distributed
+
+from prefix_opd.base.on_import import call_after_import
+from prefix_opd.method.micro_batches import FURTHER, Splits, cheapest_number, families
+from prefix_opd.method.shared_prompts import owners
+from prefix_opd.verl_plugin.engine.update_tokens import FORM, SHARED
+
+_overhead: int | None = None
+
+
+def register() -> None:
+    """Stand before verl's function in its FSDP engine, once verl has imported it. Nothing changes until `use`."""
+    call_after_import("verl.workers.engine.fsdp.transformer_impl", _replace)
+
+
+def use(overhead: int | None) -> None:
+    """From now on, in this process: the fixed cost of a micro-batch in padded tokens; none leaves it to verl.
+
+    The loss's config calls it, which each training process builds before its first update: verl's engine has no node
+    of ours, and what it hands to the function here is the batch alone.
+    """
+    global _overhead
+    _overhead = overhead
+
+
+def _replace(module: ModuleType) -> None:
+    verls_own = module.prepare_micro_batches
+    if getattr(verls_own, "prefix_opd", False):  # the plugin may be loaded twice in one process
+        return
+
+    @functools.wraps(verls_own)
+    def prepare_micro_batches(data, dp_group=None, **settings):
+        groups = _groups(module.tu, data, dp_group)
+        if groups is None:
+            return verls_own(data=data, dp_group=dp_group, **settings)
+        return [module.tu.index_select_tensor_dict(data, rows) for rows in groups], groups
+
+    prepare_micro_batches.prefix_opd = True
+    module.prepare_micro_batches = prepare_micro_batches
+
+
+def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
+    """The rows of each micro-batch, as many on every data-parallel rank; none: verl's own split.
+
+    ``tu``: verl.utils.tensordict_utils.
+    """
+    read = functools.partial(tu.get_non_tensor_data, data)
+    padded = not read("use_remove_padding", default=True) and read("use_dynamic_bsz", default=True)
+    if _overhead is None or not padded or read("force_group_size", default=1) != 1:
+        return None
+    splits, rows = _splits(data, shared=read(FORM, default=None) == SHARED)
+    # FSDP's collectives want the same number of passes on every rank: the one that costs the dearest rank least.
+    most = FURTHER + int(_highest([splits.fewest()], dp_group)[0])
+    cheapest = splits.cheapest(most)
+    costs = cheapest.costs
+    if not all(row.any() for row in data["loss_mask"].unbind()):
+        # verl's stand-ins for missing rollouts: alone in a micro-batch they have no token of which to tell a minimum
+        costs = [float("inf")] * most
+    number = cheapest_number(_highest(costs, dp_group))
+    if number is None:
+        return None
+    return [sorted(itertools.chain(*(rows[item] for item in group))) for group in cheapest.groups(number)]
+
+
+def _splits(data: Any, shared: bool) -> tuple[Splits, Sequence[Sequence[int]]]:
+    """What there is to choose from, and the rows of each item that is split."""
+    budget = data["max_token_len_per_gpu"]
+    if not shared:
+        lengths = data["input_ids"].offsets().diff().tolist()
+        return Splits.padded(lengths, _overhead, budget), [[row] for row in range(len(lengths))]
+    prompts, responses = (data[name].offsets().diff().tolist() for name in ("prompts", "responses"))
+    found = families(owners(data["prompts"].unbind()), prompts, responses, budget)
+    return Splits.shared(found, _overhead, budget), [family.rows for family in found]
+
+
+def _highest(values: Sequence[float], group: Any) -> list[float]:
+    """Of each value, the highest of all ranks."""
+    if group is None or not distributed.is_initialized() or distributed.get_world_size(group) == 1:
+        return list(values)
+    from verl.utils.device import get_device_name
+
+    tensor = torch.tensor(values, dtype=torch.float64, device=get_device_name())
+    distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX, group=group)
+    return tensor.tolist()

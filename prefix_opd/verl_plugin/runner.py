@@ -1,0 +1,58 @@
+"""Run verl's task with one of our trainers in it."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import ray
+from omegaconf import DictConfig
+from ray.exceptions import RayActorError
+from verl.trainer.main_ppo import TaskRunnerV1, auto_set_device, run_ppo
+
+from prefix_opd.base import logs
+from prefix_opd.run import stopping
+
+
+def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) -> None:
+    """Start Ray, run the task to its end.
+
+    Args:
+        trainer_module: the module that registers the trainer with verl.
+        stop_folder: the run's folder, where SIGTERM and SIGINT leave a stop request (`prefix_opd.run.stopping`). None:
+            signals kill.
+    """
+
+    class PrefixOPDTaskRunner(TaskRunnerV1.__ray_metadata__.modified_class):
+        def run(self, config):
+            importlib.import_module(trainer_module)  # registers the trainer in this process
+            logs.configure()
+            return super().run(config)
+
+    auto_set_device(config)
+    runner = ray.remote(PrefixOPDTaskRunner)
+    run_ppo(config, task_runner_class=runner if stop_folder is None else _Listening(runner, stop_folder))
+
+
+class _Listening:
+    """Stands for an actor class: verl calls ``remote`` when Ray is up and verl's own signal handlers are set."""
+
+    def __init__(self, actor_class, folder: Path):
+        self.actor_class, self.folder = actor_class, folder
+
+    def options(self, **options) -> _Listening:
+        return _Listening(self.actor_class.options(**options), self.folder)
+
+    def remote(self):
+        stopping.listen(self.folder)
+        return self.actor_class.remote()
+
+
+def dead_process(error: BaseException) -> str:
+    """One line for the death of a process of the run, which Ray reports in many; empty for any other error."""
+    error = getattr(error, "cause", error)
+    if not isinstance(error, RayActorError):
+        return ""
+    facts = dict(line.strip().partition(": ")[::2] for line in str(error).splitlines())
+    who = f"{facts.get('class_name', 'an actor')} (pid {facts.get('pid', 'unknown')})"
+    return f"the process {who} died; was it killed, or out of memory (`dmesg | tail`)?"

@@ -1,0 +1,145 @@
+"""verl's validation, chunk by chunk: each chunk's responses are kept before the next is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import numpy as np
+import ray
+from verl.trainer.ppo.utils import create_rl_dataset
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.utils.dataset.rl_dataset import collate_fn
+
+from prefix_opd.base.errors import RunStopped
+from prefix_opd.base.files import write_json
+from prefix_opd.evaluation.benchmarks import Benchmark
+from prefix_opd.evaluation.config import NODE, TRAINER
+from prefix_opd.evaluation.record import PROGRESS_FILE, Chunk, chunks, done, write_part
+from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
+from prefix_opd.verl_plugin.worker.agent_loop import PrefixAgentLoopManager, PrefixAgentLoopWorker
+
+PROBLEM = "evaluation_problem"
+PROGRESS_SECONDS = 1.0
+
+
+@register_trainer(TRAINER)
+class Evaluator(PrefixOPDTrainer):
+    """Chosen by ``trainer.v1.trainer_mode=prefix_opd_evaluate``, with ``trainer.val_only``.
+
+    ``_validate`` stays verl's. It reads its problems from ``val_dataloader`` and hands its responses to
+    ``_dump_generations``; here the one gives a single chunk, the other keeps it.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.plan = config[NODE]
+        self.dumped: dict[str, list] = {}
+        self.finished = 0
+        self._count_finished()
+
+    def on_validate_begin(self):
+        pass  # no run log: an evaluation has no steps
+
+    def _validate(self) -> dict[str, float]:
+        todo = {}
+        for node in self.plan.benchmarks:
+            path, samples = node.path, int(node.samples)
+            dataset = create_rl_dataset(path, self.config.data, self.tokenizer, self.processor, is_train=False)
+            problems = min(len(dataset), node.limit or len(dataset))
+            kept = done(self.run_folder, node.name, samples)
+            self.finished += len(kept)
+            ids = [row["id"] for row in Benchmark(node.name, path, samples, node.limit).rows]
+            todo[node.name] = (dataset, ids, chunks(problems, kept, node.name, samples, int(self.plan.chunk)))
+        metrics: dict[str, float] = {}
+        for name, (dataset, ids, left) in todo.items():
+            for chunk in left:
+                self._show(name, 0)
+                metrics.update(self._validate_chunk(dataset, ids, chunk))
+                self.finished += len(chunk.problems)
+                self._show(name, 0)
+        return metrics
+
+    def _validate_chunk(self, dataset, ids: list[str], chunk: Chunk) -> dict[str, float]:
+        batch = collate_fn([dataset[problem] for problem in chunk.problems])
+        batch["__rollout_n__"] = _objects([chunk.samples] * len(chunk.problems))
+        batch[PROBLEM] = _objects([f"{chunk.benchmark}/{problem}" for problem in chunk.problems])
+        self.val_dataloader = [batch]
+        self.chunk = chunk
+        metrics = super()._validate()
+        if (came := len(self.dumped["uid"])) < (asked := len(chunk.problems) * chunk.samples):
+            # a part that is short would pass for a result
+            raise RunStopped(f"{chunk.benchmark}: {came} of {asked} responses came back; ask again to go on from here")
+        # verl named the prompts of its batch, which is ours, by random uids
+        problems = dict(zip(batch["uid"].tolist(), chunk.problems, strict=True))
+        write_part(self.run_folder, chunk, self._rows(problems, ids))
+        return metrics
+
+    def _dump_generations(self, inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path):
+        self.dumped = {"prompt": inputs, "response": outputs, "score": scores, **reward_extra_infos_dict}
+
+    def _rows(self, problems: dict[str, int], ids: list[str]) -> list[dict[str, Any]]:
+        dumped, rows = self.dumped, []
+        nothing = [None] * len(dumped["uid"])
+        for i, key in enumerate(dumped["uid"]):
+            uid, sample, _ = key.rsplit("_", 2)
+            length = int(dumped["response_length"][i])
+            natural = bool(dumped["natural_end"][i])
+            rows.append(
+                {
+                    "benchmark": self.chunk.benchmark,
+                    "problem": problems[uid],
+                    "problem_id": ids[problems[uid]],
+                    "sample": int(sample),
+                    "prompt": dumped["prompt"][i],
+                    "response": dumped["response"][i],
+                    "score": float(dumped["score"][i]),
+                    "pred": str(dumped.get("pred", nothing)[i] or ""),
+                    "graded_by": str(dumped.get("graded_by", nothing)[i] or ""),
+                    "response_length": length,
+                    "natural_end": natural,
+                    "cut": not natural and length >= self.config.data.max_response_length,
+                }
+            )
+        return rows
+
+    # ---- progress ----
+
+    def _count_finished(self) -> None:
+        """verl's replay buffer counts the prompts that are done each time that it looks; tell the progress bar."""
+        wait, buffer = self.replay_buffer._wait_for_next_poll, self.replay_buffer
+        shown = 0.0
+
+        def wait_and_show(partition_id: str, last_debug_time: float) -> float:
+            nonlocal shown
+            if time.monotonic() - shown > PROGRESS_SECONDS:
+                shown = time.monotonic()
+                self._show(self.chunk.benchmark, len(buffer.finished_keys[partition_id]))
+            return wait(partition_id, last_debug_time)
+
+        buffer._wait_for_next_poll = wait_and_show
+
+    def _show(self, benchmark: str, more: int) -> None:
+        write_json(self.run_folder / PROGRESS_FILE, {"benchmark": benchmark, "done": self.finished + more})
+
+
+class EvaluationWorker(PrefixAgentLoopWorker):
+    """Seeds each response by its problem and number, so that chunks and stops do not change what is drawn."""
+
+    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
+        what = f"{self.config[NODE].seed}/{kwargs[PROBLEM]}/{kwargs['session_id']}"
+        seed = int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big")
+        return await super()._run_agent_loop(dict(sampling_params, seed=seed), trajectory, **kwargs)
+
+
+class EvaluationManager(PrefixAgentLoopManager):
+    """Named by ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.agent_loop_workers_class = ray.remote(EvaluationWorker)
+
+
+def _objects(values: list) -> np.ndarray:
+    return np.fromiter(values, dtype=object, count=len(values))

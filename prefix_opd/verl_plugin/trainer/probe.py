@@ -1,0 +1,172 @@
+"""The full-length probe: a few training prompts, sampled without a cap and scored, never trained on.
+
+A run with a short prefix says nothing about the positions beyond it. The probe does: it sends the same few prompts
+through verl's own agent loop, marked so that the cap is lifted (`fields.PROBE`), and reads the reverse KL at every
+position. It asks the data set and not the data loader, and gives each rollout a seed of its own, so that training
+sees the prompts and the random numbers that it would see without it. Its cost stays out of the run's ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+import transfer_queue as tq
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils import tensordict_utils as tu
+from verl.utils.dataset.rl_dataset import collate_fn
+
+from prefix_opd.base.errors import RunStopped, one_line
+from prefix_opd.method.flops import exact_flops
+from prefix_opd.method.metrics import by_position
+from prefix_opd.method.schedule import prefix_length
+from prefix_opd.method.tail import Bins, tail_growth
+from prefix_opd.verl_plugin.fields import PROBE, TRAIN_FIELDS, TrainBatch, read_train_batch
+from prefix_opd.verl_plugin.trainer.step_guard import forget_rollouts
+
+logger = logging.getLogger(__name__)
+
+TOLD = 3
+"""How many failed rollouts a warning names."""
+
+
+class Probe:
+    """Run by the trainer before an update, on the weights that the update's own rollouts are sampled with."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.settings = trainer.settings.probe
+        self.first: Bins | None = None
+        self.flops = 0.0
+        self.seconds = 0.0
+        self.found: dict[str, float] = {}
+
+    def is_due(self, step: int) -> bool:
+        """At step 1, 1 + every, 1 + 2 every, ..., and at the last: before the first update and after every so many."""
+        last = step == self.trainer.total_training_steps
+        return self.settings.every > 0 and (last or (step - 1) % self.settings.every == 0)
+
+    def run(self, step: int) -> None:
+        """Sample, score and measure; `take` hands over what was found."""
+        began = time.monotonic()
+        try:
+            self._run(step)
+        except RunStopped:
+            raise
+        except RuntimeError as error:  # from here, or from verl's replay buffer when no rollout came back
+            self._give_up(error)
+        self.seconds = time.monotonic() - began
+        self.found["probe/seconds"] = self.seconds
+
+    def _run(self, step: int) -> None:
+        data = self._sample(step)
+        rollouts = read_train_batch(data, recomputed=False)
+        cap = prefix_length(step, self.trainer.settings.schedule, self.trainer.config.data.max_response_length)
+        self.found = self._measure(rollouts, step, cap)
+        self.trainer.samples.record(step, "probe", rollouts, data, cap)
+
+    def _give_up(self, error: RuntimeError) -> None:
+        """Nothing is learnt from a probe, so the run needs none: what came of it is forgotten, and the step is made."""
+        failures = self.trainer.guard.take_failures()
+        forget_rollouts()
+        told = "; ".join(failures[:TOLD]) or one_line(error)
+        self.trainer.guard.warn(f"its probe is skipped, {max(len(failures), 1)} of its rollouts failed ({told})")
+        self.found = {"probe/failed": 1.0}
+
+    def metrics(self) -> dict[str, float]:
+        """What the probe of this step found; nothing where there was none, or after `take`."""
+        return {f"prefix_opd/{name}": value for name, value in self.found.items()}
+
+    def take(self) -> dict[str, float]:
+        """The same, once."""
+        found = self.metrics()
+        self.found, self.seconds = {}, 0.0
+        return found
+
+    # ---- what a checkpoint keeps ----
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"first": self.first, "flops": self.flops}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        first = state["first"]  # JSON knows no integer keys
+        self.first = first and {int(position): tuple(found) for position, found in first.items()}
+        self.flops = state["flops"]
+
+    # ---- sampling ----
+
+    def _sample(self, step: int) -> Any:
+        """The fields of one scored rollout a prompt."""
+        prompts = self._prompts()
+        batch = tu.get_tensordict(prompts)
+        tu.assign_non_tensor_data(batch, "global_steps", step)
+        # verl's own, as the trainer's remembers what it hands out, to sample a step once more
+        PPOTrainerSync._submit_batch_to_rollout(self.trainer, batch)
+        answered, _ = self.trainer.replay_buffer.sample(
+            global_steps=step, partition_id="train", batch_size=len(prompts["uid"])
+        )
+        if len(answered.keys) != len(prompts["uid"]):
+            raise RuntimeError(
+                f"{len(answered.keys)} of {len(prompts['uid'])} came back scored; see the log for the others"
+            )
+        # in the order of the prompts: the same ones each time can be followed from probe to probe
+        keys = sorted(answered.keys, key=lambda key: prompts["uid"].tolist().index(key.rsplit("_", 2)[0]))
+        data = tq.kv_batch_get(keys=keys, partition_id="train", select_fields=TRAIN_FIELDS)
+        tq.kv_clear(keys=keys, partition_id="train")
+        return data
+
+    def _prompts(self) -> dict[str, Any]:
+        """Evenly spread over the training data."""
+        data = self.trainer.train_dataset
+        count = min(self.settings.prompts, len(data))
+        batch = collate_fn([data[i * len(data) // count] for i in range(count)])
+        batch["uid"] = _objects([str(uuid.uuid4()) for _ in range(count)])
+        batch["__rollout_n__"] = _objects([1] * count)
+        batch[PROBE] = _objects(list(range(count)))
+        return batch
+
+    # ---- measuring ----
+
+    def _measure(self, rollouts: TrainBatch, step: int, cap: int) -> dict[str, float]:
+        kl = (rollouts.log_p - rollouts.log_q)[rollouts.mask]
+        positions, width = rollouts.positions()[rollouts.mask], self.trainer.position_bin_width
+        bins = {first: (mean, tokens) for first, mean, tokens in by_position(kl.abs(), positions, width)}
+        found: dict[str, float] = {
+            f"probe/reverse_kl_by_position/{first}": mean for first, mean, _ in by_position(kl, positions, width)
+        }
+        for first, (mean, tokens) in bins.items():
+            found[f"probe/reverse_kl_abs_by_position/{first}"] = mean
+            found[f"probe/tokens_by_position/{first}"] = tokens
+        found["probe/response_length/mean"] = sum(rollouts.lengths) / len(rollouts.lengths)
+        found.update(self._account(rollouts))
+        found.update(self._compare(bins, step, cap))
+        return found
+
+    def _account(self, rollouts: TrainBatch) -> dict[str, float]:
+        shapes = (self.trainer.student_shape, self.trainer.teacher_shape)
+        spent = exact_flops(*shapes, rollouts.prompt_lengths, rollouts.lengths)
+        flops = spent.sampling + spent.teacher_scoring  # nothing is learnt
+        self.flops += flops
+        return {"probe/flops_exact": flops, "probe/flops_exact/so_far": self.flops}
+
+    def _compare(self, bins: Bins, step: int, cap: int) -> dict[str, float]:
+        if self.first is None:
+            self.first = bins
+        tail = tail_growth(bins, self.first, cap)
+        if tail is None:
+            return {}
+        if tail.ratio > self.settings.tail_warning:
+            logger.warning(
+                "step %d: mean |reverse KL| beyond L=%d is %.2f times that of the first probe (most in the bin from "
+                "position %d: %.2f times): the student drifts where no prefix reaches; raise L sooner "
+                "(prefix_opd.schedule), lower the learning rate, or end with full OPD",
+                step, cap, tail.ratio, tail.worst, tail.worst_ratio,
+            )  # fmt: skip
+        return {"probe/tail_ratio": tail.ratio}
+
+
+def _objects(values: list) -> np.ndarray:
+    return np.fromiter(values, dtype=object, count=len(values))

@@ -1,0 +1,51 @@
+"""Hand a few rollouts of a step to `prefix_opd.run.samples`: what the step has anyway, no pass of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefix_opd.run.samples import ROLLOUTS, Sample, SampleLog, is_sampled
+from prefix_opd.verl_plugin.fields import TrainBatch
+
+
+class SampleRecorder:
+    """Owned by the trainer; opened with the run's log."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.log: SampleLog | None = None
+
+    def open(self, resumed_step: int) -> None:
+        if self.log is None:
+            self.log = SampleLog(self.trainer.run_folder, resumed_step)
+
+    def is_due(self, step: int) -> bool:
+        config = self.trainer.config.trainer
+        return is_sampled(step, config.test_freq, self.trainer.total_training_steps)
+
+    def record(self, step: int, kind: str, rollouts: TrainBatch, data: Any, cap: int) -> None:
+        """Keep the first rollouts of a batch.
+
+        Args:
+            rollouts, data: the batch, and the fields of TransferQueue that it was read from.
+            cap: L of the step, tokens.
+        """
+        decode = self.trainer.tokenizer.decode
+        prompts, responses = (data[name].unbind()[:ROLLOUTS] for name in ("prompts", "responses"))
+        log_p, log_q = rollouts.log_p.split(rollouts.lengths), rollouts.log_q.split(rollouts.lengths)
+        self.log.write(
+            [
+                Sample(
+                    step=step,
+                    kind=kind,
+                    prompt=decode(prompts[i].tolist()),
+                    tokens=[decode([token]) for token in responses[i].tolist()],
+                    ids=responses[i].tolist(),
+                    log_p=[round(value, 4) for value in log_p[i].tolist()],
+                    log_q=[round(value, 4) for value in log_q[i].tolist()],
+                    cap=cap,
+                    ending=rollouts.records[i]["ending"],
+                )
+                for i in range(len(responses))
+            ]
+        )

@@ -1,0 +1,195 @@
+"""A step counts only if it learnt from every rollout that it claims: what to do with those that are wrong.
+
+verl trains on whatever came back. Here a batch is judged (`watchers`) before it is learnt from; one that is
+thrown away is sampled again from the same prompts, for the same step, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+import transfer_queue as tq
+from torch import Tensor
+from verl.utils import tensordict_utils as tu
+
+from prefix_opd.base.errors import RunStopped, one_line
+from prefix_opd.config.settings import WatcherSettings
+from prefix_opd.verl_plugin.fields import TrainBatch
+from prefix_opd.verl_plugin.trainer import watchers
+from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT
+
+logger = logging.getLogger(__name__)
+
+PARTITION = "train"
+ALIVE_SECONDS = 10.0
+"""How often the agent-loop workers are asked whether they live, while the trainer waits for their rollouts."""
+
+
+def forget_rollouts() -> None:
+    """Clear what the engines answered, and what they were asked, for no later step to find."""
+    keys = list((tq.kv_list(PARTITION) or {}).get(PARTITION, {}))
+    if keys:
+        tq.kv_clear(keys=keys, partition_id=PARTITION)
+
+
+class ThrownAway(Exception):
+    """This batch is not learnt from; the message says why."""
+
+
+class StepGuard:
+    """Stands around one update of `PrefixOPDTrainer`."""
+
+    def __init__(self, trainer, settings: WatcherSettings):
+        self.trainer, self.settings = trainer, settings
+        self.submitted: Any = None
+        self.places: dict[str, int] = {}
+        self.attempt = 0
+        self.judged = False
+        """Whether the step's rollouts are all there and good: what fails from then on is no failure of theirs."""
+        self.warned = 0  # in this step; the trainer sets it back when one begins
+        self._ask_whether_workers_live()
+
+    # ---- order ----
+
+    def remember(self, batch) -> None:
+        """Keep the prompts that are handed out, and their order."""
+        self.submitted = batch
+        self.places = {str(uid): place for place, uid in enumerate(batch["uid"])}
+
+    def put_in_order(self, batch) -> None:
+        """Rollouts in the order of their prompts, not of their arrival, so that sums are the same in every run."""
+        batch.reorder(sorted(range(len(batch.keys)), key=lambda i: self._place(batch.keys[i])))
+
+    def _place(self, key: str) -> tuple[int, ...]:
+        uid, *numbers = key.split("_")  # {uid}_{session}_{index}
+        return (self.places[uid], *map(int, numbers))
+
+    def name(self, key: str) -> str:
+        """How a message calls a rollout."""
+        prompt, rollout, *_ = self._place(key)
+        return f"prompt {prompt}, rollout {rollout} (from 0)"
+
+    # ---- judgement ----
+
+    def check_all_came(self, batch, metrics: dict[str, Any]) -> None:
+        """Every rollout of the step must be there."""
+        config = self.trainer.config
+        expected = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+        self._act(watchers.missing_rollouts(len(batch.keys), expected, self.take_failures(), self.settings), metrics)
+
+    def check_rollouts(
+        self, rollouts: TrainBatch, advantage: Tensor, keys: Sequence[str], metrics: dict[str, Any]
+    ) -> None:
+        """The last look at a batch before it is learnt from."""
+        watched = watchers.Rollouts(
+            names=[self.name(key) for key in keys],
+            tokens=rollouts.tokens,
+            lengths=rollouts.lengths,
+            log_p=rollouts.log_p,
+            log_q=rollouts.log_q,
+            advantage=advantage,
+            mask=rollouts.mask,
+            endings=[record["ending"] for record in rollouts.records],
+            cap=max(record["cap"] for record in rollouts.records),
+            topk=rollouts.topk,
+        )
+        longest = int(self.trainer.config.data.max_response_length)
+        vocabulary = self.trainer.teacher_shape.vocab_size
+        self._act(watchers.before_update(watched, vocabulary, longest, self.settings), metrics)
+        metrics["prefix_opd/watch/thrown_away"] = self.attempt
+        self.judged = True
+
+    def check_update(self, metrics: dict[str, Any]) -> None:
+        """A look at what the update reported."""
+        self._act(watchers.after_update(metrics, self.settings), metrics)
+
+    def check_validation(
+        self, came: int, expected: int, natural_ends: Sequence[float | None], metrics: dict[str, Any]
+    ) -> None:
+        """A look at the answers that a validation is made of."""
+        self._act(watchers.validation(came, expected, self.take_failures(), natural_ends, self.settings), metrics)
+
+    def warn(self, told: str) -> None:
+        """Say what is wrong in this step, and count it."""
+        self.warned += 1
+        logger.warning("step %d: %s", self.trainer.global_steps, told)
+
+    def _act(self, judged: tuple[dict[str, float], list[watchers.Finding]], metrics: dict[str, Any]) -> None:
+        values, findings = judged
+        metrics.update({f"prefix_opd/watch/{name}": value for name, value in values.items()})
+        for finding in findings:
+            told = f"step {self.trainer.global_steps}: {finding.told}"
+            if finding.action == "stop":
+                raise RunStopped(told)
+            if finding.action == "skip":
+                raise ThrownAway(told)
+            self.warn(finding.told)
+        metrics["prefix_opd/watch/warned"] = self.warned
+
+    # ---- once more ----
+
+    def run(self, step_once: Callable[[], Any], metrics: dict[str, Any]):
+        """Make one update, with a fresh sample of the same prompts when a batch was thrown away."""
+        self.attempt = 0
+        before = dict(metrics)
+        while True:
+            try:
+                return self._with_reasons(step_once)
+            except ThrownAway as thrown:
+                if self.attempt >= self.settings.retries:
+                    raise RunStopped(
+                        f"{thrown}; {self.attempt + 1} batches were thrown away, nothing was learnt from them"
+                    ) from None
+                self.attempt += 1
+                logger.warning("%s: the batch is thrown away and sampled again (%d)", thrown, self.attempt)
+                metrics.clear()
+                metrics.update(before)
+                try:
+                    self._sample_again()
+                except Exception as error:  # an engine that is gone cannot be woken
+                    raise RunStopped(f"{thrown}; it cannot be sampled again ({one_line(error)})") from error
+
+    def _with_reasons(self, step_once: Callable[[], Any]):
+        self.judged = False
+        try:
+            return step_once()
+        except RuntimeError as error:
+            # verl's replay buffer, when not one rollout of the batch came back; failures that are told while the update
+            # is made may be those of the next step
+            if isinstance(error, RunStopped) or self.judged or not (failures := self.take_failures()):
+                raise
+            raise ThrownAway(
+                f"step {self.trainer.global_steps}: no rollout came back whole and scored ({failures[0]})"
+            ) from error
+
+    def _sample_again(self) -> None:
+        forget_rollouts()
+        # wake the engines, which sleep while verl trains; the weights are still those of the step before
+        self.trainer.checkpoint_manager.update_weights(self.trainer.global_steps - 1)
+        tu.assign_non_tensor_data(self.submitted, ATTEMPT, self.attempt)
+        self.trainer._submit_batch_to_rollout(self.submitted)
+
+    # ---- the workers ----
+
+    def take_failures(self) -> list[str]:
+        """What went wrong with rollouts since the last call, one line each."""
+        workers = self.trainer.agent_loop_manager.agent_loop_workers
+        return [line for lines in ray.get([worker.take_failures.remote() for worker in workers]) for line in lines]
+
+    def _ask_whether_workers_live(self) -> None:
+        """verl polls for rollouts without end; of a worker that died none would ever come."""
+        buffer = self.trainer.replay_buffer
+        wait, asked = buffer._wait_for_next_poll, time.monotonic()
+
+        def wait_and_ask(partition_id: str, last_debug_time: float) -> float:
+            nonlocal asked
+            if time.monotonic() - asked > ALIVE_SECONDS:
+                asked = time.monotonic()
+                ray.get([worker.alive.remote() for worker in self.trainer.agent_loop_manager.agent_loop_workers])
+            return wait(partition_id, last_debug_time)
+
+        buffer._wait_for_next_poll = wait_and_ask

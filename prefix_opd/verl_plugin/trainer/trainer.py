@@ -1,0 +1,342 @@
+"""verl's synchronous V1 trainer with the advantage, the metrics and the ledger of prefix distillation."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import transfer_queue as tq
+from omegaconf import open_dict
+from tensordict import TensorDict
+from transformers import AutoConfig
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.debug import marked_timer
+
+from prefix_opd.base.errors import RunStopped, one_line
+from prefix_opd.config.settings import Settings
+from prefix_opd.method.advantage import reverse_kl_advantage
+from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
+from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
+from prefix_opd.run import checkpoints, stopping
+from prefix_opd.run.log import RunLog, numbers
+from prefix_opd.verl_plugin.engine.update_columns import for_update
+from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
+from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
+from prefix_opd.verl_plugin.trainer.engine_watch import while_alive
+from prefix_opd.verl_plugin.trainer.probe import Probe
+from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
+from prefix_opd.verl_plugin.trainer.startup import EngineStartup
+from prefix_opd.verl_plugin.trainer.step_guard import StepGuard
+from prefix_opd.verl_plugin.trainer.trackers import tolerated
+
+logger = logging.getLogger(__name__)
+
+LEDGER_FILE = "prefix_opd.json"
+
+
+@register_trainer("prefix_opd")
+class PrefixOPDTrainer(PPOTrainerSync):
+    """Chosen by ``trainer.v1.trainer_mode=prefix_opd``.
+
+    verl compares the mode with the literal "sync" in its replay buffer, its refill and its checkpoints; any other
+    word would silently select their asynchronous form. So the mode reads "sync" from here on.
+    """
+
+    def __init__(self, config):
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = "sync"
+        self.settings = Settings.from_node(plain(config.prefix_opd))
+        self.flops = {"exact": 0.0, "paper": 0.0}
+        self.tokens = {"generated": 0, "scored": 0, "trained": 0}
+        super().__init__(config)
+        self.replay_buffer.poll_interval = self.settings.poll_seconds
+        trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
+        self.student_shape = _shape(config.actor_rollout_ref.model.path, trusted)
+        self.teacher_shape = _shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
+        self.startup = EngineStartup(self)
+        self.guard = StepGuard(self, self.settings.watchers)
+        self.recovered: dict[str, Any] = {}
+        self.saved_step = 0
+        self.samples = SampleRecorder(self)
+        self.probe = Probe(self)
+        self.early = EarlyDispatch(self)
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.config.trainer.default_local_dir)
+
+    # ---- start-up ----
+
+    def _init_resource_pool_mgr(self):
+        super()._init_resource_pool_mgr()
+        self.startup.begin()
+
+    def _setup(self):
+        with self.startup:
+            super()._setup()
+        manager = self.checkpoint_manager
+        manager.update_weights = while_alive(manager.update_weights, self._engines, "sending weights")
+
+    def _engines(self) -> list[str]:
+        return [replica.server_address for replica in self.llm_server_manager.get_replicas()]
+
+    def fit(self, agent_loop_manager):
+        with tolerated():
+            return super().fit(agent_loop_manager)
+
+    # ---- one update ----
+
+    def step(self, metrics, timing_raw):
+        self.step_metrics, self.step_began = metrics, time.time()
+        return super().step(metrics, timing_raw)
+
+    def on_step_begin(self):
+        super().on_step_begin()
+        self.guard.warned = 0
+        if self.probe.is_due(self.global_steps):
+            self.probe.run(self.global_steps)
+
+    def prepare_step(self):
+        return {} if self.early.is_done(self.global_steps) else super().prepare_step()
+
+    def _submit_batch_to_rollout(self, batch):
+        self.guard.remember(batch)
+        return super()._submit_batch_to_rollout(batch)
+
+    def _step_once(self, metrics, timing_raw, sample_batch_size):
+        return self.guard.run(
+            functools.partial(super()._step_once, metrics, timing_raw, sample_batch_size), metrics=metrics
+        )
+
+    def _balance_batch(self, batch, metrics, *args, **kwargs):
+        self.guard.check_all_came(batch, metrics)
+        self.guard.put_in_order(batch)
+        return super()._balance_batch(batch, metrics, *args, **kwargs)
+
+    def _compute_old_log_prob(self, batch, metrics):
+        """The sampler's log-probs serve as old ones: no second student pass, unless it is asked for."""
+        if self.settings.advantage.student_log_prob == "recomputed":
+            return super()._compute_old_log_prob(batch, metrics)
+        return batch
+
+    def _compute_advantage(self, batch, metrics):
+        recomputed = self.settings.advantage.student_log_prob == "recomputed"
+        fields = [*TRAIN_FIELDS, "old_log_probs"] if recomputed else TRAIN_FIELDS
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        topk = self.distillation_config.distillation_loss.loss_settings.use_topk
+        rollouts = read_train_batch(data, recomputed, topk)
+        if topk:  # verl's loss over the teacher's top-k has no advantage, but its metrics ask for one
+            advantage = torch.zeros_like(rollouts.log_p)
+        else:
+            advantage = reverse_kl_advantage(rollouts.log_p, rollouts.log_q, self.settings.advantage.clamp)
+        self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
+        if not topk and self.samples.is_due(self.global_steps):  # a batch that is thrown away leaves none
+            cap = max(record["cap"] for record in rollouts.records)
+            self.samples.record(self.global_steps, "train", rollouts, data, cap)
+        nested = rollouts.nested(advantage)
+        metrics.update(self._rollout_metrics(rollouts, recomputed))
+        # gamma = 0: the return of a token is its own reward
+        fields = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
+        stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+        return for_update(stored, self)
+
+    def _rollout_metrics(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, Any]:
+        found = rollout_metrics(rollouts.records, rollouts.lengths)
+        if rollouts.log_q is not None:
+            found.update(self._reverse_kl_metrics(rollouts))
+        found.update(rollouts.fingerprints())
+        found.update(self._account(rollouts, recomputed))
+        return {f"prefix_opd/{name}": value for name, value in found.items()}
+
+    def _reverse_kl_metrics(self, rollouts: TrainBatch) -> dict[str, float]:
+        mask = rollouts.mask
+        log_p, log_q = rollouts.log_p[mask], rollouts.log_q[mask]
+        groups = {ending: rollouts.ended(ending)[mask] for ending in ("cut", "natural")}
+        return {
+            **reverse_kl_metrics(rollouts.log_p, rollouts.log_q, mask),
+            **reverse_kl_by_position(log_p, log_q, rollouts.positions()[mask], groups, self.position_bin_width),
+        }
+
+    @property
+    def position_bin_width(self) -> int:
+        """Tokens a bin of the metrics by position."""
+        return -(-int(self.config.data.max_response_length) // self.settings.position_bins)
+
+    def _account(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, float]:
+        """Tokens and FLOP of this update, and of the run so far (the ledger that checkpoints keep)."""
+        shapes = (self.student_shape, self.teacher_shape)
+        exact = exact_flops(*shapes, rollouts.prompt_lengths, rollouts.lengths, recomputed)
+        paper = paper_flops(*shapes, rollouts.lengths)
+        tokens = {
+            "generated": sum(rollouts.lengths),
+            "scored": sum(rollouts.prompt_lengths) + sum(rollouts.lengths),
+            "trained": int(rollouts.mask.sum()),
+        }
+        self.flops["exact"] += exact.total
+        self.flops["paper"] += paper.total
+        for kind, count in tokens.items():
+            self.tokens[kind] += count
+        return {
+            **_flop_metrics("exact", exact, self.flops["exact"]),
+            **_flop_metrics("paper", paper, self.flops["paper"]),
+            **{f"tokens/{kind}": count for kind, count in tokens.items()},
+            **{f"tokens_so_far/{kind}": count for kind, count in self.tokens.items()},
+        }
+
+    def _update_actor(self, batch, metrics):
+        self.early.before_update(self.global_steps)
+        batch = super()._update_actor(batch, metrics)
+        for name in [name for name in metrics if name.startswith("actor/prefix_opd/")]:
+            metrics[name.removeprefix("actor/")] = metrics.pop(name)
+        self.guard.check_update(metrics)
+        return batch
+
+    def on_step_end(self):
+        # prompts that are handed out already are learnt from first: no checkpoint has them
+        if stopping.is_asked(self.run_folder) and not self.early.is_done(self.global_steps + 1):
+            if self.saved_step != self.global_steps:
+                self._save_checkpoint()
+            self.total_training_steps = self.global_steps  # verl's loop ends here
+            with open_dict(self.config):
+                self.config.trainer.test_freq = -1  # the resumed run validates this step, if it is one to validate
+            logger.warning("asked to end: step %d is the last, its checkpoint is written", self.global_steps)
+        with marked_timer("gen", self.timing_raw):
+            self.early.wait()
+        super().on_step_end()
+        self.early.after(self.global_steps)
+
+    def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch):
+        super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
+        metrics["prefix_opd/seconds/update"] = timing_raw.get("update_actor", 0.0)  # none while a critic warms up
+        metrics["prefix_opd/seconds/weight_sync"] = timing_raw["update_weights"]
+        metrics["prefix_opd/seconds/step"] = timing_raw["step"] - self.probe.seconds
+        metrics["prefix_opd/seconds/since_start"] = time.time() - self.startup.started
+        metrics.update(self.probe.take())
+
+    # ---- validation ----
+
+    def _validate(self):
+        try:
+            return super()._validate()
+        except (RunStopped, ray.exceptions.RayActorError):
+            raise
+        except Exception as error:
+            if not (failures := self.guard.take_failures()):
+                raise
+            raise RunStopped(  # verl has no words for a validation of which nothing came back
+                f"step {self.global_steps}: the validation failed ({failures[0]}); the log above has the others"
+            ) from error
+
+    def _val_metrics_update(
+        self, data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=None
+    ):
+        metrics = super()._val_metrics_update(
+            data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=expected_acc_counts
+        )
+        expected = sum((expected_acc_counts or {}).values())
+        natural_ends = reward_extra_infos_dict.get("natural_end", [])
+        self.guard.check_validation(len(sample_uids), expected, natural_ends, metrics)
+        return metrics
+
+    def _maybe_log_val_generations(self, inputs, outputs, scores):
+        try:
+            super()._maybe_log_val_generations(inputs, outputs, scores)
+        except Exception as error:  # a tracker out of reach ends no run, see `trackers`
+            logger.warning("step %d: no tracker took the validation answers (%s)", self.global_steps, one_line(error))
+
+    # ---- the run's record ----
+
+    def on_validate_begin(self):
+        self._open_run_log()
+        super().on_validate_begin()
+
+    def on_train_begin(self):
+        checkpoints.set_aside(self.run_folder, self.resumed_step)
+        self._open_run_log()
+        super().on_train_begin()
+
+    def _open_run_log(self) -> None:
+        # verl makes its trackers inside fit(); ours joins them before the first of them is written to.
+        if "prefix_opd" not in self.logger.logger:
+            due = self.resumed_step > 0 and self.config.trainer.val_before_train
+            ours = RunLog(self.run_folder, self.resumed_step, self.recovered, due)
+            self.logger.logger = {"prefix_opd": ours, **self.logger.logger}
+        self.samples.open(self.resumed_step)
+
+    def _save_checkpoint(self):
+        folder = self.run_folder / f"global_step_{self.global_steps}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            checkpoints.write_whole(folder / LEDGER_FILE, json.dumps(self._ledger()))
+            super()._save_checkpoint()
+            if not self.config.actor_rollout_ref.actor.checkpoint.async_save:  # else it is still being written
+                checkpoints.write_manifest(folder)
+        except ray.exceptions.RayActorError:
+            raise
+        except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)  # half of it is of no use, and the disk may be full
+            raise RunStopped(
+                f"step {self.global_steps}: its checkpoint could not be written to {folder} ({one_line(error)}); "
+                "free space, or set trainer.default_local_dir"
+            ) from error
+        self.saved_step = self.global_steps
+        try:
+            checkpoints.prune(self.run_folder, self.settings.checkpoint, self.global_steps)
+        except Exception as error:  # the new checkpoint is whole: older ones that stay harm nobody
+            logger.warning("step %d: old checkpoints could not be removed (%s)", self.global_steps, one_line(error))
+
+    def _ledger(self) -> dict[str, Any]:
+        """What the run is to know of itself when it goes on from this checkpoint.
+
+        With the numbers of its own step: their line is written only after the validation that follows.
+        """
+        seconds = {"prefix_opd/seconds/step": time.time() - self.step_began}  # it began after the probe
+        line = {**self.step_metrics, **seconds, **self.probe.metrics()}
+        probe = self.probe.state_dict()
+        return {"flops": self.flops, "tokens": self.tokens, "metrics": numbers(line), "probe": probe}
+
+    def _load_checkpoint(self):
+        super()._load_checkpoint()
+        self.resumed_step = self.global_steps
+        if not self.resumed_step:
+            return
+        # the launcher has named the checkpoint: see prefix_opd.run.checkpoints.settle_resume
+        ledger_file = Path(self.config.trainer.resume_from_path) / LEDGER_FILE
+        if ledger_file.exists():
+            ledger = json.loads(ledger_file.read_text())
+            self.flops, self.tokens = ledger["flops"], ledger["tokens"]
+            self.recovered = ledger.get("metrics", {})
+            if "probe" in ledger:  # not in those written before there were probes
+                self.probe.load_state_dict(ledger["probe"])
+        else:  # a checkpoint of verl's own trainer
+            logger.warning("%s is not there: FLOP and tokens are counted from here on", ledger_file)
+        with open_dict(self.config):
+            self.config.trainer.val_before_train = self._validation_is_due(self.resumed_step)
+
+    def _validation_is_due(self, step: int) -> bool:
+        """Whether the run ended before a step that was to be validated had been."""
+        return self.is_validated(step) and step not in checkpoints.accuracies(self.run_folder)
+
+    def is_validated(self, step: int) -> bool:
+        """Whether a validation follows the step."""
+        every = self.config.trainer.test_freq
+        return every > 0 and (step % every == 0 or step >= self.total_training_steps)
+
+
+def _flop_metrics(kind: str, step: StepFlops, so_far: float) -> dict[str, float]:
+    return {
+        **{f"flops_{kind}/{phase}": value for phase, value in step.as_dict().items()},
+        f"flops_{kind}/so_far": so_far,
+    }
+
+
+def _shape(model: str, trust_remote_code: bool) -> ModelShape:
+    return ModelShape.from_config(AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict())

@@ -1,0 +1,262 @@
+"""What is watched in every step, as pure functions of one batch: numbers first, judgement second.
+
+``before_update`` sees the rollouts and their scores while the batch can still be thrown away; ``after_update`` sees
+what the update reported. Both return the watched values, which become metrics, and one `Finding` for each that is
+past its threshold. What happens then is the trainer's (`prefix_opd.verl_plugin.trainer.step_guard`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prefix_opd.config.settings import EveryRollout, LateWatcher, Watcher, WatcherSettings
+
+SHORTEST_JUDGED = 8
+"""Tokens below which a teacher's answer is too short to be called uniform: at L = 1 all are alike by chance."""
+ALIKE = 1e-6
+"""Spread of log-probs, nats, below which they are one number: what fp32 leaves of it."""
+CERTAIN = -1e-3
+"""Mean log-prob, nats, above which equal log-probs are those of a teacher that is sure of every token."""
+NEAR_CHANCE = 0.05
+"""How near the mean log-prob must be to -log V, and the spread to 0, as a share of log V."""
+LONGEST_CYCLE = 8
+"""Tokens of the longest cycle that counts as repetition."""
+REPEATED_TOKENS = 32
+"""How many last tokens must go round in it."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What the watchers see of a batch of B rollouts with N response tokens in all, sequence after sequence."""
+
+    names: Sequence[str]
+    """(B,) how a message calls each, e.g. "prompt 3, rollout 1"."""
+    tokens: Tensor
+    """(N,) response token ids."""
+    lengths: Sequence[int]
+    """(B,) response tokens of each; they sum to N."""
+    log_p: Tensor
+    """(N,) student log-probs, nats."""
+    log_q: Tensor | None
+    """(N,) teacher log-probs, nats; none where the teacher gave its top-k."""
+    advantage: Tensor
+    """(N,)."""
+    mask: Tensor
+    """(N,) bool, tokens that the student sampled."""
+    endings: Sequence[str]
+    """(B,) cut, natural or other."""
+    cap: int
+    """L of this step, tokens."""
+    topk: Tensor | None = None
+    """(N, k) the teacher's log-probs of its k likeliest tokens, nats; none where it scored the sampled ones."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A watched value past its threshold."""
+
+    watcher: str
+    action: str
+    told: str
+    """What is wrong, in which sample, and what to do."""
+
+
+def missing_rollouts(
+    came: int, expected: int, reasons: Sequence[str], settings: WatcherSettings
+) -> tuple[dict[str, float], list[Finding]]:
+    """Every rollout that a step claims must be there: verl would train on what is left."""
+    reason = f" ({reasons[0]})" if reasons else ""
+    told = f"{came} of {expected} rollouts came back whole and scored{reason}; see the log for the others"
+    return _judge({"missing": (float(expected - came), told)}, settings)
+
+
+def before_update(
+    batch: Rollouts, vocabulary: int, longest: int, settings: WatcherSettings
+) -> tuple[dict[str, float], list[Finding]]:
+    """Judge a batch that has not been learnt from yet.
+
+    Args:
+        batch: the rollouts.
+        vocabulary: V, the number of tokens that the teacher spreads its probability over.
+        longest: ``data.max_response_length``, tokens.
+        settings: thresholds and actions.
+
+    Returns:
+        The watched values by name, and what is past its threshold.
+    """
+    broken = _not_finite(batch)
+    watched = {
+        "not_finite": (
+            float(broken.sum()),
+            f"{int(broken.sum())} tokens have no finite log-prob or advantage, the first in {_first(batch, broken)}; "
+            "look at that prompt, and at the engines' dtype",
+        ),
+        "repetition": _repetition(batch),
+    }
+    if batch.log_q is not None:
+        watched["uniform_teacher"] = _uniform_teacher(batch, batch.log_q, vocabulary)
+        watched["reverse_kl"] = _reverse_kl(batch, batch.log_q, batch.mask & ~broken)
+    elif batch.topk is not None:
+        watched["uniform_teacher"] = _uniform_teacher(batch, batch.topk, vocabulary)
+    if batch.cap >= longest:
+        cut = [ending == "cut" for ending in batch.endings]
+        share = sum(cut) / len(cut)
+        watched["endless"] = (
+            share,
+            f"{share:.0%} of the rollouts ran into data.max_response_length={longest}, the first of them "
+            f"{next(_named(batch, cut), 'none')}; check prefix_opd.rollout.stop, or raise the length",
+        )
+    return _judge(watched, settings)
+
+
+def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tuple[dict[str, float], list[Finding]]:
+    """Judge what an update reported, under verl's names."""
+    watched = {}
+    numbers = {name: float(metrics[name]) for name in ("actor/loss", "actor/grad_norm") if name in metrics}
+    broken = {name: number for name, number in numbers.items() if not math.isfinite(number)}
+    named = ", ".join(f"{name}={number}" for name, number in broken.items())
+    watched["not_finite_update"] = (
+        float(len(broken)),
+        f"{named} after the update, which therefore is not to be trusted; lower actor_rollout_ref.actor.optim.lr, or "
+        "set prefix_opd.loss.max_ratio",
+    )
+    if "actor/grad_norm" in numbers:
+        norm = numbers["actor/grad_norm"]
+        watched["gradient_norm"] = (norm, f"the gradient norm is {norm:.3g}; lower actor_rollout_ref.actor.optim.lr")
+    if "prefix_opd/log_prob_diff/abs_mean" in metrics:
+        gap = float(metrics["prefix_opd/log_prob_diff/abs_mean"])
+        # the workers report no rollout, only the worst token of them all
+        worst = metrics.get("prefix_opd/log_prob_diff/abs_max")
+        most = "" if worst is None else f" (the worst by {float(worst):.3g})"
+        watched["sampler_mismatch"] = (
+            gap,
+            f"trainer and sampler differ by {gap:.3g} nats a token{most}; compare their dtypes, and model.vocab_size "
+            "with the tokenizer's",
+        )
+    return _judge(watched, settings)
+
+
+def validation(
+    came: int, expected: int, reasons: Sequence[str], natural_ends: Sequence[float | None], settings: WatcherSettings
+) -> tuple[dict[str, float], list[Finding]]:
+    """Judge a validation by what came back of it.
+
+    Args:
+        came, expected: answers.
+        reasons: one line for each that failed, as far as they are known.
+        natural_ends: of each answer 1 if it ended by itself, else 0; nothing of an answer that nobody graded.
+    """
+    reason = f" ({reasons[0]})" if reasons else ""
+    watched = {
+        "validation_missing": (
+            float(expected - came),
+            f"{came} of {expected} validation answers came back{reason}: the accuracy is that of those alone and "
+            "counts for no best checkpoint; see the log for the others",
+        )
+    }
+    if known := [end for end in natural_ends if end is not None]:
+        endless = 1 - sum(known) / len(known)
+        watched["validation_endless"] = (
+            endless,
+            f"{endless:.0%} of the {len(known)} validation answers have no natural end; the student does not learn to "
+            "end where no prefix reaches: raise L sooner (prefix_opd.schedule), or check prefix_opd.rollout.stop",
+        )
+    return _judge(watched, settings)
+
+
+def _judge(
+    watched: Mapping[str, tuple[float, str]], settings: WatcherSettings
+) -> tuple[dict[str, float], list[Finding]]:
+    values, findings = {}, []
+    for name, (value, told) in watched.items():
+        watcher: Watcher | LateWatcher | EveryRollout = getattr(settings, name)
+        if watcher.action == "off":
+            continue
+        values[name] = value
+        # a value that is no number is past every threshold
+        if not value <= watcher.threshold:
+            rule = f"prefix_opd.watchers.{name}: threshold {watcher.threshold:g}"
+            findings.append(Finding(name, watcher.action, f"{told} ({rule})"))
+    return values, findings
+
+
+def _not_finite(batch: Rollouts) -> Tensor:
+    """(N,) bool, tokens of the student's with a number that is none."""
+    fields = [batch.log_p, batch.advantage] + ([] if batch.log_q is None else [batch.log_q])
+    if batch.topk is not None:
+        fields.append(batch.topk.sum(-1))  # finite only if all of them are
+    return ~torch.stack([field.isfinite() for field in fields]).all(0) & batch.mask
+
+
+def _first(batch: Rollouts, wrong: Tensor) -> str:
+    return next(_named(batch, [bool(part.any()) for part in wrong.split(list(batch.lengths))]), "none")
+
+
+def _named(batch: Rollouts, chosen: Sequence[bool]) -> Iterable[str]:
+    return (name for name, one in zip(batch.names, chosen, strict=True) if one)
+
+
+def _reverse_kl(batch: Rollouts, log_q: Tensor, sound: Tensor) -> tuple[float, str]:
+    """The mean over all tokens, and the rollout whose own mean is the largest. ``sound`` (N,): tokens that count."""
+    gap, lengths = (batch.log_p - log_q).abs(), list(batch.lengths)
+    mean = gap[sound].mean().item() if sound.any() else 0.0
+    parts = zip(gap.split(lengths), sound.split(lengths), strict=True)
+    means = [part[counts].mean().item() if counts.any() else 0.0 for part, counts in parts]
+    worst = max(range(len(means)), key=means.__getitem__)
+    told = (
+        f"student and teacher differ by {mean:.3g} nats a token, most in {batch.names[worst]} ({means[worst]:.3g}); "
+        "check that they share tokenizer and chat template, and lower actor_rollout_ref.actor.optim.lr if it grew"
+    )
+    return mean, told
+
+
+def _uniform_teacher(batch: Rollouts, log_q: Tensor, vocabulary: int) -> tuple[float, str]:
+    """``log_q``: (N,) of the sampled tokens, or (N, k) of the likeliest, which a teacher that knows tells apart."""
+    parts = zip(log_q.split(list(batch.lengths)), batch.mask.split(list(batch.lengths)), strict=True)
+    uniform = [is_uniform(scores[mask].flatten(), vocabulary) for scores, mask in parts]
+    told = (
+        f"the teacher scored {sum(uniform)} of {len(uniform)} rollouts as if it knew nothing, the first of them "
+        f"{next(_named(batch, uniform), 'none')}; check that its server holds the right weights"
+    )
+    return sum(uniform) / len(uniform), told
+
+
+def is_uniform(log_q: Tensor, vocabulary: int) -> bool:
+    """Whether a teacher's answer for one rollout carries no knowledge.
+
+    Args:
+        log_q: (T,) log-probs in one rollout, nats.
+        vocabulary: V.
+
+    Returns:
+        True if all are one number (that of a teacher who is sure of each token excepted), or all lie near -log V.
+        Fewer than ``SHORTEST_JUDGED`` tokens are never judged.
+    """
+    if len(log_q) < SHORTEST_JUDGED or not log_q.isfinite().all():
+        return False
+    spread, mean, chance = log_q.std().item(), log_q.mean().item(), math.log(vocabulary)
+    all_alike = spread < ALIKE and mean < CERTAIN
+    near_chance = abs(mean + chance) < NEAR_CHANCE * chance and spread < NEAR_CHANCE * chance
+    return all_alike or near_chance
+
+
+def _repetition(batch: Rollouts) -> tuple[float, str]:
+    cycles = [ends_in_a_cycle(tokens) for tokens in batch.tokens.split(list(batch.lengths))]
+    told = (
+        f"{sum(cycles)} of {len(cycles)} rollouts end in a cycle of at most {LONGEST_CYCLE} tokens, the first of them "
+        f"{next(_named(batch, cycles), 'none')}; shorten prefix_opd.schedule, or lower the learning rate"
+    )
+    return sum(cycles) / len(cycles), told
+
+
+def ends_in_a_cycle(tokens: Tensor) -> bool:
+    """Whether the last ``REPEATED_TOKENS`` of a (T,) response repeat with a period of at most ``LONGEST_CYCLE``."""
+    last = tokens[-REPEATED_TOKENS:]
+    if len(last) < REPEATED_TOKENS:
+        return False
+    return any(bool(torch.equal(last[period:], last[:-period])) for period in range(1, LONGEST_CYCLE + 1))

@@ -1,0 +1,200 @@
+"""The rollout hook: training rollouts stop at L(step) inside the engine; validation is never capped.
+
+Any agent loop and any n: verl's worker hands the sampling parameters to the loop, so the cap is set there, on a
+copy (verl shares one dict among the n rollouts of a prompt). A loop of several turns may ask the engine more than
+once; what exceeds L tokens in all is cut before the teacher scores it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import hydra
+import ray
+import torch
+from verl.experimental.agent_loop import agent_loop as verl_agent_loop
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.trainer.ppo.v1 import agent_loop_tq
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+
+from prefix_opd.base.errors import one_line
+from prefix_opd.config.settings import Settings
+from prefix_opd.method.ending import how_it_ended
+from prefix_opd.method.schedule import prefix_length
+from prefix_opd.method.seeds import rollout_seed
+from prefix_opd.verl_plugin.fields import PROBE, RECORD, plain
+from prefix_opd.verl_plugin.worker.direct_route import DirectRoute
+from prefix_opd.verl_plugin.worker.group_commit import GroupCommit
+from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
+
+FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
+
+ATTEMPT = "prefix_opd_attempt"
+"""The field of a batch that is sampled again: how often it was thrown away."""
+
+# AgentLoopWorkerTQ is a Ray actor class; a subclass goes through the class beneath it.
+_AgentLoopWorker = AgentLoopWorkerTQ.__ray_metadata__.modified_class
+
+
+class PrefixAgentLoopWorker(_AgentLoopWorker):
+    """verl's agent-loop worker with a cap, stop tokens, and a record of what became of each rollout."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.settings = Settings.from_node(plain(self.config.prefix_opd))
+        self.response_length = int(self.rollout_config.response_length)
+        self.keep_teacher_ids = self.distillation_enabled and bool(
+            self.teacher_server_manager.distillation_loss_config.loss_settings.use_topk
+        )
+        self.dispatched_at = 0.0
+        self.failures: list[str] = []
+        self._spare_calls()
+
+    def _spare_calls(self) -> None:
+        """A rollout of a few tokens costs less than the calls around it: make fewer."""
+        for client in (self.llm_client, *(self.teacher_client or {}).values()):
+            DirectRoute(client)
+        verl_agent_loop.hydra = SimpleNamespace(utils=SimpleNamespace(instantiate=_new_loop))
+        if not isinstance(agent_loop_tq.tq, GroupCommit):
+            agent_loop_tq.tq = GroupCommit(agent_loop_tq.tq, agent_loop_tq.list_of_dict_to_tensordict)
+            agent_loop_tq.list_of_dict_to_tensordict = lambda rows: rows  # the table is made of a whole group
+
+    async def generate_sequences(self, batch) -> None:
+        self.dispatched_at = time.monotonic()
+        await super().generate_sequences(batch)
+
+    async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
+        sampling_params = dict(sampling_params, stop_token_ids=list(self.settings.stop_token_ids))
+        if self.settings.ignore_own_end_token:
+            sampling_params["ignore_eos"] = True
+        if not trajectory["validate"]:
+            sampling_params["max_tokens"] = self._cap(trajectory["step"], kwargs)
+            if PROBE in kwargs:  # a seed of its own, so that a probe takes nothing from the engine's random stream
+                sampling_params["seed"] = int(kwargs[PROBE])
+        if self.settings.rollout.final_output_only and self.rollout_config.name == "vllm":
+            # verl reads the tokens alone, and only when all are there; text is needed to stop at a text
+            sampling_params.update(output_kind=FINAL_ONLY, detokenize=bool(sampling_params.get("stop")))
+        if self.settings.rollout.seeded is not None:
+            sampling_params.setdefault("seed", self._seed(trajectory, kwargs))
+        rollout = super()._run_agent_loop(sampling_params, trajectory, **kwargs)
+        # thousands of a validation may queue for the engine, which is no failure
+        seconds = None if trajectory["validate"] else self.settings.rollout.timeout_seconds
+        return await self._in_time(rollout, seconds, trajectory, kwargs)
+
+    def _seed(self, trajectory: dict[str, Any], sample: dict[str, Any]) -> int:
+        # an index alone would be 0 for every row of a data set that has none
+        prompt = [str(trajectory["sample_index"]), list(sample["raw_prompt"])]
+        place = (int(trajectory["step"]), prompt, int(sample["session_id"]), int(sample.get(ATTEMPT, 0)))
+        return rollout_seed(self.settings.rollout.seeded, *place, validate=bool(trajectory["validate"]))
+
+    async def _in_time(self, rollout, seconds: float | None, trajectory: dict[str, Any], sample: dict[str, Any]):
+        """Wait for a rollout and its score; what becomes of neither is kept for the trainer's message."""
+        try:
+            return await asyncio.wait_for(rollout, seconds)
+        except Exception as error:
+            late = seconds is not None and isinstance(error, TimeoutError)
+            told = f"no answer in {seconds:g} s" if late else one_line(error)
+            self.failures.append(f"row {trajectory['sample_index']}, rollout {sample['session_id']}: {told}")
+            raise
+
+    async def take_failures(self) -> list[str]:
+        """What went wrong since the last call, one line a rollout."""
+        taken, self.failures = self.failures, []
+        return taken
+
+    async def alive(self) -> None:
+        """Ray raises in the caller if this process is gone."""
+
+    def _cap(self, step: int, sample: dict[str, Any]) -> int:
+        if PROBE in sample:
+            return self.response_length
+        return prefix_length(int(step), self.settings.schedule, self.response_length)
+
+    async def _agent_loop_postprocess(self, output, validate: bool, **kwargs) -> None:
+        outputs = output if isinstance(output, list) else [output]
+        generated_at = time.monotonic() - self.dispatched_at
+        for one in outputs:
+            cap = self.response_length if validate else self._cap(kwargs["global_steps"], kwargs)
+            if not validate:
+                _truncate(one, cap)
+                # A prefix has no final answer to reward: a named zero, and no scorer runs on it.
+                one.reward_score = 0.0
+                one.extra_fields["reward_extra_info"] = {}
+            one.extra_fields[RECORD] = {
+                "cap": cap,
+                "ending": how_it_ended(one.response_ids, cap, self.settings.stop_token_ids),
+                "generated_at": generated_at,
+            }
+        await super()._agent_loop_postprocess(output, validate, **kwargs)
+
+    async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict) -> None:
+        await super()._compute_score(outputs, kwargs)
+        final = outputs[-1]
+        record = final.extra_fields[RECORD]
+        if "reward_extra_info" in final.extra_fields and final.extra_fields["reward_extra_info"]:
+            # verl averages every number found here over the validation set.
+            final.extra_fields["reward_extra_info"].update(
+                response_length=len(final.response_ids), natural_end=float(record["ending"] == "natural")
+            )
+
+    async def _compute_teacher_logprobs(self, output: AgentLoopOutput, prompt_ids, response_ids, validate, **kwargs):
+        await super()._compute_teacher_logprobs(output, prompt_ids, response_ids, validate, **kwargs)
+        if validate or not self.distillation_enabled:
+            return
+        output.extra_fields[RECORD]["scored_at"] = time.monotonic() - self.dispatched_at
+        if self.keep_teacher_ids:
+            check_scored_length(output.extra_fields["teacher_logprobs"], len(prompt_ids) + len(response_ids))
+        else:
+            # The teacher scored the sampled tokens themselves: prove it here, then save the transport.
+            scored = output.extra_fields.pop("teacher_ids").reshape(-1)[:-1]
+            check_scored_tokens(scored, [*prompt_ids, *response_ids])
+
+
+def _new_loop(config: Any, **arguments: Any) -> Any:
+    """Make an agent loop. Hydra would walk through the whole config for each rollout: 2 ms."""
+    if set(config) == {"_target_"}:
+        return _loop_class(config["_target_"])(**arguments)
+    return hydra.utils.instantiate(config, **arguments)
+
+
+@cache
+def _loop_class(target: str) -> type:
+    return hydra.utils.get_class(target)
+
+
+def _truncate(output: AgentLoopOutput, cap: int) -> None:
+    output.response_ids = output.response_ids[:cap]
+    output.response_mask = output.response_mask[:cap]
+    if output.response_logprobs is not None:
+        output.response_logprobs = output.response_logprobs[:cap]
+
+
+def check_scored_length(log_probs: torch.Tensor, tokens: int) -> None:
+    """A teacher's top-k answer must have a row for each token of the sequence."""
+    if len(log_probs) != tokens:
+        raise RuntimeError(f"the teacher scored {len(log_probs)} tokens of {tokens}")
+
+
+def check_scored_tokens(scored: torch.Tensor, sequence: list[int]) -> None:
+    """Entry i of a teacher's answer must score token i + 1 of the sequence."""
+    expected = torch.tensor(sequence[1:], dtype=scored.dtype)
+    if scored.shape != expected.shape:
+        raise RuntimeError(f"the teacher scored {len(scored)} tokens of {len(expected)}")
+    if not torch.equal(scored, expected):
+        position = int((scored != expected).nonzero()[0, 0])
+        raise RuntimeError(
+            f"the teacher scored token {int(scored[position])} at position {position + 1}, "
+            f"where the sequence has {int(expected[position])}: its answer is misaligned"
+        )
+
+
+class PrefixAgentLoopManager(AgentLoopManagerTQ):
+    """Named by ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.agent_loop_workers_class = ray.remote(PrefixAgentLoopWorker)

@@ -1,0 +1,41 @@
+"""An on-policy run: an experiment that ships, with the reproduction's seed, length and validations."""
+
+from __future__ import annotations
+
+from reproduction.arms import Run
+
+POSITION_BINS = 32
+"""Of the reverse KL by position: 6 tokens a bin."""
+PROBE_PROMPTS = 16
+"""Training prompts that are sampled without a cap, not trained on, as often as the student is validated."""
+
+
+def overrides(run: Run) -> list[str]:
+    """The Hydra overrides of a run: those of `prefix-opd train`."""
+    return [
+        f"experiment={run.arm.experiment}",
+        f"trainer.experiment_name={run.name}",
+        f"trainer.default_local_dir='{run.folder.absolute()}'",
+        f"trainer.total_training_steps={run.updates}",
+        f"trainer.test_freq={run.validate_every}",
+        f"trainer.save_freq={run.validate_every}",
+        # not trainer.max_actor_ckpt_to_keep: verl empties the old folder before the new one counts
+        "prefix_opd.checkpoint.keep_last=1",
+        "prefix_opd.checkpoint.keep_best=false",
+        f"data.seed={run.seed}",
+        f"actor_rollout_ref.rollout.seed={run.seed}",
+        f"data.val_max_samples={run.problems}",
+        f"prefix_opd.position_bins={POSITION_BINS}",
+        f"prefix_opd.probe.every={run.validate_every if run.arm.probed else 0}",
+        f"prefix_opd.probe.prompts={PROBE_PROMPTS}",
+    ]
+
+
+def train(run: Run) -> None:
+    """Train to the end, from the last checkpoint where there is one. Call it in a process of its own."""
+    from prefix_opd import launch
+    from prefix_opd.run.folder import check_same_run
+
+    config = launch.prepare(overrides(run))
+    check_same_run(config)
+    launch.run(config)

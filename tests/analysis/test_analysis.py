@@ -1,0 +1,362 @@
+"""The analyses: bins pooled by hand, costs interpolated by hand, the choice of L by hand."""
+
+import json
+
+import pytest
+import torch
+from written_runs import ACCURACY, SIGNAL, binned, update, write_run
+
+from prefix_opd.analysis import continuation, draw, tables
+from prefix_opd.analysis.compute import compute, cost_of, labels
+from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_length, default_lengths, point
+from prefix_opd.analysis.schedule import schedule
+from prefix_opd.analysis.signal import Bin, signal
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.intervals import wilson
+from prefix_opd.launch import prepare
+from prefix_opd.method.metrics import reverse_kl_by_position
+from prefix_opd.method.tail import tail_growth
+from prefix_opd.run.folder import hold
+from prefix_opd.run.history import NEEDED, Evaluation, read_finished
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    return lambda name, lines, **settings: write_run(tmp_path / name, lines, **settings)
+
+
+@pytest.fixture
+def run(make_run):
+    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 1e9), update(2, 3e9, **binned(SIGNAL), **{ACCURACY: 0.5})]
+    return make_run("schedule_0", lines)
+
+
+# ---- what training records ----
+
+
+def test_the_signal_of_a_batch_by_hand():
+    log_p, log_q = torch.tensor([-1.0, -2.0, -1.0, 0.0]), torch.tensor([-3.0, -1.0, -1.5, -4.0])
+    positions, cut = torch.tensor([0, 1, 2, 0]), torch.tensor([True, True, True, False])
+    found = reverse_kl_by_position(log_p, log_q, positions, {"cut": cut, "natural": ~cut}, 2)
+    # log p - log q = 2, -1, 0.5 of the cut rollout and 4 of the other; bin 0 holds positions 0 and 1
+    assert found == {
+        "reverse_kl_by_position/0": pytest.approx(5 / 3),
+        "reverse_kl_by_position/2": 0.5,
+        "reverse_kl_abs_by_position/0": pytest.approx(7 / 3),
+        "reverse_kl_abs_by_position/2": 0.5,
+        "tokens_by_position/all/0": 3,
+        "tokens_by_position/all/2": 1,
+        "reverse_kl_by_position/cut/0": 0.5,
+        "reverse_kl_by_position/cut/2": 0.5,
+        "reverse_kl_abs_by_position/cut/0": 1.5,
+        "reverse_kl_abs_by_position/cut/2": 0.5,
+        "tokens_by_position/cut/0": 2,
+        "tokens_by_position/cut/2": 1,
+        "reverse_kl_by_position/natural/0": 4.0,
+        "reverse_kl_abs_by_position/natural/0": 4.0,
+        "tokens_by_position/natural/0": 1,
+    }
+
+
+def test_the_tail_is_what_lies_beyond_the_cap_in_both_probes():
+    first = {0: (9.0, 4), 12: (1.0, 4), 24: (1.0, 1)}
+    now = {0: (0.1, 4), 12: (2.0, 2), 24: (5.0, 2), 36: (7.0, 1)}
+    # L=13 cuts the bin from 12; of those beyond it 24 alone was there at first
+    assert tail_growth(now, first, 13).ratio == 5.0
+    tail = tail_growth(now, first, 12)
+    # (2*2 + 5*2) / 4 = 3.5 now, (1*4 + 1*1) / 5 = 1 at first
+    assert (tail.ratio, tail.worst, tail.worst_ratio) == (3.5, 24, 5.0)
+    assert tail_growth(now, first, 40) is None
+
+
+# ---- reading runs ----
+
+
+def test_signal_reads_the_bins_and_pools_them_by_their_tokens(run):
+    history = read_finished(run)
+    found = {curve.group: curve for curve in signal(history, [2]).curves}
+    assert set(found) == {"all", "cut", "natural", "probe"}
+    assert found["all"].bins == [Bin(0, 6, 0.5, 1.0), Bin(12, 2, pytest.approx(0.1), pytest.approx(0.3))]
+    (pooled,) = next(curve for curve in signal(history, [2], width=24).curves if curve.group == "all").bins
+    # (6 * 0.5 + 2 * 0.1) / 8 and (6 * 1.0 + 2 * 0.3) / 8
+    assert (pooled.tokens, pooled.mean, pooled.abs_mean) == (8, pytest.approx(0.4), pytest.approx(0.825))
+    # of the steps, the probed ones are what is shown without a choice
+    assert {curve.step for curve in signal(history).curves} == {2}
+
+
+@pytest.mark.parametrize("width", [0, -12, 7, 13])
+def test_a_width_that_the_recorded_bins_do_not_make_up(run, width):
+    with pytest.raises(UserError, match=f"--bin={width}: must be a positive multiple of the 12 positions"):
+        signal(read_finished(run), width=width)
+
+
+def test_signal_refuses_what_is_not_there(run, make_run):
+    with pytest.raises(UserError, match="--steps 9: .* has no such update; it has 1 to 2"):
+        signal(read_finished(run), [9])
+    with pytest.raises(UserError, match="recorded no reverse KL with token counts"):
+        signal(read_finished(make_run("old", [update(1, 1e9)])))
+
+
+def test_schedule(run):
+    one = schedule(read_finished(run)).steps[-1]
+    assert (one.step, one.cap, one.mean_length, one.cut, one.natural) == (2, 24, 23.0, 0.75, 0.25)
+    assert (one.seconds["rollout"], one.seconds["step"], one.seconds["update"]) == (1.0, 2.0, 0.0)
+
+
+def test_cost_is_linear_between_evaluations():
+    points = [Evaluation(s, a, 64, None, f, 2 * f) for s, a, f in [(0, 0.1, 0.0), (10, 0.5, 100.0), (20, 0.4, 200.0)]]
+    # a quarter of the way from 0.1 to 0.5
+    assert cost_of(points, 0.2, "flops") == pytest.approx(25.0)
+    assert cost_of(points, 0.2, "seconds") == pytest.approx(50.0)
+    assert cost_of(points, 0.05, "flops") == 0.0
+    assert cost_of(points, 0.6, "flops") is None
+
+
+def test_compute_sets_runs_beside_the_one_of_full_opd(run, make_run):
+    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 4e9), update(2, 8e9, **{ACCURACY: 0.9})]
+    full = make_run("full_0", lines, **{"prefix_opd.schedule.name": "full"})
+    found = compute([read_finished(run), read_finished(full)])
+    assert (found.reference, found.target) == ("full_0", 0.5)
+    ours, theirs = found.costs
+    # theirs: half of the way from 0.1 to 0.9; ours: all of it
+    assert (ours.flops, theirs.flops) == (pytest.approx(3e9), pytest.approx(4e9))
+    assert ours.ratios["flops"] == pytest.approx(4 / 3) and theirs.ratios["flops"] == 1.0
+    assert compute([read_finished(run)], 0.95).costs[0].flops is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_full"),
+    [
+        ({}, True),
+        ({"prefix_opd.schedule.name": "linear"}, False),
+        # as in tiny/last_24: whole rollouts, of which the last tokens teach
+        ({"prefix_opd.weighting.name": "last"}, False),
+        ({"distillation.distillation_loss.loss_mode": "forward_kl_topk"}, False),
+    ],
+)
+def test_what_full_opd_is(make_run, settings, is_full):
+    folder = make_run("one", [update(1, 1e9, **{ACCURACY: 0.5})], **{"prefix_opd.schedule.name": "full", **settings})
+    history = read_finished(folder)
+    assert history.is_full_opd is is_full
+    assert compute([history]).reference == ("one" if is_full else None)
+
+
+def test_no_two_runs_have_one_label(make_run):
+    settings = {"trainer.experiment_name": "same"}
+    lines = [update(1, 1e9, **{ACCURACY: 0.5})]
+    one, two, three = (
+        read_finished(make_run(name, lines, **more))
+        for name, more in {"a/run": settings, "b/run": settings, "c": {}}.items()
+    )
+    assert labels([one, three]) == ["same", "c"]
+    # alike in name and in the folder's name
+    assert labels([one, two, three]) == [str(one.folder), str(two.folder), "c"]
+    assert labels([one, one]) == [f"{one.folder} (1)", f"{one.folder} (2)"]
+    assert len(compute([one, two]).evaluations) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("data.val_max_samples", 7, "data.val_max_samples is 256 in schedule_0, 7 in other"),
+        ("data.max_response_length", 96, "data.max_response_length is 192 in schedule_0, 96 in other"),
+        ("data.val_files", "/other.parquet", "/other.parquet in other"),
+        ("actor_rollout_ref.rollout.val_kwargs.temperature", 0.5, "temperature is 1.0 in schedule_0, 0.5 in other"),
+        ("prefix_opd.stop_token_ids", [7], "prefix_opd.stop_token_ids is"),
+        ("prefix_opd.ignore_own_end_token", True, "ignore_own_end_token is False in schedule_0, True in other"),
+        ("reward.custom_reward_function.name", "mine", "name is compute_score in schedule_0, mine in other"),
+    ],
+)
+def test_runs_that_were_evaluated_differently_are_not_compared(run, make_run, key, value, told):
+    other = make_run("other", [update(1, 1e9, **{ACCURACY: 0.5})], **{key: value})
+    with pytest.raises(UserError, match="cannot be compared") as raised:
+        compute([read_finished(run), read_finished(other)])
+    assert told in str(raised.value)
+
+
+def test_a_config_without_a_key_of_the_grader_says_nothing_of_it(run, make_run):
+    other = read_finished(make_run("other", [update(1, 1e9, **{ACCURACY: 0.5})]))
+    del other.config.reward.custom_reward_function
+    assert len(compute([read_finished(run), other]).costs) == 2
+
+
+def test_compute_refuses_targets_and_references_that_cannot_be(run):
+    history = read_finished(run)
+    with pytest.raises(UserError, match="--target=1.5: must lie between 0 and 1"):
+        compute([history], 1.5)
+    with pytest.raises(UserError, match="--reference=full: is none of the runs; choose from schedule_0"):
+        compute([history], reference="full")
+
+
+def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
+    with pytest.raises(UserError, match="is no run's folder: it has no config.yaml"):
+        read_finished(tmp_path)
+    with pytest.raises(UserError, match="has no metrics of an update yet"):
+        read_finished(make_run("validated", [{"step": 0, ACCURACY: 0.1}]))
+    for name in NEEDED:
+        older = {key: value for key, value in update(1, 1.0).items() if key != f"prefix_opd/{name}"}
+        # the last update alone does not tell
+        with pytest.raises(UserError, match=f"was written by another version.*{name}"):
+            read_finished(make_run(f"older/{name}", [older, update(2, 1.0)]))
+    held = hold(run)
+    with pytest.raises(UserError, match="its run is still being written"):
+        read_finished(run)
+    with pytest.raises(UserError, match="another run is writing to it"):
+        hold(run)
+    held.close()
+    assert read_finished(run).name == "schedule_0"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("metrics.jsonl", '["a", "b"]\n', "metrics.jsonl: has a line that is no object of numbers with a step: ['a'"),
+        ("metrics.jsonl", '{"loss": 0.5}\n', "is no object of numbers with a step: {'loss'"),
+        ("metrics.jsonl", '{"step": 1, "prefix_opd/prefix_length": "long"}\n', "is no object of numbers"),
+        ("metrics.jsonl", "no JSON\n", "has a line that is no JSON"),
+        ("config.yaml", "- a\n- b\n", "its config.yaml is none of prefix-opd's: it has no trainer.experiment_name"),
+        ("config.yaml", "trainer: {experiment_name: other}\n", "it has no data.max_response_length"),
+        ("config.yaml", "trainer: 3\n", "it has no trainer.experiment_name"),
+        ("config.yaml", "a: [\n", "its config.yaml is none of prefix-opd's: it cannot be read"),
+        ("config.yaml", "just words\n", "it has no trainer.experiment_name"),
+        ("validation/2.jsonl", '{"text": "a"}\n', "2.jsonl: has a line that is no graded answer: {'text'"),
+        ("validation/2.jsonl", '{"input": "a", "output": "b", "score": null}\n', "is no graded answer"),
+        ("validation/2.jsonl", "[1]\n", "is no graded answer"),
+        ("validation/2.jsonl", "no JSON\n", "2.jsonl has a line that is no JSON"),
+    ],
+)
+def test_files_of_other_programs_are_one_line(run, file, text, told):
+    (run / file).write_text(text)
+    with pytest.raises(UserError) as raised:
+        compute([read_finished(run)])
+    assert told in str(raised.value)
+
+
+def test_the_interval_is_over_problems_where_each_has_several_answers(make_run):
+    """Two problems, the one always right and the other never: another draw of two gives 0, 0.5 or 1."""
+    answers = [{"input": problem, "output": "?", "score": score} for problem, score in (("a", 1.0), ("b", 0.0))] * 32
+    histories = []
+    for name, n in {"several": 32, "one_each": 1}.items():
+        lines = [update(1, 1e9, **{ACCURACY: 0.5})]
+        folder = make_run(name, lines, **{"actor_rollout_ref.rollout.val_kwargs.n": n})
+        (folder / "validation" / "1.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+        histories.append(read_finished(folder))
+    several, one_each = (history.evaluations[0] for history in histories)
+    assert (several.samples, several.interval) == (64, (0.0, 1.0))
+    assert (one_each.samples, one_each.interval) == (64, wilson(0.5, 64))
+    assert set(compute(histories[:1]).as_dict()["runs"]["several"][0]) == {
+        *("step", "accuracy", "samples", "mean_length", "flops", "paper_flops", "seconds", "interval")
+    }
+
+
+# ---- prefixes ----
+
+
+def prefixes(points, **more):
+    return Prefixes("student-prefix", "s", "t", 64, 1, 6, points, giver=0.1, **more)
+
+
+def test_a_point_by_hand():
+    before = {0: [True], 1: [True], 2: [False], 3: [True]}
+    found = point(8, [8, 8, 5, 8], {0: [True], 1: [False], 2: [False], 3: [False]}, before)
+    assert (found.accuracy, found.mean_length) == (0.25, 7.25)
+    # 3 of 4 before, 1 of 4 now
+    assert found.drop[0] == pytest.approx(0.5)
+    assert found.interval == (pytest.approx(0.0456, abs=1e-3), pytest.approx(0.6994, abs=1e-3))
+
+
+def test_the_chosen_length_decides_half_of_the_gap_beyond_its_interval():
+    def at(length, accuracy, low):
+        return Point(length, length, accuracy, (0.0, 1.0), (0.9 - accuracy, low, 1.0))
+
+    # the gap is 0.9 - 0.1: half of it is lost from an accuracy of 0.5 on
+    points = [at(0, 0.9, 0.0), at(3, 0.7, 0.1), at(6, 0.45, -0.01), at(12, 0.4, 0.2), at(24, 0.2, 0.5)]
+    assert choose_length(points, 0.1) == 12
+    assert choose_length(points[:3], 0.1) is None
+    assert choose_length(points, 0.95) is None, "a student that is better than its teacher"
+    assert "choose L=12" in tables.advice(prefixes(points, chosen=12))
+    assert "no tested L decides" in tables.advice(prefixes(points))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "margin", "told"),
+    [([192], 6, "--lengths 192: must lie between 1 and 191"), ([8], 192, "--margin=192"), ([8], -1, "--margin=-1")],
+)
+def test_what_no_answer_has_room_for_is_refused_before_a_model_is_loaded(monkeypatch, lengths, margin, told):
+    config = prepare(["experiment=tiny/schedule"])
+    monkeypatch.setattr(continuation, "_model", None)
+    with pytest.raises(UserError, match=told):
+        continuation.measure("student-prefix", config, lengths, margin, problems=2, samples=1, seed=0)
+
+
+def test_prefixes_come_back_from_json():
+    found = prefixes([point(0, [0], {0: [True]}, {0: [True]})])
+    assert Prefixes.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    for wrong in ({}, {**found.as_dict(), "points": [1]}, {**found.as_dict(), "giver": "much"}, []):
+        with pytest.raises(ValueError):
+            Prefixes.from_dict(wrong)
+
+
+def test_error_bars_are_never_less_than_nothing():
+    """Ten tenths of 0.1 make 0.9999999999999999: an interval of equal problems may end a rounding short."""
+    one = Point(8, 8.0, 0.3, (0.30000000000000004, 0.29999999999999993), (0.0, 0.0, 0.0))
+    assert draw.error_bars([one]) == ([0.0], [0.0])
+
+
+def test_lengths():
+    assert default_lengths(16384) == [256, 512, 1024, 2048, 4096, 8192]
+    assert default_lengths(192) == [3, 6, 12, 24, 48, 96]
+    assert check_lengths([8, 4, 8], 192) == [4, 8]
+    for wrong in (0, -1, 192):
+        with pytest.raises(UserError, match=f"--lengths {wrong}: must lie between 1 and 191"):
+            check_lengths([wrong], 192)
+
+
+# ---- what is shown ----
+
+
+def test_tables_and_pictures(run, tmp_path):
+    from rich.console import Console
+
+    history = read_finished(run)
+    points = [point(length, [length], {0: [True], 1: [False]}, {0: [True], 1: [True]}) for length in (0, 8)]
+    shown = [
+        (signal(history), tables.signal_table, draw.draw_signal, "probe"),
+        (compute([history]), tables.compute_table, draw.draw_compute, "3e+09"),
+        (schedule(history), tables.schedule_table, draw.draw_schedule, "75%"),
+        (prefixes(points, chosen=8), tables.prefixes_table, draw.draw_prefixes, "+50.0%"),
+    ]
+    for i, (found, table, picture, piece) in enumerate(shown):
+        console = Console(width=140, record=True, file=(tmp_path / "out.txt").open("w"))
+        console.print(table(found))
+        assert piece in console.export_text()
+        assert picture(found, tmp_path / f"{i}.png").read_bytes().startswith(b"\x89PNG")
+        json.dumps(found.as_dict())
+
+
+def test_the_receiver_goes_on_from_the_givers_first_tokens(monkeypatch):
+    config = prepare(["experiment=tiny/schedule"])
+    asked = continuation.questions(config, 2)
+    tokenizer = continuation._model(config, continuation.STUDENT_KEY).tokenizer
+    assert [tokenizer.decode(one.prompt).endswith("<think>") for one in asked] == [True, True]
+    thought = tokenizer.encode("1" * 20)
+    # right where the prefix is short of 14 tokens, wrong after that
+    right = {tuple(one.prompt): tokenizer.encode(f"</think>{one.truth}") for one in asked}
+    calls = []
+
+    def generate(config, model, begun, rows, seed):
+        calls.append((model.key, [len(prefix) for _, prefix in begun], rows))
+        if seed == "0/giver":
+            return [thought for _ in begun]
+        return [right[tuple(prompt)] if len(prefix) < 14 else [] for prompt, prefix in begun]
+
+    monkeypatch.setattr(continuation, "_generate", generate)
+    found = continuation.measure("student-prefix", config, [4, 18], 6, problems=2, samples=2, seed=0)
+    rows = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    # 18 tokens would reach into the last 6 of 20
+    assert calls == [
+        (continuation.STUDENT_KEY, [0] * 4, rows),
+        (continuation.TEACHER_KEY, [0] * 4 + [4] * 4 + [14] * 4, rows * 3),
+    ]
+    assert [(one.length, one.mean_length, one.accuracy) for one in found.points] == [(0, 0, 1), (4, 4, 1), (18, 14, 0)]
+    assert (found.giver, found.chosen) == (0.0, 18)

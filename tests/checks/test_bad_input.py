@@ -1,0 +1,417 @@
+"""What a user may mistype: one line that names the value, the rule and the fix, exit code 2, nothing written.
+
+Each case is a command line, run through the same entry point as the console command.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bad_evaluations
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import OmegaConf
+from written_runs import ACCURACY, SIGNAL, binned, update, write_run
+
+from prefix_opd import cli, launch
+from prefix_opd.checks import preflight
+from prefix_opd.config.compose import compose
+from prefix_opd.launch import prepare
+from prefix_opd.miniature import shipped_models
+from prefix_opd.miniature.data import write_data
+from prefix_opd.run.folder import hold
+
+TRAIN = ["train", "experiment=tiny/schedule"]
+SCHEDULE = "prefix_opd.schedule"
+TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
+RAW = (f"{SCHEDULE}.start=$", TEMPLATE)
+"""How arguments begin whose braces are their own."""
+TEACHER = "distillation.teacher_models.teacher_model"
+
+CASES = [
+    # a key or an experiment that does not exist
+    (["train", "experiment=tiny/schedul"], "experiment=tiny/schedul: does not exist; did you mean tiny/schedule?"),
+    ([*TRAIN, "prefix_opd.schedule.incremnt=8"], "did you mean prefix_opd.schedule.increment?"),
+    ([*TRAIN, "trainer.total_training_step=8"], "did you mean trainer.total_training_steps?"),
+    ([*TRAIN, "actor_rollout_ref.actor.optim.lrr=1"], "did you mean actor_rollout_ref.actor.optim.lr?"),
+    ([*TRAIN, "platform=tpu"], "platform/tpu: is no config of that name"),
+    ([*TRAIN, "prefix_opd.schedule.start=${nope}"], f"{SCHEDULE}.start: Interpolation key 'nope' not found"),
+    ([*TRAIN, "data=null"], "Config group override must be a string or a list"),
+    ([*TRAIN, "distillation.distillation_loss=null"], "distillation.distillation_loss=None: is a group of settings"),
+    ([*TRAIN, "schedule"], "schedule: is not a Hydra override; write key=value"),
+    ([*TRAIN, "prefix_opd.schedule.steps=[[1,2]"], "is not a Hydra override"),
+    ([*TRAIN, "+prefix_opd.schedul.name=x"], "prefix_opd.schedul: is not a setting"),
+    # the schedule
+    ([*TRAIN, f"{SCHEDULE}.name=liner"], "did you mean 'linear'?"),
+    ([*TRAIN, f"{SCHEDULE}.start=0"], f"{SCHEDULE}.start=0: input should be greater than or equal to 1"),
+    ([*TRAIN, f"{SCHEDULE}.increment=-4"], f"{SCHEDULE}.increment=-4: input should be greater"),
+    ([*TRAIN, f"{SCHEDULE}.increment=1.5"], f"{SCHEDULE}.increment=1.5: must be a whole number"),
+    ([*TRAIN, f"{SCHEDULE}.maximum=0"], f"{SCHEDULE}.maximum=0: input should be greater"),
+    ([*TRAIN, f"{SCHEDULE}.maximum=193"], "maximum=193: exceeds data.max_response_length=192"),
+    ([*TRAIN, f"{SCHEDULE}.name=constant", f"{SCHEDULE}.length=256"], "length=256: exceeds data.max_response_length"),
+    ([*TRAIN, f"{SCHEDULE}.name=steps"], "steps=[] is empty"),
+    ([*TRAIN, f"{SCHEDULE}.name=steps", f"{SCHEDULE}.steps=[[5,8],[1,4]]"], "they must start at 1 and rise"),
+    ([*TRAIN, f"{SCHEDULE}.name=steps", f"{SCHEDULE}.steps=[[1,999]]"], "steps=999: exceeds"),
+    # room in the engines
+    ([*TRAIN, "actor_rollout_ref.rollout.max_model_len=224"], "has no room for prompt + response + 1 = 32 + 192 + 1"),
+    ([*TRAIN, f"{TEACHER}.inference.max_model_len=224"], f"{TEACHER}.inference.max_model_len=224: has no room"),
+    (
+        [*TRAIN, "actor_rollout_ref.rollout.max_model_len=big"],
+        "max_model_len=big: must be a whole number of at least 1",
+    ),
+    (
+        [*TRAIN, "data.max_response_length=2000", "actor_rollout_ref.rollout.max_model_len=null"]
+        + [f"{TEACHER}.inference.max_model_len=null"],
+        "its context of 1024 tokens has no room for prompt + response + 1 = 2033",
+    ),
+    ([*TRAIN, "data.max_prompt_length=0"], "data.max_prompt_length=0: must be a whole number of at least 1"),
+    # models
+    ([*TRAIN, "actor_rollout_ref.model.path=/no/such/model"], "actor_rollout_ref.model.path=/no/such/model: does not"),
+    ([*TRAIN, f"{TEACHER}.model_path=./nowhere"], f"{TEACHER}.model_path=./nowhere: does not exist"),
+    ([*TRAIN, "actor_rollout_ref.model.path=null"], "actor_rollout_ref.model.path: is not set"),
+    ([*TRAIN, f"{TEACHER}.model_path={{other}}"], "its vocabulary differs from the teacher's at id 97: "),
+    ([*TRAIN, f"{TEACHER}.model_path={{tmp}}"], "is no model folder: it has no config.json"),
+    # data
+    ([*TRAIN, "data.train_files=/no/such.parquet"], "data.train_files=/no/such.parquet: does not exist"),
+    ([*TRAIN, "data.val_files=null"], "data.val_files: is not set"),
+    ([*TRAIN, "data.train_files={no_column}"], "lacks verl's column 'reward_model'"),
+    ([*TRAIN, "data.train_files={text_prompt}"], "its column 'prompt' is string, not a list of role and content"),
+    ([*TRAIN, "data.train_files={no_parquet}"], "is no parquet file"),
+    ([*TRAIN, "data.train_files={few}"], "data.train_batch_size=16: exceeds the 3 rows"),
+    ([*TRAIN, "data.train_files=5"], "data.train_files=5: must be a file or a list of files"),
+    ([*TRAIN, "data.train_files=[]"], "data.train_files=[]: must be a file or a list of files"),
+    ([*TRAIN, "data.train_files={list_of_text}"], "its column 'prompt' is list<element: string>, not a list of role"),
+    ([*TRAIN, "data.train_files={null_content}"], "row 1, column 'prompt': its content must be text, not NoneType"),
+    ([*TRAIN, "data.val_files={no_messages}"], "row 2, column 'prompt': must be a list of role and content, with at"),
+    ([*TRAIN, "data.train_files={nonsense_lines}"], "nonsense.jsonl: line 2 is no JSON"),
+    ([*TRAIN, "data.train_files={number_lines}"], "numbers.jsonl: line 1 is no JSON object"),
+    ([*TRAIN, "data.train_files={bare_lines}"], "row 0 lacks verl's column 'prompt' (it has question)"),
+    (["doctor", "experiment=tiny/schedule", "data.train_files=5"], "data.train_files=5: must be a file or a list"),
+    # sampling
+    ([*TRAIN, "actor_rollout_ref.rollout.temperature=0.7"], "temperature=0.7: must be 1.0: the reward estimates"),
+    ([*TRAIN, "actor_rollout_ref.rollout.top_p=0.9"], "top_p=0.9: must be 1.0"),
+    ([*TRAIN, "actor_rollout_ref.rollout.top_k=20"], "set prefix_opd.allow_any_temperature=true"),
+    ([*TRAIN, "actor_rollout_ref.rollout.calculate_log_probs=false"], "calculate_log_probs=False: must be true"),
+    ([*TRAIN, "prefix_opd.rollout.off_policy_steps=2"], "prefix_opd.rollout.off_policy_steps=2: input should be less"),
+    (
+        [*TRAIN, "prefix_opd.rollout.off_policy_steps=1", "actor_rollout_ref.rollout.free_cache_engine=true"],
+        "prefix_opd.rollout.off_policy_steps=1: the engines sample while the trainer trains",
+    ),
+    (
+        ["train", "experiment=tiny/forward_kl_24", "prefix_opd.rollout.off_policy_steps=1"],
+        "prefix_opd.rollout.off_policy_steps=1: needs the importance ratio of the loss prefix_opd",
+    ),
+    # how an update goes through its sequences
+    (
+        [*TRAIN, "prefix_opd.update.share_prompts=maybe"],
+        "prefix_opd.update.share_prompts=maybe: input should be a valid",
+    ),
+    ([*TRAIN, "prefix_opd.update.response_logits_only=2"], "response_logits_only=2: input should be a valid boolean"),
+    # batches that do not divide
+    ([*TRAIN, "actor_rollout_ref.rollout.n=0"], "actor_rollout_ref.rollout.n=0: must be a whole number"),
+    ([*TRAIN, "data.train_batch_size=2.5"], "data.train_batch_size=2.5: must be a whole number"),
+    ([*TRAIN, "actor_rollout_ref.actor.ppo_mini_batch_size=5"], "ppo_mini_batch_size=5: must divide"),
+    ([*TRAIN, "trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
+    ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=200"], "holds no sequence of prompt + response = 224"),
+    ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=null"], "per_gpu=None: must be a whole number"),
+    # settings that another loss would not read
+    (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is read"),
+    # the forced ending, the loss, the end tokens
+    ([*TRAIN, 'prefix_opd.prompt.ending="<thought>"'], "the tokenizer splits it into"),
+    ([*TRAIN, "prefix_opd.advantage.clamp=-1"], "prefix_opd.advantage.clamp=-1: input should be greater than 0"),
+    ([*TRAIN, "prefix_opd.advantage.student_log_prob=samplr"], "input should be 'sampler', 'current' or 'recomputed'"),
+    ([*TRAIN, "prefix_opd.rollout.stop=[]"], "names no end token: rollouts never end"),
+    ([*TRAIN, "prefix_opd.weighting.name=window"], "window [0, None) is empty"),
+    ([*TRAIN, f"{TEMPLATE}='{{% nonsense %}}'"], "custom_chat_template: does not render a question"),
+    # folders
+    ([*TRAIN, "trainer.default_local_dir=null"], "trainer.default_local_dir=None: must name the run's folder"),
+    ([*TRAIN, "trainer.save_freq=null"], "trainer.save_freq=None: must be a whole number; use trainer.save_freq=-1"),
+    ([*TRAIN, "trainer.resume_mode=resume_path"], "trainer.resume_mode=resume_path: needs the path of a checkpoint"),
+    (
+        [*TRAIN, "trainer.resume_mode=resume_path", "trainer.resume_from_path=/no/such"],
+        "trainer.resume_from_path=/no/such: does not exist",
+    ),
+    ([*TRAIN, "trainer.resume_mode=resume"], "trainer.resume_mode=resume: is not one of auto, disable, resume_path"),
+    ([*TRAIN, "trainer.default_local_dir={being_written}"], "another run is writing to it"),
+    ([*TRAIN, "trainer.default_local_dir={other_run}"], "holds another run (prefix_opd.schedule.increment=99 there"),
+    (["summary", "{tmp}"], "is no run's folder: it has no config.yaml"),
+    (["summary", "/no/such/run"], "/no/such/run: is no run's folder"),
+    (["export", "{tmp}"], "is no run's folder"),
+    (["export", "{other_run}"], "has no checkpoint; set trainer.save_freq above 0"),
+    # foreign code, pickles, secrets
+    ([*TRAIN, "actor_rollout_ref.model.path={own_code}"], "its tokenizer_config.json names code of its own (auto_map)"),
+    ([*TRAIN, f"{TEACHER}.model_path={{own_code}}"], "names code of its own (auto_map)"),
+    ([*TRAIN, "actor_rollout_ref.model.path={pickles}"], "has its weights as pickles alone (pytorch_model.bin)"),
+    ([*TRAIN, "actor_rollout_ref.model.path={broken_config}"], "its config.json is no JSON"),
+    ([*TRAIN, "actor_rollout_ref.model.path={null_layers}"], "has num_hidden_layers=None, not a whole number"),
+    ([*TRAIN, "trainer.project_name=hf_" + "a" * 34], "project_name: holds a secret"),
+    ([*TRAIN, "+trainer.wandb_api_key=abc"], "trainer.wandb_api_key: is a secret"),
+    # the words of a command
+    (["tain"], "no such command 'tain'. Did you mean 'train'?"),
+    (["report"], "missing argument"),
+    (["analyze", "signl"], "no such command 'signl'. Did you mean 'signal'?"),
+    (["analyze", "signal", "x", "--bin", "few"], "invalid value for '--bin': "),
+    (["summary", "x", "--nope"], "no such option: --nope"),
+    (["quickstart", f"{SCHEDULE}.start=0"], f"{SCHEDULE}.start=0: input should be greater"),
+    # doctor
+    (["doctor", "experiment=tiny/schedul"], "did you mean tiny/schedule?"),
+    (["doctor"], "actor_rollout_ref.model.path: is not set"),
+    (["doctor", "experiment=tiny/schedule", f"{SCHEDULE}.start=0"], f"{SCHEDULE}.start=0: input should be greater"),
+    (["doctor", "experiment=tiny/schedule", f"{TEACHER}.model_path=./nowhere"], "./nowhere: does not exist"),
+    (["doctor", "experiment=tiny/schedule", "data.val_files=/no/such.parquet"], "/no/such.parquet: does not exist"),
+    (["doctor", "experiment=tiny/schedule", "--engines", "data.train_files=null"], "data.train_files: is not set"),
+    # plan and compare
+    (["plan"], "actor_rollout_ref.model.path: is not set"),
+    (["plan", *TRAIN[1:], "--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),
+    (["plan", *TRAIN[1:], "--mean-response", "0.5"], "--mean-response 0.5: must be at least 1"),
+    (["plan", *TRAIN[1:], "--accelerator", "tpu"], "--accelerator tpu: is not one of a100, h100, h200, cpu"),
+    (["plan", *TRAIN[1:], "--utilisation", "sampling"], "--utilisation sampling: is not PHASE=NUMBER"),
+    (["plan", *TRAIN[1:], "--utilisation", "sampling=2"], "must be above 0 and at most 1"),
+    (["plan", *TRAIN[1:], "--tflops", "rest=2"], "--tflops rest=2.0: the phases are"),
+    (["plan", *TRAIN[1:], "--response-histogram", "/no/such"], "/no/such"),
+    (["plan", *TRAIN[1:], "trainer.total_training_steps=0"], "total_training_steps=0: must be a whole number"),
+    (["compare", "/no/such/run"], "/no/such/run"),
+    (["compare", "{tmp}"], "is no run's folder"),
+    # analyses and the report
+    (["report", "{tmp}"], "is no run's folder"),
+    (["report", "{without_metrics}"], "has no metrics of an update yet; train at least one step"),
+    (["report", "{old_version}"], "was written by another version: its updates have no prefix_opd/flops_exact/so_far"),
+    (["report", "{being_written}"], "its run is still being written; wait for its end, or stop it"),
+    (["report", "{finished}", "{other_task}"], "data.max_response_length is 192 in finished, 96 in other_task"),
+    (["report", "{never_validated}", "{other_task}"], "is 192 in never_validated, 96 in other_task"),
+    (["report", "{never_validated}", "--target", "2"], "--target=2: must lie between 0 and 1"),
+    (["report", "{never_validated}", "--reference", "x"], "--reference=x: is none of the runs; choose from never_vali"),
+    (["report", "{never_validated}", "--reference", "never_validated"], "was never validated; name a run that was"),
+    (["report", "{finished}", "--target", "2"], "--target=2: must lie between 0 and 1"),
+    (["analyze", "signal", "{without_metrics}"], "has no metrics of an update yet"),
+    (["analyze", "signal", "{finished}", "--bin", "0"], "--bin=0: must be a positive multiple"),
+    (["analyze", "signal", "{finished}", "--bin", "-6"], "--bin=-6: must be a positive multiple"),
+    (["analyze", "signal", "{finished}", "--steps", "one"], "--steps one: "),
+    (["analyze", "schedule", "{being_written}"], "its run is still being written"),
+    (["analyze", "compute", "{finished}", "--reference", "full"], "--reference=full: is none of the runs"),
+    (["analyze", "compute", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length is 192 in f"),
+    (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "0"], "--lengths 0: 0 must be at least 1"),
+    (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),
+    (["analyze", "teacher-prefix", *TRAIN[1:], "--margin", "192"], "--margin=192: must lie between 0 and 191, below"),
+    (["analyze", "teacher-prefix", *TRAIN[1:], "--out", "a.png"], "--out a.png: names the JSON file; the PNG is writt"),
+    (["analyze", "signal", "{finished}", "--out", "a.PNG"], "--out a.PNG: names the JSON file"),
+    (["analyze", "schedule", "{finished}", "--out", "{tmp}"], "is a folder; name a file"),
+    (["report", "{finished}", "--out", "{tmp}"], "is a folder; name a file"),
+    (["report", "{finished}", "--out", "{few}/report.html"], "few.parquet is a file, not a folder; name a file in a"),
+    (["analyze", "student-prefix", *TRAIN[1:], "--problems", "0"], "--problems"),
+    (["analyze", "student-prefix", "--student", "/no/such/model", "--data", "{few}"], "/no/such/model: does not exist"),
+    # data; rows and files of every kind are in tests/data
+    (["prepare", "aime24"], "nearest first: aime2024, "),
+    (["prepare", "openthoughts3", "--count", "-3"], "count=-3: must be"),
+    (["prepare", "math500", "--domain", "math"], "math500 has none; leave it out"),
+    (["prepare", "math500", "--responses", "4"], "responses_per_question=4: math500 has none"),
+    (["prepare", "openthoughts3", "--responses", "-1"], "must be 0 or more"),
+    (["prepare", "math500", "--tokenizer", "somewhere"], "tokenizer: is given alone"),
+    (["prepare", "math500", "--drop-long"], "drop_long=True: needs a limit"),
+    (["prepare", "gpqa"], "'gpqa': is not known; the known ones, nearest first: gpqa-main"),
+    (["prepare", "math500", "--count", "0"], "count=0: must be a whole number of at least 1"),
+    (["prepare", "math500", "--from", "/no/such"], "--from /no/such: does not exist"),
+    (["prepare", "math500", "--from", "{tmp}"], "holds no file of math500"),
+    (["prepare", "math500", "--from", "{no_parquet}"], "cannot be read as parquet"),
+    (["prepare", "math500", "--max-prompt-tokens", "9"], "max_prompt_tokens: is given alone"),
+    (["prepare", "openthoughts3", "--domain", "maths"], "domain 'maths': is not in OpenThoughts3"),
+    (["prepare", "math500", "--out", "{few}"], "is a file; name a folder"),
+    (["evaluate", "{other}", "{list_of_text}"], "its column 'prompt' is list<element: string>, not a list of role"),
+    (["evaluate", "{other}", "{null_content}"], "row 1, column 'prompt': its content must be text, not NoneType"),
+    *bad_evaluations.CASES,
+]
+PROCESSES = (
+    CASES[0],
+    (["doctor"], "actor_rollout_ref.model.path: is not set"),
+    (["prepare", "gpqa"], "nearest first: gpqa-main"),
+    (["tain"], "Did you mean 'train'?"),
+)
+"""Some of them once more, as a user's shell runs them."""
+SECONDS = 10.0
+"""Of the CPU in this process, of the clock in one of its own."""
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Broken files and folders that the cases name."""
+    root = tmp_path_factory.mktemp("broken")
+    good = pq.read_table(write_data(root / "data", train=40, test=3)["test"])
+    found = {"tmp": root / "empty", "few": root / "few.parquet", "no_parquet": root / "text.parquet"}
+    found["tmp"].mkdir()
+    pq.write_table(good, found["few"])
+    found["no_parquet"].write_text("not a parquet file at all")
+    found["no_column"] = root / "no_column.parquet"
+    pq.write_table(good.drop_columns(["reward_model"]), found["no_column"])
+    found["text_prompt"] = root / "text_prompt.parquet"
+    text = good.set_column(good.schema.get_field_index("prompt"), "prompt", pa.array(["a"] * good.num_rows))
+    pq.write_table(text, found["text_prompt"])
+
+    found["other"] = root / "other_vocabulary"
+    shutil.copytree(shipped_models()["teacher"], found["other"])
+    path = found["other"] / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    first, second = (next(token for token, index in vocabulary.items() if index == i) for i in (97, 98))
+    vocabulary[first], vocabulary[second] = 98, 97
+    path.write_text(json.dumps(tokenizer))
+
+    found |= _bad_rows(root, good)
+    for name in ("own_code", "pickles", "broken_config", "null_layers"):
+        found[name] = shutil.copytree(shipped_models()["student"], root / name)
+    path = found["own_code"] / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["mine.T", None]}}))
+    (found["pickles"] / "model.safetensors").rename(found["pickles"] / "pytorch_model.bin")
+    (found["broken_config"] / "config.json").write_text('{"vocab_size": ')
+
+    path = found["null_layers"] / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": None}))
+
+    found["other_run"] = root / "other_run"
+    found["other_run"].mkdir()
+    (found["other_run"] / "metrics.jsonl").write_text('{"step": 1}\n')
+    config = compose(["experiment=tiny/schedule", "prefix_opd.schedule.increment=99"])
+    OmegaConf.save(config, found["other_run"] / "config.yaml", resolve=True)
+    preflight.check(config)  # imports what a case would else be charged with
+
+    step = [update(1, 1e9, **binned(SIGNAL), **{ACCURACY: 0.5})]
+    found["without_metrics"] = write_run(root / "without_metrics", [])
+    found["old_version"] = write_run(root / "old_version", [{"step": 1, "prefix_opd/prefix_length": 1}])
+    found["finished"] = write_run(root / "finished", step)
+    found["never_validated"] = write_run(root / "never_validated", [update(1, 1e9)])
+    found["other_task"] = write_run(root / "other_task", step, **{"data.max_response_length": 96})
+    found["being_written"] = write_run(root / "being_written", step)
+    of_evaluations = bad_evaluations.write_places(root / "evaluations")
+    with hold(found["being_written"]):
+        ours = {name: str(path) for name, path in found.items()}
+        yield {"ours": ours, "evaluate": of_evaluations}
+
+
+def _bad_rows(root, good):
+    """Files of the right columns with one thing wrong in a row."""
+    where = good.schema.get_field_index("prompt")
+    kind, asked = good.schema.field("prompt").type, good["prompt"].to_pylist()
+    columns = {
+        "list_of_text": pa.array([["a"]] * good.num_rows),
+        "null_content": pa.array([asked[0], [{"role": "user", "content": None}], asked[2]], kind),
+        "no_messages": pa.array([asked[0], asked[1], []], kind),
+    }
+    found = {name: root / f"{name}.parquet" for name in columns}
+    for name, column in columns.items():
+        pq.write_table(good.set_column(where, "prompt", column), found[name])
+    lines = {
+        "nonsense_lines": ("nonsense.jsonl", json.dumps(good.to_pylist()[0]) + "\nnot json at all\n"),
+        "number_lines": ("numbers.jsonl", "1\n2\n"),
+        "bare_lines": ("bare.jsonl", '{"question": "1+1?"}\n'),
+    }
+    for name, (file, text) in lines.items():
+        found[name] = root / file
+        found[name].write_text(text)
+    return found
+
+
+def _never(*arguments):
+    raise AssertionError("what should have been refused was started")
+
+
+@pytest.mark.parametrize(("arguments", "line"), CASES, ids=[" ".join(case[0][1:])[-70:] for case in CASES])
+def test_one_line_and_exit_code_2(arguments, line, places, monkeypatch, capsys, tmp_path):
+    names = places["evaluate" if (arguments, line) in bad_evaluations.CASES else "ours"]
+    arguments = [argument if argument.startswith(RAW) else argument.format(**names) for argument in arguments]
+    line = line if "{" not in line else line.format(**names)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["prefix-opd", *arguments])
+    monkeypatch.setattr("prefix_opd.run.follow.run_and_watch", _never)
+    began = time.process_time()
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    assert time.process_time() - began < SECONDS
+    told = capsys.readouterr()
+    assert leaving.value.code == 2, told
+    assert told.err.startswith("error: ") and told.err.count("\n") == 1, told.err
+    assert line in told.err
+    assert not told.out
+    assert not list(tmp_path.iterdir()), "something was written"
+    assert not (Path(names.get("being_written", tmp_path)) / "commands.txt").exists()
+
+
+def test_there_are_many_cases_and_none_twice():
+    commands = [tuple(arguments) for arguments, _ in CASES]
+    assert len(set(commands)) == len(commands) >= 60
+    assert {arguments[0] for arguments in commands} - {"tain"} == set(cli.VERBS)
+
+
+@pytest.mark.parametrize(("arguments", "line"), PROCESSES, ids=[case[0][0] for case in PROCESSES])
+def test_a_process_says_the_same(arguments, line, tmp_path):
+    command = [sys.executable, "-m", "prefix_opd.cli", *arguments]
+    began = time.monotonic()
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert time.monotonic() - began < SECONDS
+    assert ran.returncode == 2 and line in ran.stderr
+    assert ran.stderr.startswith("error: ") and ran.stderr.count("\n") == 1 and not ran.stdout
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_another_verl_is_refused(monkeypatch):
+    monkeypatch.setattr(preflight.importlib.metadata, "version", lambda name: "0.8.0")
+    with pytest.raises(Exception, match=r"verl==0.8.0: prefix-opd extends 0.9.1; pip install verl==0.9.1"):
+        preflight.check_verl_version()
+
+
+def test_help_is_no_mistake(monkeypatch, capsys):
+    for arguments in (["--help"], ["report", "--help"]):
+        monkeypatch.setattr("sys.argv", ["prefix-opd", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        assert not leaving.value.code and "Usage: prefix-opd" in capsys.readouterr().out
+
+
+def test_no_folder_for_validation_answers_is_verls_own_default():
+    config = prepare(["experiment=tiny/schedule", "trainer.validation_data_dir=null"])
+    assert config.trainer.validation_data_dir is None
+
+
+def test_a_prepared_config_says_all_by_itself():
+    """Ray's processes resolve it anew, and know no resolver of ours."""
+    config = prepare(["experiment=tiny/schedule", "actor_rollout_ref.rollout.max_model_len=null"])
+    assert "${" not in OmegaConf.to_yaml(config, resolve=False)
+
+
+def test_the_launcher_of_the_run_itself_looks_first(places, monkeypatch, capsys, tmp_path):
+    """`python -m recipe.prefix_opd.main_prefix_opd` refuses what `prefix-opd train` does, and does not look twice."""
+    seen = []
+    monkeypatch.setattr("prefix_opd.checks.doctor.quick", lambda config: seen.append(config) or [])
+    monkeypatch.setattr(launch, "run", lambda config, **_: None)
+    command = ["experiment=tiny/schedule", f"trainer.default_local_dir={tmp_path}"]
+    assert launch.main(command) == 0 and len(seen) == 1
+    assert launch.main([launch.EXAMINED, *command]) == 0 and len(seen) == 1
+    assert "--examined" not in (tmp_path / "commands.txt").read_text()
+    for folder, told in (("other_run", "holds another run"), ("being_written", "another run is writing to it")):
+        path = places["ours"][folder]
+        assert launch.main([command[0], f"trainer.default_local_dir={path}"]) == 2
+        assert told in capsys.readouterr().err and not (Path(path) / "commands.txt").exists()
+
+
+def test_what_is_right_passes(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["prefix-opd", "train", "--check", "experiment=tiny/schedule"])
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    assert leaving.value.code == 0 and "nothing wrong found" in capsys.readouterr().out
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "prefix-opd",
+            "train",
+            "--check",
+            "experiment=tiny/full",
+            "actor_rollout_ref.rollout.temperature=0.7",
+            "prefix_opd.allow_any_temperature=true",
+        ],
+    )
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    assert leaving.value.code == 0

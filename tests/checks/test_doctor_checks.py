@@ -1,0 +1,342 @@
+"""Each check passes on the miniature, and fails or warns on a pair that was made bad for it."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks import data, prompts, room, versions, vocabulary, weights
+from prefix_opd.checks.checks import ALL, QUICK
+from prefix_opd.checks.doctor import Status, look, worst
+from prefix_opd.checks.preflight import check
+from prefix_opd.config.keys import STUDENT_KEY as STUDENT
+from prefix_opd.config.keys import TEACHER_KEY as TEACHER
+from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
+from prefix_opd.method.prompt import template_with_ending
+from prefix_opd.miniature import shipped_models
+
+TEMPLATE = (
+    "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}"
+    "{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}"
+)
+THINKING = TEMPLATE + (
+    "{%- if enable_thinking is defined and enable_thinking is false -%}{{- '<think></think>' -}}{%- endif -%}"
+    "{%- endif -%}"
+)
+OTHER = TEMPLATE.replace("assistant", "system") + "{%- endif -%}"
+
+
+def one(check, case):
+    (finding,) = look([("check", check)], case)
+    return finding
+
+
+def test_the_miniature_is_well(case):
+    found = look(ALL, case())
+    assert worst(found) is not Status.FAIL, [finding for finding in found if finding.status is not Status.OK]
+    assert [finding.check for finding in found] == [name for name, _ in ALL]
+    assert {name for name, _ in QUICK} < {name for name, _ in ALL}
+
+
+# ---- vocabulary ----
+
+
+def swap_two_tokens(folder):
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary_ = tokenizer["model"]["vocab"]
+    first, second = (next(token for token, index in vocabulary_.items() if index == i) for i in (97, 98))
+    vocabulary_[first], vocabulary_[second] = 98, 97
+    path.write_text(json.dumps(tokenizer))
+
+
+def test_a_permuted_vocabulary_fails_with_its_first_difference(case, model):
+    teacher = model("teacher")
+    swap_two_tokens(teacher)
+    finding = one(vocabulary.same_ids, case(f"{TEACHER}={teacher}"))
+    assert finding.status is Status.FAIL and "differs from the teacher's at id 97" in finding.reason
+    assert finding.remedy
+
+
+def test_a_token_that_is_special_for_one_alone_is_named(case, model):
+    teacher = model("teacher")
+    path = teacher / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tag = next(token for token in tokenizer["added_tokens"] if token["content"] == "<think>")
+    tag["special"] = True
+    path.write_text(json.dumps(tokenizer))
+    finding = one(vocabulary.same_special_tokens, case(f"{TEACHER}={teacher}"))
+    assert finding.status is Status.WARN
+    assert "the plain token '<think>' for the student and the special token '<think>' for the teacher" in finding.reason
+
+
+def test_spare_embedding_rows_are_counted_in_nats(case, model):
+    tokens = len(case().student.tokenizer)
+    student = model("student", config={"vocab_size": round(tokens * 1.25)})
+    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    assert finding.status is Status.FAIL and f"weights have {tokens} embedding rows, its config.json says 330" in (
+        finding.reason
+    )
+    (student / "model.safetensors").unlink()  # not at hand: then the config is believed
+    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    # log(330 / 264) = log 1.25
+    assert finding.status is Status.WARN and "0.2231 nats under" in finding.reason
+    teacher = model("teacher", config={"vocab_size": tokens - 1})
+    (teacher / "model.safetensors").unlink()
+    finding = one(weights.embedding_rows, case(f"{TEACHER}={teacher}"))
+    assert finding.status is Status.FAIL and f"the teacher has {tokens - 1} embedding rows" in finding.reason
+
+
+def test_embedding_rows_are_read_from_the_weights(case, model):
+    tokens = len(case().student.tokenizer)
+    student = model("student", config={"vocab_size": 2 * tokens})
+    rows = torch.zeros(2 * tokens, 4)
+    save_file({"model.norm.weight": torch.ones(4), "model.embed_tokens.weight": rows}, student / "model.safetensors")
+    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    assert finding.status is Status.WARN and f"student {tokens} spare rows of {2 * tokens}" in finding.reason
+    (student / "model.safetensors").write_bytes(b"\xff" * 40)
+    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    assert finding.status is Status.FAIL and "is no safetensors file" in finding.reason
+
+
+def test_weights_as_pickles_alone_fail(case, model):
+    assert one(weights.safe_weights, case()).status is Status.OK
+    student = model("student")
+    (student / "model.safetensors").rename(student / "pytorch_model.bin")
+    assert one(weights.safe_weights, case(f"{STUDENT}={student}")).status is Status.FAIL
+
+
+def test_end_tokens(case, model):
+    student = model("student", generation_config={"eos_token_id": 259})
+    teacher = model("teacher", generation_config={"eos_token_id": 261})
+    pair = [f"{STUDENT}={student}", f"{TEACHER}={teacher}"]
+    both = one(vocabulary.end_tokens, case(*pair))
+    assert both.status is Status.WARN and "the teacher never gives the student's own" in both.reason
+    assert "--engines counts how the teacher's own texts end" in both.reason and both.remedy
+    alike = one(vocabulary.end_tokens, case())
+    assert alike.status is Status.OK and "--engines counts" in alike.reason
+    alone = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=student"))
+    assert alone.status is Status.WARN and "an ending as the teacher's cannot be learnt" in alone.reason
+    theirs = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=teacher"))
+    assert theirs.status is Status.WARN and "the student runs on after its own end" in theirs.reason
+    never = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=[]"))
+    assert never.status is Status.FAIL and "they never end" in never.reason
+
+
+# ---- prompts ----
+
+
+def test_the_prompt_is_shown_token_by_token(case):
+    opened = case()
+    finding = one(prompts.prompt_by_token, opened)
+    assert finding.reason.startswith(f"{len(opened.prompts[0])} tokens")
+    assert "260:'<|im_start|>' 257:'user'" in finding.reason and finding.reason.endswith("262:'<think>'")
+
+
+def test_a_long_prompt_is_whole_in_json(case, questions):
+    opened = case(f"data.train_files={questions(['1' * 200] * 18)}")
+    told = one(prompts.prompt_by_token, opened).as_dict()
+    assert "more]" in told["reason"] and "more]" not in told["detail"]
+    assert len(told["detail"].split(" ")) == len(opened.prompts[0])
+
+
+def test_a_prompt_is_the_same_before_and_after_preflight(case):
+    opened = case()
+    check(opened.config)  # puts the ending into the config's chat template
+    assert case().prompts == opened.prompts and opened.prompts[0][-2:] != [262, 262]
+
+
+def test_a_users_own_template_is_what_the_student_sees(case):
+    opened = case("actor_rollout_ref.model.custom_chat_template='Q: {{ messages[0].content }}'")
+    assert opened.render(opened.student, [[{"role": "user", "content": "1+1:"}]]) == ["Q: 1+1:<think>"]
+    check(opened.config)
+    template = opened.config.actor_rollout_ref.model.custom_chat_template
+    assert template == template_with_ending("Q: {{ messages[0].content }}", "<think>")
+    assert opened.render(opened.student, [[{"role": "user", "content": "1+1:"}]]) == ["Q: 1+1:<think>"]
+
+
+def test_an_ending_that_is_split_fails(case):
+    finding = one(prompts.forced_ending, case('prefix_opd.prompt.ending="<thought>"'))
+    assert finding.status is Status.FAIL and "the tokenizer splits it" in finding.reason
+    assert one(prompts.forced_ending, case()).status is Status.OK
+
+
+def test_templates_that_differ(case, model):
+    finding = one(prompts.same_template, case(f"{TEACHER}={model('teacher', chat_template=OTHER)}"))
+    assert finding.status is Status.WARN and "'system' in place of 'assistant'" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("overrides", "status", "told"),
+    [
+        ([], Status.OK, "which is on"),
+        (["+data.apply_chat_template_kwargs.enable_thinking=false"], Status.FAIL, "<think> is forced after it"),
+        (["prefix_opd.prompt.ending=null"], Status.WARN, "has to open its thought itself"),
+        (
+            ["prefix_opd.prompt.ending=null", "+data.apply_chat_template_kwargs.enable_thinking=false"],
+            Status.OK,
+            "which is off",
+        ),
+    ],
+)
+def test_thinking_mode(case, model, overrides, status, told):
+    finding = one(prompts.thinking_mode, case(f"{STUDENT}={model('student', chat_template=THINKING)}", *overrides))
+    assert (finding.status, told in finding.reason) == (status, True), finding
+    assert "no thinking mode" in one(prompts.thinking_mode, case()).reason
+
+
+# ---- data ----
+
+
+def test_missing_columns_fail(case, tmp_path, tiny_data):
+    path = tmp_path / "columns.parquet"
+    pq.write_table(pq.read_table(tiny_data["train"]).drop_columns(["reward_model"]), path)
+    for key, override in ((TRAIN_KEY, f"data.train_files={path}"), (VAL_KEY, f"data.val_files={path}")):
+        finding = one(data.columns(key), case(override))
+        assert finding.status is Status.FAIL and "lacks verl's column 'reward_model'" in finding.reason
+
+
+def test_an_empty_prompt_fails(case, questions):
+    finding = one(data.empty_prompts, case(f"data.train_files={questions(['1+1:', ' ', '2+2:'] * 6)}"))
+    assert finding.status is Status.FAIL and "6 of 18 prompts of data.train_files are empty, the first in row 1" in (
+        finding.reason
+    )
+
+
+def test_long_prompts(case, questions):
+    few = f"data.train_files={questions(['1' * 200] + ['1+1:'] * 19)}"
+    # filtered: 1 of 20 is dropped without a word; not filtered: its beginning is cut off
+    dropped = one(data.long_prompts, case(few, "data.filter_overlong_prompts=true"))
+    assert dropped.status is Status.WARN and "verl drops 5.0% of the data" in dropped.reason
+    cut = one(data.long_prompts, case(few, "data.filter_overlong_prompts=false"))
+    assert cut.status is Status.FAIL and "verl cuts their beginning off" in cut.reason
+    many = f"data.train_files={questions(['1' * 200] * 18)}"
+    assert one(data.long_prompts, case(many, "data.filter_overlong_prompts=true")).status is Status.FAIL
+
+
+def test_long_validation_prompts_count_too(case, questions):
+    path = questions(["1" * 200] * 2 + ["1+1:"] * 6)
+    finding = one(data.long_prompts, case(f"data.val_files={path}", "data.filter_overlong_prompts=true"))
+    assert finding.status is Status.WARN
+    assert "0 of 40 prompts of data.train_files" in finding.reason and "2 of 8 prompts of data.val_files" in (
+        finding.reason
+    )
+    assert "verl drops 25.0% of the data" in finding.reason
+
+
+def test_a_check_that_breaks_is_a_fail_and_hides_no_other(case):
+    def broken(_):
+        raise TypeError("unhashable\ntype")
+
+    found = look([("one", broken), ("two", data.empty_prompts)], case())
+    assert [finding.status for finding in found] == [Status.FAIL, Status.OK]
+    assert found[0].check == "one" and found[0].reason == "could not be looked at (TypeError: unhashable type)"
+
+
+def test_a_sample_is_spread_over_all_rows(case):
+    opened = case(sample=4)
+    assert opened.sampled_messages == [opened.train_messages[i] for i in (0, 10, 20, 30)]
+    assert len(case().prompts) == 40
+
+
+def test_duplicates(case, questions, tiny_data):
+    twice = one(data.duplicates, case(f"data.train_files={questions(['1+1:', '1+2:'] * 9)}"))
+    assert twice.status is Status.WARN and "16 of 18 training prompts occur before" in twice.reason
+    leaked = one(data.duplicates, case(f"data.val_files={tiny_data['train']}"))
+    assert leaked.status is Status.WARN and "40 of 40 validation prompts are trained on" in leaked.reason
+
+
+# ---- room ----
+
+
+@pytest.mark.parametrize(
+    ("check", "overrides", "told"),
+    [
+        (room.tokens, ["actor_rollout_ref.rollout.max_model_len=224"], "has no room for prompt + response + 1"),
+        (
+            room.tokens,
+            ["distillation.teacher_models.teacher_model.inference.max_model_len=224"],
+            "teacher_model.inference.max_model_len=224: has no room",
+        ),
+        (room.sampling, ["actor_rollout_ref.rollout.top_p=0.9"], "top_p=0.9: must be 1.0"),
+        (room.batches, ["trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
+        (room.probe, ["distillation.distillation_loss.loss_mode=reverse_kl_topk", "prefix_opd.probe.every=1"], "needs"),
+        (room.folder, ["trainer.save_freq=null"], "trainer.save_freq=None: must be a whole number"),
+        (room.loss, ["distillation.distillation_loss.loss_mode=k1", "prefix_opd.loss.max_ratio=2"], "is read by"),
+    ],
+)
+def test_what_preflight_refuses_is_a_fail(case, check, overrides, told):
+    assert one(check, case()).status is Status.OK
+    finding = one(check, case(*overrides))
+    assert finding.status is Status.FAIL and told in finding.reason
+
+
+def test_memory_that_does_not_fit_is_told_with_the_key_to_lower(case):
+    assert one(room.memory, case()).status is Status.OK
+    large = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=100000000"
+    finding = one(room.memory, case(large, "actor_rollout_ref.rollout.n=1000000"))
+    assert finding.status is Status.WARN and "ppo_max_token_len_per_gpu" in finding.remedy
+
+
+def test_disk_counts_weights_and_moments_of_every_checkpoint(case, monkeypatch):
+    steps = ["trainer.total_training_steps=100", "trainer.save_freq=10"]
+    assert one(room.disk, case(*steps)).reason.startswith("10 checkpoints of ")
+    opened = case(*steps, "prefix_opd.checkpoint.keep_last=4")
+    fine = one(room.disk, opened)
+    # the last 4, the best, and the new one that is whole before an old one goes
+    assert fine.status is Status.OK and fine.reason.startswith("6 checkpoints of ")
+    one_checkpoint = 12 * room.stored_parameters(opened.student.shape, tied=True)  # 4 bytes x (1 weight + 2 moments)
+    usage = type("Usage", (), {"free": 4.5 * one_checkpoint})
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda place: usage)
+    some = one(room.disk, opened)
+    assert some.status is Status.WARN and some.remedy == "set prefix_opd.checkpoint.keep_last=2"
+    usage.free = 1.5 * one_checkpoint
+    none = one(room.disk, opened)
+    assert none.status is Status.WARN and "set trainer.default_local_dir elsewhere" in none.remedy
+    usage.free = one_checkpoint / 2
+    assert one(room.disk, opened).status is Status.FAIL
+    assert "no checkpoint" in one(room.disk, case("trainer.save_freq=-1")).reason
+
+
+# ---- versions ----
+
+
+def test_another_version_is_named(case, monkeypatch):
+    assert one(versions.pinned_packages, case()).status is Status.OK
+    monkeypatch.setattr(versions, "_installed", lambda name: "0.1")
+    finding = one(versions.pinned_packages, case())
+    assert finding.status is Status.WARN and "ray 0.1 (tested " in finding.reason
+
+
+def test_another_verl_fails(case, monkeypatch):
+    assert one(versions.verl_release, case()).status is Status.OK
+    monkeypatch.setattr(versions.importlib.metadata, "version", lambda name: "0.8.0")
+    assert one(versions.verl_release, case()).status is Status.FAIL
+
+
+# ---- what cannot be looked at is bad input ----
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (f"{STUDENT}=/no/such/model", "does not exist"),
+        ("data.val_files=/no/such.parquet", "does not exist"),
+        ("data.train_files=null", "is not set"),
+        ("prefix_opd.schedule.start=0", "greater than or equal to 1"),
+    ],
+)
+def test_bad_input_is_no_finding(case, override, told):
+    with pytest.raises(UserError, match=told):
+        case(override)
+
+
+def test_a_model_without_a_chat_template_is_bad_input(case, model):
+    student = model("student")
+    (student / "chat_template.jinja").unlink()
+    assert shipped_models()["student"].name == student.name
+    with pytest.raises(UserError, match="has no chat template"):
+        case(f"{STUDENT}={student}")

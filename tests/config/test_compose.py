@@ -1,0 +1,55 @@
+"""What ships composes, holds verl's keys and ours, and works from any folder."""
+
+import pytest
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.compose import compose, experiments, missing_keys
+from prefix_opd.config.settings import Settings
+from prefix_opd.verl_plugin.fields import plain
+
+
+def test_the_tiny_experiments_are_there():
+    assert {"tiny/schedule", "tiny/full", "tiny/prefix_24", "tiny/window_72_96", "tiny/last_24"} <= set(experiments())
+    assert not any(name.endswith("base") for name in experiments())
+
+
+@pytest.mark.parametrize("experiment", experiments())
+def test_every_experiment_composes(experiment, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = compose([f"experiment={experiment}"])
+    Settings.from_node(plain(config.prefix_opd))
+    assert config.actor_rollout_ref.actor.loss_agg_mode == "seq-mean-token-sum"
+    assert config.trainer.v1.trainer_mode == "prefix_opd"
+    # one update a step, as in the paper
+    assert config.actor_rollout_ref.actor.ppo_mini_batch_size == config.data.train_batch_size
+    # verl's reward model is off; its engine name is the one key that verl leaves open
+    assert missing_keys(config) == ["reward.reward_model.rollout.name"]
+
+
+def test_a_run_is_named_after_its_experiment_unless_it_is_named():
+    assert compose(["experiment=tiny/full"]).trainer.experiment_name == "tiny_full"
+    assert compose(["experiment=tiny/full", "trainer.experiment_name=mine"]).trainer.experiment_name == "mine"
+
+
+def test_our_settings_and_the_yaml_name_the_same_keys():
+    """A field declared and never forwarded, or a key that nothing reads, shows here."""
+
+    def keys(node, prefix=""):
+        for name, value in node.items():
+            yield f"{prefix}{name}"
+            if isinstance(value, dict):
+                yield from keys(value, f"{prefix}{name}.")
+
+    yaml = set(keys(plain(compose([]).prefix_opd)))
+    assert yaml == set(keys(Settings().model_dump()))
+
+
+def test_the_platform_is_a_choice():
+    assert compose([]).platform == "gpu"
+    assert compose(["experiment=tiny/full"]).platform == "cpu"
+    assert compose(["experiment=tiny/full", "platform=gpu"]).platform == "gpu"
+
+
+def test_an_error_in_a_value_is_told_too():
+    with pytest.raises(UserError, match="did you mean tiny/full"):
+        compose(["experiment=tiny/ful"])

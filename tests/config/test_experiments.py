@@ -1,0 +1,201 @@
+"""Every experiment that ships, with every layout that ships: composed, and checked as before a run."""
+
+import copy
+import functools
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import transformers
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from prefix_opd.checks.preflight import check
+from prefix_opd.config.compose import CONFIG_MODULE, _without_importing_verl, compose, experiments
+from prefix_opd.config.settings import Settings
+from prefix_opd.data.rows import RL_SCHEMA
+from prefix_opd.method.paper import LEARNING_RATES
+from prefix_opd.method.schedule import prefix_length
+from prefix_opd.miniature import shipped_models
+
+CONFIG = Path(__file__).parents[2] / "recipe" / "prefix_opd" / "config"
+LAYOUTS = sorted(path.stem for path in (CONFIG / "layout").glob("*.yaml"))
+KINDS = [
+    "forward_kl_256",
+    "full",
+    "last_1024",
+    "lr_2e-4",
+    "lr_2e-5",
+    "lr_5e-6",
+    "prefix_1024",
+    "prefix_2048",
+    "prefix_256",
+    "prefix_512",
+    "schedule",
+    "window_0_1024",
+    "window_1024_2048",
+    "window_2048_3072",
+    "window_3072_4096",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cached_files():
+    """YAML and tokenizers are read once: two thirds of the time of composing and checking a config."""
+    patch = pytest.MonkeyPatch()
+    parse = functools.cache(lambda text, load=OmegaConf.load: load(io.StringIO(text)))
+    patch.setattr(OmegaConf, "load", staticmethod(lambda file: copy.deepcopy(parse(file.read()))))
+    read = transformers.AutoTokenizer.from_pretrained
+    patch.setattr(transformers.AutoTokenizer, "from_pretrained", staticmethod(functools.cache(read)))
+    yield
+    patch.undo()
+
+
+@functools.cache
+def composed(experiment: str):
+    """An experiment without a layout; several tests read it and none writes to it."""
+    return compose([f"experiment={experiment}"])
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory, long_context_models) -> list[str]:
+    """Overrides that name tiny models and data in place of the paper's."""
+    row = {
+        "data_source": "stand-in",
+        "prompt": [{"role": "user", "content": "1+1="}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": "2"},
+        "extra_info": {"split": "train", "index": 0, "id": "", "category": "", "n_options": 0, "question": ""},
+    }
+    file = tmp_path_factory.mktemp("data") / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist([row] * 512, schema=RL_SCHEMA), file)
+    models = long_context_models
+    return [
+        f"actor_rollout_ref.model.path={models['student']}",
+        f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",
+        f"data.train_files={file}",
+        f"data.val_files={file}",
+    ]
+
+
+def test_the_same_kinds_ship_for_both_sizes():
+    for pair in ("qwen3_8b", "qwen3_1.7b"):
+        assert [name.partition("/")[2] for name in experiments() if name.startswith(f"{pair}/")] == KINDS
+    assert LAYOUTS == ["multi_node", "node_8x80gb", "two_gpus"]
+
+
+@pytest.mark.parametrize("experiment", experiments())
+def test_every_experiment_with_every_layout_passes_the_whole_check(experiment, stand_ins):
+    for layout in LAYOUTS:
+        config = compose([f"experiment={experiment}", f"layout={layout}", *stand_ins])
+        settings = check(config)
+        assert settings.stop_token_ids
+        assert config.actor_rollout_ref.model.custom_chat_template
+        micro_batch = config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu
+        assert micro_batch >= config.data.max_prompt_length + config.data.max_response_length
+
+
+@pytest.mark.parametrize("pair", ["qwen3_8b", "qwen3_1.7b"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_papers_set_up(pair, kind):
+    config = composed(f"{pair}/{kind}")
+    size = pair.partition("_")[2].upper()
+    assert config.actor_rollout_ref.model.path == f"Qwen/Qwen3-{size}-Base"
+    assert config.distillation.teacher_models.teacher_model.model_path == "Qwen/Qwen3-8B"
+    assert (config.data.train_batch_size, config.actor_rollout_ref.rollout.n) == (512, 4)
+    assert config.actor_rollout_ref.actor.ppo_mini_batch_size == 512
+    assert config.trainer.total_training_steps == 60
+    assert config.data.max_response_length == 16384
+    assert config.prefix_opd.prompt.ending == "<think>"
+    assert config.actor_rollout_ref.actor.loss_agg_mode == "seq-mean-token-sum"
+    rate = float(kind.removeprefix("lr_")) if kind.startswith("lr_") else 5e-5
+    assert config.actor_rollout_ref.actor.optim.lr == rate
+    # a folder of its own: verl goes on from what lies in it
+    assert config.trainer.default_local_dir == f"outputs/{pair}_{kind}"
+    assert ("forward_kl" in kind) == (config.distillation.distillation_loss.loss_mode == "forward_kl_topk")
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "last"),
+    [
+        ("full", 16384, 16384),
+        ("prefix_256", 256, 256),
+        ("prefix_2048", 2048, 2048),
+        ("schedule", 1, 1 + 59 * 256),
+        ("window_2048_3072", 3072, 3072),
+        ("last_1024", 16384, 16384),
+        ("lr_2e-4", 1024, 1024),
+        ("forward_kl_256", 256, 256),
+    ],
+)
+def test_the_cap_at_the_first_and_the_last_update(kind, first, last):
+    config = composed(f"qwen3_8b/{kind}")
+    schedule = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True)).schedule
+    assert [prefix_length(step, schedule, 16384) for step in (1, 60)] == [first, last]
+
+
+def test_windows_reach_their_end_and_cover_what_their_name_says():
+    for kind in [kind for kind in KINDS if kind.startswith("window")]:
+        node = composed(f"qwen3_8b/{kind}").prefix_opd
+        start, stop = map(int, kind.split("_")[1:])
+        assert (node.weighting.start, node.weighting.stop, node.schedule.length) == (start, stop, stop)
+    last = composed("qwen3_8b/last_1024").prefix_opd
+    assert (last.weighting.name, last.weighting.tokens) == ("last", 1024)
+
+
+@pytest.mark.parametrize("pair", ["qwen3_8b", "qwen3_1.7b"])
+def test_the_disk_is_bounded_and_a_whole_checkpoint_always_stays(pair):
+    config = composed(f"{pair}/schedule")
+    checkpoint, trainer = config.prefix_opd.checkpoint, config.trainer
+    assert (checkpoint.keep_last, checkpoint.keep_best) == (2, True)
+    assert trainer.max_actor_ckpt_to_keep is None and trainer.save_freq % trainer.test_freq == 0
+
+
+def test_the_sweep_has_the_papers_learning_rates():
+    swept = {float(kind.removeprefix("lr_")) for kind in KINDS if kind.startswith("lr_")} | {5e-5}
+    assert {row.learning_rate for row in LEARNING_RATES} <= swept
+
+
+def test_a_layout_gives_teacher_and_student_gpus_of_their_own():
+    counts = {}
+    for layout in LAYOUTS:
+        config = compose(["experiment=qwen3_8b/full", f"layout={layout}"])
+        student = config.trainer.nnodes * config.trainer.n_gpus_per_node
+        teacher = config.distillation.nnodes * config.distillation.n_gpus_per_node
+        counts[layout] = (student, teacher)
+        assert 2048 % student == 0
+    assert counts == {"multi_node": (8, 8), "node_8x80gb": (4, 4), "two_gpus": (1, 1)}
+    assert config.ray_kwargs.ray_init.get("address") is None
+    assert compose(["layout=multi_node"]).ray_kwargs.ray_init.address == "auto"
+
+
+@pytest.mark.parametrize(("name", "length"), [("seqkd", 18432), ("seqkd_prefix", 456)])
+def test_seqkd_is_verls_own_trainer_with_the_papers_figures(name, length):
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base=None):
+        config = hydra_compose(name, overrides=[_without_importing_verl()])
+    assert (config.data.train_batch_size, config.optim.lr, config.trainer.total_training_steps) == (128, 1e-4, 1500)
+    assert config.data.max_length == length
+    assert config.data.max_token_len_per_gpu >= length
+    assert config.data.messages_key == "messages"
+
+
+def test_seqkds_template_keeps_the_thinking():
+    """Qwen3's own template drops what stands before </think> when verl renders the answer on its own."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base=None):
+        template = hydra_compose("seqkd", overrides=[_without_importing_verl()]).model.custom_chat_template
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(shipped_models()["student"]))
+    answer = [{"role": "assistant", "content": "<think>\n1+1\n</think>\n2"}]
+    question = [{"role": "user", "content": "1+1="}]
+
+    def text(messages, **more):
+        return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **more)
+
+    assert text(answer) == "<|im_start|>assistant\n<think>\n1+1\n</think>\n2<|im_end|>\n"
+    assert text(question) + text(answer) == text(question + answer)
+    assert text(question, add_generation_prompt=True).endswith("<|im_end|>\n<|im_start|>assistant\n")

@@ -1,0 +1,279 @@
+"""The plan: hand-made figures, the paper's FLOP, and what the command prints."""
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.commands import plan as plan_command
+from prefix_opd.config.compose import compose
+from prefix_opd.cost import arithmetic as cost
+from prefix_opd.cost.arithmetic import ResponseLengths
+from prefix_opd.cost.paper_check import check_paper
+from prefix_opd.cost.plan import Assumptions, plan
+from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
+
+TOY = ModelShape(
+    hidden_size=4,
+    intermediate_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    vocab_size=10,
+    head_dim=3,
+)
+
+
+@pytest.fixture(scope="module")
+def node():
+    return compose(["experiment=qwen3_8b/prefix_256", "layout=node_8x80gb", "trainer.total_training_steps=10"])
+
+
+@pytest.fixture(scope="module")
+def planned(node):
+    return plan(node).as_dict()
+
+
+def run(*arguments):
+    app = typer.Typer()
+    plan_command.register(app)
+    app.command("other")(lambda: None)  # one command alone would be the app itself
+    return CliRunner().invoke(app, ["plan", *arguments])
+
+
+# ---- pure functions ----
+
+
+def test_kv_cache_by_hand():
+    # key and value, 2 layers, 1 head of 3, 2 bytes: 2 * 2 * 1 * 3 * 2
+    assert cost.kv_bytes_per_token(TOY) == 24
+
+
+def test_a_tied_embedding_is_stored_once():
+    # 416 matrix parameters (tests/test_flops.py), of which embedding and head 40 each
+    assert cost.stored_parameters(TOY, tied=False) == 416
+    assert cost.stored_parameters(TOY, tied=True) == 376
+
+
+def test_capped_lengths_keep_their_shares():
+    lengths = ResponseLengths(((100, 0.5), (300, 0.25), (900, 0.25)))
+    assert lengths.capped(256) == [(100, 0.5), (256, 0.5)]
+    assert lengths.capped(1000) == [(100, 0.5), (300, 0.25), (900, 0.25)]
+    assert ResponseLengths().capped(256) == [(256, 1.0)]
+
+
+def test_step_flops_equal_those_of_single_rollouts():
+    # 4 rollouts: two of 3 tokens, two of 5, prompts of 2
+    found = cost.step_flops(TOY, TOY, 2, [(3, 0.5), (5, 0.5)], rollouts=4)
+    assert found["exact"].total == pytest.approx(exact_flops(TOY, TOY, [2] * 4, [3, 3, 5, 5]).total)
+    assert found["paper"].total == pytest.approx(paper_flops(TOY, TOY, [3, 3, 5, 5]).total)
+
+
+def test_hours_by_hand():
+    # 2 student GPUs at 1 FLOP/s each, 1 teacher GPU at 10: 7200 / 2 s sampling = 1 h, 72000 / 10 s = 2 h scoring
+    flops = StepFlops(sampling=7200, student_scoring=0, teacher_scoring=72000, update=14400)
+    speed = {"sampling": 1.0, "student_scoring": 1.0, "teacher_scoring": 10.0, "update": 1.0}
+    found = cost.hours(flops, speed, {"student": 2, "teacher": 1})
+    assert found == {"sampling": 1, "student_scoring": 0, "teacher_scoring": 2, "update": 2, "total": 4}
+
+
+def test_an_engine_queues_what_does_not_fit():
+    # 24 bytes a token, 2**20 tokens a sequence: 24 MiB each; room 100 MiB holds 4 of 8
+    memory = cost.engine_memory(TOY, 416, 1, 80, 0.5, sequences=8, longest=2**20, room_gib=100 / 1024)
+    assert memory.sequences_at_once == 4
+    assert memory.kv_cache == memory.kv_cache_room == 100 / 1024
+    assert memory.kv_cache_wanted == pytest.approx(8 * 24 / 1024)
+
+
+def test_teacher_logits_by_the_rule_of_thumb():
+    # 8 192 tokens x 151 936 x 4 B x 2
+    assert cost.logits_gib(8192, 151936, cost.LOGIT_BYTES_SCORING) == pytest.approx(9.27, abs=0.01)
+
+
+# ---- the paper ----
+
+
+@pytest.mark.parametrize(
+    ("prefix", "updates", "published"), [(256, 10, 5.7e17), (512, 50, 5.2e18), (1024, 40, 8.9e18), (2048, 40, 1.7e19)]
+)
+def test_the_papers_flop_for_8b_from_a_composed_config(prefix, updates, published):
+    config = compose([f"experiment=qwen3_8b/prefix_{prefix}", f"trainer.total_training_steps={updates}"])
+    assert plan(config).as_dict()["flop"]["paper"]["total"] == pytest.approx(published, rel=0.10)
+
+
+def test_it_says_which_of_the_papers_rows_do_not_fit():
+    checks = {(check.row.size, check.row.run, check.row.updates): check for check in check_paper()}
+    fitting = [key for key, check in checks.items() if check.fits]
+    assert fitting == [
+        ("8b", "prefix 256", 10),
+        ("8b", "prefix 256", 60),
+        ("8b", "prefix 512", 50),
+        ("8b", "prefix 1024", 40),
+        ("8b", "prefix 2048", 40),
+    ]
+    sixty = checks["8b", "prefix 2048", 60]
+    assert sixty.ours == pytest.approx(2.6e19, rel=0.02)
+    assert "or 40 updates at the cap" in sixty.why
+    assert "needs rollouts of about" in checks["1.7b", "prefix 2048", 60].why
+
+
+def test_shorter_rollouts_bring_the_papers_full_run_back():
+    config = compose(["experiment=qwen3_8b/full"])
+    found = plan(config, Assumptions(responses=ResponseLengths(((12_217, 1.0),))))
+    assert found.cost.flop["paper"].total == pytest.approx(1.8e20, rel=0.01)
+
+
+# ---- a plan ----
+
+
+def test_the_shape_of_the_object(planned):
+    assert {"flop", "tokens", "memory_gib", "hours", "full_opd"} <= planned.keys()
+    phases = {"sampling", "student_scoring", "teacher_scoring", "update", "total"}
+    for kind in ("paper", "exact"):
+        assert planned["flop"][kind].keys() == planned["full_opd"]["flop"][kind].keys() == phases
+        parts = sum(planned["flop"][kind][phase] for phase in phases - {"total"})
+        assert planned["flop"][kind]["total"] == pytest.approx(parts)
+    assert planned["hours"].keys() == phases
+    json.dumps(planned)
+
+
+def test_exact_counts_prompts_and_leaves_out_the_pass_that_is_skipped(planned):
+    assert planned["flop"]["exact"]["student_scoring"] == 0
+    assert planned["flop"]["paper"]["student_scoring"] > 0
+    # 456 tokens in place of 256, nearly all of the cost linear in them
+    assert planned["flop"]["exact"]["update"] / planned["flop"]["paper"]["update"] == pytest.approx(456 / 256, rel=0.01)
+    config = compose(["experiment=qwen3_8b/prefix_256", "prefix_opd.advantage.student_log_prob=recomputed"])
+    assert plan(config).as_dict()["flop"]["exact"]["student_scoring"] > 0
+
+
+def test_tokens(planned):
+    rollouts = 10 * 2048
+    assert planned["tokens"] == {
+        "prompts": rollouts * 200,
+        "generated": rollouts * 256,
+        "scored": rollouts * 456,
+        "in_loss": rollouts * 256,
+    }
+    window = compose(["experiment=qwen3_8b/window_1024_2048", "trainer.total_training_steps=1"])
+    tokens = plan(window).as_dict()["tokens"]
+    assert (tokens["generated"], tokens["in_loss"]) == (2048 * 2048, 2048 * 1024)
+
+
+def test_full_opd_stands_beside_it(planned):
+    full = compose(["experiment=qwen3_8b/full", "layout=node_8x80gb", "trainer.total_training_steps=10"])
+    assert planned["full_opd"]["flop"] == plan(full).as_dict()["flop"]
+    ratio = planned["full_opd"]["flop"]["paper"]["total"] / planned["flop"]["paper"]["total"]
+    assert planned["full_opd"]["times_this_run"]["paper"] == pytest.approx(ratio)
+
+
+def test_memory_of_the_layouts_fits_80_gb():
+    for layout in ("node_8x80gb", "two_gpus", "multi_node"):
+        found = plan(compose(["experiment=qwen3_8b/full", f"layout={layout}"])).as_dict()
+        for part, peaks in (("student", ("peak_sampling", "peak_update")), ("teacher", ("peak_scoring",))):
+            memory = found["memory_gib"][part]
+            assert memory["device"] == 79
+            for peak in peaks:
+                assert memory[peak] < 0.92 * memory["device"], (layout, peak)
+        assert not any("does not fit" in note for note in found["notes"])
+
+
+def test_memory_by_hand(planned):
+    student = planned["memory_gib"]["student"]
+    # 8 190 427 136 parameters, 16 bytes each, 4 ranks
+    assert student["update"]["states"] == pytest.approx(8_190_427_136 * 16 / 4 / 2**30)
+    # micro-batches of 18 432 tokens
+    assert student["logits"] == pytest.approx(18432 * 151936 * 8 / 2**30)
+    # 512 rollouts of an engine, 456 tokens, 2 * 36 layers * 8 heads * 128 * 2 bytes
+    assert student["kv_cache"] == pytest.approx(512 * 456 * 147456 / 2**30)
+    assert planned["memory_gib"]["teacher"]["logits"] == pytest.approx(9.27, abs=0.01)
+
+
+def test_what_does_not_fit_is_said():
+    config = compose(["experiment=qwen3_8b/full", "layout=node_8x80gb"])
+    config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu = 65536
+    config.distillation.teacher_models.teacher_model.inference.max_num_batched_tokens = 65536
+    notes = " ".join(plan(config).notes)
+    assert "peak_update" in notes and "ppo_max_token_len_per_gpu" in notes
+    assert "peak_scoring" in notes and "max_num_batched_tokens" in notes
+
+
+def test_throughput_is_what_the_user_states(node):
+    stated = Assumptions(tflops={"sampling": 31.2}, utilisation={"update": 0.5}, accelerator="h100")
+    said = plan(node, stated).as_dict()["assumptions"]
+    assert said["tflops_per_gpu"]["sampling"] == pytest.approx(31.2)
+    assert said["tflops_per_gpu"]["update"] == pytest.approx(0.5 * 989)
+
+
+def test_a_model_folder_of_ones_own(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8}))
+    config = compose(["experiment=qwen3_8b/full", f"actor_rollout_ref.model.path={tmp_path}"])
+    with pytest.raises(UserError, match="its config.json lacks 'intermediate_size'"):
+        plan(config)
+
+
+def test_the_miniature_can_be_planned():
+    found = plan(compose(["experiment=tiny/schedule"])).as_dict()
+    assert found["assumptions"]["accelerator"] == "cpu"
+    assert found["assumptions"]["mean_prompt"] == 16
+
+
+# ---- the command ----
+
+
+def test_the_command_prints_one_json_object():
+    result = run("experiment=qwen3_8b/prefix_256", "trainer.total_training_steps=10", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["flop"]["paper"]["total"] == pytest.approx(5.7e17, rel=0.1)
+
+
+def test_the_command_prints_tables():
+    result = run("experiment=qwen3_8b/schedule", "layout=node_8x80gb")
+    assert result.exit_code == 0
+    assert "full OPD" in result.stdout and "teacher scores" in result.stdout
+    assert "prefix 2048" in run("--paper").stdout
+
+
+@pytest.mark.parametrize("text", ['{"100": 1, "300": 3}', "length,count\n100,1\n300,3\n", "100,1\n300,3"])
+def test_a_histogram_of_lengths(tmp_path, text):
+    file = tmp_path / ("h.json" if text.startswith("{") else "h.csv")
+    file.write_text(text)
+    assert cost.lengths_from_file(file).shares == ((100, 0.25), (300, 0.75))
+    result = run("experiment=qwen3_8b/prefix_256", "trainer.total_training_steps=1", "--json", *histogram(file))
+    # 0.25 * 100 + 0.75 * 256
+    assert json.loads(result.stdout)["tokens"]["generated"] == 2048 * 217
+
+
+def histogram(file):
+    return ["--response-histogram", str(file)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--accelerator", "tpu"], "--accelerator tpu: is not one of a100, h100"),
+        (["--tflops", "decode=3"], "--tflops decode=3.0: the phases are sampling"),
+        (["--tflops", "sampling"], "--tflops sampling: is not PHASE=NUMBER"),
+        (["--utilisation", "update=35"], "--utilisation update=35.0: must be above 0 and at most 1"),
+        (["--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),
+        (["--mean-response", "0.5"], "--mean-response 0.5: must be at least 1"),
+        (["--response-histogram", "/no/such.json"], "--response-histogram /no/such.json: does not exist"),
+        (["--mean-response", "9", "--response-histogram", "x"], "--mean-response: is given with"),
+        (["actor_rollout_ref.model.path=null"], "actor_rollout_ref.model.path: is not set"),
+        (["trainer.total_training_steps=0"], "trainer.total_training_steps=0: must be a whole number of at least 1"),
+        (["actor_rollout_ref.model.path=/no/such"], "actor_rollout_ref.model.path=/no/such: does not exist"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message):
+    result = run("experiment=qwen3_8b/prefix_256", *arguments)
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "nonsense", '{"0": 3}', '{"10": 0}', '{"10": -1}', '{"a": 1}'])
+def test_a_broken_histogram_is_named(tmp_path, text):
+    file = tmp_path / "h.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match="--response-histogram"):
+        cost.lengths_from_file(file)

@@ -1,0 +1,61 @@
+"""The shipped weights: small, of the stated shape, and as able and as unable as the README says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from prefix_opd.miniature import shipped_models
+from prefix_opd.miniature.measure import MAX_NEW_TOKENS, measure
+from prefix_opd.miniature.tokenizer import build_tokenizer
+
+PROBLEMS = 256
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Each role's accuracy. About 10 seconds on one core."""
+    result = {}
+    for role, folder in shipped_models().items():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        result[role] = measure(model, AutoTokenizer.from_pretrained(folder), PROBLEMS)
+    return result
+
+
+def test_teacher_is_good(measured) -> None:
+    assert measured["teacher"].share >= 0.9, measured["teacher"]
+    assert measured["teacher"].end_of_turn > 0.98
+
+
+def test_base_student_is_bad_and_ends_like_a_base_model(measured) -> None:
+    assert measured["student"].share <= 0.15, measured["student"]
+    assert measured["student"].end_of_text > 0.8
+    # On-policy sampling must be able to discover the teacher's end token.
+    assert 0.02 < measured["student"].end_of_turn < 0.2
+
+
+def test_answers_fit(measured) -> None:
+    """The quick style is the shorter one: distillation makes answers longer, as it does with real models."""
+    assert 30 < measured["student"].mean_tokens < 80 < measured["teacher"].mean_tokens < 140 < MAX_NEW_TOKENS
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_no_spare_rows_in_the_vocabulary(role: str) -> None:
+    config = json.loads((shipped_models()[role] / "config.json").read_text())
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert config["vocab_size"] == len(build_tokenizer())
+
+
+@pytest.mark.parametrize(("role", "first"), [("teacher", "<|im_end|>"), ("student", "<|endoftext|>")])
+def test_generation_stops_on_both_ends(role: str, first: str) -> None:
+    config = json.loads((shipped_models()[role] / "generation_config.json").read_text())
+    tokens = build_tokenizer().convert_ids_to_tokens(config["eos_token_id"])
+    assert set(tokens) == {"<|im_end|>", "<|endoftext|>"} and tokens[0] == first
+
+
+def test_all_files_together_are_small() -> None:
+    size = sum(f.stat().st_size for folder in shipped_models().values() for f in folder.rglob("*") if f.is_file())
+    assert size <= 4 * 2**20

@@ -1,0 +1,456 @@
+"""The report of hostile runs: what it says, what it must not say, and that a browser draws it."""
+
+import json
+import re
+import struct
+from dataclasses import asdict
+
+import pytest
+from browser import Browser, find_chromium
+from typer.testing import CliRunner
+from written_runs import ACCURACY, SIGNAL, binned, update, write_run
+
+from prefix_opd import cli
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.redaction import command_without_secrets, is_secret_name, without_secrets
+from prefix_opd.commands.report import try_to_write
+from prefix_opd.report.content import gather
+from prefix_opd.report.page import write_report
+from prefix_opd.run.folder import hold
+from prefix_opd.run.samples import Sample, SampleLog, is_sampled, read_samples
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+POINT = {"mean_length": 8.0, "accuracy": 0.5, "interval": [0.4, 0.6], "drop": [0.1, 0.0, 0.2]}
+PREFIXES = {
+    "kind": "teacher-prefix",
+    "student": "s",
+    "teacher": "t",
+    "problems": 32,
+    "samples": 1,
+    "margin": 6,
+    "points": [{"length": 0, **POINT}, {"length": 8, **POINT}],
+    "giver": 0.9,
+    "chosen": None,
+}
+STUDENT_PREFIX = {**PREFIXES, "kind": "student-prefix", "giver": 0.1, "chosen": 8}
+
+
+def sample(step, kind="train", **more):
+    values = dict(prompt=f"1+1={HOSTILE}", tokens=["a", HOSTILE, "c"], ids=[1, 2, 3], log_p=[-1.0, -2.0, -0.5])
+    return Sample(**{**values, **dict(step=step, kind=kind, log_q=[-3.0, -1.0, -0.5], cap=2, ending="natural"), **more})
+
+
+def write_answers(folder, step, text, score):
+    line = {"input": "user\n1+1=", "output": text, "gts": "2", "score": score}
+    (folder / "validation" / f"{step}.jsonl").write_text(json.dumps(line) + "\n")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose name, answers, samples and settings all try to break out of the page."""
+    lines = [
+        {"step": 0, ACCURACY: 0.1},
+        update(1, 1e9, **binned(SIGNAL)),
+        update(2, 3e9, **binned(SIGNAL), **{ACCURACY: 0.5}),
+    ]
+    settings = {
+        "trainer.experiment_name": HOSTILE,
+        "trainer.wandb_api_key": "sk-11111",
+        "trainer.login": {"password": "hunter2", "user": "me"},
+        "data.mirror": "https://me:hunter2@mirror.example/x",
+    }
+    folder = write_run(tmp_path_factory.mktemp("report") / "run_0", lines, **settings)
+    write_answers(folder, 0, f"before {HOSTILE}", 0.0)
+    write_answers(folder, 2, f"after {HOSTILE}", 1.0)
+    SampleLog(folder).write([sample(1), sample(2)])
+    (folder / "commands.txt").write_text("prefix-opd train experiment=tiny/schedule +trainer.wandb_api_key=sk-11111\n")
+    (folder / "teacher.json").write_text('{"accuracy": 0.96, "samples": 256}')
+    (folder / "analysis").mkdir()
+    for kind, found in {"teacher-prefix": PREFIXES, "student-prefix": STUDENT_PREFIX}.items():
+        (folder / "analysis" / f"{kind}.json").write_text(json.dumps(found))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(run):
+    return write_report([run])
+
+
+@pytest.fixture(scope="module")
+def text(written):
+    return written[0].read_text()
+
+
+def test_it_says_what_came_out(text):
+    assert "from 10.0% to 50.0%" in text and "2 updates, 3.00e+09 training FLOP" in text
+    # one answer of which a half is right: 0.5 +- 1.96 * sqrt(0.25 + 1.96^2 / 4) / (1 + 1.96^2)
+    assert "5.5 to 94.5%" in text
+    assert "96.0%" in text and "experiment=tiny/schedule" in text
+    # log p - log q of the first token
+    assert "reverse KL +2.000 (student -1.000, teacher -3.000)" in text
+    assert "right" in text and "true answer: 2" in text
+
+
+def test_the_plots_lie_beside_it_as_png(written):
+    assert [path.name for path in written] == [
+        "report.html",
+        "report_compute.png",
+        "report_schedule.png",
+        "report_signal.png",
+        "report_teacher-prefix.png",
+        "report_student-prefix.png",
+    ]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[1:])
+
+
+def test_what_models_and_configs_say_is_text(text):
+    assert HOSTILE not in text and "<img src=x" not in text
+    # as text of an answer, and inside the plots' data
+    assert "before &lt;/script&gt;&lt;script&gt;" in text
+    data = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text, re.S)[1]
+    names = [trace["name"] for trace in json.loads(data)["compute-flops"]["data"]]
+    assert names == [HOSTILE, "target 50.0%"]
+    assert text.count("<script") == 3, "the page's own: the data, Plotly, and what draws"
+
+
+def test_no_secret_is_told(text):
+    assert "sk-11111" not in text and "hunter2" not in text
+    assert "https://mirror.example/x" in text and "user: me" in text
+
+
+def test_it_needs_no_network(text):
+    page = text[: text.index("plotly.js v")]
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", page)
+    assert "@import" not in page and "url(" not in page
+
+
+@pytest.mark.parametrize("name", ["token", "hf_token", "api_key", "apikey", "PASSWORD", "client-secret", "ssh_key"])
+def test_names_of_secrets(name):
+    assert is_secret_name(name) and without_secrets({"a": [{name: 1, "b": 2}]}) == {"a": [{"b": 2}]}
+
+
+@pytest.mark.parametrize("name", ["max_num_batched_tokens", "stop_token_ids", "prompt_key", "tokenizer", "monkey"])
+def test_names_of_none(name):
+    assert not is_secret_name(name)
+
+
+def test_a_command_without_its_secrets():
+    words = ["prefix-opd", "train", "+x.hf_token=1", "data.seed=1", "++trainer.api_key=2"]
+    assert command_without_secrets(words) == ["prefix-opd", "train", "data.seed=1"]
+
+
+def test_what_a_run_does_not_have_is_a_sentence(tmp_path):
+    bare = write_run(tmp_path / "bare", [update(1, 1e9)])
+    (found,) = gather([bare]).runs
+    assert (found.signal, found.prefixes, found.scored, found.answers) == (None, [], [], [])
+    told = " ".join(found.missing)
+    assert "recorded no reverse KL" in told and "never validated" in told and "analyze teacher-prefix" in told
+    assert write_report([bare], tmp_path / "out.html")[0].stat().st_size > 1e6
+
+
+def test_several_runs_stand_side_by_side(run, tmp_path):
+    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 8e9, **{ACCURACY: 0.9})]
+    full = write_run(tmp_path / "full", lines, **{"prefix_opd.schedule.name": "full"})
+    page = write_report([run, full], tmp_path / "both.html")[0].read_text()
+    # 4e9 of full OPD against 3e9
+    assert "1.33×" in page and 'id="schedule-1"' in page
+
+
+def test_samples_are_taken_back_by_a_resume(tmp_path):
+    log = SampleLog(tmp_path)
+    log.write([sample(1), sample(2, "probe"), sample(3)])
+    SampleLog(tmp_path, resumed_step=2).write([sample(3, cap=9)])
+    assert [(one.step, one.kind, one.cap) for one in read_samples(tmp_path)] == [
+        (1, "train", 2),
+        (2, "probe", 2),
+        (3, "train", 9),
+    ]
+    SampleLog(tmp_path)
+    assert list(read_samples(tmp_path)) == []
+    assert [step for step in range(1, 8) if is_sampled(step, test_freq=3, last_step=7)] == [1, 3, 6, 7]
+
+
+def scored(folder, samples):
+    SampleLog(folder).write(samples)
+    return gather([folder]).runs[0].scored
+
+
+@pytest.fixture
+def bare(tmp_path):
+    return write_run(tmp_path / "bare", [update(1, 1e9)])
+
+
+def test_probes_of_one_prompt_stand_side_by_side(bare):
+    first = [sample(1, "probe", prompt="p"), sample(1, "probe", prompt="q"), sample(1, "probe", prompt="gone")]
+    last = [sample(5, "probe", prompt="q", cap=9), sample(5, "probe", prompt="p", cap=1, ending="cut")]
+    p, q = scored(bare, [*first, sample(1), sample(3, "probe", prompt="p"), *last, sample(9)])
+    assert (p.prompt, q.prompt) == ("p", "q")
+    # three tokens each: L = 2 and then 1 split them, L = 9 is not reached
+    assert [(one.title, one.cap, len(one.before_cap), len(one.after_cap)) for one in p.answers + q.answers] == [
+        ("Before update 1", 2, 2, 1),
+        ("Before update 5", 1, 1, 2),
+        ("Before update 1", 2, 2, 1),
+        ("Before update 5", 9, 3, 0),
+    ]
+    assert [one.reaches_cap for one in p.answers + q.answers] == [True, True, True, False]
+    assert p.answers[1].how_it_ended == "cut at the longest response", "L does not end a probe's answer"
+    assert asdict(p.answers[0].before_cap[0])["kl"] == 2.0 and p.answers[0].before_cap[0].strength == 0.5
+    page = write_report([bare])[0].read_text()
+    assert "Before update 5 <small>L=1, cut at the longest response</small>" in page
+
+
+def test_one_probe_alone_is_shown_by_itself(bare):
+    shown = scored(bare, [sample(1), *[sample(1, "probe", prompt=prompt) for prompt in "abc"], sample(9)])
+    assert [(one.prompt, [answer.title for answer in one.answers]) for one in shown] == [
+        ("a", ["Before update 1"]),
+        ("b", ["Before update 1"]),
+    ]
+
+
+def test_without_a_probe_the_first_and_the_last_step_are_shown(bare):
+    shown = scored(bare, [sample(1), sample(5), sample(9, tokens=["a", "b"], log_p=[0, 0], log_q=[0, 0], ending="cut")])
+    assert [(one.answers[0].title, one.answers[0].how_it_ended) for one in shown] == [
+        ("Step 1", "ended by itself"),
+        ("Step 9", "cut at L"),
+    ]
+
+
+def test_a_tail_that_rises_is_told(tmp_path):
+    lines = [update(i, 1e9, **{"prefix_opd/probe/tail_ratio": ratio}) for i, ratio in enumerate((1.0, 1.5, 1.8), 1)]
+    folder = write_run(tmp_path / "tail", lines)
+    (found,) = gather([folder]).runs
+    assert (found.tail, found.tail_warned) == ([(1, 1.0), (2, 1.5), (3, 1.8)], [3])
+    page = write_report([folder])[0].read_text()
+    assert "Above prefix_opd.probe.tail_warning=1.5 before update 3: the student drifts" in page
+    assert '<td class="wrong">1.80</td>' in page and "<td>1.50</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "claim", "moments"),
+    [
+        ({0: 0.1, 2: 0.5}, "from 10.0% to 50.0% (", ("Before training", "After step 2")),
+        ({1: 0.1, 2: 0.5}, "10.0% after step 1, 50.0% (", ("After step 1", "After step 2")),
+        ({2: 0.5}, "50.0% (38.1% to 61.9%) after step 2; 2 updates", ("After step 2", "After step 2")),
+        ({0: 0.5}, "50.0% (38.1% to 61.9%) before training; 2 updates", ("Before training", "Before training")),
+    ],
+)
+def test_before_is_before_training_alone(tmp_path, accuracies, claim, moments):
+    lines = [{"step": 0}, update(1, 1e9), update(2, 2e9)]
+    for line in lines:
+        if line["step"] in accuracies:
+            line[ACCURACY] = accuracies[line["step"]]
+    (found,) = gather([write_run(tmp_path / "run", lines)]).runs
+    assert found.claim.startswith(claim) and found.moments == moments
+
+
+def test_settings_and_versions(bare):
+    (bare / "versions.json").write_text('{"prefix_opd": "0.1.0", "verl": "0.9.1", "git_commit": null}')
+    (bare / "record.json").write_text('{"commit": "c0ffee", "day": "2026-01-02"}')
+    told = gather([bare]).runs[0].settings
+    assert (told["prefix_opd"], told["verl"], told["commit"]) == ("0.1.0", "0.9.1", "c0ffee")
+    assert told["actor_rollout_ref.rollout.val_kwargs.n"] == "1" and told["data.val_max_samples"] == "256"
+    assert "tail_warning=1.5" in told["prefix_opd.probe"] and "actor_rollout_ref.rollout.seed" in told
+
+
+def test_pages_and_pictures_show_the_same(run):
+    """The traces of a page's figure by the labels that the PNG of the analysis has."""
+    from prefix_opd.report.page import _figures
+
+    figures = _figures(gather([run]))
+    costs = [name for name in figures if name.startswith("compute-")]
+    assert costs == ["compute-flops", "compute-paper_flops", "compute-seconds"]
+    # a target that both evaluations bracket, from the lowest cost to the highest
+    line = figures["compute-paper_flops"]["data"][-1]
+    assert (line["name"], line["x"], line["y"]) == ("target 50.0%", [0.0, 1.5e9], [0.5, 0.5])
+    assert [trace["name"] for trace in figures["schedule-0"]["data"]] == [
+        *("L", "mean length", "cut at L (right)", "ended by themselves (right)")
+    ]
+    assert figures["schedule-0"]["data"][3]["y"] == [0.25, 0.25]
+    # bins of 12 begin at 0 and 12 and are drawn at their middles
+    for value, heights in {"abs_mean": [1.0, 0.3], "mean": [0.5, 0.1]}.items():
+        curve = figures[f"signal-{value}-0"]["data"][0]
+        assert (curve["name"], curve["x"], curve["y"]) == ("step 1, all (L=24)", [6.0, 18.0], heights)
+
+
+def test_the_chosen_length_is_marked_and_told(bare):
+    from prefix_opd.report.page import _figures
+
+    (bare / "analysis").mkdir()
+    (bare / "analysis" / "student-prefix.json").write_text(json.dumps(STUDENT_PREFIX))
+    traces = _figures(gather([bare]))["student-prefix-0"]["data"]
+    assert (traces[-1]["name"], traces[-1]["x"]) == ("L=8", [8, 8])
+    assert "Advice: choose L=8: the shortest tested prefix" in write_report([bare])[0].read_text()
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("samples.jsonl", '{"question": "1+1="}\n', "samples.jsonl: was written by another version or program"),
+        ("samples.jsonl", "[1, 2]\n", "samples.jsonl: was written by another"),
+        ("samples.jsonl", "no JSON\n", "samples.jsonl: was written by another"),
+        ("samples.jsonl", json.dumps(asdict(sample(1, log_p=[0.0]))) + "\n", "zip() argument 2 is shorter"),
+        (
+            "teacher.json",
+            '{"score": 1}',
+            "teacher.json: was written by another version or program (KeyError: 'accuracy')",
+        ),
+        ("teacher.json", '{"accuracy": 96, "samples": 256}', "teacher.json: was written by another"),
+        ("teacher.json", "[]", "teacher.json: was written by another"),
+        ("analysis/teacher-prefix.json", '{"points": [1]}', "teacher-prefix.json: was written by another"),
+        ("analysis/teacher-prefix.json", json.dumps({**PREFIXES, "points": []}), "kind=teacher-prefix with 0 points"),
+        ("analysis/teacher-prefix.json", json.dumps({**PREFIXES, "kind": "../../x"}), "kind=../../x"),
+        ("analysis/student-prefix.json", "{", "student-prefix.json: was written by another"),
+        ("versions.json", "[1]", "versions.json: was written by another"),
+    ],
+)
+def test_files_of_other_programs_are_one_line(bare, monkeypatch, capsys, file, text, told):
+    (bare / file).parent.mkdir(exist_ok=True)
+    (bare / file).write_text(text)
+    code, error = told_by(monkeypatch, capsys, "report", bare)
+    assert code == 2 and told in error and error.count("\n") == 1, error
+    assert not (bare / "report.html").exists()
+
+
+def told_by(monkeypatch, capsys, *words):
+    monkeypatch.setattr("sys.argv", ["prefix-opd", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_and_code_2(monkeypatch, capsys, run, tmp_path):
+    held_folder = write_run(tmp_path / "held", [update(1, 1e9)])
+    other = write_run(tmp_path / "other", [update(1, 1e9, **{ACCURACY: 0.5})], **{"data.val_max_samples": 7})
+    held = hold(held_folder)
+    cases = {
+        ("report", tmp_path): "is no run's folder: it has no config.yaml",
+        ("report", tmp_path / "nowhere"): "is no run's folder",
+        ("report", held_folder): "its run is still being written",
+        ("report", run, other): "data.val_max_samples is 256 in run_0, 7 in other",
+        ("analyze", "signal", run, "--bin", "0"): "--bin=0: must be a positive multiple",
+        ("analyze", "signal", run, "--steps", "x"): "--steps x: must be whole numbers",
+        ("analyze", "schedule", tmp_path): "is no run's folder",
+        ("analyze", "compute", run, other): "cannot be compared: data.val_max_samples",
+        ("analyze", "teacher-prefix", "experiment=tiny/schedule", "--lengths", "0"): "--lengths 0: 0 must be at least",
+        ("analyze", "student-prefix", "experiment=tiny/schedule", "--lengths", "500"): "below the longest answer",
+        ("analyze", "teacher-prefix", "experiment=tiny/schedule", "--margin", "0"): "--margin=0: must be",
+        ("train", "experiment=tiny/schedule", "prefix_opd.probe.every=-1"): "prefix_opd.probe.every=-1",
+        ("train", "experiment=tiny/forward_kl_24", "prefix_opd.probe.every=2"): "loss_mode=forward_kl_topk asks for",
+    }
+    for words, message in cases.items():
+        code, error = told_by(monkeypatch, capsys, *words)
+        assert code == 2 and message in error and error.count("\n") == 1, (words, error)
+    held.close()
+
+
+def test_a_report_that_fails_does_not_fail_the_run(tmp_path, capsys):
+    with pytest.raises(UserError):
+        gather([tmp_path])
+    try_to_write(tmp_path)
+    assert "warning: the report of" in capsys.readouterr().err
+
+
+def test_the_commands_run(run, tmp_path):
+    import typer
+
+    from prefix_opd.commands import analyze, report
+
+    app = typer.Typer()
+    analyze.register(app)
+    report.register(app)
+    for kind in ("signal", "schedule", "compute"):
+        ended = CliRunner().invoke(app, ["analyze", kind, str(run), "--out", str(tmp_path / f"{kind}.json")])
+        assert ended.exit_code == 0, ended.output
+        assert json.loads((tmp_path / f"{kind}.json").read_text()) and (tmp_path / f"{kind}.png").exists()
+    ended = CliRunner().invoke(app, ["report", str(run), "--out", str(tmp_path / "r.html")])
+    assert ended.exit_code == 0 and (tmp_path / "r.html").exists()
+
+
+def test_commands_are_noted_in_the_run_without_their_secrets(bare, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf-of-this-test")
+    words = ["report", str(bare), "--out", str(bare / "hf-of-this-test.html")]
+    for command in (["analyze", "schedule", str(bare)], words, ["report", str(bare), "--target", "7"]):
+        told_by(monkeypatch, capsys, *command)
+    # the last was refused
+    assert (bare / "commands.txt").read_text().splitlines() == [
+        f"prefix-opd analyze schedule {bare}",
+        f"prefix-opd report {bare} --out {bare}/***.html",
+    ]
+
+
+# ---- in a browser ----
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium on this machine; PREFIX_OPD_CHROMIUM may name one")
+    with Browser(program, tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pages(run, written, tmp_path_factory):
+    """The page of one run, and that of two, with the number of their plots."""
+    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 8e9, cap=192, **{ACCURACY: 0.9})]
+    full = write_run(tmp_path_factory.mktemp("two") / "full", lines, **{"prefix_opd.schedule.name": "full"})
+    # three by cost, then two of lengths and seconds, two of the signal and two of the prefixes; two of the other run
+    return {"one": (written[0], 9), "two": (write_report([run, full], full.parent / "both.html")[0], 11)}
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["one", "two"])
+def test_a_browser_draws_it(browser, pages, page, width, theme, tmp_path):
+    path, plots = pages[page]
+    browser.open(path, width, theme)
+    drawn = browser.ask(
+        "[...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.scatterlayer .trace').length)"
+    )
+    assert len(drawn) == plots and all(drawn), drawn
+    areas = browser.ask("[...document.querySelectorAll('.plot')].map(p => [p.id, p._fullLayout._size.h])")
+    assert all(180 <= height <= 400 for _, height in areas), areas
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    assert browser.ask("document.title").startswith("</script>"), "the hostile name is a title, not a script"
+    browser.photograph(tmp_path / "page.png")
+    assert png_size(tmp_path / "page.png")[0] == width and (tmp_path / "page.png").stat().st_size > 50_000
+    assert browser.errors == []
+
+
+def png_size(path):
+    """Width and height, as the header of the file has them."""
+    head = path.read_bytes()[:24]
+    assert head.startswith(b"\x89PNG")
+    return struct.unpack(">II", head[16:])
+
+
+def test_a_legend_hides_its_trace_and_the_config_opens(browser, pages):
+    browser.open(pages["two"][0], 1440, "light")
+    traces = "document.getElementById('compute-flops')._fullData.map(trace => trace.visible)"
+    assert browser.ask(traces) == [True, True, True]
+    browser.click("#compute-flops .legend .traces:nth-of-type(1) .legendtoggle")
+    browser.wait_for(f"{traces}.includes('legendonly')")
+    assert browser.ask(traces) == ["legendonly", True, True]
+    config = "document.querySelector('details pre').getBoundingClientRect().height"
+    assert browser.ask("document.querySelector('details').open") is False
+    browser.click("details summary")
+    browser.wait_for("document.querySelector('details').open")
+    assert browser.ask(config) > 1000
+    assert browser.errors == []
+
+
+def test_the_button_changes_the_theme(browser, written):
+    browser.open(written[0], 1440, "light")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    ink = "document.querySelector('.xtick text').style.fill"
+    before = browser.ask(f"[{paper}, {ink}]")
+    browser.ask("document.getElementById('theme').click()")
+    after = browser.ask(f"[{paper}, {ink}]")
+    assert before[0] == "rgb(255, 255, 255)" and all(a != b for a, b in zip(before, after, strict=True))
+    browser.ask("document.getElementById('theme').click()")
+    assert browser.ask(f"[{paper}, {ink}]") == before
+    assert browser.errors == []

@@ -1,0 +1,115 @@
+"""The table of a run, from a folder written by hand."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.base.intervals import wilson
+from prefix_opd.config.compose import compose
+from prefix_opd.config.models import Model
+from prefix_opd.method.flops import exact_flops
+from prefix_opd.miniature import shipped_models
+from prefix_opd.report.summary import _interpolate, draw, render, summarise
+
+ACCURACY, LENGTH = "val-core/tiny/chain/reward/mean@1", "val-aux/tiny/chain/response_length/mean@1"
+
+
+def row(step, prefix, flops, **more):
+    return {
+        "step": step,
+        "prefix_opd/prefix_length": prefix,
+        "prefix_opd/flops_exact/so_far": flops,
+        "prefix_opd/flops_paper/so_far": flops / 2,
+        "prefix_opd/seconds/step": 2.0,
+        "prefix_opd/seconds/since_start": 30.0 + 2 * step,
+        "prefix_opd/response_length/mean": float(prefix),
+        "prefix_opd/ending/cut_fraction": 1.0,
+        "prefix_opd/ending/natural_fraction": 0.0,
+        # 2 prompts x 2 rollouts of 10 prompt tokens, and a response of `prefix` tokens each
+        "prefix_opd/tokens/scored": 4 * 10 + 4 * prefix,
+        "prefix_opd/tokens/generated": 4 * prefix,
+        **more,
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = compose(["experiment=tiny/schedule", "data.train_batch_size=2", "actor_rollout_ref.rollout.n=2"])
+    OmegaConf.save(config, tmp_path / "config.yaml", resolve=True)
+    lines = [
+        {"step": 0, ACCURACY: 0.25, LENGTH: 100.0},
+        row(1, 1, 1e9),
+        row(2, 5, 3e9, **{ACCURACY: 0.75, LENGTH: 120.0}),
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "validation").mkdir()
+    for step in (0, 2):
+        answers = [json.dumps({"input": f"{i}", "output": "", "score": 0.0}) + "\n" for i in range(64)]
+        (tmp_path / "validation" / f"{step}.jsonl").write_text("".join(answers))
+    return tmp_path
+
+
+def test_before_after_and_what_it_took(run):
+    found = summarise(run)
+    assert (found.steps, found.flops, found.training_seconds) == (2, 3e9, 4.0)
+    assert [(e.step, e.accuracy, e.samples, e.flops) for e in found.evaluations] == [
+        (0, 0.25, 64, 0.0),
+        (2, 0.75, 64, 3e9),
+    ]
+    assert found.prefix_lengths == [(1, 1, 1e9), (2, 5, 3e9)]
+
+
+def test_full_opd_is_estimated_from_uncapped_answers(run):
+    shape = Model("student", str(shipped_models()["student"])).shape
+    # lengths between the validations at steps 0 (100 tokens) and 2 (120 tokens): 110 at step 1, 120 at step 2
+    expected = sum(exact_flops(shape, shape, [10] * 4, [length] * 4).total for length in (110, 120))
+    assert summarise(run).full_flops == pytest.approx(expected)
+
+
+def test_interpolation_is_linear_inside_and_constant_outside():
+    points = [(2, 10.0), (4, 20.0)]
+    assert [_interpolate(points, step) for step in (1, 2, 3, 4, 9)] == [10.0, 10.0, 15.0, 20.0, 20.0]
+
+
+def test_wilson_by_hand():
+    # 50% of 100: 0.5 +- 1.96 * sqrt(0.25/100 + 1.96^2 / 40000) / (1 + 1.96^2 / 100) = 0.5 +- 0.0962
+    low, high = wilson(0.5, 100)
+    assert (low, high) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
+    assert wilson(0.1, 100) == (pytest.approx(0.0552, abs=1e-4), pytest.approx(0.1744, abs=1e-4))
+    assert wilson(0.0, 0) == (0.0, 1.0)
+
+
+def test_table_and_picture(run):
+    from rich.console import Console
+
+    found = summarise(run)
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render(found, teacher=(0.96, 256)))
+    text = console.export_text()
+    for piece in ("teacher", "96.0%", "student before", "25.0%", "student after", "75.0%", "3.00e+09"):
+        assert piece in text
+    assert draw(found, run / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is no run's folder"):
+        summarise(tmp_path)
+
+
+def test_warnings_and_thrown_away_batches_are_counted(run):
+    watched = {"prefix_opd/watch/warned": 2, "prefix_opd/watch/thrown_away": 1}
+    with (run / "metrics.jsonl").open("a") as lines:
+        lines.writelines(json.dumps(row(step, 9, 5e9, **watched)) + "\n" for step in (3, 4))
+    found = summarise(run)
+    assert (found.warnings, found.thrown_away) == (4, 2)
+    assert "Watchers: 4 warnings, 2 batches thrown away" in render(found).caption
+
+
+def test_a_run_of_another_version_is_refused(run):
+    line = {name: value for name, value in row(3, 9, 4e9).items() if not name.endswith("tokens/scored")}
+    with (run / "metrics.jsonl").open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
+    with pytest.raises(UserError, match="another version: its updates have no prefix_opd/tokens/scored"):
+        summarise(run)

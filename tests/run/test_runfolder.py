@@ -1,0 +1,104 @@
+"""Which folder a run may go on in."""
+
+import os
+import signal
+
+import pytest
+from omegaconf import OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.compose import compose
+from prefix_opd.run.checkpoints import saved as checkpoints
+from prefix_opd.run.folder import check_is_free, check_same_run, hold, is_being_written
+
+
+def start(folder, *overrides):
+    (folder / "metrics.jsonl").write_text('{"step": 1}\n')
+    OmegaConf.save(again(folder, *overrides), folder / "config.yaml", resolve=True)
+
+
+def again(folder, *overrides):
+    return compose(["experiment=tiny/schedule", f"trainer.default_local_dir={folder}", *overrides])
+
+
+def test_the_same_command_and_more_steps_go_on(tmp_path):
+    start(tmp_path)
+    check_same_run(again(tmp_path))
+    check_same_run(
+        again(tmp_path, "trainer.total_training_steps=99", "trainer.save_freq=3", "prefix_opd.poll_seconds=1")
+    )
+
+
+def test_a_run_from_before_updates_were_cut_by_length_goes_on(tmp_path):
+    start(tmp_path)
+    before = OmegaConf.load(tmp_path / "config.yaml")
+    del before.prefix_opd.update
+    OmegaConf.save(before, tmp_path / "config.yaml")
+    check_same_run(again(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("prefix_opd.schedule.increment=8", "prefix_opd.schedule.increment=2 there, 8 here"),
+        ("actor_rollout_ref.actor.optim.lr=0.1", "optim.lr=0.0003 there, 0.1 here"),
+        ("data.train_batch_size=32", "actor_rollout_ref.actor.ppo_mini_batch_size=16 there, 32 here"),
+        ("data.max_response_length=128", "data.max_response_length=192 there, 128 here"),
+        ("data.max_prompt_length=30", "data.max_prompt_length=32 there, 30 here"),
+        ("actor_rollout_ref.rollout.temperature=0.9", "rollout.temperature=1.0 there, 0.9 here"),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size=8", "ppo_mini_batch_size=16 there, 8 here"),
+        ("actor_rollout_ref.actor.optim.lr_scheduler_type=cosine", "lr_scheduler_type=constant there, cosine here"),
+        ("actor_rollout_ref.actor.optim.lr_warmup_steps=9", "lr_warmup_steps="),
+    ],
+)
+def test_another_setting_is_another_run(tmp_path, override, told):
+    start(tmp_path)
+    with pytest.raises(UserError, match="holds another run") as error:
+        check_same_run(again(tmp_path, override))
+    assert told in str(error.value)
+
+
+def test_more_steps_change_a_schedule_that_grows_over_them(tmp_path):
+    start(tmp_path, "prefix_opd.schedule.name=cosine")
+    with pytest.raises(UserError, match="schedule.over=55 there, 99 here"):
+        check_same_run(again(tmp_path, "prefix_opd.schedule.name=cosine", "trainer.total_training_steps=99"))
+
+
+def test_a_folder_that_a_live_run_holds_is_refused_and_nothing_written(tmp_path):
+    held = hold(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match="another run is writing to it"):
+        check_is_free(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    held.close()
+    check_is_free(tmp_path)
+
+
+def test_an_empty_folder_is_anyones(tmp_path):
+    check_same_run(again(tmp_path))
+
+
+def test_checkpoints_are_those_that_verl_named(tmp_path):
+    for step in (2, 4, 6):
+        (tmp_path / f"global_step_{step}").mkdir()
+    assert checkpoints(tmp_path) == {}
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+    # step 6 was being written when the run was killed
+    assert list(checkpoints(tmp_path)) == [2, 4]
+
+
+def test_a_forked_copy_does_not_keep_the_folder(tmp_path):
+    held = hold(tmp_path)
+    hears, says = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(says, b"!")
+        signal.pause()
+    try:
+        os.read(hears, 1)  # the copy is there
+        assert is_being_written(tmp_path)
+        held.close()
+        assert not is_being_written(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -1,0 +1,182 @@
+"""The progress view around a child process: a stand-in writes what a run writes."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from prefix_opd.commands import train
+from prefix_opd.run.follow import cause, run_and_watch, run_in_sight
+from prefix_opd.run.warned import NewWarnings
+
+RUN = """
+import json, sys, time
+folder, code = sys.argv[1], int(sys.argv[2])
+print("worker group kwargs: {}", flush=True)
+with open(folder + "/metrics.jsonl", "w", buffering=1) as metrics:
+    for step in range(3):
+        line = {"step": step, "val-core/x/reward/mean@1": 0.5, "prefix_opd/probe/tail_ratio": 1 + 0.4 * step}
+        metrics.write(json.dumps(line) + "\\n")
+if code:
+    print("Traceback (most recent call last):")
+    print("RuntimeError: the teacher is gone")
+    print("and then some noise")
+sys.exit(code)
+"""
+
+
+def test_steps_are_shown_and_the_code_comes_back(tmp_path, capfd):
+    command = [sys.executable, "-c", RUN, str(tmp_path), "0"]
+    assert run_and_watch(command, tmp_path, 2, {}, tail_warning=1.5) == 0
+    told = capfd.readouterr().out
+    assert "starting workers and engines" in told or "step   0" in told
+    assert told.count("accuracy 50.0%") == 3
+    tails = [line.partition("tail ")[2].partition("  ")[0] for line in told.splitlines() if "tail " in line]
+    assert tails == ["x1.00", "x1.40", "x1.80, above 1.5"]
+
+
+def test_a_failure_shows_its_cause_the_log_and_the_way_on(tmp_path, capfd):
+    assert run_and_watch([sys.executable, "-c", RUN, str(tmp_path), "3"], tmp_path, 2, {}) == 3
+    told = capfd.readouterr().out
+    assert "failed with exit code 3" in told and "RuntimeError: the teacher is gone" in told
+    assert "train.log" in told and "start the same command again" in told
+
+
+def test_warnings_of_the_trainer_are_told_once_each(tmp_path, capfd):
+    run = (
+        "print('\\x1b[36m(PrefixOPDTaskRunner pid=7)\\x1b[0m WARNING: step 3: no prompt [1,256]'); "
+        "print('WARNING: step 3: no prompt [1,256]'); print('WARNING: some library'); print('step 4: not a warning')"
+    )
+    assert run_and_watch([sys.executable, "-c", run], tmp_path, 2, {}) == 0
+    told = capfd.readouterr().out
+    assert told.count("warning: step 3: no prompt [1,256]") == 1
+    assert "some library" not in told and "step 4" not in told
+
+
+def test_a_warning_is_read_when_its_line_is_whole(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("WARNING: step 1: of the run before\n")
+    warnings = NewWarnings(log, log.stat().st_size)
+    with log.open("a", buffering=1) as file:
+        file.write("noise\nWARNING: step 2: ha")
+        file.flush()
+        assert warnings.take() == []
+        file.write("lf\n")
+    assert warnings.take() == ["step 2: half"] and warnings.take() == []
+
+
+def test_the_cause_ends_with_the_last_error(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("old\n" * 50 + "ValueError: first\nfine\n\x1b[36mKeyError: 'last'\x1b[0m\nnoise\nmore noise\n")
+    assert cause(log, 0)[-1] == "KeyError: 'last'"
+    assert cause(log, 0, lines=2) == ["fine", "KeyError: 'last'"]
+    assert json.dumps(cause(log, log.stat().st_size)) == "[]"
+
+
+def test_a_run_that_tells_why_it_stopped_is_quoted(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("KeyError: 'x'\nstopped: step 3: the disk is full\nRayTaskError: noise\n")
+    assert cause(log, 0) == ["stopped: step 3: the disk is full"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("start", ["run_and_watch", "run_in_sight"])
+@pytest.mark.parametrize(("ending", "code", "shown"), [("sys.exit(4)", 4, "ended after step 0 as asked"), ("", 0, "")])
+def test_a_signal_is_handed_to_the_run(tmp_path, number, start, ending, code, shown):
+    """The command line's own process is signalled; the run ends as it sees fit."""
+    run = f"""
+import signal, sys, time
+def asked(number, frame):
+    print("asked", flush=True)
+    {ending or "sys.exit(0)"}
+signal.signal({int(number)}, asked)
+open("metrics.jsonl", "w").write('{{"step": 0}}\\n')
+time.sleep(30)
+"""
+    steps = "2, " if start == "run_and_watch" else ""
+    command = (
+        f"import sys; from pathlib import Path; from prefix_opd.run.follow import {start}; "
+        f"sys.exit({start}([sys.executable, '-c', {run!r}], Path('.'), {steps}{{}}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    told = process.communicate(timeout=20)[0]
+    assert process.returncode == code and shown in told
+    if start == "run_in_sight":
+        assert "asked\n" in told and not (tmp_path / "train.log").exists()
+    else:
+        assert f"{number.name}: handed on" in told and "asked" in (tmp_path / "train.log").read_text()
+
+
+def test_the_second_signal_of_a_kind_ends_a_run_that_does_not_heed_the_first(tmp_path):
+    run = "import signal, time; signal.signal(2, signal.SIG_IGN); open('metrics.jsonl', 'w').close(); time.sleep(30)"
+    command = (
+        "import sys; from pathlib import Path; from prefix_opd.run.follow import run_and_watch; "
+        f"sys.exit(run_and_watch([sys.executable, '-c', {run!r}], Path('.'), 2, {{}}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    for _ in range(2):  # two in one moment would be one; a third would meet an interpreter that is on its way out
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+    assert process.wait(timeout=60) == 128 + signal.SIGKILL
+    assert "start the same command again" in process.stdout.read()
+
+
+def test_a_run_that_was_killed_is_told_so(tmp_path, capfd):
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    assert run_and_watch(command, tmp_path, 2, {}) == 137
+    assert "killed by SIGKILL" in capfd.readouterr().out
+    assert run_in_sight(command, tmp_path, {}) == 137
+    assert "start the same command again" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_run_ends_with_its_summary_and_its_report(tmp_path, monkeypatch, verbose, code):
+    """Whether its own output is in sight or not; the run itself is a stand-in."""
+    started, shown = [], []
+    for name in ("run_and_watch", "run_in_sight"):
+        monkeypatch.setattr(
+            f"prefix_opd.run.follow.{name}", lambda command, *more, name=name: started.append(name) or code
+        )
+    monkeypatch.setattr("prefix_opd.commands.summary.show", shown.append)
+    monkeypatch.setattr("prefix_opd.commands.report.try_to_write", shown.append)
+    folder = tmp_path / "run"
+    overrides = ["experiment=tiny/schedule", f"trainer.default_local_dir={folder}"]
+    assert train.run(overrides, verbose=verbose) == code
+    assert started == ["run_in_sight" if verbose else "run_and_watch"]
+    assert shown == ([folder, folder] if code == 0 else [])
+    assert json.loads((folder / "versions.json").read_text())["verl"]
+
+
+def test_a_run_whose_command_line_is_killed_is_asked_to_end(tmp_path):
+    run = (
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open('asked', 'w'), sys.exit(0))); "
+        "open('ready', 'w'); time.sleep(30)"
+    )
+    command = (
+        "import sys; from pathlib import Path; from prefix_opd.run.follow import run_and_watch; "
+        f"run_and_watch([sys.executable, '-c', {run!r}], Path('.'), 2, dict())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", command],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.time() + 20
+    while not (tmp_path / "ready").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while not (tmp_path / "asked").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "asked").exists()
