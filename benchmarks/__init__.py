@@ -4,22 +4,22 @@
     bash benchmarks/run.sh             # the published numbers, into docs/benchmarks
 
 A case is a real run of a few steps in processes of its own. Repetitions go round all cases in turn, so that a slow
-hour of the machine falls on all of them. What was measured already, at this commit and with these settings, is not
-measured again. `--only` measures some groups; the page has all that have results.
+hour of the machine falls on all of them. A case that has a row of this commit is not measured again. `--only` measures
+some groups; the page has all that have results. Runs, rows and pages are those of `harness`.
 
 ==================  ==================================================================
 `cases`             what is measured: every case, by group
 `models`            random-weight models of several sizes
-`process`           a run away from this process: a command, or a fork of what is imported
+`prompts`           prompts of any length
 `verl_run`          a case as a run of verl: ours, or verl's own distillation trainer
 `clock`             when each of its steps ended, in the trainer's process
+`detours`           ours with a saving undone that no setting undoes
 `trl_run`           a case in TRL, in an environment of its own (`trl_script`)
+`steps`             a training step as a line of a row
 `observe`           start-up and memory of a run's process tree
-`machine`           where and with what it was measured
-`store`             results as JSON lines, and what of them can be reused
 `statistics`        medians, quartiles, least squares
 `rows`              measured steps by case and cap, and which stand beside each other
-`table`, `plots`    what the results say, in the words of `words`
+`table`, `savings`  the page, in the words of `words`, with the pictures of `plots`
 `aims`              what was to be reached, and whether it is
 ==================  ==================================================================
 """

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from benchmarks.cases import FULL, LARGE, OURS, TINY, Case
 from benchmarks.rows import Lead, Row, Steps, case_of, every_row, fit_medians, leads, pairs, realised
 from benchmarks.statistics import spread
-from benchmarks.store import Result
 from benchmarks.verl_run import PHASES, REST
+from harness.store import Row as Result
 
 NATIVE_TINY, NATIVE_LARGE = 0.7, 0.85
 """Seconds of ours of one of native verl's, at most."""
@@ -112,8 +112,7 @@ def _seconds(row: Row) -> str:
 
 def _spent(row: Row) -> str:
     """Median seconds of each phase."""
-    names = (*PHASES.values(), REST)
-    phases = {name: row.spread(lambda step, name=name: step["phases"][name]).median for name in names}
+    phases = {name: row.phase(name).median for name in (*PHASES.values(), REST)}
     return ", ".join(f"{name} {seconds:.2f}" for name, seconds in phases.items() if seconds >= 0.01)
 
 

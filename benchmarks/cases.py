@@ -22,6 +22,15 @@ FULL = 192
 PROMPT = 32
 """The longest prompt of the miniature, tokens."""
 
+MEASURED = tuple(
+    f"benchmarks/{name}"
+    for name in (
+        *("clock.py", "detours.py", "models.py", "prompts.py", "steps.py", "verl_run.py"),
+        *("requirements-trl.txt", "trl_run.py", "trl_script.py"),
+    )
+)
+"""What a row is a result of, beside `harness.machine.CODE`: a commit that touches none of these leaves it valid."""
+
 RECOMPUTED, SEEDED = "no old-log-prob pass", "no seed for each rollout"
 WITHOUT = {
     "final output only": "prefix_opd.rollout.final_output_only=false",

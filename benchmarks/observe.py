@@ -137,8 +137,9 @@ class Observer:
             "load models and engines": ready,
             "first step": self.first_step,
         }
-        ends = list(marks.values())
-        return {name: round(end - before, 2) for (name, end), before in zip(marks.items(), [0.0, *ends], strict=False)}
+        return {
+            name: round(end - begin, 2) for (name, end), begin in zip(marks.items(), [0, *marks.values()], strict=False)
+        }
 
     def _processes(self) -> list[dict[str, Any]]:
         """By name, the heaviest first: how many, MiB of all of them, CPU seconds until the first step's end, and when

@@ -4,41 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
+from typing import Any
 
 from benchmarks.cases import Case
 from benchmarks.rows import Row, Steps, at_common_caps, every_row, fit, measured_steps, realised, side_by_side
 from benchmarks.statistics import spread
-from benchmarks.store import Result
 from benchmarks.words import NAMES
+from harness.page import picture
+from harness.store import Row as Result
 
-Draw = Callable[[Axes, Sequence[Case], Steps], None]
+Draw = Callable[[Any, Sequence[Case], Steps], None]
+"""Draws the steps of some cases on matplotlib's axes."""
 
 
 def write_plots(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], out: Path) -> dict[str, Path]:
     """Write the pictures of the groups that have measurements; returns them by group."""
     steps = measured_steps(results)
-    out.mkdir(parents=True, exist_ok=True)
     written = {}
     for name, draw in PICTURES.items():
         rows = at_common_caps if draw is _seconds_by_flops else every_row
         if len(rows(groups.get(name, ()), steps)) < 2:  # a point alone is in the table
             continue
-        figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-        draw(axes, groups[name], steps)
-        axes.grid(alpha=0.3)
         written[name] = out / f"{name}.png"
-        figure.savefig(written[name], dpi=150)
-        plt.close(figure)
+        with picture(written[name]) as axes:
+            draw(axes, groups[name], steps)
+            axes.grid(alpha=0.3)
     return written
 
 
-def _seconds_by_cap(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
+def _seconds_by_cap(axes, cases: Sequence[Case], steps: Steps) -> None:
     rows = side_by_side(cases, steps)
     for system, model in dict.fromkeys((row.case.system, row.case.model) for row in rows):
         found = [row for row in rows if (row.case.system, row.case.model) == (system, model)]
@@ -47,7 +41,7 @@ def _seconds_by_cap(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
     axes.legend(fontsize="small")
 
 
-def _saving(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
+def _saving(axes, cases: Sequence[Case], steps: Steps) -> None:
     for case in cases:
         found = realised(case, steps)
         if not found:
@@ -62,7 +56,7 @@ def _saving(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
     axes.legend(fontsize="small")
 
 
-def _seconds_by_flops(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
+def _seconds_by_flops(axes, cases: Sequence[Case], steps: Steps) -> None:
     rows = at_common_caps(cases, steps)
     _points(axes, [row.flops for row in rows], [_seconds(row) for row in rows], "measured")
     if line := fit(rows, "flops"):
@@ -73,7 +67,7 @@ def _seconds_by_flops(axes: Axes, cases: Sequence[Case], steps: Steps) -> None:
     axes.legend()
 
 
-def _points(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str) -> None:
+def _points(axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str) -> None:
     spreads = [spread(each) for each in values]
     low = [one.median - one.low for one in spreads]
     high = [one.high - one.median for one in spreads]

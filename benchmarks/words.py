@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from benchmarks.cases import NATIVE, OURS, Case
 from benchmarks.rows import Lead, Row, Steps, crossover, fit
 from benchmarks.statistics import Line, Spread
-from benchmarks.store import Result
+from harness.store import Row as Result
 
 Section = Callable[[Sequence[Case], Steps, Sequence[Result]], str]
 """Writes what was measured of a group's cases."""
@@ -77,12 +77,3 @@ def started(first: float, last: float) -> str:
 
 def cell(value: Spread, digits: int = 3) -> str:
     return f"{value.median:.{digits}f} ({value.low:.{digits}f}–{value.high:.{digits}f})"
-
-
-def section(title: str, note: str, head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    return "\n\n".join(part for part in (f"## {title}", note, grid(head, rows)) if part) if rows else ""
-
-
-def grid(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

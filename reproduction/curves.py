@@ -1,4 +1,4 @@
-"""The seeds of an arm together: accuracy with its band, and what a given accuracy cost."""
+"""The seeds of an arm together: accuracy with its band, and cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefix_opd.base.intervals import wilson
-from reproduction.record import Record
+from reproduction.record import Point, Record
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,14 @@ class Place:
     seconds: float
 
     @property
-    def mean(self) -> float:
+    def accuracy(self) -> float:
+        """Mean of the seeds."""
         return sum(self.accuracies) / len(self.accuracies)
 
     @property
     def interval(self) -> tuple[float, float]:
         """95% Wilson interval of the mean over the problems of one seed: seeds share them, so they add none."""
-        return wilson(self.mean, self.problems)
+        return wilson(self.accuracy, self.problems)
 
     @property
     def band(self) -> tuple[float, float]:
@@ -47,38 +48,14 @@ def curve(records: Sequence[Record]) -> list[Place]:
     if not records:
         return []
     by_step = [{point.step: point for point in record.points} for record in records]
-    places = []
-    for step in sorted(set.intersection(*(set(points) for points in by_step))):
-        found = [points[step] for points in by_step]
-        count = len(found)
-        places.append(
-            Place(
-                step=step,
-                accuracies=tuple(point.accuracy for point in found),
-                problems=found[0].problems,
-                flops=sum(point.flops_exact for point in found) / count,
-                flops_paper=sum(point.flops_paper for point in found) / count,
-                seconds=sum(point.seconds for point in found) / count,
-            )
-        )
-    return places
+    steps = sorted(set.intersection(*(set(points) for points in by_step)))
+    return [_place([points[step] for points in by_step]) for step in steps]
 
 
-def flops_to(places: Sequence[Place], accuracy: float, kind: str = "flops") -> float | None:
-    """FLOP at which the mean accuracy first arrives, linear between validations; none if it never does.
+def _place(points: Sequence[Point]) -> Place:
+    def mean(name: str) -> float:
+        return sum(getattr(point, name) for point in points) / len(points)
 
-    ``kind``: "flops" for exact ones, "flops_paper" for those of the paper's formula.
-
-    >>> low, high = Place(0, (0.0,), 100, 0.0, 0.0, 0.0), Place(10, (0.4,), 100, 8.0, 8.0, 1.0)
-    >>> flops_to([low, high], 0.1)
-    2.0
-    """
-    for i, place in enumerate(places):
-        if place.mean >= accuracy:
-            here = getattr(place, kind)
-            if i == 0:
-                return here
-            before = places[i - 1]
-            share = (accuracy - before.mean) / (place.mean - before.mean)
-            return getattr(before, kind) + share * (here - getattr(before, kind))
-    return None
+    accuracies = tuple(point.accuracy for point in points)
+    costs = mean("flops_exact"), mean("flops_paper"), mean("seconds")
+    return Place(points[0].step, accuracies, points[0].problems, *costs)

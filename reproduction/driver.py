@@ -1,4 +1,4 @@
-"""All runs, one after another, and what came out of them; started again it goes on where it was.
+"""All runs, one after another, and the page of their results; the same command continues where it was stopped.
 
 python -m reproduction                        every arm, seeds 0 1 2
 python -m reproduction --small                one seed, fewer arms and updates
@@ -7,32 +7,33 @@ python -m reproduction --only full schedule --seeds 0 1
 
 from __future__ import annotations
 
-import argparse
 import functools
-import importlib
 import shlex
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.driver import Job, Parser, exit_code, lead, names, once, run_missing, say, whole
+from harness.machine import commit
+from harness.process import RunFailed, run_forked, warm_up
+from harness.store import Row, Store
 from prefix_opd.analysis.prefixes import KINDS
-from prefix_opd.base.errors import EXIT_BAD_INPUT, UserError
-from prefix_opd.base.loopback import stay_on_loopback_in_forks
+from prefix_opd.base.errors import UserError
 from prefix_opd.run.folder import LOG_FILE
 from prefix_opd.run.log import read_metrics
 from reproduction import on_policy, prefixes, record, seqkd
 from reproduction.arms import ARMS, BY_NAME, PROBLEMS, SEEDS, UPDATES, Run
-from reproduction.isolation import become_subreaper, output_in, run_isolated
 
 SMALL_ARMS = ("full", "prefix_24", "schedule", "window_72_96", "prefix_seqkd")
 SMALL_UPDATES = 20
 SMALL_SEEDS = (0,)
 RUNS, DOCS = Path("outputs/reproduction"), Path("docs/reproduction")
-ALSO_IMPORTED = ("verl.trainer.main_ppo", "verl.trainer.sft_trainer", "prefix_opd.verl_plugin.trainer.evaluator")
-"""By the driver, beside what every CPU run imports."""
+IMPORTED = ("verl.trainer.sft_trainer", "prefix_opd.verl_plugin.trainer.evaluator")
+"""Before the first run is forked, beside what every CPU run imports."""
+MEASURED = tuple(f"reproduction/{name}.py" for name in ("arms", "on_policy", "seqkd", "sft"))
+"""What a row is a result of, beside `harness.machine.CODE`: arms that differ in it are not compared by seconds."""
+PROGRESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,21 +56,14 @@ class Asked:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code: 0, 1 if a run failed, 2 for bad input."""
-    try:
-        asked = parse(arguments)
-        return reproduce(asked, shlex.join(["bash", "scripts/reproduce_miniature.sh", *arguments]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    """Returns the exit code: 0, 1 if a run failed, 2 for bad input, 130 if it was interrupted."""
+    command = shlex.join(["bash", "scripts/reproduce_miniature.sh", *arguments])
+    return exit_code(lambda: reproduce(parse(arguments), command))
 
 
 def parse(arguments: Sequence[str]) -> Asked:
     """Raises UserError."""
-    parser = _Parser(prog="reproduce_miniature.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="reproduce_miniature.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--small", action="store_true", help="the whole path in minutes: one seed, fewer arms, updates")
     parser.add_argument("--only", nargs="+", metavar="ARM", help=f"of {' '.join(BY_NAME)}")
     parser.add_argument("--seeds", nargs="+", metavar="N", help="default: 0 1 2")
@@ -78,81 +72,62 @@ def parse(arguments: Sequence[str]) -> Asked:
     parser.add_argument("--out", type=Path, help=f"folder of the runs; default: {RUNS}, with --small {RUNS}_small")
     parser.add_argument("--docs", type=Path, help=f"folder of the results; default: {DOCS}, with --small --out/results")
     given = parser.parse_args(arguments)
-    arms = tuple(given.only or (SMALL_ARMS if given.small else [arm.name for arm in ARMS]))
-    for name in arms:
-        if name not in BY_NAME:
-            raise UserError(f"--only {name}", "is no arm", f"known: {', '.join(BY_NAME)}")
-    seeds = tuple(_whole("--seeds", value, 0, 2**31 - 1) for value in given.seeds or ())
+    arms = tuple(given.only or (SMALL_ARMS if given.small else BY_NAME))
+    names("--only", arms, tuple(BY_NAME), "arm")
+    seeds = tuple(whole("--seeds", value, 0, 2**31 - 1) for value in given.seeds or ())
+    once("--seeds", seeds)
     out = given.out or (RUNS.with_name(f"{RUNS.name}_small") if given.small else RUNS)
-    for name, values in (("--only", arms), ("--seeds", seeds)):
-        if len(set(values)) < len(values):
-            raise UserError(f"{name} {' '.join(map(str, values))}", "names one twice", "name each once")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}", "is a file", "name a folder")
     return Asked(
         arms=tuple(arm.name for arm in ARMS if arm.name in arms),
         seeds=seeds or (SMALL_SEEDS if given.small else SEEDS),
-        updates=_whole("--updates", given.updates, 1) or (SMALL_UPDATES if given.small else UPDATES),
-        problems=_whole("--problems", given.problems, 1, PROBLEMS) or PROBLEMS,
+        updates=whole("--updates", given.updates, 1) or (SMALL_UPDATES if given.small else UPDATES),
+        problems=whole("--problems", given.problems, 1, PROBLEMS) or PROBLEMS,
         out=out,
         docs=given.docs or (out / "results" if given.small else DOCS),
     )
 
 
 def reproduce(asked: Asked, command: str) -> int:
-    """Run what is not there yet, write what came out. Returns the exit code."""
+    """Run what is not there yet, write the page. Returns the exit code."""
     from prefix_opd.evaluation.record import hold
-    from prefix_opd.evaluation.results import git_commit
 
-    there = {run.name: record.finished(run) for run in asked.runs}  # a folder of other runs is told at once
-    for one in record.all_finished(asked.out, asked.docs, asked.updates, asked.problems):
-        there[f"{one.arm}_seed_{one.seed}"] = one
-    commit = git_commit() or "unknown"
+    for run in asked.runs:
+        record.check_folder(run)
+    store = Store(asked.docs / record.RESULTS_FILE, record.key)
+    record.gather(store, asked.out)
+    jobs = [
+        Job(f"{run.arm.label}, seed {run.seed}", record.key_of(run), functools.partial(_run, run), _accuracy)
+        for run in asked.runs
+    ]
     with hold(asked.out):
-        become_subreaper()
-        signal.signal(signal.SIGTERM, _interrupt)
-        failed, lost = [], []
-        missing = [kind for kind in KINDS if not prefixes.file_of(kind, asked.docs).is_file()]
-        if missing or None in there.values():
-            _say(f"importing torch, Ray, verl and vLLM once for {len(asked.runs)} runs")
-            with output_in(asked.out / "import.log"):
-                warm_up()
-        for kind in missing:
-            _say(f"{kind}: one model goes on from the other's answers")
-            log = asked.out / f"{kind}.log"
-            if code := run_isolated(functools.partial(prefixes.measure, kind, asked.problems, asked.docs), log):
-                lost.append(f"{kind}: exit code {code}, see {log}")
-        for i, run in enumerate(asked.runs, 1):
-            found, title = there[run.name], f"[{i}/{len(asked.runs)}] {run.arm.label}, seed {run.seed}"
-            if found is None:
-                _say(title)
-                found = _one(run, commit)
-                _say(f"  {found.status} {f'{found.last.accuracy:.1%}' if found.points else found.error}")
-                failed += [found] if found.status == "failed" else []
-            else:
-                _say(f"{title}: there already")
+        lost = _measure_prefixes(asked)
+        failed = run_missing(jobs, store)
     # with the runs of earlier commands: a part of them must not replace the results of all
-    whole = record.all_finished(asked.out, asked.docs, asked.updates, asked.problems)
-    record.write_records(asked.docs / record.RESULTS_FILE, [*whole, *failed])
-    if whole:
+    if records := record.comparable(store, asked.updates, asked.problems):
         from reproduction.report import write_report
 
-        _say(f"results in {write_report(whole, asked.docs, command)}")
-    lost += [f"{one.arm} seed {one.seed}: {one.error}" for one in failed]
+        say(f"results in {write_report(records, asked.docs, command)}")
+    lost += [f"{row['arm']} seed {row['seed']}: {row['error']}" for row in failed]
     for line in lost:
-        _say(f"FAILED {line}")
+        say(f"FAILED {line}")
     return 1 if lost else 0
 
 
-def warm_up() -> None:
-    """Import everything in this process, for all runs that will be forked from it."""
-    from prefix_opd.cpu import warm_python
-    from prefix_opd.cpu.environment import set_environment
-
-    set_environment()
-    stay_on_loopback_in_forks()
-    warm_python.load((*warm_python.PRELOAD, *ALSO_IMPORTED))
-    importlib.import_module("prefix_opd.launch")
+def _measure_prefixes(asked: Asked) -> list[str]:
+    """Measure those of `KINDS` that are not there; returns what failed."""
+    lost = []
+    lead()
+    for kind in (kind for kind in KINDS if not prefixes.file_of(kind, asked.docs).is_file()):
+        say(f"{kind}: one model goes on from the other's answers")
+        log = asked.out / f"{kind}.log"
+        warm_up(*IMPORTED, log=asked.out / "import.log")
+        try:
+            run_forked(functools.partial(prefixes.measure, kind, asked.problems, asked.docs), log)
+        except RunFailed as error:
+            lost.append(f"{kind}: {error}, see {log}")
+    return lost
 
 
 def stages(run: Run) -> list[tuple[str, Callable[[Run], None]]]:
@@ -167,21 +142,28 @@ def stages(run: Run) -> list[tuple[str, Callable[[Run], None]]]:
     return [*left, ("plan the evaluation", seqkd.plan_evaluation), ("evaluate", seqkd.evaluate)]
 
 
-def _one(run: Run, commit: str) -> record.Record:
-    log = run.folder / LOG_FILE
-    for name, work in stages(run):
-        code = run_isolated(functools.partial(work, run), log, _Progress(run))
-        if code:
-            from prefix_opd.run.follow import cause
+def _run(run: Run) -> Row:
+    """All stages of a run as a row."""
+    from prefix_opd.run.follow import cause
 
+    warm_up(*IMPORTED, log=run.out / "import.log")
+    log, version = run.folder / LOG_FILE, commit(MEASURED) or "unknown"
+    for name, work in stages(run):
+        try:
+            run_forked(functools.partial(work, run), log, watch=_Progress(run))
+        except RunFailed as error:
             for line in cause(log, 0):
-                _say(f"  | {line}")
-            return record.failed(run, commit, f"{name}: exit code {code}")
+                say(f"  | {line}")
+            return record.failed(run, version, f"{name}: {str(error).partition(':')[0]}")
     try:
-        return record.keep(run, commit)
-    except (RuntimeError, OSError, KeyError) as error:
-        _say(f"  | {error}")
-        return record.failed(run, commit, f"{type(error).__name__} when its results were read")
+        return record.keep(run, version)
+    except (RuntimeError, OSError, KeyError, UserError) as error:
+        say(f"  | {error}")
+        return record.failed(run, version, f"{type(error).__name__} when its results were read")
+
+
+def _accuracy(row: Row) -> str:
+    return f"accuracy {row['points'][-1]['accuracy']:.1%}"
 
 
 class _Progress:
@@ -192,35 +174,11 @@ class _Progress:
         self.began = self.looked = time.monotonic()
 
     def __call__(self) -> None:
-        if time.monotonic() - self.looked < 2:
+        if time.monotonic() - self.looked < PROGRESS_SECONDS:
             return
         self.looked = time.monotonic()
         for line in read_metrics(self.run.folder):
             accuracy = [value for name, value in line.items() if name.startswith("val-core/") and "/mean@" in name]
             if line["step"] > self.shown and accuracy:
                 self.shown = line["step"]
-                _say(f"  {self.looked - self.began:4.0f} s  update {self.shown:>3}  accuracy {accuracy[0]:.1%}")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError("reproduce_miniature.sh", message, "see --help")
-
-
-def _whole(name: str, value: str | None, least: int, most: int | None = None) -> int:
-    """0 for none given."""
-    if value is None:
-        return 0
-    number = int(value) if value.isascii() and value.isdigit() else -1
-    if number < least or (most is not None and number > most):
-        upper = f" and at most {most}" if most is not None else ""
-        raise UserError(f"{name} {value}", f"must be a whole number of at least {least}{upper}")
-    return number
-
-
-def _interrupt(*_) -> None:
-    raise KeyboardInterrupt
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+                say(f"  {self.looked - self.began:4.0f} s  update {self.shown:>3}  accuracy {accuracy[0]:.1%}")

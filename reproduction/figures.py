@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.page import picture
 from prefix_opd.analysis.draw import draw_prefixes
 from prefix_opd.analysis.prefixes import KINDS
 from reproduction.arms import ARMS, BY_NAME, PREFIX
@@ -18,23 +19,27 @@ CLAIM = ("full", "prefix_3", "prefix_12", "prefix_24", "schedule")
 BESIDE = ("full", "prefix_24", "schedule")
 """What all other arms are compared with."""
 TAIL_ARMS = ("full", "prefix_3", "prefix_24", "schedule")
+POSITION, KL = "position in the answer (tokens)", "mean |reverse KL| of a token (nats)"
 PREFIXES = {kind: f"{kind.replace('-', '_')}.png" for kind in KINDS}
 
 
 def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> list[str]:
     """Draw what the records hold; returns the names of the files written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    if evidence.full:
-        drawn.append(_save(folder / SIGNAL, lambda axes: _signal(axes, evidence.full)))
-    if probed := [arm for arm in TAIL_ARMS if any(record.probe for record in records if record.arm == arm)]:
-        drawn.append(_save(folder / TAIL, lambda axes: _tail(axes, records, probed)))
-    drawn += [draw_prefixes(found, folder / PREFIXES[kind]).name for kind, found in evidence.prefixes.items()]
-    drawn.append(_save(folder / COMPUTE, lambda axes: _compute(axes, evidence, CLAIM)))
-    if others := [arm.name for arm in ARMS if arm.name in evidence.curves and arm.name not in CLAIM]:
-        drawn.append(_save(folder / OTHERS, lambda axes: _compute(axes, evidence, [*BESIDE, *others])))
-    if any(record.prefix_lengths for record in records):
-        drawn.append(_save(folder / SCHEDULE, lambda axes: _schedule(axes, records, evidence)))
+    probed = [arm for arm in TAIL_ARMS if any(record.probe for record in records if record.arm == arm)]
+    others = [arm.name for arm in ARMS if arm.name in evidence.curves and arm.name not in CLAIM]
+    scheduled = any(record.prefix_lengths for record in records)
+    drawn = [draw_prefixes(found, folder / PREFIXES[kind]).name for kind, found in evidence.prefixes.items()]
+    for name, there, draw, *arguments in (
+        (SIGNAL, evidence.full, _signal, evidence.full),
+        (TAIL, probed, _tail, records, probed),
+        (COMPUTE, True, _compute, evidence, CLAIM),
+        (OTHERS, others, _compute, evidence, [*BESIDE, *others]),
+        (SCHEDULE, scheduled, _schedule, records, evidence),
+    ):
+        if there:
+            with picture(folder / name, 7, 4.2) as axes:
+                draw(axes, *arguments)
+            drawn.append(name)
     return drawn
 
 
@@ -42,16 +47,17 @@ def _signal(axes, full: Sequence[Record]) -> None:
     """Figure 2: mean |reverse KL| by position, mean of the seeds, at three moments of full OPD."""
     updates = full[0].updates
     for step in sorted({1, max(1, updates // 2), updates}):
-        bins = [record.signal[step] for record in full]
-        positions = sorted(set.intersection(*(set(one) for one in bins)))
-        values = [sum(one[position] for one in bins) / len(bins) for position in positions]
-        axes.plot(positions, values, marker=".", label=f"update {step}")
+        axes.plot(*_mean([record.signal[step] for record in full]), marker=".", label=f"update {step}")
     axes.axvspan(0, PREFIX, color="0.92", zorder=0)
-    axes.set_xlabel("position in the answer (tokens)")
-    axes.set_ylabel("mean |reverse KL| of a token (nats)")
-    axes.set_ylim(bottom=0)
-    axes.set_title(f"Signal by position, full OPD, {len(full)} seeds (grey: the first {PREFIX} tokens)")
+    title = f"Signal by position, full OPD, {len(full)} seeds (grey: the first {PREFIX} tokens)"
+    axes.set(xlabel=POSITION, ylabel=KL, ylim=(0, None), title=title)
     axes.legend()
+
+
+def _mean(bins: Sequence[Mapping[int, float]]) -> tuple[list[int], list[float]]:
+    """The positions that all seeds have, and the mean of the seeds there."""
+    positions = sorted(set.intersection(*(set(one) for one in bins)))
+    return positions, [sum(one[position] for one in bins) / len(bins) for position in positions]
 
 
 def _tail(axes, records: Sequence[Record], arms: Sequence[str]) -> None:
@@ -59,18 +65,14 @@ def _tail(axes, records: Sequence[Record], arms: Sequence[str]) -> None:
     for i, arm in enumerate(arms):
         probes = [record.probe for record in records if record.arm == arm and record.probe]
         for pick, style in ((min, ":"), (max, "-")):
-            bins = [probe[pick(probe)] for probe in probes]
-            positions = sorted(set.intersection(*(set(one) for one in bins)))
-            values = [sum(one[position] for one in bins) / len(bins) for position in positions]
             if pick is min and i:
                 continue  # before the first update all arms are one student
             label = "before training" if pick is min else f"{BY_NAME[arm].label}, update {max(probes[0])}"
-            axes.plot(positions, values, style, color="0.5" if pick is min else f"C{i}", label=label)
-    axes.set_xlabel("position in the answer (tokens)")
-    axes.set_ylabel("mean |reverse KL| of a token (nats)")
-    axes.set_yscale("log")
+            colour = "0.5" if pick is min else f"C{i}"
+            axes.plot(*_mean([probe[pick(probe)] for probe in probes]), style, color=colour, label=label)
+    title = "What becomes of the tail: rollouts that no cap ends, never trained on"
+    axes.set(xlabel=POSITION, ylabel=KL, yscale="log", title=title)
     axes.set_ylim(top=1e3)  # room for the legend
-    axes.set_title("What becomes of the tail: rollouts that no cap ends, never trained on")
     axes.legend(fontsize=7)
 
 
@@ -79,19 +81,11 @@ def _compute(axes, evidence: Evidence, arms: Sequence[str]) -> None:
     for i, arm in enumerate(arm for arm in arms if arm in evidence.curves):
         places, color = evidence.curves[arm], f"C{i}"
         flops = [place.flops for place in places]
-        axes.plot(
-            flops,
-            [place.mean for place in places],
-            marker="o",
-            markersize=4,
-            color=color,
-            label=BY_NAME[arm].label,
-        )
+        means = [place.accuracy for place in places]
+        axes.plot(flops, means, marker="o", markersize=4, color=color, label=BY_NAME[arm].label)
         low, high = ([pick(place.accuracies) for place in places] for pick in (min, max))
         axes.fill_between(flops, low, high, color=color, alpha=0.15, linewidth=0)
-    axes.set_xlabel("training FLOP (sampling, teacher, update)")
-    axes.set_ylabel("held-out accuracy, uncapped")
-    axes.set_ylim(0, 1)
+    axes.set(xlabel="training FLOP (sampling, teacher, update)", ylabel="held-out accuracy, uncapped", ylim=(0, 1))
     axes.set_title("Accuracy against training FLOP (band: the seeds)")
     axes.legend(fontsize=7)
 
@@ -106,24 +100,8 @@ def _schedule(axes, records: Sequence[Record], evidence: Evidence) -> None:
     right = axes.twinx()
     for i, name in enumerate(("schedule", "full", "prefix_24")):
         places = evidence.curves.get(name, [])
-        right.plot([place.step for place in places], [place.mean for place in places], marker="o", color=f"C{i}")
-    right.set_ylim(0, 1)
-    right.set_ylabel("held-out accuracy (points)")
-    axes.set_xlabel("update")
-    axes.set_ylabel("prefix cap L (tokens, steps)")
-    axes.set_ylim(bottom=0)
+        right.plot([place.step for place in places], [place.accuracy for place in places], marker="o", color=f"C{i}")
+    right.set(ylim=(0, 1), ylabel="held-out accuracy (points)")
+    axes.set(xlabel="update", ylabel="prefix cap L (tokens, steps)", ylim=(0, None))
     axes.set_title("Schedule: L and accuracy by update")
     axes.legend(loc="lower right", fontsize=7)
-
-
-def _save(path: Path, draw: Callable) -> str:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    draw(axes)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    return path.name

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prefix_opd.analysis.compute import cost_of
 from prefix_opd.analysis.prefixes import Prefixes
 from reproduction.arms import BY_NAME, PREFIX
-from reproduction.curves import Place, curve, flops_to
+from reproduction.curves import Place, curve
 from reproduction.record import Record
 
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not measured"
@@ -30,7 +31,7 @@ class Verdict:
 
     word: str
     """`HOLDS`, `PARTLY`, `FAILS` or `OPEN`."""
-    numbers: str
+    numbers: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the paper says, and the rule that it is held against."""
+    """What the paper says, and the rule that judges it here."""
 
     title: str
     paper: str
@@ -88,14 +89,37 @@ class Finding:
     judge: Callable[[Evidence], Verdict]
 
 
-# ---- the rules ----
+FINDINGS: list[Finding] = []
+"""In the paper's order."""
 
 
+def finding(title: str, paper: str, rule: str, arms: Sequence[str] = ()) -> Callable:
+    """Add the decorated rule to `FINDINGS`. The rule gets the evidence and the last validation of each of ``arms``; its
+    verdict is `OPEN` where one of them did not run."""
+
+    def add(rule_of: Callable[..., Verdict]) -> Callable[[Evidence], Verdict]:
+        def judge(evidence: Evidence) -> Verdict:
+            ends = evidence.last(*arms)
+            return rule_of(evidence, *ends) if len(ends) == len(arms) else Verdict(OPEN)
+
+        FINDINGS.append(Finding(title, paper, rule, judge))
+        return judge
+
+    return add
+
+
+@finding(
+    "The signal sits early",
+    "|reverse KL| of a token is largest in the first positions (figure 2).",
+    f"Mean |reverse KL| before position {PREFIX} over that after it, first quarter of full OPD's updates: above 1 "
+    "in every seed.",
+)
 def signal_is_early(evidence: Evidence) -> Verdict:
     ratios = [early_over_late(record.signal, record.updates) for record in evidence.full]
     if not ratios or None in ratios:
-        return Verdict(OPEN, "")
-    return Verdict(_all_or_some([ratio > 1 for ratio in ratios]), f"ratio by seed {_list(ratios, '.2f')}")
+        return Verdict(OPEN)
+    numbers = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    return Verdict(_all_or_some([ratio > 1 for ratio in ratios]), f"ratio by seed {numbers}")
 
 
 def early_over_late(signal: Mapping[int, Mapping[int, float]], updates: int) -> float | None:
@@ -103,29 +127,39 @@ def early_over_late(signal: Mapping[int, Mapping[int, float]], updates: int) -> 
 
     Bins count alike; read over the first quarter of the updates, before training has moved the signal itself.
     """
-    early, late = [], []
-    for step, bins in signal.items():
-        if step <= max(1, updates // 4):
-            for position, value in bins.items():
-                (early if position < PREFIX else late).append(value)
+    read = [bin for step, bins in signal.items() if step <= max(1, updates // 4) for bin in bins.items()]
+    early = [value for position, value in read if position < PREFIX]
+    late = [value for position, value in read if position >= PREFIX]
     if not early or not late:
         return None
     return (sum(early) / len(early)) / (sum(late) / len(late))
 
 
+@finding(
+    "A teacher's prefix helps the untrained student",
+    "Accuracy jumps with the first few thousand tokens of a teacher's answer (figure 3).",
+    "Higher with each measured prefix than with none.",
+)
 def teachers_prefix_helps(evidence: Evidence) -> Verdict:
     found = evidence.prefixes.get("teacher-prefix")
     if found is None:
-        return Verdict(OPEN, "")
+        return Verdict(OPEN)
     without, given = found.points[0], found.points[1:]
     numbers = ", ".join(f"{one.length} tokens {one.accuracy:.1%}" for one in found.points)
     return Verdict(_all_or_some([one.interval[0] > without.interval[1] for one in given]), numbers)
 
 
-def early_compute_is_cheaper(evidence: Evidence) -> Verdict:
+@finding(
+    "A prefix run reaches a given accuracy with far fewer FLOP early on",
+    "8B reaches 23% on AIME-24 with 47 times less FLOP (prefix 256, 10 steps).",
+    f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the exact FLOP "
+    "that full OPD needs for it; in part: with fewer.",
+    arms=("full",),
+)
+def early_compute_is_cheaper(evidence: Evidence, full: Place) -> Verdict:
     costs = half_gain_costs(evidence)
-    if not set(FIXED) & set(evidence.curves) or "full" not in evidence.curves:
-        return Verdict(OPEN, "")
+    if not evidence.last(*FIXED):
+        return Verdict(OPEN)
     if not costs.get("full"):
         return Verdict(OPEN, "full OPD gained nothing")
     shares = {arm: costs[arm] / costs["full"] for arm in FIXED if costs.get(arm) is not None}
@@ -142,147 +176,104 @@ def early_compute_is_cheaper(evidence: Evidence) -> Verdict:
 
 
 def half_gain_costs(evidence: Evidence, kind: str = "flops") -> dict[str, float | None]:
-    """FLOP (`flops_to`) of each arm to the base student's accuracy plus half of full OPD's gain; none if never reached.
+    """FLOP (`cost_of`) of each arm to the base student's accuracy plus half of full OPD's gain; none if never reached.
 
     Empty where full OPD gained nothing. An arm without a validation before training (SeqKD) is left out.
     """
     full, base = evidence.curves.get("full"), evidence.base
-    if not full or base is None or full[-1].mean <= base.mean:
+    if not full or base is None or full[-1].accuracy <= base.accuracy:
         return {}
-    target = base.mean + (full[-1].mean - base.mean) / 2
-    return {arm: flops_to(places, target, kind) for arm, places in evidence.curves.items() if places[0].step == 0}
+    target = base.accuracy + (full[-1].accuracy - base.accuracy) / 2
+    return {arm: cost_of(places, target, kind) for arm, places in evidence.curves.items() if places[0].step == 0}
 
 
-def short_prefix_loses_the_tail(evidence: Evidence) -> Verdict:
-    full, fixed = evidence.last("full"), evidence.last(*FIXED)
-    if not full or not fixed:
-        return Verdict(OPEN, "")
-    return Verdict(_all_or_some([full[0].above(one) for one in fixed]), _ends(evidence, "full", *FIXED))
+@finding(
+    "A fixed short prefix loses the tail of a weak student",
+    "1.7B ends at 48 to 58% on MATH500 with prefixes 256 to 2048, at 67% with full OPD.",
+    "Full OPD ends higher than each fixed prefix; in part: than some.",
+    arms=("full",),
+)
+def short_prefix_loses_the_tail(evidence: Evidence, full: Place) -> Verdict:
+    lower = [full.above(one) for one in evidence.last(*FIXED)]
+    return Verdict(_all_or_some(lower), _ends(evidence, "full", *FIXED)) if lower else Verdict(OPEN)
 
 
-def schedule_matches_full(evidence: Evidence) -> Verdict:
-    found = evidence.last("schedule", "full")
-    if len(found) < 2:
-        return Verdict(OPEN, "")
-    schedule, full = found
+@finding(
+    "The schedule reaches full OPD's accuracy with less",
+    "68.1% against 67.3% on MATH500 (1.7B) at 42% of the FLOP and 45% of the hours.",
+    f"The schedule's mean ends within full OPD's interval, after at most {FLOP_AIM:.0%} of its exact FLOP "
+    f"and {SECONDS_AIM:.0%} of its training seconds; in part: full OPD does not end higher, and took more of one.",
+    arms=("schedule", "full"),
+)
+def schedule_matches_full(evidence: Evidence, schedule: Place, full: Place) -> Verdict:
     flops, seconds = schedule.flops / full.flops, evidence.share_of_seconds("schedule")
     spent = [flops, seconds] if seconds is not None else [flops]
-    met = [schedule.mean >= full.interval[0], flops <= FLOP_AIM, seconds is not None and seconds <= SECONDS_AIM]
+    met = [schedule.accuracy >= full.interval[0], flops <= FLOP_AIM, seconds is not None and seconds <= SECONDS_AIM]
     word = HOLDS if all(met) else PARTLY if not full.above(schedule) and min(spent) < 1 else FAILS
     told = "seconds of different code" if seconds is None else f"{seconds:.0%} of the seconds"
     return Verdict(word, f"{_ends(evidence, 'schedule', 'full')}; {flops:.0%} of the FLOP, {told}")
 
 
-def later_windows_are_worse(evidence: Evidence) -> Verdict:
-    first, later = evidence.curves.get("prefix_24"), [arm for arm in LATER if arm in evidence.curves]
-    if not first or not later:
-        return Verdict(OPEN, "")
-    higher = []
-    for arm in later:
-        others = {place.step: place for place in evidence.curves[arm]}
-        higher += [place.above(others[place.step]) for place in first if place.step and place.step in others]
+@finding(
+    "A later window is worse than the first",
+    "8B, AIME-24 after 30 steps: 34.8% with the first 1024 tokens, 16 to 24% with later windows (table 3).",
+    "Window [0, 24) is higher than each later window at every validation after training began; in part: at some.",
+    arms=("prefix_24",),
+)
+def later_windows_are_worse(evidence: Evidence, end: Place) -> Verdict:
+    later = [arm for arm in LATER if arm in evidence.curves]
+    if not later:
+        return Verdict(OPEN)
+    first = {place.step: place for place in evidence.curves["prefix_24"]}
+    others = [place for arm in later for place in evidence.curves[arm] if place.step and place.step in first]
+    higher = [first[place.step].above(place) for place in others]
     numbers = f"higher at {sum(higher)} of {len(higher)} validations; at the end {_ends(evidence, 'prefix_24', *later)}"
     return Verdict(_all_or_some(higher), numbers)
 
 
-def prefix_seqkd_hurts(evidence: Evidence) -> Verdict:
-    found, base = evidence.last("prefix_seqkd", "prefix_24"), evidence.base
-    if len(found) < 2 or base is None:
-        return Verdict(OPEN, "")
-    off_policy, on_policy = found
+@finding(
+    "Prefix SeqKD hurts where prefix OPD helps",
+    "Off-policy learning of prefixes makes the tail repeat and become unreadable (appendix C).",
+    "At the end prefix SeqKD is lower than the student before training, and prefix 24 is higher; in part: one.",
+    arms=("prefix_seqkd", "prefix_24"),
+)
+def prefix_seqkd_hurts(evidence: Evidence, off_policy: Place, on_policy: Place) -> Verdict:
+    if (base := evidence.base) is None:
+        return Verdict(OPEN)
     met = [base.above(off_policy), on_policy.above(base)]
     return Verdict(_all_or_some(met), f"before {_share(base)}; {_ends(evidence, 'prefix_seqkd', 'prefix_24', 'seqkd')}")
 
 
-def reverse_kl_is_stronger(evidence: Evidence) -> Verdict:
-    found = evidence.last("prefix_24", "forward_kl_24")
-    if len(found) < 2:
-        return Verdict(OPEN, "")
-    return Verdict(HOLDS if found[0].above(found[1]) else FAILS, _ends(evidence, "prefix_24", "forward_kl_24"))
-
-
-def high_learning_rate_hurts(evidence: Evidence) -> Verdict:
-    found = evidence.last("schedule", "lr_1e-3")
-    if len(found) < 2:
-        return Verdict(OPEN, "")
-    return Verdict(HOLDS if found[0].above(found[1]) else FAILS, _ends(evidence, "schedule", "lr_1e-3", "lr_1e-4"))
-
-
-def one_step_early_teaches_as_well(evidence: Evidence) -> Verdict:
-    found = evidence.last("one_step_early", "full")
-    if len(found) < 2:
-        return Verdict(OPEN, "")
-    early, full = found
-    word = HOLDS if early.mean >= full.interval[0] else PARTLY if not full.above(early) else FAILS
-    return Verdict(word, _ends(evidence, "one_step_early", "full"))
-
-
-FINDINGS = (
-    Finding(
-        "The signal sits early",
-        "|reverse KL| of a token is largest in the first positions (figure 2).",
-        f"Mean |reverse KL| before position {PREFIX} over that after it, first quarter of full OPD's updates: above 1 "
-        "in every seed.",
-        signal_is_early,
-    ),
-    Finding(
-        "A teacher's prefix helps the untrained student",
-        "Accuracy jumps with the first few thousand tokens of a teacher's answer (figure 3).",
-        "Higher with each measured prefix than with none.",
-        teachers_prefix_helps,
-    ),
-    Finding(
-        "A prefix run reaches a given accuracy with far fewer FLOP early on",
-        "8B reaches 23% on AIME-24 with 47 times less FLOP (prefix 256, 10 steps).",
-        f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the exact FLOP "
-        "that full OPD needs for it; in part: with fewer.",
-        early_compute_is_cheaper,
-    ),
-    Finding(
-        "A fixed short prefix loses the tail of a weak student",
-        "1.7B ends at 48 to 58% on MATH500 with prefixes 256 to 2048, at 67% with full OPD.",
-        "Full OPD ends higher than each fixed prefix; in part: than some.",
-        short_prefix_loses_the_tail,
-    ),
-    Finding(
-        "The schedule reaches full OPD's accuracy with less",
-        "68.1% against 67.3% on MATH500 (1.7B) at 42% of the FLOP and 45% of the hours.",
-        f"The schedule's mean ends within full OPD's interval, after at most {FLOP_AIM:.0%} of its exact FLOP "
-        f"and {SECONDS_AIM:.0%} of its training seconds; in part: full OPD does not end higher, and took more of one.",
-        schedule_matches_full,
-    ),
-    Finding(
-        "A later window is worse than the first",
-        "8B, AIME-24 after 30 steps: 34.8% with the first 1024 tokens, 16 to 24% with later windows (table 3).",
-        "Window [0, 24) is higher than each later window at every validation after training began; in part: at some.",
-        later_windows_are_worse,
-    ),
-    Finding(
-        "Prefix SeqKD hurts where prefix OPD helps",
-        "Off-policy learning of prefixes makes the tail repeat and become unreadable (appendix C).",
-        "At the end prefix SeqKD is lower than the student before training, and prefix 24 is higher; in part: one.",
-        prefix_seqkd_hurts,
-    ),
-    Finding(
-        "Reverse KL is stronger than forward KL on a prefix",
-        "On-policy forward KL works, but less (section 5.3).",
-        "Prefix 24 with reverse KL ends higher than with forward KL.",
-        reverse_kl_is_stronger,
-    ),
-    Finding(
-        "A high learning rate hurts",
-        "Four times the learning rate hurts badly, a tenth needs more steps (table 4).",
-        "The schedule ends higher at 3e-4 than at 1e-3.",
-        high_learning_rate_hurts,
-    ),
-    Finding(
-        "Rollouts one update old teach as well",
-        "Not asked in the paper: its rollouts are the updated policy's own.",
-        "Full OPD one step early (`prefix_opd.rollout.off_policy_steps=1`) has its mean at the end within full OPD's "
-        "interval; in part: full OPD does not end higher.",
-        one_step_early_teaches_as_well,
-    ),
+@finding(
+    "Reverse KL is stronger than forward KL on a prefix",
+    "On-policy forward KL works, but less (section 5.3).",
+    "Prefix 24 with reverse KL ends higher than with forward KL.",
+    arms=("prefix_24", "forward_kl_24"),
 )
+def reverse_kl_is_stronger(evidence: Evidence, reverse: Place, forward: Place) -> Verdict:
+    return Verdict(HOLDS if reverse.above(forward) else FAILS, _ends(evidence, "prefix_24", "forward_kl_24"))
+
+
+@finding(
+    "A high learning rate hurts",
+    "Four times the learning rate hurts badly, a tenth needs more steps (table 4).",
+    "The schedule ends higher at 3e-4 than at 1e-3.",
+    arms=("schedule", "lr_1e-3"),
+)
+def high_learning_rate_hurts(evidence: Evidence, schedule: Place, high: Place) -> Verdict:
+    return Verdict(HOLDS if schedule.above(high) else FAILS, _ends(evidence, "schedule", "lr_1e-3", "lr_1e-4"))
+
+
+@finding(
+    "Rollouts one update old teach as well",
+    "Not asked in the paper: its rollouts are the updated policy's own.",
+    "Full OPD one step early (`prefix_opd.rollout.off_policy_steps=1`) has its mean at the end within full OPD's "
+    "interval; in part: full OPD does not end higher.",
+    arms=("one_step_early", "full"),
+)
+def one_step_early_teaches_as_well(evidence: Evidence, early: Place, full: Place) -> Verdict:
+    word = HOLDS if early.accuracy >= full.interval[0] else PARTLY if not full.above(early) else FAILS
+    return Verdict(word, _ends(evidence, "one_step_early", "full"))
 
 
 # ---- words ----
@@ -300,8 +291,4 @@ def _ends(evidence: Evidence, *arms: str) -> str:
 
 def _share(place: Place) -> str:
     low, high = place.band
-    return f"{place.mean:.1%} ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def _list(values: Sequence[float], how: str) -> str:
-    return ", ".join(format(value, how) for value in values)
+    return f"{place.accuracy:.1%} ({100 * low:.1f} to {100 * high:.1f})"

@@ -1,21 +1,22 @@
-"""A run as one line of results.jsonl: all that the findings, the figures and the table are made from."""
+"""A run as one row of results.jsonl: all that the findings, the pictures and the table are made from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from harness.store import Row, Store
 from prefix_opd.base.errors import UserError
-from prefix_opd.run.log import read_metrics
+from prefix_opd.run.log import read_lines
 from reproduction import seqkd
 from reproduction.arms import ARMS, Run
 
 RESULTS_FILE = "results.jsonl"
 RECORD_FILE = "record.json"
+"""In a run's folder: its row. So the runs can be moved, and the results made anew from them."""
 BY_POSITION = "prefix_opd/reverse_kl_abs_by_position/"
 PROBE_BY_POSITION = "prefix_opd/probe/reverse_kl_abs_by_position/"
 
@@ -31,7 +32,7 @@ class Point:
     """Of training up to here."""
     flops_paper: float
     seconds: float
-    """Of training steps up to here, validation and start-up left out."""
+    """Of training steps up to here, without validation and start-up."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Record:
     prefix_lengths: tuple[int, ...] = ()
     """L of each update; none for SeqKD."""
     signal: dict[int, dict[int, float]] = field(default_factory=dict)
-    """Update -> first position of a bin -> mean |reverse KL| of a token, nats; for full OPD alone."""
+    """Update -> first position of a bin -> mean |reverse KL| of a token, nats; of full OPD."""
     probe: dict[int, dict[int, float]] = field(default_factory=dict)
-    """The same of uncapped rollouts sampled before that update, for every on-policy arm."""
+    """The same of uncapped rollouts sampled before that update; of every on-policy arm."""
     error: str = ""
     commit: str = ""
     day: str = ""
@@ -57,69 +58,62 @@ class Record:
     def last(self) -> Point:
         return self.points[-1]
 
-    def as_line(self) -> str:
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_line(cls, line: str) -> Record:
-        found: dict[str, Any] = json.loads(line)
-        found["points"] = tuple(Point(**point) for point in found["points"])
-        found["prefix_lengths"] = tuple(found["prefix_lengths"])
+    def from_row(cls, row: Row) -> Record:
+        found = {**row, "points": tuple(Point(**point) for point in row["points"])}
+        found["prefix_lengths"] = tuple(row["prefix_lengths"])
         for name in ("signal", "probe"):  # JSON knows no integer keys
             found[name] = {
-                int(step): {int(position): value for position, value in bins.items()}
-                for step, bins in found[name].items()
+                int(step): {int(at): value for at, value in bins.items()} for step, bins in row[name].items()
             }
         return cls(**found)
 
 
-def read_records(path: Path) -> list[Record]:
-    """The runs of a results.jsonl that finished."""
-    records = [Record.from_line(line) for line in path.read_text().splitlines()]
-    return [record for record in records if record.status == "finished"]
+def _integer_keys(bins: dict) -> dict[int, float]:
+    return {int(position): value for position, value in bins.items()}  # JSON has none
 
 
-def all_finished(out: Path, docs: Path, updates: int, problems: int) -> list[Record]:
-    """Every finished run of this length and on these problems, seed by seed in the arms' order.
+def key(row: Row) -> tuple:
+    """What a finished row is a result of. Not the commit: a reproduction may span several."""
+    return row["arm"], row["seed"], row["updates"], row["points"][-1]["problems"] if row["points"] else None
 
-    Those in the folder of runs, and those that the results already tell of: they may come from another machine.
-    """
-    told = read_records(docs / RESULTS_FILE) if (docs / RESULTS_FILE).is_file() else []
-    here = [Record.from_line(path.read_text()) for path in out.glob(f"*/{RECORD_FILE}")]
-    found = {(one.seed, one.arm): one for one in [*told, *here]}
+
+def key_of(run: Run) -> tuple:
+    """The key of the row that a run will have."""
+    return run.arm.name, run.seed, run.updates, run.problems
+
+
+def gather(store: Store, out: Path) -> None:
+    """Append the rows that lie in folders of runs and that the store lacks."""
+    there = store.finished()
+    for path in sorted(out.glob(f"*/{RECORD_FILE}")):
+        for row in read_lines(path):
+            if key(row) not in there:
+                store.append(row)
+
+
+def comparable(store: Store, updates: int, problems: int) -> list[Record]:
+    """The finished runs of this length and on these problems, seed by seed in the arms' order."""
     order = {arm.name: i for i, arm in enumerate(ARMS)}
-    alike = [one for one in found.values() if one.updates == updates and one.last.problems == problems]
-    return sorted(alike, key=lambda one: (one.seed, order[one.arm]))
+    found = [Record.from_row(row) for name, row in store.finished().items() if name[2:] == (updates, problems)]
+    return sorted(found, key=lambda one: (one.seed, order[one.arm]))
 
 
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(record.as_line() + "\n" for record in records))
+def check_folder(run: Run) -> None:
+    """Refuse a folder that holds a run of another length or on other problems. Raises UserError."""
+    for row in read_lines(run.folder / RECORD_FILE):
+        there = Record.from_row(row)
+        for name, found, asked in (
+            ("--updates", there.updates, run.updates),
+            ("--problems", there.last.problems, run.problems),
+        ):
+            if found != asked:
+                fix = "name another folder with --out"
+                raise UserError(f"{name} {asked}", f"{run.folder} holds a run with {found}", fix)
 
 
-def finished(run: Run) -> Record | None:
-    """The record of a run that ended well; none where it has not.
-
-    Raises:
-        UserError: the folder holds a run of another length or on other problems.
-    """
-    path = run.folder / RECORD_FILE
-    if not path.is_file():
-        return None
-    record = Record.from_line(path.read_text())
-    for name, there, asked in (
-        ("--updates", record.updates, run.updates),
-        ("problems", record.last.problems, run.problems),
-    ):
-        if there != asked:
-            raise UserError(
-                f"{name} {asked}", f"{run.folder} holds a run with {there}", "name another folder with --out"
-            )
-    return record
-
-
-def keep(run: Run, commit: str) -> Record:
-    """Read what a run left, check that it is whole, and write its record.
+def keep(run: Run, commit: str) -> Row:
+    """Read what a run left, check that it is whole, and write its row into its folder.
 
     Raises:
         RuntimeError: an update or a validation is missing.
@@ -129,34 +123,37 @@ def keep(run: Run, commit: str) -> Record:
     if not record.points or record.last.step != run.updates or record.last.problems != run.problems:
         found = [(point.step, point.problems) for point in record.points]
         raise RuntimeError(f"{run.name} is incomplete: validations (step, problems) {found}")
-    (run.folder / RECORD_FILE).write_text(record.as_line() + "\n")
-    return record
+    (run.folder / RECORD_FILE).write_text(json.dumps(asdict(record)) + "\n")
+    return asdict(record)
 
 
-def failed(run: Run, commit: str, error: str) -> Record:
-    return Record(run.arm.name, run.seed, run.updates, "failed", error=error, commit=commit, day=str(date.today()))
+def failed(run: Run, commit: str, error: str) -> Row:
+    return asdict(
+        Record(run.arm.name, run.seed, run.updates, "failed", error=error, commit=commit, day=str(date.today()))
+    )
 
 
 def _on_policy(run: Run) -> dict[str, Any]:
-    from prefix_opd.report.summary import summarise
+    from prefix_opd.run.history import read_history
 
-    paper, lengths, signal, probe = {0: 0.0}, [], {}, {}
-    for line in read_metrics(run.folder):
-        if "prefix_opd/prefix_length" not in line:
-            continue
-        paper[line["step"]] = line["prefix_opd/flops_paper/so_far"]
-        lengths.append(int(line["prefix_opd/prefix_length"]))
-        if run.arm.name == "full":
-            signal[line["step"]] = _bins(line, BY_POSITION)
-        if probed := _bins(line, PROBE_BY_POSITION):
-            probe[line["step"]] = probed
-    if len(lengths) != run.updates:
-        raise RuntimeError(f"{run.name} has {len(lengths)} of {run.updates} updates")
+    history = read_history(run.folder)
+    if len(history.updates) != run.updates:
+        raise RuntimeError(f"{run.name} has {len(history.updates)} of {run.updates} updates")
+    signal, probe = (
+        {line["step"]: bins for line in history.updates if (bins := _bins(line, prefix))}
+        for prefix in (BY_POSITION, PROBE_BY_POSITION)
+    )
     points = [
-        Point(found.step, found.accuracy, found.samples, found.flops, paper[found.step], found.seconds)
-        for found in summarise(run.folder).evaluations
+        Point(one.step, one.accuracy, one.samples, one.flops, one.paper_flops, one.seconds)
+        for one in history.evaluations
     ]
-    return {"points": tuple(points), "prefix_lengths": tuple(lengths), "signal": signal, "probe": probe}
+    lengths = tuple(int(line["prefix_opd/prefix_length"]) for line in history.updates)
+    return {
+        "points": tuple(points),
+        "prefix_lengths": lengths,
+        "signal": signal if run.arm.name == "full" else {},
+        "probe": probe,
+    }
 
 
 def _bins(line: dict[str, float], prefix: str) -> dict[int, float]:

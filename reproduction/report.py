@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.machine import machine
+from harness.page import grid
 from prefix_opd.analysis.tables import advice
 from prefix_opd.method.paper import TABLE, PaperRow
 from reproduction import prefixes
@@ -17,7 +17,7 @@ from reproduction.findings import FINDINGS, Evidence, half_gain_costs
 from reproduction.record import Record
 
 REPORT_FILE = "results.md"
-CAPTIONS = {
+CAPTIONS = {  # in the page's order
     SIGNAL: "signal by position",
     TAIL: "the signal beyond the prefix",
     PREFIXES["teacher-prefix"]: "a teacher's prefix, continued by the untrained student",
@@ -37,98 +37,90 @@ def write_report(records: Sequence[Record], folder: Path, command: str) -> Path:
     """
     evidence = Evidence.of(records, prefixes.read(folder))
     pictures = draw_all(records, evidence, folder)
-    parts = ["# The paper's comparison in miniature", *_origin(records, command), "", "## Table", ""]
-    parts += [
-        *_table(evidence),
-        "",
-        *_legend(),
-        "",
+    parts = [
+        "# The paper's comparison in miniature",
+        *_origin(records, command),
+        "## Table",
+        _table(evidence),
+        LEGEND,
         "## Finding by finding",
-        "",
         *_findings(evidence),
         *_mirror(evidence),
+        "## Pictures",
+        "\n".join(f"![{caption}]({name})" for name, caption in CAPTIONS.items() if name in pictures),
     ]
-    parts += ["## Pictures", "", *(f"![{CAPTIONS[name]}]({name})" for name in pictures)]
     path = folder / REPORT_FILE
-    path.write_text("\n".join(parts) + "\n")
+    path.write_text("\n\n".join(parts) + "\n")
     return path
 
 
-def machine() -> str:
-    """The processor and its cores, without the name of the host."""
-    model = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        named = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = named[0].partition(":")[2].strip() if named else model
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, no GPU"
-
-
 def _origin(records: Sequence[Record], command: str) -> Iterator[str]:
-    seeds = sorted({record.seed for record in records})
-    days = sorted({record.day for record in records})
-    commits = sorted({record.commit for record in records})
-    updates = sorted({record.updates for record in records})
-    yield ""
+    seeds, days, commits, updates = (
+        sorted({getattr(record, name) for record in records}) for name in ("seed", "day", "commit", "updates")
+    )
+    here = machine()
     yield f"Written by `{command}` from [results.jsonl](results.jsonl), one line a run."
-    yield ""
-    yield f"- {len(records)} runs, seeds {_join(seeds)}; {_join(updates)} updates of {SEQUENCES} sequences each"
-    yield f"- {records[0].last.problems} held-out problems, one answer each, temperature 1, never capped"
-    yield f"- commit {_join(commits)}; {_join(days)}; {machine()}"
+    lines = [
+        f"- {len(records)} runs, seeds {_join(seeds)}; {_join(updates)} updates of {SEQUENCES} sequences each",
+        f"- {records[0].last.problems} held-out problems, one answer each, temperature 1, never capped",
+        f"- commit {_join(commits)}; {_join(days)}; {here['cpu']}, {here['cores']} cores, no GPU",
+    ]
     if len(seeds) < 3:
-        yield f"- {len(seeds)} seed{'s' if len(seeds) > 1 else ''} alone: this cannot show how far seeds differ"
+        lines.append(f"- {len(seeds)} seed{'s' if len(seeds) > 1 else ''} alone: this cannot show how far seeds differ")
+    yield "\n".join(lines)
 
 
-def _table(evidence: Evidence) -> Iterator[str]:
+def _table(evidence: Evidence) -> str:
     costs, full = half_gain_costs(evidence), evidence.last("full")
-    headings = ("run", "accuracy", "95% interval", "seeds", "FLOP exact", "FLOP paper's formula", "seconds")
-    headings += ("FLOP to half of full's gain", "FLOP / full", "seconds / full")
-    headings += ("paper: run", "MATH500 1.7B / 8B", "FLOP / full 1.7B / 8B")
-    yield f"| {' | '.join(headings)} |"
-    yield "|" + "---|" * len(headings)
+    head = ("run", "accuracy", "95% interval", "seeds", "FLOP exact", "FLOP paper's formula", "seconds")
+    head += ("FLOP to half of full's gain", "FLOP / full", "seconds / full")
+    head += ("paper: run", "MATH500 1.7B / 8B", "FLOP / full 1.7B / 8B")
+    rows = []
     if evidence.base is not None:
-        yield f"| before training | {_accuracy(evidence.base)} | | | | | | | base | {_math500('base')} | |"
+        rows.append(["before training", *_accuracy(evidence.base), *[""] * 6, "base", _math500("base"), ""])
     for arm in (arm for arm in ARMS if arm.name in evidence.curves):
         last, cost = evidence.curves[arm.name][-1], costs.get(arm.name)
         seconds = evidence.share_of_seconds(arm.name)
-        cells = [
-            arm.label,
-            _accuracy(last),
-            f"{last.flops:.2e}",
-            f"{last.flops_paper:.2e}",
-            f"{last.seconds:.0f}",
-            f"{cost:.2e}" if cost is not None else "not reached" if arm.name in costs else "",
-            f"{last.flops / full[0].flops:.0%}" if full else "",
-            f"{seconds:.0%}" if seconds is not None else "",
-            arm.paper or "",
-            _math500(arm.paper) if arm.paper else "",
-            _paper_share(arm),
-        ]
-        yield f"| {' | '.join(cells)} |"
+        rows.append(
+            [
+                arm.label,
+                *_accuracy(last),
+                f"{last.flops:.2e}",
+                f"{last.flops_paper:.2e}",
+                f"{last.seconds:.0f}",
+                f"{cost:.2e}" if cost is not None else "not reached" if arm.name in costs else "",
+                f"{last.flops / full[0].flops:.0%}" if full else "",
+                f"{seconds:.0%}" if seconds is not None else "",
+                arm.paper or "",
+                _math500(arm.paper) if arm.paper else "",
+                _paper_share(arm),
+            ]
+        )
+    return grid(head, rows)
 
 
-def _legend() -> Iterator[str]:
-    yield "Accuracy: mean of the seeds. Interval: Wilson's, over the problems of one seed. Seeds: how many, lowest to"
-    yield "highest accuracy."
-    yield "FLOP exact: what was computed, prompts counted; paper's formula: its appendix B, prompts left out. SeqKD:"
-    yield "F_forward(teacher, prompt + answer) + F_train(student, prompt + answer), and F_train(student, answer) by the"
-    yield "paper's formula; it is validated at the end alone, and its seconds leave out the teacher's answers, which"
-    yield "all SeqKD runs share. Seconds: of training steps, validation and start-up left out, SeqKD's last checkpoint"
-    yield "included; seconds / full only where both ran the same commit, as later ones are faster."
+LEGEND = """\
+Accuracy: mean of the seeds. Interval: Wilson's, over the problems of one seed. Seeds: how many, lowest to
+highest accuracy.
+FLOP exact: what was computed, prompts counted; paper's formula: its appendix B, prompts left out. SeqKD:
+F_forward(teacher, prompt + answer) + F_train(student, prompt + answer), and F_train(student, answer) by the
+paper's formula; it is validated at the end alone, and its seconds leave out the teacher's answers, which
+all SeqKD runs share. Seconds: of training steps, validation and start-up left out, SeqKD's last checkpoint
+included; seconds / full only where both ran the same commit, as later ones are faster."""
 
 
 def _findings(evidence: Evidence) -> Iterator[str]:
-    yield "The verdicts are computed from results.jsonl by the rules below (`reproduction/findings.py`)."
-    yield "*Higher* means that two bands, each the interval widened to the lowest and the highest seed, do not overlap."
-    yield ""
+    yield (
+        "The verdicts are computed from results.jsonl by the rules below (`reproduction/findings.py`).\n"
+        "*Higher* means that two bands, each the interval widened to the lowest and the highest seed, do not overlap."
+    )
     for i, finding in enumerate(FINDINGS, 1):
         verdict = finding.judge(evidence)
         yield f"### {i}. {finding.title}: {verdict.word}"
-        yield ""
-        yield f"- The paper: {finding.paper}"
-        yield f"- Rule: {finding.rule}"
-        yield f"- Here: {verdict.numbers or 'the runs that it takes are not there'}"
-        yield ""
+        yield (
+            f"- The paper: {finding.paper}\n- Rule: {finding.rule}\n"
+            f"- Here: {verdict.numbers or 'the runs that it takes are not there'}"
+        )
 
 
 def _mirror(evidence: Evidence) -> Iterator[str]:
@@ -137,24 +129,19 @@ def _mirror(evidence: Evidence) -> Iterator[str]:
     if found is None:
         return
     yield "## Which prefix decides: the teacher goes on from the untrained student's first L tokens"
-    yield ""
     yield "The mirror of figure 3, which the paper does not have (`prefix-opd analyze student-prefix`)."
-    yield ""
-    yield "| L | accuracy | 95% interval | lost against L = 0 |"
-    yield "|---|---|---|---|"
-    for one in found.points:
-        low, high = one.interval
-        yield f"| {one.length} | {one.accuracy:.1%} | {100 * low:.1f} to {100 * high:.1f} | {one.drop[0]:.1%} |"
-    yield ""
+    rows = [[one.length, f"{one.accuracy:.1%}", _percent(one.interval), f"{one.drop[0]:.1%}"] for one in found.points]
+    yield grid(["L", "accuracy", "95% interval", "lost against L = 0"], rows)
     yield f"{found.problems} problems; {advice(found)}."
-    yield ""
 
 
-def _accuracy(place: Place) -> str:
-    low, high = place.interval
-    count = len(place.accuracies)
-    spread = f"{count}: {100 * min(place.accuracies):.1f} to {100 * max(place.accuracies):.1f}"
-    return f"{place.mean:.1%} | {100 * low:.1f} to {100 * high:.1f} | {spread}"
+def _accuracy(place: Place) -> list[str]:
+    seeds = _percent((min(place.accuracies), max(place.accuracies)))
+    return [f"{place.accuracy:.1%}", _percent(place.interval), f"{len(place.accuracies)}: {seeds}"]
+
+
+def _percent(ends: tuple[float, float]) -> str:
+    return " to ".join(f"{100 * end:.1f}" for end in ends)
 
 
 def _paper_row(run: str, size: str) -> PaperRow:

@@ -16,7 +16,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+
+from prefix_opd import launch
+from prefix_opd.base.files import write_json
+from prefix_opd.commands.evaluate import CHUNK, plan_of
+from prefix_opd.evaluation.benchmarks import TINY_MAX_TOKENS, find
+from prefix_opd.evaluation.config import evaluation_config
+from prefix_opd.evaluation.record import PLAN_FILE, RESPONSES_FILE, check_same, write_responses
+from prefix_opd.evaluation.results import RESULTS_FILE, results, tables
+from prefix_opd.evaluation.settings import Sampling
+from prefix_opd.evaluation.target import check_target, open_target
 from prefix_opd.method.flops import ModelShape
+from prefix_opd.miniature import shipped_models
+from prefix_opd.miniature.paths import tiny_path
+from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN
+from prefix_opd.run.folder import CONFIG_FILE
 from reproduction.arms import PROMPTS, ROLLOUTS, SEQUENCES, Run
 
 SPENT_FILE = "spent.json"
@@ -52,8 +69,6 @@ def answers_folder(run: Run) -> Path:
 
 def plan_answers(run: Run) -> None:
     """Plan that the teacher answers the questions, ``ROLLOUTS`` times each."""
-    from prefix_opd.miniature.paths import tiny_path
-
     _plan(tiny_path("teacher"), tiny_path("train"), answers_folder(run), ROLLOUTS, PROMPTS * run.updates, ANSWER_SEED)
 
 
@@ -64,7 +79,6 @@ def answer(run: Run) -> None:
 
 def train(run: Run) -> None:
     """Write the run's examples and learn them. A run that was stopped here begins again: it takes a minute."""
-    from prefix_opd.base.files import write_json
     from reproduction.sft import run as run_sft
 
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -85,8 +99,6 @@ def train(run: Run) -> None:
 
 def plan_evaluation(run: Run) -> None:
     """Plan to measure the trained model as on-policy runs are validated: one answer a problem, temperature 1."""
-    from prefix_opd.miniature.paths import tiny_path
-
     model = run.folder / f"global_step_{run.updates}" / "huggingface"
     _plan(str(model), tiny_path("test"), run.folder / EVALUATION, 1, run.problems, run.seed)
 
@@ -101,8 +113,6 @@ def trained(run: Run) -> bool:
 
 def measured(run: Run) -> tuple[float, int] | None:
     """(accuracy, problems) of a finished evaluation; none before."""
-    from prefix_opd.evaluation.results import RESULTS_FILE
-
     path = run.folder / EVALUATION / RESULTS_FILE
     if not path.is_file():
         return None
@@ -116,12 +126,8 @@ def read_spent(run: Run) -> Spent:
 
 def _write_examples(run: Run) -> tuple[float, float]:
     """Returns (exact, paper) FLOP of the run's updates on them."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
     from transformers import AutoTokenizer
 
-    from prefix_opd.miniature import shipped_models
-    from prefix_opd.miniature.paths import tiny_path
     from prefix_opd.miniature.tokenizer import prompt_text
 
     models = shipped_models()
@@ -132,14 +138,8 @@ def _write_examples(run: Run) -> tuple[float, float]:
     prompts = [len(tokenizer.encode(prompt_text(tokenizer, questions[row["problem"]]))) for row in rows]
     kept = run.arm.answer_tokens
     responses = [min(row["response_length"], kept or row["response_length"]) for row in rows]
-    messages = [
-        [
-            {"role": "user", "content": questions[row["problem"]]},
-            {"role": "assistant", "content": _without_end(row["response"])},
-        ]
-        for row in rows
-    ]
-    pq.write_table(pa.Table.from_pylist([{"messages": one} for one in messages]), run.folder / SFT_FILE)
+    examples = [{"messages": _messages(questions[row["problem"]], row["response"])} for row in rows]
+    pq.write_table(pa.Table.from_pylist(examples), run.folder / SFT_FILE)
     shapes = [ModelShape.from_folder(models[role]) for role in ("student", "teacher")]
     share = SEQUENCES * run.updates / len(rows)  # whole passes and a part of one
     exact, paper = seqkd_flops(*shapes, prompts, responses)
@@ -148,10 +148,6 @@ def _write_examples(run: Run) -> tuple[float, float]:
 
 def _whole_answers(folder: Path) -> list[dict[str, Any]]:
     """Answers that ended by themselves; one that ran into the token limit has no end to learn."""
-    import pyarrow.parquet as pq
-
-    from prefix_opd.evaluation.record import RESPONSES_FILE
-
     columns = ["problem", "response", "response_length", "natural_end"]
     found = [row for row in pq.read_table(folder / RESPONSES_FILE, columns=columns).to_pylist() if row["natural_end"]]
     if len(found) < SEQUENCES:
@@ -159,11 +155,10 @@ def _whole_answers(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _without_end(text: str) -> str:
+def _messages(question: str, response: str) -> list[dict[str, str]]:
     # verl's template writes the end of the turn itself
-    from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN
-
-    return text.removesuffix(END_OF_TURN).removesuffix(END_OF_TEXT)
+    answer = response.removesuffix(END_OF_TURN).removesuffix(END_OF_TEXT)
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 # ---- what `prefix-opd evaluate` does, in two processes of their own: reading the problems starts threads, and verl
@@ -171,18 +166,6 @@ def _without_end(text: str) -> str:
 
 
 def _plan(model: str, problems: str, folder: Path, samples: int, limit: int, seed: int) -> None:
-    from omegaconf import OmegaConf
-
-    from prefix_opd.base.files import write_json
-    from prefix_opd.commands.evaluate import CHUNK, plan_of
-    from prefix_opd.evaluation.benchmarks import TINY_MAX_TOKENS, find
-    from prefix_opd.evaluation.config import evaluation_config
-    from prefix_opd.evaluation.record import PLAN_FILE, check_same
-    from prefix_opd.evaluation.settings import Sampling
-    from prefix_opd.evaluation.target import check_target, open_target
-    from prefix_opd.miniature.paths import tiny_path
-    from prefix_opd.run.folder import CONFIG_FILE
-
     sampling = Sampling(1.0, 1.0, TINY_MAX_TOKENS, seed)
     benchmarks = find([problems], Path(), samples, limit)
     check_target(model, None)
@@ -195,11 +178,6 @@ def _plan(model: str, problems: str, folder: Path, samples: int, limit: int, see
 
 
 def _measure(folder: Path) -> None:
-    from prefix_opd import launch
-    from prefix_opd.base.files import write_json
-    from prefix_opd.evaluation.record import PLAN_FILE, write_responses
-    from prefix_opd.evaluation.results import RESULTS_FILE, results, tables
-
     code = launch.evaluate(folder)
     if code:
         raise SystemExit(code)

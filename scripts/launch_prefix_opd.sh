@@ -1,4 +1,25 @@
-# Sourced by the run scripts, which set the variables: put the command together, then start it or (DRY_RUN=1) show it.
+# Sourced by the scripts run_prefix_opd_*.sh, which name a pair of models: start a run, or show it (DRY_RUN=1).
+# Below RUN is one of them.
+#   bash RUN                                                 the prefix schedule, one node of 8 x 80 GB
+#   KIND=prefix_256 bash RUN trainer.total_training_steps=10
+#   DRY_RUN=1 LAYOUT=two_gpus bash RUN                       checks, plan and command; starts nothing
+# Several nodes, on a Ray cluster that runs (or scripts/slurm_prefix_opd.sbatch, which starts one):
+#   ray job submit --working-dir . --runtime-env-json '{"env_vars": {"LAYOUT": "multi_node", "TRAIN_FILES": "..."}}' \
+#     -- bash RUN
+# Arguments are Hydra overrides; they win over everything here.
+
+# ---- paths and sizes, each from the environment; STUDENT and TEACHER, too ----
+KIND=${KIND:-schedule}                    # full, prefix_256, prefix_512, ...: recipe/prefix_opd/config/experiment/$PAIR
+LAYOUT=${LAYOUT:-node_8x80gb}             # node_8x80gb, two_gpus, multi_node
+TRAIN_FILES=${TRAIN_FILES:-data/openthoughts3/train.parquet}
+VAL_FILES=${VAL_FILES:-data/aime2024/test.parquet}
+STUDENT_NODES=${STUDENT_NODES:-}          # empty: as the layout says
+STUDENT_GPUS=${STUDENT_GPUS:-}            # of each of these nodes
+TEACHER_NODES=${TEACHER_NODES:-}
+TEACHER_GPUS=${TEACHER_GPUS:-}
+NAME=${NAME:-${PAIR}_$KIND}
+OUTPUT=${OUTPUT:-outputs}                 # the run's folder is $OUTPUT/$NAME
+# ----------------------------------------------------
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 program=${PREFIX_OPD:-$root/.venv/bin/prefix-opd}

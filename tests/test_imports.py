@@ -62,3 +62,10 @@ def test_importable_without_verl():
     program += f"print(sorted({{name.split('.')[0] for name in sys.modules}} & {FOREIGN}))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.stdout == "[]\n", ran.stdout + ran.stderr
+
+
+def test_the_frame_and_the_package_import_neither_of_the_frames_users():
+    users = {"benchmarks", "reproduction"}
+    for path in [*FILES, *(PACKAGE.parent / "harness").glob("*.py")]:
+        assert not {name.split(".")[0] for name in imported(path)} & users, path
+    assert not {name.split(".")[0] for path in FILES for name in imported(path)} & {"harness"}

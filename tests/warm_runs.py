@@ -11,8 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from reproduction.driver import warm_up
-from reproduction.isolation import become_subreaper, run_isolated
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from harness.isolation import become_subreaper, run_isolated
+from harness.process import warm_up
 
 
 def main(file: Path) -> None:

@@ -1,18 +1,16 @@
-"""Runs as the benchmark starts them, without verl: logs become steps, forks and commands end well or are told."""
+"""Runs as the benchmark reads them, without verl: logs become steps."""
 
 import json
 import subprocess
 import sys
-import textwrap
 
 import pytest
 from transformers import AutoTokenizer
 
 from benchmarks.cases import OURS, Case
-from benchmarks.process import RunFailed, run_process
 from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK
-from benchmarks.trl_env import trl_releases
+from benchmarks.trl_run import trl_releases
 from benchmarks.verl_run import read_steps
 from prefix_opd.miniature import shipped_models
 from prefix_opd.verl_plugin.worker.group_commit import GroupCommit
@@ -114,46 +112,6 @@ def test_verls_file_logger_gets_the_clock(tmp_path, monkeypatch):
     lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
     assert [(line["step"], line["data"]["loss"]) for line in lines] == [(1, 0.5), (2, 0.5)]
     assert 0 <= lines[1]["data"][CLOCK] - lines[0]["data"][CLOCK] < 5
-
-
-def test_a_command_has_the_callers_environment_and_tells_its_last_line(tmp_path):
-    program = "import os; print(os.environ['MINE'], os.environ['HF_HUB_OFFLINE']); raise SystemExit('no room')"
-    with pytest.raises(RunFailed, match="exit code 1: no room"):
-        run_process([sys.executable, "-c", program], tmp_path, {"MINE": "yes"}, 60)
-    assert (tmp_path / "log.txt").read_text().startswith("yes 1\n")
-
-
-def _drive(tmp_path, work, timeout):
-    """`run_forked` in a process of its own: a subreaper would take over what pytest has started."""
-    program = f"""
-import os, sys, time
-from pathlib import Path
-from benchmarks.process import RunFailed, run_forked
-from reproduction.isolation import become_subreaper
-become_subreaper()
-{textwrap.dedent(work)}
-try:
-    run_forked(work, Path(sys.argv[1]), {timeout})
-    print("ended")
-except RunFailed as error:
-    print(error)
-"""
-    ran = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
-
-
-@pytest.mark.parametrize(
-    "work, timeout, told",
-    [
-        ("def work(): print('fine')", 30, "ended"),
-        ("def work(): raise ValueError('no such model')", 30, "exit code 1: ValueError: no such model"),
-        ("def work(): time.sleep(100)", 0.5, "it took more than 0 s"),
-    ],
-    ids=["ends", "fails", "late"],
-)
-def test_a_fork_ends_or_is_told_of(tmp_path, work, timeout, told):
-    assert _drive(tmp_path, work, timeout) == told
 
 
 def test_nothing_that_starts_threads_is_imported_before_the_warm_up():

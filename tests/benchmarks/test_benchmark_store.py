@@ -1,66 +1,49 @@
 """What is measured stays measured: resume by case, repetition and commit."""
 
-import json
+from pathlib import Path
 
 import pytest
 
-from benchmarks.cases import Case
-from benchmarks.machine import CHANGED
-from benchmarks.store import Store, latest
+from benchmarks import __main__ as benchmark
+from benchmarks.__main__ import jobs, key
+from benchmarks.cases import OURS, Case
+from benchmarks.rows import latest
+from harness.machine import CHANGED
+from harness.store import Store
 
-CASE = Case("ours", (16,))
+CASE = Case(OURS, (16,))
 
 
 def _result(case=CASE, repetition=1, commit="abc", **more):
     return {"key": case.key(), "repetition": repetition, "commit": commit, **more}
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "folder" / "results.jsonl")
-    store.append(_result(steps=[]))
-    return store
+def _there(row, tmp_path: Path, monkeypatch, commit="abc", case=CASE, repetitions=1):
+    """Of the jobs of a case at a commit: which have a finished row."""
+    store = Store(tmp_path / "results.jsonl", key)
+    store.append(row)
+    monkeypatch.setattr(benchmark, "commit", lambda paths: commit)
+    return [job.key in store.finished() for job in jobs([case], repetitions, 60)]
 
 
-def test_the_same_run_is_known(store):
-    assert store.has(CASE, 1, "abc")
+def test_the_same_run_is_there_and_another_repetition_is_not(tmp_path, monkeypatch):
+    assert _there(_result(steps=[]), tmp_path, monkeypatch, repetitions=2) == [True, False]
 
 
-@pytest.mark.parametrize(
-    "case, repetition, commit",
-    [
-        (Case("ours", (32,)), 1, "abc"),
-        (CASE, 2, "abc"),
-        (CASE, 1, "def"),
-        (CASE, 1, None),
-    ],
-)
-def test_another_run_is_not(store, case, repetition, commit):
-    assert not store.has(case, repetition, commit)
+@pytest.mark.parametrize("commit", ["def", None, f"abc{CHANGED}"])
+def test_another_commit_no_commit_and_changed_files_are_measured_anew(commit, tmp_path, monkeypatch):
+    assert _there(_result(commit=commit and commit.replace("def", "abc")), tmp_path, monkeypatch, commit) == [False]
 
 
-def test_changed_files_are_measured_anew(store):
-    store.append(_result(commit="abc" + CHANGED, steps=[]))
-    assert not store.has(CASE, 1, "abc" + CHANGED)
+def test_another_case_and_a_failed_run_are_measured(tmp_path, monkeypatch):
+    assert _there(_result(), tmp_path, monkeypatch, case=Case(OURS, (32,))) == [False]
+    assert _there(_result(repetition=2, error="exit code 1"), tmp_path, monkeypatch, repetitions=2) == [True, False]
 
 
-def test_a_failed_run_is_tried_again(store):
-    store.append(_result(repetition=2, error="exit code 1"))
-    assert not store.has(CASE, 2, "abc")
-
-
-def test_a_half_written_line_is_passed_over_and_replaced(store):
-    with store.path.open("a") as file:
-        file.write('{"key": "x", "repe')
-    assert [result["repetition"] for result in store.read()] == [1]
-    store.append(_result(repetition=2))
-    assert [json.loads(line)["repetition"] for line in store.path.read_text().splitlines()] == [1, 2]
-
-
-def test_a_broken_line_in_the_middle_is_told(store):
-    store.path.write_text("{\n" + store.path.read_text())
-    with pytest.raises(ValueError, match="line 1"):
-        store.read()
+def test_observed_runs_come_first(tmp_path):
+    observed = Case(OURS, (16,), observed=True)
+    titles = [job.title for job in jobs([CASE, observed], 2, 60)]
+    assert titles == [f"{case.name}, repetition {number}" for case in (observed, CASE) for number in (1, 2)]
 
 
 def test_latest_is_one_commit_and_the_last_try():

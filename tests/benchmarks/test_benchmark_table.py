@@ -170,7 +170,7 @@ def test_the_page_has_the_groups_that_were_not_asked_for(tmp_path):
     "wrong, told",
     [
         (["--only", "speed"], "--only speed: is no group"),
-        (["--repetitions", "0"], "must be at least 1"),
+        (["--repetitions", "0"], "--repetitions 0: must be a whole number of at least 1"),
         (["--timeout", "-1"], "must be more than 0 seconds"),
         (["--quick"], "unrecognized arguments: --quick"),
     ],

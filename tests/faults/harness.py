@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
+from harness.isolation import become_subreaper
+from harness.process import warm_up
 from prefix_opd.cpu import warm_python
 from prefix_opd.run.log import read_metrics
-from reproduction.driver import warm_up
-from reproduction.isolation import become_subreaper
 
 TESTS = Path(__file__).parents[1]
 MARK = "PREFIX_OPD_TEST_RUN"
@@ -55,7 +55,7 @@ DIGITS = 1e-3
 class WarmStart:
     """Runs one after another that share their imports: each is a copy of a process that has imported everything.
 
-    What a run starts stays below this process (`reproduction.isolation`), and one run is on at a time: so
+    What a run starts stays below this process (`harness.isolation`), and one run is on at a time: so
     every process below, but for the copied one, is the run's.
     """
 

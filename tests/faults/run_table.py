@@ -20,8 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from faults.harness import ENGINES, TEACHER_FAULTS, Run, WarmStart, differences
+from harness.driver import say
+from harness.page import grid
+from harness.store import Store
 from prefix_opd.run.checkpoints import MANIFEST_FILE, newest_whole
 
 STEPS = 8
@@ -59,8 +63,8 @@ def main() -> None:
         },
         "tracker that cannot be reached": lambda at: without_tracker(at, folder),
     }
-    results = folder / "results.jsonl"
-    done = {result["case"] for result in read(results)}
+    results = Store(folder / "results.jsonl", key=lambda row: row["case"])
+    done = results.finished()
     for name, case in cases.items():
         if name in done or (arguments.only and arguments.only not in name and name != "no fault"):
             continue
@@ -68,10 +72,9 @@ def main() -> None:
         shutil.rmtree(at, ignore_errors=True)
         at.mkdir()
         result = {"case": name, **case(at)}
-        with results.open("a") as file:
-            file.write(json.dumps(result) + "\n")
-        print(json.dumps(result), flush=True)
-        write_table(read(results))
+        results.append(result)
+        say(json.dumps(result))
+        write_table(results.read())
 
 
 _warm: WarmStart | None = None
@@ -82,10 +85,6 @@ def new_run(*settings) -> Run:
     global _warm
     _warm = _warm or WarmStart()
     return Run(*settings, warm=_warm)
-
-
-def read(results: Path) -> list[dict]:
-    return [json.loads(line) for line in results.open()] if results.exists() else []
 
 
 # ---- the cases: each returns exit codes, what the user saw, what was lost, and where the result differs ----
@@ -240,10 +239,7 @@ def again(run: Run, folder: Path, reached: int) -> dict:
 
 def write_table(results: list[dict]) -> None:
     """Put the results between the marks of the page."""
-    rows = [
-        "| case | exit | what the user sees | steps done anew | against the unkilled run |",
-        "|---|---|---|---|---|",
-    ]
+    head, rows = ["case", "exit", "what the user sees", "steps done anew", "against the unkilled run"], []
     for result in results:
         case = result["case"]
         if "victim" in result:
@@ -257,11 +253,11 @@ def write_table(results: list[dict]) -> None:
             if not apart
             else "; ".join(f"{name} {gap:.1e}" for name, gap in apart.items())
         )
-        rows.append(f"| {case} | {result['exit']} | {told} | {result.get('steps_lost', '')} | {same} |")
+        rows.append([case, result["exit"], told, result.get("steps_lost", ""), same])
     page = PAGE.read_text()
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
-    PAGE.write_text("\n".join([before + BEGIN, *rows, END]) + after)
+    PAGE.write_text(f"{before}{BEGIN}\n{grid(head, rows)}\n{END}{after}")
 
 
 if __name__ == "__main__":

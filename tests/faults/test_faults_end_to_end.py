@@ -8,9 +8,9 @@ import time
 import pytest
 
 from faults.harness import EXACT, LEARNT, LEDGER, TEACHER_FAULTS, Run
+from harness.isolation import become_subreaper
 from prefix_opd.base.errors import EXIT_FAILED, EXIT_STOPPED
 from prefix_opd.run.log import read_metrics
-from reproduction.isolation import become_subreaper
 
 OPTIMIZER = "optim_world_size_1_rank_0.pt"
 FAULTS = {2: "uniform", 3: "shifted", 4: "not_finite", 5: "stalled"}

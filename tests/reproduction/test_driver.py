@@ -1,10 +1,12 @@
 """What the command line takes and refuses, and what is done again."""
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 from made_up import prefixes, record, whole
 
+from harness.store import Store
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose, experiments
 from reproduction import seqkd
@@ -12,7 +14,8 @@ from reproduction.arms import ARMS, BY_NAME, UPDATES, Run
 from reproduction.driver import main, parse, reproduce, stages
 from reproduction.on_policy import overrides
 from reproduction.prefixes import file_of, read
-from reproduction.record import RESULTS_FILE, finished, keep, read_records, write_records
+from reproduction.record import RESULTS_FILE, Record, check_folder, comparable, failed, gather, keep, key
+from reproduction.report import CAPTIONS
 
 
 @pytest.mark.parametrize(
@@ -85,10 +88,32 @@ def test_seqkds_flop_by_hand():
     assert seqkd.seqkd_flops(shape, shape, [2], [3]) == (640 + 1920, 1080)
 
 
+def stored(folder, records):
+    """The store of a reproduction with rows of these records."""
+    store = Store(folder / RESULTS_FILE, key)
+    for one in records:
+        store.append(asdict(one))
+    return store
+
+
+def kept(folder, records):
+    """Folders of runs that hold these records."""
+    for one in records:
+        run = folder / f"{one.arm}_seed_{one.seed}"
+        run.mkdir(parents=True)
+        (run / "record.json").write_text(json.dumps(asdict(one)) + "\n")
+
+
 def test_records_come_back_as_they_were_written(tmp_path):
     records = whole()
-    write_records(tmp_path / RESULTS_FILE, records)
-    assert read_records(tmp_path / RESULTS_FILE) == records
+    found = comparable(stored(tmp_path, reversed(records)), 40, 400)
+    assert found == sorted(records, key=lambda one: one.seed), "seed by seed, in the arms' order"
+
+
+def test_runs_of_another_length_are_not_compared(tmp_path):
+    store = stored(tmp_path, [record("full", 0, 0.0, 0.5), record("full", 1, 0.0, 0.5, problems=64)])
+    assert [one.seed for one in comparable(store, 10, 400)] == [0]
+    assert comparable(store, 20, 400) == []
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, capsys):
@@ -98,23 +123,9 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
         found = prefixes(kind, shares)
         file_of(kind, tmp_path / "docs").write_text(json.dumps(found.as_dict()))
         assert read(tmp_path / "docs")[kind] == found
-    for one in whole():
-        folder = tmp_path / "runs" / f"{one.arm}_seed_{one.seed}"
-        folder.mkdir(parents=True)
-        (folder / "record.json").write_text(one.as_line() + "\n")
-    asked = [
-        "--seeds",
-        "0",
-        "1",
-        "--updates",
-        "40",
-        "--problems",
-        "400",
-        "--out",
-        str(tmp_path / "runs"),
-        "--docs",
-        str(tmp_path / "docs"),
-    ]
+    kept(tmp_path / "runs", whole())
+    asked = ["--seeds", "0", "1", "--updates", "40", "--problems", "400"]
+    asked += ["--out", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     assert reproduce(parse(asked), "the command") == 0
     assert capsys.readouterr().out.count("there already") == 2 * len(ARMS)
     assert len((tmp_path / "docs" / RESULTS_FILE).read_text().splitlines()) == 2 * len(ARMS)
@@ -124,16 +135,9 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
     assert "| 12 | 20.0% | 16.4 to 24.2 | 70.0% |" in text
     assert "| full OPD | 75.0% | 70.5 to 79.0 | 2: 75.0 to 75.0 | 1.00e+02 |" in text
     assert str(tmp_path) not in text
-    for picture in (
-        "signal.png",
-        "compute.png",
-        "compute_others.png",
-        "schedule.png",
-        "teacher_prefix.png",
-        "student_prefix.png",
-        "tail.png",
-    ):
-        assert (tmp_path / "docs" / picture).stat().st_size > 10_000
+    assert text.count("](") == 8, "seven pictures and the rows"
+    for picture in CAPTIONS:
+        assert f"]({picture})" in text and (tmp_path / "docs" / picture).stat().st_size > 10_000
     with pytest.raises(UserError, match="--updates 41: .* holds a run with 40"):
         reproduce(parse([*asked, "--updates", "41"]), "the command")
 
@@ -144,16 +148,12 @@ def test_results_from_another_machine_count_and_a_part_replaces_nothing(tmp_path
     for kind in ("teacher-prefix", "student-prefix"):
         docs.mkdir(exist_ok=True)
         file_of(kind, docs).write_text(json.dumps(prefixes(kind, {0: 0.05, 12: 0.3}).as_dict()))
-    told = [one for one in whole() if one.arm != "prefix_3"]
-    write_records(docs / RESULTS_FILE, told)
-    for one in whole():
-        if one.arm == "prefix_3":
-            (out / f"prefix_3_seed_{one.seed}").mkdir(parents=True)
-            (out / f"prefix_3_seed_{one.seed}" / "record.json").write_text(one.as_line() + "\n")
+    store = stored(docs, [one for one in whole() if one.arm != "prefix_3"])
+    kept(out, [one for one in whole() if one.arm == "prefix_3"])
     settings = ["--updates", "40", "--problems", "400", "--out", str(out), "--docs", str(docs)]
     assert reproduce(parse(["--only", "prefix_3", "full", "--seeds", "0", "1", *settings]), "the command") == 0
     assert capsys.readouterr().out.count("there already") == 4
-    assert len(read_records(docs / RESULTS_FILE)) == 2 * len(ARMS)
+    assert len(store.read()) == len(comparable(store, 40, 400)) == 2 * len(ARMS)
 
 
 def test_a_run_that_lacks_its_last_validation_is_not_finished(tmp_path):
@@ -164,13 +164,18 @@ def test_a_run_that_lacks_its_last_validation_is_not_finished(tmp_path):
         keep(run, "c0ffee")
     done = {"benchmarks": {"tiny": {"mean": 0.5, "problems": 8}}}
     (run.folder / seqkd.EVALUATION / "results.json").write_text(json.dumps(done))
-    assert keep(run, "c0ffee").last.accuracy == 0.5
-    assert finished(run) == keep(run, "c0ffee")
+    row = keep(run, "c0ffee")
+    assert Record.from_row(row).last.accuracy == 0.5
+    store = Store(tmp_path / RESULTS_FILE, key)
+    for _ in range(2):
+        gather(store, tmp_path)
+    assert store.read() == [json.loads(json.dumps(row))]
+    check_folder(run)
+    with pytest.raises(UserError, match="--problems 4: .* holds a run with 8"):
+        check_folder(replace(run, problems=4))
 
 
 def test_a_failed_run_is_left_out_of_the_comparison(tmp_path):
-    from reproduction.record import failed
-
-    run = Run(BY_NAME["full"], 0, 2, 8, tmp_path)
-    write_records(tmp_path / RESULTS_FILE, [record("full", 1, 0.0, 0.5), failed(run, "c0ffee", "train: exit code 1")])
-    assert [one.seed for one in read_records(tmp_path / RESULTS_FILE)] == [1]
+    store = stored(tmp_path, [record("full", 1, 0.0, 0.5)])
+    store.append(failed(Run(BY_NAME["full"], 0, 10, 400, tmp_path), "c0ffee", "train: exit code 1"))
+    assert [one.seed for one in comparable(store, 10, 400)] == [1]

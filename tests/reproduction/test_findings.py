@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from made_up import prefixes, record, whole
 
-from reproduction.curves import curve, flops_to
+from prefix_opd.analysis.compute import cost_of
+from reproduction.curves import curve
 from reproduction.findings import (
     FAILS,
     FINDINGS,
@@ -32,7 +33,7 @@ def test_an_arms_seeds_together():
     places = curve([record("full", 0, 0.0, 0.4), record("full", 1, 0.2, 0.6, flops=10.0)])
     assert [place.step for place in places] == [0, 10]
     last = places[-1]
-    assert (last.mean, last.flops, last.seconds) == (0.5, 9.0, 40.0)
+    assert (last.accuracy, last.flops, last.seconds) == (0.5, 9.0, 40.0)
     # Wilson at one half of 400: 0.5 -+ 1.96 sqrt(0.25 / 400 + 1.96^2 / (4 * 400^2)) / (1 + 1.96^2 / 400) = 0.0488
     assert last.interval == pytest.approx((0.4512, 0.5488), abs=1e-4)
     assert last.band == (0.4, 0.6), "a seed beyond the interval widens the band"
@@ -50,10 +51,10 @@ def test_higher_means_that_the_bands_do_not_overlap():
 
 def test_flop_to_an_accuracy_is_linear_between_validations():
     places = curve([record("full", 0, 0.1, 0.3, 0.2, 0.7, flops=30.0)])
-    assert flops_to(places, 0.1) == 0.0
-    assert flops_to(places, 0.2) == pytest.approx(5.0)  # half of the way to the validation at 10 FLOP
-    assert flops_to(places, 0.45) == pytest.approx(25.0)  # from 0.2 at 20 to 0.7 at 30: half of the way
-    assert flops_to(places, 0.8) is None
+    assert cost_of(places, 0.1, "flops") == 0.0
+    assert cost_of(places, 0.2, "flops") == pytest.approx(5.0)  # half of the way to the validation at 10 FLOP
+    assert cost_of(places, 0.45, "flops") == pytest.approx(25.0)  # from 0.2 at 20 to 0.7 at 30: half of the way
+    assert cost_of(places, 0.8, "flops") is None
 
 
 def test_everything_holds_where_the_numbers_are_the_papers():

@@ -12,7 +12,7 @@ import psutil
 DRIVER = """
 import json, os, subprocess, sys, time
 from pathlib import Path
-from reproduction.isolation import become_subreaper, run_isolated
+from harness.isolation import become_subreaper, run_isolated
 folder = Path(sys.argv[1])
 become_subreaper()
 {work}
@@ -43,7 +43,7 @@ def test_a_detached_grandchild_that_ignores_sigterm_is_gone(tmp_path):
             time.sleep(100)
         while not (folder / "pid").exists() or not (folder / "pid").read_text():
             time.sleep(0.01)
-    import reproduction.isolation as isolation
+    import harness.isolation as isolation
     isolation.LEAVE_SECONDS, isolation.GRACE_SECONDS = 0.2, 0.5
     """
     assert drive(tmp_path, work) == 0

@@ -24,8 +24,8 @@ STALL_SECONDS = 600.0
 """A run whose log stands still for so long hangs: it is ended and counts as failed."""
 LEAVE_SECONDS, GRACE_SECONDS = 2.0, 5.0
 """What is left of a run may leave by itself, then has so long between SIGTERM and SIGKILL."""
-STALLED = 124
-"""Exit code of a run that was ended for standing still, as timeout(1) has it."""
+LATE = 124
+"""Exit code of a run that was ended for its time, as timeout(1) has it."""
 
 
 def become_subreaper(become: bool = True) -> None:
@@ -34,7 +34,11 @@ def become_subreaper(become: bool = True) -> None:
 
 
 def run_isolated(
-    work: Callable[[], None], log: Path, watch: Callable[[], None] = lambda: None, stall: float = STALL_SECONDS
+    work: Callable[[], None],
+    log: Path,
+    watch: Callable[[], None] = lambda: None,
+    stall: float = STALL_SECONDS,
+    timeout: float = float("inf"),
 ) -> int:
     """Run ``work`` in a forked child and wait until it and all that it started are gone.
 
@@ -45,9 +49,10 @@ def run_isolated(
         log: the child's stdout and stderr are appended to it.
         watch: called a few times a second, to tell how far it is.
         stall: seconds without a new line in the log after which the run is ended.
+        timeout: seconds after which the run is ended.
 
     Returns:
-        0, the child's exit code, or minus the signal that ended it.
+        0, the child's exit code, minus the signal that ended it, or `LATE`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
@@ -57,7 +62,7 @@ def run_isolated(
     if pid == 0:
         _become_run(work, log)
     try:
-        return _wait(pid, log, watch, stall)
+        return _wait(pid, log, watch, stall, timeout)
     finally:
         end_descendants()
 
@@ -87,19 +92,21 @@ def _point_output_at(log: Path) -> None:
     os.close(descriptor)
 
 
-def _wait(pid: int, log: Path, watch: Callable[[], None], stall: float) -> int:
-    size, moved = -1, time.monotonic()
+def _wait(pid: int, log: Path, watch: Callable[[], None], stall: float, timeout: float) -> int:
+    size, began = -1, time.monotonic()
+    moved = began
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         watch()
         if ended:
             return os.waitstatus_to_exitcode(status)
-        if log.stat().st_size != size:
-            size, moved = log.stat().st_size, time.monotonic()
-        elif time.monotonic() - moved > stall:
+        now, before, size = time.monotonic(), size, log.stat().st_size
+        moved = moved if size == before else now
+        if now - moved > stall or now - began > timeout:
+            limit = f"took more than {timeout:g}" if now - began > timeout else f"wrote no line for {stall:g}"
             with log.open("a") as file:
-                file.write(f"\nTimeoutError: no new line for {stall:.0f} s\n")
-            return STALLED
+                file.write(f"\nTimeoutError: it {limit} s\n")
+            return LATE
         time.sleep(POLL_SECONDS)
 
 

@@ -1,0 +1,45 @@
+"""The machine and the commit of a measurement. A row holds no name and no path of the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+CODE = ("prefix_opd", "recipe", "requirements-core.txt", "requirements-cpu.txt", "harness/process.py")
+"""What every measurement depends on."""
+CHANGED = "+changes"
+
+
+def machine() -> dict[str, object]:
+    """Processor, cores, memory in GiB, system."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "cpu": model.group(1) if model else platform.processor() or "unknown",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def commit(paths: Sequence[str]) -> str | None:
+    """The last commit that touched `CODE` or ``paths``, which a commit of anything else leaves valid.
+
+    With `CHANGED` appended where files differ from it; none outside git.
+    """
+    try:
+        last = _git("log", "-1", "--format=%h", "--", *CODE, *paths)
+        changed = _git("status", "--porcelain", "--", *CODE, *paths)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return last + (CHANGED if changed else "") if last else None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,106 @@
+"""Run something to its end, away from this process, with its output in a log: a command, or work of ours in a fork.
+
+A fork starts with every module that this process has imported: see `warm_up`. So this process starts no thread and
+computes nothing; forks do.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from harness.isolation import STALL_SECONDS, output_in, run_isolated
+from harness.machine import ROOT
+from prefix_opd.base.loopback import stay_on_loopback_in_forks
+from prefix_opd.cpu import warm_python
+from prefix_opd.cpu.environment import set_environment
+
+LOG = "log.txt"
+IMPORTED = (*warm_python.PRELOAD, "verl.trainer.main_ppo", "prefix_opd.launch")
+"""What every CPU run of verl imports."""
+OF_EVERY_RUN = {"RAY_DEDUP_LOGS": "0", "HF_HUB_OFFLINE": "1"}
+_CALLERS = dict(os.environ)
+"""The environment before `warm_up` changes it: a command gets this one. `warm_up` allows one thread a process, and TRL
+takes all cores."""
+
+
+class RunFailed(RuntimeError):
+    """A run ended with an error or took too long."""
+
+
+def run_command(
+    command: Sequence[str],
+    log: Path,
+    environment: dict[str, str],
+    timeout: float,
+    watch: Callable[[int], AbstractContextManager] = lambda pid: nullcontext(),
+) -> None:
+    """
+    Args:
+        log: the command's output replaces it.
+        environment: variables besides the caller's and `OF_EVERY_RUN`.
+        timeout: seconds.
+        watch: a context that is open while the process of this id runs.
+
+    Raises:
+        RunFailed: with the last line of the output.
+    """
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**_CALLERS, **OF_EVERY_RUN, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            with watch(process.pid):
+                code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise RunFailed(f"it took more than {timeout:g} s") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+    _check(code, log)
+
+
+def run_forked(
+    work: Callable[[], None],
+    log: Path,
+    timeout: float = float("inf"),
+    watch: Callable[[], None] = lambda: None,
+    stall: float = STALL_SECONDS,
+) -> None:
+    """Run ``work`` in a fork of this process: arguments as in `isolation.run_isolated`.
+
+    Raises:
+        RunFailed: with the last line of the output.
+    """
+    _check(run_isolated(work, log, watch, stall, timeout), log)
+
+
+@functools.cache
+def warm_up(*modules: str, log: Path | None = None) -> None:
+    """Import `IMPORTED` and ``modules`` once for all later forks.
+
+    Args:
+        log: gets what the imports print; none: this process's own output.
+    """
+    os.environ.update(OF_EVERY_RUN)
+    set_environment()
+    stay_on_loopback_in_forks()
+    with output_in(log) if log else nullcontext():
+        warm_python.load((*IMPORTED, *modules))
+
+
+def _check(code: int, log: Path) -> None:
+    if code:
+        lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+        raise RunFailed(f"exit code {code}: {lines[-1].strip()[:300]}")
