@@ -19,6 +19,7 @@ from benchmarks.machine import ROOT
 from prefix_opd.base.loopback import stay_on_loopback_in_forks
 from prefix_opd.cpu import warm_python
 from prefix_opd.cpu.environment import set_environment
+from prefix_opd.verl_plugin import our_run
 from reproduction.isolation import output_in, run_isolated
 
 LOG = "log.txt"
@@ -103,6 +104,7 @@ def warm_up(log: Path) -> None:
     os.environ.update(OF_EVERY_RUN)
     set_environment()
     stay_on_loopback_in_forks()
+    our_run.begin(off=our_run.SWITCHES)  # each run adds its own
     with output_in(log):
         warm_python.load((*warm_python.PRELOAD, *ALSO_IMPORTED))
 

@@ -148,9 +148,11 @@ def warm_up() -> None:
     """Import everything in this process, for all runs that will be forked from it."""
     from prefix_opd.cpu import warm_python
     from prefix_opd.cpu.environment import set_environment
+    from prefix_opd.verl_plugin import our_run
 
     set_environment()
     stay_on_loopback_in_forks()
+    our_run.begin(off=our_run.SWITCHES)  # each run adds its own
     warm_python.load((*warm_python.PRELOAD, *ALSO_IMPORTED))
     importlib.import_module("prefix_opd.launch")
 
