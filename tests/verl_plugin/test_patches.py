@@ -10,6 +10,7 @@ import pytest
 
 from prefix_opd import RUN
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.patching import current, original
 from prefix_opd.config.compose import compose
 from prefix_opd.cpu.environment import CPU_ENVIRONMENT
 from prefix_opd.verl_plugin import our_run
@@ -64,21 +65,18 @@ def test_a_script_of_plain_verl_gets_verls_functions(packages):
         assert found["same"] and not found["replaced"] and not ours(found), (where, found)
 
 
-@pytest.mark.parametrize("off", [(), ("log_probs", "agent_loops", "cpu_sampler")], ids=["all", "some off"])
-def test_the_same_script_in_a_run_of_ours_gets_ours(off):
-    mark = ",".join(name for name in BY_NAME if name not in off) if off else "all"
+def test_a_process_of_our_run_gets_ours():
+    """This one is marked by tests/conftest.py."""
+    for where in TARGETS:
+        assert current(where) is not original(where), where
+
+
+def test_the_same_script_in_a_run_of_ours_gets_ours_but_for_what_is_off():
+    off = ("log_probs", "agent_loops", "cpu_sampler")
+    mark = ",".join(name for name in BY_NAME if name not in off)
     for where, found in standing(list(TARGETS), **CPU_ENVIRONMENT, **{RUN: mark}).items():
         acts = TARGETS[where] not in off
-        assert found["replaced"] is acts and found["same"] is not acts, (where, found)
-        if where.endswith("forward_cpu"):  # another of vLLM's own
-            continue
-        assert ours(found) is acts, (where, found)
-
-
-def test_without_the_cpu_platform_its_patches_wait():
-    targets = ["importlib.metadata:version", "torch.distributed:init_process_group"]
-    for found in standing(targets, **{RUN: "all"}).values():
-        assert not ours(found)
+        assert found["replaced"] is ours(found) is acts and found["same"] is not acts, (where, found)
 
 
 def test_a_process_that_others_are_forked_from_leaves_the_switches_to_them():
