@@ -4,7 +4,7 @@ Both are the same run with other overrides. The native one has verl's trainer (`
 log-probs, a look for finished rollouts every 2 s), its agent loop (which rewards every rollout) and its k1
 policy-gradient loss. Platform, engines, models, prompts, batch, optimiser and cap are the same, and the native run has
 of ours what a CPU takes to run verl at all, or at this speed: the platform itself, processes that are forked from one
-that has imported everything, and log-probs in blocks.
+that has imported everything, log-probs in blocks, and a teacher's log-probs in flat lists. All other patches are off.
 
 A run is forked from this process, which has imported everything; an observed one is the command that a user gives, as
 its start is what is measured.
@@ -27,6 +27,7 @@ from benchmarks.observe import Observer
 from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK, step_line
 from harness.process import LOG, run_command, run_forked, warm_up
+from prefix_opd.verl_plugin.our_run import SWITCHES
 
 PHASES = {
     "gen": "rollout and teacher",
@@ -51,16 +52,19 @@ _NO_TOKEN = 1_000_000
 _EARLY = ("prefix_opd.rollout.off_policy_steps=1", "prefix_opd.advantage.student_log_prob=current")
 """What `experiment=tiny/one_step_early` sets beside the schedule."""
 
+_NATIVE_PATCHES = (
+    *("log_probs", "teacher_scores", "warm_python", "cpu_sampler", "cpu_threads"),
+    *("weight_socket", "loopback", "safe_loading"),  # no difference in speed
+)
+"""What acts in a native run, beside the patches that none can do without."""
+
 _NATIVE = (
     "trainer.v1.trainer_mode=sync",
     "actor_rollout_ref.rollout.agent.agent_loop_manager_class=null",
     # the loss's config class stays ours, verl's with a few fields more, which k1 does not read
     "distillation.distillation_loss.loss_mode=k1",
     "distillation.distillation_loss.use_policy_gradient=true",
-    # which the config class would see to, whatever the loss
-    "prefix_opd.update.micro_batch_cost=null",
-    "prefix_opd.update.share_prompts=false",
-    "prefix_opd.update.response_logits_only=false",
+    f"prefix_opd.patches_off=[{','.join(name for name in SWITCHES if name not in _NATIVE_PATCHES)}]",
 )
 
 

@@ -19,6 +19,7 @@ from harness.machine import ROOT
 from prefix_opd.base.loopback import stay_on_loopback_in_forks
 from prefix_opd.cpu import warm_python
 from prefix_opd.cpu.environment import set_environment
+from prefix_opd.verl_plugin import our_run
 
 LOG = "log.txt"
 IMPORTED = (*warm_python.PRELOAD, "verl.trainer.main_ppo", "prefix_opd.launch")
@@ -96,6 +97,7 @@ def warm_up(*modules: str, log: Path | None = None) -> None:
     os.environ.update(OF_EVERY_RUN)
     set_environment()
     stay_on_loopback_in_forks()
+    our_run.begin(off=our_run.SWITCHES)  # each run adds its own
     with output_in(log) if log else nullcontext():
         warm_python.load((*IMPORTED, *modules))
 

@@ -27,3 +27,7 @@ log-probs, ``log_q`` teacher log-probs.
 __version__ = "0.1.0"
 VERL_VERSION = "0.9.1"
 """The one verl release that this package is written against."""
+RUN = "PREFIX_OPD_RUN"
+"""The environment variable that marks a process of a run of ours (`prefix_opd.verl_plugin.our_run`): `ALL_PATCHES`, or
+the names of the patches that act in it."""
+ALL_PATCHES = "all"

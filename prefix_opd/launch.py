@@ -15,6 +15,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from prefix_opd import RUN
 from prefix_opd.base import logs
 from prefix_opd.base.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, RunStopped, UserError
 from prefix_opd.base.loopback import stay_on_loopback
@@ -28,6 +29,7 @@ from prefix_opd.run import stopping
 from prefix_opd.run.checkpoints import settle_resume
 from prefix_opd.run.folder import COMMAND_FILE, CONFIG_FILE, check_is_free, check_same_run, hold
 from prefix_opd.run.follow import STOPPED
+from prefix_opd.verl_plugin import our_run
 
 EXAMINED = "--examined"
 """First argument of `main`: `examine` has been done by the process that starts this one."""
@@ -39,6 +41,7 @@ def prepare(overrides: Sequence[str]) -> DictConfig:
     if config.platform == "cpu":
         set_environment()
     check(config)
+    our_run.switched_off(config)
     OmegaConf.resolve(config)  # Ray's processes do not know ${tiny:...} and ${context:...}
     _make_paths_absolute(config)
     return config
@@ -91,13 +94,21 @@ def run(
     stay_on_loopback(config)
     settle_resume(config)
     stopping.forget(folder)
+    _begin(config)
 
-    if config.platform == "cpu":
+    if config.platform == "cpu" and "warm_python" not in our_run.switched_off(config):
         _warm_up(config)
     # verl reads the platform when it is imported: the environment must be set before
     from prefix_opd.verl_plugin.runner import run_task
 
     run_task(config, trainer_module, folder if stops_after_step else None)
+
+
+def _begin(config: DictConfig) -> None:
+    """Install the run's patches here, and in Ray's workers wherever they are."""
+    mark = our_run.begin(our_run.switched_off(config))
+    with open_dict(config):
+        OmegaConf.update(config, f"ray_kwargs.ray_init.runtime_env.env_vars.{RUN}", mark, force_add=True)
 
 
 def _warm_up(config: DictConfig) -> None:

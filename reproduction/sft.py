@@ -19,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from prefix_opd.base.loopback import LOOPBACK, set_loopback
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.miniature.paths import register_resolver
+from prefix_opd.verl_plugin import our_run
 
 CONFIG_NAME = "seqkd_tiny"
 
@@ -31,6 +32,7 @@ def run(overrides: Sequence[str]) -> float:
     """
     set_environment()
     set_loopback()
+    our_run.begin()
     register_resolver()
     _one_rank()
     from verl.trainer.sft_trainer import SFTTrainer

@@ -40,4 +40,5 @@ if [[ ${DRY_RUN:-0} != 0 ]]; then
   printf '\n'
   exit 0
 fi
+export PREFIX_OPD_RUN=all  # docs/patches.md: checkpoints are loaded as tensors, never as code
 exec "${command[@]}"

@@ -7,8 +7,10 @@ import shutil
 import pytest
 
 from prefix_opd.cpu.environment import set_environment
+from prefix_opd.verl_plugin import our_run
 
 set_environment()
+our_run.begin()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 

@@ -201,8 +201,8 @@ def test_ray_then_takes_the_loopback_for_its_address(no_addresses):
 
 RANK = """
 import datetime, psutil, sys, torch
-from prefix_opd.cpu import patches
-patches.apply()
+from prefix_opd.verl_plugin import our_run
+our_run.install(["cpu_process_group"])
 torch.distributed.init_process_group(backend=sys.argv[1], timeout=datetime.timedelta(60), init_method=None)
 total = torch.ones(1)
 torch.distributed.all_reduce(total)

@@ -27,8 +27,11 @@ def is_one_machine(config: DictConfig) -> bool:
 
 
 def stay_on_loopback(config: DictConfig) -> None:
-    """Call before Ray or vLLM starts anything. A run on several machines is left alone."""
-    if is_one_machine(config):
+    """Call before Ray or vLLM starts anything. A run on several machines is left alone.
+
+    ``prefix_opd.patches_off=[loopback]`` leaves any run alone.
+    """
+    if is_one_machine(config) and "loopback" not in (OmegaConf.select(config, "prefix_opd.patches_off") or ()):
         set_loopback()
 
 

@@ -28,10 +28,12 @@ def register(app: typer.Typer) -> None:
         from prefix_opd.checks.doctor import Status, diagnose, worst
         from prefix_opd.config.compose import compose
         from prefix_opd.cpu.environment import set_environment
+        from prefix_opd.verl_plugin import our_run
 
         config = compose(overrides or [])
         if config.platform == "cpu":
             set_environment()
+        our_run.begin(our_run.switched_off(config))
         findings = diagnose(config, engines)
         if as_json:
             print(json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False))

@@ -130,7 +130,9 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
     from prefix_opd.evaluation.follow import run_and_follow
     from prefix_opd.evaluation.record import PLAN_FILE, check_same, done, hold
     from prefix_opd.run.folder import CONFIG_FILE
+    from prefix_opd.verl_plugin import our_run
 
+    our_run.switched_off(config)  # refuses what cannot be
     told = Console(stderr=True)
     asked = plan["benchmarks"]
     plan = check_same(folder, plan)

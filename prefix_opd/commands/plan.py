@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
             return
         from prefix_opd.config.compose import compose
         from prefix_opd.cost.plan import Assumptions, plan
+        from prefix_opd.verl_plugin import our_run
 
         assumptions = Assumptions(
             mean_prompt=mean_prompt,
@@ -50,7 +51,9 @@ def register(app: typer.Typer) -> None:
             utilisation=_by_phase("utilisation", utilisation),
             tflops=_by_phase("tflops", tflops),
         )
-        found = plan(compose(overrides or []), assumptions)
+        config = compose(overrides or [])
+        found = plan(config, assumptions)
+        our_run.switched_off(config)  # refuses what cannot be
         if as_json:
             print(json.dumps(found.as_dict(), indent=2))
             return

@@ -243,6 +243,8 @@ class Settings(_Settings):
     """Into how many bins of positions the reverse KL of a step is split in the metrics."""
     poll_seconds: Annotated[float, Field(gt=0, le=2)] = 0.05
     """How often the trainer looks for finished rollouts (verl: 2 s), seconds."""
+    patches_off: tuple[str, ...] = ()
+    """Names of patches that this run does without; docs/patches.md lists them."""
     allow_any_temperature: StrictBool = False
     """Accept a training temperature other than 1, at which the reward is no estimate of the reverse KL."""
 

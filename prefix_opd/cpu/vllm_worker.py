@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from typing import Any
-
-from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
 from prefix_opd.method.flops import ModelShape
 
@@ -15,44 +14,59 @@ THREADS_PAY_FROM = 2_000_000
 decoder is a row of products so small that handing them out takes longer than they do."""
 
 
-class CpuWorkerExtension(vLLMColocateWorkerExtension):
-    """Keep weights where new ones can be loaded, take all cores if the model fills them, and mind the rollouts' seeds.
+def keeping_weights(original: Callable) -> Callable:
+    """``dispatch_cpu_unquantized_gemm`` that leaves ``layer.weight`` where a weight sync can load into it.
 
     vLLM on a CPU packs each linear layer for oneDNN and replaces ``layer.weight`` by an empty tensor
-    (vllm/model_executor/layers/utils.py: ``dispatch_cpu_unquantized_gemm``, ``remove_weight=True``). A weight sync
-    after start-up would then load into nothing. Here the weight stays, and verl, which has vLLM process weights again
-    at the end of each sync (verl/workers/rollout/vllm_rollout/utils.py: ``update_weights_from_ipc``), packs the new.
-
-    vLLM's sampler for CPUs (vllm/v1/sample/ops/topk_topp_sampler.py: ``forward_cpu``) draws noise for all rows before
-    it draws that of each seeded row, and no seed counts in a batch where a row has none. The native one draws the same
-    tokens, without either.
+    (``remove_weight=True``). A weight sync after start-up would then load into nothing. Here the weight stays, and
+    verl, which has vLLM process weights again at the end of each sync
+    (verl/workers/rollout/vllm_rollout/utils.py: ``update_weights_from_ipc``), packs the new.
     """
-
-    def __new__(cls, **kwargs):
-        import vllm.model_executor.layers.utils as layers
-        from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
-
-        _keep_weights(layers)
-        layers.check_cpu_sgl_kernel = lambda *args, **kwargs: False
-        TopKTopPSampler.forward_cpu = TopKTopPSampler.forward_native
-        _take_cores(kwargs["vllm_config"].model_config.hf_config)
-        return super().__new__(cls, **kwargs)
-
-
-def _keep_weights(layers: Any) -> None:
-    original = layers.dispatch_cpu_unquantized_gemm
-    if getattr(original, "prefix_opd", False):
-        return
 
     @functools.wraps(original)
     def dispatch_cpu_unquantized_gemm(layer, remove_weight):
         return original(layer, remove_weight=False)
 
-    dispatch_cpu_unquantized_gemm.prefix_opd = True
-    layers.dispatch_cpu_unquantized_gemm = dispatch_cpu_unquantized_gemm
+    return dispatch_cpu_unquantized_gemm
 
 
-def _take_cores(config: Any) -> None:
+def never(original: Callable) -> Callable:
+    """``check_cpu_sgl_kernel`` that says no: SGLang's kernel packs weights in place."""
+
+    @functools.wraps(original)
+    def check_cpu_sgl_kernel(*args, **kwargs):
+        return False
+
+    return check_cpu_sgl_kernel
+
+
+def native_sampler(original: Callable) -> Callable:
+    """``TopKTopPSampler.forward_native`` in place of ``forward_cpu``.
+
+    The one for CPUs draws noise for all rows before it draws that of each seeded row, and no seed counts in a batch
+    where a row has none. The native one draws the same tokens, without either.
+    """
+    from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
+
+    return TopKTopPSampler.forward_native
+
+
+def taking_cores(original: Callable) -> Callable:
+    """``vLLMColocateWorkerExtension.__new__`` that gives the engine all cores if the model fills them."""
+
+    @functools.wraps(original)
+    def __new__(cls, **kwargs):
+        take_cores(kwargs["vllm_config"].model_config.hf_config)
+        return original(cls, **kwargs)
+
+    return __new__
+
+
+def take_cores(config: Any) -> None:
+    """
+    Args:
+        config: of transformers, the model's.
+    """
     import torch
 
     if ModelShape.from_config(config.to_dict()).matmul_parameters >= THREADS_PAY_FROM:

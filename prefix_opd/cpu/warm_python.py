@@ -39,7 +39,7 @@ PRELOAD = (
     "vllm.v1.worker.cpu_worker",
     "vllm.model_executor.models.qwen3",
     "transformers.models.qwen3.modeling_qwen3",
-    "prefix_opd.cpu.vllm_worker",
+    "verl.workers.rollout.vllm_rollout.utils",
     "ray._private.workers.default_worker",
 )
 """What the processes of a run need between them."""

@@ -38,6 +38,7 @@ ENGINE = (
     "actor_rollout_ref.rollout.enforce_eager",
     "actor_rollout_ref.rollout.engine_kwargs",
     "ray_kwargs",
+    "prefix_opd.patches_off",
     "trainer.nnodes",
 )
 """What an evaluation takes over from the run whose checkpoint it is: how it was asked, and on what it ran."""

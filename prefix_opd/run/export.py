@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from prefix_opd import ALL_PATCHES, RUN
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.processes import python_module
 from prefix_opd.cpu.environment import CPU_ENVIRONMENT
@@ -59,5 +60,5 @@ def export_checkpoint(run: Path, step: int | None = None, out: Path | None = Non
 def merger_environment(platform: str) -> dict[str, str]:
     """Variables for verl's merger. It reads shards with full pickle (verl/model_merger/fsdp_model_merger.py); torch's
     own switch limits that to tensors and plain values."""
-    forced = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+    forced = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", RUN: ALL_PATCHES}
     return {**(CPU_ENVIRONMENT if platform == "cpu" else {}), **os.environ, **forced}

@@ -1,7 +1,12 @@
 """vLLM's sampler as the CPU worker sets it up: seeds count, row by row."""
 
 import torch
+import verl  # noqa: F401  as in an engine: its worker's extension is verl's
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
+
+from prefix_opd.base.patching import original
+
+VLLMS_OWN = original("vllm.v1.sample.ops.topk_topp_sampler:TopKTopPSampler.forward_cpu")
 
 
 def generators(seeds):
@@ -15,7 +20,11 @@ def sampled(how, seeds):
 
 def test_the_native_sampler_draws_what_the_cpu_one_draws():
     seeds = {0: 5, 1: 6, 2: 7, 3: 8}
-    assert sampled(TopKTopPSampler.forward_native, seeds) == sampled(TopKTopPSampler.forward_cpu, seeds)
+    assert sampled(TopKTopPSampler.forward_native, seeds) == sampled(VLLMS_OWN, seeds)
+
+
+def test_an_engine_of_ours_has_the_native_one():
+    assert TopKTopPSampler.forward_cpu is TopKTopPSampler.forward_native is not VLLMS_OWN
 
 
 def test_a_seed_counts_beside_rows_that_have_none():

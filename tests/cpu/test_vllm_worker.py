@@ -7,19 +7,14 @@ import pytest
 import torch
 import vllm.model_executor.layers.utils as layers
 from transformers import Qwen3Config
+from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
 from prefix_opd.cpu import vllm_worker
 
 
-@pytest.fixture
-def kept(monkeypatch):
-    monkeypatch.setattr(layers, "dispatch_cpu_unquantized_gemm", layers.dispatch_cpu_unquantized_gemm)
-    vllm_worker._keep_weights(layers)
-
-
 @pytest.mark.parametrize("rows", [1, 7, 64])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_weight_loaded_after_start_up_counts_once_it_is_processed(kept, rows, bias):
+def test_a_weight_loaded_after_start_up_counts_once_it_is_processed(rows, bias):
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(48, 80, bias=bias).requires_grad_(False), torch.randn(rows, 48)
     for _ in range(2):
@@ -30,15 +25,9 @@ def test_a_weight_loaded_after_start_up_counts_once_it_is_processed(kept, rows, 
         torch.testing.assert_close(found, torch.nn.functional.linear(x, layer.weight, layer.bias))
 
 
-def test_it_is_wrapped_once(kept):
-    once = layers.dispatch_cpu_unquantized_gemm
-    vllm_worker._keep_weights(layers)
-    assert layers.dispatch_cpu_unquantized_gemm is once
-
-
 def test_verl_processes_weights_at_the_end_of_a_sync():
     """Else the packed weights would be those of the sync before."""
-    sync = inspect.getsource(vllm_worker.vLLMColocateWorkerExtension.update_weights_from_ipc)
+    sync = inspect.getsource(vLLMColocateWorkerExtension.update_weights_from_ipc)
     received, processed = sync.index("receive_weights("), sync.rindex("process_weights_after_loading(model, ")
     assert received < processed
 
@@ -52,7 +41,7 @@ def test_threads_by_the_size_of_the_model(hidden, threads):
             hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=8, vocab_size=64, head_dim=32,
             num_attention_heads=hidden // 24, num_key_value_heads=hidden // 48,
         )  # fmt: skip
-        vllm_worker._take_cores(config)
+        vllm_worker.take_cores(config)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

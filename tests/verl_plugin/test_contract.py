@@ -2,7 +2,8 @@
 
 import pytest
 
-from prefix_opd.verl_plugin.contract import HOOKS, Hook, _broken, check_contract
+from prefix_opd.base.patching import original
+from prefix_opd.verl_plugin.contract import HOOKS, REPLACED, Hook, _broken, check_contract
 
 
 def test_verl_has_every_hook_that_we_extend():
@@ -15,6 +16,8 @@ def test_a_change_would_be_told():
     assert "is gone" in _broken(gone)
     other = Hook("verl.trainer.main_ppo:run_ppo", ("settings",), "main")
     assert "now takes ['config', 'task_runner_class'], not ['settings']" in _broken(other)
+    unread = Hook("verl.trainer.main_ppo:run_ppo", ("config",), "main", ("get_ppo_ray_runtime_env", "an_old_name"))
+    assert "run_ppo does not use an_old_name any more" in _broken(unread)
 
 
 @pytest.mark.parametrize("name", ["AgentLoopWorkerTQ"])
@@ -35,4 +38,13 @@ def test_sync_is_still_a_literal_that_verl_compares_with():
 
 
 def test_hooks_are_named_once():
-    assert len({hook.where for hook in HOOKS}) == len(HOOKS)
+    hooks = (*HOOKS, *REPLACED)
+    assert len({hook.where for hook in hooks}) == len(hooks)
+
+
+def test_it_looks_at_what_verl_defines_not_at_what_replaced_it():
+    from verl.utils import torch_functional
+
+    where = "verl.utils.torch_functional:logprobs_from_logits_v2"
+    assert original(where) is not torch_functional.logprobs_from_logits_v2
+    assert original(where).__code__.co_filename == torch_functional.__file__

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import ray
 
-from prefix_opd.verl_plugin.worker.direct_route import DirectRoute
+from prefix_opd.verl_plugin.worker.direct_route import asked_once, told_if_several
 
 
 class _Remote:
@@ -40,6 +40,11 @@ class Client:
         self.released.append(request_id)
 
 
+class DirectClient(Client):
+    _acquire_server = asked_once(Client._acquire_server)
+    _release_server = told_if_several(Client._release_server)
+
+
 def _ask(client: Client, times: int) -> None:
     async def scenario():
         for i in range(times):
@@ -51,8 +56,7 @@ def _ask(client: Client, times: int) -> None:
 
 @pytest.mark.parametrize(("servers", "asked"), [(["a"], 1), (["a", "b"], 5)])
 def test_how_often_the_balancer_is_asked(servers, asked):
-    client = Client(servers)
-    DirectRoute(client)
+    client = DirectClient(servers)
     _ask(client, 5)
     assert len(client.acquired) == asked
     assert client.released == (client.acquired if len(servers) > 1 else [])

@@ -14,6 +14,7 @@ from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from prefix_opd.config.compose import compose
+from prefix_opd.verl_plugin import our_run
 from prefix_opd.verl_plugin.engine import micro_batches, update_tokens
 
 PROMPT, RESPONSES = 3, [5, 60, 20, 61, 4, 22, 1, 58]
@@ -183,10 +184,8 @@ def test_the_setting_reaches_the_process_that_builds_the_loss():
 
 
 def test_the_plugin_stands_before_verl_once():
-    import prefix_opd.verl_plugin as plugin
-
     standing = transformer_impl.prepare_micro_batches
-    plugin.load()
+    our_run.join()
     assert transformer_impl.prepare_micro_batches is standing is not standing.__wrapped__
     assert standing.__wrapped__.__module__ == "verl.workers.engine.utils"
     assert not hasattr(standing.__wrapped__, "__wrapped__")

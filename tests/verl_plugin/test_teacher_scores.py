@@ -16,11 +16,8 @@ from vllm.logprobs import FlatLogprobs
 from vllm.v1.engine.logprobs import LogprobsProcessor
 from vllm.v1.outputs import LogprobsTensors
 
-import prefix_opd.verl_plugin as plugin
 from prefix_opd.verl_plugin.server.teacher_scores import flat_to_arrays
 from prefix_opd.verl_plugin.worker.agent_loop import check_scored_tokens
-
-plugin.load()
 
 
 def answer(sequence: list[int], log_probs: torch.Tensor, topk: int, asked: dict, chunks: int = 1):

@@ -16,6 +16,7 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from prefix_opd.config.compose import compose
 from prefix_opd.method.shared_prompts import SharedPrompts
+from prefix_opd.verl_plugin import our_run
 from prefix_opd.verl_plugin.engine import micro_batches, update_tokens
 
 SIZES = dict(
@@ -414,11 +415,9 @@ def test_settings_reach_the_process_that_builds_the_loss():
 
 
 def test_the_plugin_stands_before_verl_once():
-    import prefix_opd.verl_plugin as plugin
-
     names = ("forward_backward_batch", "prepare_model_inputs", "prepare_model_outputs")
     standing = [getattr(FSDPEngineWithLMHead, name) for name in names]
-    plugin.load()
+    our_run.join()
     for name, hook in zip(names, standing, strict=True):
         assert getattr(FSDPEngineWithLMHead, name) is hook
         assert not hasattr(hook.__wrapped__, "__wrapped__")

@@ -39,10 +39,8 @@ class Server:
 
 def names(monkeypatch) -> tuple[str, str]:
     """The socket's name at the trainer, and at the engine as verl makes it up there."""
-    adapter = type("ServerAdapter", (ServerAdapter,), {"__init__": ServerAdapter.__init__})
-    server = type("Server", (Server,), {"__init__": Server.__init__})
-    weight_socket._rename_at_the_trainer(SimpleNamespace(ServerAdapter=adapter))
-    weight_socket._rename_at_the_engine(SimpleNamespace(vLLMHttpServer=server))
+    adapter = type("Adapter", (), {"__init__": weight_socket.renamed_at_the_trainer(ServerAdapter.__init__)})
+    server = type("Named", (), {"__init__": weight_socket.renamed_at_the_engine(Server.__init__)})
     monkeypatch.setenv("VERL_RAY_JOB_ID", "")
     server()
     return adapter().zmq_handle, f"ipc:///tmp/rl-colocate-zmq-{os.environ['VERL_RAY_JOB_ID']}-replica-0-rank-1.sock"

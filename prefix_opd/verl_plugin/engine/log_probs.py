@@ -8,19 +8,17 @@ call takes as many rows as fit into `ELEMENTS` logits: the same formulas, and th
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Callable
 
 import torch
-
-from prefix_opd.base.on_import import call_after_import
 
 ELEMENTS = 2**24
 """Logits of one block: 64 MiB in fp32, half of that in bf16; 110 rows of Qwen3's vocabulary."""
 
 
-def register() -> None:
-    """Put `label_log_probs` in the place of verl's function, once verl has imported it."""
-    call_after_import("verl.utils.torch_functional", _replace)
+def in_blocks(verls_own: Callable) -> Callable:
+    """`label_log_probs` in place of verl's function."""
+    return label_log_probs
 
 
 def label_log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -47,7 +45,3 @@ def label_log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         parts = zip(rows.split(block), chosen.split(block), strict=True)
         found = torch.cat([part.log_softmax(-1).gather(-1, ids).squeeze(-1) for part, ids in parts])
     return found.reshape(labels.shape)
-
-
-def _replace(module: ModuleType) -> None:
-    module.logprobs_from_logits_v2 = label_log_probs

@@ -11,24 +11,18 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import distributed
 
-from prefix_opd.base.on_import import call_after_import
 from prefix_opd.method.micro_batches import FURTHER, Splits, cheapest_number, families
 from prefix_opd.method.shared_prompts import owners
 from prefix_opd.verl_plugin.engine.update_tokens import FORM, SHARED
 
 _overhead: int | None = None
-
-
-def register() -> None:
-    """Stand before verl's function in its FSDP engine, once verl has imported it. Nothing changes until `use`."""
-    call_after_import("verl.workers.engine.fsdp.transformer_impl", _replace)
 
 
 def use(overhead: int | None) -> None:
@@ -41,20 +35,18 @@ def use(overhead: int | None) -> None:
     _overhead = overhead
 
 
-def _replace(module: ModuleType) -> None:
-    verls_own = module.prepare_micro_batches
-    if getattr(verls_own, "prefix_opd", False):  # the plugin may be loaded twice in one process
-        return
+def by_length(verls_own: Callable) -> Callable:
+    """Stands before verl's function in its FSDP engine. Nothing changes until `use`."""
+    from verl.utils import tensordict_utils as tu
 
     @functools.wraps(verls_own)
     def prepare_micro_batches(data, dp_group=None, **settings):
-        groups = _groups(module.tu, data, dp_group)
+        groups = _groups(tu, data, dp_group)
         if groups is None:
             return verls_own(data=data, dp_group=dp_group, **settings)
-        return [module.tu.index_select_tensor_dict(data, rows) for rows in groups], groups
+        return [tu.index_select_tensor_dict(data, rows) for rows in groups], groups
 
-    prepare_micro_batches.prefix_opd = True
-    module.prepare_micro_batches = prepare_micro_batches
+    return prepare_micro_batches
 
 
 def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:

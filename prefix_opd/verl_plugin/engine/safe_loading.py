@@ -1,9 +1,9 @@
 """A checkpoint is loaded as tensors and plain values, never as code.
 
 verl loads its checkpoints with ``torch.load(..., weights_only=False)``, which runs whatever the file says. While one of
-verl's loaders is at work (`_LOADERS`), ``torch.load`` of a file is weights-only here, for the thread that works. What
-passes besides tensors, plain values and DTensors (verl's FSDP2 and FSDP keep their shards as such) are NumPy's arrays
-of uint32, as its random states have them.
+verl's loaders is at work (`guarded_loader`), ``torch.load`` of a file is weights-only here, for the thread that works.
+What passes besides tensors, plain values and DTensors (verl's FSDP2 and FSDP keep their shards as such) are NumPy's
+arrays of uint32, as its random states have them.
 
 Everything else is left as it is, also in that thread: Ray's messages between verl's processes are torch pickles in
 memory, and torch's own switch (TORCH_FORCE_WEIGHTS_ONLY_LOAD) would refuse them too.
@@ -19,7 +19,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,6 @@ import torch
 from numpy._core.multiarray import _reconstruct
 
 from prefix_opd.base.errors import RunStopped
-from prefix_opd.base.on_import import call_after_import
-
-_LOADERS = {
-    "verl.utils.checkpoint.fsdp_checkpoint_manager": "FSDPCheckpointManager.load_checkpoint",
-    "verl.utils.checkpoint.checkpoint_handler": "CheckpointHandler._load_dataloader_state",  # SeqKD
-    "verl.trainer.ppo.v1.trainer_base": "PPOTrainer._load_checkpoint",  # position in the data
-}
 
 _ALLOWED = (
     (_reconstruct, "numpy._core.multiarray._reconstruct"),
@@ -52,10 +44,15 @@ _loading = threading.Lock()
 """torch keeps one list of what is allowed for all threads."""
 
 
-def register() -> None:
-    """Guard verl's loaders, each once verl has imported it. A second time does no harm."""
-    for module, loader in _LOADERS.items():
-        call_after_import(module, functools.partial(_guard, loader=loader))
+def guarded_loader(verls_own: Callable) -> Callable:
+    """One of verl's loaders of checkpoints, within `weights_only`."""
+
+    @functools.wraps(verls_own)
+    def load(*args, **kwargs):
+        with weights_only():
+            return verls_own(*args, **kwargs)
+
+    return load
 
 
 @contextmanager
@@ -113,15 +110,3 @@ def _told(file: Any, message: str) -> str:
         f"the checkpoint was not loaded: {name} {holds}; remove that checkpoint to go on from the one before it, "
         "or name another one: trainer.resume_from_path"
     )
-
-
-def _guard(module: ModuleType, loader: str) -> None:
-    owner, _, name = loader.partition(".")
-    original = getattr(getattr(module, owner), name)
-
-    @functools.wraps(original)
-    def load(*args, **kwargs):
-        with weights_only():
-            return original(*args, **kwargs)
-
-    setattr(getattr(module, owner), name, load)

@@ -23,7 +23,6 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from prefix_opd.base.on_import import call_after_import
 from prefix_opd.method.shared_prompts import SharedPrompts, owners
 from prefix_opd.verl_plugin.fields import plain_fields
 
@@ -41,11 +40,6 @@ PACKED, PADDED, SHARED = "packed", "padded", "shared"
 
 _response_logits_only = False
 _share_prompts = False
-
-
-def register() -> None:
-    """Wrap three methods of verl's FSDP engine, once verl has imported it. Nothing changes until `use`."""
-    call_after_import("verl.workers.engine.fsdp.transformer_impl", _replace)
 
 
 def use(response_logits_only: bool, share_prompts: bool) -> None:
@@ -124,7 +118,6 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
         owners(micro_batch["prompts"].unbind()),
         inputs["input_ids"].device,
     )
-    _stand_before_sdpa()
     inputs["input_ids"], inputs["position_ids"] = (
         micro_batch[name].values()[layout.tokens].unsqueeze(0) for name in ("input_ids", "position_ids")
     )
@@ -143,19 +136,17 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
 _ASK = {PACKED: _ask_packed, PADDED: _ask_padded, SHARED: _ask_shared}
 
 
-@functools.cache
-def _stand_before_sdpa() -> None:
-    """Register with transformers what attends by the layout of a pass, and as before where there is none."""
-    from transformers import AttentionInterface
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+def by_layout(sdpa: Callable) -> Callable:
+    """Attends by the layout of a pass, and as before where there is none."""
 
+    @functools.wraps(sdpa)
     def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **others):
         layout: SharedPrompts | None = others.get(LAYOUT)
         if layout is None:
-            return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **others)
+            return sdpa(module, query, key, value, attention_mask, dropout, scaling, **others)
         return layout.attention(query, key, value, scaling, dropout), None
 
-    AttentionInterface.register("sdpa", attention)
+    return attention
 
 
 def _form(tu: ModuleType, engine: Any, data: TensorDict) -> str | None:
@@ -209,37 +200,47 @@ def _can_share(module: Any, data: TensorDict) -> bool:
     )
 
 
-def _replace(module: ModuleType) -> None:
-    engine_class, tu = module.FSDPEngineWithLMHead, module.tu
-    own_batch, own_inputs, own_outputs = (
-        getattr(engine_class, name)
-        for name in ("forward_backward_batch", "prepare_model_inputs", "prepare_model_outputs")
-    )
-    if getattr(own_inputs, "prefix_opd", False):  # the plugin may be loaded twice in one process
-        return
+def choosing_the_form(verls_own: Callable) -> Callable:
+    """``FSDPEngineWithLMHead.forward_backward_batch`` that marks a batch with the form of its passes.
 
-    @functools.wraps(own_batch)
+    Nothing changes until `use`.
+    """
+    from verl.utils import tensordict_utils as tu
+    from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+    @functools.wraps(verls_own)
     def forward_backward_batch(self, data, loss_function, forward_only=False):
         # a pass for log-probs has readers of its own, and a subclass its own inputs and outputs
-        if not forward_only and type(self) is engine_class:
+        if not forward_only and type(self) is FSDPEngineWithLMHead:
             tu.assign_non_tensor(data, **{FORM: _form(tu, self, data)})
-        return own_batch(self, data, loss_function, forward_only)
+        return verls_own(self, data, loss_function, forward_only)
 
-    @functools.wraps(own_inputs)
+    return forward_backward_batch
+
+
+def inputs_of_the_form(verls_own: Callable) -> Callable:
+    """``FSDPEngineWithLMHead.prepare_model_inputs`` for the form that the batch is marked with."""
+    from verl.utils import tensordict_utils as tu
+
+    @functools.wraps(verls_own)
     def prepare_model_inputs(self, micro_batch):
-        inputs, output_args = own_inputs(self, micro_batch)
+        inputs, output_args = verls_own(self, micro_batch)
         form = tu.get_non_tensor_data(micro_batch, key=FORM, default=None)
         if form is not None:
             _ASK[form](micro_batch, inputs, output_args)
         return inputs, output_args
 
-    @functools.wraps(own_outputs)
+    return prepare_model_inputs
+
+
+def outputs_of_the_form(verls_own: Callable) -> Callable:
+    """``FSDPEngineWithLMHead.prepare_model_outputs`` for the logits that the model was asked for."""
+
+    @functools.wraps(verls_own)
     def prepare_model_outputs(self, output, output_args, micro_batch, logits_processor_func):
         kept: Kept | None = output_args.get(KEPT)
         if kept is None:
-            return own_outputs(self, output, output_args, micro_batch, logits_processor_func)
-        return kept.outputs(functools.partial(own_outputs, self), output, output_args, micro_batch)
+            return verls_own(self, output, output_args, micro_batch, logits_processor_func)
+        return kept.outputs(functools.partial(verls_own, self), output, output_args, micro_batch)
 
-    for hook in (forward_backward_batch, prepare_model_inputs, prepare_model_outputs):
-        hook.prefix_opd = True
-        setattr(engine_class, hook.__name__, hook)
+    return prepare_model_outputs

@@ -12,15 +12,22 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vllm import LLM, SamplingParams
+from prefix_opd import RUN
+from prefix_opd.verl_plugin import our_run
 
-from prefix_opd import cpu
+if TYPE_CHECKING:
+    from vllm import LLM
 
 
 def main(folder: Path) -> int:
     """Answer every request in turn; the exit code of the first that fails, 0 if none does."""
+    if RUN not in os.environ:
+        our_run.begin()
+    our_run.join()  # before vLLM looks for its platform
+    import vllm  # noqa: F401  once, for all forks
+
     for request in json.loads((folder / "requests.json").read_text()):
         pid = os.fork()
         if pid == 0:
@@ -37,10 +44,10 @@ def main(folder: Path) -> int:
 
 def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     extension = "verl.workers.rollout.vllm_rollout.utils.vLLMColocateWorkerExtension"
-    if cpu.is_chosen():
-        extension = "prefix_opd.cpu.vllm_worker.CpuWorkerExtension"
     # the fork is the engine's process: vLLM would start one more, which imports everything anew on a CPU
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    from vllm import LLM
+
     engine = LLM(request["model"], worker_extension_cls=extension, **request["engine"])
     # as vLLMHttpServer.run_server does, with the same words: no token beyond the tokenizer is ever sampled
     masked = {"vocab_size": request["tokens"], "banned_token_ids": None}
@@ -54,6 +61,8 @@ def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _sample(engine: LLM, request: dict[str, Any]) -> list[dict[str, Any]]:
     """One response to each prompt, with the sampler's log-prob of each token."""
+    from vllm import SamplingParams
+
     parameters = SamplingParams(**request["sampling"], logprobs=0, detokenize=False)
     outputs = engine.generate(_as_tokens(request["prompts"]), parameters, use_tqdm=False)
     found = []
@@ -74,6 +83,8 @@ def _score_twice(engine: LLM, sequences: list[dict[str, Any]]) -> list[list[list
 
 
 def _score(engine: LLM, sequences: list[dict[str, Any]]) -> list[list[float]]:
+    from vllm import SamplingParams
+
     # as verl asks its teacher (verl/experimental/teacher_loop/teacher_manager.py)
     parameters = SamplingParams(max_tokens=1, temperature=1.0, prompt_logprobs=0, detokenize=False)
     ids = [[*sequence["prompt"], *sequence["tokens"]] for sequence in sequences]

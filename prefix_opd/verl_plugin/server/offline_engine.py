@@ -6,7 +6,7 @@ import gc
 from collections.abc import Sequence
 from typing import Any
 
-from prefix_opd.cpu import is_chosen
+from prefix_opd.verl_plugin import our_run
 
 ENGINE_KEYS = (
     "dtype",
@@ -37,10 +37,7 @@ class OfflineEngine:
         self.arguments = dict(engine, model=model, trust_remote_code=trust_remote_code)
 
     def __enter__(self) -> OfflineEngine:
-        if is_chosen():
-            from prefix_opd.cpu import patches
-
-            patches.apply()  # vLLM asks for the version of "vllm", which its CPU package does not have
+        our_run.install(["vllm_version"])  # vLLM asks for the version of "vllm", which its CPU package does not have
         from vllm import LLM
 
         self.llm = LLM(**self.arguments, skip_tokenizer_init=True, disable_log_stats=True, generation_config="vllm")

@@ -11,18 +11,10 @@ stay in the answer: verl counts them, and the proof of alignment (`agent_loop.ch
 from __future__ import annotations
 
 import functools
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from prefix_opd.base.on_import import call_after_import
-
-
-def register() -> None:
-    """Change what is asked for and how the answer is read, once verl has imported either. Each works alone."""
-    call_after_import("verl.experimental.teacher_loop.teacher_manager", _ask_for_flat_lists)
-    call_after_import("verl.workers.rollout.vllm_rollout.vllm_async_server", _read_flat_lists)
 
 
 def flat_to_arrays(flat: Any, topk: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,8 +50,8 @@ def flat_to_arrays(flat: Any, topk: int) -> tuple[np.ndarray, np.ndarray]:
     return ids, log_probs
 
 
-def _ask_for_flat_lists(module: ModuleType) -> None:
-    original = module._get_teacher_sampling_params
+def asked_for_flat_lists(original: Callable) -> Callable:
+    """``_get_teacher_sampling_params`` that asks vLLM for flat lists."""
 
     @functools.wraps(original)
     def _get_teacher_sampling_params(teacher_model_config, distillation_loss_config):
@@ -68,11 +60,11 @@ def _ask_for_flat_lists(module: ModuleType) -> None:
             asked["flat_logprobs"] = True
         return asked
 
-    module._get_teacher_sampling_params = _get_teacher_sampling_params
+    return _get_teacher_sampling_params
 
 
-def _read_flat_lists(module: ModuleType) -> None:
-    from verl.workers.rollout.vllm_rollout.utils import extract_prompt_logprobs as original
+def read_as_arrays(original: Callable) -> Callable:
+    """``extract_prompt_logprobs`` that reads flat lists; what is not flat is read as before."""
     from vllm.logprobs import FlatLogprobs
 
     @functools.wraps(original)
@@ -83,4 +75,4 @@ def _read_flat_lists(module: ModuleType) -> None:
         ids, log_probs = flat_to_arrays(output.prompt_logprobs, num_prompt_logprobs)
         result_dict.update(prompt_ids=ids, prompt_logprobs=log_probs)
 
-    module.extract_prompt_logprobs = extract_prompt_logprobs
+    return extract_prompt_logprobs

@@ -10,17 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
-from types import ModuleType
-
-from prefix_opd.base.on_import import call_after_import
-
-_FOLDER = "verl.workers.rollout.vllm_rollout"
-
-
-def register() -> None:
-    """Change the names at both ends, once verl has imported them. Both are always on one machine."""
-    call_after_import(f"{_FOLDER}.vllm_rollout", _rename_at_the_trainer)
-    call_after_import(f"{_FOLDER}.vllm_async_server", _rename_at_the_engine)
+from collections.abc import Callable
 
 
 def own_name() -> str:
@@ -31,8 +21,8 @@ def own_name() -> str:
     return f"{context.get_session_name()}-{context.get_job_id()}"
 
 
-def _rename_at_the_trainer(module: ModuleType) -> None:
-    original = module.ServerAdapter.__init__
+def renamed_at_the_trainer(original: Callable) -> Callable:
+    """``ServerAdapter.__init__``, whose end of the socket gets the run's own name."""
 
     @functools.wraps(original)
     def __init__(self, *args, **kwargs):
@@ -40,15 +30,15 @@ def _rename_at_the_trainer(module: ModuleType) -> None:
         name = own_name()
         self.zmq_handle = self.zmq_handle.replace(f"-{name.rpartition('-')[2]}-", f"-{name}-")
 
-    module.ServerAdapter.__init__ = __init__
+    return __init__
 
 
-def _rename_at_the_engine(module: ModuleType) -> None:
-    original = module.vLLMHttpServer.__init__
+def renamed_at_the_engine(original: Callable) -> Callable:
+    """``vLLMHttpServer.__init__``, whose engine gets the run's own name. Both ends are always on one machine."""
 
     @functools.wraps(original)
     def __init__(self, *args, **kwargs):
         original(self, *args, **kwargs)
         os.environ["VERL_RAY_JOB_ID"] = own_name()  # the engine, started later, takes it from here
 
-    module.vLLMHttpServer.__init__ = __init__
+    return __init__

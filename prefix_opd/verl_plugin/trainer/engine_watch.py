@@ -6,6 +6,7 @@ process never reads. Here the wait goes on in a thread, and the engines' own hea
 
 from __future__ import annotations
 
+import functools
 import threading
 import urllib.error
 import urllib.request
@@ -50,6 +51,19 @@ def while_alive(call: Callable[..., Any], addresses: Callable[[], Sequence[str]]
         return result["value"]
 
     return called
+
+
+def watched(verls_own: Callable) -> Callable:
+    """``CheckpointEngineManager.update_weights``, given up once one of its engines is dead."""
+
+    @functools.wraps(verls_own)
+    def update_weights(self, *args, **kwargs):
+        def addresses() -> list[str]:
+            return [replica.server_address for replica in self.replicas]
+
+        return while_alive(functools.partial(verls_own, self), addresses, "sending weights")(*args, **kwargs)
+
+    return update_weights
 
 
 def is_dead(address: str) -> bool:

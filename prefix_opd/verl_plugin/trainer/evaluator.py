@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from prefix_opd.evaluation.benchmarks import Benchmark
 from prefix_opd.evaluation.config import NODE, TRAINER
 from prefix_opd.evaluation.record import PROGRESS_FILE, Chunk, chunks, done, write_part
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
+from prefix_opd.verl_plugin.trainer.waiting import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import PrefixAgentLoopManager, PrefixAgentLoopWorker
 
 PROBLEM = "evaluation_problem"
@@ -108,17 +108,11 @@ class Evaluator(PrefixOPDTrainer):
 
     def _count_finished(self) -> None:
         """verl's replay buffer counts the prompts that are done each time that it looks; tell the progress bar."""
-        wait, buffer = self.replay_buffer._wait_for_next_poll, self.replay_buffer
-        shown = 0.0
 
-        def wait_and_show(partition_id: str, last_debug_time: float) -> float:
-            nonlocal shown
-            if time.monotonic() - shown > PROGRESS_SECONDS:
-                shown = time.monotonic()
-                self._show(self.chunk.benchmark, len(buffer.finished_keys[partition_id]))
-            return wait(partition_id, last_debug_time)
+        def show(partition_id: str) -> None:
+            self._show(self.chunk.benchmark, len(self.replay_buffer.finished_keys[partition_id]))
 
-        buffer._wait_for_next_poll = wait_and_show
+        while_waiting(self.replay_buffer, PROGRESS_SECONDS, show)
 
     def _show(self, benchmark: str, more: int) -> None:
         write_json(self.run_folder / PROGRESS_FILE, {"benchmark": benchmark, "done": self.finished + more})

@@ -7,11 +7,20 @@ the teacher is started in a thread as soon as there are resource pools, and join
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from verl.trainer.ppo.utils import Role
-from verl.trainer.ppo.v1 import trainer_base
+
+from prefix_opd.base.patching import is_replaced, original
+
+TEACHER = "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager"
+
+_under_way: Future | None = None
+"""The teacher that is being started in this process."""
 
 
 class _Teacher:
@@ -27,31 +36,53 @@ class _Teacher:
         return getattr(self._manager.result(), name)
 
 
+def the_one_under_way(verls_own: type) -> Callable[..., Any]:
+    """In place of ``MultiTeacherModelManager``: the teacher that `EngineStartup` is starting, or a new one."""
+
+    @functools.wraps(verls_own, updated=())
+    def teacher(config, resource_pool):
+        if _under_way is None:
+            return verls_own(config=config, resource_pool=resource_pool)
+        return _Teacher(_under_way)
+
+    return teacher
+
+
+def once(verls_own: Callable) -> Callable:
+    """``ResourcePoolManager.create_resource_pool`` that leaves pools that are there."""
+
+    @functools.wraps(verls_own)
+    def create_resource_pool(self):
+        if not self.resource_pool_dict:
+            verls_own(self)
+
+    return create_resource_pool
+
+
 class EngineStartup:
-    """A context around verl's ``_setup``."""
+    """A context around verl's ``_setup``. Without the patch `startup` verl starts one engine after the other."""
 
     def __init__(self, trainer):
         self.trainer = trainer
         self.started = time.time()
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="teacher-start-up")
-        self._teacher: Future | None = None
 
     def begin(self) -> None:
-        """Called when the pools are known: make them once, and start the teacher in its own."""
+        """Called when the pools are known: make them, and start the teacher in its own."""
+        global _under_way
+        if not is_replaced(TEACHER) or not self.trainer.use_teacher_policy:
+            return
         pools = self.trainer.resource_pool_manager
         pools.create_resource_pool()
-        pools.create_resource_pool = lambda: None
-        if self.trainer.use_teacher_policy:
-            pool = pools.get_resource_pool(Role.TeacherModel)
-            self._teacher = self._threads.submit(self._manager_class, config=self.trainer.config, resource_pool=pool)
+        pool = pools.get_resource_pool(Role.TeacherModel)
+        _under_way = self._threads.submit(original(TEACHER), config=self.trainer.config, resource_pool=pool)
 
     def __enter__(self):
-        self._manager_class = trainer_base.MultiTeacherModelManager
-        trainer_base.MultiTeacherModelManager = lambda config, resource_pool: _Teacher(self._teacher)
         return self
 
     def __exit__(self, kind, error, trace):
-        trainer_base.MultiTeacherModelManager = self._manager_class
-        if error is None and self._teacher is not None:
-            self._teacher.result()
+        global _under_way
+        if error is None and _under_way is not None:
+            _under_way.result()
+        _under_way = None
         self._threads.shutdown(wait=False)

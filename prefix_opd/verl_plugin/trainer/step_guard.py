@@ -7,7 +7,6 @@ thrown away is sampled again from the same prompts, for the same step, a bounded
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.config.settings import WatcherSettings
 from prefix_opd.verl_plugin.fields import TrainBatch
 from prefix_opd.verl_plugin.trainer import watchers
+from prefix_opd.verl_plugin.trainer.waiting import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT
 
 logger = logging.getLogger(__name__)
@@ -182,14 +182,8 @@ class StepGuard:
 
     def _ask_whether_workers_live(self) -> None:
         """verl polls for rollouts without end; of a worker that died none would ever come."""
-        buffer = self.trainer.replay_buffer
-        wait, asked = buffer._wait_for_next_poll, time.monotonic()
 
-        def wait_and_ask(partition_id: str, last_debug_time: float) -> float:
-            nonlocal asked
-            if time.monotonic() - asked > ALIVE_SECONDS:
-                asked = time.monotonic()
-                ray.get([worker.alive.remote() for worker in self.trainer.agent_loop_manager.agent_loop_workers])
-            return wait(partition_id, last_debug_time)
+        def ask(partition_id: str) -> None:
+            ray.get([worker.alive.remote() for worker in self.trainer.agent_loop_manager.agent_loop_workers])
 
-        buffer._wait_for_next_poll = wait_and_ask
+        while_waiting(self.trainer.replay_buffer, ALIVE_SECONDS, ask)

@@ -7,11 +7,8 @@ by itself; one that fails is told and done without, and the run's own record (`p
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from verl.trainer.ppo.v1 import trainer_base
 from verl.utils.tracking import Tracking
 
 from prefix_opd.run.log import Forgiving
@@ -20,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trackers(Tracking):
-    """Takes the place of verl's class of trackers."""
+    """verl's trackers, each made by itself, tried once, and ended once."""
 
     def __init__(
         self, project_name: str, experiment_name: str, default_backend: str | list[str] = "console", config: Any = None
@@ -39,11 +36,6 @@ class Trackers(Tracking):
             self.logger.update({one: Forgiving(one, tracker) for one, tracker in made.logger.items()})
 
 
-@contextmanager
-def tolerated() -> Iterator[None]:
-    """Within it verl's trainers make `Trackers`."""
-    verls, trainer_base.Tracking = trainer_base.Tracking, Trackers
-    try:
-        yield
-    finally:
-        trainer_base.Tracking = verls
+def forgiving(verls_own: type) -> type:
+    """`Trackers` in place of verl's class."""
+    return Trackers

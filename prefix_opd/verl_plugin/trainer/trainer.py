@@ -30,12 +30,10 @@ from prefix_opd.run.log import RunLog, numbers
 from prefix_opd.verl_plugin.engine.update_columns import for_update
 from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
-from prefix_opd.verl_plugin.trainer.engine_watch import while_alive
 from prefix_opd.verl_plugin.trainer.probe import Probe
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 from prefix_opd.verl_plugin.trainer.startup import EngineStartup
 from prefix_opd.verl_plugin.trainer.step_guard import StepGuard
-from prefix_opd.verl_plugin.trainer.trackers import tolerated
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +80,6 @@ class PrefixOPDTrainer(PPOTrainerSync):
     def _setup(self):
         with self.startup:
             super()._setup()
-        manager = self.checkpoint_manager
-        manager.update_weights = while_alive(manager.update_weights, self._engines, "sending weights")
-
-    def _engines(self) -> list[str]:
-        return [replica.server_address for replica in self.llm_server_manager.get_replicas()]
-
-    def fit(self, agent_loop_manager):
-        with tolerated():
-            return super().fit(agent_loop_manager)
 
     # ---- one update ----
 

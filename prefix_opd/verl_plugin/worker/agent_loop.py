@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
-import hydra
 import ray
 import torch
-from verl.experimental.agent_loop import agent_loop as verl_agent_loop
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
-from verl.trainer.ppo.v1 import agent_loop_tq
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 from prefix_opd.base.errors import one_line
@@ -27,8 +22,6 @@ from prefix_opd.method.ending import how_it_ended
 from prefix_opd.method.schedule import prefix_length
 from prefix_opd.method.seeds import rollout_seed
 from prefix_opd.verl_plugin.fields import PROBE, RECORD, plain
-from prefix_opd.verl_plugin.worker.direct_route import DirectRoute
-from prefix_opd.verl_plugin.worker.group_commit import GroupCommit
 from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
 
 FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
@@ -52,16 +45,6 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         )
         self.dispatched_at = 0.0
         self.failures: list[str] = []
-        self._spare_calls()
-
-    def _spare_calls(self) -> None:
-        """A rollout of a few tokens costs less than the calls around it: make fewer."""
-        for client in (self.llm_client, *(self.teacher_client or {}).values()):
-            DirectRoute(client)
-        verl_agent_loop.hydra = SimpleNamespace(utils=SimpleNamespace(instantiate=_new_loop))
-        if not isinstance(agent_loop_tq.tq, GroupCommit):
-            agent_loop_tq.tq = GroupCommit(agent_loop_tq.tq, agent_loop_tq.list_of_dict_to_tensordict)
-            agent_loop_tq.list_of_dict_to_tensordict = lambda rows: rows  # the table is made of a whole group
 
     async def generate_sequences(self, batch) -> None:
         self.dispatched_at = time.monotonic()
@@ -152,18 +135,6 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             # The teacher scored the sampled tokens themselves: prove it here, then save the transport.
             scored = output.extra_fields.pop("teacher_ids").reshape(-1)[:-1]
             check_scored_tokens(scored, [*prompt_ids, *response_ids])
-
-
-def _new_loop(config: Any, **arguments: Any) -> Any:
-    """Make an agent loop. Hydra would walk through the whole config for each rollout: 2 ms."""
-    if set(config) == {"_target_"}:
-        return _loop_class(config["_target_"])(**arguments)
-    return hydra.utils.instantiate(config, **arguments)
-
-
-@cache
-def _loop_class(target: str) -> type:
-    return hydra.utils.get_class(target)
 
 
 def _truncate(output: AgentLoopOutput, cap: int) -> None:

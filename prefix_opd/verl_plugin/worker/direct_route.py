@@ -1,37 +1,42 @@
 """Ask the only server directly.
 
 verl asks a load-balancer actor for a server before each request, and tells it after: two actor calls a request. With
-one replica the answer is always the same.
+one replica the answer is always the same. With several, the calls stay verl's.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
+_ONLY, _SEVERAL = "prefix_opd_only_server", "prefix_opd_several_servers"
 
-class DirectRoute:
-    """Takes the place of a client's ``_acquire_server`` and ``_release_server``; idle with several replicas."""
 
-    def __init__(self, client: Any):
-        self._acquire, self._release, self._balancer = (
-            client._acquire_server,
-            client._release_server,
-            client._load_balancer,
-        )
-        self._only: tuple[str, Any] | None = None
-        self._several: bool | None = None
-        client._acquire_server, client._release_server = self.acquire, self.release
+def asked_once(verls_own: Callable) -> Callable:
+    """``LLMServerClient._acquire_server`` that remembers the only server."""
 
-    async def acquire(self, request_id: str, **extra: Any) -> tuple[str, Any]:
-        if self._only is not None:
-            return self._only
-        if self._several is None:
-            self._several = len(await self._balancer.get_all_servers.remote()) > 1
-        server = await self._acquire(request_id, **extra)
-        if not self._several:
-            self._only = server
+    @functools.wraps(verls_own)
+    async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, Any]:
+        known = vars(self)
+        if _ONLY in known:
+            return known[_ONLY]
+        if _SEVERAL not in known:
+            known[_SEVERAL] = len(await self._load_balancer.get_all_servers.remote()) > 1
+        server = await verls_own(self, request_id, **extra)
+        if not known[_SEVERAL]:
+            known[_ONLY] = server
         return server
 
-    def release(self, server_id: str, request_id: str | None = None) -> None:
-        if self._several:
-            self._release(server_id, request_id=request_id)
+    return _acquire_server
+
+
+def told_if_several(verls_own: Callable) -> Callable:
+    """``LLMServerClient._release_server`` that tells the balancer where there is a choice."""
+
+    @functools.wraps(verls_own)
+    def _release_server(self, server_id: str, request_id: str | None = None) -> None:
+        if vars(self).get(_SEVERAL):
+            verls_own(self, server_id, request_id=request_id)
+
+    return _release_server

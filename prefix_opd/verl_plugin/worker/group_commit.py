@@ -9,6 +9,7 @@ are stored, so the order that verl relies on (rollouts first, then the status of
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,3 +89,20 @@ class GroupCommit:
             for write in writes:
                 if not write.done.done():
                     write.done.set_result(None)
+
+
+def grouped(queue: Any) -> GroupCommit:
+    """In place of the module ``transfer_queue`` in verl's agent-loop worker."""
+    from verl.utils.tensordict_utils import list_of_dict_to_tensordict
+
+    return GroupCommit(queue, list_of_dict_to_tensordict)
+
+
+def rows_as_they_are(verls_own: Callable) -> Callable:
+    """In place of ``list_of_dict_to_tensordict`` there: `GroupCommit` makes the table of a whole group."""
+
+    @functools.wraps(verls_own)
+    def list_of_dict_to_tensordict(list_of_dicts):
+        return list_of_dicts
+
+    return list_of_dict_to_tensordict

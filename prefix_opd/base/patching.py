@@ -1,0 +1,97 @@
+"""Replace what other packages define, each once its module has been imported, and keep what was there."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from prefix_opd.base.on_import import call_after_import
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing that is replaced."""
+
+    where: str
+    """``module:name.name``, the last name an attribute or a key of a mapping."""
+    by: str = ""
+    """``module:function`` of ours: the original -> what replaces it. Empty where ``when`` says who replaces it."""
+    parameters: tuple[str, ...] | None = ()
+    """The leading parameters that ours relies on, ``self`` and ``cls`` left out. None: it is no function."""
+    reads: tuple[str, ...] = ()
+    """Names and strings in the original's code that ours relies on."""
+    when: str = ""
+    """When it is replaced, if not for good once its module is imported."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A row of the table: what is replaced together."""
+
+    name: str
+    processes: str
+    targets: tuple[Target, ...]
+    why: str
+    """Of verl 0.9.1 and vLLM, with file and line."""
+    until: str
+    """When it can go."""
+    without: str = ""
+    """What a run loses that switches it off."""
+    needed: str = ""
+    """Why no run can do without; empty: ``prefix_opd.patches_off`` takes its name."""
+    upstream: str = ""
+    """The issue or pull request there."""
+    cpu: bool = False
+    """Whether it acts on the CPU platform alone."""
+
+
+_originals: dict[str, Any] = {}
+
+
+def replace(where: str, by: str) -> None:
+    """Replace ``where`` now if its module is imported, else right after its import. A second time does nothing.
+
+    Args:
+        where: ``module:name.name``, the last name an attribute or a key of a mapping.
+        by: ``module:name`` of a function: what stands there (None if nothing does) -> what shall stand there.
+    """
+    call_after_import(where.partition(":")[0], functools.partial(_replace, where, by))
+
+
+def is_replaced(where: str) -> bool:
+    """Whether `replace` has taken effect there in this process."""
+    return where in _originals
+
+
+def original(where: str) -> Any:
+    """What the other package defines at ``where``. Raises ImportError or AttributeError if it defines nothing."""
+    stands = current(where)  # also has a replacement that waits for this import take effect
+    return _originals.get(where, stands)
+
+
+def current(where: str) -> Any:
+    """What stands at ``where`` in this process: the original, or what has replaced it."""
+    module, _, names = where.partition(":")
+    return functools.reduce(_member, names.split("."), importlib.import_module(module))
+
+
+def _replace(where: str, by: str, module: ModuleType) -> None:
+    if where in _originals:
+        return
+    *path, name = where.partition(":")[2].split(".")
+    owner = functools.reduce(_member, path, module)
+    stands = _member(owner, name)
+    made = current(by)(stands)
+    _originals[where] = stands
+    if isinstance(owner, MutableMapping):
+        owner[name] = made
+    else:
+        setattr(owner, name, staticmethod(made) if name == "__new__" else made)
+
+
+def _member(owner: Any, name: str) -> Any:
+    return owner.get(name) if isinstance(owner, MutableMapping) else getattr(owner, name)

@@ -1,0 +1,44 @@
+"""Process groups of a CPU run: over gloo, with the cores of idle engines, and on the loopback alone."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed
+
+from prefix_opd.base.loopback import LOOPBACK
+from prefix_opd.cpu.memory import keep_freed_memory
+
+
+def over_gloo(original: Callable) -> Callable:
+    """``torch.distributed.init_process_group``. The backend "cpu:gloo,cpu:gloo" becomes "cpu:gloo"."""
+
+    @functools.wraps(original)
+    def init_process_group(backend=None, *args, **kwargs):
+        if backend == "cpu:gloo,cpu:gloo":
+            backend = "cpu:gloo"
+            # Only verl's training processes come here, and while they train the engines are idle: take their cores.
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
+            keep_freed_memory()
+        # trainers, and the engines' receivers of weights (verl/checkpoint_engine/base.py:351)
+        alone = backend == "cpu:gloo" and os.environ.get("MASTER_ADDR") == LOOPBACK
+        if alone and kwargs.get("init_method") is None:
+            kwargs.update(_loopback_rendezvous())
+        return original(backend, *args, **kwargs)
+
+    return init_process_group
+
+
+def _loopback_rendezvous() -> dict[str, Any]:
+    # what torch's env:// does, but for a store that does not listen on every interface
+    rank, world_size, port = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    listening = {}
+    if rank == 0:
+        listening = {"master_listen_fd": socket.create_server((LOOPBACK, port)).detach()}
+    store = torch.distributed.TCPStore(LOOPBACK, port, world_size, rank == 0, wait_for_workers=False, **listening)
+    return {"store": store, "rank": rank, "world_size": world_size}

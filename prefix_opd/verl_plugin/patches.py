@@ -1,0 +1,291 @@
+"""Everything of verl, vLLM, Ray, torch, transformers and Python that this package replaces at run time: one table.
+
+A patch acts in runs of ours alone (`prefix_opd.verl_plugin.our_run`). Its code stands in the room of its stage. The
+contract test pins the signature of every target. The page of docs is made from the table:
+
+    python -m prefix_opd.verl_plugin.patches_page > docs/patches.md
+"""
+
+from __future__ import annotations
+
+from prefix_opd.base.patching import Patch, Target
+from prefix_opd.cpu.patches import PATCHES as CPU_PATCHES
+
+_ENGINE = "prefix_opd.verl_plugin.engine"
+_SERVER = "prefix_opd.verl_plugin.server"
+_TRAINER = "prefix_opd.verl_plugin.trainer"
+_WORKER = "prefix_opd.verl_plugin.worker"
+_FSDP = "verl.workers.engine.fsdp.transformer_impl"
+_VLLM = "verl.workers.rollout.vllm_rollout"
+
+PATCHES = (
+    Patch(
+        name="weight_socket",
+        processes="training workers, vLLM servers",
+        targets=(
+            Target(
+                f"{_VLLM}.vllm_rollout:ServerAdapter.__init__",
+                f"{_SERVER}.weight_socket:renamed_at_the_trainer",
+                ("config",),
+                ("zmq_handle", "get_job_id"),
+            ),
+            Target(
+                f"{_VLLM}.vllm_async_server:vLLMHttpServer.__init__",
+                f"{_SERVER}.weight_socket:renamed_at_the_engine",
+                ("config",),
+                ("VERL_RAY_JOB_ID",),
+            ),
+        ),
+        why="The socket is named after Ray's job id (vllm_rollout.py:141, vllm_async_server.py:143), which is 01000000 "
+        "in every cluster that a run starts for itself: two runs on one machine meet in one socket.",
+        until="verl's name tells two clusters apart",
+        without="two runs on one machine may take each other's weights, or wait for ever",
+        upstream="https://github.com/verl-project/verl/issues/6233",
+    ),
+    Patch(
+        name="teacher_scores",
+        processes="agent-loop workers, the teacher's server",
+        targets=(
+            Target(
+                "verl.experimental.teacher_loop.teacher_manager:_get_teacher_sampling_params",
+                f"{_SERVER}.teacher_scores:asked_for_flat_lists",
+                ("teacher_model_config", "distillation_loss_config"),
+            ),
+            Target(
+                f"{_VLLM}.vllm_async_server:extract_prompt_logprobs",
+                f"{_SERVER}.teacher_scores:read_as_arrays",
+                ("output", "num_prompt_logprobs", "result_dict"),
+                ("prompt_ids", "prompt_logprobs"),
+            ),
+        ),
+        why="vLLM makes an object for each log-prob, verl walks through them (vllm_rollout/utils.py:540) and sends "
+        "lists of lists, all in the server's one event loop.",
+        until="verl asks for vLLM's flat lists",
+        without="a teacher's answer costs two to five times as long in its server",
+    ),
+    Patch(
+        name="log_probs",
+        processes="training workers",
+        targets=(
+            Target(
+                "verl.utils.torch_functional:logprobs_from_logits_v2",
+                f"{_ENGINE}.log_probs:in_blocks",
+                ("logits", "labels"),
+            ),
+        ),
+        why="Where flash-attn is missing, log-probs are taken one row at a time (verl/utils/torch_functional.py:173); "
+        "of packed sequences a row is a token.",
+        until="verl takes many rows at a time",
+        without="an update on a CPU takes up to twice as long",
+        upstream="https://github.com/verl-project/verl/pull/3852",
+    ),
+    Patch(
+        name="micro_batches",
+        processes="training workers",
+        targets=(
+            Target(
+                f"{_FSDP}:prepare_micro_batches",
+                f"{_ENGINE}.micro_batches:by_length",
+                ("data", "dp_group"),
+                ("max_token_len_per_gpu", "use_dynamic_bsz", "force_group_size"),
+            ),
+        ),
+        why="A micro-batch is filled by real tokens and padded to its longest sequence (transformer_impl.py:737).",
+        until="verl counts padding, or every run packs its sequences",
+        without="padded micro-batches as verl fills them",
+    ),
+    Patch(
+        name="update_tokens",
+        processes="training workers",
+        targets=(
+            Target(
+                f"{_FSDP}:FSDPEngineWithLMHead.forward_backward_batch",
+                f"{_ENGINE}.update_tokens:choosing_the_form",
+                ("data", "loss_function", "forward_only"),
+            ),
+            Target(
+                f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_inputs",
+                f"{_ENGINE}.update_tokens:inputs_of_the_form",
+                ("micro_batch",),
+                ("temperature_rmpad", "temperature", "input_ids", "position_ids", "attention_mask"),
+            ),
+            Target(
+                f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_outputs",
+                f"{_ENGINE}.update_tokens:outputs_of_the_form",
+                ("output", "output_args", "micro_batch", "logits_processor_func"),
+                (
+                    *("logits", "use_remove_padding", "temperature_is_one", "input_ids_rmpad_rolled"),
+                    *("temperature_rmpad", "pad_size", "use_fused_kernels", "calculate_entropy"),
+                    *("calculate_sum_pi_squared", "distillation_use_topk", "distillation_only"),
+                ),
+            ),
+            Target(
+                "transformers.modeling_utils:AttentionInterface._global_mapping.sdpa",
+                f"{_ENGINE}.update_tokens:by_layout",
+                ("module", "query", "key", "value", "attention_mask", "dropout", "scaling"),
+            ),
+        ),
+        why="An update computes logits of prompt tokens, which no loss reads, and each prompt once for each of its "
+        "rollouts (transformer_impl.py:1145, 1332).",
+        until="verl's engine computes logits of the response alone",
+        without="logits of all tokens: more memory and time in an update",
+    ),
+    Patch(
+        name="safe_loading",
+        processes="training workers, the trainer",
+        targets=(
+            *(
+                Target(where, f"{_ENGINE}.safe_loading:guarded_loader", parameters, ("torch", "load"))
+                for where, parameters in (
+                    (
+                        "verl.utils.checkpoint.fsdp_checkpoint_manager:FSDPCheckpointManager.load_checkpoint",
+                        ("local_path",),
+                    ),
+                    (
+                        "verl.utils.checkpoint.checkpoint_handler:CheckpointHandler._load_dataloader_state",
+                        ("checkpoint_path",),
+                    ),
+                    ("verl.trainer.ppo.v1.trainer_base:PPOTrainer._load_checkpoint", ()),
+                )
+            ),
+            Target("torch:load", parameters=("f",), when="while one of these loaders is at work"),
+        ),
+        why="Checkpoints are loaded with weights_only=False, which runs what the file says "
+        "(fsdp_checkpoint_manager.py:215, checkpoint_handler.py:177, trainer_base.py:895).",
+        until="verl loads with weights_only=True",
+        without="a checkpoint that is loaded can run code",
+    ),
+    Patch(
+        name="trackers",
+        processes="the trainer",
+        targets=(
+            Target(
+                "verl.trainer.ppo.v1.trainer_base:Tracking",
+                f"{_TRAINER}.trackers:forgiving",
+                ("project_name", "experiment_name", "default_backend", "config"),
+            ),
+        ),
+        why="All trackers are made in one constructor, where the first that is out of reach ends the run "
+        "(verl/utils/tracking.py:62, trainer_base.py:423).",
+        until="a tracker that fails ends no run of verl",
+        without="a tracker that is out of reach ends the run",
+    ),
+    Patch(
+        name="startup",
+        processes="the trainer",
+        targets=(
+            Target(
+                "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager",
+                f"{_TRAINER}.startup:the_one_under_way",
+                ("config", "resource_pool"),
+            ),
+            Target(
+                "verl.single_controller.ray.base:ResourcePoolManager.create_resource_pool",
+                f"{_TRAINER}.startup:once",
+                (),
+                ("resource_pool_dict",),
+            ),
+        ),
+        why="The teacher's servers are started after the student's trainer and before its servers, one after the other "
+        "(trainer_base.py:_setup, steps 6, 8, 9).",
+        until="verl starts them side by side",
+        without="start-up takes as long as both engines together",
+    ),
+    Patch(
+        name="engine_watch",
+        processes="the trainer",
+        targets=(
+            Target(
+                "verl.checkpoint_engine.base:CheckpointEngineManager.update_weights",
+                f"{_TRAINER}.engine_watch:watched",
+                ("global_steps",),
+            ),
+        ),
+        why="Weights are offered through a socket from which a dead engine never reads "
+        "(checkpoint_engine/base.py:510).",
+        until="verl gives up on an engine that is dead",
+        without="a run whose engine died during a weight sync hangs",
+    ),
+    Patch(
+        name="waiting",
+        processes="the trainer",
+        targets=(
+            Target(
+                "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll",
+                f"{_TRAINER}.waiting:attentive",
+                ("partition_id", "last_debug_time"),
+            ),
+        ),
+        why="The trainer polls for rollouts without end and without a hook (replay_buffer.py:408).",
+        until="verl watches its agent-loop workers and has a hook for progress",
+        without="a run whose agent-loop worker died hangs; an evaluation shows no progress within a chunk",
+    ),
+    Patch(
+        name="agent_loops",
+        processes="agent-loop workers",
+        targets=(
+            Target("verl.experimental.agent_loop.agent_loop:hydra", f"{_WORKER}.new_loops:QuickHydra", parameters=None),
+        ),
+        why="An agent loop is made for each rollout by hydra.utils.instantiate, 2 ms each in the workers' event loop "
+        "(agent_loop.py:683).",
+        until="verl looks its class up once",
+        without="2 ms more for each rollout",
+    ),
+    Patch(
+        name="direct_route",
+        processes="agent-loop workers",
+        targets=(
+            Target(
+                "verl.workers.rollout.llm_server:LLMServerClient._acquire_server",
+                f"{_WORKER}.direct_route:asked_once",
+                ("request_id",),
+                ("_load_balancer",),
+            ),
+            Target(
+                "verl.workers.rollout.llm_server:LLMServerClient._release_server",
+                f"{_WORKER}.direct_route:told_if_several",
+                ("server_id", "request_id"),
+            ),
+        ),
+        why="Each request asks a load-balancer actor first and tells it after (llm_server.py:70, 83), also where there "
+        "is one server.",
+        until="verl's client remembers an only server",
+        without="two calls of an actor more for each request",
+    ),
+    Patch(
+        name="group_commit",
+        processes="agent-loop workers",
+        targets=(
+            Target(
+                "verl.trainer.ppo.v1.agent_loop_tq:tq",
+                f"{_WORKER}.group_commit:grouped",
+                parameters=None,
+            ),
+            Target(
+                "verl.trainer.ppo.v1.agent_loop_tq:list_of_dict_to_tensordict",
+                f"{_WORKER}.group_commit:rows_as_they_are",
+                ("list_of_dicts",),
+            ),
+        ),
+        why="Each rollout and each status goes to TransferQueue by a call of its own (agent_loop_tq.py:110, 143, 222).",
+        until="verl writes in groups",
+        without="a call of TransferQueue for each rollout and each status",
+    ),
+    Patch(
+        name="loopback",
+        processes="the launcher and all below it, of runs on one machine",
+        targets=(
+            Target(
+                "ray._private.services:get_node_ip_address",
+                parameters=None,
+                when="by the variables of `prefix_opd.base.loopback`, set before Ray starts",
+            ),
+        ),
+        why="Ray, vLLM and gloo listen on the machine's outer address (ray/_private/services.py:811).",
+        until="Ray takes 127.0.0.1 for a node's address",
+        without="a run on one machine listens on its outer address",
+    ),
+    *CPU_PATCHES,
+)
+
+BY_NAME = {patch.name: patch for patch in PATCHES}

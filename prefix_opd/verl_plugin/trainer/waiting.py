@@ -1,0 +1,35 @@
+"""What a trainer does while verl's replay buffer waits for rollouts."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+_CALLS = "prefix_opd_while_waiting"
+
+
+def while_waiting(buffer: Any, seconds: float, call: Callable[[str], None]) -> None:
+    """Call ``call(partition)`` about every ``seconds`` while ``buffer`` waits."""
+    called = time.monotonic()
+
+    def in_turn(partition_id: str) -> None:
+        nonlocal called
+        if time.monotonic() - called > seconds:
+            called = time.monotonic()
+            call(partition_id)
+
+    vars(buffer).setdefault(_CALLS, []).append(in_turn)
+
+
+def attentive(verls_own: Callable) -> Callable:
+    """``ReplayBuffer._wait_for_next_poll`` that makes the calls of `while_waiting` first."""
+
+    @functools.wraps(verls_own)
+    def _wait_for_next_poll(self, partition_id, last_debug_time):
+        for call in vars(self).get(_CALLS, ()):
+            call(partition_id)
+        return verls_own(self, partition_id, last_debug_time)
+
+    return _wait_for_next_poll
