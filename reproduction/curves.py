@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prefix_opd.analysis.compute import cost_to
 from prefix_opd.base.intervals import wilson
 from reproduction.record import Record
 
@@ -73,12 +74,4 @@ def flops_to(places: Sequence[Place], accuracy: float, kind: str = "flops") -> f
     >>> flops_to([low, high], 0.1)
     2.0
     """
-    for i, place in enumerate(places):
-        if place.mean >= accuracy:
-            here = getattr(place, kind)
-            if i == 0:
-                return here
-            before = places[i - 1]
-            share = (accuracy - before.mean) / (place.mean - before.mean)
-            return getattr(before, kind) + share * (here - getattr(before, kind))
-    return None
+    return cost_to(accuracy, [(place.mean, getattr(place, kind)) for place in places])

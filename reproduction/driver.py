@@ -22,6 +22,7 @@ from prefix_opd.analysis.prefixes import KINDS
 from prefix_opd.base.errors import EXIT_BAD_INPUT, UserError
 from prefix_opd.base.loopback import stay_on_loopback_in_forks
 from prefix_opd.run.folder import LOG_FILE
+from prefix_opd.run.ledger import validations
 from prefix_opd.run.log import read_metrics
 from reproduction import on_policy, prefixes, record, seqkd
 from reproduction.arms import ARMS, BY_NAME, PROBLEMS, SEEDS, UPDATES, Run
@@ -101,8 +102,8 @@ def parse(arguments: Sequence[str]) -> Asked:
 
 def reproduce(asked: Asked, command: str) -> int:
     """Run what is not there yet, write what came out. Returns the exit code."""
+    from prefix_opd.base.processes import git_commit
     from prefix_opd.evaluation.record import hold
-    from prefix_opd.evaluation.results import git_commit
 
     there = {run.name: record.finished(run) for run in asked.runs}  # a folder of other runs is told at once
     for one in record.all_finished(asked.out, asked.docs, asked.updates, asked.problems):
@@ -195,11 +196,10 @@ class _Progress:
         if time.monotonic() - self.looked < 2:
             return
         self.looked = time.monotonic()
-        for line in read_metrics(self.run.folder):
-            accuracy = [value for name, value in line.items() if name.startswith("val-core/") and "/mean@" in name]
-            if line["step"] > self.shown and accuracy:
-                self.shown = line["step"]
-                _say(f"  {self.looked - self.began:4.0f} s  update {self.shown:>3}  accuracy {accuracy[0]:.1%}")
+        for found in validations(read_metrics(self.run.folder)):
+            if found.step > self.shown:
+                self.shown = found.step
+                _say(f"  {self.looked - self.began:4.0f} s  update {self.shown:>3}  accuracy {found.accuracy:.1%}")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from prefix_opd.analysis.draw import draw_prefixes
+from prefix_opd.analysis.draw import draw
+from prefix_opd.analysis.figures import prefixes_figure
 from prefix_opd.analysis.prefixes import KINDS
 from reproduction.arms import ARMS, BY_NAME, PREFIX
 from reproduction.findings import Evidence
@@ -29,7 +30,7 @@ def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> lis
         drawn.append(_save(folder / SIGNAL, lambda axes: _signal(axes, evidence.full)))
     if probed := [arm for arm in TAIL_ARMS if any(record.probe for record in records if record.arm == arm)]:
         drawn.append(_save(folder / TAIL, lambda axes: _tail(axes, records, probed)))
-    drawn += [draw_prefixes(found, folder / PREFIXES[kind]).name for kind, found in evidence.prefixes.items()]
+    drawn += [draw(prefixes_figure(found), folder / PREFIXES[kind]).name for kind, found in evidence.prefixes.items()]
     drawn.append(_save(folder / COMPUTE, lambda axes: _compute(axes, evidence, CLAIM)))
     if others := [arm.name for arm in ARMS if arm.name in evidence.curves and arm.name not in CLAIM]:
         drawn.append(_save(folder / OTHERS, lambda axes: _compute(axes, evidence, [*BESIDE, *others])))

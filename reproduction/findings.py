@@ -79,7 +79,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Claim:
     """What the paper says, and the rule that it is held against."""
 
     title: str
@@ -218,64 +218,64 @@ def one_step_early_teaches_as_well(evidence: Evidence) -> Verdict:
 
 
 FINDINGS = (
-    Finding(
+    Claim(
         "The signal sits early",
         "|reverse KL| of a token is largest in the first positions (figure 2).",
         f"Mean |reverse KL| before position {PREFIX} over that after it, first quarter of full OPD's updates: above 1 "
         "in every seed.",
         signal_is_early,
     ),
-    Finding(
+    Claim(
         "A teacher's prefix helps the untrained student",
         "Accuracy jumps with the first few thousand tokens of a teacher's answer (figure 3).",
         "Higher with each measured prefix than with none.",
         teachers_prefix_helps,
     ),
-    Finding(
+    Claim(
         "A prefix run reaches a given accuracy with far fewer FLOP early on",
         "8B reaches 23% on AIME-24 with 47 times less FLOP (prefix 256, 10 steps).",
         f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the exact FLOP "
         "that full OPD needs for it; in part: with fewer.",
         early_compute_is_cheaper,
     ),
-    Finding(
+    Claim(
         "A fixed short prefix loses the tail of a weak student",
         "1.7B ends at 48 to 58% on MATH500 with prefixes 256 to 2048, at 67% with full OPD.",
         "Full OPD ends higher than each fixed prefix; in part: than some.",
         short_prefix_loses_the_tail,
     ),
-    Finding(
+    Claim(
         "The schedule reaches full OPD's accuracy with less",
         "68.1% against 67.3% on MATH500 (1.7B) at 42% of the FLOP and 45% of the hours.",
         f"The schedule's mean ends within full OPD's interval, after at most {FLOP_AIM:.0%} of its exact FLOP "
         f"and {SECONDS_AIM:.0%} of its training seconds; in part: full OPD does not end higher, and took more of one.",
         schedule_matches_full,
     ),
-    Finding(
+    Claim(
         "A later window is worse than the first",
         "8B, AIME-24 after 30 steps: 34.8% with the first 1024 tokens, 16 to 24% with later windows (table 3).",
         "Window [0, 24) is higher than each later window at every validation after training began; in part: at some.",
         later_windows_are_worse,
     ),
-    Finding(
+    Claim(
         "Prefix SeqKD hurts where prefix OPD helps",
         "Off-policy learning of prefixes makes the tail repeat and become unreadable (appendix C).",
         "At the end prefix SeqKD is lower than the student before training, and prefix 24 is higher; in part: one.",
         prefix_seqkd_hurts,
     ),
-    Finding(
+    Claim(
         "Reverse KL is stronger than forward KL on a prefix",
         "On-policy forward KL works, but less (section 5.3).",
         "Prefix 24 with reverse KL ends higher than with forward KL.",
         reverse_kl_is_stronger,
     ),
-    Finding(
+    Claim(
         "A high learning rate hurts",
         "Four times the learning rate hurts badly, a tenth needs more steps (table 4).",
         "The schedule ends higher at 3e-4 than at 1e-3.",
         high_learning_rate_hurts,
     ),
-    Finding(
+    Claim(
         "Rollouts one update old teach as well",
         "Not asked in the paper: its rollouts are the updated policy's own.",
         "Full OPD one step early (`prefix_opd.rollout.off_policy_steps=1`) has its mean at the end within full OPD's "

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.run.log import read_metrics
+from prefix_opd.method import names
+from prefix_opd.run.history import read_history
 from reproduction import seqkd
 from reproduction.arms import ARMS, Run
 
 RESULTS_FILE = "results.jsonl"
 RECORD_FILE = "record.json"
-BY_POSITION = "prefix_opd/reverse_kl_abs_by_position/"
-PROBE_BY_POSITION = "prefix_opd/probe/reverse_kl_abs_by_position/"
+BY_POSITION, PROBE_BY_POSITION = names.by_position("all")[1], names.by_position("probe")[1]
+"""Mean |reverse KL| of a token by position, of all rollouts and of the probe's."""
 
 
 @dataclass(frozen=True)
@@ -138,31 +139,21 @@ def failed(run: Run, commit: str, error: str) -> Record:
 
 
 def _on_policy(run: Run) -> dict[str, Any]:
-    from prefix_opd.report.summary import summarise
-
-    paper, lengths, signal, probe = {0: 0.0}, [], {}, {}
-    for line in read_metrics(run.folder):
-        if "prefix_opd/prefix_length" not in line:
-            continue
-        paper[line["step"]] = line["prefix_opd/flops_paper/so_far"]
-        lengths.append(int(line["prefix_opd/prefix_length"]))
+    history = read_history(run.folder)
+    lengths, signal, probe = [], {}, {}
+    for line in history.updates:
+        lengths.append(int(line[names.PREFIX_LENGTH]))
         if run.arm.name == "full":
-            signal[line["step"]] = _bins(line, BY_POSITION)
-        if probed := _bins(line, PROBE_BY_POSITION):
+            signal[line["step"]] = names.bins(line, BY_POSITION)
+        if probed := names.bins(line, PROBE_BY_POSITION):
             probe[line["step"]] = probed
     if len(lengths) != run.updates:
         raise RuntimeError(f"{run.name} has {len(lengths)} of {run.updates} updates")
     points = [
-        Point(found.step, found.accuracy, found.samples, found.flops, paper[found.step], found.seconds)
-        for found in summarise(run.folder).evaluations
+        Point(found.step, found.accuracy, found.samples, found.flops, found.paper_flops, found.seconds)
+        for found in history.evaluations
     ]
     return {"points": tuple(points), "prefix_lengths": tuple(lengths), "signal": signal, "probe": probe}
-
-
-def _bins(line: dict[str, float], prefix: str) -> dict[int, float]:
-    ends = {name.removeprefix(prefix): value for name, value in line.items() if name.startswith(prefix)}
-    # beside the bins of all rollouts there are those of the cut and of the naturally ended ones
-    return {int(end): value for end, value in ends.items() if end.isdecimal()}
 
 
 def _seqkd(run: Run) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
     from rich.console import Console
 
     from prefix_opd.base.files import write_json
-    from prefix_opd.base.processes import python_module
+    from prefix_opd.base.processes import python_module, standing_beside
     from prefix_opd.base.redaction import save_config
     from prefix_opd.commands.train import QUIET
     from prefix_opd.evaluation.follow import run_and_follow
@@ -149,9 +149,8 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
         command = python_module("recipe.prefix_opd.main_evaluate", [str(folder)])
         environment = {**QUIET, **os.environ}
         if verbose:
-            import subprocess
-
-            code = subprocess.call(command, env=environment)
+            with standing_beside(command, environment) as child:
+                code = child.wait()
         else:
             code = run_and_follow(command, folder, problems, finished, environment)
         if code:

@@ -39,6 +39,7 @@ class EngineStartup:
     def begin(self) -> None:
         """Called when the pools are known: make them once, and start the teacher in its own."""
         pools = self.trainer.resource_pool_manager
+        self.trainer.events.milestone("starting workers and engines")
         pools.create_resource_pool()
         pools.create_resource_pool = lambda: None
         if self.trainer.use_teacher_policy:
@@ -47,8 +48,13 @@ class EngineStartup:
 
     def __enter__(self):
         self._manager_class = trainer_base.MultiTeacherModelManager
-        trainer_base.MultiTeacherModelManager = lambda config, resource_pool: _Teacher(self._teacher)
+        trainer_base.MultiTeacherModelManager = self._hand_over
         return self
+
+    def _hand_over(self, config, resource_pool) -> _Teacher:
+        """Called by verl in place of its manager's class, once the student's trainer is ready."""
+        self.trainer.events.milestone("student's trainer is ready, waiting for the engines")
+        return _Teacher(self._teacher)
 
     def __exit__(self, kind, error, trace):
         trainer_base.MultiTeacherModelManager = self._manager_class
