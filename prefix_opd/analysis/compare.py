@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.terminal import table
 from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, PaperRow, rows
 from prefix_opd.run.ledger import Validation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
@@ -237,32 +238,27 @@ def _table(size: str, results: Iterable[Result]) -> Comparison:
 
 def render(comparison: Comparison):
     """A rich table; our runs stand below the row of the paper that they belong to, with the difference to it."""
-    from rich.table import Table
-
-    table = Table(title=f"Qwen3-{comparison.size.upper()}-Base, accuracy in %", title_justify="left")
-    table.add_column("run")
-    for heading in (*BENCHMARKS, "FLOP", "hours"):
-        table.add_column(heading, justify="right")
+    made = table(f"Qwen3-{comparison.size.upper()}-Base, accuracy in %", ("run", *BENCHMARKS, "FLOP", "hours"))
     above: PaperRow | None = None
     notes = []
     for line in comparison.lines:
         if isinstance(line, PaperRow):
             above = line
-            table.add_row(line.run, *(f"{value:.1f}" for value in line.accuracy), _flop(line.flop), _hours(line.hours))
+            made.add_row(line.run, *(f"{value:.1f}" for value in line.accuracy), _flop(line.flop), _hours(line.hours))
             continue
         published = dict(zip(BENCHMARKS, above.accuracy, strict=True)) if above and above.run == line.paper_run else {}
         step = f", step {line.step}" if line.step is not None else ""
         cells = [_cell(line.scores.get(column), published.get(column)) for column in BENCHMARKS]
-        table.add_row(f"> {line.name}{step}", *cells, _flop(line.flop), _hours(line.hours), style="bold")
+        made.add_row(f"> {line.name}{step}", *cells, _flop(line.flop), _hours(line.hours), style="bold")
         notes += [f"{line.name}: {note}" for note in line.notes]
-    table.caption = "\n".join(
+    made.caption = "\n".join(
         [
             "> runs of ours; in brackets the difference to the paper's row above. The paper: mean of 16 samples for "
             "AIME, of 4 for the others; FLOP by its own accounting, hours on 8 x A100, both without evaluation.",
             *notes,
         ]
     )
-    return table
+    return made
 
 
 def _cell(score: Score | None, published: float | None) -> str:

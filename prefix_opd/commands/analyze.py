@@ -103,7 +103,7 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
         out: Path = typer.Option(None, help=f"JSON file, PNG beside it; RUN/analysis/{kind}.json by default."),
     ) -> None:
         from prefix_opd.analysis.prefixes import default_lengths, default_margin
-        from prefix_opd.evaluation.settings import at_least
+        from prefix_opd.base.errors import at_least
         from prefix_opd.launch import prepare
 
         for flag, value in {"--problems": problems, "--samples": samples, "--margin": margin}.items():

@@ -50,9 +50,10 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="results.json on stdout in place of the table."),
         verbose: bool = typer.Option(False, "--verbose", help="verl's own output in place of the progress bar."),
     ) -> None:
+        from prefix_opd.base.errors import at_least
         from prefix_opd.evaluation.benchmarks import TINY, TINY_MAX_TOKENS, find
         from prefix_opd.evaluation.config import check_overrides, evaluation_config
-        from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling, at_least
+        from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling
         from prefix_opd.evaluation.target import check_target, open_target
 
         # a benchmark's name has no "=", and a Hydra override always has one (or begins with ~)
