@@ -50,7 +50,6 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
         console.print(f"nothing wrong found; the run's folder will be {folder}", highlight=False, soft_wrap=True)
         return 0
 
-    from prefix_opd.base.processes import python_module
     from prefix_opd.run import follow as watch
 
     command = python_module("prefix_opd.launch", [EXAMINED, *overrides])
