@@ -21,6 +21,7 @@ from harness.store import Row, Store
 from prefix_opd.analysis.prefixes import KINDS
 from prefix_opd.base.errors import UserError
 from prefix_opd.run.folder import LOG_FILE
+from prefix_opd.run.ledger import validations
 from prefix_opd.run.log import read_metrics
 from reproduction import on_policy, prefixes, record, seqkd
 from reproduction.arms import ARMS, BY_NAME, PROBLEMS, SEEDS, UPDATES, Run
@@ -177,8 +178,7 @@ class _Progress:
         if time.monotonic() - self.looked < PROGRESS_SECONDS:
             return
         self.looked = time.monotonic()
-        for line in read_metrics(self.run.folder):
-            accuracy = [value for name, value in line.items() if name.startswith("val-core/") and "/mean@" in name]
-            if line["step"] > self.shown and accuracy:
-                self.shown = line["step"]
-                say(f"  {self.looked - self.began:4.0f} s  update {self.shown:>3}  accuracy {accuracy[0]:.1%}")
+        for found in validations(read_metrics(self.run.folder)):
+            if found.step > self.shown:
+                self.shown = found.step
+                say(f"  {self.looked - self.began:4.0f} s  update {self.shown:>3}  accuracy {found.accuracy:.1%}")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.page import picture
-from prefix_opd.analysis.draw import draw_prefixes
+from prefix_opd.analysis.draw import draw as draw_figure
+from prefix_opd.analysis.figures import prefixes_figure
 from prefix_opd.analysis.prefixes import KINDS
 from reproduction.arms import ARMS, BY_NAME, PREFIX
 from reproduction.findings import Evidence
@@ -28,7 +29,9 @@ def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> lis
     probed = [arm for arm in TAIL_ARMS if any(record.probe for record in records if record.arm == arm)]
     others = [arm.name for arm in ARMS if arm.name in evidence.curves and arm.name not in CLAIM]
     scheduled = any(record.prefix_lengths for record in records)
-    drawn = [draw_prefixes(found, folder / PREFIXES[kind]).name for kind, found in evidence.prefixes.items()]
+    drawn = []
+    for kind, found in evidence.prefixes.items():
+        drawn.append(draw_figure(prefixes_figure(found), folder / PREFIXES[kind]).name)
     for name, there, draw, *arguments in (
         (SIGNAL, evidence.full, _signal, evidence.full),
         (TAIL, probed, _tail, records, probed),

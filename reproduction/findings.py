@@ -80,7 +80,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Claim:
     """What the paper says, and the rule that judges it here."""
 
     title: str
@@ -89,7 +89,7 @@ class Finding:
     judge: Callable[[Evidence], Verdict]
 
 
-FINDINGS: list[Finding] = []
+FINDINGS: list[Claim] = []
 """In the paper's order."""
 
 
@@ -102,7 +102,7 @@ def finding(title: str, paper: str, rule: str, arms: Sequence[str] = ()) -> Call
             ends = evidence.last(*arms)
             return rule_of(evidence, *ends) if len(ends) == len(arms) else Verdict(OPEN)
 
-        FINDINGS.append(Finding(title, paper, rule, judge))
+        FINDINGS.append(Claim(title, paper, rule, judge))
         return judge
 
     return add

@@ -10,6 +10,8 @@ from typing import Any
 
 from harness.store import Row, Store
 from prefix_opd.base.errors import UserError
+from prefix_opd.method import names
+from prefix_opd.run.history import read_history
 from prefix_opd.run.log import read_lines
 from reproduction import seqkd
 from reproduction.arms import ARMS, Run
@@ -17,8 +19,8 @@ from reproduction.arms import ARMS, Run
 RESULTS_FILE = "results.jsonl"
 RECORD_FILE = "record.json"
 """In a run's folder: its row. So the runs can be moved, and the results made anew from them."""
-BY_POSITION = "prefix_opd/reverse_kl_abs_by_position/"
-PROBE_BY_POSITION = "prefix_opd/probe/reverse_kl_abs_by_position/"
+BY_POSITION, PROBE_BY_POSITION = names.by_position("all")[1], names.by_position("probe")[1]
+"""Mean |reverse KL| of a token by position, of all rollouts and of the probe's."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,6 @@ class Record:
                 int(step): {int(at): value for at, value in bins.items()} for step, bins in row[name].items()
             }
         return cls(**found)
-
-
-def _integer_keys(bins: dict) -> dict[int, float]:
-    return {int(position): value for position, value in bins.items()}  # JSON has none
 
 
 def key(row: Row) -> tuple:
@@ -134,32 +132,24 @@ def failed(run: Run, commit: str, error: str) -> Row:
 
 
 def _on_policy(run: Run) -> dict[str, Any]:
-    from prefix_opd.run.history import read_history
-
     history = read_history(run.folder)
     if len(history.updates) != run.updates:
         raise RuntimeError(f"{run.name} has {len(history.updates)} of {run.updates} updates")
     signal, probe = (
-        {line["step"]: bins for line in history.updates if (bins := _bins(line, prefix))}
+        {line["step"]: bins for line in history.updates if (bins := names.bins(line, prefix))}
         for prefix in (BY_POSITION, PROBE_BY_POSITION)
     )
     points = [
         Point(one.step, one.accuracy, one.samples, one.flops, one.paper_flops, one.seconds)
         for one in history.evaluations
     ]
-    lengths = tuple(int(line["prefix_opd/prefix_length"]) for line in history.updates)
+    lengths = tuple(int(line[names.PREFIX_LENGTH]) for line in history.updates)
     return {
         "points": tuple(points),
         "prefix_lengths": lengths,
         "signal": signal if run.arm.name == "full" else {},
         "probe": probe,
     }
-
-
-def _bins(line: dict[str, float], prefix: str) -> dict[int, float]:
-    ends = {name.removeprefix(prefix): value for name, value in line.items() if name.startswith(prefix)}
-    # beside the bins of all rollouts there are those of the cut and of the naturally ended ones
-    return {int(end): value for end, value in ends.items() if end.isdecimal()}
 
 
 def _seqkd(run: Run) -> dict[str, Any]:

@@ -12,7 +12,10 @@ import pytest
 from faults.harness import Run, differences
 from sockets import listening
 
+from prefix_opd.base.files import read_lines
+from prefix_opd.method import names
 from prefix_opd.run.checkpoints import damage, newest_whole
+from prefix_opd.run.events import EVENTS_FILE, MILESTONE
 from prefix_opd.run.log import read_metrics
 from prefix_opd.run.samples import read_samples
 from prefix_opd.run.stopping import EXIT_ASKED
@@ -113,6 +116,26 @@ def test_sampler_and_trainer_agree_on_every_log_prob(finished):
     for line in list(read_metrics(finished[0]))[1:]:
         assert line["prefix_opd/log_prob_diff/abs_max"] < 1e-3
         assert line["prefix_opd/ratio/mean"] == pytest.approx(1, abs=1e-3)
+
+
+def test_every_metric_of_ours_stands_in_the_list(finished):
+    ours = {name for line in read_metrics(finished[0]) for name in line if name.startswith(names.OURS)}
+    assert len(ours) > 80 and [name for name in ours if not names.is_listed(name)] == []
+
+
+def test_each_start_leaves_its_milestones(finished):
+    """The second one goes on from the checkpoint of step 2."""
+    events = [event for event in read_lines(finished[0] / EVENTS_FILE) if event["kind"] == MILESTONE]
+    assert [event["step"] for event in events] == [None, None, 0, None, None, 2]
+    assert (
+        [event["text"] for event in events[:3]]
+        == [event["text"] for event in events[3:]]
+        == [
+            "starting workers and engines",
+            "student's trainer is ready, waiting for the engines",
+            "engines are ready, sending weights and validating",
+        ]
+    )
 
 
 def test_the_student_moves_towards_the_teacher(finished):

@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.config.compose import compose
+from prefix_opd.method import names
 
-ACCURACY = "val-core/tiny/chain/reward/mean@1"
+ACCURACY, ANSWER_LENGTH = names.accuracy("tiny/chain"), names.validation_length("tiny/chain")
 
 
 @functools.cache
@@ -42,16 +43,16 @@ def update(step: int, flops: float, cap: int = 24, **more: Any) -> dict[str, Any
     """The metrics of one update."""
     return {
         "step": step,
-        "prefix_opd/prefix_length": cap,
-        "prefix_opd/response_length/mean": cap - 1.0,
-        "prefix_opd/ending/cut_fraction": 0.75,
-        "prefix_opd/ending/natural_fraction": 0.25,
-        "prefix_opd/flops_exact/so_far": flops,
-        "prefix_opd/flops_paper/so_far": flops / 2,
-        "prefix_opd/seconds/step": 2.0,
-        "prefix_opd/seconds/rollout": 1.0,
-        "prefix_opd/tokens/scored": 100,
-        "prefix_opd/tokens/generated": 80,
+        names.PREFIX_LENGTH: cap,
+        names.RESPONSE_LENGTH: cap - 1.0,
+        names.CUT: 0.75,
+        names.NATURAL: 0.25,
+        names.FLOPS: flops,
+        names.FLOPS_PAPER: flops / 2,
+        names.SECONDS_STEP: 2.0,
+        names.seconds("rollout"): 1.0,
+        names.TOKENS_SCORED: 100,
+        names.TOKENS_GENERATED: 80,
         **more,
     }
 
@@ -60,12 +61,8 @@ def binned(values: dict[str, dict[int, tuple[float, float, int]]]) -> dict[str, 
     """Metrics of one step: group -> {first position: (mean, magnitude, tokens)}."""
     found = {}
     for group, bins in values.items():
-        probe, infix = ("probe/", "") if group == "probe" else ("", "" if group == "all" else f"{group}/")
-        counts = "" if group == "probe" else f"{group}/"
-        for first, (mean, magnitude, tokens) in bins.items():
-            found[f"prefix_opd/{probe}reverse_kl_by_position/{infix}{first}"] = mean
-            found[f"prefix_opd/{probe}reverse_kl_abs_by_position/{infix}{first}"] = magnitude
-            found[f"prefix_opd/{probe}tokens_by_position/{counts}{first}"] = tokens
+        for first, of_bin in bins.items():
+            found |= {f"{prefix}{first}": value for prefix, value in zip(names.by_position(group), of_bin, strict=True)}
     return found
 
 

@@ -6,6 +6,7 @@
 `continuation`     the generation behind them: one model begins, the other goes on
 `compute`          figure 4: accuracy against FLOP and seconds, and what it takes to reach a target
 `schedule`         L, lengths, endings and seconds by step
-`draw`             each of them as PNG
+`figures`          each of them as curves and axes
+`draw`             a figure as PNG
 =================  =====================================================================================
 """

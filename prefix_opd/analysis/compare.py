@@ -12,13 +12,14 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.terminal import table
 from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, PaperRow, rows
+from prefix_opd.run.ledger import Validation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
 
 CHOOSER = "AIME24"
 """The column that chose the paper's checkpoint."""
 
-_VALIDATION = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)$")
 _KINDS = (
     (re.compile(r"prefix[_ -]?(256|512|1024|2048)(?!\d)"), "prefix {0}"),
     (re.compile(r"schedule"), "prefix schedule"),
@@ -138,17 +139,10 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
         raise UserError(
             str(folder), f"is no run's folder: it has no {METRICS_FILE}", "name the folder that train printed"
         )
-    flop = seconds = 0.0
-    validations: list[tuple[int, dict[str, Score], float, float]] = []
-    for line in read_metrics(folder):
-        flop = line.get("prefix_opd/flops_paper/so_far", flop)
-        seconds += line.get("prefix_opd/seconds/step", 0.0)
-        scores = _validation_scores(line)
-        if scores:
-            validations.append((line["step"], scores, flop, seconds))
-    if not validations:
+    found = [(one, scores) for one in validations(read_metrics(folder)) if (scores := _scores(one))]
+    if not found:
         raise UserError(str(folder), "has no validation on a benchmark of the paper", "evaluate its checkpoint instead")
-    at, scores, flop, seconds = _choose(validations, step, folder)
+    at, scores = _choose(found, step, folder)
     name, student = _names(folder)
     chosen = step is None and CHOOSER in scores
     return Result(
@@ -156,33 +150,28 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
         scores=scores,
         size=_size(f"{name} {student}"),
         paper_run=_kind(name),
-        step=at,
-        flop=flop,
-        hours=seconds / 3600,
-        notes=[f"step {at} has the best {CHOOSER} of {len(validations)}, as in the paper"] if chosen else [],
+        step=at.step,
+        flop=at.spent.paper_flops,
+        hours=at.spent.seconds / 3600,
+        notes=[f"step {at.step} has the best {CHOOSER} of {len(found)}, as in the paper"] if chosen else [],
     )
 
 
-def _choose(validations, step: int | None, folder: Path):
+def _choose(found: Sequence[tuple[Validation, dict[str, Score]]], step: int | None, folder: Path):
     if step is not None:
-        for found in validations:
-            if found[0] == step:
-                return found
-        steps = ", ".join(str(found[0]) for found in validations)
+        for one, scores in found:
+            if one.step == step:
+                return one, scores
+        steps = ", ".join(str(one.step) for one, _ in found)
         raise UserError(f"--step {step}", f"{folder} has no validation there", f"it has {steps}")
-    if any(CHOOSER in scores for _, scores, _, _ in validations):
-        return max(validations, key=lambda found: found[1][CHOOSER].mean if CHOOSER in found[1] else -1.0)
-    return validations[-1]
+    if any(CHOOSER in scores for _, scores in found):
+        return max(found, key=lambda one: one[1][CHOOSER].mean if CHOOSER in one[1] else -1.0)
+    return found[-1]
 
 
-def _validation_scores(line: Mapping[str, Any]) -> dict[str, Score]:
-    found = {}
-    for name, value in line.items():
-        match = _VALIDATION.match(name)
-        column = _column(match["source"]) if match else None
-        if column:
-            found[column] = Score(100 * value, int(match["k"]))
-    return found
+def _scores(found: Validation) -> dict[str, Score]:
+    columns = ((_column(source), Score(100 * share, k)) for source, (share, k) in found.scores.items())
+    return {column: score for column, score in columns if column}
 
 
 def _score(value: Any, where: str) -> Score:
@@ -249,32 +238,27 @@ def _table(size: str, results: Iterable[Result]) -> Comparison:
 
 def render(comparison: Comparison):
     """A rich table; our runs stand below the row of the paper that they belong to, with the difference to it."""
-    from rich.table import Table
-
-    table = Table(title=f"Qwen3-{comparison.size.upper()}-Base, accuracy in %", title_justify="left")
-    table.add_column("run")
-    for heading in (*BENCHMARKS, "FLOP", "hours"):
-        table.add_column(heading, justify="right")
+    made = table(f"Qwen3-{comparison.size.upper()}-Base, accuracy in %", ("run", *BENCHMARKS, "FLOP", "hours"))
     above: PaperRow | None = None
     notes = []
     for line in comparison.lines:
         if isinstance(line, PaperRow):
             above = line
-            table.add_row(line.run, *(f"{value:.1f}" for value in line.accuracy), _flop(line.flop), _hours(line.hours))
+            made.add_row(line.run, *(f"{value:.1f}" for value in line.accuracy), _flop(line.flop), _hours(line.hours))
             continue
         published = dict(zip(BENCHMARKS, above.accuracy, strict=True)) if above and above.run == line.paper_run else {}
         step = f", step {line.step}" if line.step is not None else ""
         cells = [_cell(line.scores.get(column), published.get(column)) for column in BENCHMARKS]
-        table.add_row(f"> {line.name}{step}", *cells, _flop(line.flop), _hours(line.hours), style="bold")
+        made.add_row(f"> {line.name}{step}", *cells, _flop(line.flop), _hours(line.hours), style="bold")
         notes += [f"{line.name}: {note}" for note in line.notes]
-    table.caption = "\n".join(
+    made.caption = "\n".join(
         [
             "> runs of ours; in brackets the difference to the paper's row above. The paper: mean of 16 samples for "
             "AIME, of 4 for the others; FLOP by its own accounting, hours on 8 x A100, both without evaluation.",
             *notes,
         ]
     )
-    return table
+    return made
 
 
 def _cell(score: Score | None, published: float | None) -> str:

@@ -114,15 +114,25 @@ def compute(
 
 
 def cost_of(evaluations: Sequence[Evaluation], target: float, kind: str) -> float | None:
-    """The cost at which the accuracy first reaches the target, linear between evaluations; none if it never does."""
-    before: Evaluation | None = None
-    for one in evaluations:
-        if one.accuracy >= target:
-            if before is None:
-                return getattr(one, kind)
-            share = (target - before.accuracy) / (one.accuracy - before.accuracy)
-            return getattr(before, kind) + share * (getattr(one, kind) - getattr(before, kind))
-        before = one
+    """`cost_to` for one of `COSTS`."""
+    return cost_to(target, [(one.accuracy, getattr(one, kind)) for one in evaluations])
+
+
+def cost_to(target: float, points: Sequence[tuple[float, float]]) -> float | None:
+    """The cost at which the accuracy first reaches the target, linear between evaluations; none if it never does.
+
+    Args:
+        points: (accuracy, cost so far) of each evaluation, in order.
+
+    >>> cost_to(0.2, [(0.1, 0.0), (0.5, 100.0)])  # a quarter of the way
+    25.0
+    """
+    for i, (accuracy, cost) in enumerate(points):
+        if accuracy >= target:
+            if i == 0:
+                return cost
+            below, spent = points[i - 1]
+            return spent + (target - below) / (accuracy - below) * (cost - spent)
     return None
 
 

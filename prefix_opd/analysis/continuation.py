@@ -6,7 +6,6 @@ same grader. Models take turns: giver first, then receiver, each in a vLLM engin
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
-from prefix_opd.config.models import Model
+from prefix_opd.config.models import Model, engine_arguments
 from prefix_opd.grading import compute_score
+from prefix_opd.method.seeds import answer_seed
 
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
 
@@ -137,11 +137,11 @@ def _generate(
 
     stay_on_loopback(config)  # as in training
     rollout, longest = config.actor_rollout_ref.rollout, int(config.data.max_response_length)
-    with OfflineEngine(model.path, model.trust_remote_code, **_engine(config, model.key)) as engine:
+    with OfflineEngine(model.path, trust_remote_code=model.trust_remote_code, **_engine(config, model.key)) as engine:
         return engine.generate(
             [[*prompt, *prefix] for prompt, prefix in begun],
             [longest - len(prefix) for _, prefix in begun],
-            [_seed(f"{seed}/{problem}/{sample}") for problem, sample in rows],
+            [answer_seed(seed, problem, sample) for problem, sample in rows],
             temperature=float(rollout.val_kwargs.temperature),
             top_p=float(rollout.val_kwargs.top_p),
             top_k=int(rollout.val_kwargs.top_k),
@@ -153,30 +153,17 @@ def _generate(
 def _engine(config: DictConfig, key: str) -> dict[str, Any]:
     """vLLM's arguments as the run's own engine of this model has them."""
     node = OmegaConf.select(config, "actor_rollout_ref.rollout" if key == STUDENT_KEY else INFERENCE_KEY)
-    engine = {
-        "dtype": node.dtype,
-        "tensor_parallel_size": node.tensor_model_parallel_size,
+    return engine_arguments(node) | {
         # nothing is trained beside it
         "gpu_memory_utilization": max(0.8, node.gpu_memory_utilization),
         "max_model_len": config.data.max_prompt_length + config.data.max_response_length + 1,
-        "max_num_seqs": node.max_num_seqs,
-        "max_num_batched_tokens": node.max_num_batched_tokens,
-        "enforce_eager": node.enforce_eager,
-        "enable_chunked_prefill": config.actor_rollout_ref.rollout.enable_chunked_prefill,
-        "distributed_executor_backend": OmegaConf.select(node, "engine_kwargs.vllm.distributed_executor_backend"),
-        "kv_cache_memory_bytes": OmegaConf.select(node, "engine_kwargs.vllm.kv_cache_memory_bytes"),
     }
-    return {name: value for name, value in engine.items() if value is not None}
 
 
 def _is_right(tokenizer, question: Question, answer: Sequence[int]) -> bool:
     # as verl decodes a response for the reward function
     text = tokenizer.decode(answer, skip_special_tokens=True)
     return compute_score(question.source, text, question.truth, question.extra)["score"] > 0.5
-
-
-def _seed(what: str) -> int:
-    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big")
 
 
 def _model(config: DictConfig, key: str) -> Model:

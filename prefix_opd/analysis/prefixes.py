@@ -62,6 +62,11 @@ class Prefixes:
     chosen: int | None = None
     """student-prefix: the L to choose (`choose_length`)."""
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Who gave the prefix, and who went on from it."""
+        return ("teacher", "student") if self.kind == "teacher-prefix" else ("student", "teacher")
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from prefix_opd.method import names
+from prefix_opd.method.names import PHASES
 from prefix_opd.run.history import History
-
-PHASES = ("rollout", "score", "update", "weight_sync")
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def schedule(history: History) -> Schedule:
 def _step(line: dict[str, Any]) -> Step:
     return Step(
         step=line["step"],
-        cap=int(line["prefix_opd/prefix_length"]),
-        mean_length=line["prefix_opd/response_length/mean"],
-        cut=line["prefix_opd/ending/cut_fraction"],
-        natural=line["prefix_opd/ending/natural_fraction"],
-        seconds={phase: line.get(f"prefix_opd/seconds/{phase}", 0.0) for phase in (*PHASES, "step")},
+        cap=int(line[names.PREFIX_LENGTH]),
+        mean_length=line[names.RESPONSE_LENGTH],
+        cut=line[names.CUT],
+        natural=line[names.NATURAL],
+        seconds={phase: line.get(names.seconds(phase), 0.0) for phase in (*PHASES, "step")},
     )

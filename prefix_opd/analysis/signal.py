@@ -5,28 +5,16 @@ reverse KL of a token = log p_student - log p_teacher: above 0 where the student
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.method import names
 from prefix_opd.run.history import History
 
-GROUPS = ("all", "cut", "natural", "probe")
-"""All rollouts of the step; those cut at L; those that ended by themselves; the uncapped ones of the probe."""
 VALUES = {"abs_mean": "mean |reverse KL| (nats)", "mean": "mean reverse KL (nats)"}
 """What is drawn of a `Bin`, and how its axis is called: how far apart the two are, and who is surer."""
-_NAMES = {
-    "all": ("reverse_kl_by_position/", "reverse_kl_abs_by_position/", "tokens_by_position/all/"),
-    "cut": ("reverse_kl_by_position/cut/", "reverse_kl_abs_by_position/cut/", "tokens_by_position/cut/"),
-    "natural": (
-        "reverse_kl_by_position/natural/",
-        "reverse_kl_abs_by_position/natural/",
-        "tokens_by_position/natural/",
-    ),
-    "probe": ("probe/reverse_kl_by_position/", "probe/reverse_kl_abs_by_position/", "probe/tokens_by_position/"),
-}
 
 
 @dataclass(frozen=True)
@@ -104,7 +92,7 @@ def signal(history: History, steps: Sequence[int] | None = None, width: int | No
         if step not in lines:
             raise UserError(f"--steps {step}", f"{history.folder} has no such update; it has 1 to {max(lines)}")
     curves = [
-        Curve(step, int(lines[step]["prefix_opd/prefix_length"]), group, bins)
+        Curve(step, int(lines[step][names.PREFIX_LENGTH]), group, bins)
         for step in chosen
         for group, bins in _groups(lines[step], width).items()
     ]
@@ -124,19 +112,15 @@ def _three(steps: Sequence[int]) -> list[int]:
 
 def _groups(line: Mapping[str, Any], width: int) -> dict[str, list[Bin]]:
     """The groups that have tokens; one that is all of the step's rollouts is not told twice."""
-    found = {group: bins for group in GROUPS if (bins := _bins(line, group, width))}
+    found = {group: bins for group in names.GROUPS if (bins := _bins(line, group, width))}
     return {group: bins for group, bins in found.items() if group in ("all", "probe") or bins != found["all"]}
 
 
 def _bins(line: Mapping[str, Any], group: str, width: int) -> list[Bin]:
     """Pool the recorded bins by their token counts: exact."""
-    mean, magnitude, tokens = (f"prefix_opd/{name}" for name in _NAMES[group])
+    mean, magnitude, tokens = names.by_position(group)
     pooled: dict[int, list[float]] = {}
-    for name, count in line.items():
-        found = re.fullmatch(re.escape(tokens) + r"(\d+)", name)
-        if not found:
-            continue
-        first = int(found[1])
+    for first, count in names.bins(line, tokens).items():
         sums = pooled.setdefault(first // width * width, [0.0, 0.0, 0.0])
         for i, value in enumerate((1.0, line[f"{mean}{first}"], line[f"{magnitude}{first}"])):
             sums[i] += count * value

@@ -6,20 +6,12 @@ from prefix_opd.analysis.compute import Compute
 from prefix_opd.analysis.prefixes import DECIDED, Prefixes
 from prefix_opd.analysis.schedule import PHASES, Schedule
 from prefix_opd.analysis.signal import Signal
-
-
-def _table(title: str, headings: tuple[str, ...], caption: str = ""):
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == headings[0] else "right")
-    return table
+from prefix_opd.base.terminal import between, table
 
 
 def signal_table(found: Signal):
     """Tokens, mean |reverse KL| and mean reverse KL of each bin."""
-    table = _table(
+    made = table(
         f"{found.name}: reverse KL by position, bins of {found.width}",
         ("step, rollouts", "L", "from position", "tokens", "mean |KL|", "mean KL"),
         "nats a token; KL = log p_student - log p_teacher of the sampled tokens",
@@ -27,60 +19,60 @@ def signal_table(found: Signal):
     for curve in found.curves:
         for one in curve.bins:
             row = (f"{curve.step}, {curve.group}", f"{curve.cap}", f"{one.first}", f"{one.tokens}")
-            table.add_row(*row, f"{one.abs_mean:.4f}", f"{one.mean:+.4f}")
-        table.add_section()
-    return table
+            made.add_row(*row, f"{one.abs_mean:.4f}", f"{one.mean:+.4f}")
+        made.add_section()
+    return made
 
 
 def compute_table(found: Compute):
     """What each run took to reach the target."""
     than = f" of {found.reference}" if found.reference else ""
-    table = _table(
+    made = table(
         f"to reach {found.target:.1%}",
         ("run", "FLOP", "FLOP (paper)", "seconds", f"FLOP{than} / this", f"seconds{than} / this"),
         "linear between evaluations; training alone, validation and start-up left out",
     )
     for cost in found.costs:
-        table.add_row(
+        made.add_row(
             cost.name,
             *("never" if value is None else f"{value:.3g}" for value in (cost.flops, cost.paper_flops, cost.seconds)),
             *(f"{cost.ratios[kind]:.2f}x" if kind in cost.ratios else "" for kind in ("flops", "seconds")),
         )
-    return table
+    return made
 
 
 def schedule_table(found: Schedule):
     """One row an update."""
-    table = _table(
+    made = table(
         f"{found.name}: {len(found.steps)} updates",
         ("step", "L", "mean length", "cut", "ended", *(f"{phase.replace('_', ' ')} s" for phase in PHASES), "step s"),
     )
     for one in found.steps:
         seconds = (f"{one.seconds[phase]:.2f}" for phase in (*PHASES, "step"))
         shares = (f"{one.cut:.0%}", f"{one.natural:.0%}")
-        table.add_row(f"{one.step}", f"{one.cap}", f"{one.mean_length:.1f}", *shares, *seconds)
-    return table
+        made.add_row(f"{one.step}", f"{one.cap}", f"{one.mean_length:.1f}", *shares, *seconds)
+    return made
 
 
 def prefixes_table(found: Prefixes):
     """Accuracy by length, and the L to choose."""
-    giver, receiver = ("teacher", "student") if found.kind == "teacher-prefix" else ("student", "teacher")
-    table = _table(
+    giver, receiver = found.sides
+    made = table(
         f"{receiver} after the {giver}'s first L tokens: {found.problems} problems x {found.samples}",
         ("L", "tokens given", "accuracy", "95% interval", "lost against L=0", "95% interval"),
         f"the {giver} alone: {found.giver:.1%}; a prefix ends {found.margin} tokens before its answer does",
     )
     for one in found.points:
         drop, low, high = one.drop
-        table.add_row(
+        made.add_row(
             f"{one.length}",
             f"{one.mean_length:.1f}",
             f"{one.accuracy:.1%}",
-            f"{one.interval[0]:.1%} to {one.interval[1]:.1%}",
+            between(one.interval),
             f"{drop:+.1%}" if one.length else "",
-            f"{low:+.1%} to {high:+.1%}" if one.length else "",
+            between((low, high), sign="+") if one.length else "",
         )
-    return table
+    return made
 
 
 def advice(found: Prefixes) -> str:

@@ -38,3 +38,9 @@ def one_line(error: BaseException) -> str:
     while isinstance(cause := getattr(error, "cause", None), BaseException) and cause is not error:
         error = cause
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+
+
+def at_least(flag: str, value: int | None, least: int) -> None:
+    """Raises UserError for a number below ``least``; none passes."""
+    if value is not None and value < least:
+        raise UserError(f"{flag}={value}", f"must be a whole number of at least {least}")

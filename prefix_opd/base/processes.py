@@ -1,11 +1,131 @@
-"""Child processes."""
+"""Child processes: run one to its end, or start one and stand beside it."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+_HANDED_ON = (signal.SIGTERM, signal.SIGINT)
+_BY_SIGNAL = 128
 
 
 def python_module(module: str, arguments: Sequence[str]) -> list[str]:
     """A command line for a module of this environment."""
     return [sys.executable, "-m", module, *arguments]
+
+
+def start(command: Sequence[str], environment: Mapping[str, str] | None = None, **pipes: Any) -> subprocess.Popen:
+    """Start a command in a session of its own. It is sent SIGTERM if this process dies.
+
+    In its own session it does not get the terminal's signals, and `run` can end all that it has started.
+
+    Args:
+        environment: all of it; this process's own by default.
+        pipes: ``stdin``, ``stdout``, ``stderr``, ``text`` of `subprocess.Popen`.
+    """
+    return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent, **pipes)
+
+
+def run(
+    command: Sequence[str], seconds: float | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and keep what it prints. If it must be ended, all that it has started ends with it.
+
+    Raises:
+        subprocess.TimeoutExpired: it took more than ``seconds``.
+        OSError: there is no such command.
+    """
+    with start(command, environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+class Child:
+    """A process that gets the signals of this one. Made by `standing_beside`."""
+
+    def __init__(self, process: subprocess.Popen):
+        self.process = process
+        self._asked: set[int] = set()
+        self._received: list[int] = []
+
+    def hand_on(self, number: int, _frame: Any) -> None:
+        """The handler of a signal."""
+        # the run looks for signals once a second, and would take two of a kind for one: the second ends it from here
+        self.process.send_signal(signal.SIGKILL if number in self._asked else number)  # no effect once it has ended
+        self._asked.add(number)
+        self._received.append(number)  # told by whoever takes it: a handler may have interrupted a print
+
+    def take_signals(self) -> list[str]:
+        """Names of the signals that were handed on since the last call."""
+        names = []
+        while self._received:
+            names.append(signal.Signals(self._received.pop(0)).name)
+        return names
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def wait(self) -> int:
+        """The exit code; 128 + its number if a signal killed it, as shells have it."""
+        code = self.process.wait()
+        return code if code >= 0 else _BY_SIGNAL - code
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words.
+
+    >>> how_it_ended(3), how_it_ended(137)
+    ('with exit code 3', 'killed by SIGKILL')
+    """
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(code - _BY_SIGNAL).name}"
+    return f"with exit code {code}"
+
+
+@contextmanager
+def standing_beside(command: Sequence[str], environment: Mapping[str, str], **pipes: Any) -> Iterator[Child]:
+    """Start a command and hand SIGTERM and SIGINT (Ctrl-C) on to it alone while the block runs."""
+    child = Child(start(command, environment, **pipes))
+    handlers = {number: signal.signal(number, child.hand_on) for number in _HANDED_ON}
+    try:
+        yield child
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def git_commit() -> str | None:
+    """The commit that this package stands at, with "-dirty" for changes; none where git does not have it."""
+    folder = Path(__file__).parents[1]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            answer = run(["git", "-C", str(folder), *arguments], seconds=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    # installed into a folder below another repository, the commit would be that one's
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and git("status", "--porcelain", "--untracked-files=no", ".") else commit
+
+
+def _end_with_parent() -> None:
+    """In the child: Linux sends it SIGTERM when the parent dies, however it dies."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

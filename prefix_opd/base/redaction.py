@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import write_whole
 
 HIDDEN = "***"
 SHORTEST = 8
@@ -56,7 +57,7 @@ def redact(text: str) -> str:
 
 def save_config(config: DictConfig, path: Path) -> None:
     """Write a run's config with everything resolved and no secret in it."""
-    path.write_text(redact(OmegaConf.to_yaml(config, resolve=True)), encoding="utf-8")
+    write_whole(path, redact(OmegaConf.to_yaml(config, resolve=True)))
 
 
 def without_secrets(node: Any) -> Any:

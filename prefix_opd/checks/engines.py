@@ -7,8 +7,6 @@ forward pass of the student, by transformers in the trainer's precision, scores 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -20,10 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
-from prefix_opd.base.processes import python_module
+from prefix_opd.base.processes import python_module, run
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.forward import trainer_log_probs
-from prefix_opd.config.models import Model
+from prefix_opd.config.models import Model, engine_arguments
 
 PROMPTS = 16
 TOKENS = 96
@@ -32,19 +30,6 @@ SEED = 0
 ENGINE_SECONDS = 3600.0
 """For both engines together: to read the weights of a large model from a network disk takes its time."""
 TEACHER_KEY = "distillation.teacher_models.teacher_model.inference"
-
-_SERVER_KEYS = (
-    "dtype",
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "enable_chunked_prefill",
-    "enable_prefix_caching",
-    "enforce_eager",
-    "gpu_memory_utilization",
-    "logprobs_mode",
-)
-"""Settings that verl's server hands to vLLM under the same name."""
 
 Rows = list[np.ndarray]
 """[B] arrays of [T] log-probs in nats; T is each response's own length."""
@@ -117,8 +102,6 @@ def measure(case: Case) -> Scores:
 def _request(
     case: Case, name: str, model: Model, node: DictConfig, prompts: list[list[int]], sequences_of: str | None
 ) -> dict[str, Any]:
-    given = OmegaConf.to_container(node, resolve=True)
-    engine = {key: given[key] for key in _SERVER_KEYS if given.get(key) is not None}
     return {
         "name": name,
         "model": str(Path(model.path).expanduser()) if Path(model.path).expanduser().is_dir() else model.path,
@@ -131,12 +114,7 @@ def _request(
             "seed": SEED,
             "stop_token_ids": case.stop_ids,
         },
-        "engine": {
-            "trust_remote_code": model.trust_remote_code,
-            "tensor_parallel_size": given["tensor_model_parallel_size"],
-            **engine,
-            **((given.get("engine_kwargs") or {}).get("vllm") or {}),
-        },
+        "engine": {"trust_remote_code": model.trust_remote_code, **engine_arguments(node)},
     }
 
 
@@ -145,32 +123,20 @@ def _answers(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         folder = Path(name)
         (folder / "requests.json").write_text(json.dumps(requests))
         command = python_module("prefix_opd.verl_plugin.server.doctor_engines", [str(folder)])
-        ran = _run(command, ENGINE_SECONDS)
+        try:
+            ran = run(command, ENGINE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise UserError(
+                "--engines",
+                f"the engines did not answer within {ENGINE_SECONDS:g} s",
+                "see with nvidia-smi or top what holds the machine, and whether a model is still being fetched",
+            ) from None
         missing = [request for request in requests if not (folder / f"{request['name']}.json").exists()]
         if missing:
             lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "Error" in line]
             why = lines[-1].strip() if lines else f"exit code {ran.returncode}"
             raise UserError(missing[0]["model"], f"its engine does not come up: {why}")
         return [json.loads((folder / f"{request['name']}.json").read_text()) for request in requests]
-
-
-def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run to the end, at most so long; what the command has forked ends with it. Raises UserError."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise UserError(
-                    "--engines",
-                    f"the engines did not answer within {seconds:g} s",
-                    "see with nvidia-smi or top what holds the machine, and whether a model is still being fetched",
-                ) from None
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _rows(rows) -> Rows:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
+from prefix_opd.base.processes import run
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.checks.preflight import (
@@ -78,9 +78,7 @@ def _accelerator(case: Case) -> str | None:
     """The GPU of this machine, if `prefix_opd.cost.arithmetic` knows it; None: the plan's own assumption."""
     if case.config.platform == "cpu" or shutil.which("nvidia-smi") is None:
         return None
-    told = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False
-    )
+    told = run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
     return next((name for name in ACCELERATORS if name in told.stdout.lower()), None)
 
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from prefix_opd import VERL_VERSION
-from prefix_opd.base.processes import python_module
+from prefix_opd.base.processes import python_module, run
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.checks.preflight import check_verl_version
@@ -45,7 +45,7 @@ def verl_hooks(case: Case) -> Finding:
     """In a process of its own: verl takes some twenty seconds to import, and prints while it does."""
     command = python_module("prefix_opd.verl_plugin.contract", [])
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=IMPORT_SECONDS)
+        ran = run(command, IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
         return fail(f"verl does not import within {IMPORT_SECONDS:g} s", "look at what holds the disk or the CPU")
     if ran.returncode:

@@ -40,13 +40,13 @@ def _register_signal(analyze: typer.Typer) -> None:
         width: int = typer.Option(None, "--bin", help="Positions a bin, a multiple of what the run recorded."),
         out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/signal.json by default."),
     ) -> None:
-        from prefix_opd.analysis import draw, tables
+        from prefix_opd.analysis import figures, tables
         from prefix_opd.analysis.signal import signal as read
         from prefix_opd.run.history import read_finished
 
         where = _where(out, run, "signal")
         found = read(read_finished(run), _numbers("--steps", steps), width)
-        _tell(found, tables.signal_table(found), draw.draw_signal, where, [run])
+        _tell(found, tables.signal_table(found), figures.signal_figure, where, [run])
 
 
 def _register_compute(analyze: typer.Typer) -> None:
@@ -57,13 +57,13 @@ def _register_compute(analyze: typer.Typer) -> None:
         reference: str = typer.Option(None, help="The run that ratios refer to; by default the one of full OPD."),
         out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/compute.json by default."),
     ) -> None:
-        from prefix_opd.analysis import draw, tables
+        from prefix_opd.analysis import figures, tables
         from prefix_opd.analysis.compute import compute as read
         from prefix_opd.run.history import read_finished
 
         where = _where(out, runs[0], "compute")
         found = read([read_finished(run) for run in runs], target, reference)
-        _tell(found, tables.compute_table(found), draw.draw_compute, where, runs)
+        _tell(found, tables.compute_table(found), figures.compute_figure, where, runs)
 
 
 def _register_schedule(analyze: typer.Typer) -> None:
@@ -72,13 +72,13 @@ def _register_schedule(analyze: typer.Typer) -> None:
         run: Path = typer.Argument(..., help="A run's folder."),
         out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/schedule.json by default."),
     ) -> None:
-        from prefix_opd.analysis import draw, tables
+        from prefix_opd.analysis import figures, tables
         from prefix_opd.analysis.schedule import schedule as read
         from prefix_opd.run.history import read_finished
 
         where = _where(out, run, "schedule")
         found = read(read_finished(run))
-        _tell(found, tables.schedule_table(found), draw.draw_schedule, where, [run])
+        _tell(found, tables.schedule_table(found), figures.schedule_figure, where, [run])
 
 
 def _register_prefix(analyze: typer.Typer, kind: str) -> None:
@@ -103,7 +103,7 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
         out: Path = typer.Option(None, help=f"JSON file, PNG beside it; RUN/analysis/{kind}.json by default."),
     ) -> None:
         from prefix_opd.analysis.prefixes import default_lengths, default_margin
-        from prefix_opd.evaluation.settings import at_least
+        from prefix_opd.base.errors import at_least
         from prefix_opd.launch import prepare
 
         for flag, value in {"--problems": problems, "--samples": samples, "--margin": margin}.items():
@@ -114,11 +114,11 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
         longest, run = int(config.data.max_response_length), Path(config.trainer.default_local_dir)
         where = _where(out, run, kind)
 
-        from prefix_opd.analysis import continuation, draw, tables
+        from prefix_opd.analysis import continuation, figures, tables
 
         chosen, kept = asked or default_lengths(longest), margin or default_margin(longest)
         found = continuation.measure(kind, config, chosen, kept, problems, samples, seed)
-        _tell(found, tables.prefixes_table(found), draw.draw_prefixes, where, [run])
+        _tell(found, tables.prefixes_table(found), figures.prefixes_figure, where, [run])
         if kind == "student-prefix":
             print(tables.advice(found))
 
@@ -158,17 +158,14 @@ def _where(out: Path | None, run: Path, name: str) -> Path:
     return out or run / "analysis" / f"{name}.json"
 
 
-def _tell(found: Any, table: Any, draw: Callable[[Any, Path], Path], path: Path, runs: Sequence[Path]) -> None:
+def _tell(found: Any, table: Any, figure: Callable[[Any], Any], path: Path, runs: Sequence[Path]) -> None:
     """Print the table, write JSON and PNG, note the command in the runs' folders."""
-    from rich.console import Console
-
+    from prefix_opd.analysis.draw import draw
     from prefix_opd.base.files import write_json
+    from prefix_opd.base.terminal import console
     from prefix_opd.run.folder import keep_command
 
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width of its own
-        console = Console(width=110)
-    console.print(table, highlight=False)
+    console().print(table, highlight=False)
     write_json(path, found.as_dict())
-    print(f"{path} and {draw(found, path.with_suffix('.png'))}")
+    print(f"{path} and {draw(figure(found), path.with_suffix('.png'))}")
     keep_command(runs)

@@ -38,12 +38,8 @@ def register(app: typer.Typer) -> None:
         if as_json:
             print(json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False))
         else:
-            from rich.console import Console
-
+            from prefix_opd.base.terminal import console
             from prefix_opd.checks.view import render
 
-            console = Console()
-            if not console.is_terminal:  # a file or a pipe has no width of its own
-                console = Console(width=120)
-            console.print(render(findings))
+            console(width=120).print(render(findings))
         raise typer.Exit(1 if worst(findings) is Status.FAIL else 0)

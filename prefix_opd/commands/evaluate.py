@@ -50,9 +50,10 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="results.json on stdout in place of the table."),
         verbose: bool = typer.Option(False, "--verbose", help="verl's own output in place of the progress bar."),
     ) -> None:
+        from prefix_opd.base.errors import at_least
         from prefix_opd.evaluation.benchmarks import TINY, TINY_MAX_TOKENS, find
         from prefix_opd.evaluation.config import check_overrides, evaluation_config
-        from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling, at_least
+        from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling
         from prefix_opd.evaluation.target import check_target, open_target
 
         # a benchmark's name has no "=", and a Hydra override always has one (or begins with ~)
@@ -124,7 +125,7 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
     from rich.console import Console
 
     from prefix_opd.base.files import write_json
-    from prefix_opd.base.processes import python_module
+    from prefix_opd.base.processes import python_module, standing_beside
     from prefix_opd.base.redaction import save_config
     from prefix_opd.commands.train import QUIET
     from prefix_opd.evaluation.follow import run_and_follow
@@ -151,9 +152,8 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
         command = python_module("recipe.prefix_opd.main_evaluate", [str(folder)])
         environment = {**QUIET, **os.environ}
         if verbose:
-            import subprocess
-
-            code = subprocess.call(command, env=environment)
+            with standing_beside(command, environment) as child:
+                code = child.wait()
         else:
             code = run_and_follow(command, folder, problems, finished, environment)
         if code:

@@ -59,10 +59,11 @@ def _teacher(folder: Path) -> tuple[float, int]:
     """The teacher's accuracy at temperature 1 on the validation problems; measured once, kept in the run's folder."""
     kept = folder / "teacher.json"
     if not kept.exists():
+        from prefix_opd.base.files import write_json
         from prefix_opd.miniature import shipped_models
         from prefix_opd.miniature.measure import measure_folder
 
         measured = measure_folder(shipped_models()["teacher"], PROBLEMS)
-        kept.write_text(json.dumps({"accuracy": measured.share, "samples": measured.problems}))
+        write_json(kept, {"accuracy": measured.share, "samples": measured.problems})
     found = json.loads(kept.read_text())
     return found["accuracy"], found["samples"]

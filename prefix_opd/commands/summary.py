@@ -21,16 +21,12 @@ def register(app: typer.Typer) -> None:
 
 def show(folder: Path, teacher: tuple[float, int] | None = None):
     """Print the table and draw the picture of one run; returns its `prefix_opd.report.summary.Summary`."""
-    from rich.console import Console
+    from prefix_opd.base.terminal import console
+    from prefix_opd.report.summary import picture, render, summarise
 
-    from prefix_opd.report.summary import PICTURE, draw, render, summarise
-
-    found = summarise(folder)
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width of its own
-        console = Console(width=110)
-    console.print(render(found, teacher))
+    found, out = summarise(folder), console()
+    out.print(render(found, teacher))
     if found.evaluations and found.prefix_lengths:
-        console.print(f"picture   {draw(found, folder / PICTURE)}", highlight=False, soft_wrap=True)
-    console.print(f"all of it {folder}", highlight=False, soft_wrap=True)
+        out.print(f"picture   {picture(found)}", highlight=False, soft_wrap=True)
+    out.print(f"all of it {folder}", highlight=False, soft_wrap=True)
     return found

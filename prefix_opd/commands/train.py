@@ -74,7 +74,7 @@ def _keep_versions(folder: Path) -> None:
     """For the report: what the run is made with."""
     from prefix_opd import VERL_VERSION, __version__
     from prefix_opd.base.files import write_json
-    from prefix_opd.evaluation.results import git_commit
+    from prefix_opd.base.processes import git_commit
     from prefix_opd.run.folder import VERSIONS_FILE
 
     write_json(folder / VERSIONS_FILE, {"prefix_opd": __version__, "verl": VERL_VERSION, "git_commit": git_commit()})

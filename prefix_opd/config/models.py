@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from prefix_opd.base.errors import UserError
 from prefix_opd.method.flops import SIZE_FIELDS, ModelShape
 
@@ -196,3 +198,25 @@ def check_same_vocabulary(student: Model, teacher: Model) -> None:
                 f"{ours.get(index)!r} against {theirs.get(index)!r} of {teacher.path}",
                 "choose a student and a teacher of one family",
             )
+
+
+_SERVER_KEYS = (
+    "dtype",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enable_chunked_prefill",
+    "enable_prefix_caching",
+    "enforce_eager",
+    "gpu_memory_utilization",
+    "logprobs_mode",
+)
+"""Settings that verl's server hands to vLLM under the same name."""
+
+
+def engine_arguments(node: DictConfig) -> dict[str, Any]:
+    """vLLM's own arguments as verl's server hands them on: of a node with the keys of ``actor_rollout_ref.rollout``."""
+    given: Any = OmegaConf.to_container(node, resolve=True)
+    found = {key: given[key] for key in _SERVER_KEYS if given.get(key) is not None}
+    more = (given.get("engine_kwargs") or {}).get("vllm") or {}
+    return {"tensor_parallel_size": given["tensor_model_parallel_size"], **found, **more}

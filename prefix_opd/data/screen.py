@@ -12,7 +12,7 @@ from prefix_opd.data.settings import PrepareSettings
 
 
 @dataclass(frozen=True)
-class Finding:
+class Screened:
     """What was found about one problem."""
 
     tokens: int | None
@@ -64,23 +64,23 @@ class Screen:
         if settings.decontaminate_against:
             self._evaluation = read_evaluation(settings.decontaminate_against)
 
-    def look(self, problem: Problem) -> Finding:
+    def look(self, problem: Problem) -> Screened:
         """Length and resemblance of one problem."""
         tokens = None if self._tokens is None else self._tokens.count(user_message(problem, self._settings))
-        return Finding(tokens, None if self._evaluation is None else self._evaluation.match(problem.question))
+        return Screened(tokens, None if self._evaluation is None else self._evaluation.match(problem.question))
 
-    def is_long(self, finding: Finding) -> bool:
+    def is_long(self, screened: Screened) -> bool:
         """Whether the prompt is beyond the limit."""
-        return finding.tokens is not None and finding.tokens > (self._settings.max_prompt_tokens or 0)
+        return screened.tokens is not None and screened.tokens > (self._settings.max_prompt_tokens or 0)
 
-    def is_duplicate(self, finding: Finding) -> bool:
+    def is_duplicate(self, screened: Screened) -> bool:
         """Whether the problem counts as an evaluation question: equal, or with enough of its runs."""
-        return finding.match is not None and (
-            finding.match.equal or finding.match.share >= self._settings.overlap_share
+        return screened.match is not None and (
+            screened.match.equal or screened.match.share >= self._settings.overlap_share
         )
 
-    def drops(self, finding: Finding) -> bool:
+    def drops(self, screened: Screened) -> bool:
         """Whether the settings ask to leave the problem out."""
-        return (self._settings.drop_long and self.is_long(finding)) or (
-            self._settings.drop_duplicates and self.is_duplicate(finding)
+        return (self._settings.drop_long and self.is_long(screened)) or (
+            self._settings.drop_duplicates and self.is_duplicate(screened)
         )

@@ -12,7 +12,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.data.known import KnownSet
 from prefix_opd.data.layouts import ANSWERER, Problem, read_problem, turn
 from prefix_opd.data.sampling import SmallestKeys, key_of
-from prefix_opd.data.screen import Finding, Screen
+from prefix_opd.data.screen import Screen, Screened
 from prefix_opd.data.settings import PrepareSettings
 from prefix_opd.data.source import Source
 
@@ -24,7 +24,7 @@ class Chosen:
     """A problem in the sample."""
 
     problem: Problem
-    finding: Finding
+    finding: Screened
     responses: SmallestKeys[None]
     """Keys of the responses to keep."""
 
@@ -35,7 +35,7 @@ class Selection:
 
     chosen: dict[int, Chosen] = field(default_factory=dict)
     """Key -> problem; questions for training in the seed's random order, evaluation problems in their source's."""
-    left_out: list[Finding] = field(default_factory=list)
+    left_out: list[Screened] = field(default_factory=list)
     """Of the problems that would be in the sample, had the screen not dropped them."""
     rows_read: int = 0
     rows_without_question: int = 0
@@ -56,7 +56,7 @@ class Selection:
         }
 
 
-def _figures(findings: list[Finding], screen: Screen) -> dict[str, Any]:
+def _figures(findings: list[Screened], screen: Screen) -> dict[str, Any]:
     matches = [finding.match for finding in findings if finding.match is not None]
     lengths = [finding.tokens for finding in findings if finding.tokens is not None]
     listed = sorted(matches, key=lambda match: (-match.equal, -match.share, match.where))[:MATCHES_LISTED]
@@ -87,7 +87,7 @@ def select(settings: PrepareSettings, source: Source, screen: Screen) -> Selecti
     """
     known, selection = settings.known, Selection()
     sample: SmallestKeys[Chosen] = SmallestKeys(settings.problems)
-    refused: dict[int, Finding] = {}
+    refused: dict[int, Screened] = {}
     seen: set[int] = set()
     bar = tqdm(source.rows(), known.name, source.total, unit=" rows", disable=None if settings.progress else True)
     for index, row in enumerate(bar):

@@ -12,12 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, at_least
 from prefix_opd.base.files import sha256_of
 from prefix_opd.checks.run_data import check_prompt_type, check_prompts
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
-from prefix_opd.evaluation.settings import at_least
 
 TINY = "tiny"
 TINY_MAX_TOKENS = 192

@@ -3,69 +3,44 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from prefix_opd.evaluation.record import PARTS, PROGRESS_FILE
-from prefix_opd.run.folder import LOG_FILE
-from prefix_opd.run.follow import POLL_SECONDS, cause
+from prefix_opd.run.follow import News, show
 
-STARTING = "starting workers and vLLM"
+
+class Problems:
+    """An evaluation: a bar over problems; a file or a pipe gets one line a chunk."""
+
+    def __init__(self, folder: Path, total: int, done: int, moving: bool):
+        self.folder, self.total, self.done, self.moving = folder, total, done, moving
+        self.parts = self._parts()
+
+    def news(self) -> Iterator[News]:
+        if found := read_progress(self.folder):
+            before, self.parts = self.parts, self._parts()
+            told = f"{found['done']} of {self.total} problems" if self.parts != before and not self.moving else ""
+            yield News(found["done"], found["benchmark"], told)
+
+    def _parts(self) -> int:
+        return sum(1 for _ in (self.folder / PARTS).glob("*.parquet"))
 
 
 def run_and_follow(command: Sequence[str], folder: Path, problems: int, done: int, environment: dict[str, str]) -> int:
     """Run ``command`` with its output in the folder's log; a bar over ``problems``, of which ``done`` were done.
 
     Returns:
-        The command's exit code.
+        The command's exit code, as `prefix_opd.run.follow.show`.
     """
-    console = Console(stderr=True)
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
-    log = folder / LOG_FILE
-    with log.open("ab") as output:
-        start = output.tell()
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-        try:
-            _follow(process, folder, problems, done, console)
-        except KeyboardInterrupt:
-            console.print("stopping; a second Ctrl-C ends it at once")
-            try:
-                process.wait()
-            except KeyboardInterrupt:
-                process.kill()
-    code = process.wait()
+    console = Console(stderr=True)
+    code = show(command, folder, environment, Problems(folder, problems, done, console.is_terminal), console)
     if code:
-        console.print(f"[red]stopped[/red] with exit code {code}; the end of {log}:", highlight=False)
-        for line in cause(log, start):
-            console.print("  " + line, markup=False, highlight=False)
         console.print("start the same command again to go on with what is left", highlight=False)
     return code
-
-
-def _follow(process: subprocess.Popen, folder: Path, problems: int, done: int, console: Console) -> None:
-    moving = console.is_terminal  # a file or a pipe gets a line a chunk
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    began, parts = time.time(), _parts(folder)
-    with Progress(*columns, console=console, disable=not moving) as progress:
-        bar = progress.add_task(STARTING, total=problems, completed=done)
-        while process.poll() is None:
-            found = read_progress(folder)
-            if found:
-                progress.update(bar, description=found["benchmark"], completed=found["done"])
-            if _parts(folder) != parts:
-                parts = _parts(folder)
-                if not moving and found:
-                    seconds = time.time() - began
-                    console.print(f"{seconds:4.0f} s  {found['done']} of {problems} problems", highlight=False)
-            time.sleep(POLL_SECONDS)
-        found = read_progress(folder)
-        if found:
-            progress.update(bar, completed=found["done"])
 
 
 def read_progress(folder: Path) -> dict | None:
@@ -74,7 +49,3 @@ def read_progress(folder: Path) -> dict | None:
         return json.loads((folder / PROGRESS_FILE).read_text())
     except (OSError, ValueError):
         return None
-
-
-def _parts(folder: Path) -> int:
-    return sum(1 for _ in (folder / PARTS).glob("*.parquet"))

@@ -6,9 +6,7 @@ in ``parts``. A part appears whole or not at all, so the problems in the parts a
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import whole_files
 
@@ -108,15 +107,8 @@ def _refuse_difference(folder: Path, old: Mapping[str, Any], new: Mapping[str, A
 
 def hold(folder: Path):
     """An open file that keeps a second evaluation out of the folder until it is closed, or the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / LOCK_FILE).open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise UserError(f"--out {folder}", "another evaluation is writing to it", "wait for it, or stop it") from None
-    os.set_inheritable(lock.fileno(), False)
-    return lock
+    refusal = UserError(f"--out {folder}", "another evaluation is writing to it", "wait for it, or stop it")
+    return files.hold(folder / LOCK_FILE, refusal)
 
 
 # ---- the parts ----

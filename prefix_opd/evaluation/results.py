@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import prefix_opd
 from prefix_opd import VERL_VERSION, __version__
+from prefix_opd.base.processes import git_commit
 from prefix_opd.evaluation.record import done, read_columns
 from prefix_opd.evaluation.table import Row, tabulate
 
@@ -41,21 +40,3 @@ def results(plan: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[str, Any]:
         "verl": VERL_VERSION,
         "git_commit": git_commit(),
     }
-
-
-def git_commit() -> str | None:
-    """The commit that this package stands at, with "-dirty" for changes; none where git does not have it."""
-    folder = Path(next(iter(prefix_opd.__path__)))
-
-    def git(*arguments: str) -> str | None:
-        try:
-            answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    # installed into a folder below another repository, the commit would be that one's
-    if git("ls-files", "--error-unmatch", "__init__.py") is None:
-        return None
-    commit = git("rev-parse", "HEAD")
-    return f"{commit}-dirty" if commit and git("status", "--porcelain", "--untracked-files=no", ".") else commit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, at_least
 
 MAX_TOKENS = 16_384
 """The paper's L_test."""
@@ -33,9 +33,3 @@ class Sampling:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def at_least(flag: str, value: int | None, least: int) -> None:
-    """Raises UserError for a number below ``least``; none passes."""
-    if value is not None and value < least:
-        raise UserError(f"{flag}={value}", f"must be a whole number of at least {least}")

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
+from prefix_opd.base.terminal import between, table
 from prefix_opd.grading.statistics import bootstrap_interval, maj_at_k, mean_at_k, pass_at_k
 
 
@@ -78,22 +79,18 @@ def _mean(values: Sequence[float]) -> float:
 def render(title: str, rows: Mapping[str, Row], caption: str = ""):
     """A rich table of percentages, narrow enough for 80 columns."""
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
 
-    table = Table(title=f"{title}, in %", title_justify="left", caption=caption, caption_justify="left")
-    table.box, table.padding = SIMPLE_HEAD, (0, 1, 0, 0)
     headings = ("", "n x k", "mean@k", "95% interval", "pass@k", "maj@k", "ended", "cut", "tokens")
-    for heading in headings:
-        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    made = table(f"{title}, in %", headings, caption, no_wrap=True)
+    made.box, made.padding = SIMPLE_HEAD, (0, 1, 0, 0)
     for name, row in rows.items():
-        low, high = row.interval
         shares = (row.pass_at_k, row.maj_at_k, row.natural_end, row.cut)
-        table.add_row(
+        made.add_row(
             name,
             f"{row.problems} x {row.k}",
             f"{100 * row.mean:.1f}",
-            f"{100 * low:.1f} to {100 * high:.1f}",
+            between(row.interval, unit=""),
             *(f"{100 * share:.1f}" for share in shares),
             f"{row.mean_length:.0f}",
         )
-    return table
+    return made

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.models import Model
-from prefix_opd.run.checkpoints import saved
+from prefix_opd.run.checkpoints import choose
 from prefix_opd.run.export import export_checkpoint
 from prefix_opd.run.folder import CONFIG_FILE, METRICS_FILE
+from prefix_opd.run.ledger import Spent, with_costs
 from prefix_opd.run.log import read_metrics
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
@@ -61,14 +62,8 @@ def check_target(name: str, step: int | None) -> None:
     """The cheap checks, before an export takes its time."""
     path = Path(name).expanduser()
     if is_run(path):
-        found = saved(path)
-        if not found:
-            raise UserError(name, "has no checkpoint", "set trainer.save_freq above 0 and train")
-        if step is not None and step not in found:
-            raise UserError(f"--step={step}", f"there is no such checkpoint; known: {', '.join(map(str, found))}")
-        _check_same_architecture(
-            found[step or max(found)] / "actor" / "huggingface", OmegaConf.load(path / CONFIG_FILE)
-        )
+        _, checkpoint = choose(path, step, name)
+        _check_same_architecture(checkpoint / "actor" / "huggingface", OmegaConf.load(path / CONFIG_FILE))
         return
     if step is not None:
         raise UserError(f"--step={step}", f"{name} is no run's folder", "leave --step out, or name a run")
@@ -94,14 +89,17 @@ def open_target(name: str, step: int | None, trust_remote_code: bool = False) ->
         title = path.resolve().name if path.is_dir() else name.replace("/", "--")
         return Target(title, model, Path("evaluations") / title)
     config = OmegaConf.load(path / CONFIG_FILE)
-    step = step or max(saved(path))
+    step, _ = choose(path, step, name)
     exported = path / f"hf_step_{step}"
     if not exported.exists():
         export_checkpoint(path, step)
     model = Model("model", str(exported), bool(config.actor_rollout_ref.model.trust_remote_code))
     _check_same_architecture(exported, config)
     check_model(model)
-    flop, hours = _spent(path, step)
+    spent = Spent()
+    for line, so_far in with_costs(read_metrics(path)):
+        spent = so_far if line["step"] <= step else spent
+    flop, hours = spent.paper_flops or None, spent.seconds / 3600 or None
     title = str(config.trainer.experiment_name)
     return Target(title, model, path / "evaluation" / f"step_{step}", path, config, step, flop, hours)
 
@@ -119,12 +117,3 @@ def _check_same_architecture(checkpoint: Path, config: DictConfig) -> None:
                 f"{theirs.get(name)})",
                 "name the run that wrote it",
             )
-
-
-def _spent(run: Path, step: int) -> tuple[float | None, float | None]:
-    flop, seconds = None, 0.0
-    for line in read_metrics(run):
-        if line["step"] <= step:
-            flop = line.get("prefix_opd/flops_paper/so_far", flop)
-            seconds += line.get("prefix_opd/seconds/step", 0.0)
-    return flop, seconds / 3600 or None

@@ -7,6 +7,11 @@ import json
 from typing import Any
 
 
+def seed_of(what: str, bits: int) -> int:
+    """The first ``bits`` bits (64 at most) of a text's SHA-256, as a number in [0, 2^bits)."""
+    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big") >> (64 - bits)
+
+
 def rollout_seed(run_seed: int, step: int, prompt: Any, rollout: int, attempt: int = 0, validate: bool = False) -> int:
     """The engine's seed for one rollout, in [0, 2^63).
 
@@ -22,5 +27,9 @@ def rollout_seed(run_seed: int, step: int, prompt: Any, rollout: int, attempt: i
         attempt: how often this step's batch was thrown away and sampled again.
         validate: a validation answer, which must not repeat the training rollout of the same prompt.
     """
-    place = json.dumps([run_seed, step, prompt, rollout, attempt, validate], default=str, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big") >> 1
+    return seed_of(json.dumps([run_seed, step, prompt, rollout, attempt, validate], default=str, sort_keys=True), 63)
+
+
+def answer_seed(seed: int | str, problem: int | str, sample: int | str) -> int:
+    """The engine's seed for one answer of an evaluation or an analysis, in [0, 2^32)."""
+    return seed_of(f"{seed}/{problem}/{sample}", 32)

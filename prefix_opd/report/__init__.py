@@ -1,5 +1,6 @@
 """One HTML file that tells what came out of runs, and opens without a network.
 
-`content` gathers it from run folders, `plots` describes the plots as Plotly does, `redact` keeps secrets out, `page`
-puts it all into ``page.html.jinja`` and writes the same plots as PNG.
+`content` and `answers` gather it from run folders, `plots` describes a figure of `prefix_opd.analysis.figures` as
+Plotly does, `page` puts it all into ``page.html.jinja`` and writes the same figures as PNG. `summary` is the table that
+a run ends with.
 """

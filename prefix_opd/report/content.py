@@ -19,10 +19,12 @@ from prefix_opd.analysis.signal import Signal, signal
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.base.redaction import command_without_secrets, without_secrets
+from prefix_opd.method import names
+from prefix_opd.report.answers import AnswerPair, ScoredPrompt, answer_pairs, scored
 from prefix_opd.report.summary import summarise
 from prefix_opd.run.folder import COMMAND_FILE, VERSIONS_FILE
-from prefix_opd.run.history import Evaluation, History, read_answers, read_finished
-from prefix_opd.run.samples import SAMPLES_FILE, Sample, read_samples
+from prefix_opd.run.history import Evaluation, History, read_finished
+from prefix_opd.run.samples import SAMPLES_FILE, read_samples
 
 SETTINGS = (
     "actor_rollout_ref.model.path",
@@ -54,57 +56,6 @@ SETTINGS = (
 """What decides a run; the whole config stands below it in the report."""
 VERSIONS = {VERSIONS_FILE: ("prefix_opd", "verl", "git_commit"), "record.json": ("commit",)}
 """Files that tell with what a run was made, where they are there, and what is read of them."""
-ANSWERS = 3
-FULL_STRENGTH = 4.0
-"""|reverse KL| in nats at which a token's background has its full colour."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """One token of a sample, ready to be coloured."""
-
-    text: str
-    kl: float
-    log_p: float
-    log_q: float
-
-    @property
-    def strength(self) -> float:
-        """-1 (the teacher is far surer) to 1 (the student is)."""
-        return max(-1.0, min(1.0, self.kl / FULL_STRENGTH))
-
-
-@dataclass(frozen=True)
-class ScoredAnswer:
-    """One rollout, split where the cap stands."""
-
-    title: str
-    """When it was sampled."""
-    cap: int
-    how_it_ended: str
-    reaches_cap: bool
-    before_cap: list[Token]
-    after_cap: list[Token]
-
-
-@dataclass(frozen=True)
-class ScoredPrompt:
-    """One prompt with its answer at the first and at the last probe, or with one answer alone."""
-
-    prompt: str
-    answers: list[ScoredAnswer]
-
-
-@dataclass(frozen=True)
-class AnswerPair:
-    """One validation problem, at the first and at the last evaluation."""
-
-    question: str
-    truth: str
-    before: str
-    before_right: bool
-    after: str
-    after_right: bool
 
 
 @dataclass
@@ -182,8 +133,8 @@ def _run(history: History, name: str) -> RunContent:
     if not history.evaluations:
         missing.append("No accuracies: the run was never validated.")
     with _reading(history.folder / SAMPLES_FILE):
-        scored = _scored(list(read_samples(history.folder)))
-    if not scored:
+        found = scored(list(read_samples(history.folder)))
+    if not found:
         missing.append("No answers token by token: the run recorded none (samples.jsonl).")
     plain = without_secrets(OmegaConf.to_container(history.config, resolve=False))
     return RunContent(
@@ -200,8 +151,8 @@ def _run(history: History, name: str) -> RunContent:
         prefixes=prefixes,
         tail=_tail(history),
         tail_warning=float(history.config.prefix_opd.probe.tail_warning),
-        scored=scored,
-        answers=_answers(history),
+        scored=found,
+        answers=answer_pairs(history),
         missing=missing,
     )
 
@@ -273,17 +224,16 @@ def _words(line: str) -> list[str]:
 
 def _versions(folder: Path) -> dict[str, str]:
     found = {}
-    for file, names in VERSIONS.items():
+    for file, keys in VERSIONS.items():
         if (folder / file).is_file():
             with _reading(folder / file):
                 recorded = json.loads((folder / file).read_text())
-                found.update({name: str(recorded[name]) for name in names if recorded.get(name)})
+                found.update({name: str(recorded[name]) for name in keys if recorded.get(name)})
     return found
 
 
 def _tail(history: History) -> list[tuple[int, float]]:
-    name = "prefix_opd/probe/tail_ratio"
-    return [(line["step"], line[name]) for line in history.updates if name in line]
+    return [(line["step"], line[names.TAIL_RATIO]) for line in history.updates if names.TAIL_RATIO in line]
 
 
 def _teacher(folder: Path) -> tuple[float, int] | None:
@@ -311,75 +261,3 @@ def _prefixes(folder: Path) -> list[Prefixes]:
                     raise ValueError(f"kind={one.kind} with {len(one.points)} points")
                 found.append(one)
     return found
-
-
-def _scored(samples: Sequence[Sample]) -> list[ScoredPrompt]:
-    """The same prompts at the first and at the last probe; without two probes, answers of the first and the last step.
-
-    A probe's answers where there are any, for no cap ends them.
-    """
-    probed = [sample for sample in samples if sample.kind == "probe"]
-    kept = probed or samples
-    steps = sorted({sample.step for sample in kept})
-    of_step = {step: [sample for sample in kept if sample.step == step] for step in (steps[:1] + steps[-1:])}
-    if probed and len(of_step) > 1:
-        first, last = of_step.values()
-        later = {sample.prompt: sample for sample in reversed(last)}
-        pairs = [(sample, later[sample.prompt]) for sample in first if sample.prompt in later]
-        if pairs:
-            return [ScoredPrompt(pair[0].prompt, [*map(_scored_answer, pair)]) for pair in pairs[:ANSWERS]]
-    return [
-        ScoredPrompt(sample.prompt, [_scored_answer(sample)])
-        for ones in of_step.values()
-        for sample in ones[: ANSWERS - 1]
-    ]
-
-
-def _scored_answer(sample: Sample) -> ScoredAnswer:
-    tokens = [
-        Token(text, log_p - log_q, log_p, log_q)
-        for text, log_p, log_q in zip(sample.tokens, sample.log_p, sample.log_q, strict=True)
-    ]
-    cap = sample.cap
-    return ScoredAnswer(
-        title=f"Before update {sample.step}" if sample.kind == "probe" else f"Step {sample.step}",
-        cap=cap,
-        how_it_ended=_how_it_ended(sample),
-        reaches_cap=len(tokens) > cap or sample.ending == "cut",
-        before_cap=tokens[:cap],
-        after_cap=tokens[cap:],
-    )
-
-
-def _how_it_ended(sample: Sample) -> str:
-    if sample.ending == "natural":
-        return "ended by itself"
-    if sample.ending == "cut":  # no L applies to a probe
-        return "cut at the longest response" if len(sample.tokens) > sample.cap else "cut at L"
-    return "ended by the engine"
-
-
-def _answers(history: History) -> list[AnswerPair]:
-    """The same validation problems before and after; a change from wrong to right first, then what is left."""
-    if len(history.evaluations) < 2:
-        return []
-    first, last = (
-        {line["input"]: line for line in read_answers(history.folder, one.step)}
-        for one in (history.evaluations[0], history.evaluations[-1])
-    )
-    pairs = [
-        AnswerPair(
-            question=question,
-            truth=str(before.get("gts")),
-            before=before["output"],
-            before_right=before["score"] > 0.5,
-            after=last[question]["output"],
-            after_right=last[question]["score"] > 0.5,
-        )
-        for question, before in first.items()
-        if question in last
-    ]
-    # one of each kind, so that the choice does not flatter the run
-    kinds = {(pair.before_right, pair.after_right): pair for pair in reversed(pairs)}
-    order = [(False, True), (False, False), (True, True), (True, False)]
-    return [kinds[kind] for kind in order if kind in kinds]

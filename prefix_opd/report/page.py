@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from prefix_opd import __version__
-from prefix_opd.analysis import draw
-from prefix_opd.analysis.compute import COSTS
-from prefix_opd.analysis.signal import VALUES
+from prefix_opd.analysis import figures
+from prefix_opd.analysis.draw import draw
+from prefix_opd.analysis.figures import Figure
 from prefix_opd.analysis.tables import advice
-from prefix_opd.base.files import check_out, whole_files
-from prefix_opd.report import plots
-from prefix_opd.report.content import FULL_STRENGTH, Content, RunContent, gather
+from prefix_opd.base.files import check_out, write_whole
+from prefix_opd.report.answers import FULL_STRENGTH
+from prefix_opd.report.content import Content, gather
+from prefix_opd.report.plots import plotly
 
 TEMPLATE = "page.html.jinja"
 
@@ -37,9 +38,8 @@ def write_report(
     check_out(out)
     content = gather(folders, target, reference)
     out = out or (folders[0] if len(folders) == 1 else folders[0].absolute().parent) / "report.html"
-    pictures = _pictures(content, out)
-    with whole_files(out.parent) as place:
-        place(out.name).write_text(render(content, pictures), encoding="utf-8")
+    pictures = [draw(one, out.with_name(f"{out.stem}_{end}.png")) for end, (one, _) in _figures(content).items()]
+    write_whole(out, render(content, pictures))
     return [out, *pictures]
 
 
@@ -59,7 +59,7 @@ def render(content: Content, pictures: Sequence[Path] = ()) -> str:
     return environment.get_template(TEMPLATE).render(
         title=title,
         content=content,
-        figures=_figures(content),
+        figures=_plots(content),
         pictures=[path.name for path in pictures],
         full_strength=FULL_STRENGTH,
         advice=advice,
@@ -68,37 +68,25 @@ def render(content: Content, pictures: Sequence[Path] = ()) -> str:
     )
 
 
-def _figures(content: Content) -> dict[str, dict[str, Any]]:
-    """By the id of the element that each is drawn into."""
-    found = {}
+def _figures(content: Content) -> dict[str, tuple[Figure, int | None]]:
+    """What is drawn: the end of the PNG's name -> the figure, and the run that it shows, none for all of them."""
+    found: dict[str, tuple[Figure, int | None]] = {}
     if content.compute:
-        for kind in COSTS:
-            found[f"compute-{kind}"] = plots.compute_figure(content.compute, kind)
+        found["compute"] = figures.compute_figure(content.compute), None
     for i, run in enumerate(content.runs):
-        found[f"schedule-{i}"] = plots.schedule_figure(run.schedule)
-        found[f"seconds-{i}"] = plots.seconds_figure(run.schedule)
+        of_run = {"schedule": figures.schedule_figure(run.schedule)}
         if run.signal:
-            for value in VALUES:
-                found[f"signal-{value}-{i}"] = plots.signal_figure(run.signal, value)
-        for one in run.prefixes:
-            found[f"{one.kind}-{i}"] = plots.prefixes_figure(one)
-    return found
-
-
-def _pictures(content: Content, out: Path) -> list[Path]:
-    found = []
-    if content.compute:
-        found.append(draw.draw_compute(content.compute, out.with_name(f"{out.stem}_compute.png")))
-    for i, run in enumerate(content.runs):
+            of_run["signal"] = figures.signal_figure(run.signal)
+        of_run |= {one.kind: figures.prefixes_figure(one) for one in run.prefixes}
         suffix = f"_{i}" if len(content.runs) > 1 else ""
-        found += _pictures_of(run, out, suffix)
+        found |= {f"{name}{suffix}": (figure, i) for name, figure in of_run.items()}
     return found
 
 
-def _pictures_of(run: RunContent, out: Path, suffix: str) -> list[Path]:
-    found = [draw.draw_schedule(run.schedule, out.with_name(f"{out.stem}_schedule{suffix}.png"))]
-    if run.signal:
-        found.append(draw.draw_signal(run.signal, out.with_name(f"{out.stem}_signal{suffix}.png")))
-    for one in run.prefixes:
-        found.append(draw.draw_prefixes(one, out.with_name(f"{out.stem}_{one.kind}{suffix}.png")))
-    return found
+def _plots(content: Content) -> dict[str, dict[str, Any]]:
+    """By the id of the element that each is drawn into."""
+    return {
+        panel.key if i is None else f"{panel.key}-{i}": plotly(panel)
+        for figure, i in _figures(content).values()
+        for panel in figure.panels
+    }

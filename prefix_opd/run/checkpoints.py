@@ -23,8 +23,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import onto_disk, write_whole
 from prefix_opd.config.settings import CheckpointSettings
-from prefix_opd.run.log import read_metrics
+from prefix_opd.run.ledger import accuracies
 
 logger = logging.getLogger(__name__)
 
@@ -43,26 +44,6 @@ SET_ASIDE = "set_aside"
 """Where checkpoints go that lie ahead of the step from which a run was told to begin."""
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, also after a power cut."""
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
-    _onto_disk(path.parent)
-
-
-def _onto_disk(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, would outlive a power cut."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
 def write_manifest(checkpoint: Path) -> None:
     """Declare a checkpoint whole: called when everything in it is written.
 
@@ -70,7 +51,7 @@ def write_manifest(checkpoint: Path) -> None:
     """
     listed = _files(checkpoint)
     for path in [*listed, *{path.parent for path in listed}, checkpoint.parent]:
-        _onto_disk(path)
+        onto_disk(path)
     files = {str(path.relative_to(checkpoint)): [*_signature(path, BLOCKS), BLOCKS] for path in listed}
     write_whole(checkpoint / MANIFEST_FILE, json.dumps(files, indent=1))
 
@@ -137,6 +118,24 @@ def _named_by_verl(run: Path) -> int:
         return 0
 
 
+def choose(run: Path, step: int | None, name: str = "") -> tuple[int, Path]:
+    """The checkpoint of a step, the last one by default.
+
+    Args:
+        name: the run as the user typed it; its folder by default.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = saved(run)
+    if not found:
+        raise UserError(name or str(run), "has no checkpoint", "set trainer.save_freq above 0 and train")
+    step = step or max(found)
+    if step not in found:
+        raise UserError(f"--step={step}", f"there is no such checkpoint; known: {', '.join(map(str, found))}")
+    return step, found[step]
+
+
 def newest_whole(run: Path) -> Path | None:
     """The checkpoint to go on from; none for a run that has saved none. Warns of damaged ones that it passes over.
 
@@ -192,21 +191,6 @@ def _refuse_foreign(config: DictConfig, asked: Path) -> None:
             f"is outside the run's folder {run}, and loading a checkpoint can run code in it",
             "if you trust where it is from, add prefix_opd.checkpoint.allow_foreign=true",
         )
-
-
-def accuracies(run: Path) -> dict[int, float]:
-    """Validation accuracy by step, of the steps that have one; the mean where there are several data sets.
-
-    One from which answers were missing is none: it would be compared with those of all problems.
-    """
-    found = {}
-    for line in read_metrics(run):
-        if line.get("prefix_opd/watch/validation_missing", 0) > 0:
-            continue
-        values = [value for name, value in line.items() if name.startswith("val-core/") and "/mean@" in name]
-        if values:
-            found[line["step"]] = sum(values) / len(values)
-    return found
 
 
 def superfluous(steps: Iterable[int], accuracy: Mapping[int, float], settings: CheckpointSettings) -> list[int]:

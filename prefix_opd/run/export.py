@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from prefix_opd import ALL_PATCHES, RUN
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import whole_folder, write_json
 from prefix_opd.base.processes import python_module
+from prefix_opd.base.processes import run as run_to_end
 from prefix_opd.cpu.environment import CPU_ENVIRONMENT
-from prefix_opd.run.checkpoints import saved
+from prefix_opd.run.checkpoints import choose
 from prefix_opd.run.folder import CONFIG_FILE, check_is_run
 
 
@@ -33,27 +33,20 @@ def export_checkpoint(run: Path, step: int | None = None, out: Path | None = Non
         The folder.
     """
     config = OmegaConf.load(check_is_run(run) / CONFIG_FILE)
-    found = saved(run)
-    if not found:
-        raise UserError(str(run), "has no checkpoint", "set trainer.save_freq above 0 and train")
-    step = step or max(found)
-    if step not in found:
-        raise UserError(f"--step={step}", f"there is no such checkpoint; known: {', '.join(map(str, found))}")
+    step, checkpoint = choose(run, step)
     out = out or run / f"hf_step_{step}"
     if out.exists():
         raise UserError(f"--out={out}", "exists already", "choose another folder")
-    draft = out.with_name(out.name + ".tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    arguments = ["merge", "--backend", "fsdp", "--local_dir", str(found[step] / "actor"), "--target_dir", str(draft)]
-    command = python_module("verl.model_merger", arguments)
-    merged = subprocess.run(command, env=merger_environment(config.platform), capture_output=True, text=True)
-    if merged.returncode:
-        raise RuntimeError(f"verl.model_merger failed:\n{merged.stdout[-2000:]}\n{merged.stderr[-2000:]}")
-    path = draft / "generation_config.json"
-    generation = json.loads(path.read_text()) if path.exists() else {}
-    generation["eos_token_id"] = list(config.prefix_opd.stop_token_ids)
-    path.write_text(json.dumps(generation, indent=2))
-    os.replace(draft, out)
+    with whole_folder(out) as draft:
+        arguments = ["merge", "--backend", "fsdp", "--local_dir", str(checkpoint / "actor"), "--target_dir", str(draft)]
+        command = python_module("verl.model_merger", arguments)
+        merged = run_to_end(command, environment=merger_environment(config.platform))
+        if merged.returncode:
+            raise RuntimeError(f"verl.model_merger failed:\n{merged.stdout[-2000:]}\n{merged.stderr[-2000:]}")
+        path = draft / "generation_config.json"
+        generation = json.loads(path.read_text()) if path.exists() else {}
+        generation["eos_token_id"] = list(config.prefix_opd.stop_token_ids)
+        write_json(path, generation)
     return out
 
 

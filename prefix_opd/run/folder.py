@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -13,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import command_without_secrets, redact
 from prefix_opd.run.log import METRICS_FILE
@@ -100,29 +99,12 @@ def hold(folder: Path):
     Raises:
         UserError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / LOCK_FILE).open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise _held(folder) from None
-    # a forked copy (prefix_opd/cpu/warm_python.py) would keep the lock after this process was killed
-    os.register_at_fork(after_in_child=lock.close)
-    return lock
+    return files.hold(folder / LOCK_FILE, _held(folder))
 
 
 def is_being_written(folder: Path) -> bool:
-    """Whether a live process holds the folder (`hold`). A killed one leaves the file behind, but not the lock."""
-    path = folder / LOCK_FILE
-    if not path.exists():
-        return False
-    with path.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+    """Whether a live process holds the folder (`hold`)."""
+    return files.is_held(folder / LOCK_FILE)
 
 
 def check_is_free(folder: Path) -> None:

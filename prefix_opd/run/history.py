@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,23 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import read_lines
 from prefix_opd.base.intervals import wilson
 from prefix_opd.grading.statistics import bootstrap_interval
+from prefix_opd.method import names
 from prefix_opd.run.folder import CONFIG_FILE, check_is_run, is_being_written
-from prefix_opd.run.log import METRICS_FILE, read_lines, read_metrics
+from prefix_opd.run.ledger import Validation, validations
+from prefix_opd.run.log import METRICS_FILE, read_metrics
 
-_ACCURACY = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)$")
-NEEDED = (
-    "flops_exact/so_far",
-    "flops_paper/so_far",
-    "seconds/step",
-    "response_length/mean",
-    "ending/cut_fraction",
-    "ending/natural_fraction",
-    "tokens/generated",
-    "tokens/scored",
-)
-"""Metrics under ``prefix_opd/`` that every update of a run of this version has."""
 NEEDED_SETTINGS = {
     "trainer.experiment_name": (str, int),
     "data.max_response_length": int,
@@ -95,21 +85,12 @@ class History:
     @cached_property
     def updates(self) -> list[dict[str, Any]]:
         """The lines of training steps."""
-        return [line for line in self.lines if "prefix_opd/prefix_length" in line]
+        return [line for line in self.lines if names.PREFIX_LENGTH in line]
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
-        found = []
-        flops = paper = seconds = 0.0
         several = (OmegaConf.select(self.config, VALIDATION_SAMPLES) or 1) > 1
-        for line in self.lines:
-            flops = line.get("prefix_opd/flops_exact/so_far", flops)
-            paper = line.get("prefix_opd/flops_paper/so_far", paper)
-            seconds += line.get("prefix_opd/seconds/step", 0.0)
-            evaluation = _evaluation(line, self.folder, several, flops, paper, seconds)
-            if evaluation:
-                found.append(evaluation)
-        return found
+        return [_evaluation(one, self.folder, several) for one in validations(self.lines)]
 
 
 def read_history(folder: Path) -> History:
@@ -132,13 +113,9 @@ def read_history(folder: Path) -> History:
             )
     history = History(folder, config, lines)
     for update in history.updates:
-        for name in NEEDED:
-            if f"prefix_opd/{name}" not in update:
-                raise UserError(
-                    str(folder),
-                    f"was written by another version: its updates have no prefix_opd/{name}",
-                    "train it again",
-                )
+        if missing := [name for name in names.NEEDED if name not in update]:
+            told = f"was written by another version: its updates have no {missing[0]}"
+            raise UserError(str(folder), told, "train it again")
     return history
 
 
@@ -202,24 +179,17 @@ def _is_answer(line: Any) -> bool:
     return texts and isinstance(line.get("score"), (int, float))
 
 
-def _evaluation(
-    line: Mapping[str, Any], folder: Path, several: bool, flops: float, paper: float, seconds: float
-) -> Evaluation | None:
-    found = {match["source"]: value for name, value in line.items() if (match := _ACCURACY.match(name))}
-    if not found:
-        return None
-    lengths = [v for name, v in line.items() if name.startswith("val-aux/") and "/response_length/mean@" in name]
-    accuracy = sum(found.values()) / len(found)
-    answers = read_answers(folder, line["step"])
+def _evaluation(found: Validation, folder: Path, several: bool) -> Evaluation:
+    answers = read_answers(folder, found.step)
     return Evaluation(
-        step=line["step"],
-        accuracy=accuracy,
+        step=found.step,
+        accuracy=found.accuracy,
         samples=len(answers),
-        mean_length=sum(lengths) / len(lengths) if lengths else None,
-        flops=flops,
-        seconds=seconds,
-        paper_flops=paper,
-        over_problems=_over_problems(answers, accuracy) if several and answers else None,
+        mean_length=found.mean_length,
+        flops=found.spent.flops,
+        seconds=found.spent.seconds,
+        paper_flops=found.spent.paper_flops,
+        over_problems=_over_problems(answers, found.accuracy) if several and answers else None,
     )
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from prefix_opd.base.files import read_lines, write_lines
 
 logger = logging.getLogger(__name__)
 
@@ -25,30 +26,9 @@ def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
     yield from read_lines(Path(run) / METRICS_FILE)
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines, in order; none where there is no file."""
-    if not path.exists():
-        return
-    with path.open() as lines:
-        for line in lines:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                if line.endswith("\n"):
-                    raise ValueError(f"{path} has a line that is no JSON: {line[:80]!r}") from None
-                return  # whoever writes may go on meanwhile: what comes next would be the rest of this line
-
-
 def lines_up_to(path: Path, resumed_step: int) -> list[dict[str, Any]]:
     """The lines of the steps that a resumed run has learnt; none for a fresh run (0)."""
     return [line for line in read_lines(path) if resumed_step and line["step"] <= resumed_step]
-
-
-def rewrite(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a file of JSON lines, at once."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(draft, path)
 
 
 class RunLog:
@@ -69,14 +49,13 @@ class RunLog:
             validation_due: that step is validated before the next one; its line waits for the result.
         """
         self.path = Path(run) / METRICS_FILE
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = lines_up_to(self.path, resumed_step)
         if recovered and (not kept or kept[-1]["step"] < resumed_step):
             kept.append({"step": resumed_step, **numbers(recovered)})
         self._tell_missing(kept, resumed_step)
         self.waiting = kept.pop() if kept and validation_due else None
         self.last_step = kept[-1]["step"] if kept else -1
-        rewrite(self.path, kept)
+        write_lines(self.path, kept)
         self.file = self.path.open("a", buffering=1)
 
     def _tell_missing(self, kept: list[dict[str, Any]], resumed_step: int) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from prefix_opd.run.log import lines_up_to, read_lines, rewrite
+from prefix_opd.base.files import read_lines, write_lines
+from prefix_opd.run.log import lines_up_to
 
 SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS = 4
@@ -43,8 +44,7 @@ class SampleLog:
 
     def __init__(self, run: str | Path, resumed_step: int = 0):
         self.path = Path(run) / SAMPLES_FILE
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        rewrite(self.path, lines_up_to(self.path, resumed_step))
+        write_lines(self.path, lines_up_to(self.path, resumed_step))
 
     def write(self, samples: Sequence[Sample]) -> None:
         with self.path.open("a") as file:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from written_runs import ACCURACY, SIGNAL, binned, update, write_run
 
-from prefix_opd.analysis import continuation, draw, tables
+from prefix_opd.analysis import continuation, figures, tables
 from prefix_opd.analysis.compute import compute, cost_of, labels
+from prefix_opd.analysis.draw import draw
 from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_length, default_lengths, point
 from prefix_opd.analysis.schedule import schedule
 from prefix_opd.analysis.signal import Bin, signal
@@ -15,9 +16,10 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.launch import prepare
 from prefix_opd.method.metrics import reverse_kl_by_position
+from prefix_opd.method.names import NEEDED
 from prefix_opd.method.tail import tail_growth
 from prefix_opd.run.folder import hold
-from prefix_opd.run.history import NEEDED, Evaluation, read_finished
+from prefix_opd.run.history import Evaluation, read_finished
 
 
 @pytest.fixture
@@ -194,7 +196,7 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
     with pytest.raises(UserError, match="has no metrics of an update yet"):
         read_finished(make_run("validated", [{"step": 0, ACCURACY: 0.1}]))
     for name in NEEDED:
-        older = {key: value for key, value in update(1, 1.0).items() if key != f"prefix_opd/{name}"}
+        older = {key: value for key, value in update(1, 1.0).items() if key != name}
         # the last update alone does not tell
         with pytest.raises(UserError, match=f"was written by another version.*{name}"):
             read_finished(make_run(f"older/{name}", [older, update(2, 1.0)]))
@@ -300,7 +302,7 @@ def test_prefixes_come_back_from_json():
 def test_error_bars_are_never_less_than_nothing():
     """Ten tenths of 0.1 make 0.9999999999999999: an interval of equal problems may end a rounding short."""
     one = Point(8, 8.0, 0.3, (0.30000000000000004, 0.29999999999999993), (0.0, 0.0, 0.0))
-    assert draw.error_bars([one]) == ([0.0], [0.0])
+    assert figures.error_bars([one]) == ([0.0], [0.0])
 
 
 def test_lengths():
@@ -321,16 +323,16 @@ def test_tables_and_pictures(run, tmp_path):
     history = read_finished(run)
     points = [point(length, [length], {0: [True], 1: [False]}, {0: [True], 1: [True]}) for length in (0, 8)]
     shown = [
-        (signal(history), tables.signal_table, draw.draw_signal, "probe"),
-        (compute([history]), tables.compute_table, draw.draw_compute, "3e+09"),
-        (schedule(history), tables.schedule_table, draw.draw_schedule, "75%"),
-        (prefixes(points, chosen=8), tables.prefixes_table, draw.draw_prefixes, "+50.0%"),
+        (signal(history), tables.signal_table, figures.signal_figure, "probe"),
+        (compute([history]), tables.compute_table, figures.compute_figure, "3e+09"),
+        (schedule(history), tables.schedule_table, figures.schedule_figure, "75%"),
+        (prefixes(points, chosen=8), tables.prefixes_table, figures.prefixes_figure, "+50.0%"),
     ]
-    for i, (found, table, picture, piece) in enumerate(shown):
+    for i, (found, table, figure, piece) in enumerate(shown):
         console = Console(width=140, record=True, file=(tmp_path / "out.txt").open("w"))
         console.print(table(found))
         assert piece in console.export_text()
-        assert picture(found, tmp_path / f"{i}.png").read_bytes().startswith(b"\x89PNG")
+        assert draw(figure(found), tmp_path / f"{i}.png").read_bytes().startswith(b"\x89PNG")
         json.dumps(found.as_dict())
 
 

@@ -254,9 +254,9 @@ def test_settings_and_versions(bare):
 
 def test_pages_and_pictures_show_the_same(run):
     """The traces of a page's figure by the labels that the PNG of the analysis has."""
-    from prefix_opd.report.page import _figures
+    from prefix_opd.report.page import _plots
 
-    figures = _figures(gather([run]))
+    figures = _plots(gather([run]))
     costs = [name for name in figures if name.startswith("compute-")]
     assert costs == ["compute-flops", "compute-paper_flops", "compute-seconds"]
     # a target that both evaluations bracket, from the lowest cost to the highest
@@ -273,11 +273,11 @@ def test_pages_and_pictures_show_the_same(run):
 
 
 def test_the_chosen_length_is_marked_and_told(bare):
-    from prefix_opd.report.page import _figures
+    from prefix_opd.report.page import _plots
 
     (bare / "analysis").mkdir()
     (bare / "analysis" / "student-prefix.json").write_text(json.dumps(STUDENT_PREFIX))
-    traces = _figures(gather([bare]))["student-prefix-0"]["data"]
+    traces = _plots(gather([bare]))["student-prefix-0"]["data"]
     assert (traces[-1]["name"], traces[-1]["x"]) == ("L=8", [8, 8])
     assert "Advice: choose L=8: the shortest tested prefix" in write_report([bare])[0].read_text()
 

@@ -4,32 +4,26 @@ import json
 
 import pytest
 from omegaconf import OmegaConf
+from written_runs import ACCURACY, ANSWER_LENGTH, update
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.config.compose import compose
 from prefix_opd.config.models import Model
+from prefix_opd.method import names
 from prefix_opd.method.flops import exact_flops
 from prefix_opd.miniature import shipped_models
-from prefix_opd.report.summary import _interpolate, draw, render, summarise
-
-ACCURACY, LENGTH = "val-core/tiny/chain/reward/mean@1", "val-aux/tiny/chain/response_length/mean@1"
+from prefix_opd.report.summary import picture, render, summarise
+from prefix_opd.run.events import EventLog
 
 
 def row(step, prefix, flops, **more):
     return {
-        "step": step,
-        "prefix_opd/prefix_length": prefix,
-        "prefix_opd/flops_exact/so_far": flops,
-        "prefix_opd/flops_paper/so_far": flops / 2,
-        "prefix_opd/seconds/step": 2.0,
-        "prefix_opd/seconds/since_start": 30.0 + 2 * step,
-        "prefix_opd/response_length/mean": float(prefix),
-        "prefix_opd/ending/cut_fraction": 1.0,
-        "prefix_opd/ending/natural_fraction": 0.0,
+        **update(step, flops, prefix),
+        names.SECONDS_SINCE_START: 30.0 + 2 * step,
         # 2 prompts x 2 rollouts of 10 prompt tokens, and a response of `prefix` tokens each
-        "prefix_opd/tokens/scored": 4 * 10 + 4 * prefix,
-        "prefix_opd/tokens/generated": 4 * prefix,
+        names.TOKENS_SCORED: 4 * 10 + 4 * prefix,
+        names.TOKENS_GENERATED: 4 * prefix,
         **more,
     }
 
@@ -39,9 +33,9 @@ def run(tmp_path):
     config = compose(["experiment=tiny/schedule", "data.train_batch_size=2", "actor_rollout_ref.rollout.n=2"])
     OmegaConf.save(config, tmp_path / "config.yaml", resolve=True)
     lines = [
-        {"step": 0, ACCURACY: 0.25, LENGTH: 100.0},
+        {"step": 0, ACCURACY: 0.25, ANSWER_LENGTH: 100.0},
         row(1, 1, 1e9),
-        row(2, 5, 3e9, **{ACCURACY: 0.75, LENGTH: 120.0}),
+        row(2, 5, 3e9, **{ACCURACY: 0.75, ANSWER_LENGTH: 120.0}),
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "validation").mkdir()
@@ -68,11 +62,6 @@ def test_full_opd_is_estimated_from_uncapped_answers(run):
     assert summarise(run).full_flops == pytest.approx(expected)
 
 
-def test_interpolation_is_linear_inside_and_constant_outside():
-    points = [(2, 10.0), (4, 20.0)]
-    assert [_interpolate(points, step) for step in (1, 2, 3, 4, 9)] == [10.0, 10.0, 15.0, 20.0, 20.0]
-
-
 def test_wilson_by_hand():
     # 50% of 100: 0.5 +- 1.96 * sqrt(0.25/100 + 1.96^2 / 40000) / (1 + 1.96^2 / 100) = 0.5 +- 0.0962
     low, high = wilson(0.5, 100)
@@ -90,7 +79,7 @@ def test_table_and_picture(run):
     text = console.export_text()
     for piece in ("teacher", "96.0%", "student before", "25.0%", "student after", "75.0%", "3.00e+09"):
         assert piece in text
-    assert draw(found, run / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert picture(found).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -105,6 +94,14 @@ def test_warnings_and_thrown_away_batches_are_counted(run):
     found = summarise(run)
     assert (found.warnings, found.thrown_away) == (4, 2)
     assert "Watchers: 4 warnings, 2 batches thrown away" in render(found).caption
+    # events of step 4 that its metrics count already, one more of step 3 (a tail), and one of a step without a line
+    events = EventLog(run)
+    for step in (4, 4, 3, 3, 3, 7):
+        events.warn(step, "look")
+    assert summarise(run).warnings == 2 + 3 + 1
+    # the run goes on from step 3: what was said of later steps counts no more, what their metrics say does
+    events.milestone("engines are ready", 3)
+    assert summarise(run).warnings == 3 + 2
 
 
 def test_a_run_of_another_version_is_refused(run):

@@ -8,13 +8,13 @@ import torch
 from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import write_whole
 from prefix_opd.config.settings import CheckpointSettings
 from prefix_opd.run import checkpoints
 from prefix_opd.run.checkpoints import (
     BLOCK_BYTES,
     LATEST_FILE,
     MANIFEST_FILE,
-    accuracies,
     damage,
     newest_whole,
     prune,
@@ -23,8 +23,8 @@ from prefix_opd.run.checkpoints import (
     settle_resume,
     superfluous,
     write_manifest,
-    write_whole,
 )
+from prefix_opd.run.ledger import accuracies
 
 
 def save(run, step, manifest=True):
@@ -116,7 +116,7 @@ def test_the_files_reach_the_disk_before_their_manifest(tmp_path, monkeypatch):
     folder = save(tmp_path, 2, manifest=False)
     reached = []
     monkeypatch.setattr(
-        checkpoints, "_onto_disk", lambda path: reached.append((path, (folder / MANIFEST_FILE).exists()))
+        checkpoints, "onto_disk", lambda path: reached.append((path, (folder / MANIFEST_FILE).exists()))
     )
     write_manifest(folder)
     before = {path for path, manifest in reached if not manifest}

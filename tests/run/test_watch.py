@@ -9,13 +9,14 @@ import time
 import pytest
 
 from prefix_opd.commands import train
+from prefix_opd.run.events import Event, EventLog, NewEvents, count_by_step
 from prefix_opd.run.follow import cause, run_and_watch, run_in_sight
-from prefix_opd.run.warned import NewWarnings
 
 RUN = """
 import json, sys, time
 folder, code = sys.argv[1], int(sys.argv[2])
-print("worker group kwargs: {}", flush=True)
+from prefix_opd.run.events import EventLog
+EventLog(folder).milestone("starting workers and engines")
 with open(folder + "/metrics.jsonl", "w", buffering=1) as metrics:
     for step in range(3):
         line = {"step": step, "val-core/x/reward/mean@1": 0.5, "prefix_opd/probe/tail_ratio": 1 + 0.4 * step}
@@ -32,7 +33,7 @@ def test_steps_are_shown_and_the_code_comes_back(tmp_path, capfd):
     command = [sys.executable, "-c", RUN, str(tmp_path), "0"]
     assert run_and_watch(command, tmp_path, 2, {}, tail_warning=1.5) == 0
     told = capfd.readouterr().out
-    assert "starting workers and engines" in told or "step   0" in told
+    assert "starting workers and engines" in told
     assert told.count("accuracy 50.0%") == 3
     tails = [line.partition("tail ")[2].partition("  ")[0] for line in told.splitlines() if "tail " in line]
     assert tails == ["x1.00", "x1.40", "x1.80, above 1.5"]
@@ -46,26 +47,48 @@ def test_a_failure_shows_its_cause_the_log_and_the_way_on(tmp_path, capfd):
 
 
 def test_warnings_of_the_trainer_are_told_once_each(tmp_path, capfd):
+    """Those of this start alone; what a log says is no event."""
+    EventLog(tmp_path).warn(2, "of the run before")
     run = (
-        "print('\\x1b[36m(PrefixOPDTaskRunner pid=7)\\x1b[0m WARNING: step 3: no prompt [1,256]'); "
-        "print('WARNING: step 3: no prompt [1,256]'); print('WARNING: some library'); print('step 4: not a warning')"
+        "from prefix_opd.run.events import EventLog; import sys; "
+        "EventLog(sys.argv[1]).warn(3, 'no prompt [1,256]'); print('WARNING: step 4: some library')"
     )
-    assert run_and_watch([sys.executable, "-c", run], tmp_path, 2, {}) == 0
+    assert run_and_watch([sys.executable, "-c", run, str(tmp_path)], tmp_path, 2, {}) == 0
     told = capfd.readouterr().out
     assert told.count("warning: step 3: no prompt [1,256]") == 1
-    assert "some library" not in told and "step 4" not in told
+    assert "some library" not in told and "of the run before" not in told
+    assert "step 3: no prompt [1,256]" in (tmp_path / "train.log").read_text()
 
 
-def test_a_warning_is_read_when_its_line_is_whole(tmp_path):
-    log = tmp_path / "log"
-    log.write_text("WARNING: step 1: of the run before\n")
-    warnings = NewWarnings(log, log.stat().st_size)
-    with log.open("a", buffering=1) as file:
-        file.write("noise\nWARNING: step 2: ha")
+def test_an_event_is_read_when_its_line_is_whole(tmp_path):
+    EventLog(tmp_path).warn(1, "of the run before")
+    events = NewEvents(tmp_path)
+    with (tmp_path / "events.jsonl").open("a", buffering=1) as file:
+        file.write('{"time": 5.0, "step": 2, "kind": "warn')
         file.flush()
-        assert warnings.take() == []
-        file.write("lf\n")
-    assert warnings.take() == ["step 2: half"] and warnings.take() == []
+        assert list(events.take()) == []
+        file.write('ing", "text": "half"}\n')
+    assert list(events.take()) == [Event(5.0, 2, "warning", "half")] and list(events.take()) == []
+
+
+def test_a_run_that_goes_on_forgets_what_it_makes_again(tmp_path):
+    log = EventLog(tmp_path)
+    log.milestone("engines are ready", 0)
+    for step in (1, 3, 3):
+        log.warn(step, "look")
+    log.warn(3, "look", "thrown_away")
+    assert count_by_step(tmp_path) == {"warning": {1: 1, 3: 2}, "thrown_away": {3: 1}}
+    log.milestone("starting workers")  # before it is known from where
+    log.milestone("engines are ready", 2)
+    log.warn(3, "once more")
+    assert count_by_step(tmp_path) == {"warning": {1: 1, 3: 1}, "thrown_away": {}}
+
+
+def test_a_folder_that_takes_no_events_does_not_end_the_run(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="prefix_opd")
+    (tmp_path / "events.jsonl").mkdir()
+    EventLog(tmp_path).warn(3, "the disk is full")
+    assert "step 3: the disk is full" in caplog.text
 
 
 def test_the_cause_ends_with_the_last_error(tmp_path):

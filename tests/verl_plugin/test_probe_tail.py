@@ -5,15 +5,18 @@ import types
 import pytest
 
 from prefix_opd.config.settings import ProbeSettings
+from prefix_opd.run.events import EventLog
 from prefix_opd.verl_plugin.trainer.probe import Probe
 
 FIRST = {0: (9.0, 4), 12: (1.0, 4), 24: (1.0, 1)}
 
 
 @pytest.fixture
-def probe():
+def probe(tmp_path):
     """A probe that has not run yet."""
-    trainer = types.SimpleNamespace(settings=types.SimpleNamespace(probe=ProbeSettings(every=2, tail_warning=1.5)))
+    trainer = types.SimpleNamespace(
+        settings=types.SimpleNamespace(probe=ProbeSettings(every=2, tail_warning=1.5)), events=EventLog(tmp_path)
+    )
     return Probe(trainer)
 
 

@@ -7,13 +7,20 @@ from transfer_queue import KVBatchMeta
 
 from prefix_opd.base.errors import RunStopped
 from prefix_opd.config.settings import WatcherSettings
+from prefix_opd.run.events import EventLog
 from prefix_opd.verl_plugin.trainer.step_guard import StepGuard, ThrownAway
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    """Events go there."""
+    monkeypatch.chdir(tmp_path)
 
 
 def guard(failures=(), engines=lambda: None, **settings):
     """A guard whose engines are a function; the methods under test are the real ones."""
     made = object.__new__(StepGuard)
-    made.trainer = types.SimpleNamespace(global_steps=7)
+    made.trainer = types.SimpleNamespace(global_steps=7, events=EventLog("."))
     made.settings = WatcherSettings(**settings)
     made.places = {"uid-a": 0, "uid-b": 1}
     made.attempt = 0
@@ -44,7 +51,7 @@ def test_a_batch_is_sampled_again_and_its_numbers_are_forgotten():
     def once():
         metrics["of this batch"] = 2
         if not again:
-            raise ThrownAway("step 7: bad")
+            raise ThrownAway("bad")
         return "learnt"
 
     assert made.run(once, metrics) == "learnt"
@@ -52,7 +59,7 @@ def test_a_batch_is_sampled_again_and_its_numbers_are_forgotten():
 
 
 def test_the_run_ends_when_nothing_helps():
-    bad = [ThrownAway("step 7: bad")] * 3
+    bad = [ThrownAway("bad")] * 3
     with pytest.raises(RunStopped, match="step 7: bad; 3 batches were thrown away"):
         guard(retries=2).run(step(*bad), {})
 
@@ -62,7 +69,7 @@ def test_an_engine_that_is_gone_cannot_be_asked_again():
         raise ConnectionError("the actor died\nand so on")
 
     with pytest.raises(RunStopped, match=r"it cannot be sampled again \(ConnectionError: the actor died\)"):
-        guard(engines=dead).run(step(ThrownAway("step 7: bad")), {})
+        guard(engines=dead).run(step(ThrownAway("bad")), {})
 
 
 def test_no_rollout_at_all_is_a_batch_to_throw_away():

@@ -8,6 +8,7 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from prefix_opd.base.errors import RunStopped
 from prefix_opd.config.settings import CheckpointSettings
 from prefix_opd.run import checkpoints
+from prefix_opd.run.events import EventLog
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
 
@@ -20,7 +21,7 @@ def trainer(run, step=2):
         actor_rollout_ref=types.SimpleNamespace(actor=written),
     )
     made.settings = types.SimpleNamespace(checkpoint=CheckpointSettings(keep_last=1))
-    made.global_steps, made.saved_step = step, 0
+    made.global_steps, made.saved_step, made.events = step, 0, EventLog(run)
     made._ledger = dict
     return made
 

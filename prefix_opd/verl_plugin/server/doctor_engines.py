@@ -12,13 +12,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefix_opd import RUN
+from prefix_opd.base.files import write_json
 from prefix_opd.verl_plugin import our_run
-
-if TYPE_CHECKING:
-    from vllm import LLM
+from prefix_opd.verl_plugin.server.offline_engine import OfflineEngine
 
 
 def main(folder: Path) -> int:
@@ -31,8 +30,7 @@ def main(folder: Path) -> int:
     for request in json.loads((folder / "requests.json").read_text()):
         pid = os.fork()
         if pid == 0:
-            answer = _answer(request, folder)
-            (folder / f"{request['name']}.json").write_text(json.dumps(answer))
+            write_json(folder / f"{request['name']}.json", _answer(request, folder))
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
@@ -46,57 +44,27 @@ def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     extension = "verl.workers.rollout.vllm_rollout.utils.vLLMColocateWorkerExtension"
     # the fork is the engine's process: vLLM would start one more, which imports everything anew on a CPU
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    from vllm import LLM
-
-    engine = LLM(request["model"], worker_extension_cls=extension, **request["engine"])
-    # as vLLMHttpServer.run_server does, with the same words: no token beyond the tokenizer is ever sampled
-    masked = {"vocab_size": request["tokens"], "banned_token_ids": None}
-    engine.collective_rpc("monkey_patch_model", kwargs=masked)
-    sampled = _sample(engine, request)
-    sequences = sampled
-    if request["sequences_of"] is not None:
-        sequences = json.loads((folder / f"{request['sequences_of']}.json").read_text())["sampled"]
-    return {"sampled": sampled, "scored": _score_twice(engine, sequences)}
-
-
-def _sample(engine: LLM, request: dict[str, Any]) -> list[dict[str, Any]]:
-    """One response to each prompt, with the sampler's log-prob of each token."""
-    from vllm import SamplingParams
-
-    parameters = SamplingParams(**request["sampling"], logprobs=0, detokenize=False)
-    outputs = engine.generate(_as_tokens(request["prompts"]), parameters, use_tqdm=False)
-    found = []
-    for prompt, output in zip(request["prompts"], outputs, strict=True):
-        tokens = list(output.outputs[0].token_ids)
-        pairs = zip(output.outputs[0].logprobs, tokens, strict=True)
-        found.append({"prompt": prompt, "tokens": tokens, "log_probs": [at[token].logprob for at, token in pairs]})
-    return found
+    # as verl's server has it: with the model's tokenizer and generation config
+    own = {"worker_extension_cls": extension, "skip_tokenizer_init": False, "generation_config": "auto"}
+    with OfflineEngine(request["model"], **own, **request["engine"]) as engine:
+        # as vLLMHttpServer.run_server does, with the same words: no token beyond the tokenizer is ever sampled
+        masked = {"vocab_size": request["tokens"], "banned_token_ids": None}
+        engine.llm.collective_rpc("monkey_patch_model", kwargs=masked)
+        pairs = engine.sample(request["prompts"], **request["sampling"])
+        sampled = [
+            {"prompt": prompt, "tokens": tokens, "log_probs": log_probs}
+            for prompt, (tokens, log_probs) in zip(request["prompts"], pairs, strict=True)
+        ]
+        sequences = sampled
+        if request["sequences_of"] is not None:
+            sequences = json.loads((folder / f"{request['sequences_of']}.json").read_text())["sampled"]
+        return {"sampled": sampled, "scored": _score_twice(engine, sequences)}
 
 
-def _score_twice(engine: LLM, sequences: list[dict[str, Any]]) -> list[list[list[float]]]:
+def _score_twice(engine: OfflineEngine, sequences: list[dict[str, Any]]) -> list[list[list[float]]]:
     """[2][B][T] log-probs of the response tokens, the second time in the reverse order: in other batches."""
-    rounds = []
-    for order in (range(len(sequences)), range(len(sequences) - 1, -1, -1)):
-        scored = dict(zip(order, _score(engine, [sequences[i] for i in order]), strict=True))
-        rounds.append([scored[i] for i in range(len(sequences))])
-    return rounds
-
-
-def _score(engine: LLM, sequences: list[dict[str, Any]]) -> list[list[float]]:
-    from vllm import SamplingParams
-
-    # as verl asks its teacher (verl/experimental/teacher_loop/teacher_manager.py)
-    parameters = SamplingParams(max_tokens=1, temperature=1.0, prompt_logprobs=0, detokenize=False)
-    ids = [[*sequence["prompt"], *sequence["tokens"]] for sequence in sequences]
-    outputs = engine.generate(_as_tokens(ids), parameters, use_tqdm=False)
-    return [
-        [at[token].logprob for at, token in zip(output.prompt_logprobs[-len(tokens) :], tokens, strict=True)]
-        for output, tokens in zip(outputs, (sequence["tokens"] for sequence in sequences), strict=True)
-    ]
-
-
-def _as_tokens(prompts: list[list[int]]) -> list[dict[str, list[int]]]:
-    return [{"prompt_token_ids": prompt} for prompt in prompts]
+    prompts, responses = ([one[name] for one in sequences] for name in ("prompt", "tokens"))
+    return [engine.score(prompts, responses), engine.score(prompts[::-1], responses[::-1])[::-1]]
 
 
 if __name__ == "__main__":

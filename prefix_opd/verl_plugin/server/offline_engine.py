@@ -1,4 +1,4 @@
-"""A vLLM engine without verl around it, for analyses that only generate: token ids in, token ids out."""
+"""vLLM without verl around it: token ids in, token ids or log-probs out."""
 
 from __future__ import annotations
 
@@ -8,39 +8,24 @@ from typing import Any
 
 from prefix_opd.verl_plugin import our_run
 
-ENGINE_KEYS = (
-    "dtype",
-    "tensor_parallel_size",
-    "gpu_memory_utilization",
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "enforce_eager",
-    "enable_chunked_prefill",
-    "kv_cache_memory_bytes",
-    "distributed_executor_backend",
-)
-
 
 class OfflineEngine:
     """A context: the engine is there inside, and its memory is free after it, so that models can take turns."""
 
-    def __init__(self, model: str, trust_remote_code: bool = False, **engine: Any):
+    def __init__(self, model: str, **engine: Any):
         """
         Args:
             model: folder or hub id.
-            engine: of `ENGINE_KEYS`, vLLM's own names.
+            engine: more of vLLM's own arguments, e.g. what `prefix_opd.config.models.engine_arguments` returns.
         """
-        unknown = set(engine) - set(ENGINE_KEYS)
-        if unknown:
-            raise TypeError(f"unknown engine arguments: {sorted(unknown)}")
-        self.arguments = dict(engine, model=model, trust_remote_code=trust_remote_code)
+        self.arguments = dict(skip_tokenizer_init=True, disable_log_stats=True, generation_config="vllm", model=model)
+        self.arguments |= engine
 
     def __enter__(self) -> OfflineEngine:
         our_run.install(["vllm_version"])  # vLLM asks for the version of "vllm", which its CPU package does not have
         from vllm import LLM
 
-        self.llm = LLM(**self.arguments, skip_tokenizer_init=True, disable_log_stats=True, generation_config="vllm")
+        self.llm = LLM(**self.arguments)
         return self
 
     def __exit__(self, *error) -> None:
@@ -62,12 +47,37 @@ class OfflineEngine:
         Returns:
             (B,) the new token ids, a stop token included.
         """
-        from vllm import SamplingParams
-
         asked = [i for i in range(len(prompts)) if room[i] > 0]
-        parameters = [SamplingParams(max_tokens=room[i], seed=seeds[i], detokenize=False, **sampling) for i in asked]
-        answers = self.llm.generate([{"prompt_token_ids": list(prompts[i])} for i in asked], parameters, use_tqdm=True)
+        each = [dict(sampling, max_tokens=room[i], seed=seeds[i]) for i in asked]
+        answers = self._ask([prompts[i] for i in asked], each, show=True)
         found: list[list[int]] = [[] for _ in prompts]
         for i, answer in zip(asked, answers, strict=True):
             found[i] = list(answer.outputs[0].token_ids)
         return found
+
+    def sample(self, prompts: Sequence[Sequence[int]], **sampling: Any) -> list[tuple[list[int], list[float]]]:
+        """One response to each of B prompts: (B,) pairs of its T token ids and the sampler's log-prob of each, nats."""
+        answers = self._ask(prompts, [dict(sampling, logprobs=0)] * len(prompts))
+        outputs = [answer.outputs[0] for answer in answers]
+        return [(list(one.token_ids), _of_tokens(one.logprobs, one.token_ids)) for one in outputs]
+
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[list[float]]:
+        """(B,) the log-probs of each response's T tokens after its prompt, nats."""
+        # as verl asks its teacher (verl/experimental/teacher_loop/teacher_manager.py)
+        asked = dict(max_tokens=1, temperature=1.0, prompt_logprobs=0)
+        ids = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+        answers = self._ask(ids, [asked] * len(ids))
+        return [
+            _of_tokens(answer.prompt_logprobs[-len(response) :], response)
+            for answer, response in zip(answers, responses, strict=True)
+        ]
+
+    def _ask(self, prompts: Sequence[Sequence[int]], sampling: Sequence[dict[str, Any]], show: bool = False) -> list:
+        from vllm import SamplingParams
+
+        parameters = [SamplingParams(**one, detokenize=False) for one in sampling]
+        return self.llm.generate([{"prompt_token_ids": list(one)} for one in prompts], parameters, use_tqdm=show)
+
+
+def _of_tokens(log_probs: Sequence[Any], tokens: Sequence[int]) -> list[float]:
+    return [at[token].logprob for at, token in zip(log_probs, tokens, strict=True)]

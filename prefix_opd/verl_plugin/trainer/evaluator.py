@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from prefix_opd.base.files import write_json
 from prefix_opd.evaluation.benchmarks import Benchmark
 from prefix_opd.evaluation.config import NODE, TRAINER
 from prefix_opd.evaluation.record import PROGRESS_FILE, Chunk, chunks, done, write_part
+from prefix_opd.method.seeds import answer_seed
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 from prefix_opd.verl_plugin.trainer.waiting import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import PrefixAgentLoopManager, PrefixAgentLoopWorker
@@ -122,8 +122,7 @@ class EvaluationWorker(PrefixAgentLoopWorker):
     """Seeds each response by its problem and number, so that chunks and stops do not change what is drawn."""
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
-        what = f"{self.config[NODE].seed}/{kwargs[PROBLEM]}/{kwargs['session_id']}"
-        seed = int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big")
+        seed = answer_seed(self.config[NODE].seed, kwargs[PROBLEM], kwargs["session_id"])
         return await super()._run_agent_loop(dict(sampling_params, seed=seed), trajectory, **kwargs)
 
 

@@ -8,7 +8,6 @@ sees the prompts and the random numbers that it would see without it. Its cost s
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from typing import Any
@@ -26,8 +25,6 @@ from prefix_opd.method.schedule import prefix_length
 from prefix_opd.method.tail import Bins, tail_growth
 from prefix_opd.verl_plugin.fields import PROBE, TRAIN_FIELDS, TrainBatch, read_train_batch
 from prefix_opd.verl_plugin.trainer.step_guard import forget_rollouts
-
-logger = logging.getLogger(__name__)
 
 TOLD = 3
 """How many failed rollouts a warning names."""
@@ -159,12 +156,12 @@ class Probe:
         if tail is None:
             return {}
         if tail.ratio > self.settings.tail_warning:
-            logger.warning(
-                "step %d: mean |reverse KL| beyond L=%d is %.2f times that of the first probe (most in the bin from "
-                "position %d: %.2f times): the student drifts where no prefix reaches; raise L sooner "
-                "(prefix_opd.schedule), lower the learning rate, or end with full OPD",
-                step, cap, tail.ratio, tail.worst, tail.worst_ratio,
-            )  # fmt: skip
+            self.trainer.events.warn(
+                step,
+                f"mean |reverse KL| beyond L={cap} is {tail.ratio:.2f} times that of the first probe (most in the bin "
+                f"from position {tail.worst}: {tail.worst_ratio:.2f} times): the student drifts where no prefix "
+                "reaches; raise L sooner (prefix_opd.schedule), lower the learning rate, or end with full OPD",
+            )
         return {"probe/tail_ratio": tail.ratio}
 
 

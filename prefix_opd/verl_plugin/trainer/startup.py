@@ -19,8 +19,8 @@ from prefix_opd.base.patching import is_replaced, original
 
 TEACHER = "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager"
 
-_under_way: Future | None = None
-"""The teacher that is being started in this process."""
+_under_way: EngineStartup | None = None
+"""The start-up that is bringing up a teacher in this process."""
 
 
 class _Teacher:
@@ -43,7 +43,7 @@ def the_one_under_way(verls_own: type) -> Callable[..., Any]:
     def teacher(config, resource_pool):
         if _under_way is None:
             return verls_own(config=config, resource_pool=resource_pool)
-        return _Teacher(_under_way)
+        return _under_way.hand_over()
 
     return teacher
 
@@ -66,6 +66,7 @@ class EngineStartup:
         self.trainer = trainer
         self.started = time.time()
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="teacher-start-up")
+        self._teacher: Future | None = None
 
     def begin(self) -> None:
         """Called when the pools are known: make them, and start the teacher in its own."""
@@ -73,16 +74,23 @@ class EngineStartup:
         if not is_replaced(TEACHER) or not self.trainer.use_teacher_policy:
             return
         pools = self.trainer.resource_pool_manager
+        self.trainer.events.milestone("starting workers and engines")
         pools.create_resource_pool()
         pool = pools.get_resource_pool(Role.TeacherModel)
-        _under_way = self._threads.submit(original(TEACHER), config=self.trainer.config, resource_pool=pool)
+        self._teacher = self._threads.submit(original(TEACHER), config=self.trainer.config, resource_pool=pool)
+        _under_way = self
+
+    def hand_over(self) -> _Teacher:
+        """What verl gets in place of its manager, once the student's trainer is ready."""
+        self.trainer.events.milestone("student's trainer is ready, waiting for the engines")
+        return _Teacher(self._teacher)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
         global _under_way
-        if error is None and _under_way is not None:
-            _under_way.result()
         _under_way = None
+        if error is None and self._teacher is not None:
+            self._teacher.result()
         self._threads.shutdown(wait=False)

@@ -6,7 +6,6 @@ thrown away is sampled again from the same prompts, for the same step, a bounded
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,12 +16,11 @@ from verl.utils import tensordict_utils as tu
 
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.config.settings import WatcherSettings
+from prefix_opd.run.events import THROWN_AWAY
 from prefix_opd.verl_plugin.fields import TrainBatch
 from prefix_opd.verl_plugin.trainer import watchers
 from prefix_opd.verl_plugin.trainer.waiting import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT
-
-logger = logging.getLogger(__name__)
 
 PARTITION = "train"
 ALIVE_SECONDS = 10.0
@@ -116,17 +114,16 @@ class StepGuard:
     def warn(self, told: str) -> None:
         """Say what is wrong in this step, and count it."""
         self.warned += 1
-        logger.warning("step %d: %s", self.trainer.global_steps, told)
+        self.trainer.events.warn(self.trainer.global_steps, told)
 
-    def _act(self, judged: tuple[dict[str, float], list[watchers.Finding]], metrics: dict[str, Any]) -> None:
+    def _act(self, judged: tuple[dict[str, float], list[watchers.Alarm]], metrics: dict[str, Any]) -> None:
         values, findings = judged
         metrics.update({f"prefix_opd/watch/{name}": value for name, value in values.items()})
         for finding in findings:
-            told = f"step {self.trainer.global_steps}: {finding.told}"
             if finding.action == "stop":
-                raise RunStopped(told)
+                raise RunStopped(f"step {self.trainer.global_steps}: {finding.told}")
             if finding.action == "skip":
-                raise ThrownAway(told)
+                raise ThrownAway(finding.told)
             self.warn(finding.told)
         metrics["prefix_opd/watch/warned"] = self.warned
 
@@ -140,18 +137,20 @@ class StepGuard:
             try:
                 return self._with_reasons(step_once)
             except ThrownAway as thrown:
+                told = f"step {self.trainer.global_steps}: {thrown}"
                 if self.attempt >= self.settings.retries:
                     raise RunStopped(
-                        f"{thrown}; {self.attempt + 1} batches were thrown away, nothing was learnt from them"
+                        f"{told}; {self.attempt + 1} batches were thrown away, nothing was learnt from them"
                     ) from None
                 self.attempt += 1
-                logger.warning("%s: the batch is thrown away and sampled again (%d)", thrown, self.attempt)
+                again = f"{thrown}: the batch is thrown away and sampled again ({self.attempt})"
+                self.trainer.events.warn(self.trainer.global_steps, again, THROWN_AWAY)
                 metrics.clear()
                 metrics.update(before)
                 try:
                     self._sample_again()
                 except Exception as error:  # an engine that is gone cannot be woken
-                    raise RunStopped(f"{thrown}; it cannot be sampled again ({one_line(error)})") from error
+                    raise RunStopped(f"{told}; it cannot be sampled again ({one_line(error)})") from error
 
     def _with_reasons(self, step_once: Callable[[], Any]):
         self.judged = False
@@ -162,9 +161,7 @@ class StepGuard:
             # is made may be those of the next step
             if isinstance(error, RunStopped) or self.judged or not (failures := self.take_failures()):
                 raise
-            raise ThrownAway(
-                f"step {self.trainer.global_steps}: no rollout came back whole and scored ({failures[0]})"
-            ) from error
+            raise ThrownAway(f"no rollout came back whole and scored ({failures[0]})") from error
 
     def _sample_again(self) -> None:
         forget_rollouts()

@@ -21,11 +21,14 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
 from prefix_opd.base.errors import RunStopped, one_line
+from prefix_opd.base.files import write_whole
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
 from prefix_opd.run import checkpoints, stopping
+from prefix_opd.run.events import EventLog
+from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import RunLog, numbers
 from prefix_opd.verl_plugin.engine.update_columns import for_update
 from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
@@ -59,6 +62,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
         self.student_shape = _shape(config.actor_rollout_ref.model.path, trusted)
         self.teacher_shape = _shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
+        self.events = EventLog(self.run_folder)
         self.startup = EngineStartup(self)
         self.guard = StepGuard(self, self.settings.watchers)
         self.recovered: dict[str, Any] = {}
@@ -239,7 +243,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         try:
             super()._maybe_log_val_generations(inputs, outputs, scores)
         except Exception as error:  # a tracker out of reach ends no run, see `trackers`
-            logger.warning("step %d: no tracker took the validation answers (%s)", self.global_steps, one_line(error))
+            self.events.warn(self.global_steps, f"no tracker took the validation answers ({one_line(error)})")
 
     # ---- the run's record ----
 
@@ -264,7 +268,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         folder = self.run_folder / f"global_step_{self.global_steps}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            checkpoints.write_whole(folder / LEDGER_FILE, json.dumps(self._ledger()))
+            write_whole(folder / LEDGER_FILE, json.dumps(self._ledger()))
             super()._save_checkpoint()
             if not self.config.actor_rollout_ref.actor.checkpoint.async_save:  # else it is still being written
                 checkpoints.write_manifest(folder)
@@ -280,7 +284,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         try:
             checkpoints.prune(self.run_folder, self.settings.checkpoint, self.global_steps)
         except Exception as error:  # the new checkpoint is whole: older ones that stay harm nobody
-            logger.warning("step %d: old checkpoints could not be removed (%s)", self.global_steps, one_line(error))
+            self.events.warn(self.global_steps, f"old checkpoints could not be removed ({one_line(error)})")
 
     def _ledger(self) -> dict[str, Any]:
         """What the run is to know of itself when it goes on from this checkpoint.
@@ -295,6 +299,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
     def _load_checkpoint(self):
         super()._load_checkpoint()
         self.resumed_step = self.global_steps
+        self.events.milestone("engines are ready, sending weights and validating", self.resumed_step)
         if not self.resumed_step:
             return
         # the launcher has named the checkpoint: see prefix_opd.run.checkpoints.settle_resume
@@ -312,7 +317,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def _validation_is_due(self, step: int) -> bool:
         """Whether the run ended before a step that was to be validated had been."""
-        return self.is_validated(step) and step not in checkpoints.accuracies(self.run_folder)
+        return self.is_validated(step) and step not in accuracies(self.run_folder)
 
     def is_validated(self, step: int) -> bool:
         """Whether a validation follows the step."""

@@ -1,7 +1,7 @@
 """What is watched in every step, as pure functions of one batch: numbers first, judgement second.
 
 ``before_update`` sees the rollouts and their scores while the batch can still be thrown away; ``after_update`` sees
-what the update reported. Both return the watched values, which become metrics, and one `Finding` for each that is
+what the update reported. Both return the watched values, which become metrics, and one `Alarm` for each that is
 past its threshold. What happens then is the trainer's (`prefix_opd.verl_plugin.trainer.step_guard`).
 """
 
@@ -57,7 +57,7 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Alarm:
     """A watched value past its threshold."""
 
     watcher: str
@@ -68,7 +68,7 @@ class Finding:
 
 def missing_rollouts(
     came: int, expected: int, reasons: Sequence[str], settings: WatcherSettings
-) -> tuple[dict[str, float], list[Finding]]:
+) -> tuple[dict[str, float], list[Alarm]]:
     """Every rollout that a step claims must be there: verl would train on what is left."""
     reason = f" ({reasons[0]})" if reasons else ""
     told = f"{came} of {expected} rollouts came back whole and scored{reason}; see the log for the others"
@@ -77,7 +77,7 @@ def missing_rollouts(
 
 def before_update(
     batch: Rollouts, vocabulary: int, longest: int, settings: WatcherSettings
-) -> tuple[dict[str, float], list[Finding]]:
+) -> tuple[dict[str, float], list[Alarm]]:
     """Judge a batch that has not been learnt from yet.
 
     Args:
@@ -114,7 +114,7 @@ def before_update(
     return _judge(watched, settings)
 
 
-def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tuple[dict[str, float], list[Finding]]:
+def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tuple[dict[str, float], list[Alarm]]:
     """Judge what an update reported, under verl's names."""
     watched = {}
     numbers = {name: float(metrics[name]) for name in ("actor/loss", "actor/grad_norm") if name in metrics}
@@ -143,7 +143,7 @@ def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tup
 
 def validation(
     came: int, expected: int, reasons: Sequence[str], natural_ends: Sequence[float | None], settings: WatcherSettings
-) -> tuple[dict[str, float], list[Finding]]:
+) -> tuple[dict[str, float], list[Alarm]]:
     """Judge a validation by what came back of it.
 
     Args:
@@ -169,10 +169,8 @@ def validation(
     return _judge(watched, settings)
 
 
-def _judge(
-    watched: Mapping[str, tuple[float, str]], settings: WatcherSettings
-) -> tuple[dict[str, float], list[Finding]]:
-    values, findings = {}, []
+def _judge(watched: Mapping[str, tuple[float, str]], settings: WatcherSettings) -> tuple[dict[str, float], list[Alarm]]:
+    values, alarms = {}, []
     for name, (value, told) in watched.items():
         watcher: Watcher | LateWatcher | EveryRollout = getattr(settings, name)
         if watcher.action == "off":
@@ -181,8 +179,8 @@ def _judge(
         # a value that is no number is past every threshold
         if not value <= watcher.threshold:
             rule = f"prefix_opd.watchers.{name}: threshold {watcher.threshold:g}"
-            findings.append(Finding(name, watcher.action, f"{told} ({rule})"))
-    return values, findings
+            alarms.append(Alarm(name, watcher.action, f"{told} ({rule})"))
+    return values, alarms
 
 
 def _not_finite(batch: Rollouts) -> Tensor:

@@ -1,0 +1,189 @@
+"""The analyses as figures: plain values, drawn as PNG by `draw` and for a browser by `prefix_opd.report.plots`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefix_opd.analysis.compute import COST_LABELS, Compute
+from prefix_opd.analysis.prefixes import Point, Prefixes
+from prefix_opd.analysis.schedule import PHASES, Schedule
+from prefix_opd.analysis.signal import VALUES, Signal
+from prefix_opd.analysis.tables import advice
+from prefix_opd.run.history import Evaluation
+
+COLOURS = ("#2f6fdf", "#d9622b", "#2a9d74", "#8e5cc2", "#b8862b", "#c2427a")
+GREY = "gray"
+DASHES = {"all": "solid", "cut": "dash", "natural": "dot", "probe": "dashdot"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of N points."""
+
+    name: str
+    x: Sequence[float]
+    """(N,)"""
+    y: Sequence[float]
+    """(N,)"""
+    colour: str
+    dash: str = "solid"
+    """solid, dash, dot or dashdot."""
+    width: float = 2.0
+    marks: bool = False
+    """Whether each point has a mark."""
+    bars: tuple[Sequence[float], Sequence[float]] | None = None
+    """((N,), (N,)): how far the interval of each point reaches below and above."""
+    steps: str = ""
+    """A value holds around its point ("mid") or from there on ("post"); straight lines by default."""
+    right: bool = False
+    """On the axis to the right."""
+    texts: Sequence[str] = ()
+    """(N,) what a browser shows for a point, in the form ``hover``."""
+    hover: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes, or three."""
+
+    key: str
+    """Names it within a report."""
+    x: str
+    y: str
+    lines: list[Line]
+    is_share: bool = False
+    """y runs from 0 to 1."""
+    right: str = ""
+    """The axis to the right."""
+    right_is_share: bool = True
+    stacked: bool = False
+    updates: int = 0
+    """How many updates x counts; 0 where it counts something else."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels side by side in one picture."""
+
+    panels: list[Panel]
+    title: str = ""
+
+
+def signal_figure(found: Signal) -> Figure:
+    """Mean reverse KL by position, its magnitude and itself; one colour a step, one dash a group."""
+    steps = sorted({curve.step for curve in found.curves})
+    panels = []
+    for value, label in VALUES.items():
+        lines = [
+            Line(
+                name=curve.label,
+                x=found.middles(curve),
+                y=[getattr(one, value) for one in curve.bins],
+                colour=colour(steps.index(curve.step)),
+                dash=DASHES[curve.group],
+                marks=True,
+                texts=[f"from position {one.first}: {one.tokens} tokens" for one in curve.bins],
+                hover="%{text}<br>%{y:.3f} nats",
+            )
+            for curve in found.curves
+        ]
+        x = f"position in the response (bins of {found.width} tokens)"
+        panels.append(Panel(f"signal-{value}", x, label, lines))
+    return Figure(panels, f"{found.name}: signal by position")
+
+
+def compute_figure(found: Compute) -> Figure:
+    """Accuracy against FLOP in both accountings, and against seconds."""
+    panels = []
+    for kind, label in COST_LABELS.items():
+        lines = [
+            _evaluations(name, evaluations, [getattr(one, kind) for one in evaluations], colour(i))
+            for i, (name, evaluations) in enumerate(found.evaluations.items())
+        ]
+        costs = [cost for line in lines for cost in line.x]
+        lines.append(_level(f"target {found.target:.1%}", min(costs), max(costs), found.target))
+        panels.append(Panel(f"compute-{kind}", label, "accuracy", lines, is_share=True))
+    return Figure(panels, "accuracy, uncapped, 95% intervals")
+
+
+def schedule_figure(found: Schedule) -> Figure:
+    """L, lengths and endings; seconds by phase."""
+    steps = [one.step for one in found.steps]
+    lines = [
+        Line("L", steps, [one.cap for one in found.steps], colour(0), steps="mid"),
+        Line("mean length", steps, [one.mean_length for one in found.steps], colour(1)),
+    ]
+    for i, (share, name) in enumerate({"cut": "cut at L (right)", "natural": "ended by themselves (right)"}.items(), 2):
+        lines.append(Line(name, steps, [getattr(one, share) for one in found.steps], colour(i), "dot", right=True))
+    phases = [
+        Line(phase.replace("_", " "), steps, [one.seconds[phase] for one in found.steps], colour(i), width=1)
+        for i, phase in enumerate(PHASES)
+    ]
+    panels = [
+        Panel("schedule", "update", "tokens", lines, right="share of rollouts", updates=len(steps)),
+        Panel("seconds", "update", "seconds", phases, stacked=True, updates=len(steps)),
+    ]
+    return Figure(panels, found.name)
+
+
+def prefixes_figure(found: Prefixes) -> Figure:
+    """Accuracy by the length of the prefix that was given, and the L to choose."""
+    giver, receiver = found.sides
+    lengths, shares = [one.length for one in found.points], [one.accuracy for one in found.points]
+    name = f"{receiver} after the {giver}'s first L tokens"
+    lines = [
+        Line(name, lengths, shares, colour(0), marks=True, bars=error_bars(found.points)),
+        _level(f"{giver} alone", lengths[0], lengths[-1], found.giver),
+    ]
+    if found.chosen:
+        lines.append(Line(f"L={found.chosen}", [found.chosen] * 2, [0, 1], colour(1), width=1.5))
+    title = f"{found.problems} problems x {found.samples}"
+    if found.kind == "student-prefix":
+        title += "\n" + textwrap.fill(advice(found), 95)
+    return Figure([Panel(found.kind, "length of the prefix L (tokens)", "accuracy", lines, is_share=True)], title)
+
+
+def summary_figure(
+    name: str, evaluations: Sequence[Evaluation], prefix_lengths: Sequence[tuple[int, int, float]]
+) -> Figure:
+    """Accuracy and L against exact training FLOP. ``prefix_lengths``: (step, L, exact FLOP so far) of each update."""
+    flops = [spent for _, _, spent in prefix_lengths]
+    lengths = [length for _, length, _ in prefix_lengths]
+    lines = [
+        Line("L (right)", flops, lengths, "0.7", steps="post", right=True),
+        _evaluations("accuracy", evaluations, [one.flops for one in evaluations], colour(0)),
+    ]
+    x, y = "training FLOP (sampling, teacher, update)", "validation accuracy, uncapped"
+    panel = Panel("summary", x, y, lines, is_share=True, right="prefix cap L (tokens)", right_is_share=False)
+    return Figure([panel], f"{name}: {len(prefix_lengths)} updates")
+
+
+def colour(i: int) -> str:
+    """The i-th colour, over and over."""
+    return COLOURS[i % len(COLOURS)]
+
+
+def error_bars(points: Sequence[Evaluation | Point]) -> tuple[list[float], list[float]]:
+    """How far the intervals reach below and above; a rounding must not make it less than nothing."""
+    below = [max(0.0, one.accuracy - one.interval[0]) for one in points]
+    above = [max(0.0, one.interval[1] - one.accuracy) for one in points]
+    return below, above
+
+
+def _evaluations(name: str, evaluations: Sequence[Evaluation], costs: Sequence[float], of: str) -> Line:
+    return Line(
+        name=name,
+        x=costs,
+        y=[one.accuracy for one in evaluations],
+        colour=of,
+        marks=True,
+        bars=error_bars(evaluations),
+        texts=[f"step {one.step}" for one in evaluations],
+        hover="%{text}: %{y:.1%}<br>%{x:.3g}",
+    )
+
+
+def _level(name: str, first: float, last: float, y: float) -> Line:
+    return Line(name, [first, last], [y, y], GREY, "dash", width=1.5)

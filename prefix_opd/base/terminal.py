@@ -1,0 +1,38 @@
+"""Tables, consoles and progress bars of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def console(width: int = 110):
+    """A rich console on stdout; ``width`` columns for a file or a pipe, which has no width of its own."""
+    from rich.console import Console
+
+    found = Console()
+    return found if found.is_terminal else Console(width=width)
+
+
+def table(title: str, headings: Sequence[str], caption: str = "", **settings: Any):
+    """A rich table with its first column to the left and numbers to the right.
+
+    Args:
+        settings: of each column but ``justify``, e.g. ``no_wrap``.
+    """
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for i, heading in enumerate(headings):
+        made.add_column(heading, justify="right" if i else "left", **settings)
+    return made
+
+
+def between(interval: tuple[float, float], digits: int = 1, sign: str = "", unit: str = "%") -> str:
+    """An interval of shares in percent.
+
+    >>> between((0.1, 0.255)), between((-0.1, 0.25), sign="+"), between((0.1, 0.25), unit="")
+    ('10.0% to 25.5%', '-10.0% to +25.0%', '10.0 to 25.0')
+    """
+    low, high = (f"{100 * end:{sign}.{digits}f}{unit}" for end in interval)
+    return f"{low} to {high}"

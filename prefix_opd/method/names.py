@@ -1,0 +1,108 @@
+"""The names of a run's metrics: the one list. Producers prefix theirs with `OURS`; readers take these constants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+OURS = "prefix_opd/"
+
+PREFIX_LENGTH = "prefix_opd/prefix_length"
+"""L of the update, tokens. A line with it is an update's; the others are validations."""
+RESPONSE_LENGTH = "prefix_opd/response_length/mean"
+CUT = "prefix_opd/ending/cut_fraction"
+NATURAL = "prefix_opd/ending/natural_fraction"
+FLOPS = "prefix_opd/flops_exact/so_far"
+FLOPS_PAPER = "prefix_opd/flops_paper/so_far"
+TOKENS_GENERATED = "prefix_opd/tokens/generated"
+TOKENS_SCORED = "prefix_opd/tokens/scored"
+REVERSE_KL = "prefix_opd/reverse_kl/mean"
+SECONDS_STEP = "prefix_opd/seconds/step"
+"""Of the whole update; probe and validation left out."""
+SECONDS_SINCE_START = "prefix_opd/seconds/since_start"
+TAIL_RATIO = "prefix_opd/probe/tail_ratio"
+WARNED = "prefix_opd/watch/warned"
+THROWN_AWAY = "prefix_opd/watch/thrown_away"
+VALIDATION_MISSING = "prefix_opd/watch/validation_missing"
+
+NEEDED = (FLOPS, FLOPS_PAPER, SECONDS_STEP, RESPONSE_LENGTH, CUT, NATURAL, TOKENS_GENERATED, TOKENS_SCORED)
+"""Every update of a run of this version has them."""
+PHASES = ("rollout", "score", "update", "weight_sync")
+"""Of an update, see `seconds`."""
+GROUPS = ("all", "cut", "natural", "probe")
+"""All rollouts of the step; those cut at L; those that ended by themselves; the uncapped ones of the probe."""
+_ACCURACY = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)")
+_VALIDATION_LENGTH = re.compile(r"val-aux/.+/response_length/mean@\d+")
+
+
+def seconds(phase: str) -> str:
+    """Seconds of one of `PHASES`, or of the whole ``step``."""
+    return f"prefix_opd/seconds/{phase}"
+
+
+def accuracy(source: str, k: int = 1) -> str:
+    """verl's name for the share of right answers on a data set, k samples a problem."""
+    return f"val-core/{source}/reward/mean@{k}"
+
+
+def validation_length(source: str, k: int = 1) -> str:
+    """verl's name for the mean tokens of a validation answer."""
+    return f"val-aux/{source}/response_length/mean@{k}"
+
+
+def accuracies(line: Mapping[str, float]) -> dict[str, tuple[float, int]]:
+    """Data set -> (share of right answers, k samples a problem), of a line with a validation; empty of any other."""
+    found = ((_ACCURACY.fullmatch(name), value) for name, value in line.items())
+    return {match["source"]: (value, int(match["k"])) for match, value in found if match}
+
+
+def validation_lengths(line: Mapping[str, float]) -> list[float]:
+    """Mean tokens of a validation answer, one number a data set."""
+    return [value for name, value in line.items() if _VALIDATION_LENGTH.fullmatch(name)]
+
+
+def by_position(group: str) -> tuple[str, str, str]:
+    """What stands before the first position of a bin: mean reverse KL, its magnitude, tokens; for one of `GROUPS`."""
+    probe, infix = ("probe/", "") if group == "probe" else ("", "" if group == "all" else f"{group}/")
+    counted = "" if group == "probe" else f"{group}/"
+    return (
+        f"prefix_opd/{probe}reverse_kl_by_position/{infix}",
+        f"prefix_opd/{probe}reverse_kl_abs_by_position/{infix}",
+        f"prefix_opd/{probe}tokens_by_position/{counted}",
+    )
+
+
+def bins(line: Mapping[str, float], prefix: str) -> dict[int, float]:
+    """First position -> value, of the names that consist of ``prefix`` and a position."""
+    ends = ((name.removeprefix(prefix), value) for name, value in line.items() if name.startswith(prefix))
+    return {int(end): value for end, value in ends if end.isdecimal()}
+
+
+ALL = (
+    *(PREFIX_LENGTH, "prefix_opd/prefix_length/min", REVERSE_KL, "prefix_opd/reverse_kl/{abs_mean,max}"),
+    *(RESPONSE_LENGTH, "prefix_opd/response_length/max", CUT, NATURAL, "prefix_opd/ending/other_fraction"),
+    *("prefix_opd/fingerprint/{prompts,rollouts}", SECONDS_SINCE_START, *map(seconds, (*PHASES, "step"))),
+    "prefix_opd/flops_{exact,paper}/{sampling,student_scoring,teacher_scoring,update,total,so_far}",
+    "prefix_opd/{tokens,tokens_so_far}/{generated,scored,trained}",
+    "prefix_opd/ratio/{mean,max,min,truncated_fraction}",
+    *("prefix_opd/log_prob_diff/{mean,abs_mean,abs_max}", "prefix_opd/advantage/clamped_fraction"),
+    *(f"{prefix}#" for group in GROUPS for prefix in by_position(group)),
+    *(TAIL_RATIO, "prefix_opd/probe/{seconds,failed,flops_exact,flops_exact/so_far,response_length/mean}"),
+    *(WARNED, THROWN_AWAY, VALIDATION_MISSING, "prefix_opd/watch/{missing,not_finite,repetition,uniform_teacher}"),
+    "prefix_opd/watch/{reverse_kl,endless,not_finite_update,gradient_norm,sampler_mismatch,validation_endless}",
+)
+"""Every metric of ours. ``{a,b}`` stands for each of them, ``#`` for a position."""
+
+
+def is_listed(name: str) -> bool:
+    """Whether `ALL` has a metric."""
+    return any(pattern.fullmatch(name) for pattern in _PATTERNS)
+
+
+def _pattern(listed: str) -> re.Pattern[str]:
+    words = re.split(r"\{(.+?)\}", listed)  # every second one stands for several
+    parts = ["(?:" + "|".join(words[i].split(",")) + ")" if i % 2 else words[i] for i in range(len(words))]
+    return re.compile("".join(parts).replace("#", r"\d+"))
+
+
+_PATTERNS = tuple(map(_pattern, ALL))
