@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-from prefix_opd.run.log import read_lines, rewrite
+from prefix_opd.base.files import read_lines, write_lines
 
 Row = dict[str, Any]
 """A run's result; ``error`` says why a run failed."""
@@ -30,6 +30,6 @@ class Store:
     def append(self, row: Row) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
-            rewrite(self.path, self.read())
+            write_lines(self.path, self.read())
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -10,9 +10,9 @@ from typing import Any
 
 from harness.store import Row, Store
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import read_lines
 from prefix_opd.method import names
 from prefix_opd.run.history import read_history
-from prefix_opd.run.log import read_lines
 from reproduction import seqkd
 from reproduction.arms import ARMS, Run
 
