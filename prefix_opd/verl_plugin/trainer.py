@@ -24,6 +24,7 @@ from prefix_opd import checkpoints, stopping
 from prefix_opd.advantage import reverse_kl_advantage
 from prefix_opd.errors import RunStopped
 from prefix_opd.flops import ModelShape, StepFlops, exact_flops, paper_flops
+from prefix_opd.grading.verdict import common_refusal
 from prefix_opd.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
 from prefix_opd.runlog import RunLog, numbers
 from prefix_opd.settings import Settings
@@ -243,6 +244,8 @@ class PrefixOPDTrainer(PPOTrainerSync):
             data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=expected_acc_counts
         )
         expected = sum((expected_acc_counts or {}).values())
+        if refusal := common_refusal(reward_extra_infos_dict.get("reason", [])):
+            self.guard.warn(refusal)
         natural_ends = reward_extra_infos_dict.get("natural_end", [])
         self.guard.check_validation(len(sample_uids), expected, natural_ends, metrics)
         return metrics
