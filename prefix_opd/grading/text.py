@@ -6,7 +6,7 @@ import re
 
 THINK_START, THINK_END = "<think>", "</think>"
 
-_END_TOKENS = re.compile(r"(?:\s|<\|im_end\|>|<\|endoftext\|>)+\Z")
+_END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _BARE = re.compile(r"[^\s$\\]*")
 # "\boxed{2}, \boxed{3}", "\boxed{2} $\boxed{3}$", "x = \boxed{2} or x = \boxed{3}"
@@ -38,7 +38,10 @@ def answer_part(response: str, require_think_end: bool) -> str | None:
     _, found, after = response.rpartition(THINK_END)
     if not found and (require_think_end or THINK_START in response):
         return None
-    return _END_TOKENS.sub("", after.removeprefix(THINK_START).partition(THINK_START)[0])
+    part = after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip()
+    while part.endswith(_END_TOKENS):
+        part = part.rpartition("<|")[0].rstrip()
+    return part
 
 
 def unmarked(text: str) -> str:
