@@ -9,7 +9,7 @@ from prefix_opd.grading.text import boxed, tagged, unmarked
 LETTERS = "ABCDEFGHIJ"
 
 _WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:bf|rm|it)|mbox|boldsymbol|bm|underline)\s*\{")
-_SPACING = re.compile(r"\\[,;: ()\[\]]|[~_]|\\q?quad(?![A-Za-z])")
+_SPACING = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ()\[\]]|[~_]|\\q?quad(?![A-Za-z])")
 _MARKUP = re.compile(r"\\!|[*$`{}\"“”]")
 _SPACE = re.compile(r"\s+")
 
@@ -23,15 +23,18 @@ _LAST = r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|
 _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
-        (rf"\b(?:answer|choice|option)(?:\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
+        (rf"\b(?:answer|choice|option)(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
         (
             r"\b(?:antwort|réponse|respuesta|resposta|risposta|ответ)(?:\s\w+)?\s?(?:[:：]|\s(?:ist|est|es|é|è)\b)\s?",
             "",
         ),
         (r"(?:答案|答え|正解|정답)\s?(?:是|为|為|は|은|는)?\s?[:：]?\s?", ""),
         (r"\banswer\s", ""),
-        (r"\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|opt for|settle on)\s", ""),
-        (rf"\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|\bI\s(?:think|believe|say)\s|{_LAST}", _END),
+        (
+            r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|opt for|settle on)\s",
+            "",
+        ),
+        (rf"(?<!if\s)(?<!whether\s)\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|\bI\s(?:think|believe|say)\s|{_LAST}", _END),
         (
             r"(?<!if\s)(?<!whether\s)(?<!suppose\s)(?<!assume\s)",
             rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b",

@@ -116,7 +116,8 @@ def canonical(text: str) -> str:
     """The spelling under which answers vote: equal strings are equal answers, unequal ones may still be equal."""
     if is_words(tidy(text)):
         return as_words(text)
-    text = re.sub(r"\s*\^\\circ(?!\s*\d)\s*", "", value_of(text)).replace(" ", "")
+    text = re.sub(r"\s*\^\\circ(?!\s*\d)\s*", "", value_of(text))
+    text = re.sub(r"(?<!\d) | (?!\d)", "", text)  # 3 5 is no 35
     if (slash := _SLASH.fullmatch(text)) is not None:
         text = "{}\\frac{{{}}}{{{}}}".format(*slash.groups())
     return _plain_decimal(text)
@@ -172,7 +173,6 @@ def number_of(text: str) -> Fraction | None:
     """The value of a plain number, a (mixed) fraction of whole numbers or a number times a power of ten, else None."""
     if len(text) > 100:
         return None
-    text = text.replace(" ", "")
     if (fraction := _FRACTION.fullmatch(text)) is not None:
         sign, whole, over, under = fraction.groups()
         if not int(under) or (whole and over.startswith("-")):

@@ -28,7 +28,7 @@ _VERB = (
 )
 _ANNOUNCED = re.compile(
     r"\b(?:answer|final (?:result|value|solution)|ans|antwort|réponse|respuesta|resposta|risposta|ответ)\b\s*"
-    r"(?:\([^()\n]{0,40}\)\s*)?"
+    r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
     rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
     r"(?:答案|答え|正解|정답)\s*(?:是|为|為|は|은|는)?\s*[:：]?|"
     r"^\W*(?:the )?(?:final |correct )?answer\W*\n|^####(?=\s*[-+\d$\\(.])",

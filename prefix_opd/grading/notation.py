@@ -48,7 +48,7 @@ _REWRITES = [
         (r"\\(?:left|right|middle)(?![A-Za-z])\s*\.?|\\[bB]igg?[lrm]?(?![A-Za-z])", ""),
         (r"\\(?:(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|normalsize|limits|bf|rm|it)(?![A-Za-z])", ""),
         (r"\\q?quad(?![A-Za-z])|(?<!\\)\\[ ;:,]|~", " "),
-        (r"(?<!\\)\\[!()\[\]]|\\\$|\$|(?<=\\\\)\[\d+\s?[a-z]+\]", ""),
+        (r"\\(?:pounds|euro|yen|texteuro)(?![A-Za-z])|(?<!\\)\\[!()\[\]]|\\\$|\$|(?<=\\\\)\[\d+\s?[a-z]+\]", ""),
         # one command of several
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),

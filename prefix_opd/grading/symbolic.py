@@ -73,6 +73,8 @@ def _without_names(text: str, other: str) -> str:
     named = [_pieces(part, "=") for part in _pieces(text, ",;")]
     if len(_pieces(other, "=")) > 1 or not any(len(part) > 1 for part in named):
         return text
+    if any(part[-1] == "0" and len(part) > 1 and not _NAME.fullmatch(part[0]) for part in named):
+        return text  # an equation to be solved, not a value
     values = ", ".join(part[-1] for part in named)
     names = {part[0] for part in named if len(part) > 1}
     return f"({values})" if len(names) == len(named) and _structure(other)[0] == "()" else values
@@ -183,7 +185,8 @@ def _equal_terms(one, other) -> bool:
         return one.shape == other.shape and all(same)
     if all(isinstance(term, sympy.Expr) for term in pair):
         return _equal_scalars(one, other)
-    if all(any(isinstance(term, kind) for term in pair) for kind in (sympy.FiniteSet, sympy.Interval)):
+    kinds = ((sympy.FiniteSet, sympy.Interval), (sympy.Eq, sympy.Expr))  # which verify takes for each other
+    if any(all(any(isinstance(term, kind) for term in pair) for kind in both) for both in kinds):
         return False
     return bool(verify(other, one, 12, DIGITS, allow_set_relation_comp=True, timeout_seconds=None))
 
