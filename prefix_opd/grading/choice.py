@@ -31,8 +31,8 @@ _GIVEN = [
         (r"(?:答案|答え|正解|정답)\s?(?:是|为|為|は|은|는)?\s?[:：]?\s?", ""),
         (r"\banswer\s", ""),
         (
-            r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|opt for|"
-            r"settle on)\s",
+            r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|"
+            r"opt for|settle on)\s",
             "",
         ),
         (rf"(?<!if\s)(?<!whether\s)\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|\bI\s(?:think|believe|say)\s|{_LAST}", _END),
