@@ -80,10 +80,11 @@ def measure(
         f"{seed}/receiver",
     )  # fmt: skip
     tokenizer = student.tokenizer
+    grader = OmegaConf.to_container(config.reward.custom_reward_function, resolve=True).get("reward_kwargs") or {}
     right: dict[int, dict[int, list[bool]]] = {length: defaultdict(list) for length in prefixes}
     for (length, (i, _), prefix), answer in zip(jobs, answers, strict=True):
-        right[length][i].append(_is_right(tokenizer, asked[i], [*prefix, *answer]))
-    alone = [_is_right(tokenizer, asked[i], answer) for (i, _), answer in zip(rows, given, strict=True)]
+        right[length][i].append(_is_right(tokenizer, asked[i], [*prefix, *answer], grader))
+    alone = [_is_right(tokenizer, asked[i], answer, grader) for (i, _), answer in zip(rows, given, strict=True)]
     return _result(kind, student, teacher, samples, margin, prefixes, right, sum(alone) / len(alone))
 
 
@@ -160,10 +161,10 @@ def _engine(config: DictConfig, key: str) -> dict[str, Any]:
     }
 
 
-def _is_right(tokenizer, question: Question, answer: Sequence[int]) -> bool:
+def _is_right(tokenizer, question: Question, answer: Sequence[int], grader: dict) -> bool:
     # as verl decodes a response for the reward function
     text = tokenizer.decode(answer, skip_special_tokens=True)
-    return compute_score(question.source, text, question.truth, question.extra)["score"] > 0.5
+    return compute_score(question.source, text, question.truth, question.extra, **grader)["score"] > 0.5
 
 
 def _model(config: DictConfig, key: str) -> Model:

@@ -4,76 +4,104 @@ from __future__ import annotations
 
 import re
 
-from prefix_opd.grading.text import boxed
+from prefix_opd.grading.text import boxed, tagged, unmarked
 
 LETTERS = "ABCDEFGHIJ"
 
-_WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathbf|mathrm|mbox)\s*\{")
-_SPACING = re.compile(r"\\[,;: ()\[\]]|[~_]")
-_MARKUP = re.compile(r"\\!|[*$`{}]")
+_WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:bf|rm|it)|mbox|boldsymbol|bm|underline)\s*\{")
+_SPACING = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ()\[\]]|[~_]|\\q?quad(?![A-Za-z])")
+_MARKUP = re.compile(r"\\!|[*$`{}\"“”]")
 _SPACE = re.compile(r"\s+")
 
-# Lower case only in brackets, for "a" is a word.
-_LETTER = r"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|(?P<bare>[A-J])(?![A-Za-z0-9'’]))"
-_VERB = r"(?:is|are|was|would be|will be|must be|should be)"
-_ANNOUNCED = re.compile(
-    rf"(?i:\b(?:answer|choice|option)(?:\s[^.:\n]{{0,40}}?)?(?:\s{_VERB}\b\s?:?|\s?[:=–—-])\s?"
-    rf"(?:(?:the\s)?(?:letter|option|choice|answer)\s?:?\s?)?){_LETTER}"
-)
-_IS_CORRECT = re.compile(rf"(?i:\b(?:option|choice|answer))\s?{_LETTER}\s?(?i:is\s(?:the\s)?(?:correct|right|best)\b)")
-_LINE = re.compile(rf"{_LETTER}(?P<rest>.*)", re.DOTALL)
+# A lower-case letter counts in brackets and at the end of a statement alone, for "a" is a word.
+_END = r"(?=\s*(?:[.,;:)!]|\n|$))"
+_LETTER = rf"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|(?:(?P<bare>[A-J])|(?P<small>[a-j]){_END})(?![A-Za-z0-9'’]))"
+_BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
+_ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just)\s)?"
+_NAMED = rf"{_ADVERB}(?:(?:the\s)?(?:correct\s|right\s|best\s)?(?:letter|option|choice|answer)\s?:?\s?)?"
+_LAST = r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|overall)\s?[,:]?\s"
+_GIVEN = [
+    re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
+    for before, after in (
+        (rf"\b(?:answer|choice|option)(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
+        (
+            r"\b(?:antwort|réponse|respuesta|resposta|risposta|ответ)(?:\s\w+)?\s?(?:[:：]|\s(?:ist|est|es|é|è)\b)\s?",
+            "",
+        ),
+        (r"(?:答案|答え|正解|정답)\s?(?:是|为|為|は|은|는)?\s?[:：]?\s?", ""),
+        (r"\banswer\s", ""),
+        (
+            r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|"
+            r"opt for|settle on)\s",
+            "",
+        ),
+        (rf"(?<!if\s)(?<!whether\s)\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|\bI\s(?:think|believe|say)\s|{_LAST}", _END),
+        (
+            r"(?<!if\s)(?<!whether\s)(?<!suppose\s)(?<!assume\s)",
+            rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b",
+        ),
+        (r"\b(?:option|choice)\s?", r"\s(?:fits|matches|works|is it)\b"),
+    )
+]
+_NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?:?\s?)"
+_LINE = re.compile(rf"(?:[-#>]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
-_SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which)\b)[a-z]")
+_SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which|is|must|would|will|seems)\b)[a-z]")
 _WORDY = "AI"  # the two letters that are words, too
 
 
 def letter_of(text: str) -> str | None:
-    """The letter that a short text such as a box's contents names: "C", "(C)", "\\text{C}", "C. 42 m"; else None."""
-    match = _LINE.fullmatch(_plain(text).strip(" \n"))
-    if match is None or _ANOTHER.match(rest := match["rest"]):
+    """The letter that a short text such as a box's contents names: "C", "(C)", "Option C", "C. 42 m"; else None."""
+    plain = _plain(text).strip(" \n.")
+    match = _LINE.fullmatch(plain)
+    if match is None:
+        return _given(plain)
+    if _ANOTHER.match(rest := match["rest"]):
         return None
-    separated = not rest or rest[0] in ".):,–—" or rest.startswith(" -") or (match["bare"] is None and rest[0] == " ")
-    return _letter(match) if separated else None
+    separated = not rest or rest[0] in ".):,–—" or rest.startswith(" -") or (match["bracketed"] and rest[0] == " ")
+    return _letter(match) if separated else _given(plain)
 
 
 def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
     """The letter that a response gives, or None.
 
-    In this order, the last of each kind: a box; "answer is (C)", "Answer: C", "the correct option is C"; "option C is
-    correct"; a last line that is a letter, alone or before its option's text. Two letters at once are no answer, nor is
-    a letter beyond the options, nor a letter in a sentence ("A good approach…").
+    In this order: the last box or ``<answer>``; the last statement such as "the answer is (C)", "Answer: C", "I would
+    pick C", "option C is correct"; a last line that is a letter, alone or before its option's text. Two letters at once
+    are no answer, nor is a letter beyond the options, nor a letter in a sentence ("A good approach…").
 
     Args:
         text: what follows the thinking.
         n_options: options that the question had, 2 to 10.
     """
-    box, _ = boxed(text)
+    inside, after = tagged(text)
+    box = boxed(after)[0] or boxed(inside)[0] or inside
     plain = _plain(text).strip()
-    for letter in (
-        letter_of(box) if box else None,
-        _announced(plain, _ANNOUNCED),
-        _announced(plain, _IS_CORRECT),
-        letter_of(plain.rpartition("\n")[2]),
-    ):
-        if letter is not None:
-            return letter if letter in LETTERS[:n_options] else None
-    return None
+    last = letter_of(box) if box else None
+    letter = last or _given(plain) or letter_of(plain.rpartition("\n")[2])
+    return letter if letter and letter in LETTERS[:n_options] else None
 
 
 def _plain(text: str) -> str:
-    """Without bold marks, LaTeX's wrappers and runs of space, so that the patterns need no repetition of their own."""
-    bare = _MARKUP.sub("", _SPACING.sub(" ", _WRAPPER.sub("", text)))
+    """Without marks, LaTeX's wrappers and runs of space, so that the patterns need no repetition of their own."""
+    bare = _MARKUP.sub("", _SPACING.sub(" ", _WRAPPER.sub("", unmarked(text))))
     return _SPACE.sub(lambda space: "\n" if "\n" in space.group() else " ", bare)
 
 
-def _announced(plain: str, pattern: re.Pattern[str]) -> str | None:
-    for match in reversed(list(pattern.finditer(plain))):
-        rest = plain[match.end() : match.end() + 40]
+def _given(plain: str) -> str | None:
+    """The letter of the last statement that gives one."""
+    matches = [match for pattern in _GIVEN for match in pattern.finditer(plain)]
+    for match in sorted(matches, key=_place, reverse=True):
+        rest = plain[_place(match) : _place(match) + 40]
         if match["bare"] is not None and match["bare"] in _WORDY and _SENTENCE_GOES_ON.match(rest):
             continue
         return None if _ANOTHER.match(rest) else _letter(match)
     return None
 
 
+def _place(match: re.Match[str]) -> int:
+    """Where the letter ends."""
+    return match.end("bracketed") + 1 if match["bracketed"] else max(match.end("bare"), match.end("small"))
+
+
 def _letter(match: re.Match[str]) -> str:
-    return (match["bracketed"] or match["bare"]).upper()
+    return (match["bracketed"] or match["bare"] or match["small"]).upper()

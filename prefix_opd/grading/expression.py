@@ -2,55 +2,131 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 
-_WRAPPER = re.compile(r"\\(?:text|mbox|mathrm|mathbf|textbf|textrm|textit|mathit|operatorname)\s*\{([^{}]*)\}")
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_SLASH = re.compile(r"(-?)(\d+)/(\d+)")
-_FRACTION = re.compile(r"(-?)\\frac\{(\d+)\}\{(\d+)\}")
-_MEMBER = re.compile(r"^[A-Za-z]\s*\\in\b\s*")
+from prefix_opd.grading.notation import COMMANDS, plain_latex
+
+_MARKS = (
+    *(("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"), ("`", "`")),
+    *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("``", "''")),
+)
+_MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\in\b|∈)\s*")
+_WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{([^{{}}]*)\}}")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ -][^\W\d_]+)*")
 _LONG_WORD = re.compile(r"[^\W\d_]{4}")
-_CLOCK = re.compile(r"\d{1,2}:\d{2}")
-_BASED = re.compile(r"([0-9A-F]+)_\{?(\d+)\}?")
-_PERCENT = re.compile(r"\s*(?:\\?%|\bpercent\b)\s*$", re.IGNORECASE)
+_SHORT_WORDS = {"yes", "no", "odd"}
 
-_MATH_MARKS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
+_POWER_OF_TEN = re.compile(r"(?:(.+?)(?:\\times|\\cdot|\*|x))?10\^(?:\{([-+]?\d{1,3})\}|(\d))")
+_E_NOTATION = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([-+]?\d{1,3})")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d{1,30})\}|(\d))")
+_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
+_LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,;: ]|~|\{,\}|,\\!\s*)(?=\d{3}(?!\d))")  # 12\,345 and 58{,}500
+_SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_SLASH = re.compile(r"(-?)(\d+)/(\d+)")
+_FRACTION = re.compile(r"(-?)(\d*)\\frac\{(-?\d+)\}\{(\d+)\}")
+_BUILDER = re.compile(r"^\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid\b|\\?\||:)(.*)\\\}$")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}")
+_BASED = re.compile(r"\(?([0-9A-F]+)\)?(?:_\{?\(?(\d+)\)?\}?|\s*\(?base\s?(\d+)\)?)")
+_PERCENT = re.compile(r"\s*\\?%$")
+
+_UNIT = (
+    r"[cdkm]?m|km/h|mi|in|ft|yd|[mk]?g|lbs?|oz|m?[lL]|gal|hrs?|h|mins?|secs?|s|ms|mph|kph|rpm|k?Hz|[mk]?[NJWVA]|kWh|k?Pa|"
+    r"mol|K|rad|deg|sq|cu|per|days?|men|ways?|USD|EUR|a\.?m\.?|p\.?m\.?"
+)
+_WORD = rf"(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|the|a|an|is|as|we|are|by|so|per|(?:{_UNIT}))"
+_EXPONENT = re.compile(r"\^\s*\{?-?\d\}?")
+_TEXT = r"\\(?:text(?:bf|it|rm|normal)?|[mh]box|mathrm|operatorname)\s*\{([^{}]*)\}(?:\s*\^\s*\{?-?\d\}?)?"
+_TEXT_AFTER = re.compile(rf"(?P<value>.*?[^\s=<>+(/-])(?P<words>(?:\s*(?:/|\\cdot\b|\\times\b)?\s*{_TEXT})+)")
+_CLAUSE_AFTER = re.compile(
+    r"(?P<value>.*?\S)\s*(?:[,;]|--?|—)\s*(?:and\s)?(?P<words>(?:as|which|where|since|because|for|so|that|this|when|with|"
+    r"thus|hence|by|the|who|whose|it|we|after|given|assuming|rounded|i\.e\.|namely|in|from|to)\s[^\d\\$]*)"
+)
+_NOTE_AFTER = re.compile(r"(?P<value>.*[\d)\]}%!])\s+\((?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})\)")
+_WORDS_AFTER = re.compile(
+    rf"(?P<value>.*[\d)\]}}%!])\s+(?P<words>{_WORD}(?:(?:\s*[/·]\s*|\s*\\cdot\s*|\s+){_WORD})*)(?:\s*\^\s*\{{?[23]\}}?)?"
+)
+_CHANGES_THE_VALUE = re.compile(
+    r"^\s*(?:and|squared|cubed|to)\b|^\s*[ijkexyznd]\s*$|\b(?:or|not|no|if|mod|modulo|more|less|fewer|least|most|than|"
+    r"times|over|half|halves|thirds?|quarters?|plus|minus|divided|factorial|wrong|incorrect|false|impossible|undefined|"
+    r"above|below|except|choose|base)\b|\d",
+    re.IGNORECASE,
+)
+_LARGE = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_LARGE_AFTER = re.compile(rf"(\d)\s*(?:\\text\s*\{{\s*)?({'|'.join(_LARGE)})\b(?:\s*\}})?")
+_FILLER = re.compile(
+    r"(?:\\text\s*\{\s*)?(?:(?:approximately|about|around|roughly|exactly|simply|just|only|indeed|clearly|therefore|"
+    r"thus|hence|so|(?:final |correct )?answer|equal to|equals|given by|a total of|the|number|value|integer|fraction|"
+    r"then|is|be)[,:]?\s+)+\}?\s*(?=\S)|(?:USD?|EUR|Rs\.?)\s*(?=\d)",
+    re.IGNORECASE,
+)
 
 
 def tidy(text: str) -> str:
-    """An extracted answer without what surrounds it: dollar signs, bold marks, a full stop, thin spaces."""
+    """An extracted answer without what surrounds it: dollar signs, marks of emphasis, quotes, a full stop."""
     text = text.strip()
     shorter = None
     while shorter != text:
         shorter, text = text, text.strip().rstrip(".,;:").strip()
-        for left, right in _MATH_MARKS:
+        for left, right in _MARKS:
             if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):
                 text = text[len(left) : -len(right)]
         if text.endswith("\\"):  # "5\ ." and the like: what was cut off belonged to a spacing command
             text = text[:-1]
-    text = re.sub(r",\\!\s*", ",", text).replace("{,}", ",").replace("\\!", "")
-    text = re.sub(r"(?<=\d)(?:\\[,;: ]|~)(?=\d{3}(?!\d))", "", text)  # 12\,345
-    return _MEMBER.sub("", re.sub(r"\\[,;:]|~", " ", text)).strip()
+    return _MEMBER.sub("", text).strip()
+
+
+@functools.lru_cache(maxsize=1024)  # a truth is compared with every sample
+def value_of(text: str) -> str:
+    """An answer in plain LaTeX without what does not change its value: units, words beside it, a currency, styles."""
+    text = tidy(text)
+    if _NUMBER.fullmatch(text):
+        return text
+    text = _LATEX_THOUSANDS.sub("", text)
+    text = plain_latex(text)
+    text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[2].lower()]}}}", text)
+    text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
+    for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER):
+        match = pattern.fullmatch(text)
+        if match and not _CHANGES_THE_VALUE.search(unwrapped(_EXPONENT.sub("", match["words"]))):
+            text = match["value"]
+    text = re.sub(rf"\\(?:{COMMANDS})(?![A-Za-z])", "", unwrapped(text))
+    while text.startswith("{") and closing_brace(text) == len(text) - 1:
+        text = text[1:-1].strip()
+    text = _BUILDER.sub(r"\1", text)
+    text = _REPEATING.sub(_as_fraction, text)
+    if not re.search(r"[(\[]|\\\{", text):
+        text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    return re.sub(r"\s+", "" if _SPACED_THOUSANDS.fullmatch(text) else " ", tidy(text))
+
+
+def closing_brace(text: str) -> int:
+    """Where the brace or bracket closes with which the text begins; -1 where it does not."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0:
+            return place
+    return -1
 
 
 def canonical(text: str) -> str:
     """The spelling under which answers vote: equal strings are equal answers, unequal ones may still be equal."""
-    words, text = is_words(tidy(text)), unwrapped(tidy(text)).replace("−", "-")
-    text = re.sub(r"\\left(?![a-zA-Z])|\\right(?![a-zA-Z])|\\displaystyle(?![a-zA-Z])|\\\$|\$", "", text)
-    text = re.sub(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\degree(?![a-zA-Z])", "", text)
-    text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
-    text = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", text)
-    if words:
-        return " ".join(text.split()).casefold()
-    text = re.sub(r"\s+", "", text)
-    if _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
+    if is_words(tidy(text)):
+        return as_words(text)
+    text = re.sub(r"\s*\^\\circ(?!\s*\d)\s*", "", value_of(text))
+    text = re.sub(r"(?<!\d) | (?!\d)", "", text)  # 3 5 is no 35
     if (slash := _SLASH.fullmatch(text)) is not None:
         text = "{}\\frac{{{}}}{{{}}}".format(*slash.groups())
     return _plain_decimal(text)
+
+
+def _as_fraction(match: re.Match[str]) -> str:
+    whole, before, after = match[1] or "0", match[2], match[3] or match[4]
+    over = int(whole + before + after) - int(whole + before)
+    return rf"\frac{{{over}}}{{{10 ** len(before) * (10 ** len(after) - 1)}}}"
 
 
 def _plain_decimal(text: str) -> str:
@@ -69,13 +145,23 @@ def unwrapped(text: str) -> str:
     return _WRAPPER.sub(r"\1", text).strip()
 
 
+def as_words(text: str) -> str:
+    """An answer in words, in lower case and with single spaces."""
+    text = " ".join(tidy(unwrapped(tidy(text))).split())
+    if (clause := _CLAUSE_AFTER.fullmatch(text)) is not None:
+        text = clause["value"]
+    return re.sub(r"^(?:the|an?) ", "", text.casefold())
+
+
 def is_words(text: str) -> bool:
     """Whether the answer is a word or some words, which algebra would read as a product of letters.
 
     Outside \\text{} a word has four letters at least, for xy and abc are products.
     """
-    bare = unwrapped(text)
-    return bool(_WORDS.fullmatch(bare)) and (bare != text.strip() or bool(_LONG_WORD.search(bare)))
+    bare = tidy(unwrapped(text))
+    if not _WORDS.fullmatch(bare):
+        return False
+    return bare != text.strip() or bool(_LONG_WORD.search(bare)) or bare.casefold() in _SHORT_WORDS
 
 
 def is_clock(text: str) -> bool:
@@ -84,12 +170,19 @@ def is_clock(text: str) -> bool:
 
 
 def number_of(text: str) -> Fraction | None:
-    """The value of a plain number or a fraction of whole numbers in canonical spelling, else None."""
+    """The value of a plain number, a (mixed) fraction of whole numbers or a number times a power of ten, else None."""
     if len(text) > 100:
         return None
     if (fraction := _FRACTION.fullmatch(text)) is not None:
-        sign, over, under = fraction.groups()
-        return Fraction(int(sign + over), int(under)) if int(under) else None
+        sign, whole, over, under = fraction.groups()
+        if not int(under) or (whole and over.startswith("-")):
+            return None
+        return int(sign + "1") * (int(whole or 0) + Fraction(int(over), int(under)))
+    if (power := _E_NOTATION.fullmatch(text)) is not None:
+        return Fraction(power[1]) * Fraction(10) ** int(power[2])
+    if (power := _POWER_OF_TEN.fullmatch(text)) is not None:
+        times = number_of(power[1]) if power[1] else Fraction(1)
+        return None if times is None else times * Fraction(10) ** int(power[2] or power[3])
     return Fraction(text) if _NUMBER.fullmatch(text) else None
 
 
@@ -100,6 +193,6 @@ def without_percent(text: str) -> tuple[str, bool]:
 
 
 def digits_and_base(text: str) -> tuple[str, str | None]:
-    """("2516", "8") of "2516_8"; (text, None) of anything else."""
+    """("2516", "8") of "2516_8" and of "2516 (base 8)"; (text, None) of anything else."""
     match = _BASED.fullmatch(text)
-    return (match.group(1), match.group(2)) if match else (text, None)
+    return (match[1], match[2] or match[3]) if match else (text, None)

@@ -9,7 +9,7 @@ from prefix_opd.grading.choice import LETTERS, find_letter
 from prefix_opd.grading.mathematics import equal, find_answer
 from prefix_opd.grading.pool import WorkerLost, shared_pool
 from prefix_opd.grading.text import answer_part
-from prefix_opd.grading.verdict import GradeSettings, Verdict
+from prefix_opd.grading.verdict import DIFFERENT, EQUAL, UNFINISHED, GradeSettings, Verdict
 
 KINDS = ("math", "choice")
 
@@ -41,7 +41,7 @@ def grade(
         raise UserError(f"ground_truth={truth!r}", f"must be a letter from A to {LETTERS[-1]} for multiple choice")
     part = answer_part(response, settings.require_think_end)
     if part is None:
-        return Verdict(False, "", "the thinking did not end")
+        return Verdict(False, "", UNFINISHED)
     if not part.strip():
         return Verdict(False, "", "nothing follows the thinking")
     part = part[-settings.max_chars :]
@@ -52,7 +52,7 @@ def _choice(part: str, truth: str, n_options: int) -> Verdict:
     letter = find_letter(part, n_options)
     if letter is None:
         return Verdict(False, "", "no option was named")
-    return Verdict(letter == truth, letter, "equal" if letter == truth else "different")
+    return Verdict(letter == truth, letter, EQUAL if letter == truth else DIFFERENT)
 
 
 def _math(part: str, truth: str, settings: GradeSettings) -> Verdict:
@@ -68,4 +68,4 @@ def _math(part: str, truth: str, settings: GradeSettings) -> Verdict:
         return Verdict(False, answer, f"the comparison took longer than {settings.time_limit_s:g} s")
     except WorkerLost as error:
         return Verdict(False, answer, f"the comparison failed ({error})")
-    return Verdict(same, answer, "equal" if same else "different")
+    return Verdict(same, answer, EQUAL if same else DIFFERENT)

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from prefix_opd.grading.choice import letter_of
 from prefix_opd.grading.expression import (
+    as_words,
     canonical,
     digits_and_base,
     is_clock,
@@ -15,22 +16,36 @@ from prefix_opd.grading.expression import (
     number_of,
     tidy,
     unwrapped,
+    value_of,
     without_percent,
 )
-from prefix_opd.grading.text import boxed
+from prefix_opd.grading.text import boxed, tagged, unmarked
 
 _TAIL_CHARS = 1_500
+_VERB = (
+    r"(?:is|are|was|equals|(?:would|will|must|should|can only|has to) be|"
+    r"(?:seems|appears|turns out|comes out|works out) to be)"
+)
 _ANNOUNCED = re.compile(
-    r"\banswer\b[\s*_]*(?:\([^()\n]{0,40}\)\s*)?(?:is|are|was|would be|will be|equals|:|=)(?:[\s*_]*:)?(?!\s*not\b)",
-    re.IGNORECASE,
+    r"\b(?:answer|final (?:result|value|solution)|ans|antwort|réponse|respuesta|resposta|risposta|ответ)\b\s*"
+    r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
+    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
+    r"(?:答案|答え|正解|정답)\s*(?:是|为|為|は|은|는)?\s*[:：]?|"
+    r"^\W*(?:the )?(?:final |correct )?answer\W*\n|^####(?=\s*[-+\d$\\(.])",
+    re.IGNORECASE | re.MULTILINE,
 )
 _MATH = re.compile(
     r"\$\$(?P<a>.{1,500}?)\$\$|\\\[(?P<b>.{1,500}?)\\\]|\\\((?P<c>.{1,500}?)\\\)|(?<![\\\d])\$(?P<d>(?:\\\$|[^$\n]){1,500})\$",
     re.DOTALL,
 )
-_SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=\s|\*|$)")
-_BARE = re.compile(r"[-+−]?\\?\$?[\d.,\s/^*+\-()\[\]{}\\%°π√]{0,80}")
-_LETTER_TRUTH = re.compile(r"\(([A-J])\)")
+_TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathbf|mbox)\s*\{([^{}]*(?:answer|result)[^{}]*)\}", re.IGNORECASE)
+_JOINED = re.compile(r"[ \t]*(?:,|;|,?[ \t]*(?:and|or)\b)[ \t]*", re.IGNORECASE)
+_GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(+-])", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=[\s*)\"'”]|$)")
+_BARE = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+−]?\\?[$€£]?[\d.,\s/^*+\-()\[\]{}\\%°π√]{0,80}")
+_BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
+_LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
+_LETTER_TRUTH = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
 
 UNCLOSED = "the box was left open"
 NONE_FOUND = "no answer was found"
@@ -39,39 +54,60 @@ NONE_FOUND = "no answer was found"
 def find_answer(text: str) -> tuple[str, str]:
     """(the answer as spelt, why there is none).
 
-    In this order: the last closed box; what follows the last "answer is", "answer:" or "final answer"; the last
-    formula, or a bare number, of the last paragraph. Nothing else is an answer, so a number met by chance is not.
+    In this order: the last closed box or ``<answer>``; what follows the last "answer is", "answer:", "final answer" or
+    "####"; the last formula, or a bare or bold number, of the last paragraph. Nothing else is an answer, so a number
+    met by chance is not.
     """
-    box, opened = boxed(text)
+    inside, after = tagged(text)
+    box, opened = boxed(after)
+    if not box and inside:
+        box = find_answer(inside)[0] or _first_statement(inside)
     if box:
         return box, ""
     if opened:
         return "", UNCLOSED
     tail = text[-_TAIL_CHARS:]
-    announced = list(_ANNOUNCED.finditer(tail))
-    if announced and (answer := _first_statement(tail[announced[-1].end() :])):
+    plain = _TEXT.sub(r"\1", unmarked(tail))
+    announced = list(_ANNOUNCED.finditer(plain))
+    if announced and (answer := _first_statement(plain[announced[-1].end() :])):
         return answer, ""
     last = tail.strip().rpartition("\n\n")[2]
     if (formulas := _formulas(last)) and (answer := tidy(formulas[-1])):
         return answer, ""
-    bare = tidy(last.rpartition("\n")[2])
-    if any(c.isdigit() for c in bare) and _BARE.fullmatch(bare):
-        return bare, ""
+    line = last.rpartition("\n")[2]
+    for candidate in (line, *reversed(_BOLD.findall(last)), *_LAST_EQUATION.findall(unmarked(line))):
+        bare = value_of(unmarked(candidate))
+        if any(c.isdigit() for c in bare) and _BARE.fullmatch(bare):
+            return bare, ""
     return "", NONE_FOUND
 
 
 def _formulas(text: str) -> list[str]:
-    return [next(filter(None, match.groups())) for match in _MATH.finditer(text)]
+    """The formulas of a text; those that a comma, "and" or "or" joins in one line are one, for they are one answer."""
+    formulas: list[str] = []
+    end = None
+    for match in _MATH.finditer(text):
+        formula = next(filter(None, match.groups()))
+        if end is not None and _JOINED.fullmatch(text, end, match.start()):
+            formulas[-1] += f", {formula}"
+        else:
+            formulas.append(formula)
+        end = match.end()
+    return formulas
 
 
 def _first_statement(rest: str) -> str:
     """The formula or the words that an announcement is followed by."""
-    line = next((line for line in rest.lstrip(" *_:").splitlines() if line.strip(" *_:")), "")
+    opening = unmarked(rest).lstrip(" *_:\n")
+    line = opening.partition("\n")[0]
     # A display formula may span lines; an inline one belongs to this line.
-    opening = rest.lstrip(" *_:\n")
     formula = _MATH.match(opening) or _MATH.search(line)
     if formula is not None:
-        return tidy(next(filter(None, formula.groups())))
+        before = opening[: formula.start()]
+        if not any(c.isdigit() for c in before) and not _SENTENCE_END.search(before):
+            if not _GOES_ON.match(opening, formula.end()):
+                return tidy(next(filter(None, formula.groups())))
+            line = before + re.sub(r"\$|\\[()\[\]]", "", opening[formula.start() :].partition("\n")[0])
     end = _SENTENCE_END.search(line)
     return tidy(line[: end.start()] if end else line)
 
@@ -88,35 +124,34 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
         truth: as the data set spells it.
         symbolically: (answer, truth) -> whether they are equal by algebra. It may raise.
     """
-    if _equal_here(answer, truth, symbolically):
+    if tidy(answer) == tidy(truth):
         return True
-    (answer_bare, answer_percent), (truth_bare, truth_percent) = map(without_percent, (tidy(answer), tidy(truth)))
-    if not (answer_percent or truth_percent):
-        return False
-    if _equal_here(answer_bare, truth_bare, symbolically):
+    if (letter := _LETTER_TRUTH.fullmatch(unwrapped(tidy(truth)).replace("\\ ", " "))) is not None:
+        if (given := letter_of(answer)) is not None or not letter[2]:
+            return given == letter[1]
+        truth = letter[2]
+    if is_words(tidy(truth)) or (is_words(tidy(answer)) and as_words(answer) == as_words(truth)):
+        return as_words(answer) == as_words(truth)
+    (answer, answer_percent), (truth, truth_percent) = map(without_percent, (value_of(answer), value_of(truth)))
+    if _equal_values(answer, truth, symbolically):
         return True
     if answer_percent == truth_percent:
         return False
-    percent, other = (answer_bare, truth_bare) if answer_percent else (truth_bare, answer_bare)
+    percent, other = (answer, truth) if answer_percent else (truth, answer)
     value, share = number_of(canonical(percent)), number_of(canonical(other))
     return value is not None and share is not None and value / Fraction(100) == share
 
 
-def _equal_here(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> bool:
+def _equal_values(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> bool:
     ours, theirs = canonical(answer), canonical(truth)
     if ours == theirs:
         return bool(ours)
-    if (letter := _LETTER_TRUTH.fullmatch(unwrapped(tidy(truth)))) is not None:
-        return letter_of(answer) == letter.group(1)
-    if is_words(tidy(truth)) or is_clock(theirs):
+    if is_clock(theirs):
         return False
     number, true_number = number_of(ours), number_of(theirs)
     if number is not None and true_number is not None:
-        if number == true_number:
-            return True
-        if number.denominator == true_number.denominator == 1:
-            return False
+        return number == true_number or ("." in ours + theirs and symbolically(ours, theirs))
     (our_digits, our_base), (their_digits, their_base) = digits_and_base(ours), digits_and_base(theirs)
     if our_base or their_base:
         return our_digits == their_digits and (our_base is None or their_base in (None, our_base))
-    return symbolically(tidy(answer), tidy(truth))
+    return symbolically(answer, truth)

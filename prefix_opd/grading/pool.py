@@ -17,9 +17,9 @@ import prefix_opd
 
 START_LIMIT_S = 180.0
 """Importing sympy on a machine that is busy starting vLLM takes long; a worker that needs more is broken."""
-WALL_FACTOR = 10.0
+WALL_FACTOR = 30.0
 """A worker ends itself by processor time; by the clock it may take this much longer on a busy machine, then it is
-killed from here."""
+killed from here. Only a worker that waits for something reaches this limit."""
 
 
 class WorkerLost(Exception):

@@ -10,13 +10,14 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.grading.choice import LETTERS
 from prefix_opd.grading.expression import canonical
 from prefix_opd.grading.grader import grade
-from prefix_opd.grading.verdict import GradeSettings
+from prefix_opd.grading.text import THINK_END, THINK_START, answer_part
+from prefix_opd.grading.verdict import DIFFERENT, EQUAL, UNFINISHED, GradeSettings
 
 TINY = "tiny/"
 CHOICE_BEGINNINGS = ("gpqa", "mmlu")
 
 _SETTINGS = {field.name for field in dataclasses.fields(GradeSettings)}
-_FROM_VERL = {"reward_router_address", "reward_model_tokenizer"}
+_FROM_RUN = {"reward_router_address", "reward_model_tokenizer", "prompt_ending"}
 
 
 def kind_of(data_source: str, n_options: int = 0) -> str:
@@ -41,24 +42,31 @@ def compute_score(
         solution_str: the response as text.
         ground_truth: the true answer; empty for a question without one, which scores 0 and is graded by "none".
         extra_info: ``n_options`` is read.
-        kwargs: fields of ``GradeSettings`` (``custom_reward_function.reward_kwargs``), and what verl adds itself.
+        kwargs: fields of ``GradeSettings`` (``custom_reward_function.reward_kwargs``), what verl adds itself, and
+            ``prompt_ending``, the text that the run forces at the end of every prompt: ``require_think_end`` defaults
+            to whether it opens the thinking.
 
     Returns:
         score: 1.0 or 0.0. pred: the answer in the spelling under which votes are counted (maj@k), "" for none.
-        graded_by: tiny, choice, math or none.
+        graded_by: tiny, choice, math or none. reason: one short phrase, see ``Verdict``.
     """
-    unknown = set(kwargs) - _SETTINGS - _FROM_VERL
+    unknown = set(kwargs) - _SETTINGS - _FROM_RUN
     if unknown:
         raise UserError(f"reward_kwargs.{min(unknown)}", "is not known", f"choose from {', '.join(sorted(_SETTINGS))}")
+    if "prompt_ending" in kwargs:
+        kwargs.setdefault("require_think_end", THINK_START in (kwargs["prompt_ending"] or "").rpartition(THINK_END)[2])
     settings = GradeSettings(**{name: value for name, value in kwargs.items() if name in _SETTINGS})
     n_options = int((extra_info or {}).get("n_options") or 0)
     kind, truth = kind_of(data_source, n_options), "" if ground_truth is None else str(ground_truth)
     if kind == "tiny":
         from prefix_opd.miniature import task  # only the miniature needs it
 
-        answer = solution_str.rpartition("</think>")[2] if "</think>" in solution_str else ""
-        return {"score": float(task.grade(solution_str, truth)), "pred": answer.strip(), "graded_by": kind}
+        part = answer_part(solution_str, require_think_end=True)
+        score = float(task.grade(solution_str, truth))
+        reason = UNFINISHED if part is None else EQUAL if score else DIFFERENT
+        return {"score": score, "pred": (part or "").strip(), "graded_by": kind, "reason": reason}
     if not truth.strip():
-        return {"score": 0.0, "pred": "", "graded_by": "none"}
+        return {"score": 0.0, "pred": "", "graded_by": "none", "reason": "there is no true answer"}
     verdict = grade(solution_str, truth, kind, settings, n_options or len(LETTERS))
-    return {"score": float(verdict.correct), "pred": canonical(verdict.extracted), "graded_by": kind}
+    pred = canonical(verdict.extracted)
+    return {"score": float(verdict.correct), "pred": pred, "graded_by": kind, "reason": verdict.reason}

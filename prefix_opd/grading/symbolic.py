@@ -1,21 +1,233 @@
-"""Equality by algebra. Runs in a worker process only: parsing what a model wrote may never end."""
+"""Equality by algebra. Runs in a worker process only: parsing what a model wrote may never end.
+
+math-verify parses LaTeX into sympy and compares sets and relations. Numbers and terms are compared here, for
+math-verify rounds them to six decimals; so are tuples and lists, which math-verify takes for each other.
+"""
 
 from __future__ import annotations
 
 import logging
+import random
+import re
+from fractions import Fraction
+
+import sympy
+from latex2sympy2_extended import NormalizationConfig
+from math_verify import LatexExtractionConfig, parse, verify
+
+from prefix_opd.grading.expression import canonical, closing_brace, number_of
+
+DIGITS = 30
+RELATIVE = 1e-20
+"""Irrational values, taken to 30 digits, are equal where they differ by this share of their size at most."""
+ROUNDING = Fraction(1, 1_000_000)
+"""The share of its size by which a decimal number may miss a value that has no end, and the digits that it needs."""
+ROUNDING_DIGITS = 6
+POINTS, AGREEING = 12, 4
+
+_JOINED = re.compile(r"[\s,;]*(?<!\\)\b(?:and|or)\b\s*")
+_NAME = re.compile(r"\s*\\?[A-Za-z]?(?:\([a-z]\))?\s*")
+_RELATION = re.compile(r"[<>]|\\[lg]e\b")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
+_DEGREE_SIGN = re.compile(r"\s*\^\\circ(?!\s*\d)")
+_FACTORS = re.compile(r"(\)|(?<![\w^\\{])\d+)\s*\(")
+_COMMAND = re.compile(r"\\[A-Za-z]+\s*(?:\{(?:[a-z]*matrix|R|Z|N|Q|C)\})?")
+_UNREADABLE = re.compile(
+    r"(?<![_^\d.])\d+\s+[\d.]|(?<![A-Za-z])(?:[A-Za-z]{4,}|not|no|if|is|than|the|are|of|at)(?![A-Za-z])|[?#@]"
+)
+# Units and wrappers are gone when a text comes here; math-verify's own rules cut more than units.
+_NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="all")
+_LATEX = [LatexExtractionConfig(normalization_config=_NORMAL)]
 
 
 def equal_by_algebra(answer: str, truth: str) -> bool:
-    """Whether two LaTeX expressions are equal, as ``math-verify`` sees it.
+    """Whether two answers in plain LaTeX are equal.
 
-    Both are put in a box, so that both are parsed alike and as a whole. Numbers that agree to six decimals are equal.
-    math-verify's own time limits are alarms of the main thread; ours is the process that runs this.
+    Tuples and intervals equal their own kind only, element by element, and so do sets and lists, in any order. A
+    decimal number of six digits or more equals a value without an end that it rounds; all else must agree exactly.
     """
-    from math_verify import parse, verify
+    logging.disable(logging.CRITICAL)  # math-verify warns that its own time limits, alarms, are off
+    answer, truth = _JOINED.sub(", ", answer), _JOINED.sub(", ", truth)
+    return _equal(_without_names(answer, truth), _without_names(truth, answer))
 
-    logging.disable(logging.CRITICAL)  # it warns once that its own limits are off
 
-    def parsed(text: str) -> list:
-        return parse(f"\\boxed{{{text}}}", parsing_timeout=None)
+# ---- structure ----
 
-    return bool(verify(parsed(truth), parsed(answer), allow_set_relation_comp=True, timeout_seconds=None))
+
+def _pieces(text: str, separators: str) -> list[str]:
+    """The text cut at separators outside all brackets."""
+    pieces, depth, start = [], 0, 0
+    for place, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and character in separators and text[place - 1 : place] not in ("<", ">", "!", "\\"):
+            pieces.append(text[start:place].strip())
+            start = place + 1
+    return [*pieces, text[start:].strip()]
+
+
+def _without_names(text: str, other: str) -> str:
+    """The values of "x = 5" and "x = 2, y = 3" where the other side has no equation; what is exact of an "≈"."""
+    exact, *rest = re.split(r"\\approx\b|\\simeq\b", text)
+    text = (rest[0] if rest and _NAME.fullmatch(exact) else exact).strip()
+    named = [_pieces(part, "=") for part in _pieces(text, ",;")]
+    if len(_pieces(other, "=")) > 1 or not any(len(part) > 1 for part in named):
+        return text
+    if any(part[-1] == "0" and len(part) > 1 and not _NAME.fullmatch(part[0]) for part in named):
+        return text  # an equation to be solved, not a value
+    values = ", ".join(part[-1] for part in named)
+    names = {part[0] for part in named if len(part) > 1}
+    return f"({values})" if len(names) == len(named) and _structure(other)[0] == "()" else values
+
+
+def _structure(text: str) -> tuple[str, list[str]]:
+    """(kind, elements): "list", which a set is, too; "()", "[]", "(]", "[)"; ":" of a ratio; "" of a single value."""
+    text = re.sub(r"\\langle\b(.*)\\rangle\b", r"(\1)", text.strip())
+    if text.startswith("\\{") and text.endswith("\\}") and len(_pieces(text[1:-2] + "}", "}")) == 2:
+        return "list", [element for part in _pieces(text[2:-2], ",;") for element in _signs(part)]
+    if len(parts := _pieces(text, ",;")) > 1:
+        return "list", [element for part in parts if part for element in _signs(part)]
+    if text[:1] in "([" and text[-1:] in ")]" and closing_brace(text) == len(text) - 1:
+        inside = _pieces(text[1:-1], ",;")
+        if len(inside) > 1:
+            return text[0] + text[-1], inside
+    if len(parts := _pieces(text, ":")) > 1:
+        return ":", parts
+    signs = _signs(text)
+    return ("list", signs) if len(signs) > 1 else ("", signs)
+
+
+def _signs(text: str) -> list[str]:
+    """Both values of an expression with one plus-minus sign."""
+    if text.count("\\pm") != 1 or text.startswith(("(", "[", "\\{")):
+        return [text]
+    return [text.replace("\\pm", sign).replace("\\mp", other).removeprefix("+") for sign, other in ("+-", "-+")]
+
+
+def _equal(answer: str, truth: str) -> bool:
+    (kind, ours), (true_kind, theirs) = _structure(answer), _structure(truth)
+    if kind == "list" and true_kind == "" and all(_equal(one, truth) for one in ours):  # 3/4, or 0.75
+        return True
+    if "" in (kind, true_kind):
+        return _equal_values(answer, truth)
+    if kind != true_kind or len(ours) != len(theirs):
+        return False
+    if kind == ":":  # the same ratio: each part times the other's first
+        scaled = ((ours, theirs[0]), (theirs, ours[0]))
+        ours, theirs = ([rf"({part})\cdot ({by})" for part in parts] for parts, by in scaled)
+    if kind != "list":
+        return all(_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    for one in theirs:
+        match = next((other for other in sorted(ours, key=lambda text: text != one) if _equal(other, one)), None)
+        if match is None:
+            return False
+        ours.remove(match)
+    return True
+
+
+# ---- values ----
+
+
+def _equal_values(answer: str, truth: str) -> bool:
+    ours, theirs = canonical(answer), canonical(truth)
+    if ours == theirs:
+        return bool(ours)
+    number, true_number = number_of(ours), number_of(theirs)
+    if number is not None and true_number is not None and ("." in ours) == ("." in theirs):
+        return number == true_number
+    one, other = _parsed(answer), _parsed(truth)
+    if one is None or other is None:
+        return False
+    if number is not None and "." in ours:
+        return _rounds(ours, number, other)
+    if true_number is not None and "." in theirs:
+        return _rounds(theirs, true_number, one)
+    return _equal_terms(one, other)
+
+
+def _rounds(decimal: str, number: Fraction, term) -> bool:
+    value = _value(term, {})
+    if value is None or not value.is_real:
+        return False
+    exact = Fraction(str(value))
+    gap = abs(number - exact)
+    digits, places = decimal.lstrip("-0.").replace(".", ""), len(decimal.partition(".")[2])
+    rounded = gap <= ROUNDING * abs(exact) and gap < Fraction(1, 10**places)
+    return gap == 0 or (len(digits) >= ROUNDING_DIGITS and rounded)
+
+
+def _parsed(text: str):
+    """A sympy object, or None where the text is no expression."""
+    if len(relations := _pieces(text, ",")) > 1 and all(map(_RELATION.search, relations)):  # x < 2 or x > 3
+        terms = [_parsed(part) for part in relations]
+        return None if None in terms else sympy.Union(*(term.as_set() for term in terms))
+    if _TRIGONOMETRIC.search(text):
+        text = _DEGREES.sub(r"{\\frac{\1\\pi}{180}}", text)
+    text = _FACTORS.sub(r"\1\\cdot (", _DEGREE_SIGN.sub("", text))  # the parser adds 2 and 3 of (2)(3)
+    if _UNREADABLE.search(_COMMAND.sub("|", text)):
+        return None
+    found = parse(f"\\boxed{{{text}}}", _LATEX, "no_fallback", parsing_timeout=None)
+    return _exact(found[0]) if found else None
+
+
+def _exact(term):
+    """Without binary fractions: 0.1 is a tenth. The letter i is the imaginary unit."""
+    if not isinstance(term, sympy.Expr):
+        return term
+    term = term.replace(lambda part: part.is_Float, lambda part: sympy.Rational(str(part)))
+    return term.subs({symbol: sympy.I for symbol in term.free_symbols if symbol.name == "i"})
+
+
+def _equal_terms(one, other) -> bool:
+    pair = (one, other)
+    if all(isinstance(term, sympy.MatrixBase) for term in pair):
+        same = (_equal_terms(_exact(a), _exact(b)) for a, b in zip(one.flat(), other.flat(), strict=False))
+        return one.shape == other.shape and all(same)
+    if all(isinstance(term, sympy.Expr) for term in pair):
+        return _equal_scalars(one, other)
+    kinds = ((sympy.FiniteSet, sympy.Interval), (sympy.Eq, sympy.Expr))  # which verify takes for each other
+    if any(all(any(isinstance(term, kind) for term in pair) for kind in both) for both in kinds):
+        return False
+    return bool(verify(other, one, 12, DIGITS, allow_set_relation_comp=True, timeout_seconds=None))
+
+
+def _equal_scalars(one, other) -> bool:
+    """By values at random points where at least one of the two is real; by simplification where there are too few."""
+    if one == other:
+        return True
+    symbols = sorted(one.free_symbols | other.free_symbols, key=str)
+    if not symbols and (done := _done(one)).is_Rational and (other_done := _done(other)).is_Rational:
+        return done == other_done
+    generator = random.Random(0)
+    draws = (lambda: generator.randint(2, 12), lambda: generator.uniform(0.1, 3), lambda: generator.uniform(-3, 3))
+    complex_too = not symbols or one.has(sympy.I) or other.has(sympy.I)
+    agreed = 0
+    for number in range(POINTS if symbols else 1):
+        at = {symbol: sympy.Rational(str(round(draws[number % 3](), 6))) for symbol in symbols}
+        left, right = _value(one, at), _value(other, at)
+        if left is None or right is None:
+            continue
+        if (left == 0) != (right == 0):  # zero, or too small to tell
+            return bool(sympy.simplify(one - other) == 0)
+        same = bool(abs(left - right) <= RELATIVE * abs(left))
+        if not same and (complex_too or left.is_real or right.is_real):
+            return False
+        agreed += same
+    return agreed >= (AGREEING if symbols else 1) or bool(sympy.simplify(one - other) == 0)
+
+
+def _value(term, at: dict):
+    """The term's value at a point as a number of sympy; None where it has none."""
+    try:
+        value = _done(term).evalf(DIGITS, subs=at or None, maxn=10_000)
+    except Exception:
+        return None
+    return value if value.is_number and value.is_finite else None
+
+
+def _done(term):
+    """The term with its sums, powers and factorials worked out, as far as sympy can."""
+    try:
+        return term.doit()
+    except Exception:
+        return term

@@ -1,4 +1,4 @@
-"""Finding the answer in a response: what follows the thinking, and the boxes in it."""
+"""Finding the answer in a response: what follows the thinking, and the boxes and tags in it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,56 @@ import re
 
 THINK_START, THINK_END = "<think>", "</think>"
 
-_END_TOKENS = re.compile(r"(?:\s|<\|im_end\|>|<\|endoftext\|>)+\Z")
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+_END_TOKENS = ("<|im_end|>", "<|endoftext|>")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _BARE = re.compile(r"[^\s$\\]*")
-_BETWEEN_PARTS = re.compile(r"[\s$.]*(?:,|;|,?\s*\\?(?:text\{\s*)?\b(?:and|or)\b\s*\}?)[\s$]*", re.IGNORECASE)
-
+# "\boxed{2}, \boxed{3}", "\boxed{2} $\boxed{3}$", "x = \boxed{2} or x = \boxed{3}"
+_BETWEEN_PARTS = re.compile(
+    r"(?:[\s$.,;:*~&(){}\[\]-]|\\(?:[,;: ()\[\]\\]|q?quad|text)|\b(?:and|or)\b|[a-z](?:_\{?\d\}?)?\s*=)*", re.IGNORECASE
+)
 _BETWEEN_CHARS = 40
+
+_TAG_NAMES = r"(?:final_?answer|answer|ans|solution|result)"
+_TAG_END = re.compile(rf"</({_TAG_NAMES})\s*>", re.IGNORECASE)
+_TAG_START = re.compile(rf"<{_TAG_NAMES}\s*>", re.IGNORECASE)
+_STYLE_TAG = re.compile(
+    r"</?(?:b|strong|em|i|u|p|span|code|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
+)
+_EMPHASIS = re.compile(r"\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])")
+_HEADING = re.compile(r"^[ \t]*(?:#+|>+)[ \t]*", re.MULTILINE)
 
 
 def answer_part(response: str, require_think_end: bool) -> str | None:
-    """What the response says after its thinking; None where the thinking never ended and had to.
+    """What the response says after its thinking; None where the thinking did not end.
 
-    The last ``</think>`` counts. Thinking that is opened again after it is no answer either and is cut off.
+    The last ``</think>`` counts. Thinking that is opened again after it is no answer and is cut off.
+
+    Args:
+        response: what the model generated.
+        require_think_end: whether the prompt opened the thinking. Otherwise a response without ``<think>`` and
+            ``</think>`` is an answer as a whole.
     """
     _, found, after = response.rpartition(THINK_END)
-    if not found and require_think_end:
+    if not found and (require_think_end or THINK_START in response):
         return None
-    part = after.removeprefix(THINK_START)
-    return _END_TOKENS.sub("", part.partition(THINK_START)[0])
+    part = after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip()
+    while part.endswith(_END_TOKENS):
+        part = part.rpartition("<|")[0].rstrip()
+    return part
+
+
+def unmarked(text: str) -> str:
+    """Prose without its marks: bold, italics, code, headings, quotations and HTML's tags of style."""
+    return _EMPHASIS.sub("", _HEADING.sub("", _STYLE_TAG.sub("", text)))
+
+
+def tagged(text: str) -> tuple[str, str]:
+    """(what the last ``<answer>…</answer>`` that is not empty holds, the text after it); ("", text) for none."""
+    for end in reversed(list(_TAG_END.finditer(text))):
+        starts = list(_TAG_START.finditer(text, 0, end.start()))
+        if starts and (content := text[starts[-1].end() : end.start()].strip()):
+            return content, text[end.end() :]
+    return "", text
 
 
 def boxed(text: str) -> tuple[str, bool]:

@@ -49,6 +49,8 @@ def test_a_runs_checkpoint_is_asked_as_the_run_was():
     assert config.actor_rollout_ref.model.custom_chat_template is None
     assert config.prefix_opd.stop_token_ids == [5] and config.prefix_opd.ignore_own_end_token
     assert config.actor_rollout_ref.rollout.max_num_seqs == 77
+    assert configure().reward.custom_reward_function.reward_kwargs.prompt_ending == "<think>"
+    assert config.reward.custom_reward_function.reward_kwargs.prompt_ending is None, "graded without thinking, too"
     config = configure(target, overrides=["actor_rollout_ref.rollout.max_num_seqs=88"])
     assert config.actor_rollout_ref.rollout.max_num_seqs == 88, "what the user says wins"
 

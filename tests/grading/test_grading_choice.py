@@ -10,7 +10,7 @@ GIVEN = [
     (r"\boxed{\text{C}}", "C"),
     (r"\boxed{(C)}", "C"),
     (r"\boxed{\textbf{(C)}\ 42}", "C"),
-    (r"\boxed{c)}", None),
+    (r"\boxed{c)}", "C"),
     (r"\boxed{(c)}", "C"),
     (r"\boxed{C. \text{ mitochondria}}", "C"),
     (r"\boxed{A} no, \boxed{B}", "B"),

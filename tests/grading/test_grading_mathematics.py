@@ -1,14 +1,17 @@
 """Real ways of writing an answer, each with the verdict that a person would give."""
 
 import json
-import re
+import random
 from pathlib import Path
 
 import pytest
 
 from prefix_opd.grading import GradeSettings, grade
+from prefix_opd.grading.expression import canonical
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+HERE = Path(__file__).parent
+CASES = [tuple(json.loads(line).values()) for line in (HERE / "cases.jsonl").read_text("utf-8").splitlines()]
+REAL = json.loads((HERE / "real_answers.json").read_text("utf-8"))["answers"]
 
 RIGHT = [
     # spelling of one and the same fraction
@@ -157,17 +160,25 @@ def test_where_the_answer_stands(response, require, correct):
     assert grade(response, "42", "math", GradeSettings(require_think_end=require)).correct is correct
 
 
-@pytest.mark.parametrize("name", ["math500", "aime24"])
+@pytest.mark.parametrize(("kind", "text", "truth", "right"), CASES)
+def test_case(kind, text, truth, right):
+    """Forms around an answer, spellings and kinds of values; a truth "none" is a text that names no option."""
+    if truth == "none":
+        assert grade(f"17?</think>{text}", "C", kind).extracted == ""
+    else:
+        verdict = grade(f"17?</think>{text}", truth, kind)
+        assert verdict.correct is right, verdict
+
+
 @pytest.mark.parametrize("form", ["so \\boxed{%s}.", "**Answer:** $%s$", "hence\n\n$$%s$$"])
-def test_every_real_answer_equals_itself_and_no_other(name, form):
-    path = SHARED / f"{name}.jsonl"
-    if not path.is_file():
-        pytest.skip(f"real problems are not part of the repository: {name}.jsonl is not in ../shared/data")
-    truths = [str(json.loads(line)["answer"]) for line in path.read_text(encoding="utf-8").splitlines()]
-    rejected = [truth for truth in truths if not grade(f"</think>{form.replace('%s', truth)}", truth, "math").correct]
+def test_every_real_answer_equals_itself(form):
+    rejected = [truth for truth in REAL if not grade(f"</think>{form.replace('%s', truth)}", truth, "math").correct]
     assert not rejected
-    # Each against another one: whole numbers are settled at once, so take those that need algebra.
-    hard = [truth for truth in truths if not re.fullmatch(r"-?[\d,]+", truth)][:40]
-    others = zip(hard, hard[1:], strict=False)
-    accepted = [(a, b) for a, b in others if a != b and grade(f"</think>\\boxed{{{a}}}", b, "math").correct]
+
+
+def test_no_real_answer_equals_another():
+    draw = random.Random(0)
+    pairs = [pair for pair in (draw.sample(REAL, 2) for _ in range(200)) if len({canonical(one) for one in pair}) == 2]
+    assert len(pairs) > 150
+    accepted = [(a, b) for a, b in pairs if grade(f"</think>\\boxed{{{a}}}", b, "math").correct]
     assert not accepted

@@ -12,10 +12,12 @@ from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer, _shape
 
 def trainer(failures=()):
     made = object.__new__(PrefixOPDTrainer)
-    made.seen = []
+    made.seen, made.warned = [], []
     made.global_steps = 7
     made.guard = types.SimpleNamespace(
-        take_failures=lambda: list(failures), check_validation=lambda *seen: made.seen.append(seen)
+        take_failures=lambda: list(failures),
+        check_validation=lambda *seen: made.seen.append(seen),
+        warn=made.warned.append,
     )
     return made
 
@@ -32,6 +34,15 @@ def test_the_guard_hears_how_many_answers_came_and_how_they_ended():
     )
     assert made.seen == [(3, 4, [1.0, 0.0, 1.0], metrics)]
     assert any(name.startswith("val-aux/tiny/natural_end/mean@") for name in metrics)
+    assert made.warned == []
+
+
+def test_answers_that_were_all_refused_for_one_reason_are_warned_of():
+    made = trainer()
+    infos = {"reward": [0.0, 0.0], "reason": ["the thinking did not end"] * 2, "pred": ["", ""]}
+    metrics = made._val_metrics_update(["tiny"] * 2, ["a", "b"], infos, [])
+    assert len(made.warned) == 1 and "for one reason: the thinking did not end" in made.warned[0]
+    assert not any("reason" in name for name in metrics), "verl averages no words"
 
 
 def test_a_validation_of_which_nothing_came_back_is_told_in_one_line(monkeypatch):

@@ -23,6 +23,7 @@ from verl.utils.debug import marked_timer
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.base.files import write_whole
 from prefix_opd.config.settings import Settings
+from prefix_opd.grading.verdict import common_refusal
 from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
@@ -235,6 +236,8 @@ class PrefixOPDTrainer(PPOTrainerSync):
             data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=expected_acc_counts
         )
         expected = sum((expected_acc_counts or {}).values())
+        if refusal := common_refusal(reward_extra_infos_dict.get("reason", [])):
+            self.guard.warn(refusal)
         natural_ends = reward_extra_infos_dict.get("natural_end", [])
         self.guard.check_validation(len(sample_uids), expected, natural_ends, metrics)
         return metrics
