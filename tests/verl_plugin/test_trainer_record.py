@@ -1,13 +1,18 @@
 """Parts of the trainer that need no engine: the methods are the real ones, what they call is a stand-in."""
 
+import dataclasses
 import types
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from transfer_queue import KVBatchMeta
+from verl.utils import tensordict_utils as tu
 
 import prefix_opd.verl_plugin.trainer.trainer as module
 from prefix_opd.config.settings import Settings
+from prefix_opd.method.schedule import Schedule
 from prefix_opd.verl_plugin.fields import TrainBatch
 from prefix_opd.verl_plugin.trainer.step_guard import ThrownAway
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
@@ -21,7 +26,8 @@ ROLLOUT = TrainBatch(
     log_p_rollout=torch.tensor([-1.0, -2.0]),
     log_q=torch.tensor([-3.0, -1.0]),
     mask=torch.tensor([True, True]),
-    records=[{"cap": 8, "ending": "natural"}],
+    prefix_lengths=[8],
+    records=[{"ending": "natural"}],
 )
 BATCH = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}])
 
@@ -31,8 +37,6 @@ def trainer(monkeypatch):
     """Before the advantage of step 1, of which samples are kept."""
     made = object.__new__(PrefixOPDTrainer)
     made.settings = Settings()
-    loss = types.SimpleNamespace(loss_mode="prefix_opd", loss_settings=types.SimpleNamespace(use_topk=False))
-    made.distillation_config = types.SimpleNamespace(distillation_loss=loss)
     made.processor = None
     made.global_steps = 1
     made.told = []
@@ -41,6 +45,60 @@ def trainer(monkeypatch):
     monkeypatch.setattr(module.tq, "kv_batch_get", lambda **asked: {})
     monkeypatch.setattr(module, "read_train_batch", lambda data, recomputed, topk: ROLLOUT)
     return made
+
+
+def test_the_advantage_of_each_objective(trainer):
+    # log q - log p: -3 + 1, -1 + 2
+    assert trainer._advantage(ROLLOUT).tolist() == [-2.0, 1.0]
+    trainer.settings = Settings(advantage={"clamp": 1.5})
+    assert trainer._advantage(ROLLOUT).tolist() == [-1.5, 1.0]
+    trainer.settings = Settings(loss={"name": "forward_kl_topk"})
+    assert trainer._advantage(dataclasses.replace(ROLLOUT, log_q=None)).tolist() == [0.0, 0.0]
+
+
+class Counting(Schedule):
+    """L of a row is its number and what was observed."""
+
+    _seen: float = 0.0
+
+    def prefix_lengths(self, step, longest, rows):
+        return [step + self._seen + row for row in range(rows)]
+
+    def observe(self, metrics):
+        self._seen += metrics["kl"] + metrics.get("prefix_opd/probe/tail_ratio", 0)
+
+
+@pytest.fixture
+def scheduled(trainer, monkeypatch):
+    """With the schedule above, up to 8 tokens, and two prompts to hand out."""
+    trainer.settings = Settings(schedule=Counting())
+    trainer.config = OmegaConf.create({"data": {"max_response_length": 8}})
+    trainer.guard.remember = lambda batch: None
+    monkeypatch.setattr(module.PPOTrainerSync, "_submit_batch_to_rollout", lambda self, batch: len(batch))
+    return trainer
+
+
+def test_the_trainer_stamps_l_on_each_row_once(scheduled):
+    batch = tu.get_tensordict({"uid": np.array(["a", "b"], dtype=object)})
+    scheduled._submit_batch_to_rollout(batch)
+    assert list(batch["prefix_length"]) == [1, 2]
+    scheduled.global_steps = 5
+    scheduled._submit_batch_to_rollout(batch)
+    assert list(batch["prefix_length"]) == [1, 2], "prompts that are sampled again keep theirs"
+    assert scheduled.prefix_lengths(7, 3) == [7, 8, 8]
+
+
+def test_a_schedule_observes_each_finished_step_with_its_probe(scheduled, monkeypatch):
+    def step(self, metrics, timing_raw):
+        metrics["kl"] = 2.0
+        return "batch"
+
+    monkeypatch.setattr(module.PPOTrainerSync, "step", step)
+    scheduled.probe = types.SimpleNamespace(metrics=lambda: {"prefix_opd/probe/tail_ratio": 0.5}, state_dict=dict)
+    assert scheduled.step({}, {}) == "batch"
+    assert scheduled.prefix_lengths(1, 2) == [3, 4]  # 1 + 2.5 and 2 + 2.5, rounded down
+    scheduled.flops = scheduled.tokens = {}
+    assert scheduled._ledger()["schedule"] == {"_seen": 2.5}
 
 
 def test_samples_are_kept_of_a_batch_that_is_accepted(trainer, monkeypatch):
@@ -57,8 +115,7 @@ def test_samples_are_kept_of_a_batch_that_is_accepted(trainer, monkeypatch):
 def test_only_columns_that_the_update_reads_travel_to_it(trainer, monkeypatch, loss_mode, student, reads_teacher):
     monkeypatch.setattr(module.tq, "kv_batch_put", lambda **given: BATCH)
     trainer._rollout_metrics = lambda rollouts, recomputed: {}
-    trainer.settings = Settings(advantage={"student_log_prob": student})
-    trainer.distillation_config.distillation_loss.loss_mode = loss_mode
+    trainer.settings = Settings(advantage={"student_log_prob": student}, loss={"name": loss_mode})
     sent = trainer._compute_advantage(BATCH, {})
     assert (sent.keys, sent.tags, sent.partition_id) == (BATCH.keys, BATCH.tags, BATCH.partition_id)
     assert {"input_ids", "position_ids", "loss_mask", "rollout_log_probs", "advantages"} <= {*sent.fields}
@@ -87,3 +144,16 @@ def test_a_checkpoint_knows_what_the_probe_of_its_step_found(trainer, monkeypatc
     ledger = trainer._ledger()
     assert ledger["metrics"] == {"actor/loss": 0.5, "prefix_opd/seconds/step": 2.0, **found}
     assert ledger["probe"] == {"first": None, "flops": 4.0}
+    assert ledger["schedule"] == {}
+
+
+def test_the_settings_of_the_update_travel_with_its_batch(trainer, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        module.PPOTrainerSync, "_update_actor", lambda self, batch, metrics: seen.update(batch.extra_info)
+    )
+    trainer.early = types.SimpleNamespace(before_update=lambda step: None)
+    trainer.guard.check_update = lambda metrics: None
+    trainer.settings = Settings(loss={"max_ratio": 2.0}, weighting={"name": "last", "tokens": 3})
+    trainer._update_actor(KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}]), {})
+    assert (seen["prefix_opd_settings"].loss.max_ratio, seen["prefix_opd_settings"].weighting.tokens) == (2.0, 3)

@@ -15,23 +15,25 @@ import torch
 import transfer_queue as tq
 from omegaconf import open_dict
 from tensordict import TensorDict
+from torch import Tensor
 from transformers import AutoConfig
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.base.files import write_whole
 from prefix_opd.config.settings import Settings
-from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
+from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.run import checkpoints, stopping
 from prefix_opd.run.events import EventLog
 from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import RunLog, numbers
 from prefix_opd.verl_plugin.engine.update_columns import for_update
-from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
+from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, SETTINGS, TRAIN_FIELDS, TrainBatch, plain, read_train_batch
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
 from prefix_opd.verl_plugin.trainer.probe import Probe
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
@@ -87,9 +89,16 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     # ---- one update ----
 
+    def prefix_lengths(self, step: int, rows: int) -> list[int]:
+        """L of each of the ``rows`` prompts of a step, as the schedule has it now, tokens."""
+        return prefix_lengths(self.settings.schedule, step, rows, int(self.config.data.max_response_length))
+
     def step(self, metrics, timing_raw):
         self.step_metrics, self.step_began = metrics, time.time()
-        return super().step(metrics, timing_raw)
+        batch = super().step(metrics, timing_raw)
+        # before the checkpoint, which keeps what the schedule learnt, and before the next prompts are handed out
+        self.settings.schedule.observe(numbers({**metrics, **self.probe.metrics()}))
+        return batch
 
     def on_step_begin(self):
         super().on_step_begin()
@@ -101,6 +110,9 @@ class PrefixOPDTrainer(PPOTrainerSync):
         return {} if self.early.is_done(self.global_steps) else super().prepare_step()
 
     def _submit_batch_to_rollout(self, batch):
+        if PREFIX_LENGTH not in batch:  # prompts that are sampled again keep theirs
+            lengths = self.prefix_lengths(self.global_steps, len(batch))
+            tu.assign_non_tensor_stack(batch, PREFIX_LENGTH, lengths)
         self.guard.remember(batch)
         return super()._submit_batch_to_rollout(batch)
 
@@ -117,6 +129,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
     def _compute_old_log_prob(self, batch, metrics):
         """The sampler's log-probs serve as old ones: no second student pass, unless it is asked for."""
         if self.settings.advantage.student_log_prob == "recomputed":
+            batch.extra_info[SETTINGS] = self.settings
             return super()._compute_old_log_prob(batch, metrics)
         return batch
 
@@ -124,16 +137,13 @@ class PrefixOPDTrainer(PPOTrainerSync):
         recomputed = self.settings.advantage.student_log_prob == "recomputed"
         fields = [*TRAIN_FIELDS, "old_log_probs"] if recomputed else TRAIN_FIELDS
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        topk = self.distillation_config.distillation_loss.loss_settings.use_topk
-        rollouts = read_train_batch(data, recomputed, topk)
-        if topk:  # verl's loss over the teacher's top-k has no advantage, but its metrics ask for one
-            advantage = torch.zeros_like(rollouts.log_p)
-        else:
-            advantage = reverse_kl_advantage(rollouts.log_p, rollouts.log_q, self.settings.advantage.clamp)
+        rollouts = read_train_batch(data, recomputed, self.settings.loss.needs_topk)
+        advantage = self._advantage(rollouts)
         self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
-        if not topk and self.samples.is_due(self.global_steps):  # a batch that is thrown away leaves none
-            cap = max(record["cap"] for record in rollouts.records)
-            self.samples.record(self.global_steps, "train", rollouts, data, cap)
+        if rollouts.log_q is not None and self.samples.is_due(
+            self.global_steps
+        ):  # a batch that is thrown away leaves none
+            self.samples.record(self.global_steps, "train", rollouts, data, rollouts.prefix_lengths)
         nested = rollouts.nested(advantage)
         metrics.update(self._rollout_metrics(rollouts, recomputed))
         # gamma = 0: the return of a token is its own reward
@@ -141,8 +151,15 @@ class PrefixOPDTrainer(PPOTrainerSync):
         stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
         return for_update(stored, self)
 
+    def _advantage(self, rollouts: TrainBatch) -> Tensor:
+        """(N,)."""
+        if not self.settings.loss.needs_advantage:  # verl's metrics ask for one
+            return torch.zeros_like(rollouts.log_p)
+        padded = (rollouts.padded(field) for field in (rollouts.log_p, rollouts.log_q, rollouts.mask))
+        return rollouts.flat(self.settings.loss.bounded_advantage(*padded, self.settings.advantage.clamp))
+
     def _rollout_metrics(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, Any]:
-        found = rollout_metrics(rollouts.records, rollouts.lengths)
+        found = rollout_metrics(rollouts.records, rollouts.lengths, rollouts.prefix_lengths)
         if rollouts.log_q is not None:
             found.update(self._reverse_kl_metrics(rollouts))
         found.update(rollouts.fingerprints())
@@ -186,6 +203,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def _update_actor(self, batch, metrics):
         self.early.before_update(self.global_steps)
+        batch.extra_info[SETTINGS] = self.settings
         batch = super()._update_actor(batch, metrics)
         for name in [name for name in metrics if name.startswith("actor/prefix_opd/")]:
             metrics[name.removeprefix("actor/")] = metrics.pop(name)
@@ -293,8 +311,13 @@ class PrefixOPDTrainer(PPOTrainerSync):
         """
         seconds = {"prefix_opd/seconds/step": time.time() - self.step_began}  # it began after the probe
         line = {**self.step_metrics, **seconds, **self.probe.metrics()}
-        probe = self.probe.state_dict()
-        return {"flops": self.flops, "tokens": self.tokens, "metrics": numbers(line), "probe": probe}
+        return {
+            "flops": self.flops,
+            "tokens": self.tokens,
+            "metrics": numbers(line),
+            "probe": self.probe.state_dict(),
+            "schedule": self.settings.schedule.state_dict(),
+        }
 
     def _load_checkpoint(self):
         super()._load_checkpoint()
@@ -310,6 +333,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
             self.recovered = ledger.get("metrics", {})
             if "probe" in ledger:  # not in those written before there were probes
                 self.probe.load_state_dict(ledger["probe"])
+            self.settings.schedule.load_state_dict(ledger.get("schedule", {}))  # none before schedules had a state
         else:  # a checkpoint of verl's own trainer
             logger.warning("%s is not there: FLOP and tokens are counted from here on", ledger_file)
         with open_dict(self.config):
