@@ -50,6 +50,7 @@ steps, for one, may grow."""
 FREE_KEYS = (
     "actor_rollout_ref.actor.optim.total_training_steps",
     "prefix_opd.loss.name",  # follows loss_mode, which is compared
+    "prefix_opd.patches_off",
     "prefix_opd.plugins",  # what they register is chosen by name, and the names are compared
     "prefix_opd.poll_seconds",
     "prefix_opd.position_bins",

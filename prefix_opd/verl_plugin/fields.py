@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from prefix_opd.method.advantage import teacher_log_probs_of_response
+from prefix_opd.method.objective import Objective
 
 RECORD = "prefix_opd"
 """The key under which a rollout carries its ending and its times."""
@@ -62,6 +63,13 @@ class TrainBatch:
     def flat(self, padded: Tensor) -> Tensor:
         """(B, T) -> (N,)."""
         return torch.cat([row[:length] for row, length in zip(padded, self.lengths, strict=True)])
+
+    def advantage(self, objective: Objective, clamp: float | None) -> Tensor:
+        """(N,) by the objective; zeros where it needs none, as verl's metrics ask for one."""
+        if not objective.needs_advantage:
+            return torch.zeros_like(self.log_p)
+        padded = (self.padded(field) for field in (self.log_p, self.log_q, self.mask))
+        return self.flat(objective.bounded_advantage(*padded, clamp))
 
     def fingerprints(self) -> dict[str, int]:
         """CRC-32 of the prompts and of the rollouts: two runs that learn from the same have the same."""

@@ -161,6 +161,7 @@ def test_several_runs_stand_side_by_side(run, tmp_path):
 def test_samples_are_taken_back_by_a_resume(tmp_path):
     log = SampleLog(tmp_path)
     log.write([sample(1), sample(2, "probe"), sample(3)])
+    assert json.loads((tmp_path / "samples.jsonl").read_text().splitlines()[0])["cap"] == 2, "as before L had one name"
     SampleLog(tmp_path, resumed_step=2).write([sample(3, prefix_length=9)])
     assert [(one.step, one.kind, one.prefix_length) for one in read_samples(tmp_path)] == [
         (1, "train", 2),

@@ -1,6 +1,7 @@
 """Parts of the trainer that need no engine: the methods are the real ones, what they call is a stand-in."""
 
 import dataclasses
+import json
 import types
 
 import numpy as np
@@ -12,8 +13,11 @@ from verl.utils import tensordict_utils as tu
 
 import prefix_opd.verl_plugin.trainer.trainer as module
 from prefix_opd.config.settings import Settings
+from prefix_opd.method.flops import ModelShape
+from prefix_opd.method.objective import ForwardKLTopK, PrefixOPD
 from prefix_opd.method.schedule import Schedule
 from prefix_opd.verl_plugin.fields import TrainBatch
+from prefix_opd.verl_plugin.trainer.ledger import Ledger
 from prefix_opd.verl_plugin.trainer.step_guard import ThrownAway
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
@@ -29,6 +33,7 @@ ROLLOUT = TrainBatch(
     prefix_lengths=[8],
     records=[{"ending": "natural"}],
 )
+TIMED = {"ending": "natural", "generated_at": 1.0, "scored_at": 1.5}
 BATCH = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}])
 
 
@@ -41,19 +46,18 @@ def trainer(monkeypatch):
     made.global_steps = 1
     made.told = []
     made.samples = types.SimpleNamespace(is_due=lambda step: True, record=lambda *what: made.told.append("sample"))
+    made.ledger = types.SimpleNamespace(add=lambda rollouts: {}, state_dict=lambda: {"flops": {"exact": 1.0}})
     made.guard = types.SimpleNamespace(check_rollouts=lambda *what: made.told.append("check"))
     monkeypatch.setattr(module.tq, "kv_batch_get", lambda **asked: {})
     monkeypatch.setattr(module, "read_train_batch", lambda data, recomputed, topk: ROLLOUT)
     return made
 
 
-def test_the_advantage_of_each_objective(trainer):
+def test_the_advantage_of_each_objective():
     # log q - log p: -3 + 1, -1 + 2
-    assert trainer._advantage(ROLLOUT).tolist() == [-2.0, 1.0]
-    trainer.settings = Settings(advantage={"clamp": 1.5})
-    assert trainer._advantage(ROLLOUT).tolist() == [-1.5, 1.0]
-    trainer.settings = Settings(loss={"name": "forward_kl_topk"})
-    assert trainer._advantage(dataclasses.replace(ROLLOUT, log_q=None)).tolist() == [0.0, 0.0]
+    assert ROLLOUT.advantage(PrefixOPD(), None).tolist() == [-2.0, 1.0]
+    assert ROLLOUT.advantage(PrefixOPD(), 1.5).tolist() == [-1.5, 1.0]
+    assert dataclasses.replace(ROLLOUT, log_q=None).advantage(ForwardKLTopK(), None).tolist() == [0.0, 0.0]
 
 
 class Counting(Schedule):
@@ -97,13 +101,11 @@ def test_a_schedule_observes_each_finished_step_with_its_probe(scheduled, monkey
     scheduled.probe = types.SimpleNamespace(metrics=lambda: {"prefix_opd/probe/tail_ratio": 0.5}, state_dict=dict)
     assert scheduled.step({}, {}) == "batch"
     assert scheduled.prefix_lengths(1, 2) == [3, 4]  # 1 + 2.5 and 2 + 2.5, rounded down
-    scheduled.flops = scheduled.tokens = {}
     assert scheduled._ledger()["schedule"] == {"_seen": 2.5}
 
 
 def test_samples_are_kept_of_a_batch_that_is_accepted(trainer, monkeypatch):
     monkeypatch.setattr(module.tq, "kv_batch_put", lambda **given: BATCH)
-    trainer._rollout_metrics = lambda rollouts, recomputed: {}
     trainer._compute_advantage(BATCH, {})
     assert trainer.told == ["check", "sample"]
 
@@ -114,7 +116,6 @@ def test_samples_are_kept_of_a_batch_that_is_accepted(trainer, monkeypatch):
 )
 def test_only_columns_that_the_update_reads_travel_to_it(trainer, monkeypatch, loss_mode, student, reads_teacher):
     monkeypatch.setattr(module.tq, "kv_batch_put", lambda **given: BATCH)
-    trainer._rollout_metrics = lambda rollouts, recomputed: {}
     trainer.settings = Settings(advantage={"student_log_prob": student}, loss={"name": loss_mode})
     sent = trainer._compute_advantage(BATCH, {})
     assert (sent.keys, sent.tags, sent.partition_id) == (BATCH.keys, BATCH.tags, BATCH.partition_id)
@@ -139,12 +140,27 @@ def test_a_checkpoint_knows_what_the_probe_of_its_step_found(trainer, monkeypatc
     monkeypatch.setattr(module.time, "time", lambda: 12.0)
     found = {"prefix_opd/probe/tail_ratio": 1.8}
     trainer.step_metrics, trainer.step_began = {"actor/loss": 0.5}, 10.0
-    trainer.flops, trainer.tokens = {"exact": 1.0, "paper": 2.0}, {"generated": 3}
     trainer.probe = types.SimpleNamespace(metrics=lambda: found, state_dict=lambda: {"first": None, "flops": 4.0})
     ledger = trainer._ledger()
     assert ledger["metrics"] == {"actor/loss": 0.5, "prefix_opd/seconds/step": 2.0, **found}
     assert ledger["probe"] == {"first": None, "flops": 4.0}
-    assert ledger["schedule"] == {}
+    assert ledger["flops"] == {"exact": 1.0} and ledger["schedule"] == {}
+
+
+def test_the_ledger_counts_and_goes_on():
+    shape = ModelShape(4, 8, 1, 1, 1, 10, 4)
+    ledger = Ledger(shape, shape, position_bin=2, recomputed=False)
+    first = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
+    # a prompt of one token and a response of two, both sampled by the student
+    counted = {kind: first[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored", "trained")}
+    assert counted == {"generated": 2, "scored": 3, "trained": 2}
+    # log p - log q: 2 and -1
+    assert (first["prefix_opd/prefix_length"], first["prefix_opd/reverse_kl/mean"]) == (8, 0.5)
+    resumed = Ledger(shape, shape, position_bin=2, recomputed=False)
+    resumed.load_state_dict(json.loads(json.dumps(ledger.state_dict())))
+    second = resumed.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
+    assert second["prefix_opd/tokens_so_far/scored"] == 6
+    assert second["prefix_opd/flops_exact/so_far"] == 2 * first["prefix_opd/flops_exact/total"]
 
 
 def test_the_settings_of_the_update_travel_with_its_batch(trainer, monkeypatch):

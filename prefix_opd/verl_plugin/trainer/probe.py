@@ -129,7 +129,7 @@ class Probe:
 
     def _measure(self, rollouts: TrainBatch, step: int, prefix_length: int) -> dict[str, float]:
         kl = (rollouts.log_p - rollouts.log_q)[rollouts.mask]
-        positions, width = rollouts.positions()[rollouts.mask], self.trainer.position_bin_width
+        positions, width = rollouts.positions()[rollouts.mask], self.trainer.ledger.position_bin
         bins = {first: (mean, tokens) for first, mean, tokens in by_position(kl.abs(), positions, width)}
         found: dict[str, float] = {
             f"probe/reverse_kl_by_position/{first}": mean for first, mean, _ in by_position(kl, positions, width)

@@ -1,4 +1,4 @@
-"""verl's synchronous V1 trainer with the advantage, the metrics and the ledger of prefix distillation."""
+"""verl's synchronous V1 trainer with the prefix lengths, the advantage and the metrics of prefix distillation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 import transfer_queue as tq
 from omegaconf import open_dict
 from tensordict import TensorDict
-from torch import Tensor
-from transformers import AutoConfig
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tensordict_utils as tu
@@ -25,24 +22,21 @@ from verl.utils.debug import marked_timer
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.base.files import write_whole
 from prefix_opd.config.settings import Settings
-from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
-from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
 from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.run import checkpoints, stopping
 from prefix_opd.run.events import EventLog
 from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import RunLog, numbers
 from prefix_opd.verl_plugin.engine.update_columns import for_update
-from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, SETTINGS, TRAIN_FIELDS, TrainBatch, plain, read_train_batch
+from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, SETTINGS, TRAIN_FIELDS, plain, read_train_batch
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
+from prefix_opd.verl_plugin.trainer.ledger import LEDGER_FILE, Ledger, model_shape
 from prefix_opd.verl_plugin.trainer.probe import Probe
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 from prefix_opd.verl_plugin.trainer.startup import EngineStartup
 from prefix_opd.verl_plugin.trainer.step_guard import StepGuard
 
 logger = logging.getLogger(__name__)
-
-LEDGER_FILE = "prefix_opd.json"
 
 
 @register_trainer("prefix_opd")
@@ -57,13 +51,13 @@ class PrefixOPDTrainer(PPOTrainerSync):
         with open_dict(config):
             config.trainer.v1.trainer_mode = "sync"
         self.settings = Settings.from_node(plain(config.prefix_opd))
-        self.flops = {"exact": 0.0, "paper": 0.0}
-        self.tokens = {"generated": 0, "scored": 0, "trained": 0}
         super().__init__(config)
         self.replay_buffer.poll_interval = self.settings.poll_seconds
         trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
-        self.student_shape = _shape(config.actor_rollout_ref.model.path, trusted)
-        self.teacher_shape = _shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
+        self.student_shape = model_shape(config.actor_rollout_ref.model.path, trusted)
+        self.teacher_shape = model_shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
+        width = -(-int(config.data.max_response_length) // self.settings.position_bins)
+        self.ledger = Ledger(self.student_shape, self.teacher_shape, width, self.recomputes)
         self.events = EventLog(self.run_folder)
         self.startup = EngineStartup(self)
         self.guard = StepGuard(self, self.settings.watchers)
@@ -72,6 +66,11 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.samples = SampleRecorder(self)
         self.probe = Probe(self)
         self.early = EarlyDispatch(self)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether a student pass of its own recomputes the log-probs of the rollouts."""
+        return self.settings.advantage.student_log_prob == "recomputed"
 
     @property
     def run_folder(self) -> Path:
@@ -128,78 +127,27 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def _compute_old_log_prob(self, batch, metrics):
         """The sampler's log-probs serve as old ones: no second student pass, unless it is asked for."""
-        if self.settings.advantage.student_log_prob == "recomputed":
+        if self.recomputes:
             batch.extra_info[SETTINGS] = self.settings
             return super()._compute_old_log_prob(batch, metrics)
         return batch
 
     def _compute_advantage(self, batch, metrics):
-        recomputed = self.settings.advantage.student_log_prob == "recomputed"
-        fields = [*TRAIN_FIELDS, "old_log_probs"] if recomputed else TRAIN_FIELDS
+        fields = [*TRAIN_FIELDS, "old_log_probs"] if self.recomputes else TRAIN_FIELDS
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        rollouts = read_train_batch(data, recomputed, self.settings.loss.needs_topk)
-        advantage = self._advantage(rollouts)
+        rollouts = read_train_batch(data, self.recomputes, self.settings.loss.needs_topk)
+        advantage = rollouts.advantage(self.settings.loss, self.settings.advantage.clamp)
         self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
         if rollouts.log_q is not None and self.samples.is_due(
             self.global_steps
         ):  # a batch that is thrown away leaves none
             self.samples.record(self.global_steps, "train", rollouts, data, rollouts.prefix_lengths)
         nested = rollouts.nested(advantage)
-        metrics.update(self._rollout_metrics(rollouts, recomputed))
+        metrics.update(self.ledger.add(rollouts))
         # gamma = 0: the return of a token is its own reward
         fields = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
         stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
         return for_update(stored, self)
-
-    def _advantage(self, rollouts: TrainBatch) -> Tensor:
-        """(N,)."""
-        if not self.settings.loss.needs_advantage:  # verl's metrics ask for one
-            return torch.zeros_like(rollouts.log_p)
-        padded = (rollouts.padded(field) for field in (rollouts.log_p, rollouts.log_q, rollouts.mask))
-        return rollouts.flat(self.settings.loss.bounded_advantage(*padded, self.settings.advantage.clamp))
-
-    def _rollout_metrics(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, Any]:
-        found = rollout_metrics(rollouts.records, rollouts.lengths, rollouts.prefix_lengths)
-        if rollouts.log_q is not None:
-            found.update(self._reverse_kl_metrics(rollouts))
-        found.update(rollouts.fingerprints())
-        found.update(self._account(rollouts, recomputed))
-        return {f"prefix_opd/{name}": value for name, value in found.items()}
-
-    def _reverse_kl_metrics(self, rollouts: TrainBatch) -> dict[str, float]:
-        mask = rollouts.mask
-        log_p, log_q = rollouts.log_p[mask], rollouts.log_q[mask]
-        groups = {ending: rollouts.ended(ending)[mask] for ending in ("cut", "natural")}
-        return {
-            **reverse_kl_metrics(rollouts.log_p, rollouts.log_q, mask),
-            **reverse_kl_by_position(log_p, log_q, rollouts.positions()[mask], groups, self.position_bin_width),
-        }
-
-    @property
-    def position_bin_width(self) -> int:
-        """Tokens a bin of the metrics by position."""
-        return -(-int(self.config.data.max_response_length) // self.settings.position_bins)
-
-    def _account(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, float]:
-        """Tokens and FLOP of this update, and of the run so far (the ledger that checkpoints keep)."""
-        shapes = (self.student_shape, self.teacher_shape)
-        exact = exact_flops(*shapes, rollouts.prompt_lengths, rollouts.lengths, recomputed)
-        paper = paper_flops(*shapes, rollouts.lengths)
-        tokens = {
-            "generated": sum(rollouts.lengths),
-            "scored": sum(rollouts.prompt_lengths) + sum(rollouts.lengths),
-            "trained": int(rollouts.mask.sum()),
-        }
-        self.flops["exact"] += exact.total
-        self.flops["paper"] += paper.total
-        for kind, count in tokens.items():
-            self.tokens[kind] += count
-        return {
-            **_flop_metrics("exact", exact, self.flops["exact"]),
-            **_flop_metrics("paper", paper, self.flops["paper"]),
-            **{f"tokens/{kind}": count for kind, count in tokens.items()},
-            **{f"tokens_so_far/{kind}": count for kind, count in self.tokens.items()},
-        }
 
     def _update_actor(self, batch, metrics):
         self.early.before_update(self.global_steps)
@@ -312,8 +260,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         seconds = {"prefix_opd/seconds/step": time.time() - self.step_began}  # it began after the probe
         line = {**self.step_metrics, **seconds, **self.probe.metrics()}
         return {
-            "flops": self.flops,
-            "tokens": self.tokens,
+            **self.ledger.state_dict(),
             "metrics": numbers(line),
             "probe": self.probe.state_dict(),
             "schedule": self.settings.schedule.state_dict(),
@@ -329,7 +276,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         ledger_file = Path(self.config.trainer.resume_from_path) / LEDGER_FILE
         if ledger_file.exists():
             ledger = json.loads(ledger_file.read_text())
-            self.flops, self.tokens = ledger["flops"], ledger["tokens"]
+            self.ledger.load_state_dict(ledger)
             self.recovered = ledger.get("metrics", {})
             if "probe" in ledger:  # not in those written before there were probes
                 self.probe.load_state_dict(ledger["probe"])
@@ -347,14 +294,3 @@ class PrefixOPDTrainer(PPOTrainerSync):
         """Whether a validation follows the step."""
         every = self.config.trainer.test_freq
         return every > 0 and (step % every == 0 or step >= self.total_training_steps)
-
-
-def _flop_metrics(kind: str, step: StepFlops, so_far: float) -> dict[str, float]:
-    return {
-        **{f"flops_{kind}/{phase}": value for phase, value in step.as_dict().items()},
-        f"flops_{kind}/so_far": so_far,
-    }
-
-
-def _shape(model: str, trust_remote_code: bool) -> ModelShape:
-    return ModelShape.from_config(AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict())
