@@ -202,9 +202,9 @@ def test_a_few_answers_are_kept_token_by_token(finished):
         (4, "train"),
     ]
     for one in kept:
-        assert one.cap == CAPS[one.step] and one.prompt.endswith("<think>")
+        assert one.prefix_length == CAPS[one.step] and one.prompt.endswith("<think>")
         assert len(one.tokens) == len(one.log_p) == len(one.log_q) == len(one.ids)
-        assert one.kind == "probe" or len(one.ids) <= one.cap
+        assert one.kind == "probe" or len(one.ids) <= one.prefix_length
 
 
 def test_the_run_ends_with_a_report(finished):

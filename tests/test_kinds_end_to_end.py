@@ -45,13 +45,76 @@ RUNS = {
     ],
 }
 
+OWN_MODULE = '''
+"""A method of one's own: a schedule that adapts, with a length for each row, a weighting and an objective."""
+
+from prefix_opd.base.fields import Tokens
+from prefix_opd.method.objective import OBJECTIVES, PrefixOPD
+from prefix_opd.method.schedule import SCHEDULES, Schedule
+from prefix_opd.method.weighting import WEIGHTINGS, Weighting
+
+
+@SCHEDULES.register("by-longest")
+class ByLongest(Schedule):
+    """L grows by the longest response; every other row has a token more."""
+
+    first: Tokens = 1
+    """L at step 1, tokens."""
+    _grown: int = 0
+
+    def prefix_lengths(self, step, longest, rows):
+        return [self.first + self._grown + row % 2 for row in range(rows)]
+
+    def observe(self, metrics):
+        self._grown += int(metrics["prefix_opd/response_length/max"])
+
+
+@WEIGHTINGS.register("even")
+class Even(Weighting):
+    """2 at every other position."""
+
+    def weights(self, positions, lengths):
+        return 2 * (positions % 2 == 0)
+
+
+@OBJECTIVES.register("scaled")
+class Scaled(PrefixOPD):
+    label = "scaled reverse KL"
+    scale: float = 1.0
+    """Factor of the advantage."""
+
+    def advantage(self, log_p, log_q, mask):
+        return self.scale * super().advantage(log_p, log_q, mask)
+
+    def token_losses(self, log_p, log_p_rollout, advantage, weights):
+        assert set(weights.unique().tolist()) <= {0.0, 2.0}, "the weighting of this module"
+        return super().token_losses(log_p, log_p_rollout, advantage, weights)
+'''
+OWN = [
+    "experiment=tiny/schedule",
+    "prefix_opd.plugins=[my_method]",
+    "prefix_opd.schedule.name=by-longest",
+    "prefix_opd.schedule.first=2",
+    "prefix_opd.weighting.name=even",
+    "distillation.distillation_loss.loss_mode=scaled",
+    "prefix_opd.loss.scale=0.5",
+    "trainer.default_local_dir=own",
+    *SMALL,
+    "trainer.save_freq=2",
+]
+"""Keys of its own are overridden as ours are, without a +."""
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Name -> the metrics of its two updates."""
     folder = tmp_path_factory.mktemp("kinds")
+    (folder / "my_method.py").write_text(OWN_MODULE)
     runs = folder / "runs.json"
-    runs.write_text(json.dumps({name: [*overrides, *SMALL] for name, overrides in RUNS.items()}))
+    planned = {name: [*overrides, *SMALL] for name, overrides in RUNS.items()}
+    # the second goes on where the first ended
+    planned |= {"own": OWN, "own_resumed": [*OWN, "trainer.total_training_steps=4"]}
+    runs.write_text(json.dumps(planned))
     command = [sys.executable, str(ROOT / "tests" / "warm_runs.py"), str(runs)]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -59,7 +122,7 @@ def trained(tmp_path_factory):
         log = (folder / f"{name}.log").read_text()
         assert code == 0, log[-3000:]
         assert "LLMServerManager: ['127.0.0.1:" in log, "also what is forked listens on the loopback alone"
-    return {name: list(read_metrics(folder / name)) for name in RUNS}
+    return {name: list(read_metrics(folder / name)) for name in (*RUNS, "own")}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -97,6 +160,18 @@ def test_recomputed_log_probs_two_ranks_and_several_mini_batches(trained):
         assert line["prefix_opd/flops_exact/student_scoring"] == line["prefix_opd/flops_exact/sampling"]
         # the second mini-batch meets a policy that the first one moved
         assert line["prefix_opd/log_prob_diff/abs_max"] > 1e-4
+
+
+def test_a_method_of_ones_own_goes_on_where_it_stopped(trained):
+    lines, grown = trained["own"], 0
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    for line in lines:
+        shortest, longest = line["prefix_opd/prefix_length/min"], line["prefix_opd/prefix_length"]
+        assert (shortest, longest) == (2 + grown, 3 + grown), "each row has the length that the schedule gave it"
+        grown += line["prefix_opd/response_length/max"]
+        assert line["critic/advantages/mean"] == pytest.approx(-0.5 * line["prefix_opd/reverse_kl/mean"], rel=1e-4)
+        assert line["actor/grad_norm"] > 0
+    assert lines[2]["prefix_opd/prefix_length"] > 10, "the resumed run knows what the first one observed"
 
 
 def test_seqkd_by_verls_own_sft_trainer(tmp_path):

@@ -1,6 +1,7 @@
 """Several short runs of the real program, one after another, that share their imports: ``python warm_runs.py FILE``.
 
-FILE is JSON: name -> Hydra overrides. Beside it each run has its folder NAME and its output in NAME.log, and codes.json
+FILE is JSON: name -> Hydra overrides. Beside it each run has its folder NAME (unless it names
+another) and its output in NAME.log, and codes.json
 says how each ended.
 """
 
@@ -22,9 +23,10 @@ def main(file: Path) -> None:
     warm_up()
     codes = {}
     for name, overrides in json.loads(file.read_text()).items():
-        folder = file.parent / name
-        work = functools.partial(train, [*overrides, f"trainer.default_local_dir={folder}"])
-        codes[name] = run_isolated(work, folder.with_suffix(".log"))
+        # a folder of its own, unless it goes on in that of another
+        own = f"trainer.default_local_dir={file.parent / name}"
+        work = functools.partial(train, [own, *overrides])
+        codes[name] = run_isolated(work, (file.parent / name).with_suffix(".log"))
     (file.parent / "codes.json").write_text(json.dumps(codes))
 
 

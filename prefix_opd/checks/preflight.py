@@ -9,13 +9,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd import VERL_VERSION
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.checks.run_data import check_data
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, check_same_vocabulary
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.ending import stop_token_ids
+from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.method.prompt import check_template, forced_template, without_ending
+from prefix_opd.method.schedule import Schedule, prefix_lengths
+from prefix_opd.method.weighting import Uniform
 
 CONTEXT_KEYS = {
     STUDENT_KEY: "actor_rollout_ref.rollout.max_model_len",
@@ -83,21 +86,14 @@ def check_verl_version() -> None:
 
 def check_lengths(config: DictConfig, settings: Settings) -> None:
     prompt, response = (_positive(config, f"data.max_{part}_length") for part in ("prompt", "response"))
-    schedule = settings.schedule
-    asked = {"maximum": schedule.maximum}
-    if schedule.name == "constant":
-        asked["length"] = schedule.length
-    if schedule.name == "steps":
-        asked["steps"] = max(length for _, length in schedule.steps)
-    if schedule.name in ("linear", "cosine", "geometric"):
-        asked["start"] = schedule.start
-    for name, length in asked.items():
-        if length is not None and length > response:
+    for name, length in settings.schedule.named_lengths().items():
+        if length > response:
             raise UserError(
                 f"prefix_opd.schedule.{name}={length}",
                 f"exceeds data.max_response_length={response}, which no rollout may exceed",
                 "lower the one or raise the other",
             )
+    _check_schedule(config, settings.schedule, response)
     for key in CONTEXT_KEYS.values():
         room = None if OmegaConf.select(config, key) is None else _positive(config, key)
         if room is not None and prompt + response + 1 > room:
@@ -106,6 +102,20 @@ def check_lengths(config: DictConfig, settings: Settings) -> None:
                 f"has no room for prompt + response + 1 = {prompt} + {response} + 1 tokens",
                 f"set it to {prompt + response + 1} or more",
             )
+
+
+def _check_schedule(config: DictConfig, schedule: Schedule, response: int) -> None:
+    """A user's schedule must give a length at the first step and at the last."""
+    rows = _positive(config, "data.train_batch_size")
+    for step in (1, _positive(config, "trainer.total_training_steps")):
+        try:
+            prefix_lengths(schedule, step, rows, response)
+        except Exception as error:
+            raise UserError(
+                f"prefix_opd.schedule.name={OmegaConf.select(config, 'prefix_opd.schedule.name')}",
+                f"gives no length at step {step} ({one_line(error)})",
+                "mend its prefix_length",
+            ) from error
 
 
 def check_folder(config: DictConfig) -> None:
@@ -192,38 +202,36 @@ def check_batches(config: DictConfig) -> None:
 
 
 def check_probe(config: DictConfig, settings: Settings) -> None:
-    mode = str(config.distillation.distillation_loss.loss_mode)
-    if settings.probe.every and mode.endswith("_topk"):
+    if settings.probe.every and settings.loss.needs_topk:
         raise UserError(
             f"prefix_opd.probe.every={settings.probe.every}",
-            f"needs the teacher's log-prob of each sampled token, and loss_mode={mode} asks for its top tokens",
+            "needs the teacher's log-prob of each sampled token, and "
+            f"loss_mode={OmegaConf.select(config, LOSS_MODE_KEY)} asks for its top tokens",
             "set prefix_opd.probe.every=0",
         )
 
 
 def check_loss(config: DictConfig, settings: Settings) -> None:
-    """Settings of ours that another loss of verl's would ignore without a word."""
-    mode = config.distillation.distillation_loss.loss_mode
-    if mode == "prefix_opd":
-        return
-    if settings.rollout.off_policy_steps:
+    """Settings that the chosen objective would ignore without a word."""
+    mode = OmegaConf.select(config, LOSS_MODE_KEY)
+    if (given := OmegaConf.select(config, "prefix_opd.loss.name") or OBJECTIVES.default) != mode:
+        raise UserError(f"prefix_opd.loss.name={given}", f"follows {LOSS_MODE_KEY}={mode}", f"set {LOSS_MODE_KEY}")
+    if settings.loss.is_verls and settings.rollout.off_policy_steps:
         raise UserError(
             f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
-            f"needs the importance ratio of the loss prefix_opd, and distillation.distillation_loss.loss_mode={mode}",
+            f"needs an importance ratio, and {LOSS_MODE_KEY}={mode} has none",
             "set prefix_opd.rollout.off_policy_steps=0",
         )
-    asked = {
-        "weighting.name": settings.weighting.name != "uniform",
-        "advantage.clamp": settings.advantage.clamp is not None,
-        "loss.max_ratio": settings.loss.max_ratio is not None,
-    }
-    for name, given in asked.items():
-        if given:
-            raise UserError(
-                f"prefix_opd.{name}",
-                f"is read by the loss prefix_opd alone, and distillation.distillation_loss.loss_mode={mode}",
-                "leave the one out or take the other",
-            )
+    own = type(settings.loss).model_fields
+    node = {key: value for key, value in (OmegaConf.select(config, "prefix_opd.loss") or {}).items() if key != "name"}
+    ignored = [f"loss.{key}" for key, value in node.items() if value is not None and key not in own]
+    if settings.loss.is_verls:
+        ignored += [] if isinstance(settings.weighting, Uniform) else ["weighting.name"]
+        ignored += [] if settings.advantage.clamp is None else ["advantage.clamp"]
+    if ignored:
+        raise UserError(
+            f"prefix_opd.{ignored[0]}", f"is not read by {LOSS_MODE_KEY}={mode}", "leave the one out or take another"
+        )
 
 
 def model_of(config: DictConfig, key: str) -> Model:

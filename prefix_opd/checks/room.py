@@ -47,7 +47,7 @@ def batches(case: Case) -> Finding:
 
 def loss(case: Case) -> Finding:
     check_loss(case.config, case.settings)
-    return ok(f"{case.config.distillation.distillation_loss.loss_mode} reads every setting that is given")
+    return ok(f"{case.settings.loss.label}: it reads every setting that is given")
 
 
 def probe(case: Case) -> Finding:

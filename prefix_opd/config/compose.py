@@ -12,6 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,6 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import check_no_secrets
 from prefix_opd.config import context
+from prefix_opd.config.plugins import KEY as PLUGINS_KEY
+from prefix_opd.config.plugins import import_plugins
+from prefix_opd.config.settings import CHOICES
 from prefix_opd.miniature import paths
 
 paths.register_resolver()
@@ -35,9 +39,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         overrides: as on Hydra's command line, e.g. ``experiment=tiny/schedule prefix_opd.schedule.increment=8``.
 
     Raises:
-        UserError: unknown experiment, unknown key (with the nearest right one), or an override that does not parse.
+        UserError: unknown experiment, unknown key (with the nearest right one), an override that does not parse, or a
+            plugin that cannot be imported.
     """
-    _check_syntax(overrides)
+    overrides = _with_plugins(overrides)
     GlobalHydra.instance().clear()
     given = [_without_importing_verl(), *_name(overrides), *overrides]
     with initialize_config_module(CONFIG_MODULE, version_base=None):
@@ -85,16 +90,31 @@ def _name(overrides: Sequence[str]) -> list[str]:
     return [f"trainer.experiment_name={found[-1].replace('/', '_')}"] if found else []
 
 
-def _check_syntax(overrides: Sequence[str]) -> None:
-    for override in overrides:
-        try:
-            OverridesParser.create().parse_overrides([override])
-        except OverrideParseException:
-            raise UserError(
-                override,
-                "is not a Hydra override",
-                """write key=value, and quote what is no plain word, e.g. 'prefix_opd.prompt.ending="<think>"'""",
-            ) from None
+def _with_plugins(overrides: Sequence[str]) -> list[str]:
+    """Import the plugins that are named; a setting that their classes declare is then overridden as ours are."""
+    found = [_parsed(override) for override in overrides]
+    plugins = [override for override in found if override.key_or_group == PLUGINS_KEY]
+    for override in plugins:
+        import_plugins(override.value())
+    if not plugins:
+        return list(overrides)
+    declared = {f"prefix_opd.{group}.{key}" for group, registry in CHOICES.items() for key in registry.fields()}
+    # ++ adds a key that no YAML has
+    return [
+        f"++{one.input_line}" if one.key_or_group in declared and one.type is OverrideType.CHANGE else one.input_line
+        for one in found
+    ]
+
+
+def _parsed(override: str) -> Override:
+    try:
+        return OverridesParser.create().parse_overrides([override])[0]
+    except OverrideParseException:
+        raise UserError(
+            override,
+            "is not a Hydra override",
+            """write key=value, and quote what is no plain word, e.g. 'prefix_opd.prompt.ending="<think>"'""",
+        ) from None
 
 
 def _one_line(error: Exception, overrides: Sequence[str]) -> UserError:

@@ -6,76 +6,24 @@ built; what depends on the models or on verl's settings is checked in `prefix_op
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, ValidationError
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.method.schedule import SCHEDULES
-from prefix_opd.method.weighting import WEIGHTINGS
+from prefix_opd.base.fields import Fields, Position, Seconds, Tokens, whole
+from prefix_opd.config.keys import LOSS_MODE_KEY
+from prefix_opd.config.plugins import import_plugins
+from prefix_opd.method.objective import OBJECTIVES, Objective, PrefixOPD
+from prefix_opd.method.schedule import SCHEDULES, Linear, Schedule
+from prefix_opd.method.weighting import WEIGHTINGS, Uniform, Weighting
+
+CHOICES = {"schedule": SCHEDULES, "loss": OBJECTIVES, "weighting": WEIGHTINGS}
+"""Nodes that name a class and hold its settings."""
 
 
-def _whole(value: Any) -> Any:
-    """Accept 256 and 256.0 (YAML and shells write both), refuse 0.5, "many" and True."""
-    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
-        raise ValueError("must be a whole number")
-    return int(value)
-
-
-def _known(names: Mapping[str, Any]):
-    def check(value: Any) -> Any:
-        if not isinstance(value, str) or value not in names:
-            nearest = difflib.get_close_matches(str(value), list(names), n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"is not one of {', '.join(sorted(names))}{hint}")
-        return value
-
-    return BeforeValidator(check)
-
-
-Tokens = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
-"""A number of tokens, at least 1."""
-Position = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ScheduleSettings(_Settings):
-    """How many response tokens a training rollout may have, by step (`prefix_opd.method.schedule`)."""
-
-    name: Annotated[str, _known(SCHEDULES)] = "linear"
-    """full, constant, linear, steps, cosine or geometric."""
-    start: Tokens = 1
-    """L at step 1 (linear, cosine, geometric), tokens."""
-    increment: Tokens = 256
-    """Growth of L after each update (linear), tokens."""
-    maximum: Tokens | None = None
-    """Upper bound of L, tokens; none: data.max_response_length."""
-    length: Tokens = 256
-    """L of `constant`, tokens."""
-    steps: tuple[tuple[Tokens, Tokens], ...] = ()
-    """(first step, L in tokens) pairs of `steps`, rising, the first from step 1."""
-    over: Tokens = 1
-    """The step at which `cosine` and `geometric` reach the maximum."""
-
-    @model_validator(mode="after")
-    def _steps_in_order(self) -> ScheduleSettings:
-        if self.name != "steps":
-            return self
-        first_steps = [first_step for first_step, _ in self.steps]
-        if not first_steps:
-            raise ValueError("steps=[] is empty; give pairs of first step and length, e.g. [[1,256],[21,1024]]")
-        if first_steps[0] != 1 or first_steps != sorted(set(first_steps)):
-            raise ValueError(f"steps has first steps {first_steps}; they must start at 1 and rise")
-        return self
-
-
-class PromptSettings(_Settings):
+class PromptSettings(Fields):
     """What stands at the end of every prompt."""
 
     ending: str | None = "<think>"
@@ -84,7 +32,7 @@ class PromptSettings(_Settings):
     """Accept an ending of several tokens. A tag that the tokenizer splits is a tag that the teacher never saw."""
 
 
-class RolloutSettings(_Settings):
+class RolloutSettings(Fields):
     """How rollouts stop and what comes back of them."""
 
     stop: Literal["both", "student", "teacher"] | tuple[Position, ...] = "both"
@@ -94,14 +42,14 @@ class RolloutSettings(_Settings):
     seeded: Position | None = None
     """Draw each rollout with a seed of its own, derived from this one (`prefix_opd.method.seeds`), so that a run that
     was stopped and goes on samples what it would have sampled; none leaves drawing to the engine's one stream."""
-    off_policy_steps: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1)] = 0
+    off_policy_steps: Annotated[int, BeforeValidator(whole), Field(ge=0, le=1)] = 0
     """How many updates earlier the policy may be that samples a step. 0: strictly on-policy. 1: the engines sample the
     next step while the trainer makes this one, and the importance ratio corrects what the update changed."""
     timeout_seconds: Seconds = 7200
     """How long the engines may take over one rollout and its score before it counts as failed, seconds."""
 
 
-class AdvantageSettings(_Settings):
+class AdvantageSettings(Fields):
     """A_t = stop_grad[log p_teacher - log p_student] (`prefix_opd.method.advantage`)."""
 
     student_log_prob: Literal["sampler", "current", "recomputed"] = "sampler"
@@ -110,14 +58,7 @@ class AdvantageSettings(_Settings):
     """Bound of |A_t|, nats; none as in the paper."""
 
 
-class LossSettings(_Settings):
-    """The loss -(p_theta / p_rollout) * A_t (`prefix_opd.method.loss`)."""
-
-    max_ratio: Annotated[float, Field(gt=0)] | None = None
-    """Truncate the importance ratio from above; none as in the paper."""
-
-
-class UpdateSettings(_Settings):
+class UpdateSettings(Fields):
     """How an update goes through its sequences; what it learns does not depend on it."""
 
     micro_batch_cost: Tokens | None = 512
@@ -131,28 +72,7 @@ class UpdateSettings(_Settings):
     """Compute logits for the tokens that predict a response's, not for those of the prompt."""
 
 
-class WeightingSettings(_Settings):
-    """Which positions of the prefix teach (`prefix_opd.method.weighting`)."""
-
-    name: Annotated[str, _known(WEIGHTINGS)] = "uniform"
-    """uniform, window or last."""
-    start: Position = 0
-    """First position of `window`, from 0, tokens."""
-    stop: Tokens | None = None
-    """The position after the last of `window`, tokens."""
-    tokens: Tokens | None = None
-    """How many last tokens `last` keeps."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> WeightingSettings:
-        if self.name == "window" and (self.stop is None or self.stop <= self.start):
-            raise ValueError(f"window [{self.start}, {self.stop}) is empty; give stop above start")
-        if self.name == "last" and self.tokens is None:
-            raise ValueError("name=last needs tokens, the number of last tokens that count")
-        return self
-
-
-class Watcher(_Settings):
+class Watcher(Fields):
     """One thing that is watched before an update: what is too much of it, and what happens then."""
 
     threshold: float = 0.0
@@ -161,21 +81,21 @@ class Watcher(_Settings):
     """warn in the log; skip this batch, which is sampled again; or stop the run with a message."""
 
 
-class EveryRollout(_Settings):
+class EveryRollout(Fields):
     """A step must learn from every rollout that it claims, so to go on without some is no choice."""
 
     threshold: ClassVar[float] = 0.0
     action: Literal["skip", "stop"] = "skip"
 
 
-class LateWatcher(_Settings):
+class LateWatcher(Fields):
     """One thing that is known only when the update is done, too late to skip the batch."""
 
     threshold: float = 0.0
     action: Literal["off", "warn", "stop"] = "warn"
 
 
-class WatcherSettings(_Settings):
+class WatcherSettings(Fields):
     """What each step watches (`prefix_opd.verl_plugin.trainer.watchers`). The defaults leave a healthy run alone."""
 
     missing: EveryRollout = EveryRollout()
@@ -204,7 +124,7 @@ class WatcherSettings(_Settings):
     """How often in a row a step may throw its batch away before the run stops."""
 
 
-class CheckpointSettings(_Settings):
+class CheckpointSettings(Fields):
     """Which checkpoints stay (`prefix_opd.run.checkpoints`)."""
 
     keep_last: Tokens | None = None
@@ -215,10 +135,10 @@ class CheckpointSettings(_Settings):
     """Accept a trainer.resume_from_path outside the run's folder. A checkpoint is unpickled, so it can run code."""
 
 
-class ProbeSettings(_Settings):
+class ProbeSettings(Fields):
     """Uncapped training prompts that are sampled and scored now and then, and not trained on."""
 
-    every: Annotated[int, BeforeValidator(_whole), Field(ge=0)] = 0
+    every: Annotated[int, BeforeValidator(whole), Field(ge=0)] = 0
     """Before the first update and after every so many; 0 for never."""
     prompts: Tokens = 4
     """How many, one rollout each; the same ones each time."""
@@ -226,16 +146,21 @@ class ProbeSettings(_Settings):
     """Warn when the mean |reverse KL| beyond L is so many times that of the first probe."""
 
 
-class Settings(_Settings):
+class Settings(Fields):
     """The node ``prefix_opd``."""
 
-    schedule: ScheduleSettings = ScheduleSettings()
+    plugins: tuple[str, ...] = ()
+    """Modules of the user's that register schedules, weightings or objectives (`prefix_opd.config.plugins`)."""
+    schedule: Annotated[Schedule, BeforeValidator(SCHEDULES.build)] = Linear()
+    """How many response tokens a training rollout may have, by step (`prefix_opd.method.schedule`)."""
     prompt: PromptSettings = PromptSettings()
     rollout: RolloutSettings = RolloutSettings()
     advantage: AdvantageSettings = AdvantageSettings()
-    loss: LossSettings = LossSettings()
+    loss: Annotated[Objective, BeforeValidator(OBJECTIVES.build)] = PrefixOPD()
+    """What the update minimises (`prefix_opd.method.objective`)."""
     update: UpdateSettings = UpdateSettings()
-    weighting: WeightingSettings = WeightingSettings()
+    weighting: Annotated[Weighting, BeforeValidator(WEIGHTINGS.build)] = Uniform()
+    """Which positions of the prefix teach (`prefix_opd.method.weighting`)."""
     watchers: WatcherSettings = WatcherSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     probe: ProbeSettings = ProbeSettings()
@@ -254,7 +179,12 @@ class Settings(_Settings):
 
     @classmethod
     def from_node(cls, node: Mapping[str, Any], prefix: str = "prefix_opd") -> Settings:
-        """Build from the plain dict of the config node; raises UserError that names the value and the rule."""
+        """Build from the plain dict of the config node, its plugins first.
+
+        Raises:
+            UserError: names the value and the rule.
+        """
+        import_plugins(node.get("plugins"))
         try:
             return cls.model_validate(node)
         except ValidationError as error:
@@ -267,6 +197,7 @@ def _as_user_error(error: ValidationError, prefix: str) -> UserError:
         part for part in problem["loc"] if not str(part).startswith(("literal", "tuple", "constrained", "function"))
     ]
     key = ".".join([prefix, *map(str, names)])
+    key = LOSS_MODE_KEY if key == f"{prefix}.loss.name" else key
     if problem["type"] == "extra_forbidden":
         return UserError(key, "is not a setting", "see `prefix-opd train --help`")
     rule = problem["msg"].removeprefix("Value error, ")

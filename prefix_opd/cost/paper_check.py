@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
-from prefix_opd.config.settings import ScheduleSettings
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ResponseLengths
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.method.paper import FLOP_ROWS, FULL_LENGTH, ROLLOUTS, STUDENTS, TEACHER, FlopRow
-from prefix_opd.method.schedule import prefix_length
+from prefix_opd.method.schedule import SCHEDULES, prefix_lengths
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ def _check(row: FlopRow) -> PaperCheck:
 
 def _paper_run(row: FlopRow, updates: int, responses: ResponseLengths) -> float:
     shapes = [ModelShape.from_config(_shipped(name)) for name in (STUDENTS[row.size], TEACHER)]
-    schedule = ScheduleSettings(**row.schedule)
-    caps = [prefix_length(step, schedule, FULL_LENGTH) for step in range(1, updates + 1)]
-    return sum(cost.step_flops(*shapes, 1, responses.capped(cap), ROLLOUTS)["paper"].total for cap in caps)
+    schedule = SCHEDULES.build(row.schedule)
+    lengths = [prefix_lengths(schedule, step, 1, FULL_LENGTH)[0] for step in range(1, updates + 1)]
+    return sum(cost.step_flops(*shapes, 1, responses.capped(length), ROLLOUTS)["paper"].total for length in lengths)
 
 
 def _shipped(name: str) -> dict[str, Any]:

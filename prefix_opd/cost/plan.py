@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -13,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.models import Model
-from prefix_opd.config.settings import ScheduleSettings, Settings, WeightingSettings
+from prefix_opd.config.settings import Settings
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
 from prefix_opd.method.flops import ModelShape, StepFlops
-from prefix_opd.method.schedule import prefix_length
+from prefix_opd.method.schedule import Full, Schedule, prefix_lengths
+from prefix_opd.method.weighting import Uniform, Weighting
 
 MEAN_PROMPT = 200.0
 """A guess for OpenThoughts3: its mathematics is shorter, its code longer."""
@@ -120,13 +122,19 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     prompt = assumptions.mean_prompt or min(MEAN_PROMPT, _whole(config, "data.max_prompt_length") / 2)
     recomputed = settings.advantage.student_log_prob == "recomputed"
 
-    def total(schedule: ScheduleSettings, weighting: WeightingSettings) -> Cost:
-        caps = [prefix_length(step, schedule, longest) for step in range(1, updates + 1)]
-        return _cost(shapes, caps, rollouts, prompt, assumptions.responses, recomputed, weighting, throughput, gpus)
+    prompts = config.data.train_batch_size
 
-    caps = [prefix_length(step, settings.schedule, longest) for step in range(1, updates + 1)]
+    def lengths_of(schedule: Schedule) -> list[list[int]]:
+        return [prefix_lengths(schedule, step, prompts, longest) for step in range(1, updates + 1)]
+
+    def total(rows: list[list[int]], weighting: Weighting) -> Cost:
+        responses = [_responses(assumptions.responses, lengths) for lengths in rows]
+        return _cost(shapes, responses, rollouts, prompt, recomputed, weighting, throughput, gpus)
+
+    schedule, rows = settings.schedule, lengths_of(settings.schedule)
     # the longest of the responses that can be, as memory is taken by the worst case
-    response = assumptions.responses.capped(max(caps))[-1][0]
+    most = min(schedule.maximum or longest, longest) if schedule.adapts else max(map(max, rows))
+    response = assumptions.responses.capped(most)[-1][0]
     memory = _memory(config, shapes, (student, teacher), rollouts, gpus, prompt + response, throughput)
     return Plan(
         run={
@@ -135,12 +143,12 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "teacher": OmegaConf.select(config, TEACHER_KEY),
             "updates": updates,
             "rollouts_per_update": rollouts,
-            "first_cap": caps[0],
-            "last_cap": caps[-1],
+            "first_cap": max(rows[0]),
+            "last_cap": max(rows[-1]),
             "gpus": gpus,
         },
-        cost=total(settings.schedule, settings.weighting),
-        full_opd=total(ScheduleSettings(name="full"), WeightingSettings()),
+        cost=total(rows, settings.weighting),
+        full_opd=total(lengths_of(Full()), Uniform()),
         memory_gib=memory,
         assumptions={
             "accelerator": throughput["accelerator"],
@@ -150,7 +158,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             if not assumptions.responses.shares
             else f"mean {sum(n * share for n, share in assumptions.responses.shares):.0f} tokens without a cap",
         },
-        notes=_notes(config, memory, throughput, rollouts),
+        notes=_notes(config, settings, memory, rollouts, most),
     )
 
 
@@ -182,26 +190,28 @@ def _parameters(shape: ModelShape, published: dict[str, Any]) -> int:
 # ---- the parts ----
 
 
-def _cost(shapes, caps, rollouts, prompt, lengths, recomputed, weighting, throughput, gpus) -> Cost:
+def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, float]]:
+    """(tokens, share) of the rollouts of an update whose prompts have these prefix lengths."""
+    found: Counter[float] = Counter()
+    for length, prompts in Counter(rows).items():
+        for tokens, share in lengths.capped(length):
+            found[tokens] += share * (prompts / len(rows))
+    return sorted(found.items())
+
+
+def _cost(shapes, updates, rollouts, prompt, recomputed, weighting, throughput, gpus) -> Cost:
     steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
-    for cap in caps:
-        responses = lengths.capped(cap)
+    for responses in updates:
         for kind, flops in cost.step_flops(*shapes, prompt, responses, rollouts, recomputed).items():
             steps[kind].append(flops)
         generated = rollouts * sum(length * share for length, share in responses)
         tokens["prompts"] += rollouts * prompt
         tokens["generated"] += generated
         tokens["scored"] += rollouts * prompt + generated
-        tokens["in_loss"] += rollouts * sum(_in_loss(length, weighting) * share for length, share in responses)
+        tokens["in_loss"] += rollouts * sum(weighting.counted(length) * share for length, share in responses)
     flop = {kind: cost.add_up([(1.0, flops) for flops in found]) for kind, found in steps.items()}
     return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], gpus))
-
-
-def _in_loss(length: float, weighting: WeightingSettings) -> float:
-    if weighting.name == "window":
-        return max(0.0, min(length, weighting.stop) - weighting.start)
-    return min(length, weighting.tokens) if weighting.name == "last" else length
 
 
 def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
@@ -265,7 +275,7 @@ def _memory(config, shapes, published, rollouts, gpus, longest, throughput) -> d
     }
 
 
-def _notes(config: DictConfig, memory: dict[str, Any], throughput: dict[str, Any], rollouts: int) -> list[str]:
+def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], rollouts: int, longest: int) -> list[str]:
     notes = []
     student, teacher = memory["student"], memory["teacher"]
     fixes = (
@@ -282,8 +292,15 @@ def _notes(config: DictConfig, memory: dict[str, Any], throughput: dict[str, Any
             f"at its longest the KV cache holds about {engine['sequences_at_once']} rollouts of an engine at once; "
             "vLLM queues the others, so sampling is slower than its FLOP say"
         )
-    if config.distillation.distillation_loss.loss_mode == "forward_kl_topk":
-        notes.append("forward KL: the paper's formula and the exact count are those of the reverse KL, top k is free")
+    if settings.loss.needs_topk:
+        notes.append(
+            f"{settings.loss.label}: the paper's formula and the exact count are those of the reverse KL, top k is free"
+        )
+    if settings.schedule.adapts:
+        notes.append(
+            f"the schedule {config.prefix_opd.schedule.name} adapts L to what the run observes: FLOP, tokens and hours "
+            f"are those of its first state, memory that of L = {longest}; full OPD bounds them all"
+        )
     if config.platform == "cpu":
         notes.append("a tiny run on a CPU is bound by the frame around the engine, not by FLOP: hours say too little")
     return notes

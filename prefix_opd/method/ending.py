@@ -1,4 +1,4 @@
-"""How a rollout ended: by itself, or cut at the prefix cap."""
+"""How a rollout ended: by itself, or cut at the prefix length L."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 NATURAL, CUT, OTHER = "natural", "cut", "other"
 
 
-def how_it_ended(response_ids: Sequence[int], cap: int, end_token_ids: Collection[int]) -> str:
+def how_it_ended(response_ids: Sequence[int], longest: int, end_token_ids: Collection[int]) -> str:
     """Tell a natural end from a cut one.
 
     vLLM's ``finish_reason`` does not reach us (verl maps "length" and "stop" to the same word), so the last token
@@ -15,18 +15,18 @@ def how_it_ended(response_ids: Sequence[int], cap: int, end_token_ids: Collectio
 
     Args:
         response_ids: the response's token ids, at least one.
-        cap: L, in tokens.
+        longest: L, or the longest response of a validation, tokens.
         end_token_ids: every token that stops a rollout.
 
     Returns:
-        "natural"; "cut" (it reached L without an end token); or "other" (shorter than L without an end token: an
+        "natural"; "cut" (it reached ``longest`` without an end token); or "other" (shorter, without an end token: an
         engine that aborted, or a context that was full).
     """
     if not response_ids:
         raise ValueError("a rollout without tokens: the engine returned nothing")
     if response_ids[-1] in end_token_ids:
         return NATURAL
-    return CUT if len(response_ids) >= cap else OTHER
+    return CUT if len(response_ids) >= longest else OTHER
 
 
 def stop_token_ids(policy: str | Iterable[int], student: Collection[int], teacher: Collection[int]) -> list[int]:

@@ -75,20 +75,23 @@ def reverse_kl_by_position(
     return found
 
 
-def rollout_metrics(records: Sequence[dict[str, Any]], lengths: Sequence[int]) -> dict[str, float]:
+def rollout_metrics(
+    records: Sequence[dict[str, Any]], lengths: Sequence[int], prefix_lengths: Sequence[int]
+) -> dict[str, float]:
     """What became of the rollouts: L, how they ended, how long they are, and when the last one was there.
 
     Args:
-        records: one a rollout, with ``cap``, ``ending`` and the seconds ``generated_at`` and ``scored_at`` after
+        records: one a rollout, with ``ending`` and the seconds ``generated_at`` and ``scored_at`` after
             the prompts were handed out.
         lengths: response tokens of each.
+        prefix_lengths: L of each, tokens.
     """
     endings = [record["ending"] for record in records]
     generated = max(record["generated_at"] for record in records)
     scored = max(record["scored_at"] for record in records)
     return {
-        "prefix_length": max(record["cap"] for record in records),
-        "prefix_length/min": min(record["cap"] for record in records),
+        "prefix_length": max(prefix_lengths),
+        "prefix_length/min": min(prefix_lengths),
         "ending/cut_fraction": endings.count("cut") / len(endings),
         "ending/natural_fraction": endings.count("natural") / len(endings),
         "ending/other_fraction": endings.count("other") / len(endings),

@@ -20,7 +20,7 @@ class Tail:
     worst_ratio: float
 
 
-def tail_growth(now: Bins, before: Bins, cap: int) -> Tail | None:
+def tail_growth(now: Bins, before: Bins, prefix_length: int) -> Tail | None:
     """Compare the bins that begin at L or beyond it and have tokens in both probes; none where there is no such bin.
 
     A bin that L cuts through is left out, for a part of it is trained. L grows along a schedule: the same positions
@@ -28,9 +28,9 @@ def tail_growth(now: Bins, before: Bins, cap: int) -> Tail | None:
 
     Args:
         now, before: of this probe and of the first.
-        cap: L now, tokens.
+        prefix_length: L now, tokens.
     """
-    common = [first for first in now if first in before and first >= cap and before[first][0] > 0]
+    common = [first for first in now if first in before and first >= prefix_length and before[first][0] > 0]
     if not common:
         return None
     worst = max(common, key=lambda first: now[first][0] / before[first][0])

@@ -88,7 +88,7 @@ def _scored_answer(sample: Sample) -> ScoredAnswer:
         Token(text, log_p - log_q, log_p, log_q)
         for text, log_p, log_q in zip(sample.tokens, sample.log_p, sample.log_q, strict=True)
     ]
-    cap = sample.cap
+    cap = sample.prefix_length
     return ScoredAnswer(
         title=f"Before update {sample.step}" if sample.kind == "probe" else f"Step {sample.step}",
         cap=cap,
@@ -103,7 +103,7 @@ def _how_it_ended(sample: Sample) -> str:
     if sample.ending == "natural":
         return "ended by itself"
     if sample.ending == "cut":  # no L applies to a probe
-        return "cut at the longest response" if len(sample.tokens) > sample.cap else "cut at L"
+        return "cut at the longest response" if len(sample.tokens) > sample.prefix_length else "cut at L"
     return "ended by the engine"
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import command_without_secrets, redact
+from prefix_opd.method.schedule import SCHEDULES
 from prefix_opd.run.log import METRICS_FILE
 
 CONFIG_FILE = "config.yaml"
@@ -48,6 +49,9 @@ steps, for one, may grow."""
 
 FREE_KEYS = (
     "actor_rollout_ref.actor.optim.total_training_steps",
+    "prefix_opd.loss.name",  # follows loss_mode, which is compared
+    "prefix_opd.patches_off",
+    "prefix_opd.plugins",  # what they register is chosen by name, and the names are compared
     "prefix_opd.poll_seconds",
     "prefix_opd.position_bins",
     "prefix_opd.probe.",
@@ -57,8 +61,6 @@ FREE_KEYS = (
     "prefix_opd.update.",
 )
 """Of those, how the names of what changes nothing that is learnt begin."""
-GROWN_OVER_STEPS = ("cosine", "geometric")
-"""Schedules whose L depends on the number of steps."""
 
 
 def check_same_run(config: DictConfig) -> None:
@@ -72,7 +74,7 @@ def check_same_run(config: DictConfig) -> None:
         return
     before = OmegaConf.load(folder / CONFIG_FILE)
     free = FREE_KEYS
-    if config.prefix_opd.schedule.name not in GROWN_OVER_STEPS:
+    if "over" not in SCHEDULES[str(config.prefix_opd.schedule.name)].model_fields:  # it follows the number of steps
         free += ("prefix_opd.schedule.over",)
     for key in SAME_RUN_KEYS:
         old, new = (_flat(OmegaConf.select(node, key), key) for node in (before, config))

@@ -16,8 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import read_lines
 from prefix_opd.base.intervals import wilson
+from prefix_opd.config.keys import LOSS_MODE_KEY
 from prefix_opd.grading.statistics import bootstrap_interval
 from prefix_opd.method import names
+from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.run.folder import CONFIG_FILE, check_is_run, is_being_written
 from prefix_opd.run.ledger import Validation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
@@ -78,9 +80,10 @@ class History:
     def is_full_opd(self) -> bool:
         """Whether it is what prefixes are compared with: no cap, all tokens teach, by the reverse KL of each."""
         ours = self.config.prefix_opd
-        loss = str(OmegaConf.select(self.config, "distillation.distillation_loss.loss_mode"))
-        forward = loss.startswith("forward_kl") or "topk" in loss
-        return ours.schedule.name == "full" and ours.weighting.name == "uniform" and not forward
+        mode = OmegaConf.select(self.config, LOSS_MODE_KEY) or OBJECTIVES.default
+        objective = OBJECTIVES.get(str(mode))  # none: a user's own
+        reverse_kl = objective is not None and objective.estimates_reverse_kl
+        return ours.schedule.name == "full" and ours.weighting.name == "uniform" and reverse_kl
 
     @cached_property
     def updates(self) -> list[dict[str, Any]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from prefix_opd.base.files import read_lines, write_lines
 from prefix_opd.run.log import lines_up_to
@@ -33,10 +34,13 @@ class Sample:
     """(T,) the student's log-probs, nats."""
     log_q: list[float]
     """(T,) the teacher's."""
-    cap: int
-    """L of the step. A probe's rollout goes beyond it."""
+    prefix_length: Annotated[int, Field(alias="cap")]
+    """L of the rollout's row, tokens: ``cap`` in the file. A probe's rollout goes beyond it."""
     ending: str
     """"cut", "natural" or "other"."""
+
+
+_SAMPLE = TypeAdapter(Sample)
 
 
 class SampleLog:
@@ -48,14 +52,13 @@ class SampleLog:
 
     def write(self, samples: Sequence[Sample]) -> None:
         with self.path.open("a") as file:
-            file.writelines(json.dumps(asdict(sample)) + "\n" for sample in samples)
+            file.writelines(json.dumps(_SAMPLE.dump_python(sample, by_alias=True)) + "\n" for sample in samples)
 
 
 def read_samples(run: str | Path) -> Iterator[Sample]:
     """The samples of a run, in order; none where it recorded none. Raises ValueError for a line that is no sample."""
-    check = TypeAdapter(Sample).validate_python
     for line in read_lines(Path(run) / SAMPLES_FILE):
-        yield check(line)
+        yield _SAMPLE.validate_python(line)
 
 
 def is_sampled(step: int, test_freq: int, last_step: int) -> bool:

@@ -107,7 +107,11 @@ HOOKS = (
     Hook("verl.utils.tensordict_utils:index_select_tensor_dict", ("batch", "indices"), "micro_batches"),
     Hook("vllm.logprobs:create_prompt_logprobs", ("flat_logprobs",), "teacher_scores"),
     Hook("verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.__init__", (), "agent_loop.PrefixAgentLoopManager"),
-    Hook("verl.trainer.distillation.losses:register_distillation_loss", ("loss_settings",), "distillation.LOSS_MODE"),
+    Hook(
+        "verl.trainer.distillation.losses:register_distillation_loss",
+        ("loss_settings",),
+        "distillation.register_objectives",
+    ),
     Hook("verl.workers.utils.padding:no_padding_2_padding", ("tensor", "data"), "alignment in the loss"),
     Hook("verl.trainer.main_ppo:run_ppo", ("config", "task_runner_class"), "launch.run"),
 )

@@ -11,11 +11,18 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from prefix_opd.method.advantage import teacher_log_probs_of_response
+from prefix_opd.method.objective import Objective
 
 RECORD = "prefix_opd"
-"""The key under which a rollout carries its cap, its ending and its times."""
-PROBE = "prefix_opd_probe"
-"""The column of a batch that marks a probe's prompts: rollouts without a cap, and the seed of each."""
+"""The key under which a rollout carries its ending and its times."""
+PREFIX_LENGTH = "prefix_length"
+"""The column of a batch that holds L of each row, tokens. The trainer stamps it when it hands prompts out; verl hands a
+column on to the agent loop as a keyword argument, and stores it with the rollout. Validation batches have none."""
+SETTINGS = "prefix_opd_settings"
+"""The entry of an update's batch that holds the run's `Settings`. The trainer puts it into the batch's ``extra_info``,
+which verl turns into non-tensor data that each mini- and micro-batch keeps."""
+PROBE_SEED = "prefix_opd_probe"
+"""The column of a probe's batch that holds the seed of each rollout."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class TrainBatch:
     """(N,) the sampler's."""
     log_q: Tensor | None
     """(N,) the teacher's; none where it was asked for its top-k tokens, which need not hold the sampled one."""
+    prefix_lengths: list[int]
+    """L of each, tokens."""
     mask: Tensor
     """(N,) 1 where the student sampled the token, 0 for a tool's answer."""
     records: list[dict[str, Any]]
@@ -46,6 +55,21 @@ class TrainBatch:
     def nested(self, flat: Tensor) -> Tensor:
         """(N,) -> a jagged tensor with one row a rollout, as verl stores it."""
         return torch.nested.as_nested_tensor(list(flat.split(self.lengths)), layout=torch.jagged)
+
+    def padded(self, flat: Tensor) -> Tensor:
+        """(N,) -> (B, T), zeros at the end of each row."""
+        return torch.nn.utils.rnn.pad_sequence(list(flat.split(self.lengths)), batch_first=True)
+
+    def flat(self, padded: Tensor) -> Tensor:
+        """(B, T) -> (N,)."""
+        return torch.cat([row[:length] for row, length in zip(padded, self.lengths, strict=True)])
+
+    def advantage(self, objective: Objective, clamp: float | None) -> Tensor:
+        """(N,) by the objective; zeros where it needs none, as verl's metrics ask for one."""
+        if not objective.needs_advantage:
+            return torch.zeros_like(self.log_p)
+        padded = (self.padded(field) for field in (self.log_p, self.log_q, self.mask))
+        return self.flat(objective.bounded_advantage(*padded, clamp))
 
     def fingerprints(self) -> dict[str, int]:
         """CRC-32 of the prompts and of the rollouts: two runs that learn from the same have the same."""
@@ -80,6 +104,7 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
         lengths=lengths,
         log_p=data["old_log_probs"].values().float() if recomputed else log_p_rollout,
         log_p_rollout=log_p_rollout,
+        prefix_lengths=[int(plain_fields(length)) for length in data[PREFIX_LENGTH]],
         log_q=None if topk else _teacher_log_probs(data, prompt_lengths),
         topk=_teacher_topk(data, prompt_lengths) if topk else None,
         mask=data["response_mask"].values().bool(),
@@ -98,11 +123,19 @@ def _teacher_topk(data: Any, prompt_lengths: list[int]) -> Tensor:
     return torch.cat([score[prompt - 1 : -1] for score, prompt in zip(scores, prompt_lengths, strict=True)]).float()
 
 
-TRAIN_FIELDS = ["prompts", "responses", "response_mask", "rollout_log_probs", "teacher_logprobs", "extra_fields"]
+TRAIN_FIELDS = [
+    "prompts",
+    "responses",
+    "response_mask",
+    "rollout_log_probs",
+    "teacher_logprobs",
+    PREFIX_LENGTH,
+    "extra_fields",
+]
 
 
-def plain_fields(entry: Any) -> dict[str, Any]:
-    """A per-sample dict, however TransferQueue wrapped it."""
+def plain_fields(entry: Any) -> Any:
+    """What a row holds in a column that is no tensor, however TransferQueue wrapped it."""
     return getattr(entry, "data", entry)
 
 

@@ -25,7 +25,7 @@ from benchmarks.table import SECTIONS
 from benchmarks.verl_run import overrides
 from prefix_opd.config.settings import Settings
 from prefix_opd.launch import prepare
-from prefix_opd.method.schedule import prefix_length
+from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.miniature import shipped_models
 
 OF_VERL = [case for case in unique(GROUPS) if case.system not in TRL]
@@ -52,7 +52,7 @@ def test_ours_composes_with_the_caps_of_the_case(case, tmp_path):
     config = _prepared(case, tmp_path)
     settings = Settings.from_node(config.prefix_opd)
     for step in range(1, case.steps + 1):
-        assert prefix_length(step, settings.schedule, config.data.max_response_length) == case.cap_of(step)
+        assert prefix_lengths(settings.schedule, step, 1, config.data.max_response_length) == [case.cap_of(step)]
     assert config.trainer.total_training_steps == case.steps
     assert config.trainer.n_gpus_per_node == case.ranks
     assert config.ray_kwargs.ray_init.num_gpus == case.ranks + 1

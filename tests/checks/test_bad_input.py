@@ -103,7 +103,7 @@ CASES = [
     ),
     (
         ["train", "experiment=tiny/forward_kl_24", "prefix_opd.rollout.off_policy_steps=1"],
-        "prefix_opd.rollout.off_policy_steps=1: needs the importance ratio of the loss prefix_opd",
+        "prefix_opd.rollout.off_policy_steps=1: needs an importance ratio",
     ),
     # how an update goes through its sequences
     (
@@ -119,7 +119,7 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=200"], "holds no sequence of prompt + response = 224"),
     ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=null"], "per_gpu=None: must be a whole number"),
     # settings that another loss would not read
-    (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is read"),
+    (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not"),
     # the forced ending, the loss, the end tokens
     ([*TRAIN, 'prefix_opd.prompt.ending="<thought>"'], "the tokenizer splits it into"),
     ([*TRAIN, "prefix_opd.advantage.clamp=-1"], "prefix_opd.advantage.clamp=-1: input should be greater than 0"),

@@ -263,9 +263,9 @@ def test_duplicates(case, questions, tiny_data):
         ),
         (room.sampling, ["actor_rollout_ref.rollout.top_p=0.9"], "top_p=0.9: must be 1.0"),
         (room.batches, ["trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
-        (room.probe, ["distillation.distillation_loss.loss_mode=reverse_kl_topk", "prefix_opd.probe.every=1"], "needs"),
+        (room.probe, ["distillation.distillation_loss.loss_mode=forward_kl_topk", "prefix_opd.probe.every=1"], "needs"),
         (room.folder, ["trainer.save_freq=null"], "trainer.save_freq=None: must be a whole number"),
-        (room.loss, ["distillation.distillation_loss.loss_mode=k1", "prefix_opd.loss.max_ratio=2"], "is read by"),
+        (room.loss, ["distillation.distillation_loss.loss_mode=k1", "prefix_opd.loss.max_ratio=2"], "is not read by"),
     ],
 )
 def test_what_preflight_refuses_is_a_fail(case, check, overrides, told):

@@ -4,7 +4,7 @@ import pytest
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose, experiments, missing_keys
-from prefix_opd.config.settings import Settings
+from prefix_opd.config.settings import CHOICES, Settings
 from prefix_opd.verl_plugin.fields import plain
 
 
@@ -40,8 +40,14 @@ def test_our_settings_and_the_yaml_name_the_same_keys():
             if isinstance(value, dict):
                 yield from keys(value, f"{prefix}{name}.")
 
-    yaml = set(keys(plain(compose([]).prefix_opd)))
-    assert yaml == set(keys(Settings().model_dump()))
+    declared = {name: value for name, value in Settings().model_dump().items() if name not in CHOICES}
+    for group, registry in CHOICES.items():
+        declared[group] = {"name": None, **registry.fields()}
+    assert set(keys(plain(compose([]).prefix_opd))) == set(keys(declared))
+
+
+def test_the_defaults_are_those_of_the_yaml():
+    assert Settings.from_node(plain(compose([]).prefix_opd)) == Settings()
 
 
 def test_the_platform_is_a_choice():

@@ -19,7 +19,7 @@ from prefix_opd.config.compose import CONFIG_MODULE, _without_importing_verl, co
 from prefix_opd.config.settings import Settings
 from prefix_opd.data.rows import RL_SCHEMA
 from prefix_opd.method.paper import LEARNING_RATES
-from prefix_opd.method.schedule import prefix_length
+from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.miniature import shipped_models
 
 CONFIG = Path(__file__).parents[2] / "recipe" / "prefix_opd" / "config"
@@ -135,7 +135,7 @@ def test_the_papers_set_up(pair, kind):
 def test_the_cap_at_the_first_and_the_last_update(kind, first, last):
     config = composed(f"qwen3_8b/{kind}")
     schedule = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True)).schedule
-    assert [prefix_length(step, schedule, 16384) for step in (1, 60)] == [first, last]
+    assert [prefix_lengths(schedule, step, 1, 16384) for step in (1, 60)] == [[first], [last]]
 
 
 def test_windows_reach_their_end_and_cover_what_their_name_says():

@@ -17,12 +17,12 @@ from prefix_opd.checks.preflight import check
 from prefix_opd.checks.run_data import check_data, conversations
 from prefix_opd.config.compose import _check_interpolations, compose
 from prefix_opd.config.keys import VAL_KEY
-from prefix_opd.config.settings import ScheduleSettings, Settings
+from prefix_opd.config.settings import Settings
 from prefix_opd.data import PrepareSettings, prepare
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.layouts import Problem, read_problem
 from prefix_opd.launch import _make_paths_absolute
-from prefix_opd.method.schedule import prefix_length
+from prefix_opd.method.schedule import SCHEDULES, prefix_lengths
 from prefix_opd.miniature.data import write_data
 
 MANY = settings(
@@ -40,7 +40,7 @@ KEYS = {
     "prompt": ("ending", "allow_split"),
     "rollout": ("stop", "final_output_only", "seeded", "off_policy_steps", "timeout_seconds"),
     "advantage": ("student_log_prob", "clamp"),
-    "loss": ("max_ratio",),
+    "loss": ("name", "max_ratio"),
     "update": ("micro_batch_cost", "share_prompts", "response_logits_only"),
     "weighting": ("name", "start", "stop", "tokens"),
     "watchers": ("missing", "not_finite", "uniform_teacher", "sampler_mismatch", "gradient_norm", "retries"),
@@ -67,7 +67,7 @@ def test_settings(node):
     except UserError as error:
         one_line(error)
     else:
-        assert 1 <= prefix_length(1, found.schedule, 100) <= 100
+        assert 1 <= prefix_lengths(found.schedule, 1, 1, 100)[0] <= 100
 
 
 @MANY
@@ -81,12 +81,11 @@ def test_settings(node):
 def test_a_schedule_that_is_accepted_stays_in_its_bounds(name, numbers, steps, step, longest):
     start, increment, length, over = numbers
     try:
-        schedule = ScheduleSettings(
-            name=name, start=start, increment=increment, length=length, over=over, steps=tuple(steps)
-        )
+        numbers = dict(start=start, increment=increment, length=length, over=over, steps=tuple(steps))
+        schedule = SCHEDULES.build({"name": name, **numbers})
     except ValueError:
         return
-    assert 1 <= prefix_length(step, schedule, longest) <= longest
+    assert 1 <= prefix_lengths(schedule, step, 1, longest)[0] <= longest
 
 
 @FEW

@@ -6,7 +6,7 @@ from prefix_opd.method.ending import how_it_ended, stop_token_ids
 
 
 @pytest.mark.parametrize(
-    ("response", "cap", "ending"),
+    ("response", "longest", "ending"),
     [
         ([5, 6, 9], 8, "natural"),
         ([5, 6, 7], 3, "cut"),
@@ -17,8 +17,8 @@ from prefix_opd.method.ending import how_it_ended, stop_token_ids
         ([5], 1, "cut"),
     ],
 )
-def test_the_last_token_and_the_length_decide(response, cap, ending):
-    assert how_it_ended(response, cap, end_token_ids={9, 10}) == ending
+def test_the_last_token_and_the_length_decide(response, longest, ending):
+    assert how_it_ended(response, longest, end_token_ids={9, 10}) == ending
 
 
 def test_an_empty_rollout_is_a_fault():

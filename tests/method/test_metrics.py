@@ -22,11 +22,11 @@ def test_bins_hold_their_first_position_their_mean_and_their_count():
 
 def test_what_became_of_the_rollouts():
     records = [
-        {"cap": 5, "ending": "cut", "generated_at": 1.0, "scored_at": 1.5},
-        {"cap": 5, "ending": "natural", "generated_at": 2.0, "scored_at": 2.25},
+        {"ending": "cut", "generated_at": 1.0, "scored_at": 1.5},
+        {"ending": "natural", "generated_at": 2.0, "scored_at": 2.25},
     ]
-    found = rollout_metrics(records, [5, 2])
-    assert found["prefix_length"] == 5
+    found = rollout_metrics(records, [5, 2], [5, 3])
+    assert (found["prefix_length"], found["prefix_length/min"]) == (5, 3)
     assert (found["ending/cut_fraction"], found["ending/natural_fraction"]) == (0.5, 0.5)
     assert (found["response_length/mean"], found["response_length/max"]) == (3.5, 5)
     # the teacher was done 0.25 s after the last rollout

@@ -1,17 +1,20 @@
 """L(step), by hand."""
 
+import json
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.settings import ScheduleSettings, Settings
-from prefix_opd.method.schedule import SCHEDULES, prefix_length, register_schedule
+from prefix_opd.base.fields import Tokens
+from prefix_opd.config.settings import Settings
+from prefix_opd.method.schedule import SCHEDULES, Constant, Linear, Schedule, prefix_lengths
 
 
 def lengths(updates, response_length=16384, **settings):
-    schedule = ScheduleSettings(**settings)
-    return [prefix_length(step, schedule, response_length) for step in updates]
+    schedule = SCHEDULES.build(settings)
+    return [prefix_lengths(schedule, step, 1, response_length)[0] for step in updates]
 
 
 def test_linear_is_the_papers_schedule():
@@ -46,19 +49,95 @@ def test_geometric_multiplies_by_a_constant_factor():
 
 def test_the_first_step_is_one():
     with pytest.raises(ValueError, match="step=0"):
-        prefix_length(0, ScheduleSettings(), 16)
+        prefix_lengths(Linear(), 0, 1, 16)
 
 
-def test_a_schedule_of_ones_own():
-    register_schedule("test-square")(lambda step, settings, longest: step * step)
-    try:
-        assert lengths([1, 2, 3], name="test-square") == [1, 4, 9]
-        with pytest.raises(ValueError, match="registered already"):
-            register_schedule("test-square")(lambda step, settings, longest: 1)
-    finally:
-        del SCHEDULES["test-square"]
+@pytest.fixture
+def square():
+    """A schedule of one's own for the length of a test."""
+
+    @SCHEDULES.register("test-square")
+    class Square(Schedule):
+        factor: Tokens = 1
+        """L at step 1, tokens."""
+
+        def prefix_length(self, step: int, longest: int) -> float:
+            return self.factor * step**2
+
+    yield Square
+    del SCHEDULES["test-square"]
 
 
+def test_a_schedule_of_ones_own_is_checked_like_ours(square):
+    assert lengths([1, 2, 3], name="test-square") == [1, 4, 9]
+    node = {"name": "test-square", "factor": 2, "increment": 256}  # the shipped YAML has the keys of every schedule
+    assert lengths([1, 2, 3], **node) == [2, 8, 18]
+    for node, line in (
+        ({"name": "test-square", "factor": 0}, "prefix_opd.schedule.factor=0: input should be greater than or equal"),
+        ({"name": "test-square", "increment": 0}, "prefix_opd.schedule.increment=0: input should be greater than"),
+        ({"name": "test-sqare"}, "did you mean 'test-square'?"),
+    ):
+        with pytest.raises(UserError) as error:
+            Settings.from_node({"schedule": node})
+        assert line in str(error.value)
+
+
+def test_a_name_is_registered_once(square):
+    with pytest.raises(ValueError, match="schedule 'test-square' is registered already"):
+        SCHEDULES.register("test-square")(square)
+
+
+class Alternating(Schedule):
+    """Short and long rows in turn."""
+
+    def prefix_lengths(self, step: int, longest: int, rows: int) -> list[float]:
+        return [4.9 if row % 2 else 2 * longest for row in range(rows)]
+
+
+def test_each_row_may_have_a_length_of_its_own():
+    # 2 * 16 is bounded by 16, 4.9 is rounded down
+    assert prefix_lengths(Alternating(), 1, 3, 16) == [16, 4, 16]
+    assert prefix_lengths(Constant(length=5), 1, 3, 16) == [5, 5, 5]
+
+
+class OneTooFew(Schedule):
+    def prefix_lengths(self, step: int, longest: int, rows: int) -> list[float]:
+        return [1.0] * (rows - 1)
+
+
+def test_a_row_without_a_length_is_an_error():
+    with pytest.raises(ValueError, match="step 2: the schedule gave 2 lengths for 3 rows"):
+        prefix_lengths(OneTooFew(), 2, 3, 16)
+
+
+class Doubling(Schedule):
+    """L doubles whenever the student is near the teacher."""
+
+    near: float = 0.5
+    """Mean reverse KL of a token, nats."""
+    _length: int = 1
+
+    def prefix_length(self, step: int, longest: int) -> float:
+        return self._length
+
+    def observe(self, metrics) -> None:
+        if metrics["prefix_opd/reverse_kl/mean"] < self.near:
+            self._length *= 2
+
+
+def test_what_a_schedule_learns_survives_a_checkpoint():
+    schedule, found = Doubling(), []
+    for step, kl in enumerate((0.9, 0.4, 0.3, 0.7), start=1):
+        found += prefix_lengths(schedule, step, 1, 100)
+        schedule.observe({"prefix_opd/reverse_kl/mean": kl})
+    assert found == [1, 1, 2, 4] and schedule.adapts and not Linear().adapts
+    resumed = Doubling()
+    resumed.load_state_dict(json.loads(json.dumps(schedule.state_dict())))
+    assert prefix_lengths(resumed, 5, 1, 100) == [4] and Doubling()._length == 1
+    assert Linear().state_dict() == {}
+
+
+@settings(deadline=None)
 @given(
     name=st.sampled_from(["linear", "constant", "full", "cosine", "geometric"]),
     step=st.integers(1, 10_000),
@@ -68,8 +147,8 @@ def test_a_schedule_of_ones_own():
     over=st.integers(1, 100),
 )
 def test_every_length_is_possible_and_none_shrinks(name, step, start, increment, response_length, over):
-    settings = ScheduleSettings(name=name, start=min(start, response_length), increment=increment, over=over)
-    now, then = (prefix_length(s, settings, response_length) for s in (step, step + 1))
+    node = dict(name=name, start=min(start, response_length), increment=increment, over=over)
+    now, then = lengths([step, step + 1], response_length, **node)
     assert 1 <= now <= then <= response_length
 
 

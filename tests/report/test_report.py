@@ -37,7 +37,9 @@ STUDENT_PREFIX = {**PREFIXES, "kind": "student-prefix", "giver": 0.1, "chosen": 
 
 def sample(step, kind="train", **more):
     values = dict(prompt=f"1+1={HOSTILE}", tokens=["a", HOSTILE, "c"], ids=[1, 2, 3], log_p=[-1.0, -2.0, -0.5])
-    return Sample(**{**values, **dict(step=step, kind=kind, log_q=[-3.0, -1.0, -0.5], cap=2, ending="natural"), **more})
+    return Sample(
+        **{**values, **dict(step=step, kind=kind, log_q=[-3.0, -1.0, -0.5], prefix_length=2, ending="natural"), **more}
+    )
 
 
 def write_answers(folder, step, text, score):
@@ -159,8 +161,9 @@ def test_several_runs_stand_side_by_side(run, tmp_path):
 def test_samples_are_taken_back_by_a_resume(tmp_path):
     log = SampleLog(tmp_path)
     log.write([sample(1), sample(2, "probe"), sample(3)])
-    SampleLog(tmp_path, resumed_step=2).write([sample(3, cap=9)])
-    assert [(one.step, one.kind, one.cap) for one in read_samples(tmp_path)] == [
+    assert json.loads((tmp_path / "samples.jsonl").read_text().splitlines()[0])["cap"] == 2, "as before L had one name"
+    SampleLog(tmp_path, resumed_step=2).write([sample(3, prefix_length=9)])
+    assert [(one.step, one.kind, one.prefix_length) for one in read_samples(tmp_path)] == [
         (1, "train", 2),
         (2, "probe", 2),
         (3, "train", 9),
@@ -182,7 +185,10 @@ def bare(tmp_path):
 
 def test_probes_of_one_prompt_stand_side_by_side(bare):
     first = [sample(1, "probe", prompt="p"), sample(1, "probe", prompt="q"), sample(1, "probe", prompt="gone")]
-    last = [sample(5, "probe", prompt="q", cap=9), sample(5, "probe", prompt="p", cap=1, ending="cut")]
+    last = [
+        sample(5, "probe", prompt="q", prefix_length=9),
+        sample(5, "probe", prompt="p", prefix_length=1, ending="cut"),
+    ]
     p, q = scored(bare, [*first, sample(1), sample(3, "probe", prompt="p"), *last, sample(9)])
     assert (p.prompt, q.prompt) == ("p", "q")
     # three tokens each: L = 2 and then 1 split them, L = 9 is not reached

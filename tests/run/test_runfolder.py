@@ -29,6 +29,15 @@ def test_the_same_command_and_more_steps_go_on(tmp_path):
     )
 
 
+def test_a_run_of_the_previous_release_goes_on(tmp_path):
+    """It knew no plugins, no patches by name and no objective's name beside its settings."""
+    start(tmp_path)
+    before = OmegaConf.load(tmp_path / "config.yaml")
+    del before.prefix_opd.plugins, before.prefix_opd.patches_off, before.prefix_opd.loss.name
+    OmegaConf.save(before, tmp_path / "config.yaml")
+    check_same_run(again(tmp_path))
+
+
 def test_a_run_from_before_updates_were_cut_by_length_goes_on(tmp_path):
     start(tmp_path)
     before = OmegaConf.load(tmp_path / "config.yaml")

@@ -21,15 +21,12 @@ from prefix_opd.verl_plugin.worker.agent_loop import (
 def worker(**settings):
     """A worker without its start-up; the methods under test are the real ones."""
     made = object.__new__(PrefixAgentLoopWorker)
-    made.settings = Settings.from_node(
-        {"schedule": {"name": "linear", "start": 1, "increment": 4}, "stop_token_ids": [8, 9], **settings}
-    )
+    made.settings = Settings.from_node({"stop_token_ids": [8, 9], **settings})
     made.response_length = 16
     made.rollout_config = types.SimpleNamespace(name="vllm")
     made.dispatched_at = 0.0
     made.failures = []
     made.distillation_enabled = True
-    made.keep_teacher_ids = False
     return made
 
 
@@ -44,13 +41,17 @@ def asked(monkeypatch, made, step, validate=False, shared=None, session=0, **sam
     shared = {"temperature": 1.0} if shared is None else shared
     trajectory = {"step": step, "validate": validate, "sample_index": 3}
     sample = {"session_id": session, "raw_prompt": [{"role": "user", "content": "7+3"}], **sample}
+    sample |= {} if validate else {"prefix_length": 5}  # as the trainer stamps it: validation has none
     asyncio.run(made._run_agent_loop(shared, trajectory, agent_name="any", **sample))
     return seen
 
 
-@pytest.mark.parametrize(("step", "cap"), [(1, 1), (2, 5), (4, 13), (5, 16), (9, 16)])
-def test_training_is_capped_at_the_steps_length(monkeypatch, step, cap):
-    assert asked(monkeypatch, worker(), step)["max_tokens"] == cap
+def test_a_training_rollout_stops_at_its_rows_length(monkeypatch):
+    assert asked(monkeypatch, worker(), step=2)["max_tokens"] == 5
+
+
+def test_a_probes_rollout_has_the_seed_of_its_row(monkeypatch):
+    assert asked(monkeypatch, worker(), step=2, prefix_opd_probe=3)["seed"] == 3
 
 
 def test_validation_is_never_capped(monkeypatch):
@@ -101,7 +102,7 @@ def failing(monkeypatch, made, outcome):
 
     monkeypatch.setattr(agent_loop._AgentLoopWorker, "_run_agent_loop", rollout)
     trajectory = {"step": 1, "validate": False, "sample_index": 3}
-    asyncio.run(made._run_agent_loop({}, trajectory, agent_name="any", session_id=1, raw_prompt=[]))
+    asyncio.run(made._run_agent_loop({}, trajectory, agent_name="any", session_id=1, raw_prompt=[], prefix_length=5))
 
 
 def test_an_engine_that_stalls_is_not_waited_for_without_end(monkeypatch):
@@ -153,18 +154,23 @@ def test_what_several_turns_have_beyond_the_cap_is_cut():
 
 
 @pytest.mark.parametrize(
-    ("tokens", "validate", "cap", "ending"),
-    [([3, 4, 5, 6, 7, 3], False, 5, "cut"), ([3, 8], False, 5, "natural"), ([3] * 9 + [9], True, 16, "natural")],
+    ("tokens", "row", "kept", "ending"),
+    [
+        ([3, 4, 5, 6, 7, 3], {"prefix_length": 5}, 5, "cut"),
+        ([3, 8], {"prefix_length": 5}, 2, "natural"),
+        ([3] * 9 + [9], {}, 10, "natural"),
+        ([3] * 16, {}, 16, "cut"),
+    ],
 )
-def test_each_sample_carries_its_cap_and_its_ending(monkeypatch, tokens, validate, cap, ending):
+def test_each_rollout_carries_its_ending(monkeypatch, tokens, row, kept, ending):
     async def nothing(self, output, validate, **kwargs):
         return None
 
     monkeypatch.setattr(agent_loop._AgentLoopWorker, "_agent_loop_postprocess", nothing)
     sample = output(tokens)
-    asyncio.run(worker()._agent_loop_postprocess(sample, validate, global_steps=2))
-    record = sample.extra_fields["prefix_opd"]
-    assert (record["cap"], record["ending"]) == (cap, ending)
+    validate = not row
+    asyncio.run(worker()._agent_loop_postprocess(sample, validate, **row))
+    assert len(sample.response_ids) == kept and sample.extra_fields["prefix_opd"]["ending"] == ending
     # a training prefix gets a named zero and no scorer; a validation answer is left to verl's
     assert sample.reward_score == (None if validate else 0.0)
 

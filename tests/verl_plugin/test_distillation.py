@@ -7,20 +7,24 @@ from verl.trainer.distillation.losses import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
 
-import prefix_opd.verl_plugin.engine.distillation as ours
 from prefix_opd.config.compose import compose
+from prefix_opd.config.settings import Settings
 from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.method.loss import prefix_opd_loss
+from prefix_opd.method.objective import OBJECTIVES, PrefixOPD
+from prefix_opd.verl_plugin.fields import SETTINGS, plain
 
 PROMPTS, LENGTHS, VOCABULARY = [2, 1, 3], [3, 1, 2], 7
 BASE = ["experiment=tiny/full", "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum"]
+CURRENT = ["prefix_opd.advantage.student_log_prob=current"]
 K1 = ["distillation.distillation_loss.loss_mode=k1", "distillation.distillation_loss.use_policy_gradient=true"]
 
 
 def configs(*overrides):
+    """verl's dataclasses of actor and distillation, and our settings, as the trainer sends them with a batch."""
     config = compose([*BASE, *overrides])
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
-    return actor, omega_conf_to_dataclass(config.distillation)
+    return actor, omega_conf_to_dataclass(config.distillation), Settings.from_node(plain(config.prefix_opd))
 
 
 def nested(rows):
@@ -61,9 +65,14 @@ class Batch:
         tu.assign_non_tensor(data, dp_size=1, batch_num_tokens=sum(LENGTHS), global_batch_size=len(LENGTHS))
         return data
 
-    def loss_and_gradient(self, actor, distillation):
-        loss, metrics = distillation_ppo_loss(actor, distillation, {"log_probs": nested(self.log_p)}, self.data())
-        gradients = torch.autograd.grad(loss, self.logits, retain_graph=True)
+    def loss_and_gradient(self, actor, distillation, settings, rows=slice(None)):
+        """``rows``: those of one micro-batch."""
+        data = self.data()
+        if rows != slice(None):
+            data = tu.index_select_tensor_dict(data, list(range(len(LENGTHS)))[rows])
+        tu.assign_non_tensor(data, **{SETTINGS: settings})
+        loss, metrics = distillation_ppo_loss(actor, distillation, {"log_probs": nested(self.log_p[rows])}, data)
+        gradients = torch.autograd.grad(loss, self.logits[rows], retain_graph=True)
         return loss.item(), torch.cat([g.flatten() for g in gradients]), metrics
 
     def reading_copy(self, **settings):
@@ -110,7 +119,7 @@ def test_where_they_differ():
     assert (ours_gradient - k1_gradient).abs().max() > 1e-2
     unclipped = [f"distillation.distillation_loss.{name}=1e6" for name in ("clip_ratio", "clip_ratio_high")]
     unclipped.append("distillation.distillation_loss.clip_ratio_low=1.0")
-    current = configs("prefix_opd.advantage.student_log_prob=current")
+    current = configs(*CURRENT)
     _, current_gradient, _ = batch.loss_and_gradient(*current)
     _, k1_unclipped, _ = batch.loss_and_gradient(*configs(*K1, *unclipped))
     # PPO's dual clip (ratio <= 3 where the advantage is negative) cannot be set here; no ratio of this batch reaches it
@@ -131,15 +140,34 @@ def test_window_weights_zero_the_tokens_outside():
 
 
 def test_micro_batches_report_means_over_all_tokens():
-    """Two micro-batches of 3 and 3 tokens: each gives its share of the mean, and their sum is the whole mean."""
-    whole = Batch(off_policy=0.5)
-    _, _, metrics = whole.loss_and_gradient(*configs())
-    ratios = torch.cat([(p.detach() - r).exp() for p, r in zip(whole.responses, whole.rollout, strict=True)])
-    assert metrics["prefix_opd/ratio/mean"].aggregate() == pytest.approx(ratios.mean().item(), rel=1e-5)
-    assert metrics["prefix_opd/ratio/max"].aggregate() == pytest.approx(ratios.max().item(), rel=1e-5)
+    """Micro-batches of 3 + 1 and of 2 tokens: each gives its share of the mean, and their sum is the whole mean."""
+    batch, found = Batch(off_policy=0.5), configs()
+    whole = batch.loss_and_gradient(*found)
+    parts = [batch.loss_and_gradient(*found, rows=rows) for rows in (slice(2), slice(2, None))]
+    ratios = torch.cat([(p.detach() - r).exp() for p, r in zip(batch.responses, batch.rollout, strict=True)])
+    for first, *others in ([whole[2]], [part[2] for part in parts]):
+        for name, wanted in {"mean": ratios.mean(), "max": ratios.max()}.items():
+            metric = first[f"prefix_opd/ratio/{name}"]
+            metric.extend([other[f"prefix_opd/ratio/{name}"] for other in others])
+            assert metric.aggregate() == pytest.approx(wanted.item(), rel=1e-5)
+    assert sum(loss for loss, _, _ in parts) == pytest.approx(whole[0], rel=1e-5)
+    torch.testing.assert_close(torch.cat([gradient for _, gradient, _ in parts]), whole[1], rtol=1e-5, atol=1e-7)
 
 
-def test_registered_once_under_its_name():
-    from verl.trainer.distillation.losses import DISTILLATION_SETTINGS_REGISTRY
+def test_an_advantage_of_ones_own_is_a_subclass():
+    @OBJECTIVES.register("test-later-tokens")
+    class LaterTokens(PrefixOPD):
+        """The teacher's log-ratio of a token and of all before it."""
 
-    assert DISTILLATION_SETTINGS_REGISTRY[ours.LOSS_MODE].use_topk is False
+        def advantage(self, log_p, log_q, mask):
+            return (super().advantage(log_p, log_q, mask) * mask).cumsum(-1)
+
+    batch = Batch()
+    try:
+        chosen = configs("distillation.distillation_loss.loss_mode=test-later-tokens", *CURRENT)
+        loss, _, _ = batch.loss_and_gradient(*chosen)
+    finally:
+        del OBJECTIVES["test-later-tokens"]
+    sums = [(q - p.detach()).cumsum(-1).sum() for p, q in zip(batch.responses, batch.log_q, strict=True)]
+    # on policy the ratio is 1: minus the sum over a sequence, the mean over three
+    assert loss == pytest.approx(-sum(sums).item() / 3, rel=1e-5)

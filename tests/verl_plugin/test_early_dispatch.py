@@ -116,7 +116,7 @@ def test_it_happens_before_the_update(off_policy, monkeypatch):
     )
     off_policy.guard = types.SimpleNamespace(check_update=lambda metrics: None)
     off_policy.global_steps = 1
-    off_policy._update_actor(None, {})
+    off_policy._update_actor(types.SimpleNamespace(extra_info={}), {})
     assert order == [[(2, 2)]]
 
 

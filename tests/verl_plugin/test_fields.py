@@ -21,7 +21,8 @@ def batch():
             old_log_probs=nested([-1.4, -1.5], [-1.6]),
             #                       b      d      e     dummy    f     dummy
             teacher_logprobs=nested([[-2.0], [-4.0], [-5.0], [0.0]], [[-6.0], [0.0]]),
-            extra_fields=[{"prefix_opd": {"cap": 2}}, {"prefix_opd": {"cap": 2}}],
+            prefix_length=[2, 3],
+            extra_fields=[{"prefix_opd": {}}, {"prefix_opd": {}}],
         ),
         batch_size=2,
     )
@@ -34,7 +35,7 @@ def test_teacher_and_sampler_meet_at_the_same_token():
     assert found.prompt_lengths == [2, 1] and found.lengths == [2, 1]
     assert found.mask.tolist() == [True, False, True]
     assert found.positions().tolist() == [0, 1, 0]
-    assert [record["cap"] for record in found.records] == [2, 2]
+    assert found.prefix_lengths == [2, 3]
 
 
 def test_a_teachers_top_k_meets_the_same_tokens():
@@ -56,6 +57,13 @@ def test_back_to_verls_rows():
     found = read_train_batch(batch(), recomputed=False)
     rows = found.nested(torch.tensor([1.0, 2.0, 3.0])).unbind()
     assert [row.tolist() for row in rows] == [[1.0, 2.0], [3.0]]
+
+
+def test_as_rows_of_one_width_and_back():
+    found = read_train_batch(batch(), recomputed=False)
+    padded = found.padded(torch.tensor([1.0, 2.0, 3.0]))
+    assert padded.tolist() == [[1.0, 2.0], [3.0, 0.0]]
+    assert found.flat(padded).tolist() == [1.0, 2.0, 3.0]
 
 
 def test_two_batches_have_one_fingerprint_only_if_they_are_the_same():

@@ -8,14 +8,14 @@ import torch.multiprocessing
 from tensordict import TensorDict
 from verl.trainer.distillation.losses import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
-from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.metric import reduce_metrics
 from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from prefix_opd.config.compose import compose
+from prefix_opd.config.settings import Settings
 from prefix_opd.verl_plugin import our_run
 from prefix_opd.verl_plugin.engine import micro_batches, update_tokens
+from prefix_opd.verl_plugin.fields import SETTINGS
 
 PROMPT, RESPONSES = 3, [5, 60, 20, 61, 4, 22, 1, 58]
 TOTALS = [PROMPT + response for response in RESPONSES]
@@ -29,9 +29,20 @@ def engine(wrapped_student):
     return wrapped_student
 
 
+OFF = dict(micro_batch_cost=None, share_prompts=False, response_logits_only=False)
+sent = {}
+"""What the trainer sends with each batch."""
+
+
 @pytest.fixture(autouse=True)
-def left_to_verl(monkeypatch):
-    monkeypatch.setattr(micro_batches, "_overhead", None)
+def use():
+    """Choose how the updates of the batches from here on go; at first as verl has it."""
+
+    def choose(**update):
+        sent[SETTINGS] = Settings(update={**OFF, **update})
+
+    choose()
+    return choose
 
 
 @pytest.fixture
@@ -76,7 +87,7 @@ def batch(learnt=RESPONSES, **settings):
         max_token_len_per_gpu=32768,
         return_model_output=True,
     )
-    tu.assign_non_tensor(data, **{**given, **settings})
+    tu.assign_non_tensor(data, **{**given, **sent, **settings})
     return data
 
 
@@ -98,9 +109,9 @@ def same(found, wanted):
         torch.testing.assert_close(one[:-1], other[:-1], rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_is_that_of_one_padded_batch(engine, configs, passes):
+def test_the_gradient_is_that_of_one_padded_batch(engine, configs, passes, use):
     whole, wanted = update(engine, configs, batch())
-    micro_batches.use(OVERHEAD)
+    use(micro_batch_cost=OVERHEAD)
     split, found = update(engine, configs, batch())
     assert passes == [list(range(8)), *BY_LENGTH]
     assert wanted.norm() > 0.1
@@ -108,26 +119,26 @@ def test_the_gradient_is_that_of_one_padded_batch(engine, configs, passes):
     assert sum(split["loss"]) == pytest.approx(sum(whole["loss"]), rel=1e-5)
 
 
-def test_outputs_come_back_in_order(engine, configs):
+def test_outputs_come_back_in_order(engine, configs, use):
     whole, _ = update(engine, configs, batch())
-    micro_batches.use(OVERHEAD)
+    use(micro_batch_cost=OVERHEAD)
     split, _ = update(engine, configs, batch())
     for name, wanted in whole["model_output"].items():
         same(split["model_output"][name], wanted)
 
 
-def test_metrics_are_those_of_the_whole(engine, configs):
+def test_metrics_are_those_of_the_whole(engine, configs, use):
     whole, _ = update(engine, configs, batch())
-    micro_batches.use(OVERHEAD)
+    use(micro_batch_cost=OVERHEAD)
     split, _ = update(engine, configs, batch())
     assert "prefix_opd/ratio/mean" in whole["metrics"]
     assert reduce_metrics(split["metrics"]) == pytest.approx(reduce_metrics(whole["metrics"]), rel=1e-4)
 
 
-def test_a_pass_for_log_probs_alone_is_cut_too(engine, passes):
+def test_a_pass_for_log_probs_alone_is_cut_too(engine, passes, use):
     with engine.eval_mode():
         whole = engine.forward_backward_batch(batch(), None, forward_only=True)
-        micro_batches.use(OVERHEAD)
+        use(micro_batch_cost=OVERHEAD)
         split = engine.forward_backward_batch(batch(), None, forward_only=True)
     assert passes == [list(range(8)), *BY_LENGTH]
     same(split["model_output"]["log_probs"], whole["model_output"]["log_probs"])
@@ -139,8 +150,8 @@ def rows(**settings):
     return [micro_batch["row"].tolist() for micro_batch in cut], indices
 
 
-def test_the_token_limit_holds_with_padding():
-    micro_batches.use(OVERHEAD)
+def test_the_token_limit_holds_with_padding(use):
+    use(micro_batch_cost=OVERHEAD)
     assert rows() == (BY_LENGTH, BY_LENGTH)
     limited, _ = rows(max_token_len_per_gpu=128)
     assert limited == [[1, 3], [7], [2, 5], [0, 4, 6]]  # 2 * 64 in the first
@@ -155,32 +166,22 @@ def test_the_token_limit_holds_with_padding():
         {"learnt": [5, 60, 0, 61, 4, 22, 1, 0]},
     ],
 )
-def test_verl_cuts_where_nothing_is_padded_or_ours_would_not_do(settings):
+def test_verl_cuts_where_nothing_is_padded_or_ours_would_not_do(settings, use):
     wanted = rows(**settings)
-    micro_batches.use(OVERHEAD)
+    use(micro_batch_cost=OVERHEAD)
     assert rows(**settings) == wanted == ([list(range(8))],) * 2
 
 
-def test_verl_cuts_by_number_where_it_is_asked_to():
-    micro_batches.use(OVERHEAD)
+def test_verl_cuts_by_number_where_it_is_asked_to(use):
+    use(micro_batch_cost=OVERHEAD)
     cut, indices = rows(use_dynamic_bsz=False, micro_batch_size_per_gpu=4)
     assert cut == [[0, 1, 2, 3], [4, 5, 6, 7]] and indices is None
 
 
-def test_verl_tells_of_a_sequence_beyond_the_limit():
-    micro_batches.use(OVERHEAD)
+def test_verl_tells_of_a_sequence_beyond_the_limit(use):
+    use(micro_batch_cost=OVERHEAD)
     with pytest.raises(AssertionError, match="max_token_len"):
         rows(max_token_len_per_gpu=63)
-
-
-def test_the_setting_reaches_the_process_that_builds_the_loss():
-    def use_of(*overrides):
-        omega_conf_to_dataclass(compose(["experiment=tiny/full", *overrides]).distillation)
-        return micro_batches._overhead
-
-    assert use_of() == 512
-    assert use_of("prefix_opd.update.micro_batch_cost=40") == 40
-    assert use_of("prefix_opd.update.micro_batch_cost=null") is None
 
 
 def test_the_plugin_stands_before_verl_once():
@@ -193,14 +194,14 @@ def test_the_plugin_stands_before_verl_once():
 
 def _rank(rank, store, lengths, forms, results):
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    micro_batches.use(OVERHEAD)
     tokens = _nested(torch.ones(length) for length in lengths[rank])
     # a token of each is its prompt, and the same one
     prompts, responses = (_nested(row[part] for row in tokens.unbind()) for part in (slice(1), slice(1, None)))
     fields = dict(input_ids=tokens, loss_mask=tokens, prompts=prompts, responses=responses)
     data = TensorDict(fields, batch_size=len(lengths[rank]))
     given = dict(use_remove_padding=False, use_dynamic_bsz=True, max_token_len_per_gpu=200)
-    tu.assign_non_tensor(data, **given, **{update_tokens.FORM: forms[rank]})
+    ours = Settings(update={"micro_batch_cost": OVERHEAD})
+    tu.assign_non_tensor(data, **given, **{update_tokens.FORM: forms[rank], SETTINGS: ours})
     results[rank] = micro_batches._groups(tu, data, torch.distributed.group.WORLD)
     torch.distributed.destroy_process_group()
 

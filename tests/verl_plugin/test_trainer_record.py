@@ -1,14 +1,23 @@
 """Parts of the trainer that need no engine: the methods are the real ones, what they call is a stand-in."""
 
+import dataclasses
+import json
 import types
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from transfer_queue import KVBatchMeta
+from verl.utils import tensordict_utils as tu
 
 import prefix_opd.verl_plugin.trainer.trainer as module
 from prefix_opd.config.settings import Settings
+from prefix_opd.method.flops import ModelShape
+from prefix_opd.method.objective import ForwardKLTopK, PrefixOPD
+from prefix_opd.method.schedule import Schedule
 from prefix_opd.verl_plugin.fields import TrainBatch
+from prefix_opd.verl_plugin.trainer.ledger import Ledger
 from prefix_opd.verl_plugin.trainer.step_guard import ThrownAway
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
@@ -21,8 +30,10 @@ ROLLOUT = TrainBatch(
     log_p_rollout=torch.tensor([-1.0, -2.0]),
     log_q=torch.tensor([-3.0, -1.0]),
     mask=torch.tensor([True, True]),
-    records=[{"cap": 8, "ending": "natural"}],
+    prefix_lengths=[8],
+    records=[{"ending": "natural"}],
 )
+TIMED = {"ending": "natural", "generated_at": 1.0, "scored_at": 1.5}
 BATCH = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}])
 
 
@@ -31,21 +42,70 @@ def trainer(monkeypatch):
     """Before the advantage of step 1, of which samples are kept."""
     made = object.__new__(PrefixOPDTrainer)
     made.settings = Settings()
-    loss = types.SimpleNamespace(loss_mode="prefix_opd", loss_settings=types.SimpleNamespace(use_topk=False))
-    made.distillation_config = types.SimpleNamespace(distillation_loss=loss)
     made.processor = None
     made.global_steps = 1
     made.told = []
     made.samples = types.SimpleNamespace(is_due=lambda step: True, record=lambda *what: made.told.append("sample"))
+    made.ledger = types.SimpleNamespace(add=lambda rollouts: {}, state_dict=lambda: {"flops": {"exact": 1.0}})
     made.guard = types.SimpleNamespace(check_rollouts=lambda *what: made.told.append("check"))
     monkeypatch.setattr(module.tq, "kv_batch_get", lambda **asked: {})
     monkeypatch.setattr(module, "read_train_batch", lambda data, recomputed, topk: ROLLOUT)
     return made
 
 
+def test_the_advantage_of_each_objective():
+    # log q - log p: -3 + 1, -1 + 2
+    assert ROLLOUT.advantage(PrefixOPD(), None).tolist() == [-2.0, 1.0]
+    assert ROLLOUT.advantage(PrefixOPD(), 1.5).tolist() == [-1.5, 1.0]
+    assert dataclasses.replace(ROLLOUT, log_q=None).advantage(ForwardKLTopK(), None).tolist() == [0.0, 0.0]
+
+
+class Counting(Schedule):
+    """L of a row is its number and what was observed."""
+
+    _seen: float = 0.0
+
+    def prefix_lengths(self, step, longest, rows):
+        return [step + self._seen + row for row in range(rows)]
+
+    def observe(self, metrics):
+        self._seen += metrics["kl"] + metrics.get("prefix_opd/probe/tail_ratio", 0)
+
+
+@pytest.fixture
+def scheduled(trainer, monkeypatch):
+    """With the schedule above, up to 8 tokens, and two prompts to hand out."""
+    trainer.settings = Settings(schedule=Counting())
+    trainer.config = OmegaConf.create({"data": {"max_response_length": 8}})
+    trainer.guard.remember = lambda batch: None
+    monkeypatch.setattr(module.PPOTrainerSync, "_submit_batch_to_rollout", lambda self, batch: len(batch))
+    return trainer
+
+
+def test_the_trainer_stamps_l_on_each_row_once(scheduled):
+    batch = tu.get_tensordict({"uid": np.array(["a", "b"], dtype=object)})
+    scheduled._submit_batch_to_rollout(batch)
+    assert list(batch["prefix_length"]) == [1, 2]
+    scheduled.global_steps = 5
+    scheduled._submit_batch_to_rollout(batch)
+    assert list(batch["prefix_length"]) == [1, 2], "prompts that are sampled again keep theirs"
+    assert scheduled.prefix_lengths(7, 3) == [7, 8, 8]
+
+
+def test_a_schedule_observes_each_finished_step_with_its_probe(scheduled, monkeypatch):
+    def step(self, metrics, timing_raw):
+        metrics["kl"] = 2.0
+        return "batch"
+
+    monkeypatch.setattr(module.PPOTrainerSync, "step", step)
+    scheduled.probe = types.SimpleNamespace(metrics=lambda: {"prefix_opd/probe/tail_ratio": 0.5}, state_dict=dict)
+    assert scheduled.step({}, {}) == "batch"
+    assert scheduled.prefix_lengths(1, 2) == [3, 4]  # 1 + 2.5 and 2 + 2.5, rounded down
+    assert scheduled._ledger()["schedule"] == {"_seen": 2.5}
+
+
 def test_samples_are_kept_of_a_batch_that_is_accepted(trainer, monkeypatch):
     monkeypatch.setattr(module.tq, "kv_batch_put", lambda **given: BATCH)
-    trainer._rollout_metrics = lambda rollouts, recomputed: {}
     trainer._compute_advantage(BATCH, {})
     assert trainer.told == ["check", "sample"]
 
@@ -56,9 +116,7 @@ def test_samples_are_kept_of_a_batch_that_is_accepted(trainer, monkeypatch):
 )
 def test_only_columns_that_the_update_reads_travel_to_it(trainer, monkeypatch, loss_mode, student, reads_teacher):
     monkeypatch.setattr(module.tq, "kv_batch_put", lambda **given: BATCH)
-    trainer._rollout_metrics = lambda rollouts, recomputed: {}
-    trainer.settings = Settings(advantage={"student_log_prob": student})
-    trainer.distillation_config.distillation_loss.loss_mode = loss_mode
+    trainer.settings = Settings(advantage={"student_log_prob": student}, loss={"name": loss_mode})
     sent = trainer._compute_advantage(BATCH, {})
     assert (sent.keys, sent.tags, sent.partition_id) == (BATCH.keys, BATCH.tags, BATCH.partition_id)
     assert {"input_ids", "position_ids", "loss_mask", "rollout_log_probs", "advantages"} <= {*sent.fields}
@@ -82,8 +140,36 @@ def test_a_checkpoint_knows_what_the_probe_of_its_step_found(trainer, monkeypatc
     monkeypatch.setattr(module.time, "time", lambda: 12.0)
     found = {"prefix_opd/probe/tail_ratio": 1.8}
     trainer.step_metrics, trainer.step_began = {"actor/loss": 0.5}, 10.0
-    trainer.flops, trainer.tokens = {"exact": 1.0, "paper": 2.0}, {"generated": 3}
     trainer.probe = types.SimpleNamespace(metrics=lambda: found, state_dict=lambda: {"first": None, "flops": 4.0})
     ledger = trainer._ledger()
     assert ledger["metrics"] == {"actor/loss": 0.5, "prefix_opd/seconds/step": 2.0, **found}
     assert ledger["probe"] == {"first": None, "flops": 4.0}
+    assert ledger["flops"] == {"exact": 1.0} and ledger["schedule"] == {}
+
+
+def test_the_ledger_counts_and_goes_on():
+    shape = ModelShape(4, 8, 1, 1, 1, 10, 4)
+    ledger = Ledger(shape, shape, position_bin=2, recomputed=False)
+    first = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
+    # a prompt of one token and a response of two, both sampled by the student
+    counted = {kind: first[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored", "trained")}
+    assert counted == {"generated": 2, "scored": 3, "trained": 2}
+    # log p - log q: 2 and -1
+    assert (first["prefix_opd/prefix_length"], first["prefix_opd/reverse_kl/mean"]) == (8, 0.5)
+    resumed = Ledger(shape, shape, position_bin=2, recomputed=False)
+    resumed.load_state_dict(json.loads(json.dumps(ledger.state_dict())))
+    second = resumed.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
+    assert second["prefix_opd/tokens_so_far/scored"] == 6
+    assert second["prefix_opd/flops_exact/so_far"] == 2 * first["prefix_opd/flops_exact/total"]
+
+
+def test_the_settings_of_the_update_travel_with_its_batch(trainer, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        module.PPOTrainerSync, "_update_actor", lambda self, batch, metrics: seen.update(batch.extra_info)
+    )
+    trainer.early = types.SimpleNamespace(before_update=lambda step: None)
+    trainer.guard.check_update = lambda metrics: None
+    trainer.settings = Settings(loss={"max_ratio": 2.0}, weighting={"name": "last", "tokens": 3})
+    trainer._update_actor(KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}]), {})
+    assert (seen["prefix_opd_settings"].loss.max_ratio, seen["prefix_opd_settings"].weighting.tokens) == (2.0, 3)

@@ -10,14 +10,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from verl.trainer.distillation.losses import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
-from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.metric import reduce_metrics
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from prefix_opd.config.compose import compose
+from prefix_opd.config.settings import Settings
 from prefix_opd.method.shared_prompts import SharedPrompts
 from prefix_opd.verl_plugin import our_run
-from prefix_opd.verl_plugin.engine import micro_batches, update_tokens
+from prefix_opd.verl_plugin.engine import update_tokens
+from prefix_opd.verl_plugin.fields import SETTINGS
 
 SIZES = dict(
     vocab_size=64,
@@ -35,11 +35,20 @@ PROMPTS = [6, 1, 11, 4]
 EVEN = [(prompt, 5) for prompt in range(3) for _ in range(4)]
 
 
+OFF = dict(micro_batch_cost=None, share_prompts=False, response_logits_only=False)
+sent = {}
+"""What the trainer sends with each batch."""
+
+
 @pytest.fixture(autouse=True)
-def left_to_verl(monkeypatch):
-    monkeypatch.setattr(micro_batches, "_overhead", None)
-    monkeypatch.setattr(update_tokens, "_response_logits_only", False)
-    monkeypatch.setattr(update_tokens, "_share_prompts", False)
+def use():
+    """Choose how the updates of the batches from here on go; at first as verl has it."""
+
+    def choose(**update):
+        sent[SETTINGS] = Settings(update={**OFF, **update})
+
+    choose()
+    return choose
 
 
 @pytest.fixture
@@ -90,7 +99,7 @@ def batch(rollouts=ROLLOUTS, prompts=PROMPTS, **settings):
         return_model_output=True,
         multi_modal_inputs=[{}] * len(rows),  # as they come with text
     )
-    tu.assign_non_tensor(data, **{**given, **settings})
+    tu.assign_non_tensor(data, **{**given, **sent, **settings})
     return data
 
 
@@ -137,19 +146,19 @@ def form(request):
 
 
 @pytest.mark.parametrize("rollouts", [ROLLOUTS, EVEN, [(0, 1)] * 3, [(1, 4)]], ids=["uneven", "even", "ones", "one"])
-def test_loss_outputs_and_gradient_are_those_of_verls_own(engine, configs, form, rollouts):
+def test_loss_outputs_and_gradient_are_those_of_verls_own(engine, configs, form, rollouts, use):
     settings, kind = form
     wanted = update(engine, configs, batch(rollouts))
-    update_tokens.use(**settings)
+    use(**settings)
     data = batch(rollouts, **kind)
     same(update(engine, configs, data), wanted, data, tolerance=1e-12)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_as_fsdp2_wraps_the_miniature(wrapped_student, configs, form, checkpointing):
+def test_as_fsdp2_wraps_the_miniature(wrapped_student, configs, form, checkpointing, use):
     settings, kind = form
     wanted = update(wrapped_student, configs, batch())
-    update_tokens.use(**settings)
+    use(**settings)
     if checkpointing:
         wrapped_student.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     try:
@@ -160,20 +169,20 @@ def test_as_fsdp2_wraps_the_miniature(wrapped_student, configs, form, checkpoint
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_a_layer_that_is_computed_again_attends_as_before(engine, configs, monkeypatch, reentrant):
+def test_a_layer_that_is_computed_again_attends_as_before(engine, configs, monkeypatch, reentrant, use):
     wanted = update(engine, configs, batch())
     calls = []
     attention = SharedPrompts.attention
     monkeypatch.setattr(SharedPrompts, "attention", lambda *args: calls.append(1) or attention(*args))
     engine.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
-    update_tokens.use(response_logits_only=True, share_prompts=True)
+    use(response_logits_only=True, share_prompts=True)
     data = batch()
     same(update(engine, configs, data), wanted, data)
     assert len(calls) == 2 * SIZES["num_hidden_layers"]
 
 
 @pytest.mark.parametrize("temperature", [0.7, torch.linspace(0.5, 2, len(ROLLOUTS))], ids=["one", "each its own"])
-def test_temperatures(engine, configs, form, temperature):
+def test_temperatures(engine, configs, form, temperature, use):
     settings, kind = form
 
     def data(**kind):
@@ -186,24 +195,23 @@ def test_temperatures(engine, configs, form, temperature):
         return found
 
     wanted = update(engine, configs, data())
-    update_tokens.use(**settings)
+    use(**settings)
     same(update(engine, configs, data(**kind)), wanted, data())
 
 
-def test_other_models_that_look_their_attention_up(engine, configs):
+def test_other_models_that_look_their_attention_up(engine, configs, use):
     torch.manual_seed(0)
     engine.put(LlamaForCausalLM(LlamaConfig(**SIZES)).train())
     wanted = update(engine, configs, batch())
-    update_tokens.use(response_logits_only=True, share_prompts=True)
+    use(response_logits_only=True, share_prompts=True)
     data = batch()
     same(update(engine, configs, data), wanted, data, tolerance=1e-5)
     assert update_tokens._form(tu, engine, data) == update_tokens.SHARED
 
 
-def test_rollouts_of_a_prompt_stay_together_where_an_update_is_cut(engine, configs, passes):
+def test_rollouts_of_a_prompt_stay_together_where_an_update_is_cut(engine, configs, passes, use):
     wanted = update(engine, configs, batch())
-    update_tokens.use(response_logits_only=True, share_prompts=True)
-    micro_batches.use(1)
+    use(response_logits_only=True, share_prompts=True, micro_batch_cost=1)
     data = batch()
     same(update(engine, configs, data), wanted, data)
     whole, *cut = [[ROLLOUTS[row][0] for row in rows] for rows in passes]
@@ -211,10 +219,9 @@ def test_rollouts_of_a_prompt_stay_together_where_an_update_is_cut(engine, confi
     assert sorted(prompt for rows in cut for prompt in set(rows)) == [0, 1, 2, 3]  # each in one pass alone
 
 
-def test_rollouts_of_a_prompt_part_where_they_do_not_fit(engine, configs, passes):
+def test_rollouts_of_a_prompt_part_where_they_do_not_fit(engine, configs, passes, use):
     wanted = update(engine, configs, batch())
-    update_tokens.use(response_logits_only=True, share_prompts=True)
-    micro_batches.use(1)
+    use(response_logits_only=True, share_prompts=True, micro_batch_cost=1)
     data = batch(max_token_len_per_gpu=16)
     same(update(engine, configs, data), wanted, data)
     for rows in passes[1:]:
@@ -237,10 +244,10 @@ def passes(engine, monkeypatch):
     return found
 
 
-def test_what_goes_through_the_model_and_its_head(engine, configs, form):
+def test_what_goes_through_the_model_and_its_head(engine, configs, form, use):
     """The saving itself: tokens of the model's input and rows of its head's."""
     settings, kind = form
-    update_tokens.use(**settings)
+    use(**settings)
     shapes = []
     for module in (engine.module.model.layers[0], engine.module.lm_head):
         module.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape[:2].numel()))
@@ -274,10 +281,10 @@ class _Accumulates(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_gradient_is_added_up_in_one_order(engine, configs, form):
+def test_a_gradient_is_added_up_in_one_order(engine, configs, form, use):
     """On a CPU the threads of such a sum come in any order, and a run that is repeated ends in other bits."""
     settings, kind = form
-    update_tokens.use(**settings)
+    use(**settings)
     with _Accumulates() as seen:
         update(engine, configs, batch(**kind))
     assert not seen.repeated
@@ -287,9 +294,9 @@ def test_a_gradient_is_added_up_in_one_order(engine, configs, form):
     assert seen.repeated
 
 
-def test_a_response_does_not_see_another(engine, configs):
+def test_a_response_does_not_see_another(engine, configs, use):
     """Another first response of a prompt changes its own log-probs and no other's."""
-    update_tokens.use(response_logits_only=True, share_prompts=True)
+    use(response_logits_only=True, share_prompts=True)
     data, other = batch(), batch()
     changed = [row.clone() for row in other["input_ids"].unbind()]
     changed[0][PROMPTS[0]] += 1
@@ -301,20 +308,20 @@ def test_a_response_does_not_see_another(engine, configs):
         torch.testing.assert_close(row, twin, rtol=0, atol=1e-13)
 
 
-def test_other_passes_attend_as_before(engine, configs):
+def test_other_passes_attend_as_before(engine, configs, use):
     ids = torch.randint(5, 60, (2, 9))
     mask = torch.ones(2, 9, dtype=torch.long)
     mask[0, 6:] = 0
     before = engine.module(input_ids=ids, attention_mask=mask).logits
-    update_tokens.use(response_logits_only=True, share_prompts=True)
+    use(response_logits_only=True, share_prompts=True)
     update(engine, configs, batch())
     assert torch.equal(engine.module(input_ids=ids, attention_mask=mask).logits, before)
 
 
-def test_a_pass_for_log_probs_alone_stays_verls(engine):
+def test_a_pass_for_log_probs_alone_stays_verls(engine, use):
     with engine.eval_mode():
         whole = engine.forward_backward_batch(batch(), None, forward_only=True)
-        update_tokens.use(response_logits_only=True, share_prompts=True)
+        use(response_logits_only=True, share_prompts=True)
         again = engine.forward_backward_batch(batch(), None, forward_only=True)
     for one, other in zip(*(x["model_output"]["log_probs"].unbind() for x in (whole, again)), strict=True):
         assert torch.equal(one, other)
@@ -326,21 +333,21 @@ BOTH = dict(response_logits_only=True, share_prompts=True)
 
 @pytest.mark.parametrize("name", READ_MORE)
 @pytest.mark.parametrize("packed", [False, True])
-def test_verls_own_where_more_is_read(engine, name, packed):
-    update_tokens.use(**BOTH)
+def test_verls_own_where_more_is_read(engine, name, packed, use):
+    use(**BOTH)
     assert update_tokens._form(tu, engine, batch(use_remove_padding=packed)) is not None
     assert update_tokens._form(tu, engine, batch(use_remove_padding=packed, **{name: True})) is None
 
 
 @pytest.mark.parametrize("name", ["use_ulysses_sp", "pad_to_length"])
-def test_verls_own_where_the_packed_sequence_is_another(engine, monkeypatch, name):
-    update_tokens.use(**BOTH)
+def test_verls_own_where_the_packed_sequence_is_another(engine, monkeypatch, name, use):
+    use(**BOTH)
     monkeypatch.setattr(engine, name, True)
     assert update_tokens._form(tu, engine, batch(use_remove_padding=True)) is None
 
 
-def test_entropy_comes_whole(engine, configs):
-    update_tokens.use(**BOTH)
+def test_entropy_comes_whole(engine, configs, use):
+    use(**BOTH)
     data = batch(calculate_entropy=True)
     output, _ = update(engine, configs, data)
     entropy = output["model_output"]["entropy"].unbind()
@@ -349,14 +356,14 @@ def test_entropy_comes_whole(engine, configs):
     )
 
 
-def test_verls_own_for_a_model_that_cannot_choose_its_logits(engine, monkeypatch):
-    update_tokens.use(**BOTH)
+def test_verls_own_for_a_model_that_cannot_choose_its_logits(engine, monkeypatch, use):
+    use(**BOTH)
     monkeypatch.setattr(engine.module, "forward", lambda input_ids, attention_mask=None, **others: None)
     assert update_tokens._form(tu, engine, batch()) is None
 
 
-def test_verls_own_for_a_response_without_tokens(engine):
-    update_tokens.use(**BOTH)
+def test_verls_own_for_a_response_without_tokens(engine, use):
+    use(**BOTH)
     data = batch()
     data["responses"] = nested(torch.ones(length - (row == 2), dtype=int) for row, (_, length) in enumerate(ROLLOUTS))
     assert update_tokens._form(tu, engine, data) is None
@@ -371,28 +378,28 @@ def test_verls_own_for_a_response_without_tokens(engine):
     ],
     ids=["eager", "sliding window", "not attention"],
 )
-def test_prompts_are_not_shared_where_more_than_plain_sdpa_mixes_tokens(engine, configs, model):
+def test_prompts_are_not_shared_where_more_than_plain_sdpa_mixes_tokens(engine, configs, model, use):
     config = Qwen3Config(**{**SIZES, **model})
     engine.put(qwen3())
     engine.module.config = config
-    update_tokens.use(**BOTH)
+    use(**BOTH)
     assert update_tokens._form(tu, engine, batch()) == update_tokens.PADDED
-    update_tokens.use(response_logits_only=False, share_prompts=True)
+    use(response_logits_only=False, share_prompts=True)
     assert update_tokens._form(tu, engine, batch()) is None
 
 
-def test_prompts_are_not_shared_where_one_has_an_image_or_sequences_are_packed(engine):
-    update_tokens.use(**BOTH)
+def test_prompts_are_not_shared_where_one_has_an_image_or_sequences_are_packed(engine, use):
+    use(**BOTH)
     image = [{}] * (len(ROLLOUTS) - 1) + [{"pixel_values": torch.ones(1)}]
     assert update_tokens._form(tu, engine, batch(multi_modal_inputs=image)) == update_tokens.PADDED
     assert update_tokens._form(tu, engine, batch(use_remove_padding=True)) == update_tokens.PACKED
 
 
-def test_another_attention_than_ours_fails_and_does_not_guess(engine, configs, monkeypatch):
+def test_another_attention_than_ours_fails_and_does_not_guess(engine, configs, monkeypatch, use):
     from transformers import AttentionInterface
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    update_tokens.use(**BOTH)
+    use(**BOTH)
     update(engine, configs, batch())
     standing = AttentionInterface._global_mapping["sdpa"]
     try:
@@ -401,17 +408,6 @@ def test_another_attention_than_ours_fails_and_does_not_guess(engine, configs, m
             update(engine, configs, batch())
     finally:
         AttentionInterface.register("sdpa", standing)
-
-
-def test_settings_reach_the_process_that_builds_the_loss():
-    def use_of(*overrides):
-        omega_conf_to_dataclass(compose(overrides).distillation)
-        return update_tokens._share_prompts, update_tokens._response_logits_only
-
-    assert use_of("experiment=tiny/full") == (True, True)
-    assert use_of("experiment=tiny/full", "prefix_opd.update.share_prompts=false") == (False, True)
-    assert use_of("experiment=tiny/full", "prefix_opd.update.response_logits_only=false") == (True, False)
-    assert use_of("experiment=qwen3_8b/full", "layout=node_8x80gb") == (False, True)
 
 
 def test_the_plugin_stands_before_verl_once():

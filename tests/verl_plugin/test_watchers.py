@@ -35,7 +35,7 @@ def batch(**changed) -> Rollouts:
             advantage=log_q - log_p,
             mask=torch.ones(30, dtype=torch.bool),
             endings=["natural", "cut", "natural"],
-            cap=10,
+            prefix_lengths=[10, 10, 10],
         ),
         **changed,
     )
@@ -145,7 +145,10 @@ def test_rollouts_without_end_are_told_only_where_nothing_cuts_them_by_design():
     endless = batch(endings=["cut"] * 3)
     (finding,) = findings(endless)
     assert finding.watcher == "endless" and "100%" in finding.told and "prompt 0, rollout 0" in finding.told
-    assert findings(dataclasses.replace(endless, cap=5)) == []
+    assert findings(dataclasses.replace(endless, prefix_lengths=[5, 5, 5])) == []
+    # of the rows that nothing cuts by design: one, and it is cut
+    (finding,) = findings(dataclasses.replace(endless, prefix_lengths=[5, 10, 5]))
+    assert "100%" in finding.told and "prompt 0, rollout 1" in finding.told
 
 
 def test_a_cycle_is_found_by_its_tokens():
@@ -163,6 +166,7 @@ def test_half_of_the_rollouts_in_a_cycle_are_one_too_few():
     rollouts = batch(
         names=["a", "b"],
         tokens=tokens,
+        prefix_lengths=[32, 32],
         lengths=lengths,
         log_p=log_q,
         log_q=log_q,

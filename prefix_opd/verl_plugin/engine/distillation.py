@@ -1,4 +1,4 @@
-"""Register the loss with verl: ``distillation.distillation_loss.loss_mode=prefix_opd``.
+"""The adapter between verl's distillation loss and an objective of ours (`prefix_opd.method.objective`).
 
 verl calls a distillation loss for the (B, T) losses of the tokens, aggregates them by
 ``actor_rollout_ref.actor.loss_agg_mode`` and back-propagates the result as it is (``use_policy_gradient=False``).
@@ -17,65 +17,65 @@ from verl.trainer.distillation.losses import (
     register_distillation_loss,
 )
 from verl.utils.metric import AggregationType, Metric
+from verl.utils.tensordict_utils import get_non_tensor_data
 from verl.workers.config import DistillationLossConfig
 from verl.workers.utils.padding import no_padding_2_padding
 
-from prefix_opd.config.settings import WeightingSettings
-from prefix_opd.method.advantage import importance_ratio, reverse_kl_advantage
-from prefix_opd.method.loss import token_losses
+from prefix_opd.config.plugins import import_plugins
+from prefix_opd.config.settings import Settings
+from prefix_opd.method.advantage import importance_ratio
+from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.method.weighting import token_weights
-from prefix_opd.verl_plugin.engine import micro_batches, update_tokens
-from prefix_opd.verl_plugin.fields import plain
-
-LOSS_MODE = "prefix_opd"
+from prefix_opd.verl_plugin.fields import SETTINGS
 
 
 @dataclass
 class PrefixOPDLossConfig(DistillationLossConfig):
-    """verl's loss config with our settings, which the YAML fills in from the node ``prefix_opd``.
+    """Named as ``_target_`` of ``distillation.distillation_loss``.
 
-    Named as ``_target_`` of ``distillation.distillation_loss``: whichever process builds it imports this module,
-    and so registers the loss, without a hook of its own.
+    Whichever process builds it imports this module and the plugins, and so knows every objective before verl looks for
+    ``loss_mode``.
     """
 
-    student_log_prob: str = "sampler"
-    clamp: float | None = None
-    max_ratio: float | None = None
-    weighting: dict[str, Any] = field(default_factory=dict)
-    micro_batch_cost: int | None = None
-    share_prompts: bool = False
-    response_logits_only: bool = False
+    plugins: list[str] = field(default_factory=list)
 
     def __post_init__(self):
+        import_plugins(list(self.plugins))
+        register_objectives()
         super().__post_init__()
-        micro_batches.use(self.micro_batch_cost)
-        update_tokens.use(self.response_logits_only, self.share_prompts)
 
 
-def prefix_opd_token_losses(config, distillation_config, model_output, data) -> tuple[Tensor, dict[str, Any]]:
-    """The adapter: verl's jagged fields in, (B, T) token losses and metrics out.
+def register_objectives() -> None:
+    """Tell verl the names of the objectives that are implemented here."""
+    for name, objective in OBJECTIVES.items():
+        if not objective.is_verls and name not in DISTILLATION_LOSS_REGISTRY:
+            register_distillation_loss(DistillationLossSettings(names=name, use_estimator=True))(token_losses)
+
+
+def token_losses(config, distillation_config, model_output, data) -> tuple[Tensor, dict[str, Any]]:
+    """verl's jagged fields in, (B, T) token losses and metrics out.
 
     ``advantages`` was written by the trainer from the sampler's (or recomputed) log-probs. With
     ``student_log_prob=current`` it is formed here, from the policy as it is at this mini-batch.
     """
-    ours: PrefixOPDLossConfig = distillation_config.distillation_loss
+    ours: Settings = get_non_tensor_data(data, SETTINGS, default=None)
     log_p = no_padding_2_padding(model_output["log_probs"], data)
     log_p_rollout = _padded(data["rollout_log_probs"]).to(log_p.dtype)
     mask = _padded(data["response_mask"]).bool()
-    if ours.student_log_prob == "current":
-        log_q = no_padding_2_padding(data["teacher_logprobs"], data).reshape(log_p.shape)
-        advantage = reverse_kl_advantage(log_p.detach(), log_q.to(log_p.dtype), ours.clamp)
+    if ours.advantage.student_log_prob == "current":
+        log_q = no_padding_2_padding(data["teacher_logprobs"], data).reshape(log_p.shape).to(log_p.dtype)
+        advantage = ours.loss.bounded_advantage(log_p.detach(), log_q, mask, ours.advantage.clamp)
     else:
         advantage = _padded(data["advantages"]).to(log_p.dtype)
 
-    weights = token_weights(mask.sum(-1), mask.shape[-1], WeightingSettings(**plain(ours.weighting)))
-    losses = token_losses(log_p, log_p_rollout, advantage, weights, ours.max_ratio)
+    weights = token_weights(mask.sum(-1), mask.shape[-1], ours.weighting)
+    losses = ours.loss.token_losses(log_p, log_p_rollout, advantage, weights)
     # Padding holds log-prob differences of nothing; 0 * inf would be NaN when verl multiplies by its mask.
     losses = torch.where(mask, losses, torch.zeros_like(losses))
     return losses, _metrics(log_p.detach(), log_p_rollout, advantage, mask, ours, data)
 
 
-def _metrics(log_p, log_p_rollout, advantage, mask, ours, data) -> dict[str, Any]:
+def _metrics(log_p, log_p_rollout, advantage, mask, ours: Settings, data) -> dict[str, Any]:
     difference = (log_p - log_p_rollout)[mask]
     ratio = importance_ratio(log_p, log_p_rollout)[mask]
     # A share of the global token count from each micro-batch: their sum is a mean over all tokens, not a mean of
@@ -93,16 +93,12 @@ def _metrics(log_p, log_p_rollout, advantage, mask, ours, data) -> dict[str, Any
         "prefix_opd/log_prob_diff/abs_mean": mean(difference.abs()),
         "prefix_opd/log_prob_diff/abs_max": Metric(AggregationType.MAX, difference.abs().max()),
     }
-    if ours.max_ratio is not None:
-        metrics["prefix_opd/ratio/truncated_fraction"] = mean(ratio > ours.max_ratio)
-    if ours.clamp is not None:
-        metrics["prefix_opd/advantage/clamped_fraction"] = mean(advantage[mask].abs() >= ours.clamp)
+    if (max_ratio := getattr(ours.loss, "max_ratio", None)) is not None:
+        metrics["prefix_opd/ratio/truncated_fraction"] = mean(ratio > max_ratio)
+    if (clamp := ours.advantage.clamp) is not None:
+        metrics["prefix_opd/advantage/clamped_fraction"] = mean(advantage[mask].abs() >= clamp)
     return metrics
 
 
 def _padded(tensor: Tensor) -> Tensor:
     return tensor.to_padded_tensor(0) if tensor.is_nested else tensor
-
-
-if LOSS_MODE not in DISTILLATION_LOSS_REGISTRY:
-    register_distillation_loss(DistillationLossSettings(names=LOSS_MODE, use_estimator=True))(prefix_opd_token_losses)

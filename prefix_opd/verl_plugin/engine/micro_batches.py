@@ -21,22 +21,11 @@ from torch import distributed
 from prefix_opd.method.micro_batches import FURTHER, Splits, cheapest_number, families
 from prefix_opd.method.shared_prompts import owners
 from prefix_opd.verl_plugin.engine.update_tokens import FORM, SHARED
-
-_overhead: int | None = None
-
-
-def use(overhead: int | None) -> None:
-    """From now on, in this process: the fixed cost of a micro-batch in padded tokens; none leaves it to verl.
-
-    The loss's config calls it, which each training process builds before its first update: verl's engine has no node
-    of ours, and what it hands to the function here is the batch alone.
-    """
-    global _overhead
-    _overhead = overhead
+from prefix_opd.verl_plugin.fields import SETTINGS
 
 
 def by_length(verls_own: Callable) -> Callable:
-    """Stands before verl's function in its FSDP engine. Nothing changes until `use`."""
+    """Stands before verl's function in its FSDP engine. Batches without settings stay verl's."""
     from verl.utils import tensordict_utils as tu
 
     @functools.wraps(verls_own)
@@ -56,9 +45,11 @@ def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
     """
     read = functools.partial(tu.get_non_tensor_data, data)
     padded = not read("use_remove_padding", default=True) and read("use_dynamic_bsz", default=True)
-    if _overhead is None or not padded or read("force_group_size", default=1) != 1:
+    settings = read(SETTINGS, default=None)
+    overhead = None if settings is None else settings.update.micro_batch_cost
+    if overhead is None or not padded or read("force_group_size", default=1) != 1:
         return None
-    splits, rows = _splits(data, shared=read(FORM, default=None) == SHARED)
+    splits, rows = _splits(data, overhead, shared=read(FORM, default=None) == SHARED)
     # FSDP's collectives want the same number of passes on every rank: the one that costs the dearest rank least.
     most = FURTHER + int(_highest([splits.fewest()], dp_group)[0])
     cheapest = splits.cheapest(most)
@@ -72,15 +63,15 @@ def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
     return [sorted(itertools.chain(*(rows[item] for item in group))) for group in cheapest.groups(number)]
 
 
-def _splits(data: Any, shared: bool) -> tuple[Splits, Sequence[Sequence[int]]]:
+def _splits(data: Any, overhead: int, shared: bool) -> tuple[Splits, Sequence[Sequence[int]]]:
     """What there is to choose from, and the rows of each item that is split."""
     budget = data["max_token_len_per_gpu"]
     if not shared:
         lengths = data["input_ids"].offsets().diff().tolist()
-        return Splits.padded(lengths, _overhead, budget), [[row] for row in range(len(lengths))]
+        return Splits.padded(lengths, overhead, budget), [[row] for row in range(len(lengths))]
     prompts, responses = (data[name].offsets().diff().tolist() for name in ("prompts", "responses"))
     found = families(owners(data["prompts"].unbind()), prompts, responses, budget)
-    return Splits.shared(found, _overhead, budget), [family.rows for family in found]
+    return Splits.shared(found, overhead, budget), [family.rows for family in found]
 
 
 def _highest(values: Sequence[float], group: Any) -> list[float]:

@@ -11,8 +11,6 @@ from dataclasses import replace
 
 from transfer_queue import KVBatchMeta
 
-from prefix_opd.verl_plugin.engine.distillation import LOSS_MODE
-
 READ = (
     *("input_ids", "position_ids", "routed_experts"),  # the model
     *("prompts", "responses", "response_mask", "loss_mask"),  # which tokens are the response
@@ -24,9 +22,8 @@ IMAGES = ("multi_modal_inputs",)
 
 
 def for_update(batch: KVBatchMeta, trainer) -> KVBatchMeta:
-    """The batch as an update of `PrefixOPDTrainer` reads it; a column that it does not have is none that is missed."""
-    # verl's own losses read the teacher's log-probs; so does ours, where it forms the advantage itself
-    loss = trainer.distillation_config.distillation_loss.loss_mode
-    teacher = TEACHER if loss != LOSS_MODE or trainer.settings.advantage.student_log_prob == "current" else ()
+    """The batch as an update of `PrefixOPDTrainer` reads it; a column that it lacks is not missed."""
+    settings = trainer.settings
+    teacher = TEACHER if settings.loss.needs_teacher_at_update(settings.advantage.student_log_prob) else ()
     images = IMAGES if trainer.processor is not None else ()  # of a prompt without any it is an empty object
     return replace(batch, fields=[*READ, *teacher, *images])

@@ -24,7 +24,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from prefix_opd.method.shared_prompts import SharedPrompts, owners
-from prefix_opd.verl_plugin.fields import plain_fields
+from prefix_opd.verl_plugin.fields import SETTINGS, plain_fields
 
 FORM = "prefix_opd_form"
 """Under this name a batch carries what its passes are to be; each micro-batch that is cut from it has it, too."""
@@ -37,15 +37,6 @@ LAYOUT = "prefix_opd_shared_prompts"
 there again when gradient checkpointing repeats a layer, which is later than any context around the pass."""
 
 PACKED, PADDED, SHARED = "packed", "padded", "shared"
-
-_response_logits_only = False
-_share_prompts = False
-
-
-def use(response_logits_only: bool, share_prompts: bool) -> None:
-    """From now on, in this process. The loss's config calls it, as it does `micro_batches.use`."""
-    global _response_logits_only, _share_prompts
-    _response_logits_only, _share_prompts = response_logits_only, share_prompts
 
 
 @dataclass(frozen=True)
@@ -113,6 +104,8 @@ def _ask_padded(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
 
 
 def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> None:
+    from verl.utils.tensordict_utils import get_non_tensor_data
+
     layout = SharedPrompts(
         *(micro_batch[name].offsets().diff().tolist() for name in ("prompts", "responses")),
         owners(micro_batch["prompts"].unbind()),
@@ -126,7 +119,7 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
     inputs["attention_mask"] = torch.empty(1, 1, 0, 0, dtype=torch.bool, device=layout.tokens.device)
     inputs[LAYOUT] = layout
     cells = layout.predicting
-    if _response_logits_only:
+    if get_non_tensor_data(micro_batch, SETTINGS, default=None).update.response_logits_only:
         # each once, a prompt's last token too: models pick them by brackets, whose gradient adds what repeated ones
         # bring in the order in which threads come
         inputs["logits_to_keep"], cells = cells.unique(return_inverse=True)
@@ -152,16 +145,17 @@ def by_layout(sdpa: Callable) -> Callable:
 def _form(tu: ModuleType, engine: Any, data: TensorDict) -> str | None:
     """What the passes over a batch can be; none: verl's own. ``tu``: verl.utils.tensordict_utils."""
     read = functools.partial(tu.get_non_tensor_data, data)
-    if not (_response_logits_only or _share_prompts) or any(read(name, default=False) for name in _READ_MORE):
+    settings = read(SETTINGS, default=None)
+    if settings is None or any(read(name, default=False) for name in _READ_MORE):
         return None
     module = getattr(engine.module, "module", engine.module)  # FSDP1 wraps it
     chooses = "logits_to_keep" in signature(module.forward).parameters
     if engine.use_ulysses_sp or engine.pad_to_length or not chooses or not _are_whole(data):
         return None
     packed = read("use_remove_padding", default=True)
-    if _share_prompts and not packed and _can_share(module, data):
+    if settings.update.share_prompts and not packed and _can_share(module, data):
         return SHARED
-    if _response_logits_only:
+    if settings.update.response_logits_only:
         return PACKED if packed else PADDED
     return None
 
@@ -203,7 +197,7 @@ def _can_share(module: Any, data: TensorDict) -> bool:
 def choosing_the_form(verls_own: Callable) -> Callable:
     """``FSDPEngineWithLMHead.forward_backward_batch`` that marks a batch with the form of its passes.
 
-    Nothing changes until `use`.
+    Batches without settings stay verl's.
     """
     from verl.utils import tensordict_utils as tu
     from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead

@@ -1,7 +1,7 @@
 """The full-length probe: a few training prompts, sampled without a cap and scored, never trained on.
 
 A run with a short prefix says nothing about the positions beyond it. The probe does: it sends the same few prompts
-through verl's own agent loop, marked so that the cap is lifted (`fields.PROBE`), and reads the reverse KL at every
+through verl's own agent loop, their L the longest response (`fields.PREFIX_LENGTH`), and reads the reverse KL at every
 position. It asks the data set and not the data loader, and gives each rollout a seed of its own, so that training
 sees the prompts and the random numbers that it would see without it. Its cost stays out of the run's ledger.
 """
@@ -21,9 +21,8 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.method.flops import exact_flops
 from prefix_opd.method.metrics import by_position
-from prefix_opd.method.schedule import prefix_length
 from prefix_opd.method.tail import Bins, tail_growth
-from prefix_opd.verl_plugin.fields import PROBE, TRAIN_FIELDS, TrainBatch, read_train_batch
+from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, PROBE_SEED, TRAIN_FIELDS, TrainBatch, read_train_batch
 from prefix_opd.verl_plugin.trainer.step_guard import forget_rollouts
 
 TOLD = 3
@@ -61,9 +60,9 @@ class Probe:
     def _run(self, step: int) -> None:
         data = self._sample(step)
         rollouts = read_train_batch(data, recomputed=False)
-        cap = prefix_length(step, self.trainer.settings.schedule, self.trainer.config.data.max_response_length)
-        self.found = self._measure(rollouts, step, cap)
-        self.trainer.samples.record(step, "probe", rollouts, data, cap)
+        length = max(self.trainer.prefix_lengths(step, self.trainer.config.data.train_batch_size))
+        self.found = self._measure(rollouts, step, length)
+        self.trainer.samples.record(step, "probe", rollouts, data, [length] * len(rollouts.lengths))
 
     def _give_up(self, error: RuntimeError) -> None:
         """Nothing is learnt from a probe, so the run needs none: what came of it is forgotten, and the step is made."""
@@ -122,14 +121,15 @@ class Probe:
         batch = collate_fn([data[i * len(data) // count] for i in range(count)])
         batch["uid"] = _objects([str(uuid.uuid4()) for _ in range(count)])
         batch["__rollout_n__"] = _objects([1] * count)
-        batch[PROBE] = _objects(list(range(count)))
+        batch[PROBE_SEED] = _objects(list(range(count)))
+        batch[PREFIX_LENGTH] = _objects([int(self.trainer.config.data.max_response_length)] * count)
         return batch
 
     # ---- measuring ----
 
-    def _measure(self, rollouts: TrainBatch, step: int, cap: int) -> dict[str, float]:
+    def _measure(self, rollouts: TrainBatch, step: int, prefix_length: int) -> dict[str, float]:
         kl = (rollouts.log_p - rollouts.log_q)[rollouts.mask]
-        positions, width = rollouts.positions()[rollouts.mask], self.trainer.position_bin_width
+        positions, width = rollouts.positions()[rollouts.mask], self.trainer.ledger.position_bin
         bins = {first: (mean, tokens) for first, mean, tokens in by_position(kl.abs(), positions, width)}
         found: dict[str, float] = {
             f"probe/reverse_kl_by_position/{first}": mean for first, mean, _ in by_position(kl, positions, width)
@@ -139,7 +139,7 @@ class Probe:
             found[f"probe/tokens_by_position/{first}"] = tokens
         found["probe/response_length/mean"] = sum(rollouts.lengths) / len(rollouts.lengths)
         found.update(self._account(rollouts))
-        found.update(self._compare(bins, step, cap))
+        found.update(self._compare(bins, step, prefix_length))
         return found
 
     def _account(self, rollouts: TrainBatch) -> dict[str, float]:
@@ -149,18 +149,18 @@ class Probe:
         self.flops += flops
         return {"probe/flops_exact": flops, "probe/flops_exact/so_far": self.flops}
 
-    def _compare(self, bins: Bins, step: int, cap: int) -> dict[str, float]:
+    def _compare(self, bins: Bins, step: int, prefix_length: int) -> dict[str, float]:
         if self.first is None:
             self.first = bins
-        tail = tail_growth(bins, self.first, cap)
+        tail = tail_growth(bins, self.first, prefix_length)
         if tail is None:
             return {}
         if tail.ratio > self.settings.tail_warning:
             self.trainer.events.warn(
                 step,
-                f"mean |reverse KL| beyond L={cap} is {tail.ratio:.2f} times that of the first probe (most in the bin "
-                f"from position {tail.worst}: {tail.worst_ratio:.2f} times): the student drifts where no prefix "
-                "reaches; raise L sooner (prefix_opd.schedule), lower the learning rate, or end with full OPD",
+                f"mean |reverse KL| beyond L={prefix_length} is {tail.ratio:.2f} times that of the first probe (most "
+                f"in the bin from position {tail.worst}: {tail.worst_ratio:.2f} times): the student drifts where no "
+                "prefix reaches; raise L sooner (prefix_opd.schedule), lower the learning rate, or end with full OPD",
             )
         return {"probe/tail_ratio": tail.ratio}
 

@@ -23,12 +23,12 @@ class SampleRecorder:
         config = self.trainer.config.trainer
         return is_sampled(step, config.test_freq, self.trainer.total_training_steps)
 
-    def record(self, step: int, kind: str, rollouts: TrainBatch, data: Any, cap: int) -> None:
+    def record(self, step: int, kind: str, rollouts: TrainBatch, data: Any, prefix_lengths: list[int]) -> None:
         """Keep the first rollouts of a batch.
 
         Args:
             rollouts, data: the batch, and the fields of TransferQueue that it was read from.
-            cap: L of the step, tokens.
+            prefix_lengths: L of each, tokens; a probe's rollouts go beyond that of their step.
         """
         decode = self.trainer.tokenizer.decode
         prompts, responses = (data[name].unbind()[:ROLLOUTS] for name in ("prompts", "responses"))
@@ -43,7 +43,7 @@ class SampleRecorder:
                     ids=responses[i].tolist(),
                     log_p=[round(value, 4) for value in log_p[i].tolist()],
                     log_q=[round(value, 4) for value in log_q[i].tolist()],
-                    cap=cap,
+                    prefix_length=prefix_lengths[i],
                     ending=rollouts.records[i]["ending"],
                 )
                 for i in range(len(responses))

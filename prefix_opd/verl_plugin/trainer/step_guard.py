@@ -92,7 +92,7 @@ class StepGuard:
             advantage=advantage,
             mask=rollouts.mask,
             endings=[record["ending"] for record in rollouts.records],
-            cap=max(record["cap"] for record in rollouts.records),
+            prefix_lengths=rollouts.prefix_lengths,
             topk=rollouts.topk,
         )
         longest = int(self.trainer.config.data.max_response_length)

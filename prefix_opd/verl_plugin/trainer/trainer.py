@@ -1,4 +1,4 @@
-"""verl's synchronous V1 trainer with the advantage, the metrics and the ledger of prefix distillation."""
+"""verl's synchronous V1 trainer with the prefix lengths, the advantage and the metrics of prefix distillation."""
 
 from __future__ import annotations
 
@@ -11,37 +11,33 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 import transfer_queue as tq
 from omegaconf import open_dict
 from tensordict import TensorDict
-from transformers import AutoConfig
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.base.files import write_whole
 from prefix_opd.config.settings import Settings
 from prefix_opd.grading.verdict import common_refusal
-from prefix_opd.method.advantage import reverse_kl_advantage
-from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
-from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
+from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.run import checkpoints, stopping
 from prefix_opd.run.events import EventLog
 from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import RunLog, numbers
 from prefix_opd.verl_plugin.engine.update_columns import for_update
-from prefix_opd.verl_plugin.fields import TRAIN_FIELDS, TrainBatch, plain, read_train_batch
+from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, SETTINGS, TRAIN_FIELDS, plain, read_train_batch
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
+from prefix_opd.verl_plugin.trainer.ledger import LEDGER_FILE, Ledger, model_shape
 from prefix_opd.verl_plugin.trainer.probe import Probe
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 from prefix_opd.verl_plugin.trainer.startup import EngineStartup
 from prefix_opd.verl_plugin.trainer.step_guard import StepGuard
 
 logger = logging.getLogger(__name__)
-
-LEDGER_FILE = "prefix_opd.json"
 
 
 @register_trainer("prefix_opd")
@@ -56,13 +52,13 @@ class PrefixOPDTrainer(PPOTrainerSync):
         with open_dict(config):
             config.trainer.v1.trainer_mode = "sync"
         self.settings = Settings.from_node(plain(config.prefix_opd))
-        self.flops = {"exact": 0.0, "paper": 0.0}
-        self.tokens = {"generated": 0, "scored": 0, "trained": 0}
         super().__init__(config)
         self.replay_buffer.poll_interval = self.settings.poll_seconds
         trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
-        self.student_shape = _shape(config.actor_rollout_ref.model.path, trusted)
-        self.teacher_shape = _shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
+        self.student_shape = model_shape(config.actor_rollout_ref.model.path, trusted)
+        self.teacher_shape = model_shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
+        width = -(-int(config.data.max_response_length) // self.settings.position_bins)
+        self.ledger = Ledger(self.student_shape, self.teacher_shape, width, self.recomputes)
         self.events = EventLog(self.run_folder)
         self.startup = EngineStartup(self)
         self.guard = StepGuard(self, self.settings.watchers)
@@ -71,6 +67,11 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.samples = SampleRecorder(self)
         self.probe = Probe(self)
         self.early = EarlyDispatch(self)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether a student pass of its own recomputes the log-probs of the rollouts."""
+        return self.settings.advantage.student_log_prob == "recomputed"
 
     @property
     def run_folder(self) -> Path:
@@ -88,9 +89,16 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     # ---- one update ----
 
+    def prefix_lengths(self, step: int, rows: int) -> list[int]:
+        """L of each of the ``rows`` prompts of a step, as the schedule has it now, tokens."""
+        return prefix_lengths(self.settings.schedule, step, rows, int(self.config.data.max_response_length))
+
     def step(self, metrics, timing_raw):
         self.step_metrics, self.step_began = metrics, time.time()
-        return super().step(metrics, timing_raw)
+        batch = super().step(metrics, timing_raw)
+        # before the checkpoint, which keeps what the schedule learnt, and before the next prompts are handed out
+        self.settings.schedule.observe(numbers({**metrics, **self.probe.metrics()}))
+        return batch
 
     def on_step_begin(self):
         super().on_step_begin()
@@ -102,6 +110,9 @@ class PrefixOPDTrainer(PPOTrainerSync):
         return {} if self.early.is_done(self.global_steps) else super().prepare_step()
 
     def _submit_batch_to_rollout(self, batch):
+        if PREFIX_LENGTH not in batch:  # prompts that are sampled again keep theirs
+            lengths = self.prefix_lengths(self.global_steps, len(batch))
+            tu.assign_non_tensor_stack(batch, PREFIX_LENGTH, lengths)
         self.guard.remember(batch)
         return super()._submit_batch_to_rollout(batch)
 
@@ -117,76 +128,31 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def _compute_old_log_prob(self, batch, metrics):
         """The sampler's log-probs serve as old ones: no second student pass, unless it is asked for."""
-        if self.settings.advantage.student_log_prob == "recomputed":
+        if self.recomputes:
+            batch.extra_info[SETTINGS] = self.settings
             return super()._compute_old_log_prob(batch, metrics)
         return batch
 
     def _compute_advantage(self, batch, metrics):
-        recomputed = self.settings.advantage.student_log_prob == "recomputed"
-        fields = [*TRAIN_FIELDS, "old_log_probs"] if recomputed else TRAIN_FIELDS
+        fields = [*TRAIN_FIELDS, "old_log_probs"] if self.recomputes else TRAIN_FIELDS
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        topk = self.distillation_config.distillation_loss.loss_settings.use_topk
-        rollouts = read_train_batch(data, recomputed, topk)
-        if topk:  # verl's loss over the teacher's top-k has no advantage, but its metrics ask for one
-            advantage = torch.zeros_like(rollouts.log_p)
-        else:
-            advantage = reverse_kl_advantage(rollouts.log_p, rollouts.log_q, self.settings.advantage.clamp)
+        rollouts = read_train_batch(data, self.recomputes, self.settings.loss.needs_topk)
+        advantage = rollouts.advantage(self.settings.loss, self.settings.advantage.clamp)
         self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
-        if not topk and self.samples.is_due(self.global_steps):  # a batch that is thrown away leaves none
-            cap = max(record["cap"] for record in rollouts.records)
-            self.samples.record(self.global_steps, "train", rollouts, data, cap)
+        if rollouts.log_q is not None and self.samples.is_due(
+            self.global_steps
+        ):  # a batch that is thrown away leaves none
+            self.samples.record(self.global_steps, "train", rollouts, data, rollouts.prefix_lengths)
         nested = rollouts.nested(advantage)
-        metrics.update(self._rollout_metrics(rollouts, recomputed))
+        metrics.update(self.ledger.add(rollouts))
         # gamma = 0: the return of a token is its own reward
         fields = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
         stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
         return for_update(stored, self)
 
-    def _rollout_metrics(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, Any]:
-        found = rollout_metrics(rollouts.records, rollouts.lengths)
-        if rollouts.log_q is not None:
-            found.update(self._reverse_kl_metrics(rollouts))
-        found.update(rollouts.fingerprints())
-        found.update(self._account(rollouts, recomputed))
-        return {f"prefix_opd/{name}": value for name, value in found.items()}
-
-    def _reverse_kl_metrics(self, rollouts: TrainBatch) -> dict[str, float]:
-        mask = rollouts.mask
-        log_p, log_q = rollouts.log_p[mask], rollouts.log_q[mask]
-        groups = {ending: rollouts.ended(ending)[mask] for ending in ("cut", "natural")}
-        return {
-            **reverse_kl_metrics(rollouts.log_p, rollouts.log_q, mask),
-            **reverse_kl_by_position(log_p, log_q, rollouts.positions()[mask], groups, self.position_bin_width),
-        }
-
-    @property
-    def position_bin_width(self) -> int:
-        """Tokens a bin of the metrics by position."""
-        return -(-int(self.config.data.max_response_length) // self.settings.position_bins)
-
-    def _account(self, rollouts: TrainBatch, recomputed: bool) -> dict[str, float]:
-        """Tokens and FLOP of this update, and of the run so far (the ledger that checkpoints keep)."""
-        shapes = (self.student_shape, self.teacher_shape)
-        exact = exact_flops(*shapes, rollouts.prompt_lengths, rollouts.lengths, recomputed)
-        paper = paper_flops(*shapes, rollouts.lengths)
-        tokens = {
-            "generated": sum(rollouts.lengths),
-            "scored": sum(rollouts.prompt_lengths) + sum(rollouts.lengths),
-            "trained": int(rollouts.mask.sum()),
-        }
-        self.flops["exact"] += exact.total
-        self.flops["paper"] += paper.total
-        for kind, count in tokens.items():
-            self.tokens[kind] += count
-        return {
-            **_flop_metrics("exact", exact, self.flops["exact"]),
-            **_flop_metrics("paper", paper, self.flops["paper"]),
-            **{f"tokens/{kind}": count for kind, count in tokens.items()},
-            **{f"tokens_so_far/{kind}": count for kind, count in self.tokens.items()},
-        }
-
     def _update_actor(self, batch, metrics):
         self.early.before_update(self.global_steps)
+        batch.extra_info[SETTINGS] = self.settings
         batch = super()._update_actor(batch, metrics)
         for name in [name for name in metrics if name.startswith("actor/prefix_opd/")]:
             metrics[name.removeprefix("actor/")] = metrics.pop(name)
@@ -296,8 +262,12 @@ class PrefixOPDTrainer(PPOTrainerSync):
         """
         seconds = {"prefix_opd/seconds/step": time.time() - self.step_began}  # it began after the probe
         line = {**self.step_metrics, **seconds, **self.probe.metrics()}
-        probe = self.probe.state_dict()
-        return {"flops": self.flops, "tokens": self.tokens, "metrics": numbers(line), "probe": probe}
+        return {
+            **self.ledger.state_dict(),
+            "metrics": numbers(line),
+            "probe": self.probe.state_dict(),
+            "schedule": self.settings.schedule.state_dict(),
+        }
 
     def _load_checkpoint(self):
         super()._load_checkpoint()
@@ -309,10 +279,11 @@ class PrefixOPDTrainer(PPOTrainerSync):
         ledger_file = Path(self.config.trainer.resume_from_path) / LEDGER_FILE
         if ledger_file.exists():
             ledger = json.loads(ledger_file.read_text())
-            self.flops, self.tokens = ledger["flops"], ledger["tokens"]
+            self.ledger.load_state_dict(ledger)
             self.recovered = ledger.get("metrics", {})
             if "probe" in ledger:  # not in those written before there were probes
                 self.probe.load_state_dict(ledger["probe"])
+            self.settings.schedule.load_state_dict(ledger.get("schedule", {}))  # none before schedules had a state
         else:  # a checkpoint of verl's own trainer
             logger.warning("%s is not there: FLOP and tokens are counted from here on", ledger_file)
         with open_dict(self.config):
@@ -326,14 +297,3 @@ class PrefixOPDTrainer(PPOTrainerSync):
         """Whether a validation follows the step."""
         every = self.config.trainer.test_freq
         return every > 0 and (step % every == 0 or step >= self.total_training_steps)
-
-
-def _flop_metrics(kind: str, step: StepFlops, so_far: float) -> dict[str, float]:
-    return {
-        **{f"flops_{kind}/{phase}": value for phase, value in step.as_dict().items()},
-        f"flops_{kind}/so_far": so_far,
-    }
-
-
-def _shape(model: str, trust_remote_code: bool) -> ModelShape:
-    return ModelShape.from_config(AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict())

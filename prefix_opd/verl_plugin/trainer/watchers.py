@@ -50,8 +50,8 @@ class Rollouts:
     """(N,) bool, tokens that the student sampled."""
     endings: Sequence[str]
     """(B,) cut, natural or other."""
-    cap: int
-    """L of this step, tokens."""
+    prefix_lengths: Sequence[int]
+    """(B,) L of each, tokens."""
     topk: Tensor | None = None
     """(N, k) the teacher's log-probs of its k likeliest tokens, nats; none where it scored the sampled ones."""
 
@@ -103,9 +103,10 @@ def before_update(
         watched["reverse_kl"] = _reverse_kl(batch, batch.log_q, batch.mask & ~broken)
     elif batch.topk is not None:
         watched["uniform_teacher"] = _uniform_teacher(batch, batch.topk, vocabulary)
-    if batch.cap >= longest:
-        cut = [ending == "cut" for ending in batch.endings]
-        share = sum(cut) / len(cut)
+    whole = [length >= longest for length in batch.prefix_lengths]
+    if any(whole):  # a shorter L cuts by design
+        cut = [one and ending == "cut" for one, ending in zip(whole, batch.endings, strict=True)]
+        share = sum(cut) / sum(whole)
         watched["endless"] = (
             share,
             f"{share:.0%} of the rollouts ran into data.max_response_length={longest}, the first of them "

@@ -1,8 +1,8 @@
-"""The rollout hook: training rollouts stop at L(step) inside the engine; validation is never capped.
+"""The rollout hook: a training rollout stops at its row's L inside the engine; validation is never capped.
 
-Any agent loop and any n: verl's worker hands the sampling parameters to the loop, so the cap is set there, on a
-copy (verl shares one dict among the n rollouts of a prompt). A loop of several turns may ask the engine more than
-once; what exceeds L tokens in all is cut before the teacher scores it.
+The trainer decides L and stamps it on the row (`fields.PREFIX_LENGTH`). verl's worker hands the sampling parameters to
+any agent loop, so L is set there, on a copy (verl shares one dict among the n rollouts of a prompt). A loop of several
+turns may ask the engine more than once; what exceeds L tokens in all is cut before the teacher scores it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 from prefix_opd.base.errors import one_line
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.ending import how_it_ended
-from prefix_opd.method.schedule import prefix_length
 from prefix_opd.method.seeds import rollout_seed
-from prefix_opd.verl_plugin.fields import PROBE, RECORD, plain
+from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, PROBE_SEED, RECORD, plain
 from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
 
 FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
@@ -34,15 +33,12 @@ _AgentLoopWorker = AgentLoopWorkerTQ.__ray_metadata__.modified_class
 
 
 class PrefixAgentLoopWorker(_AgentLoopWorker):
-    """verl's agent-loop worker with a cap, stop tokens, and a record of what became of each rollout."""
+    """verl's agent-loop worker with L, stop tokens, and a record of what became of each rollout."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.settings = Settings.from_node(plain(self.config.prefix_opd))
         self.response_length = int(self.rollout_config.response_length)
-        self.keep_teacher_ids = self.distillation_enabled and bool(
-            self.teacher_server_manager.distillation_loss_config.loss_settings.use_topk
-        )
         self.dispatched_at = 0.0
         self.failures: list[str] = []
 
@@ -55,9 +51,9 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if self.settings.ignore_own_end_token:
             sampling_params["ignore_eos"] = True
         if not trajectory["validate"]:
-            sampling_params["max_tokens"] = self._cap(trajectory["step"], kwargs)
-            if PROBE in kwargs:  # a seed of its own, so that a probe takes nothing from the engine's random stream
-                sampling_params["seed"] = int(kwargs[PROBE])
+            sampling_params["max_tokens"] = int(kwargs[PREFIX_LENGTH])
+            if PROBE_SEED in kwargs:  # of its own, so that a probe takes nothing from the engine's random stream
+                sampling_params["seed"] = int(kwargs[PROBE_SEED])
         if self.settings.rollout.final_output_only and self.rollout_config.name == "vllm":
             # verl reads the tokens alone, and only when all are there; text is needed to stop at a text
             sampling_params.update(output_kind=FINAL_ONLY, detokenize=bool(sampling_params.get("stop")))
@@ -92,24 +88,18 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
     async def alive(self) -> None:
         """Ray raises in the caller if this process is gone."""
 
-    def _cap(self, step: int, sample: dict[str, Any]) -> int:
-        if PROBE in sample:
-            return self.response_length
-        return prefix_length(int(step), self.settings.schedule, self.response_length)
-
     async def _agent_loop_postprocess(self, output, validate: bool, **kwargs) -> None:
         outputs = output if isinstance(output, list) else [output]
         generated_at = time.monotonic() - self.dispatched_at
         for one in outputs:
-            cap = self.response_length if validate else self._cap(kwargs["global_steps"], kwargs)
+            longest = self.response_length if validate else int(kwargs[PREFIX_LENGTH])
             if not validate:
-                _truncate(one, cap)
+                _truncate(one, longest)
                 # A prefix has no final answer to reward: a named zero, and no scorer runs on it.
                 one.reward_score = 0.0
                 one.extra_fields["reward_extra_info"] = {}
             one.extra_fields[RECORD] = {
-                "cap": cap,
-                "ending": how_it_ended(one.response_ids, cap, self.settings.stop_token_ids),
+                "ending": how_it_ended(one.response_ids, longest, self.settings.stop_token_ids),
                 "generated_at": generated_at,
             }
         await super()._agent_loop_postprocess(output, validate, **kwargs)
@@ -129,7 +119,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if validate or not self.distillation_enabled:
             return
         output.extra_fields[RECORD]["scored_at"] = time.monotonic() - self.dispatched_at
-        if self.keep_teacher_ids:
+        if self.settings.loss.needs_topk:
             check_scored_length(output.extra_fields["teacher_logprobs"], len(prompt_ids) + len(response_ids))
         else:
             # The teacher scored the sampled tokens themselves: prove it here, then save the transport.
@@ -137,11 +127,11 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             check_scored_tokens(scored, [*prompt_ids, *response_ids])
 
 
-def _truncate(output: AgentLoopOutput, cap: int) -> None:
-    output.response_ids = output.response_ids[:cap]
-    output.response_mask = output.response_mask[:cap]
+def _truncate(output: AgentLoopOutput, longest: int) -> None:
+    output.response_ids = output.response_ids[:longest]
+    output.response_mask = output.response_mask[:longest]
     if output.response_logprobs is not None:
-        output.response_logprobs = output.response_logprobs[:cap]
+        output.response_logprobs = output.response_logprobs[:longest]
 
 
 def check_scored_length(log_probs: torch.Tensor, tokens: int) -> None:

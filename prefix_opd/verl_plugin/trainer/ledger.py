@@ -1,0 +1,81 @@
+"""What a run has spent, and the metrics of each batch that follow from its tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig
+
+from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
+from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
+from prefix_opd.verl_plugin.fields import TrainBatch
+
+LEDGER_FILE = "prefix_opd.json"
+"""In a checkpoint: the ledger, the numbers of its step, and the state of probe and schedule."""
+
+
+class Ledger:
+    """Tokens and FLOP of the run so far. A checkpoint keeps it.
+
+    Args:
+        student, teacher: sizes of the models.
+        position_bin: tokens a bin of the metrics by position.
+        recomputed: whether a student pass of its own recomputes the log-probs.
+    """
+
+    def __init__(self, student: ModelShape, teacher: ModelShape, position_bin: int, recomputed: bool):
+        self.shapes, self.position_bin, self.recomputed = (student, teacher), position_bin, recomputed
+        self.flops = {"exact": 0.0, "paper": 0.0}
+        self.tokens = {"generated": 0, "scored": 0, "trained": 0}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"flops": self.flops, "tokens": self.tokens}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.flops, self.tokens = state["flops"], state["tokens"]
+
+    def add(self, rollouts: TrainBatch) -> dict[str, Any]:
+        """Count the batch of an update; returns its metrics."""
+        found = rollout_metrics(rollouts.records, rollouts.lengths, rollouts.prefix_lengths)
+        if rollouts.log_q is not None:
+            found.update(self._reverse_kl(rollouts))
+        found.update(rollouts.fingerprints())
+        found.update(self._count(rollouts))
+        return {f"prefix_opd/{name}": value for name, value in found.items()}
+
+    def _reverse_kl(self, rollouts: TrainBatch) -> dict[str, float]:
+        mask = rollouts.mask
+        log_p, log_q = rollouts.log_p[mask], rollouts.log_q[mask]
+        groups = {ending: rollouts.ended(ending)[mask] for ending in ("cut", "natural")}
+        return {
+            **reverse_kl_metrics(rollouts.log_p, rollouts.log_q, mask),
+            **reverse_kl_by_position(log_p, log_q, rollouts.positions()[mask], groups, self.position_bin),
+        }
+
+    def _count(self, rollouts: TrainBatch) -> dict[str, float]:
+        exact = exact_flops(*self.shapes, rollouts.prompt_lengths, rollouts.lengths, self.recomputed)
+        paper = paper_flops(*self.shapes, rollouts.lengths)
+        tokens = {
+            "generated": sum(rollouts.lengths),
+            "scored": sum(rollouts.prompt_lengths) + sum(rollouts.lengths),
+            "trained": int(rollouts.mask.sum()),
+        }
+        self.flops["exact"] += exact.total
+        self.flops["paper"] += paper.total
+        for kind, count in tokens.items():
+            self.tokens[kind] += count
+        return {
+            **self._flop_metrics("exact", exact),
+            **self._flop_metrics("paper", paper),
+            **{f"tokens/{kind}": count for kind, count in tokens.items()},
+            **{f"tokens_so_far/{kind}": count for kind, count in self.tokens.items()},
+        }
+
+    def _flop_metrics(self, kind: str, step: StepFlops) -> dict[str, float]:
+        phases = {f"flops_{kind}/{phase}": value for phase, value in step.as_dict().items()}
+        return {**phases, f"flops_{kind}/so_far": self.flops[kind]}
+
+
+def model_shape(model: str, trust_remote_code: bool) -> ModelShape:
+    """The sizes of a model, by its config."""
+    return ModelShape.from_config(AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict())
