@@ -6,8 +6,8 @@ import pytest
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from prefix_opd.base.errors import RunStopped
-from prefix_opd.verl_plugin.trainer import trainer as module
-from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer, _shape
+from prefix_opd.verl_plugin.trainer import ledger
+from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
 
 def trainer(failures=()):
@@ -64,7 +64,7 @@ def test_a_models_own_code_is_trusted_as_the_run_says(monkeypatch, trusted):
         asked.update(named, model=model)
         return types.SimpleNamespace(to_dict=dict)
 
-    monkeypatch.setattr(module, "AutoConfig", types.SimpleNamespace(from_pretrained=config))
-    monkeypatch.setattr(module, "ModelShape", types.SimpleNamespace(from_config=lambda found: found))
-    assert _shape("a/model", trusted) == {}
+    monkeypatch.setattr(ledger, "AutoConfig", types.SimpleNamespace(from_pretrained=config))
+    monkeypatch.setattr(ledger, "ModelShape", types.SimpleNamespace(from_config=lambda found: found))
+    assert ledger.model_shape("a/model", trusted) == {}
     assert asked == {"model": "a/model", "trust_remote_code": trusted}
