@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
-from prefix_opd.config.models import Model
+from prefix_opd.config.models import Model, check_dense_decoder
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
@@ -162,6 +162,24 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     )
 
 
+def longest_sampling(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape]) -> float:
+    """Seconds that the rollouts of the longest step take, from the first that is handed out to the last that is scored.
+
+    By the assumptions that a plan makes where none are given: every rollout reaches its cap, on an A100 or a CPU.
+    """
+    steps, longest = config.trainer.total_training_steps, config.data.max_response_length
+    cap = max(prefix_length(step, settings.schedule, longest) for step in range(1, steps + 1))
+    rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+    gpus = {
+        "student": config.trainer.n_gpus_per_node * config.trainer.nnodes,
+        "teacher": config.distillation.n_gpus_per_node * config.distillation.nnodes,
+    }
+    prompt = min(MEAN_PROMPT, config.data.max_prompt_length / 2)
+    flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], rollouts, False)["exact"]
+    hours = cost.hours(flops, _throughput(config, Assumptions())["flops_per_second"], gpus)
+    return 3600 * max(hours["sampling"], hours["teacher_scoring"])  # a rollout is scored while others are sampled
+
+
 # ---- models ----
 
 
@@ -177,6 +195,7 @@ def published_config(config: DictConfig, key: str) -> dict[str, Any]:
 
 
 def _shape(config: DictConfig, key: str, published: dict[str, Any]) -> ModelShape:
+    check_dense_decoder(f"{key}={OmegaConf.select(config, key)}", published)
     try:
         return ModelShape.from_config(published)
     except KeyError as error:
