@@ -178,7 +178,7 @@ CODE = [
 """Every key by which verl loads code, but for the grader and the models, which have checks of their own."""
 
 ON_A_GPU = [
-    (["trainer.n_gpus_per_node=1"],
+    (["trainer.n_gpus_per_node=1", f"{ROLLOUT}.tensor_model_parallel_size=2"],
      f"{ROLLOUT}.tensor_model_parallel_size=2: must divide the 1 GPU of its engines; set it to 1, or choose"),
     ([f"{ROLLOUT}.tensor_model_parallel_size=4", f"{TEACHER}.inference.tensor_model_parallel_size=3"],
      f"{TEACHER}.inference.tensor_model_parallel_size=3: must divide the 1 GPU of its engines"),

@@ -14,6 +14,7 @@ from prefix_opd.base import logs
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.cluster import check_running_cluster, joins_a_cluster
 from prefix_opd.run import stopping
+from prefix_opd.verl_plugin.config_check import check_verl_config
 
 
 def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) -> None:
@@ -25,7 +26,8 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
             signals kill.
 
     Raises:
-        UserError: no Ray cluster answers where one was named, or it has too few free CPUs; nothing of the run started.
+        UserError: a class of verl's refuses its part of the config, no Ray cluster answers where one was named, or it
+            has too few free CPUs. Nothing of the run has started then.
     """
 
     class PrefixOPDTaskRunner(TaskRunnerV1.__ray_metadata__.modified_class):
@@ -34,6 +36,7 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
             logs.configure()
             return super().run(config)
 
+    check_verl_config(config)
     auto_set_device(config)
     runner = _Starting(ray.remote(PrefixOPDTaskRunner), config, stop_folder)
     try:

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.preflight import _fit_bucket
 from prefix_opd.config.compose import compose
 from prefix_opd.config.models import Model
 from prefix_opd.cost.plan import plan
@@ -50,6 +52,17 @@ def test_what_is_no_dense_decoder_is_refused_by_check_plan_doctor_and_evaluate(s
 def test_a_dense_decoder_passes(student):
     change(student, num_experts=0, layer_types=["full_attention", "sliding_attention"], text_config=None)
     assert Model("model", str(student)).shape.hidden_size
+
+
+def test_the_bucket_for_weights_fits_the_largest_tensor():
+    config = compose(["experiment=tiny/schedule"])
+    bucket = config.actor_rollout_ref.rollout.checkpoint_engine
+    _fit_bucket(config, SimpleNamespace(largest_tensor=16 << 20))  # x 4 bytes: exactly the 64 MiB that it has
+    assert bucket.update_weights_bucket_megabytes == 64
+    _fit_bucket(config, SimpleNamespace(largest_tensor=49_152 * 576))  # SmolLM2-135M's embedding: 108 MiB in fp32
+    assert bucket.update_weights_bucket_megabytes == 108
+    _fit_bucket(config, SimpleNamespace(largest_tensor=(27 << 20) + 1))
+    assert bucket.update_weights_bucket_megabytes == 109
 
 
 def test_the_largest_tensor_by_hand(student):
