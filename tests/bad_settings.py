@@ -169,7 +169,10 @@ CODE = [
     (["data.custom_cls.path=x.py"], "data.custom_cls.path=x.py: would run code that no check has looked at"),
     ([f"{ROLLOUT}.agent.agent_loop_config_path=x.yaml"], "agent_loop_config_path=x.yaml: would run code that no check"),
     ([f"{ROLLOUT}.agent.custom_async_server.path=x.py"], "custom_async_server.path=x.py: would run code that no check"),
-    ([f"{ROLLOUT}.agent.agent_loop_manager_class=a.B"], "agent_loop_manager_class=a.B: prefixes are cut by this"),
+    (
+        [f"{ROLLOUT}.agent.agent_loop_manager_class=a.B"],
+        "agent_loop_manager_class=a.B: must be a class that derives from",
+    ),
     (["trainer.checkpoint_callback_class=a.B"], "checkpoint_callback_class=a.B: would run code that no check"),
     ([f"{LOSS}._target_=os.system"], "_target_=os.system: names the class that verl builds; leave it at prefix_opd"),
     ([f"{ACTOR}._target_=os.system"], "_target_=os.system: names the class that verl builds; leave it at verl."),

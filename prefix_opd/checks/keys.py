@@ -146,6 +146,7 @@ ROLLOUT: dict[str, Rule] = {
     _ROLLOUT + "val_kwargs.n": whole(),
     _ROLLOUT + "val_kwargs.do_sample": flag,
     _ROLLOUT + "agent.num_workers": whole(),
+    _ROLLOUT + "agent.agent_loop_manager_class": elsewhere,
     _ROLLOUT + "checkpoint_engine.update_weights_bucket_megabytes": whole(),
 }
 
@@ -290,7 +291,6 @@ REASONS: dict[str, str] = {
     "actor_rollout_ref.rollout.agent": _ONE_TURN,
     "actor_rollout_ref.rollout.agent.custom_async_server": _CODE,
     "actor_rollout_ref.rollout.agent.agent_loop_config_path": _CODE,
-    "actor_rollout_ref.rollout.agent.agent_loop_manager_class": "prefixes are cut by this package's manager",
     "actor_rollout_ref.rollout.load_format": "the trainer sends the engine its weights",
     "actor_rollout_ref.rollout.prompt_length": "follows from data.max_prompt_length",
     "actor_rollout_ref.rollout.response_length": "follows from data.max_response_length",

@@ -56,6 +56,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_probe(config, settings)
     if not verls_own:
         together.check_loss_settings(config)
+        services.check_manager(config)
     together.check_weighting(config, settings)
     together.check_template_arguments(config)
     together.check_checkpoint(config)

@@ -35,6 +35,8 @@ _OFFLINE = {
     "swanlab": ("SWANLAB_MODE", ("local", "offline", "disabled")),
 }
 REWARD_KEY = "reward.custom_reward_function"
+MANAGER_KEY = "actor_rollout_ref.rollout.agent.agent_loop_manager_class"
+MANAGER = "prefix_opd.verl_plugin.worker.agent_loop.PrefixAgentLoopManager"
 PACKAGE = "pkg://"
 
 
@@ -90,9 +92,35 @@ def check_grader(config: DictConfig) -> None:
         raise UserError(f"{REWARD_KEY}.name={name}", f"is not defined in {path}")
 
 
+def check_manager(config: DictConfig) -> None:
+    """Refuse a manager of rollouts that does not build on this package's, which cuts them at L. Raises UserError.
+
+    Its file is read, not run.
+    """
+    named = OmegaConf.select(config, MANAGER_KEY)
+    if named == MANAGER:
+        return
+    module, _, name = named.rpartition(".") if isinstance(named, str) else ("", "", "")
+    file = _file(f"{PACKAGE}{module}") if module else None
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8")) if file is not None else ast.Module([], [])
+    except (SyntaxError, ValueError, OSError):
+        tree = ast.Module([], [])
+    bases = {
+        getattr(base, "attr", getattr(base, "id", ""))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name == name
+        for base in node.bases
+    }
+    if MANAGER.rpartition(".")[2] not in bases:
+        raise UserError(f"{MANAGER_KEY}={named}", f"must be a class that derives from {MANAGER}", "leave it out")
+
+
 def _file(path: str) -> Path | None:
     if not path.startswith(PACKAGE):
         return Path(path.removeprefix("file://"))
+    if "" in path.removeprefix(PACKAGE).replace("/", ".").split("."):
+        return None
     try:
         found = importlib.util.find_spec(path.removeprefix(PACKAGE).replace("/", "."))
     except (ImportError, ValueError, AttributeError):

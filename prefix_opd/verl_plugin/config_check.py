@@ -15,7 +15,6 @@ NODES = (
     "actor_rollout_ref.rollout.checkpoint_engine",
     "algorithm",
     "distillation",
-    "reward",
 )
 """What the processes of a run build (verl/trainer/ppo/v1/trainer_base.py, verl/workers/engine_workers.py). The model's
 class is left out: it loads the tokenizer, which `prefix_opd.checks.preflight` has done."""
@@ -35,5 +34,5 @@ def check_verl_config(config: DictConfig) -> None:
     for key in NODES:
         try:
             omega_conf_to_dataclass(OmegaConf.select(resolved, key))
-        except Exception as error:  # assertions, ValueErrors and omegaconf's own
-            raise UserError(key, f"verl refuses it ({one_line(error)})") from None
+        except Exception as error:  # assertions, ValueErrors and omegaconf's own, inside Hydra's
+            raise UserError(key, f"verl refuses it ({one_line(error.__cause__ or error)})") from None

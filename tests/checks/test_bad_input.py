@@ -100,7 +100,7 @@ CASES = [
     ([*TRAIN, "prefix_opd.rollout.off_policy_steps=2"], "prefix_opd.rollout.off_policy_steps=2: input should be less"),
     (
         [*TRAIN, "prefix_opd.rollout.off_policy_steps=1", "actor_rollout_ref.rollout.free_cache_engine=true"],
-        "prefix_opd.rollout.off_policy_steps=1: the engines sample while the trainer trains",
+        "actor_rollout_ref.rollout.free_cache_engine=true: has one value on platform=cpu; leave it at false",
     ),
     (
         ["train", "experiment=tiny/forward_kl_24", "prefix_opd.rollout.off_policy_steps=1"],

@@ -107,6 +107,19 @@ def test_trackers(monkeypatch, tmp_path):
     services.check_trackers(config(trainer__logger=["wandb", "file"]))
 
 
+def test_a_manager_of_rollouts_derives_from_ours(tmp_path, monkeypatch):
+    (tmp_path / "my_rollouts.py").write_text(
+        "from prefix_opd.verl_plugin.worker import agent_loop\n\n\n"
+        "class Mine(agent_loop.PrefixAgentLoopManager): ...\n\n\nclass Other(dict): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    key = "actor_rollout_ref__rollout__agent__agent_loop_manager_class"
+    services.check_manager(config(**{key: services.MANAGER}))
+    services.check_manager(config(**{key: "my_rollouts.Mine"}))
+    for wrong in ("my_rollouts.Other", "my_rollouts.Nobody", "no_such_module.Mine", "Mine", "..", None, 5):
+        assert "must be a class that derives from" in refused(services.check_manager, config(**{key: wrong}))
+
+
 def test_the_graders_file_is_read_and_not_run(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nif True:\n    def grade_it(**kwargs): ...\n")

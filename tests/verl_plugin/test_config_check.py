@@ -28,6 +28,8 @@ def values():
 def test_every_value_that_is_drawn_at_random_is_accepted_by_both(composed):
     seen = 0
     for key, value in values():
+        if key == "data.max_response_length":  # goes with the engines' contexts, which preflight looks at
+            continue
         changed = copy.deepcopy(composed)
         OmegaConf.update(changed, key, value, merge=False, force_add=True)
         check_surface(changed)
@@ -42,7 +44,7 @@ def test_every_value_that_is_drawn_at_random_is_accepted_by_both(composed):
         ("actor_rollout_ref.actor.loss_agg_mode", "mean", "actor_rollout_ref.actor: verl refuses it (ValueError: Inv"),
         ("actor_rollout_ref.rollout.mode", "sync", "actor_rollout_ref.rollout: verl refuses it (ValueError: Rollout m"),
         ("distillation.distillation_loss.loss_mode", "reverse_kl", "distillation: verl refuses it ("),
-        ("distillation.n_gpus_per_node", 0, "distillation: verl refuses it ("),
+        ("distillation.teacher_models.teacher_model.inference.data_parallel_size", 2, "distillation: verl refuses it"),
     ],
 )
 def test_what_verl_refuses_is_one_line(composed, key, value, line):
