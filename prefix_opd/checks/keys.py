@@ -20,8 +20,8 @@ from prefix_opd.checks.rules import (
     text,
     whole,
 )
+from prefix_opd.method.objective import OBJECTIVES
 
-LOSS_MODES = ("prefix_opd", "forward_kl_topk")
 TRACKERS = (
     "clearml",
     "console",
@@ -106,6 +106,17 @@ ACTOR: dict[str, Rule] = {
 }
 
 
+_TEACHERLESS = ("k1", "kl")
+
+
+def _objective(value: object) -> str:
+    """A registered objective, a user's own among them."""
+    if not isinstance(value, str) or value not in OBJECTIVES:
+        return f"must be one of {', '.join(sorted(set(OBJECTIVES) - set(_TEACHERLESS)))}"
+    # verl/trainer/distillation/losses.py: the estimator log p - log q itself is differentiated
+    return "has a gradient in which the teacher does not occur" if value in _TEACHERLESS else ""
+
+
 def _engine(prefix: str) -> dict[str, Rule]:
     """What student's and teacher's engines share."""
     rules: dict[str, Rule] = {
@@ -156,7 +167,7 @@ DISTILLATION: dict[str, Rule] = {
     "distillation.nnodes": whole(),
     _TEACHER + "model_path": elsewhere,
     **_engine(_TEACHER + "inference."),
-    "distillation.distillation_loss.loss_mode": one_of(*LOSS_MODES),
+    "distillation.distillation_loss.loss_mode": _objective,
     "distillation.distillation_loss.topk": whole(),
     "distillation.distillation_loss.loss_max_clamp": number(above=0, none=True),
     "distillation.distillation_loss.log_prob_min_clamp": number(most=0, none=True),
@@ -306,10 +317,6 @@ REASONS: dict[str, str] = {
     "distillation.distillation_loss.distillation_loss_coef": _LOSS,
     "distillation.distillation_loss.use_policy_gradient": "the loss back-propagates the distillation loss itself",
     "distillation.distillation_loss.policy_loss_mode": "is read with use_policy_gradient=true alone",
-    "distillation.distillation_loss.student_log_prob": "follows from prefix_opd.advantage.student_log_prob",
-    "distillation.distillation_loss.clamp": "follows from prefix_opd.advantage.clamp",
-    "distillation.distillation_loss.max_ratio": "follows from prefix_opd.loss.max_ratio",
-    "distillation.distillation_loss.weighting": "follows from prefix_opd.weighting",
     "trainer.v1": "the trainer is this package's, which is synchronous",
     "trainer.use_v1": "the trainer is this package's, for verl's V1",
     "trainer.device": "follows from platform",

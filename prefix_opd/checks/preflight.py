@@ -55,7 +55,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_loss(config, settings)
     check_probe(config, settings)
     if not verls_own:
-        together.check_loss_settings(config)
+        together.check_loss_settings(config, settings)
         services.check_manager(config)
     together.check_weighting(config, settings)
     together.check_template_arguments(config)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.settings import Settings
-from prefix_opd.method.schedule import prefix_length
+from prefix_opd.cost.plan import longest_prefix
 
 ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
 DEFAULT_ATTENTION = "flash_attention_2"
@@ -62,10 +62,10 @@ def check_engine_settings(config: DictConfig) -> None:
             )
 
 
-def check_loss_settings(config: DictConfig) -> None:
+def check_loss_settings(config: DictConfig, settings: Settings) -> None:
     """Settings that the chosen loss ignores, or that spoil it. Raises UserError."""
     loss = config.distillation.distillation_loss
-    if loss.loss_mode == "prefix_opd":
+    if not settings.loss.is_verls:
         for name in ("loss_max_clamp", "log_prob_min_clamp"):
             if loss[name] is not None:
                 raise UserError(
@@ -74,7 +74,7 @@ def check_loss_settings(config: DictConfig) -> None:
                     "leave it at null; prefix_opd.advantage.clamp bounds the advantage",
                 )
     most = OmegaConf.select(config, f"{ENGINES[1]}.engine_kwargs.vllm.max_logprobs")
-    if loss.loss_mode.endswith("_topk") and most is not None and most < loss.topk:
+    if settings.loss.needs_topk and most is not None and most < loss.topk:
         raise UserError(f"{LOSS}.topk={loss.topk}", f"exceeds the teacher's engine_kwargs.vllm.max_logprobs={most}")
     actor = config.actor_rollout_ref.actor
     if actor.loss_scale_factor is not None and actor.loss_agg_mode != "seq-mean-token-sum-norm":
@@ -109,17 +109,16 @@ def check_checkpoint(config: DictConfig) -> None:
 
 
 def check_weighting(config: DictConfig, settings: Settings) -> None:
-    """Refuse a window that begins at or beyond L in every update: no token would teach. Raises UserError."""
-    weighting = settings.weighting
-    if weighting.name != "window":
-        return
+    """Refuse a weighting that counts no token of any rollout, such as a window beyond L. Raises UserError."""
     response, steps = config.data.max_response_length, config.trainer.total_training_steps
-    longest = max(prefix_length(step, settings.schedule, response) for step in range(1, steps + 1))
-    if weighting.start >= longest:
+    maximum = settings.schedule.maximum or response
+    longest = maximum if settings.schedule.adapts else longest_prefix(settings.schedule, steps, response)
+    if not settings.weighting.counted(longest):
+        shown = ", ".join(f"{name}={value}" for name, value in settings.weighting.model_dump().items())
         raise UserError(
-            f"prefix_opd.weighting.start={weighting.start}",
-            f"lies beyond every rollout: L is at most {longest} in {steps} updates, so no token would teach",
-            f"lower it below {longest}, or let L grow further",
+            f"prefix_opd.weighting.name={config.prefix_opd.weighting.name} ({shown})",
+            f"counts no token of any rollout: L is at most {longest} in {steps} updates",
+            "move it below that, or let L grow further",
         )
 
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST_FILE = "prefix_opd_manifest.json"
 LEDGER_FILE = "prefix_opd.json"
-"""In a checkpoint: the ledger, the numbers of its step, the state of probe and schedule, what data it was trained on."""
+"""In a checkpoint: the ledger, the numbers of its step, the state of probe and schedule, hashes of its data."""
 LATEST_FILE = "latest_checkpointed_iteration.txt"
 """verl's own."""
 BLOCK_BYTES = 1 << 20
