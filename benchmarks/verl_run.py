@@ -85,21 +85,23 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
     if not case.observed:
         warm_up("benchmarks.clock", log=folder.with_name("import.log"))
         # the timeout alone decides when a run is late
-        run_forked(functools.partial(_train, arguments, log), folder / LOG, timeout, stall=timeout)
+        train = functools.partial(_train, arguments, case.system == NATIVE, log)
+        run_forked(train, folder / LOG, timeout, stall=timeout)
         return {"steps": read_steps(case, models, log)}
-    command = [sys.executable, "-m", "prefix_opd.launch", *arguments]
+    own = ["--verls-own"] if case.system == NATIVE else []
+    command = [sys.executable, "-m", "prefix_opd.launch", *own, *arguments]
     observer = Observer(log)
     run_command(command, folder / LOG, {LOG_PATH: str(log)}, timeout, watch=observer.watching)
     steps = read_steps(case, models, log)
     return {"steps": steps, **observer.found((folder / LOG).read_text(errors="replace"), steps[0]["seconds"])}
 
 
-def _train(arguments: list[str], log: Path) -> None:
+def _train(arguments: list[str], verls_own: bool, log: Path) -> None:
     """In a fork: what the command does, with a clock in the trainer's process."""
     from prefix_opd import launch
 
     os.environ[LOG_PATH] = str(log)
-    launch.run(launch.prepare(arguments), trainer_module="benchmarks.clock")
+    launch.run(launch.prepare(arguments, verls_own), trainer_module="benchmarks.clock")
 
 
 def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:

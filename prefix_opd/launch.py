@@ -20,9 +20,10 @@ from prefix_opd.base import logs
 from prefix_opd.base.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, RunStopped, UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.base.redaction import redact, save_config
+from prefix_opd.checks.cluster import give_cpus
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import GRADER_KEY, STUDENT_KEY, TEACHER_KEY
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.evaluation.record import hold as hold_evaluation
 from prefix_opd.run import stopping
@@ -32,15 +33,21 @@ from prefix_opd.run.follow import STOPPED
 from prefix_opd.verl_plugin import our_run
 
 EXAMINED = "--examined"
-"""First argument of `main`: `examine` has been done by the process that starts this one."""
+"""Argument of `main`: `examine` has been done by the process that starts this one."""
+VERLS_OWN = "--verls-own"
+"""Argument of `main`: see `prepare`."""
 
 
-def prepare(overrides: Sequence[str]) -> DictConfig:
-    """Compose and check a run; nothing is started. Raises UserError."""
+def prepare(overrides: Sequence[str], verls_own: bool = False) -> DictConfig:
+    """Compose and check a run; nothing is started. Raises UserError.
+
+    Args:
+        verls_own: the run is of verl's own trainer and loss, for a benchmark: keys that ours do not read may be set.
+    """
     config = compose(overrides)
     if config.platform == "cpu":
         set_environment()
-    check(config)
+    check(config, verls_own)
     our_run.switched_off(config)
     OmegaConf.resolve(config)  # Ray's processes do not know ${tiny:...} and ${context:...}
     _make_paths_absolute(config)
@@ -72,9 +79,9 @@ def _make_paths_absolute(config: DictConfig) -> None:
             continue
         paths = [str(Path(path).expanduser().absolute()) for path in ([value] if isinstance(value, str) else value)]
         OmegaConf.update(config, key, paths[0] if isinstance(value, str) else paths)
-    for key in (STUDENT_KEY, TEACHER_KEY):
+    for key in (STUDENT_KEY, TEACHER_KEY, GRADER_KEY):
         path = Path(OmegaConf.select(config, key)).expanduser()
-        if path.is_dir():
+        if path.exists():
             OmegaConf.update(config, key, str(path.absolute()))
 
 
@@ -90,6 +97,7 @@ def run(
     """
     folder = Path(config.trainer.default_local_dir)
     held = hold(folder)  # noqa: F841  until this process ends
+    give_cpus(config)
     save_config(config, folder / "config.yaml")
     stay_on_loopback(config)
     settle_resume(config)
@@ -122,9 +130,10 @@ def _warm_up(config: DictConfig) -> None:
 def main(overrides: Sequence[str]) -> int:
     """Exit codes: docs/faults.md."""
     logs.configure()
-    examined, overrides = overrides[:1] == [EXAMINED], [word for word in overrides if word != EXAMINED]
+    examined, verls_own = EXAMINED in overrides, VERLS_OWN in overrides
+    overrides = [word for word in overrides if word not in (EXAMINED, VERLS_OWN)]
     try:
-        config = prepare(overrides)
+        config = prepare(overrides, verls_own)
         if not examined:
             examine(config)
         _keep_command(Path(config.trainer.default_local_dir), overrides)

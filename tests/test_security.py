@@ -18,12 +18,24 @@ from omegaconf import OmegaConf
 from prefix_opd import cli
 from prefix_opd.base import loopback
 from prefix_opd.base.errors import UserError
-from prefix_opd.base.redaction import HIDDEN, check_no_secrets, is_secret_name, redact, save_config
+from prefix_opd.base.redaction import (
+    HIDDEN,
+    check_no_secrets,
+    command_without_secrets,
+    is_secret_name,
+    redact,
+    save_config,
+    without_secrets,
+)
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose, experiments
 from prefix_opd.config.models import Model
+from prefix_opd.evaluation.benchmarks import find
+from prefix_opd.evaluation.config import evaluation_config
+from prefix_opd.evaluation.settings import Sampling
+from prefix_opd.evaluation.target import check_target, open_target
 from prefix_opd.miniature import shipped_models
-from prefix_opd.run.export import merger_environment
+from prefix_opd.run.export import export_checkpoint, merger_environment
 
 ROOT = Path(__file__).parents[1]
 SECRET = "0123456789abcdef-of-nobody"
@@ -67,6 +79,91 @@ def test_a_model_with_code_of_its_own_is_refused_before_it_runs(name, tmp_path):
         check(config)
     assert not (tmp_path / "it_ran").exists()
     Model("model", str(folder), trust_remote_code=True).check_own_code()  # asked for: no complaint
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "video_preprocessor_config.json", "config.json"])
+def test_code_is_found_in_any_json_file_and_in_a_config_within_a_config(name, tmp_path):
+    folder = shutil.copytree(shipped_models()["student"], tmp_path / "model")
+    path = folder / name
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**before, "part": [{"auto_map": {"AutoModel": "evil.Model"}}]}))
+    with pytest.raises(UserError, match=rf"its {name} names code of its own"):
+        Model("model", str(folder)).check_own_code()
+
+
+# ---- a run's folder from elsewhere ----
+
+
+@pytest.fixture
+def foreign_run(tmp_path):
+    """A run's folder with a checkpoint that was exported, whose config and model say what they like."""
+    run = tmp_path / "run"
+    (run / "global_step_2" / "actor").mkdir(parents=True)
+    (run / "latest_checkpointed_iteration.txt").write_text("2")
+    (run / "metrics.jsonl").write_text('{"step": 2}\n')
+    shutil.copytree(shipped_models()["student"], run / "hf_step_2")
+    config = compose(["experiment=tiny/schedule"])
+    config.prefix_opd.stop_token_ids = [3]
+
+    def write(**changed):
+        for key, value in changed.items():
+            OmegaConf.update(config, key, value, force_add=True)
+        OmegaConf.save(config, run / "config.yaml", resolve=True)
+        return str(run)
+
+    return write
+
+
+def test_code_in_a_foreign_runs_model_is_refused_whatever_its_config_says(foreign_run):
+    run = foreign_run(**{"actor_rollout_ref.model.trust_remote_code": True})
+    path = Path(run) / "hf_step_2" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["evil.T", None]}}))
+    with pytest.raises(UserError, match=r"tokenizer_config.json names code of its own"):
+        open_target(run, None)
+    assert open_target(run, None, trust_remote_code=True).model.trust_remote_code
+
+
+def test_an_evaluation_takes_over_nothing_but_what_a_user_may_set(foreign_run, tmp_path):
+    evil = {
+        "actor_rollout_ref.model.trust_remote_code": True,
+        "actor_rollout_ref.model.tokenizer_path": "/evil",
+        "actor_rollout_ref.model.external_lib": "evil",
+        "actor_rollout_ref.model.override_config.rope_theta": 1,
+        "actor_rollout_ref.actor.fsdp_config._target_": "os.system",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.worker_extension_cls": "evil.Worker",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.trust_remote_code": True,
+        "ray_kwargs.ray_init.address": "10.0.0.1:6379",
+        "ray_kwargs.ray_init.dashboard_host": "0.0.0.0",
+        "ray_kwargs.ray_init.runtime_env.py_executable": "/evil",
+        "ray_kwargs.ray_init.runtime_env.env_vars.LD_PRELOAD": "/evil",
+        "reward.custom_reward_function.path": "/evil.py",
+        "platform": "cpu",
+    }
+    kept = {"actor_rollout_ref.rollout.max_num_seqs": 17, "ray_kwargs.ray_init.num_cpus": 23}
+    target = open_target(foreign_run(**evil, **kept), None)
+    config = evaluation_config(target, find(["tiny"], tmp_path, 1, 2), Sampling(max_tokens=16), tmp_path / "out", 2)
+    for key in evil:
+        if key != "platform":
+            assert OmegaConf.select(config, key) != evil[key], key
+    assert {key: OmegaConf.select(config, key) for key in kept} == kept
+
+
+@pytest.mark.parametrize("key", ["prefix_opd.prompt.ending", "actor_rollout_ref.model.path"])
+def test_nothing_is_looked_up_for_a_foreign_config(foreign_run, key, monkeypatch):
+    run = foreign_run()
+    text = (Path(run) / "config.yaml").read_text()
+    config = OmegaConf.create(text)
+    OmegaConf.update(config, key, "${oc.env:HOME}")
+    (Path(run) / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    with pytest.raises(UserError, match=rf"holds \$\{{...\}} in {key}"):
+        open_target(run, None)
+
+
+def test_a_run_that_trained_an_adapter_is_not_exported_or_evaluated(foreign_run):
+    run = foreign_run(**{"actor_rollout_ref.model.lora_rank": 8})
+    for look in (lambda: export_checkpoint(Path(run)), lambda: check_target(run, None)):
+        with pytest.raises(UserError, match="trained a LoRA adapter"):
+            look()
 
 
 # ---- pickles ----
@@ -186,7 +283,8 @@ def test_commands_that_start_engines_stay_on_it_too(command, nodes, alone, no_ad
     monkeypatch.setattr("prefix_opd.checks.doctor.WITH_ENGINES", ())  # they would import verl into this process
     monkeypatch.setattr("prefix_opd.checks.engines._answers", start)
     monkeypatch.setattr("prefix_opd.verl_plugin.server.offline_engine.OfflineEngine.__enter__", start)
-    monkeypatch.setattr(sys, "argv", ["prefix-opd", *command, f"distillation.nnodes={nodes}"])
+    together = [f"distillation.nnodes={nodes}", f"ray_kwargs.ray_init.num_gpus={nodes + 1}"]
+    monkeypatch.setattr(sys, "argv", ["prefix-opd", *command, *together])
     with pytest.raises(SystemExit):
         cli.main()
     assert seen == [loopback.LOOPBACK_ENVIRONMENT if alone else dict.fromkeys(loopback.LOOPBACK_ENVIRONMENT)]
@@ -282,6 +380,39 @@ def test_a_secret_under_an_innocent_key_is_refused(value, monkeypatch):
     with pytest.raises(UserError, match=r"project_name: holds a secret") as told:
         compose(["experiment=tiny/schedule", f"trainer.project_name={value}"])
     assert value not in str(told.value) and SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:hunter2@mirror.example/x", "https://***@mirror.example/x"),
+        ("redis://:hunter2@cache:6379/0", "redis://***@cache:6379/0"),
+        ("http://me:p@ss:word@proxy:80", "http://***@proxy:80"),
+        ("https://0123456789abcdef@github.com/me/x.git", "https://***@github.com/me/x.git"),
+        ("s3://bucket/x?X-Amz-Signature=abc&page=2", "s3://bucket/x?X-Amz-Signature=***&page=2"),
+        ("https://host/x?a=1&api_key=abc#top", "https://host/x?a=1&api_key=***#top"),
+        ("Authorization: Bearer abcdefghijklmnopqrst", "Authorization: Bearer ***"),
+        ("AKIAABCDEFGHIJKLMNOP", "***"),
+        ("ssh://git@github.com/me/x.git", "ssh://git@github.com/me/x.git"),
+        ("file:///data/a@b/c.parquet", "file:///data/a@b/c.parquet"),
+        ("pkg://prefix_opd.grading.reward", "pkg://prefix_opd.grading.reward"),
+        ("me@example.org asks: 1:2@3", "me@example.org asks: 1:2@3"),
+    ],
+)
+def test_one_redactor_for_config_command_and_report(text, shown, tmp_path, monkeypatch):
+    from prefix_opd.launch import _keep_command
+
+    assert redact(text) == shown
+    assert without_secrets({"a": [text]}) == {"a": [shown]} and command_without_secrets(["x", text])[1] == shown
+    _keep_command(tmp_path, [f"a={text}"])
+    kept = (tmp_path / "commands.txt").read_text()
+    assert text in kept if shown == text else text not in kept
+    config = OmegaConf.create({"data": {"mirror": text}})
+    if shown == text:
+        check_no_secrets(config)
+    else:
+        with pytest.raises(UserError, match="data.mirror: holds a secret"):
+            check_no_secrets(config)
 
 
 def test_the_kept_command_holds_no_secret(tmp_path, monkeypatch):

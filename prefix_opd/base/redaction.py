@@ -20,9 +20,17 @@ _NAME = re.compile(  # but not the special tokens of a tokenizer
     r"^(?!(pad|eos|bos|unk|mask)_token$)(.*[_-])?(token|(api|ssh|access|secret)_?key|secret|password|passwd|credentials?|auth(orization)?)$",
     re.IGNORECASE,
 )
-_VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,})\b")
-"""Tokens of the Hugging Face hub, OpenAI and GitHub tell by their form."""
-_LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+@")
+_VALUE = re.compile(
+    r"\b(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}"
+    r"|glpat-[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|xox[abprs]-[A-Za-z0-9-]{10,})\b"
+)
+"""Tokens of the Hugging Face hub, OpenAI, GitHub, GitLab, AWS, Google and Slack tell by their form."""
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/?#]*:[^\s/?#]*@|(?<=\bhttps://)[^\s/?#@]+@|(?<=\bhttp://)[^\s/?#@]+@")
+"""A password with its name, and over HTTP a name alone, which may be a token."""
+_SECRET_IN_QUERY = re.compile(
+    r"([?&][\w-]*(?:token|key|secret|password|passwd|pwd|signature|credential)=)[^&\s#]+", re.IGNORECASE
+)
+_BEARER = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{16,}")
 
 
 def is_secret_name(name: str) -> bool:
@@ -49,10 +57,17 @@ def check_no_secrets(config: DictConfig) -> None:
 
 
 def redact(text: str) -> str:
-    """``text`` without the secrets of this process's environment, and without what has the form of one."""
+    """``text`` without secrets: those of this process's environment, what has the form of one, logins inside URLs.
+
+    The one function for everything that is printed, saved or shown.
+
+    >>> redact("http://me:pass@proxy:80/x?api_key=1"), redact("ssh://git@host/x")
+    ('http://***@proxy:80/x?api_key=***', 'ssh://git@host/x')
+    """
     for secret in sorted(_environment_secrets(), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return _VALUE.sub(HIDDEN, text)
+    text = _LOGIN_IN_URL.sub(f"{HIDDEN}@", _VALUE.sub(HIDDEN, text))
+    return _BEARER.sub(rf"\1 {HIDDEN}", _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text))
 
 
 def save_config(config: DictConfig, path: Path) -> None:
@@ -61,17 +76,17 @@ def save_config(config: DictConfig, path: Path) -> None:
 
 
 def without_secrets(node: Any) -> Any:
-    """A copy of nested containers without keys that are named like a secret, and without logins inside URLs."""
+    """A copy of nested containers without keys that are named like a secret; all text goes through `redact`."""
     if isinstance(node, Mapping):
         return {name: without_secrets(value) for name, value in node.items() if not is_secret_name(str(name))}
     if isinstance(node, (list, tuple)):
         return [without_secrets(value) for value in node]
-    return _LOGIN_IN_URL.sub("", node) if isinstance(node, str) else node
+    return redact(node) if isinstance(node, str) else node
 
 
 def command_without_secrets(words: list[str]) -> list[str]:
-    """The words of a command line without the overrides and options that set a secret."""
-    return [_LOGIN_IN_URL.sub("", word) for word in words if not is_secret_name(_last_name(word))]
+    """The words of a command line without the overrides and options that set a secret; the others by `redact`."""
+    return [redact(word) for word in words if not is_secret_name(_last_name(word))]
 
 
 def _last_name(word: str) -> str:

@@ -19,6 +19,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.checks import ALL, QUICK, WITH_ENGINES, look
 from prefix_opd.checks.finding import Finding, Status, fail
+from prefix_opd.checks.surface import check_surface
 
 QUICK_PROMPTS = 256
 """Prompts that the quick part tokenizes."""
@@ -36,8 +37,9 @@ def diagnose(config, engines: bool = False) -> list[Finding]:
         engines: bring up the student's and the teacher's vLLM engines as well.
 
     Raises:
-        UserError: a model or a data file that cannot be looked at at all.
+        UserError: a setting that no run reads, a model or a data file that cannot be looked at at all.
     """
+    check_surface(config)
     case = Case.open(config)
     found = look(ALL, case)
     return found + _with_engines(case) if engines else found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd import VERL_VERSION
 from prefix_opd.base.errors import UserError, one_line
+from prefix_opd.checks import cluster, services, together
 from prefix_opd.checks.run_data import check_data
+from prefix_opd.checks.surface import check_surface
 from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, check_same_vocabulary
 from prefix_opd.config.settings import Settings
+from prefix_opd.cost.plan import longest_sampling
 from prefix_opd.method.ending import stop_token_ids
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.method.prompt import check_template, forced_template, without_ending
@@ -24,30 +28,24 @@ CONTEXT_KEYS = {
     STUDENT_KEY: "actor_rollout_ref.rollout.max_model_len",
     TEACHER_KEY: "distillation.teacher_models.teacher_model.inference.max_model_len",
 }
-GROUPS = (
-    "prefix_opd",
-    "data",
-    "trainer",
-    "actor_rollout_ref.model",
-    "actor_rollout_ref.actor",
-    "actor_rollout_ref.rollout",
-    "distillation.distillation_loss",
-    "distillation.teacher_models.teacher_model.inference",
-)
-"""Nodes whose keys are read below."""
+FP32_BYTES = 4
 RESUME_MODES = ("auto", "disable", "resume_path")
 
 
-def check(config: DictConfig) -> Settings:
+def check(config: DictConfig, verls_own: bool = False) -> Settings:
     """Check a composed config and fill in what follows from its models (chat template, stop tokens).
 
     The cheap checks come first, so that a slip of the keyboard is told within a second.
+
+    Args:
+        verls_own: see `prefix_opd.launch.prepare`.
 
     Raises:
         UserError: the first thing that is wrong.
     """
     check_verl_version()
-    _check_groups(config)
+    if not verls_own:
+        check_surface(config)
     _positive(config, "trainer.total_training_steps")  # schedules may grow over it, so before them
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     check_folder(config)
@@ -56,22 +54,31 @@ def check(config: DictConfig) -> Settings:
     check_batches(config)
     check_loss(config, settings)
     check_probe(config, settings)
-    for key in (TRAIN_KEY, VAL_KEY):
-        check_data(config, key)
+    if not verls_own:
+        together.check_loss_settings(config, settings)
+        services.check_manager(config)
+    together.check_weighting(config, settings)
+    together.check_template_arguments(config)
+    together.check_checkpoint(config)
+    together.check_engine_settings(config)
+    cluster.check_parallel_sizes(config)
+    cluster.check_cluster(config)
+    services.check_trackers(config)
+    services.check_grader(config)
+    together.check_attention(config)
+    rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
+    together.check_epochs(config, rows[TRAIN_KEY])
     student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     for model in (student, teacher):
         check_context(config, model)
         model.check_weights()
         _ = model.shape  # reads the sizes, or tells which is none
+    check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
+    if config.platform == "cpu":
+        _fit_bucket(config, student)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
-
-
-def _check_groups(config: DictConfig) -> None:
-    for key in GROUPS:
-        if not isinstance(OmegaConf.select(config, key), DictConfig):
-            raise UserError(f"{key}={OmegaConf.select(config, key)}", "is a group of settings", "leave it one")
 
 
 def check_verl_version() -> None:
@@ -234,6 +241,18 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
         )
 
 
+def check_timeout(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
+    """Refuse a limit that the longest step's rollouts would exceed by `prefix-opd plan`: all are handed out at once."""
+    limit = settings.rollout.timeout_seconds
+    needed = longest_sampling(config, settings, (student.shape, teacher.shape))
+    if needed > limit:
+        raise UserError(
+            f"prefix_opd.rollout.timeout_seconds={limit:g}",
+            f"is less than the {needed:.3g} s that `prefix-opd plan` gives the rollouts of the longest step",
+            f"set it to {math.ceil(2 * needed)} or more, or use more GPUs",
+        )
+
+
 def model_of(config: DictConfig, key: str) -> Model:
     path = OmegaConf.select(config, key)
     if not path:
@@ -261,6 +280,14 @@ def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Mo
             check_template(student.tokenizer, own, TEMPLATE_KEY)
         config.prefix_opd.stop_token_ids = ids
         config.prefix_opd.ignore_own_end_token = not set(student.end_token_ids) <= set(ids)
+
+
+def _fit_bucket(config: DictConfig, student: Model) -> None:
+    """Weights travel to the engine in fp32 through shared memory, and one tensor must fit the bucket that is passed."""
+    needed = -(-student.largest_tensor * FP32_BYTES >> 20)
+    key = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"
+    if OmegaConf.select(config, key) < needed:
+        OmegaConf.update(config, key, needed)
 
 
 def _positive(config: DictConfig, key: str) -> int:

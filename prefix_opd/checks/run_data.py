@@ -10,10 +10,13 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.keys import TRAIN_KEY
+from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
 LINES = (".json", ".jsonl")
-"""Files of one JSON object a line; all others are parquet."""
+"""Files of one JSON object a line, or of one JSON array of them."""
+KINDS = (".parquet", *LINES)
+TAKEN = ("agent_name", "raw_prompt", "uid", "global_steps", "session_id", "index", "dummy_tensor")
+"""Columns that verl adds to a row itself, or that choose an agent loop."""
 SEE = "see `prefix-opd prepare --help`"
 
 Conversation = list[dict[str, Any]]
@@ -31,6 +34,8 @@ def data_files(config: DictConfig, key: str) -> list[Path]:
     for path in paths:
         if not path.is_file():
             raise UserError(f"{key}={path}", "does not exist", SEE)
+        if path.suffix not in KINDS:
+            raise UserError(f"{key}={path}", f"is no file that verl reads by its name: {', '.join(KINDS)}", SEE)
     return paths
 
 
@@ -40,7 +45,12 @@ def check_data(config: DictConfig, key: str) -> int:
     Raises:
         UserError: names the file, and the row where one is wrong.
     """
-    rows = sum(_check_file(f"{key}={path}", path, config.data) for path in data_files(config, key))
+    paths = data_files(config, key)
+    rows = sum(_check_file(f"{key}={path}", path, config.data) for path in paths)
+    schemas = [_schema(f"{key}={path}", path) for path in paths]
+    for path, schema in zip(paths, schemas, strict=True):
+        _check_columns(f"{key}={path}", schema, validated=key == VAL_KEY)
+    _check_alike(key, paths, schemas)
     if key == TRAIN_KEY and rows < config.data.train_batch_size:
         raise UserError(
             f"data.train_batch_size={config.data.train_batch_size}", f"exceeds the {rows} rows of data.train_files"
@@ -64,7 +74,7 @@ def conversations(config: DictConfig, key: str) -> list[Conversation]:
 
 
 def _check_file(what: str, path: Path, data: DictConfig) -> int:
-    needed = (data.prompt_key, data.reward_fn_key, "reward_model")
+    needed = (data.prompt_key, "data_source", "reward_model")
     if path.suffix not in LINES:
         return _check_parquet(what, path, needed)
     rows = _read_lines(what, path)
@@ -72,6 +82,8 @@ def _check_file(what: str, path: Path, data: DictConfig) -> int:
         for name in needed:
             if name not in row:
                 raise UserError(what, f"row {number} lacks verl's column {name!r} (it has {', '.join(map(str, row))})")
+            if row[name] is None:
+                raise UserError(what, f"row {number}, column {name!r}: is null")
         if problem := _problem(row[data.prompt_key]):
             raise UserError(what, f"row {number}, column {data.prompt_key!r}: {problem}")
     if not rows:
@@ -80,21 +92,106 @@ def _check_file(what: str, path: Path, data: DictConfig) -> int:
 
 
 def _read_lines(what: str, path: Path) -> list[dict[str, Any]]:
-    rows = []
+    number, rows = 1, []
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict):
+        text = path.read_text(encoding="utf-8-sig")  # a byte order mark is no part of the text
+        if text.lstrip().startswith("["):
+            rows = json.loads(text)
+            wrong = next((row for row, found in enumerate(rows) if not isinstance(found, dict)), None)
+            if wrong is not None:
+                raise UserError(what, f"row {wrong} is no JSON object")
+            return rows
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                rows.append(json.loads(line))
+                if not isinstance(rows[-1], dict):
                     raise UserError(what, f"line {number} is no JSON object")
-                rows.append(row)
+    except UserError:
+        raise
     except UnicodeDecodeError:
         raise UserError(what, "is no text in UTF-8") from None
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise UserError(what, f"line {number} is no JSON") from None
     return rows
+
+
+def _schema(what: str, path: Path):
+    """The columns and their types. Raises UserError for a column of rows that do not go together."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix not in LINES:
+        return pq.read_schema(path)
+    rows = _read_lines(what, path)
+    columns = []
+    for name in dict.fromkeys(name for row in rows for name in row):
+        try:
+            kind = pa.array([row.get(name) for row in rows]).type
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError, ValueError) as error:
+            raise UserError(what, f"column {name!r} holds values of several types ({str(error)[:120]})") from None
+        columns.append(pa.field(name, kind))
+    return pa.schema(columns)
+
+
+def _check_columns(what: str, schema, validated: bool) -> None:
+    """What verl and the grader take out of a row. Raises UserError that names the column and its type."""
+    import pyarrow as pa
+
+    def kind(name: str):
+        return schema.field(name).type if name in schema.names else None
+
+    if not _is_text(kind("data_source")):
+        raise UserError(what, f"its column 'data_source' is {kind('data_source')}, not text")
+    reward = kind("reward_model")
+    if not pa.types.is_struct(reward):
+        raise UserError(
+            what,
+            f"its column 'reward_model' is {reward}, not a group with ground_truth",
+            'write {"style": "rule", "ground_truth": ANSWER} in each row, not as text',
+        )
+    fields = [field.name for field in reward]
+    if validated and "ground_truth" not in fields:
+        raise UserError(
+            what, f"its column 'reward_model' lacks ground_truth (it has {', '.join(fields)})", "rename the answer's"
+        )
+    extra = kind("extra_info")
+    if extra is not None and not pa.types.is_struct(extra) and not pa.types.is_null(extra):
+        raise UserError(what, f"its column 'extra_info' is {extra}, not a group of values", "leave the column out")
+    if taken := next((name for name in TAKEN if name in schema.names), None):
+        raise UserError(what, f"has a column {taken!r}, which verl sets itself", "rename it")
+
+
+def _is_text(kind) -> bool:
+    import pyarrow as pa
+
+    return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _check_alike(key: str, paths: list[Path], schemas: list) -> None:
+    """verl puts the files of one key together by ``datasets.concatenate_datasets``, which asks for equal types.
+
+    Raises:
+        UserError: names two files, the column, and its type in each.
+    """
+    if len(paths) == 1:
+        return
+    import datasets
+    from datasets.features.features import _check_if_features_can_be_aligned
+
+    features = [datasets.Features.from_arrow_schema(schema) for schema in schemas]
+    for path, other in zip(paths[1:], features[1:], strict=True):
+        for name in features[0].keys() & other.keys():
+            try:
+                _check_if_features_can_be_aligned(
+                    [datasets.Features({name: one[name]}) for one in (features[0], other)]
+                )
+            except ValueError:
+                kinds = [schema.field(name).type for schema in (schemas[0], schemas[paths.index(path)])]
+                raise UserError(
+                    f"{key}={path}",
+                    f"cannot be put together with {paths[0]}: its column {name!r} is {kinds[1]}, there {kinds[0]}",
+                    "write both with the same types",
+                ) from None
 
 
 def _check_parquet(what: str, path: Path, needed: Iterable[str]) -> int:
@@ -112,9 +209,12 @@ def _check_parquet(what: str, path: Path, needed: Iterable[str]) -> int:
             raise UserError(what, f"lacks verl's column {name!r} (it has {', '.join(columns.names)})")
     check_prompt_type(what, prompt, columns.field(prompt).type)
     try:
+        for name in list(needed)[1:]:
+            if (column := pq.read_table(path, columns=[name])[name]).null_count:
+                raise UserError(what, f"row {column.is_null().to_pylist().index(True)}, column {name!r}: is null")
         return check_prompts(what, prompt, (batch.column(0) for batch in file.iter_batches(columns=[prompt])))
     except (pa.ArrowException, OSError):
-        raise UserError(what, f"its column {prompt!r} cannot be read", SEE) from None
+        raise UserError(what, f"one of its columns {', '.join(needed)} cannot be read", SEE) from None
 
 
 def check_prompts(what: str, name: str, chunks: Iterable[Any]) -> int:

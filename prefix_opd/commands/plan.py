@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
         if paper:
             _print_paper(as_json)
             return
+        from prefix_opd.checks.surface import check_surface
         from prefix_opd.config.compose import compose
         from prefix_opd.cost.plan import Assumptions, plan
         from prefix_opd.verl_plugin import our_run
@@ -52,6 +53,7 @@ def register(app: typer.Typer) -> None:
             tflops=_by_phase("tflops", tflops),
         )
         config = compose(overrides or [])
+        check_surface(config)
         found = plan(config, assumptions)
         our_run.switched_off(config)  # refuses what cannot be
         if as_json:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -14,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.method.flops import SIZE_FIELDS, ModelShape
 
-CODE_CARRIERS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
-"""Files of a model that can name Python code (``auto_map``) for transformers to run."""
+SMALL_FILE = 4 << 20
+"""Bytes. Any JSON file of a model but its vocabulary may name Python code (``auto_map``) for transformers to run; the
+largest tokenizer_config.json of public models has some 200 KB."""
 HUB_SECONDS = 10.0
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -67,7 +70,7 @@ class Model:
         if self.trust_remote_code:
             return
         for path in sorted(self.folder.glob("*.json")):
-            if path.name in CODE_CARRIERS and "auto_map" in _read_json(self, path):
+            if path.stat().st_size <= SMALL_FILE and _names_code(_read_json(self, path)):
                 raise UserError(
                     f"{self.key}={self.path}",
                     f"its {path.name} names code of its own (auto_map)",
@@ -114,7 +117,19 @@ class Model:
         return None
 
     @cached_property
+    def largest_tensor(self) -> int:
+        """Numbers in the largest tensor: by the headers of the local weights, else the embedding or an MLP matrix."""
+        sizes = [
+            math.prod(entry["shape"])
+            for path in sorted(Path(self.path).expanduser().glob("*.safetensors"))
+            for entry in _safetensors_header(self, path).values()
+        ]
+        shape = self.shape
+        return max(sizes, default=shape.hidden_size * max(shape.vocab_size, shape.intermediate_size))
+
+    @cached_property
     def shape(self) -> ModelShape:
+        check_dense_decoder(f"{self.key}={self.path}", self.config)
         for name in SIZE_FIELDS:
             if name not in self.config:
                 raise UserError(f"{self.key}={self.path}", f"its config.json lacks {name!r}")
@@ -160,6 +175,51 @@ class Model:
                 raise UserError(f"{self.key}={self.path}", f"its generation_config.json has eos_token_id={named}")
             found |= set(named)
         return sorted(token for token in found if token is not None)
+
+
+def _names_code(node: Any) -> bool:
+    """Whether ``auto_map`` stands anywhere in a JSON value: configs nest configs."""
+    if isinstance(node, dict):
+        return "auto_map" in node or any(map(_names_code, node.values()))
+    return isinstance(node, list) and any(map(_names_code, node))
+
+
+NOT_DENSE = {
+    "text_config": "nests its sizes in text_config, as models of several modalities do",
+    "vision_config": "has a vision part",
+    "num_experts": "is a mixture of experts",
+    "num_local_experts": "is a mixture of experts",
+    "n_routed_experts": "is a mixture of experts",
+    "moe_intermediate_size": "is a mixture of experts",
+    "kv_lora_rank": "has latent attention",
+    "full_attention_interval": "has layers without full attention",
+    "linear_num_key_heads": "has layers without full attention",
+}
+"""Keys of a ``config.json`` that a dense decoder does not have -> what they say."""
+
+
+def check_dense_decoder(what: str, config: Mapping[str, Any]) -> None:
+    """Refuse a model whose parameters, FLOP and memory are not those of a dense decoder. Raises UserError.
+
+    Args:
+        what: names the model in the message.
+        config: its ``config.json``.
+    """
+    told = next((told for key, told in NOT_DENSE.items() if config.get(key)), "")
+    if config.get("is_encoder_decoder"):
+        told = "has an encoder"
+    if any(kind not in ("full_attention", "sliding_attention") for kind in config.get("layer_types") or ()):
+        told = told or "has layers without full attention"
+    if told:
+        raise UserError(
+            what,
+            f"{told} (model_type {config.get('model_type')}), and parameters, FLOP and memory are counted for dense "
+            "decoders alone",
+            "take a dense decoder, such as Qwen3-8B",
+        )
+    kinds = config.get("architectures")
+    if kinds is not None and (not isinstance(kinds, list) or len(kinds) != 1):
+        raise UserError(what, f"its config.json names {kinds} as architectures, not one")
 
 
 def _read_json(model: Model, path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
-from prefix_opd.config.models import Model
+from prefix_opd.config.models import Model, check_dense_decoder
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
@@ -21,6 +21,8 @@ from prefix_opd.method.flops import ModelShape, StepFlops
 from prefix_opd.method.schedule import Full, Schedule, prefix_lengths
 from prefix_opd.method.weighting import Uniform, Weighting
 
+MOST_STEPS = 4096
+"""Of a run, for its largest L."""
 MEAN_PROMPT = 200.0
 """A guess for OpenThoughts3: its mathematics is shorter, its code longer."""
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
@@ -162,6 +164,31 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     )
 
 
+def longest_prefix(schedule: Schedule, steps: int, response: int) -> int:
+    """The largest L of a run whose schedule does not adapt, tokens. Of a run of very many steps some are looked at."""
+    looked_at = {1, steps, *range(1, steps + 1, -(-steps // MOST_STEPS))}
+    return max(max(prefix_lengths(schedule, step, 1, response)) for step in looked_at)
+
+
+def longest_sampling(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape]) -> float:
+    """Seconds that the rollouts of the longest step take, from the first that is handed out to the last that is scored.
+
+    By the assumptions that a plan makes where none are given: every rollout reaches its cap, on an A100 or a CPU.
+    """
+    schedule, response = settings.schedule, config.data.max_response_length
+    steps = config.trainer.total_training_steps
+    cap = (schedule.maximum or response) if schedule.adapts else longest_prefix(schedule, steps, response)
+    rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+    gpus = {
+        "student": config.trainer.n_gpus_per_node * config.trainer.nnodes,
+        "teacher": config.distillation.n_gpus_per_node * config.distillation.nnodes,
+    }
+    prompt = min(MEAN_PROMPT, config.data.max_prompt_length / 2)
+    flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], rollouts, False)["exact"]
+    hours = cost.hours(flops, _throughput(config, Assumptions())["flops_per_second"], gpus)
+    return 3600 * max(hours["sampling"], hours["teacher_scoring"])  # a rollout is scored while others are sampled
+
+
 # ---- models ----
 
 
@@ -177,6 +204,7 @@ def published_config(config: DictConfig, key: str) -> dict[str, Any]:
 
 
 def _shape(config: DictConfig, key: str, published: dict[str, Any]) -> ModelShape:
+    check_dense_decoder(f"{key}={OmegaConf.select(config, key)}", published)
     try:
         return ModelShape.from_config(published)
     except KeyError as error:

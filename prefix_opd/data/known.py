@@ -32,9 +32,14 @@ def _is_whole(cell: Any) -> bool:
     return isinstance(cell, int) and not isinstance(cell, bool)
 
 
+TURN_PARTS = (("from", "value"), ("role", "content"))
+"""The two ways in which public sets name speaker and text."""
+
+
 def _is_turns(cell: Any) -> bool:
     return isinstance(cell, list) and all(
-        isinstance(turn, dict) and _is_text(turn.get("from")) and _is_text(turn.get("value")) for turn in cell
+        isinstance(turn, dict) and any(all(_is_text(turn.get(part)) for part in parts) for parts in TURN_PARTS)
+        for turn in cell
     )
 
 
@@ -44,7 +49,7 @@ CELL_KINDS = {
     "whole number": ("a whole number", _is_whole),
     "text or whole number": ("text or a whole number", lambda cell: _is_text(cell) or _is_whole(cell)),
     "list of text": ("a list of text", lambda cell: isinstance(cell, list) and all(map(_is_text, cell))),
-    "turns": ("a list of {from, value}, both text", _is_turns),
+    "turns": ("a list of {from, value} or {role, content}, both text", _is_turns),
 }
 """Kind -> (how an error names it, the check of one cell)."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.data.known import CELL_KINDS, KnownSet
+from prefix_opd.data.known import CELL_KINDS, TURN_PARTS, KnownSet
 from prefix_opd.data.sampling import key_of
 
 LETTERS = string.ascii_uppercase[:10]
@@ -34,12 +34,17 @@ class Problem:
     """Position of the row in its source, from 0."""
 
 
+def hint(columns: Iterable[str]) -> str:
+    """What to do about a missing column, where the columns that are there tell."""
+    return "rename 'messages' to 'conversations'" if "messages" in columns else ""
+
+
 def check_row(known: KnownSet, row: dict[str, Any], index: int) -> None:
     """Names the first column of ``row`` that is missing or of the wrong type."""
     for column in known.columns:
         if column.required and column.name not in row:
             where = f"{known.name}, row {index}, column {column.name!r}"
-            raise UserError(where, f"is missing; the row has {', '.join(map(repr, row)) or 'no columns'}")
+            raise UserError(where, f"is missing; the row has {', '.join(map(repr, row)) or 'no columns'}", hint(row))
     for column in known.columns:
         cell = row.get(column.name)
         wording, fits = CELL_KINDS[column.kind]
@@ -51,7 +56,11 @@ def check_row(known: KnownSet, row: dict[str, Any], index: int) -> None:
 
 def turn(row: dict[str, Any], speakers: tuple[str, ...]) -> str:
     """The first thing that one of ``speakers`` says in a conversation, or "" where none speaks."""
-    return next((turn["value"].strip() for turn in row["conversations"] if turn["from"] in speakers), "")
+    for turn in row["conversations"]:
+        speaker, text = next(parts for parts in TURN_PARTS if all(isinstance(turn.get(part), str) for part in parts))
+        if turn[speaker] in speakers:
+            return turn[text].strip()
+    return ""
 
 
 def _questions(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:

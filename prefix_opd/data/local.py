@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import sha256_of
 from prefix_opd.data.known import KnownSet
+from prefix_opd.data.layouts import hint
 
-FORMATS = (".parquet", ".jsonl", ".csv")
+FORMATS = (".parquet", ".jsonl", ".json", ".csv")
+BEGINNING = 256
+"""Characters in which the first sign of a file is looked for."""
 BATCH_ROWS = 256
 """Rows held at once: some 6 MB of OpenThoughts3."""
 
@@ -52,12 +55,13 @@ class LocalSource:
         have = file.schema_arrow.names
         for column in self.known.columns:
             if column.required and column.name not in have:
-                raise UserError(f"{path.name}, column {column.name!r}", f"is missing; the file has {', '.join(have)}")
+                told = f"is missing; the file has {', '.join(have)}"
+                raise UserError(f"{path.name}, column {column.name!r}", told, hint(have))
         return file
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every row, file after file in the order of their names."""
-        readers = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}
+        readers = {".parquet": self._parquet, ".jsonl": self._jsonl, ".json": self._json, ".csv": self._csv}
         for path in self.files:
             yield from readers[path.suffix](path)
 
@@ -76,12 +80,30 @@ class LocalSource:
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line.decode())
+                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 except ValueError as error:
                     raise UserError(f"{path}, line {number}", f"is not JSON ({error})") from error
                 if not isinstance(row, dict):
                     raise UserError(f"{path}, line {number}", "must be one JSON object")
                 yield row
+
+    def _json(self, path: Path) -> Iterator[dict[str, Any]]:
+        """One array of objects, or one object a line as in a ``.jsonl``."""
+        with open(path, encoding="utf-8-sig") as file:
+            try:
+                if file.read(BEGINNING).lstrip()[:1] != "[":
+                    yield from self._jsonl(path)
+                    return
+                file.seek(0)
+                rows = json.load(file)
+            except UserError:
+                raise
+            except ValueError as error:
+                raise UserError(str(path), f"is not JSON ({error})") from error
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, entry {number}", "must be one JSON object")
+            yield row
 
     def _csv(self, path: Path) -> Iterator[dict[str, Any]]:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -108,11 +130,7 @@ def _choose(known: KnownSet, place: Path) -> list[Path]:
         if place.suffix not in FORMATS:
             raise UserError(f"--from {place}", f"must be a folder or a file ending in {', '.join(FORMATS)}")
         return [place]
-    found = sorted(
-        path
-        for path in place.rglob("*")
-        if path.suffix in FORMATS and not any(part.startswith(".") for part in path.relative_to(place).parts)
-    )
+    found = _files(place, [kind for kind in FORMATS if kind != ".json"]) or _files(place, [".json"])
     named = next((chosen for stem in known.stems if (chosen := _beginning(found, stem))), [])
     chosen = named or (found if len(found) == 1 else [])
     if not chosen:
@@ -125,6 +143,15 @@ def _choose(known: KnownSet, place: Path) -> list[Path]:
     if len({path.suffix for path in chosen}) > 1:
         raise UserError(f"--from {place}", f"holds {known.name} in several formats", "name one file with --from FILE")
     return chosen
+
+
+def _files(place: Path, kinds: list[str]) -> list[Path]:
+    """Repositories keep descriptions as .json, so that ending is looked for last."""
+    return sorted(
+        path
+        for path in place.rglob("*")
+        if path.suffix in kinds and not any(part.startswith(".") for part in path.relative_to(place).parts)
+    )
 
 
 def _beginning(paths: list[Path], stem: str) -> list[Path]:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check_verl_version
+from prefix_opd.checks.surface import check_surface, leaves, rule_of
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.models import Model
@@ -27,7 +28,7 @@ NODE = "prefix_opd_evaluation"
 
 ASKED = ("prefix_opd.prompt", "prefix_opd.rollout", "data.max_prompt_length")
 ENGINE = (
-    "actor_rollout_ref.model.override_config",
+    "actor_rollout_ref.model.override_config.attn_implementation",
     "actor_rollout_ref.model.use_remove_padding",
     "actor_rollout_ref.actor.fsdp_config",
     "actor_rollout_ref.rollout.dtype",
@@ -37,8 +38,9 @@ ENGINE = (
     "actor_rollout_ref.rollout.max_num_batched_tokens",
     "actor_rollout_ref.rollout.enforce_eager",
     "actor_rollout_ref.rollout.engine_kwargs",
-    "ray_kwargs",
-    "prefix_opd.patches_off",
+    "ray_kwargs.ray_init.num_cpus",
+    "ray_kwargs.ray_init.num_gpus",
+    "ray_kwargs.ray_init.object_store_memory",
     "trainer.nnodes",
 )
 """What an evaluation takes over from the run whose checkpoint it is: how it was asked, and on what it ran."""
@@ -101,6 +103,7 @@ def evaluation_config(
     check_overrides(overrides)
     tiny = [benchmark.name for benchmark in benchmarks] == [TINY]
     config = compose([*_base(target, tiny, overrides), *overrides])
+    check_surface(config)
     touched = {_key(override) for override in overrides}
     if target.run_config is not None:
         layout = "layout" in touched or "experiment" in touched
@@ -122,15 +125,19 @@ def _base(target: Target, tiny: bool, overrides: Sequence[str]) -> list[str]:
     if tiny and "experiment" not in given:
         base.append("experiment=tiny/full")
     elif target.run_config is not None and "platform" not in given:
-        base.append(f"platform={target.run_config.platform}")
+        base.append(f"platform={'cpu' if target.run_config.platform == 'cpu' else 'gpu'}")
     return base
 
 
 def _take_over(config: DictConfig, run: DictConfig, keys: Sequence[str], touched: set[str]) -> None:
+    """Take values from a run's config, which may be from elsewhere: those that a user may set, by the same rules."""
     for key in keys:
         value = OmegaConf.select(run, key)
-        if value is not None and not any(_same_or_within(one, key) for one in touched):
-            OmegaConf.update(config, key, value, merge=True, force_add=True)
+        for name, one in leaves(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, key).items():
+            rule = rule_of(name, config.platform)
+            taken = rule is not None and not rule(one) and not any(_same_or_within(said, name) for said in touched)
+            if taken and one is not None:
+                OmegaConf.update(config, name, one, merge=True, force_add=True)
 
 
 def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set[str]) -> None:

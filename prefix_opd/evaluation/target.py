@@ -7,13 +7,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.models import Model
 from prefix_opd.run.checkpoints import choose
 from prefix_opd.run.export import export_checkpoint
-from prefix_opd.run.folder import CONFIG_FILE, METRICS_FILE
+from prefix_opd.run.folder import CONFIG_FILE, METRICS_FILE, check_full_weights, read_config
 from prefix_opd.run.ledger import Spent, with_costs
 from prefix_opd.run.log import read_metrics
 
@@ -62,8 +62,10 @@ def check_target(name: str, step: int | None) -> None:
     """The cheap checks, before an export takes its time."""
     path = Path(name).expanduser()
     if is_run(path):
+        config = read_config(path)
+        check_full_weights(path, config)
         _, checkpoint = choose(path, step, name)
-        _check_same_architecture(checkpoint / "actor" / "huggingface", OmegaConf.load(path / CONFIG_FILE))
+        _check_same_architecture(checkpoint / "actor" / "huggingface", config)
         return
     if step is not None:
         raise UserError(f"--step={step}", f"{name} is no run's folder", "leave --step out, or name a run")
@@ -78,22 +80,28 @@ def check_model(model: Model) -> None:
     if not any(kind.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")) for kind in kinds):
         raise UserError(model.path, f"is no language model: its architecture is {', '.join(kinds) or 'not named'}")
     model.check_weights()
+    _ = model.shape
 
 
 def open_target(name: str, step: int | None, trust_remote_code: bool = False) -> Target:
-    """The model, ready to load. A run's checkpoint is exported into the run's folder where it is not there yet."""
+    """The model, ready to load. A run's checkpoint is exported into the run's folder where it is not there yet.
+
+    Args:
+        trust_remote_code: as the user says now. The run's own config does not count: it may be from elsewhere.
+    """
     path = Path(name).expanduser()
     if not is_run(path):
         model = Model("model", name, trust_remote_code)
         model.check_own_code()
         title = path.resolve().name if path.is_dir() else name.replace("/", "--")
         return Target(title, model, Path("evaluations") / title)
-    config = OmegaConf.load(path / CONFIG_FILE)
+    config = read_config(path)
     step, _ = choose(path, step, name)
     exported = path / f"hf_step_{step}"
     if not exported.exists():
         export_checkpoint(path, step)
-    model = Model("model", str(exported), bool(config.actor_rollout_ref.model.trust_remote_code))
+    model = Model("model", str(exported), trust_remote_code)
+    model.check_own_code()
     _check_same_architecture(exported, config)
     check_model(model)
     spent = Spent()

@@ -200,7 +200,9 @@ def _settings(plain: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in SETTINGS:
         value = OmegaConf.select(config, key)
-        if OmegaConf.is_config(value):
+        if OmegaConf.is_list(value):
+            found[key] = ", ".join(map(str, value))
+        elif OmegaConf.is_config(value):
             parts = {name: part for name, part in OmegaConf.to_container(value).items() if part not in (None, [])}
             found[key] = ", ".join(f"{name}={part}" for name, part in parts.items()) or "none"
         elif value is not None:

@@ -23,13 +23,15 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.base.files import onto_disk, write_whole
+from prefix_opd.base.files import onto_disk, sha256_of, write_whole
 from prefix_opd.config.settings import CheckpointSettings
 from prefix_opd.run.ledger import accuracies
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_FILE = "prefix_opd_manifest.json"
+LEDGER_FILE = "prefix_opd.json"
+"""In a checkpoint: the ledger, the numbers of its step, the state of probe and schedule, hashes of its data."""
 LATEST_FILE = "latest_checkpointed_iteration.txt"
 """verl's own."""
 BLOCK_BYTES = 1 << 20
@@ -162,7 +164,8 @@ def settle_resume(config: DictConfig) -> Path | None:
     """Name the checkpoint that verl shall load, in place of its own "latest". Returns it; none begins anew.
 
     Raises:
-        UserError: the checkpoint that was asked for is damaged or another run's, or all are damaged.
+        UserError: the checkpoint that was asked for is damaged or another run's, all are damaged, or the training
+            data is not what it was.
     """
     trainer = config.trainer
     if trainer.resume_mode == "resume_path":
@@ -170,14 +173,35 @@ def settle_resume(config: DictConfig) -> Path | None:
         _refuse_foreign(config, asked)
         if problem := damage(asked):
             raise UserError(f"trainer.resume_from_path={asked}", f"is damaged: {problem}", "name another checkpoint")
+        _refuse_other_data(config, asked)
         return asked
     if trainer.resume_mode != "auto":
         return None
     found = newest_whole(Path(trainer.default_local_dir))
     if found is not None:
+        _refuse_other_data(config, found)
         trainer.resume_mode = "resume_path"
         trainer.resume_from_path = str(found)
     return found
+
+
+def data_fingerprint(config: DictConfig) -> list[str]:
+    """SHA-256 of each training file, in their order: kept with a checkpoint."""
+    named = config.data.train_files
+    files = [named] if isinstance(named, str) else list(named)
+    return [sha256_of(Path(file).expanduser()) for file in files]
+
+
+def _refuse_other_data(config: DictConfig, checkpoint: Path) -> None:
+    """A file that was replaced under a run would go on from a position in other data. Raises UserError."""
+    path = checkpoint / LEDGER_FILE
+    before = json.loads(path.read_text()).get("data") if path.is_file() else None  # none: of an earlier version
+    if before is not None and before != data_fingerprint(config):
+        raise UserError(
+            f"data.train_files={config.data.train_files}",
+            f"has other content than when {checkpoint.name} was written",
+            "restore the file, or add trainer.experiment_name=NAME to begin another run",
+        )
 
 
 def _refuse_foreign(config: DictConfig, asked: Path) -> None:

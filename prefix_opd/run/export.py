@@ -6,16 +6,15 @@ import json
 import os
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from prefix_opd import ALL_PATCHES, RUN
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import whole_folder, write_json
 from prefix_opd.base.processes import python_module
 from prefix_opd.base.processes import run as run_to_end
+from prefix_opd.config.models import Model
 from prefix_opd.cpu.environment import CPU_ENVIRONMENT
 from prefix_opd.run.checkpoints import choose
-from prefix_opd.run.folder import CONFIG_FILE, check_is_run
+from prefix_opd.run.folder import check_full_weights, check_is_run, read_config
 
 
 def export_checkpoint(run: Path, step: int | None = None, out: Path | None = None) -> Path:
@@ -32,8 +31,10 @@ def export_checkpoint(run: Path, step: int | None = None, out: Path | None = Non
     Returns:
         The folder.
     """
-    config = OmegaConf.load(check_is_run(run) / CONFIG_FILE)
+    config = read_config(check_is_run(run))
+    check_full_weights(run, config)
     step, checkpoint = choose(run, step)
+    Model("checkpoint", str(checkpoint / "actor" / "huggingface")).check_own_code()
     out = out or run / f"hf_step_{step}"
     if out.exists():
         raise UserError(f"--out={out}", "exists already", "choose another folder")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
@@ -85,6 +87,52 @@ def check_same_run(config: DictConfig) -> None:
                     f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
                     "add trainer.experiment_name=NAME for a folder of its own, or remove that one",
                 )
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The config of a run's folder, which may be from elsewhere: data, so that nothing in it is looked up here.
+
+    Raises:
+        UserError: it is no YAML, or holds ``${...}``; a run saves its config with all of them resolved.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        config = OmegaConf.load(path)
+        held = next((key for key, value in _raw(OmegaConf.to_container(config), "") if "${" in str(value)), None)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(str(path), f"is no config of a run ({type(error).__name__})") from None
+    if not isinstance(config, DictConfig):
+        raise UserError(str(path), "is no config of a run")
+    if held is not None:
+        raise UserError(
+            str(path), f"holds ${{...}} in {held}, which no run saves", "name the folder that train printed"
+        )
+    return config
+
+
+def _raw(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _raw(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list):
+        for value in node:
+            yield from _raw(value, prefix)
+    else:
+        yield prefix, node
+
+
+LORA_KEYS = ("actor_rollout_ref.model.lora_rank", "actor_rollout_ref.model.lora.rank")
+
+
+def check_full_weights(folder: Path, config: DictConfig) -> None:
+    """Refuse a run that trained an adapter: its checkpoints would be read as the base model. Raises UserError."""
+    adapter = OmegaConf.select(config, "actor_rollout_ref.model.lora_adapter_path")
+    if adapter or any(OmegaConf.select(config, key, default=0) for key in LORA_KEYS):
+        raise UserError(
+            str(folder),
+            "trained a LoRA adapter, which is not supported: its weights would be those of the base model",
+            "merge its checkpoint with verl.model_merger",
+        )
 
 
 def check_is_run(folder: Path) -> Path:

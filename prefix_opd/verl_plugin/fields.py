@@ -21,6 +21,8 @@ column on to the agent loop as a keyword argument, and stores it with the rollou
 SETTINGS = "prefix_opd_settings"
 """The entry of an update's batch that holds the run's `Settings`. The trainer puts it into the batch's ``extra_info``,
 which verl turns into non-tensor data that each mini- and micro-batch keeps."""
+COPY = "prefix_opd_copy"
+"""The column of a batch that numbers rows which nothing else tells apart (`prefix_opd.verl_plugin.trainer.copies`)."""
 PROBE_SEED = "prefix_opd_probe"
 """The column of a probe's batch that holds the seed of each rollout."""
 

@@ -11,7 +11,10 @@ from ray.exceptions import RayActorError
 from verl.trainer.main_ppo import TaskRunnerV1, auto_set_device, run_ppo
 
 from prefix_opd.base import logs
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.cluster import check_running_cluster, joins_a_cluster
 from prefix_opd.run import stopping
+from prefix_opd.verl_plugin.config_check import check_verl_config
 
 
 def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) -> None:
@@ -21,6 +24,10 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
         trainer_module: the module that registers the trainer with verl.
         stop_folder: the run's folder, where SIGTERM and SIGINT leave a stop request (`prefix_opd.run.stopping`). None:
             signals kill.
+
+    Raises:
+        UserError: a class of verl's refuses its part of the config, no Ray cluster answers where one was named, or it
+            has too few free CPUs. Nothing of the run has started then.
     """
 
     class PrefixOPDTaskRunner(TaskRunnerV1.__ray_metadata__.modified_class):
@@ -29,22 +36,30 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
             logs.configure()
             return super().run(config)
 
+    check_verl_config(config)
     auto_set_device(config)
-    runner = ray.remote(PrefixOPDTaskRunner)
-    run_ppo(config, task_runner_class=runner if stop_folder is None else _Listening(runner, stop_folder))
+    runner = _Starting(ray.remote(PrefixOPDTaskRunner), config, stop_folder)
+    try:
+        run_ppo(config, task_runner_class=runner)
+    except ConnectionError as error:
+        if ray.is_initialized() or not joins_a_cluster(config):
+            raise
+        raise UserError("RAY_ADDRESS, ray_kwargs.ray_init.address", f"no Ray cluster answers ({error})") from None
 
 
-class _Listening:
+class _Starting:
     """Stands for an actor class: verl calls ``remote`` when Ray is up and verl's own signal handlers are set."""
 
-    def __init__(self, actor_class, folder: Path):
-        self.actor_class, self.folder = actor_class, folder
+    def __init__(self, actor_class, config: DictConfig, stop_folder: Path | None):
+        self.actor_class, self.config, self.stop_folder = actor_class, config, stop_folder
 
-    def options(self, **options) -> _Listening:
-        return _Listening(self.actor_class.options(**options), self.folder)
+    def options(self, **options) -> _Starting:
+        return _Starting(self.actor_class.options(**options), self.config, self.stop_folder)
 
     def remote(self):
-        stopping.listen(self.folder)
+        check_running_cluster(self.config, ray.available_resources().get("CPU", 0))
+        if self.stop_folder is not None:
+            stopping.listen(self.stop_folder)
         return self.actor_class.remote()
 
 

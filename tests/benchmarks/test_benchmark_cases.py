@@ -33,7 +33,7 @@ OF_VERL = [case for case in unique(GROUPS) if case.system not in TRL]
 
 def _prepared(case, tmp_path):
     # the models of other sizes are made by the benchmark itself; their paths alone would differ
-    return prepare(overrides(case, tmp_path, shipped_models()))
+    return prepare(overrides(case, tmp_path, shipped_models()), verls_own=case.system == NATIVE)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import bad_evaluations
+import bad_settings
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -41,7 +42,7 @@ CASES = [
     ([*TRAIN, "platform=tpu"], "platform/tpu: is no config of that name"),
     ([*TRAIN, "prefix_opd.schedule.start=${nope}"], f"{SCHEDULE}.start: Interpolation key 'nope' not found"),
     ([*TRAIN, "data=null"], "Config group override must be a string or a list"),
-    ([*TRAIN, "distillation.distillation_loss=null"], "distillation.distillation_loss=None: is a group of settings"),
+    ([*TRAIN, "distillation.distillation_loss=null"], "distillation.distillation_loss=null: is a group of settings"),
     ([*TRAIN, "schedule"], "schedule: is not a Hydra override; write key=value"),
     ([*TRAIN, "prefix_opd.schedule.steps=[[1,2]"], "is not a Hydra override"),
     ([*TRAIN, "+prefix_opd.schedul.name=x"], "prefix_opd.schedul: is not a setting"),
@@ -99,7 +100,7 @@ CASES = [
     ([*TRAIN, "prefix_opd.rollout.off_policy_steps=2"], "prefix_opd.rollout.off_policy_steps=2: input should be less"),
     (
         [*TRAIN, "prefix_opd.rollout.off_policy_steps=1", "actor_rollout_ref.rollout.free_cache_engine=true"],
-        "prefix_opd.rollout.off_policy_steps=1: the engines sample while the trainer trains",
+        "actor_rollout_ref.rollout.free_cache_engine=true: has one value on platform=cpu; leave it at false",
     ),
     (
         ["train", "experiment=tiny/forward_kl_24", "prefix_opd.rollout.off_policy_steps=1"],
@@ -117,7 +118,7 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.actor.ppo_mini_batch_size=5"], "ppo_mini_batch_size=5: must divide"),
     ([*TRAIN, "trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
     ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=200"], "holds no sequence of prompt + response = 224"),
-    ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=null"], "per_gpu=None: must be a whole number"),
+    ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=null"], "per_gpu=null: must be a whole number"),
     # settings that another loss would not read
     (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not"),
     # the forced ending, the loss, the end tokens
@@ -222,6 +223,7 @@ CASES = [
     (["prepare", "math500", "--out", "{few}"], "is a file; name a folder"),
     (["evaluate", "{other}", "{list_of_text}"], "its column 'prompt' is list<element: string>, not a list of role"),
     (["evaluate", "{other}", "{null_content}"], "row 1, column 'prompt': its content must be text, not NoneType"),
+    *bad_settings.CASES,
     *bad_evaluations.CASES,
 ]
 PROCESSES = (
@@ -243,6 +245,7 @@ def places(tmp_path_factory):
     found = {"tmp": root / "empty", "few": root / "few.parquet", "no_parquet": root / "text.parquet"}
     found["tmp"].mkdir()
     pq.write_table(good, found["few"])
+    found["few40"] = root / "data" / "train.parquet"
     found["no_parquet"].write_text("not a parquet file at all")
     found["no_column"] = root / "no_column.parquet"
     pq.write_table(good.drop_columns(["reward_model"]), found["no_column"])
@@ -340,7 +343,7 @@ def test_one_line_and_exit_code_2(arguments, line, places, monkeypatch, capsys, 
 
 def test_there_are_many_cases_and_none_twice():
     commands = [tuple(arguments) for arguments, _ in CASES]
-    assert len(set(commands)) == len(commands) >= 60
+    assert len(set(commands)) == len(commands) >= 110
     assert {arguments[0] for arguments in commands} - {"tain"} == set(cli.VERBS)
 
 

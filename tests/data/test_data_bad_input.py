@@ -105,9 +105,9 @@ def test_a_column_of_the_wrong_type_in_parquet_is_named(tmp_path):
 
 
 def test_conversations_of_another_layout_are_named(tmp_path):
-    row = {"domain": "math", "conversations": [{"role": "user", "content": "1+1?"}]}
+    row = {"domain": "math", "conversations": [{"speaker": "user", "text": "1+1?"}]}
     (tmp_path / "train.jsonl").write_text(json.dumps(row))
-    match = r"column 'conversations': must be a list of \{from, value\}, both text, not list"
+    match = r"column 'conversations': must be a list of \{from, value\} or \{role, content\}, both text"
     refused(match, "openthoughts3", tmp_path, tmp_path / "out")
 
 

@@ -241,3 +241,34 @@ def test_real_problems(name, count, tmp_path):
     if not SHARED.is_dir():
         pytest.skip("real problems are not part of the repository: ../shared/data is absent")
     assert run(name, SHARED, tmp_path).counts["selected"] == count
+
+
+@pytest.mark.parametrize("form", ["byte order mark", "array", "array with a mark"])
+def test_json_in_other_forms_gives_the_same_rows(form, math500, tmp_path):
+    run("math500", math500, tmp_path / "lines")
+    text = (math500 / "test.jsonl").read_text()
+    if form.startswith("array"):
+        text = json.dumps([json.loads(line) for line in text.splitlines()], indent=1)
+    source = tmp_path / ("test.json" if form.startswith("array") else "test.jsonl")
+    source.write_text(("\ufeff" if "mark" in form else "") + text)
+    run("math500", source, tmp_path / "other")
+    assert rows_of(tmp_path / "other") == rows_of(tmp_path / "lines")
+
+
+def test_conversations_of_role_and_content_give_the_same_questions(tmp_path):
+    rows = openthoughts_rows(8, 2)
+    write_openthoughts(tmp_path / "from", rows)
+    other = [
+        {
+            "domain": row["domain"],
+            "conversations": [
+                {"role": {"human": "user", "gpt": "assistant"}[turn["from"]], "content": turn["value"]}
+                for turn in row["conversations"]
+            ],
+        }
+        for row in rows
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in other))
+    run("openthoughts3", tmp_path / "from", tmp_path / "a", count=4, seed=1)
+    run("openthoughts3", tmp_path / "train.jsonl", tmp_path / "b", count=4, seed=1)
+    assert questions_of(tmp_path / "a") == questions_of(tmp_path / "b") and len(questions_of(tmp_path / "a")) == 4

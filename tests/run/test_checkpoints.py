@@ -14,8 +14,10 @@ from prefix_opd.run import checkpoints
 from prefix_opd.run.checkpoints import (
     BLOCK_BYTES,
     LATEST_FILE,
+    LEDGER_FILE,
     MANIFEST_FILE,
     damage,
+    data_fingerprint,
     newest_whole,
     prune,
     saved,
@@ -233,3 +235,24 @@ def test_a_damaged_later_one_is_left_to_be_written_over(tmp_path):
     save(tmp_path, 10)
     cut(save(tmp_path, 20) / "data.pt")
     assert set_aside(tmp_path, 10) is None and (tmp_path / "global_step_20").exists()
+
+
+def test_a_training_file_that_was_replaced_is_refused_and_the_same_one_is_not(tmp_path):
+    data, run = tmp_path / "train.parquet", tmp_path / "run"
+    data.write_bytes(b"first")
+    config = OmegaConf.create(
+        {
+            "trainer": {"default_local_dir": str(run), "resume_mode": "auto", "resume_from_path": None},
+            "data": {"train_files": [str(data)]},
+        }
+    )
+    save(run, 2, manifest=False)
+    write_whole(run / "global_step_2" / LEDGER_FILE, json.dumps({"data": data_fingerprint(config)}))
+    write_manifest(run / "global_step_2")
+    assert settle_resume(config.copy()) == run / "global_step_2"
+    data.write_bytes(b"other")
+    with pytest.raises(UserError, match=r"train.parquet'\]: has other content than when global_step_2 was written"):
+        settle_resume(config)
+    write_whole(run / "global_step_2" / LEDGER_FILE, json.dumps({"flops": {}}))  # of an earlier version
+    write_manifest(run / "global_step_2")
+    assert settle_resume(config) == run / "global_step_2"

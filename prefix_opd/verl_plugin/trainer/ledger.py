@@ -10,9 +10,6 @@ from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_fl
 from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
 from prefix_opd.verl_plugin.fields import TrainBatch
 
-LEDGER_FILE = "prefix_opd.json"
-"""In a checkpoint: the ledger, the numbers of its step, and the state of probe and schedule."""
-
 
 class Ledger:
     """Tokens and FLOP of the run so far. A checkpoint keeps it.

@@ -25,13 +25,15 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.grading.verdict import common_refusal
 from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.run import checkpoints, stopping
+from prefix_opd.run.checkpoints import LEDGER_FILE
 from prefix_opd.run.events import EventLog
 from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import RunLog, numbers
 from prefix_opd.verl_plugin.engine.update_columns import for_update
 from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, SETTINGS, TRAIN_FIELDS, plain, read_train_batch
+from prefix_opd.verl_plugin.trainer.copies import mark_copies
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
-from prefix_opd.verl_plugin.trainer.ledger import LEDGER_FILE, Ledger, model_shape
+from prefix_opd.verl_plugin.trainer.ledger import Ledger, model_shape
 from prefix_opd.verl_plugin.trainer.probe import Probe
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 from prefix_opd.verl_plugin.trainer.startup import EngineStartup
@@ -59,6 +61,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.teacher_shape = model_shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
         width = -(-int(config.data.max_response_length) // self.settings.position_bins)
         self.ledger = Ledger(self.student_shape, self.teacher_shape, width, self.recomputes)
+        self.data = checkpoints.data_fingerprint(config)
         self.events = EventLog(self.run_folder)
         self.startup = EngineStartup(self)
         self.guard = StepGuard(self, self.settings.watchers)
@@ -78,6 +81,12 @@ class PrefixOPDTrainer(PPOTrainerSync):
         return Path(self.config.trainer.default_local_dir)
 
     # ---- start-up ----
+
+    def _init_dataloader(self):
+        super()._init_dataloader()
+        if self.settings.rollout.seeded is not None:
+            for dataset in (self.train_dataset, self.val_dataset):
+                mark_copies(dataset)
 
     def _init_resource_pool_mgr(self):
         super()._init_resource_pool_mgr()
@@ -267,6 +276,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
             "metrics": numbers(line),
             "probe": self.probe.state_dict(),
             "schedule": self.settings.schedule.state_dict(),
+            "data": self.data,
         }
 
     def _load_checkpoint(self):

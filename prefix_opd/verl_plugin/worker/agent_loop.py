@@ -20,7 +20,7 @@ from prefix_opd.base.errors import one_line
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.ending import how_it_ended
 from prefix_opd.method.seeds import rollout_seed
-from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, PROBE_SEED, RECORD, plain
+from prefix_opd.verl_plugin.fields import COPY, PREFIX_LENGTH, PROBE_SEED, RECORD, plain
 from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
 
 FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
@@ -67,6 +67,8 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
     def _seed(self, trajectory: dict[str, Any], sample: dict[str, Any]) -> int:
         # an index alone would be 0 for every row of a data set that has none
         prompt = [str(trajectory["sample_index"]), list(sample["raw_prompt"])]
+        if copy := int(sample.get(COPY, 0)):
+            prompt.append(copy)
         place = (int(trajectory["step"]), prompt, int(sample["session_id"]), int(sample.get(ATTEMPT, 0)))
         return rollout_seed(self.settings.rollout.seeded, *place, validate=bool(trajectory["validate"]))
 

@@ -1,0 +1,113 @@
+"""GPUs, ranks and Ray's logical CPUs: do they come out even, and does Ray have as many as the run asks for?"""
+
+from __future__ import annotations
+
+import os
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from prefix_opd.base.errors import UserError
+
+BUNDLE_CPUS = 3
+"""CPUs of the bundle of one GPU (verl/single_controller/ray/base.py: ResourcePoolManager.max_colocate_count)."""
+CONTROLLER_CPUS = 1
+"""TransferQueue's controller."""
+SCHEDULING_CPUS = 1
+"""An actor that holds no CPU still waits for a free one before it starts: task runner, servers, workers."""
+CPUS_KEY = "ray_kwargs.ray_init.num_cpus"
+GPUS_KEY = "ray_kwargs.ray_init.num_gpus"
+UNITS_KEY = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
+ADDRESS_KEY = "ray_kwargs.ray_init.address"
+OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir")
+"""`ray.init` refuses them together with the address of a cluster."""
+
+
+def gpus(config: DictConfig) -> tuple[int, int]:
+    """GPUs of the student and of the teacher, pretended ones on ``platform: cpu``."""
+    trainer, teacher = config.trainer, config.distillation
+    own = teacher.n_gpus_per_node * teacher.nnodes if teacher.enabled else 0
+    return trainer.n_gpus_per_node * trainer.nnodes, own
+
+
+def needed_cpus(config: DictConfig) -> int:
+    """Logical CPUs that a run holds in Ray at once, and one more to start its actors with."""
+    units = OmegaConf.select(config, UNITS_KEY)
+    return BUNDLE_CPUS * sum(gpus(config)) + CONTROLLER_CPUS + units + SCHEDULING_CPUS
+
+
+def joins_a_cluster(config: DictConfig) -> bool:
+    return bool(os.environ.get("RAY_ADDRESS") or OmegaConf.select(config, ADDRESS_KEY))
+
+
+def check_parallel_sizes(config: DictConfig) -> None:
+    """An engine spans ``tensor_model_parallel_size`` GPUs, so that must divide the GPUs it is on. Raises UserError."""
+    sizes = zip(
+        ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference"), gpus(config), strict=True
+    )
+    for node, count in sizes:
+        key = f"{node}.tensor_model_parallel_size"
+        parallel = OmegaConf.select(config, key)
+        if count % parallel:
+            raise UserError(
+                f"{key}={parallel}",
+                f"must divide the {count} GPU{'s' if count > 1 else ''} of its engines",
+                "set it to 1, or choose a layout (layout=two_gpus, node_8x80gb, multi_node)",
+            )
+
+
+def check_cluster(config: DictConfig) -> None:
+    """A cluster of the run's own must be large enough; see `check_running_cluster` for one that is there already.
+
+    Raises:
+        UserError: RAY_ADDRESS or an address together with what only a new cluster can be given, or too few CPUs or
+            GPUs, with both numbers.
+    """
+    if joins_a_cluster(config):
+        what = f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}" if os.environ.get("RAY_ADDRESS") else ADDRESS_KEY
+        for key in OF_A_NEW_CLUSTER:
+            if OmegaConf.select(config, key) is not None:
+                raise UserError(
+                    what,
+                    f"names a cluster to join, and {key}={OmegaConf.select(config, key)} is of one that the run starts",
+                    "unset RAY_ADDRESS" if config.platform == "cpu" else f"unset the one, or set {key}=null",
+                )
+        return
+    told, needed = OmegaConf.select(config, CPUS_KEY), needed_cpus(config)
+    if told is not None and told < needed:
+        student, teacher = gpus(config)
+        raise UserError(
+            f"{CPUS_KEY}={told}",
+            f"the run asks Ray for {needed}: {BUNDLE_CPUS} for each of {student} + {teacher} GPUs, "
+            f"{OmegaConf.select(config, UNITS_KEY)} for {UNITS_KEY}, {CONTROLLER_CPUS + SCHEDULING_CPUS} for the rest",
+            f"set it to {needed} or more (they are logical: nothing is bound to a core), or to null",
+        )
+    pretended, asked = OmegaConf.select(config, GPUS_KEY), sum(gpus(config))
+    if pretended is not None and pretended < asked:
+        raise UserError(
+            f"{GPUS_KEY}={pretended}",
+            f"the run asks Ray for {asked}: trainer.n_gpus_per_node and distillation.n_gpus_per_node",
+            f"set it to {asked}",
+        )
+
+
+def give_cpus(config: DictConfig) -> None:
+    """Let a cluster of the run's own have as many logical CPUs as it needs, whatever the machine has."""
+    if joins_a_cluster(config) or OmegaConf.select(config, CPUS_KEY) is not None:
+        return
+    with open_dict(config):
+        config.ray_kwargs.ray_init.num_cpus = max(os.cpu_count() or 1, needed_cpus(config))
+
+
+def check_running_cluster(config: DictConfig, cpus: float) -> None:
+    """Refuse a cluster that has too few free CPUs: the run's workers would wait for ever. Raises UserError.
+
+    Args:
+        cpus: that are free as the run begins, ``ray.available_resources()["CPU"]``.
+    """
+    needed = needed_cpus(config)
+    if cpus < needed:
+        raise UserError(
+            f"the Ray cluster has {cpus:g} free CPUs",
+            f"the run asks it for {needed}",
+            "end other jobs, start nodes with `ray start --num-cpus N` (they are logical), or add nodes",
+        )

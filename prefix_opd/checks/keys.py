@@ -1,0 +1,337 @@
+"""Which keys of a run may be set, and to what.
+
+A run reads a few hundred of the keys that verl's config has, and many of those only at one value. `FREE` lists the
+keys that may be set, each with its rule; every other key must keep its default, so that no setting is ignored in
+silence. To open a key, add it here with a rule and a run that shows that it works. `REASONS` says why a closed key is
+closed; the longest name that fits counts.
+"""
+
+from __future__ import annotations
+
+from prefix_opd.checks.rules import (
+    Rule,
+    elsewhere,
+    flag,
+    list_of,
+    name_of_a_folder,
+    number,
+    one_of,
+    optional,
+    text,
+    whole,
+)
+from prefix_opd.method.objective import OBJECTIVES
+
+TRACKERS = (
+    "clearml",
+    "console",
+    "file",
+    "mlflow",
+    "rl_insight",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "vemlp_wandb",
+    "wandb",
+)
+"""verl's own table (verl/utils/tracking.py: Tracking.supported_backend)."""
+
+_DTYPES = ("float32", "bfloat16", "float16")
+_PRECISIONS = ("fp32", "bf16")
+
+DATA: dict[str, Rule] = {
+    "data.train_files": elsewhere,
+    "data.val_files": elsewhere,
+    "data.train_max_samples": whole(1, also=(-1,)),
+    "data.val_max_samples": whole(1, also=(-1,)),
+    "data.prompt_key": text,
+    "data.max_prompt_length": whole(),
+    "data.max_response_length": whole(),
+    "data.train_batch_size": whole(),
+    "data.val_batch_size": whole(1, also=(None,)),
+    "data.shuffle": flag,
+    "data.validation_shuffle": flag,
+    "data.seed": whole(0, also=(None,)),
+    "data.dataloader_num_workers": whole(0),
+    "data.filter_overlong_prompts": flag,
+    "data.filter_overlong_prompts_workers": whole(1, also=(None,)),
+    "data.truncation": one_of("error", "left", "right", "middle"),
+    "data.apply_chat_template_kwargs.": elsewhere,
+}
+
+_ACTOR = "actor_rollout_ref.actor."
+ACTOR: dict[str, Rule] = {
+    "actor_rollout_ref.model.path": elsewhere,
+    "actor_rollout_ref.model.trust_remote_code": flag,
+    "actor_rollout_ref.model.custom_chat_template": optional(text),
+    "actor_rollout_ref.model.override_config.attn_implementation": one_of("sdpa", "flash_attention_2"),
+    "actor_rollout_ref.model.enable_gradient_checkpointing": flag,
+    "actor_rollout_ref.model.use_remove_padding": flag,
+    "actor_rollout_ref.nccl_timeout": whole(),
+    _ACTOR + "ppo_mini_batch_size": whole(),
+    _ACTOR + "ppo_max_token_len_per_gpu": whole(),
+    _ACTOR + "loss_agg_mode": one_of(
+        "token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
+    ),
+    _ACTOR + "loss_scale_factor": whole(1, also=(None,)),
+    _ACTOR + "shuffle": flag,
+    _ACTOR + "data_loader_seed": whole(0),
+    _ACTOR + "use_torch_compile": flag,
+    _ACTOR + "checkpoint.save_contents": list_of(one_of("model", "optimizer", "extra", "hf_model"), least=3),
+    _ACTOR + "optim.lr": number(above=0),
+    _ACTOR + "optim.weight_decay": number(least=0),
+    _ACTOR + "optim.betas": list_of(number(least=0, most=0.999999), least=2, most=2),
+    _ACTOR + "optim.clip_grad": number(above=0),
+    _ACTOR + "optim.lr_scheduler_type": one_of("constant", "cosine"),
+    _ACTOR + "optim.lr_warmup_steps": whole(-1),
+    _ACTOR + "optim.lr_warmup_steps_ratio": number(least=0, most=1),
+    _ACTOR + "optim.min_lr_ratio": number(least=0, most=1),
+    _ACTOR + "optim.num_cycles": number(above=0),
+    _ACTOR + "optim.zero_indexed_step": flag,
+    _ACTOR + "optim.override_optimizer_config.eps": number(above=0),
+    _ACTOR + "optim.override_optimizer_config.foreach": flag,
+    _ACTOR + "optim.override_optimizer_config.fused": flag,
+    _ACTOR + "fsdp_config.param_offload": flag,
+    _ACTOR + "fsdp_config.optimizer_offload": flag,
+    _ACTOR + "fsdp_config.offload_policy": flag,
+    _ACTOR + "fsdp_config.reshard_after_forward": flag,
+    _ACTOR + "fsdp_config.forward_prefetch": flag,
+    _ACTOR + "fsdp_config.model_dtype": one_of("fp32", "bf16"),
+    _ACTOR + "fsdp_config.seed": whole(0),
+    _ACTOR + "fsdp_config.use_torch_compile": flag,
+    _ACTOR + "fsdp_config.use_no_sync_for_gradient_accumulation": flag,
+    _ACTOR + "fsdp_config.mixed_precision.param_dtype": one_of(*_PRECISIONS),
+    _ACTOR + "fsdp_config.mixed_precision.reduce_dtype": one_of(*_PRECISIONS),
+    _ACTOR + "fsdp_config.mixed_precision.buffer_dtype": one_of(*_PRECISIONS),
+}
+
+
+_TEACHERLESS = ("k1", "kl")
+
+
+def _objective(value: object) -> str:
+    """A registered objective, a user's own among them."""
+    if not isinstance(value, str) or value not in OBJECTIVES:
+        return f"must be one of {', '.join(sorted(set(OBJECTIVES) - set(_TEACHERLESS)))}"
+    # verl/trainer/distillation/losses.py: the estimator log p - log q itself is differentiated
+    return "has a gradient in which the teacher does not occur" if value in _TEACHERLESS else ""
+
+
+def _engine(prefix: str) -> dict[str, Rule]:
+    """What student's and teacher's engines share."""
+    rules: dict[str, Rule] = {
+        "dtype": one_of(*_DTYPES),
+        "gpu_memory_utilization": number(above=0, most=1),
+        "enforce_eager": flag,
+        "cudagraph_capture_sizes": optional(list_of(whole())),
+        "free_cache_engine": flag,
+        "enable_sleep_mode": flag,
+        "tensor_model_parallel_size": whole(),
+        "max_num_batched_tokens": whole(),
+        "max_model_len": elsewhere,
+        "max_num_seqs": whole(),
+        "enable_chunked_prefill": flag,
+        "enable_prefix_caching": flag,
+        "disable_log_stats": flag,
+        "engine_kwargs.vllm.kv_cache_memory_bytes": whole(),
+        "engine_kwargs.vllm.max_logprobs": whole(),
+        "engine_kwargs.vllm.disable_custom_all_reduce": flag,
+        "engine_kwargs.vllm.async_scheduling": flag,
+    }
+    return {prefix + name: rule for name, rule in rules.items()}
+
+
+_ROLLOUT = "actor_rollout_ref.rollout."
+ROLLOUT: dict[str, Rule] = {
+    **_engine(_ROLLOUT),
+    _ROLLOUT + "temperature": number(above=0),
+    _ROLLOUT + "top_k": whole(1, also=(-1,)),
+    _ROLLOUT + "top_p": number(above=0, most=1),
+    _ROLLOUT + "seed": whole(0),
+    _ROLLOUT + "ignore_eos": flag,
+    _ROLLOUT + "n": whole(),
+    _ROLLOUT + "calculate_log_probs": flag,
+    _ROLLOUT + "val_kwargs.temperature": number(least=0),
+    _ROLLOUT + "val_kwargs.top_p": number(above=0, most=1),
+    _ROLLOUT + "val_kwargs.top_k": whole(1, also=(-1,)),
+    _ROLLOUT + "val_kwargs.n": whole(),
+    _ROLLOUT + "val_kwargs.do_sample": flag,
+    _ROLLOUT + "agent.num_workers": whole(),
+    _ROLLOUT + "agent.agent_loop_manager_class": elsewhere,
+    _ROLLOUT + "checkpoint_engine.update_weights_bucket_megabytes": whole(),
+}
+
+_TEACHER = "distillation.teacher_models.teacher_model."
+DISTILLATION: dict[str, Rule] = {
+    "distillation.n_gpus_per_node": whole(),
+    "distillation.nnodes": whole(),
+    _TEACHER + "model_path": elsewhere,
+    **_engine(_TEACHER + "inference."),
+    "distillation.distillation_loss.loss_mode": _objective,
+    "distillation.distillation_loss.topk": whole(),
+    "distillation.distillation_loss.loss_max_clamp": number(above=0, none=True),
+    "distillation.distillation_loss.log_prob_min_clamp": number(most=0, none=True),
+}
+
+RUN: dict[str, Rule] = {
+    "platform": one_of("cpu", "gpu"),
+    "prefix_opd.": elsewhere,
+    "reward.num_workers": whole(),
+    "reward.custom_reward_function.path": elsewhere,
+    "reward.custom_reward_function.name": elsewhere,
+    "reward.custom_reward_function.reward_kwargs.": elsewhere,
+    "trainer.balance_batch": flag,
+    "trainer.total_epochs": whole(),
+    "trainer.total_training_steps": whole(),
+    "trainer.project_name": text,
+    "trainer.experiment_name": name_of_a_folder,
+    "trainer.logger": elsewhere,
+    "trainer.log_val_generations": whole(0),
+    "trainer.validation_data_dir": optional(text),
+    "trainer.nnodes": whole(),
+    "trainer.n_gpus_per_node": whole(),
+    "trainer.save_freq": elsewhere,
+    "trainer.test_freq": elsewhere,
+    "trainer.resume_mode": elsewhere,
+    "trainer.resume_from_path": elsewhere,
+    "trainer.val_before_train": flag,
+    "trainer.default_local_dir": elsewhere,
+    "transfer_queue.backend.SimpleStorage.total_storage_size": whole(),
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units": whole(),
+    "ray_kwargs.ray_init.address": optional(text),
+    "ray_kwargs.ray_init.num_cpus": whole(1, also=(None,)),
+    "ray_kwargs.ray_init.num_gpus": whole(1, also=(None,)),
+    "ray_kwargs.ray_init.include_dashboard": flag,
+    "ray_kwargs.ray_init.object_store_memory": whole(80_000_000, also=(None,)),
+    "ray_kwargs.ray_init._temp_dir": text,
+    "ray_kwargs.ray_init.runtime_env.env_vars.": text,
+    "ray_kwargs.ray_init.runtime_env.working_dir": text,
+}
+
+FREE: dict[str, Rule] = {**DATA, **ACTOR, **ROLLOUT, **DISTILLATION, **RUN}
+"""Key -> rule. A name that ends with a dot stands for everything below it."""
+
+CPU_CLOSED = (
+    "actor_rollout_ref.model.override_config.attn_implementation",
+    "actor_rollout_ref.model.use_remove_padding",
+    "actor_rollout_ref.rollout.enforce_eager",
+    "actor_rollout_ref.rollout.free_cache_engine",
+    "actor_rollout_ref.rollout.enable_sleep_mode",
+    "actor_rollout_ref.rollout.enable_chunked_prefill",
+    "actor_rollout_ref.rollout.tensor_model_parallel_size",
+    "actor_rollout_ref.rollout.cudagraph_capture_sizes",
+    "actor_rollout_ref.actor.fsdp_config.param_offload",
+    "actor_rollout_ref.actor.fsdp_config.optimizer_offload",
+    "actor_rollout_ref.actor.fsdp_config.offload_policy",
+    "distillation.teacher_models.teacher_model.inference.enforce_eager",
+    "distillation.teacher_models.teacher_model.inference.free_cache_engine",
+    "distillation.teacher_models.teacher_model.inference.enable_sleep_mode",
+    "distillation.teacher_models.teacher_model.inference.tensor_model_parallel_size",
+    "distillation.teacher_models.teacher_model.inference.cudagraph_capture_sizes",
+    "distillation.n_gpus_per_node",
+    "trainer.nnodes",
+    "ray_kwargs.ray_init.address",
+)
+"""Keys that keep their default where there is no GPU."""
+
+_OWN_ADVANTAGE = "the advantage is log p_teacher - log p_student, and nothing else is estimated"
+_LOSS = "the loss is the distillation loss alone"
+_CODE = "would run code that no check has looked at"
+_LORA = "training an adapter is not supported: export, evaluate and the FLOP would read the base model"
+_ONE_TURN = "a rollout is one turn"
+REASONS: dict[str, str] = {
+    "model_engine": "FSDP2 is the only engine that is supported",
+    "critic": "there is no critic",
+    "reward_model": "there is no reward model",
+    "reward.reward_model": "there is no reward model",
+    "reward.reward_manager": "the grader is called by verl's manager 'naive'; set reward.custom_reward_function",
+    "custom_reward_function": "moved to reward.custom_reward_function",
+    "sandbox_fusion": "no code is graded",
+    "reward.sandbox_fusion": "no code is graded",
+    "algorithm": _OWN_ADVANTAGE,
+    "data.custom_cls": _CODE,
+    "data.datagen": _CODE,
+    "data.sampler": _CODE,
+    "data.reward_fn_key": "verl's grader reads data_source whatever this key says",
+    "data.gen_batch_size": "a step hands out data.train_batch_size prompts",
+    "data.tool_config_path": _ONE_TURN,
+    "data.function_tool_path": _ONE_TURN,
+    "data.trust_remote_code": "actor_rollout_ref.model.trust_remote_code is the one switch",
+    "actor_rollout_ref.ref": "there is no reference policy",
+    "actor_rollout_ref.model.lora": _LORA,
+    "actor_rollout_ref.model.lora_rank": _LORA,
+    "actor_rollout_ref.model.lora_alpha": _LORA,
+    "actor_rollout_ref.model.lora_adapter_path": _LORA,
+    "actor_rollout_ref.model.target_modules": _LORA,
+    "actor_rollout_ref.model.target_parameters": _LORA,
+    "actor_rollout_ref.model.exclude_modules": _LORA,
+    "actor_rollout_ref.model.tokenizer_path": "verl would load it with trust_remote_code=true in its reward workers",
+    "actor_rollout_ref.model.hf_config_path": "the config must be that of actor_rollout_ref.model.path",
+    "actor_rollout_ref.model.external_lib": _CODE,
+    "actor_rollout_ref.model.override_config": "the engines would run the model without that override",
+    "actor_rollout_ref.actor.strategy": "fsdp2 is the only strategy that is supported",
+    "actor_rollout_ref.actor.entropy_coeff": _LOSS,
+    "actor_rollout_ref.actor.calculate_entropy": _LOSS,
+    "actor_rollout_ref.actor.use_kl_loss": _LOSS,
+    "actor_rollout_ref.actor.kl_loss_coef": _LOSS,
+    "actor_rollout_ref.actor.kl_loss_type": _LOSS,
+    "actor_rollout_ref.actor.policy_loss": _LOSS,
+    "actor_rollout_ref.actor.clip_ratio": "the importance ratio is truncated by prefix_opd.loss.max_ratio",
+    "actor_rollout_ref.actor.clip_ratio_low": "the importance ratio is truncated by prefix_opd.loss.max_ratio",
+    "actor_rollout_ref.actor.clip_ratio_high": "the importance ratio is truncated by prefix_opd.loss.max_ratio",
+    "actor_rollout_ref.actor.clip_ratio_c": "the importance ratio is truncated by prefix_opd.loss.max_ratio",
+    "actor_rollout_ref.actor.ppo_epochs": "FLOP and plan count one pass over a batch, as in the paper",
+    "actor_rollout_ref.actor.use_dynamic_bsz": "micro-batches are cut by tokens: ppo_max_token_len_per_gpu",
+    "actor_rollout_ref.actor.ppo_micro_batch_size": "micro-batches are cut by tokens: ppo_max_token_len_per_gpu",
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu": (
+        "micro-batches are cut by tokens: ppo_max_token_len_per_gpu"
+    ),
+    "actor_rollout_ref.actor.ulysses_sequence_parallel_size": "sequences are not split among ranks",
+    "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size": "sequences are not split among ranks",
+    "actor_rollout_ref.actor.checkpoint.async_save": "a checkpoint counts once all of it is written",
+    "actor_rollout_ref.actor.optim.optimizer": "memory and checkpoints are planned for torch's AdamW",
+    "actor_rollout_ref.actor.optim.optimizer_impl": "memory and checkpoints are planned for torch's AdamW",
+    "actor_rollout_ref.actor.optim.total_training_steps": "follows from trainer.total_training_steps",
+    "actor_rollout_ref.rollout.name": "vLLM is the only engine that is supported",
+    "actor_rollout_ref.rollout.mode": "verl 0.9.1 knows the mode async alone",
+    "actor_rollout_ref.rollout.logprobs_mode": (
+        "log-probs must be of the distribution that is sampled: raw logits make the importance ratio meaningless"
+    ),
+    "actor_rollout_ref.rollout.do_sample": "a rollout is a sample of the student",
+    "actor_rollout_ref.rollout.multi_turn": _ONE_TURN,
+    "actor_rollout_ref.rollout.agent": _ONE_TURN,
+    "actor_rollout_ref.rollout.agent.custom_async_server": _CODE,
+    "actor_rollout_ref.rollout.agent.agent_loop_config_path": _CODE,
+    "actor_rollout_ref.rollout.load_format": "the trainer sends the engine its weights",
+    "actor_rollout_ref.rollout.prompt_length": "follows from data.max_prompt_length",
+    "actor_rollout_ref.rollout.response_length": "follows from data.max_response_length",
+    "actor_rollout_ref.rollout.nnodes": "the engines share the trainer's GPUs",
+    "actor_rollout_ref.rollout.n_gpus_per_node": "the engines share the trainer's GPUs",
+    "distillation.enabled": "distillation is what a run does",
+    "distillation.teacher_models": "a run has one teacher, distillation.teacher_models.teacher_model",
+    "distillation.teacher_key": "a run has one teacher",
+    _TEACHER + "key": "a run has one teacher",
+    _TEACHER + "num_replicas": "follows from distillation.n_gpus_per_node and the teacher's parallel size",
+    _TEACHER + "inference": "the teacher scores the student's tokens with its own weights",
+    "distillation.distillation_loss.use_task_rewards": "a prefix has no final answer to reward",
+    "distillation.distillation_loss.distillation_loss_coef": _LOSS,
+    "distillation.distillation_loss.use_policy_gradient": "the loss back-propagates the distillation loss itself",
+    "distillation.distillation_loss.policy_loss_mode": "is read with use_policy_gradient=true alone",
+    "trainer.v1": "the trainer is this package's, which is synchronous",
+    "trainer.use_v1": "the trainer is this package's, for verl's V1",
+    "trainer.device": "follows from platform",
+    "trainer.critic_warmup": "there is no critic",
+    "trainer.val_only": "use `prefix-opd evaluate`",
+    "trainer.checkpoint_callback_class": _CODE,
+    "trainer.max_actor_ckpt_to_keep": (
+        "verl removes the old checkpoint before the new one counts; set prefix_opd.checkpoint.keep_last"
+    ),
+    "trainer.max_critic_ckpt_to_keep": "there is no critic",
+    "trainer.del_local_ckpt_after_load": "a run that stops again would have nothing to go on from",
+    "trainer.default_hdfs_dir": "checkpoints are kept in the run's folder",
+    "global_profiler": "profiling is not supported",
+    "skip": "a rollout that is read from a file is not the student's",
+    "ray_kwargs.ray_init.runtime_env": "the processes of a run have the environment of the command",
+    "prefix_opd.stop_token_ids": "is filled in from the models; set prefix_opd.rollout.stop",
+    "prefix_opd.ignore_own_end_token": "is filled in from the models; set prefix_opd.rollout.stop",
+}

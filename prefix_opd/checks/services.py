@@ -1,0 +1,141 @@
+"""What a run hands its numbers and answers to: trackers, and the grader."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import netrc
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.keys import TRACKERS
+
+PACKAGES = {
+    "clearml": "clearml",
+    "mlflow": "mlflow",
+    "rl_insight": "rl_insight",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "vemlp_wandb": "volcengine_ml_platform",
+    "wandb": "wandb",
+}
+"""What a tracker imports (verl/utils/tracking.py)."""
+VARIABLES = {
+    "swanlab": ("SWANLAB_API_KEY",),
+    "vemlp_wandb": ("VOLC_ACCESS_KEY_ID", "VOLC_SECRET_ACCESS_KEY", "MLP_TRACKING_REGION"),
+}
+"""What a tracker logs in with, unless `_OFFLINE` says that it does not."""
+_OFFLINE = {
+    "wandb": ("WANDB_MODE", ("offline", "disabled", "dryrun")),
+    "swanlab": ("SWANLAB_MODE", ("local", "offline", "disabled")),
+}
+REWARD_KEY = "reward.custom_reward_function"
+MANAGER_KEY = "actor_rollout_ref.rollout.agent.agent_loop_manager_class"
+MANAGER = "prefix_opd.verl_plugin.worker.agent_loop.PrefixAgentLoopManager"
+PACKAGE = "pkg://"
+
+
+def check_trackers(config: DictConfig) -> None:
+    """Refuse a tracker that verl does not know, that is not installed, or that has nothing to log in with."""
+    named = config.trainer.logger
+    names = list(named) if isinstance(named, ListConfig) else [named]
+    for name in names:
+        if not isinstance(name, str) or name not in TRACKERS:
+            raise UserError(f"trainer.logger={named}", f"{name} is no tracker of verl", f"known: {', '.join(TRACKERS)}")
+        package = PACKAGES.get(name)
+        if package and importlib.util.find_spec(package) is None:
+            raise UserError(f"trainer.logger={named}", f"{name} needs the package {package}", f"pip install {package}")
+        if missing := _missing_login(name):
+            mode = f", or {_OFFLINE[name][0]}={_OFFLINE[name][1][0]}" if name in _OFFLINE else ""
+            raise UserError(f"trainer.logger={named}", f"{name} has no key to log in with", f"export {missing}{mode}")
+
+
+def _missing_login(name: str) -> str:
+    variable, modes = _OFFLINE.get(name, ("", ()))
+    if variable and os.environ.get(variable, "").lower() in modes:
+        return ""
+    if name == "wandb":
+        return "" if os.environ.get("WANDB_API_KEY") or _in_netrc() else "WANDB_API_KEY"
+    return next((one for one in VARIABLES.get(name, ()) if not os.environ.get(one)), "")
+
+
+def _in_netrc() -> bool:
+    """`wandb login` writes the key there."""
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return host is not None and netrc.netrc(str(path)).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def check_grader(config: DictConfig) -> None:
+    """Refuse a grader that is not there. Its file is read, not run. Raises UserError."""
+    node = OmegaConf.to_container(OmegaConf.select(config, REWARD_KEY), resolve=True)
+    path, name = node.get("path"), node.get("name")
+    for part, value in (("path", path), ("name", name)):
+        if not isinstance(value, str) or not value:
+            raise UserError(f"{REWARD_KEY}.{part}={value}", "must name the grader", "leave it out for this package's")
+    file = _file(path)
+    if file is None or not file.is_file():
+        raise UserError(f"{REWARD_KEY}.path={path}", "does not exist", "give FILE.py, or pkg://MODULE")
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, OSError):
+        raise UserError(f"{REWARD_KEY}.path={path}", "is no Python file") from None
+    if name not in _top_names(tree):
+        raise UserError(f"{REWARD_KEY}.name={name}", f"is not defined in {path}")
+
+
+def check_manager(config: DictConfig) -> None:
+    """Refuse a manager of rollouts that does not build on this package's, which cuts them at L. Raises UserError.
+
+    Its file is read, not run.
+    """
+    named = OmegaConf.select(config, MANAGER_KEY)
+    if named == MANAGER:
+        return
+    module, _, name = named.rpartition(".") if isinstance(named, str) else ("", "", "")
+    file = _file(f"{PACKAGE}{module}") if module else None
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8")) if file is not None else ast.Module([], [])
+    except (SyntaxError, ValueError, OSError):
+        tree = ast.Module([], [])
+    bases = {
+        getattr(base, "attr", getattr(base, "id", ""))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name == name
+        for base in node.bases
+    }
+    if MANAGER.rpartition(".")[2] not in bases:
+        raise UserError(f"{MANAGER_KEY}={named}", f"must be a class that derives from {MANAGER}", "leave it out")
+
+
+def _file(path: str) -> Path | None:
+    if not path.startswith(PACKAGE):
+        return Path(path.removeprefix("file://"))
+    if "" in path.removeprefix(PACKAGE).replace("/", ".").split("."):
+        return None
+    try:
+        found = importlib.util.find_spec(path.removeprefix(PACKAGE).replace("/", "."))
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return Path(found.origin) if found is not None and found.origin else None
+
+
+def _top_names(tree: ast.Module) -> set[str]:
+    """Names that a module binds, also within ``if`` and ``try``."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names

@@ -1,0 +1,112 @@
+"""Refuse every setting that a run would ignore or cannot follow: see `prefix_opd.checks.keys`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.keys import CPU_CLOSED, FREE, REASONS
+from prefix_opd.checks.rules import Rule
+from prefix_opd.config.compose import compose
+
+PLATFORMS = ("cpu", "gpu")
+MISSING = object()
+"""In place of a value: there is no such key."""
+
+
+def check_surface(config: DictConfig) -> None:
+    """Compare a composed config with the defaults of its platform.
+
+    A key of `FREE` must follow its rule. Any other key must keep its default, as it is written or as it resolves.
+
+    Raises:
+        UserError: the first key that is set to what a run does not read, or that breaks its rule.
+    """
+    platform = config.get("platform")
+    if platform not in PLATFORMS:
+        raise UserError(f"platform={_shown(platform)}", f"must be {' or '.join(PLATFORMS)}")
+    default, default_resolved = _defaults(platform)
+    written = leaves(OmegaConf.to_container(config, resolve=False))
+    for key in default:
+        if key not in written and not any(name.startswith(f"{key}.") for name in written):
+            _refuse_absent(config, key, default[key])
+    resolved = OmegaConf.to_container(config, resolve=True)
+    for key, raw in written.items():
+        value = _at(resolved, key)
+        rule = rule_of(key, platform)
+        if rule is not None:
+            if problem := rule(value):
+                raise UserError(f"{key}={_shown(value)}", problem)
+        elif raw != default.get(key, MISSING) and value != _at(default_resolved, key):
+            _refuse_closed(key, value, default_resolved, platform)
+
+
+@cache
+def _defaults(platform: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config without experiment or layout: every value as it is written, by its key, and the resolved tree."""
+    config = compose([f"platform={platform}"])
+    return leaves(OmegaConf.to_container(config)), OmegaConf.to_container(config, resolve=True)
+
+
+def rule_of(key: str, platform: str) -> Rule | None:
+    """The rule of a key that may be set; none for a key that must keep its default."""
+    if platform == "cpu" and key in CPU_CLOSED:
+        return None
+    if key in REASONS and key not in FREE:
+        return None
+    if key in FREE:
+        return FREE[key]
+    parts = key.split(".")
+    return next((FREE[name] for end in range(1, len(parts)) if (name := ".".join(parts[:end]) + ".") in FREE), None)
+
+
+def _refuse_absent(config: DictConfig, key: str, default: Any) -> None:
+    """A group that is no group, or a key that was taken away."""
+    parts = key.split(".")
+    for end in range(1, len(parts)):
+        group = ".".join(parts[:end])
+        node = OmegaConf.select(config, group)
+        if not isinstance(node, DictConfig):
+            raise UserError(f"{group}={_shown(node)}", "is a group of settings", "leave it one")
+    raise UserError(key, "is taken away, and a run reads it", f"leave it at {_shown(default)}")
+
+
+def _refuse_closed(key: str, value: Any, defaults: dict[str, Any], platform: str) -> None:
+    parts = key.split(".")
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    reason = next((REASONS[name] for name in names if name in REASONS), "")
+    if parts[-1] == "_target_":
+        reason = "names the class that verl builds"
+    elif platform == "cpu" and key in CPU_CLOSED:
+        reason = "has one value on platform=cpu"
+    default = _at(defaults, key)
+    if default is MISSING:
+        raise UserError(f"{key}={_shown(value)}", reason or "is not a setting that a run reads", "leave it out")
+    raise UserError(f"{key}={_shown(value)}", reason or "a run does not read it", f"leave it at {_shown(default)}")
+
+
+def _shown(value: Any) -> str:
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _at(node: Any, key: str) -> Any:
+    """The value of a dotted key in nested dicts; `MISSING` if there is none."""
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return MISSING
+        node = node[part]
+    return node
+
+
+def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Every value by its dotted key; an empty group is a leaf."""
+    if not isinstance(node, dict) or (not node and prefix):
+        return {prefix: node}
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        found.update(leaves(value, f"{prefix}.{name}" if prefix else str(name)))
+    return found

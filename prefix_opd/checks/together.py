@@ -1,0 +1,140 @@
+"""Settings that are right one by one and wrong together."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.settings import Settings
+from prefix_opd.cost.plan import longest_prefix
+
+ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
+DEFAULT_ATTENTION = "flash_attention_2"
+"""verl's, where none is set (verl/workers/config/model.py: HFModelConfig)."""
+LOSS = "distillation.distillation_loss"
+ENGINES = ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference")
+TEMPLATE_ARGUMENTS = (
+    "add_generation_prompt",
+    "chat_template",
+    "continue_final_message",
+    "conversation",
+    "documents",
+    "max_length",
+    "padding",
+    "return_assistant_tokens_mask",
+    "return_dict",
+    "return_tensors",
+    "tokenize",
+    "tokenizer_kwargs",
+    "tools",
+    "truncation",
+)
+"""Arguments of transformers' ``apply_chat_template`` beside the template's own variables."""
+CHECKPOINT_PARTS = ("model", "optimizer", "extra")
+
+
+def check_attention(config: DictConfig) -> None:
+    """Refuse flash-attn, which is verl's default, where it is not installed. Raises UserError."""
+    chosen = OmegaConf.select(config, ATTENTION_KEY)
+    if (chosen or DEFAULT_ATTENTION) == DEFAULT_ATTENTION and importlib.util.find_spec("flash_attn") is None:
+        raise UserError(
+            f"{ATTENTION_KEY}={chosen or DEFAULT_ATTENTION}",
+            "needs the package flash_attn, which is not installed" + ("" if chosen else " (verl's default)"),
+            f"install it, or add {'' if chosen else '+'}{ATTENTION_KEY}=sdpa",
+        )
+
+
+def check_engine_settings(config: DictConfig) -> None:
+    """What vLLM refuses only when it starts. Raises UserError."""
+    for node in ENGINES:
+        engine = OmegaConf.select(config, node)
+        if engine.free_cache_engine and not engine.get("enable_sleep_mode", True):
+            raise UserError(
+                f"{node}.free_cache_engine=true", "needs enable_sleep_mode=true", f"set {node}.free_cache_engine=false"
+            )
+        if engine.max_num_seqs > engine.max_num_batched_tokens:
+            raise UserError(
+                f"{node}.max_num_seqs={engine.max_num_seqs}",
+                f"exceeds max_num_batched_tokens={engine.max_num_batched_tokens}: vLLM gives each sequence a token",
+                "lower the one or raise the other",
+            )
+
+
+def check_loss_settings(config: DictConfig, settings: Settings) -> None:
+    """Settings that the chosen loss ignores, or that spoil it. Raises UserError."""
+    loss = config.distillation.distillation_loss
+    if not settings.loss.is_verls:
+        for name in ("loss_max_clamp", "log_prob_min_clamp"):
+            if loss[name] is not None:
+                raise UserError(
+                    f"{LOSS}.{name}={loss[name]}",
+                    "would clamp advantages times a ratio, which are no divergences",
+                    "leave it at null; prefix_opd.advantage.clamp bounds the advantage",
+                )
+    most = OmegaConf.select(config, f"{ENGINES[1]}.engine_kwargs.vllm.max_logprobs")
+    if settings.loss.needs_topk and most is not None and most < loss.topk:
+        raise UserError(f"{LOSS}.topk={loss.topk}", f"exceeds the teacher's engine_kwargs.vllm.max_logprobs={most}")
+    actor = config.actor_rollout_ref.actor
+    if actor.loss_scale_factor is not None and actor.loss_agg_mode != "seq-mean-token-sum-norm":
+        raise UserError(
+            f"actor_rollout_ref.actor.loss_scale_factor={actor.loss_scale_factor}",
+            f"is read with loss_agg_mode=seq-mean-token-sum-norm alone, and loss_agg_mode={actor.loss_agg_mode}",
+            "leave the one out or take the other",
+        )
+
+
+def check_template_arguments(config: DictConfig) -> None:
+    """Refuse what verl passes to the chat template itself, or what would change the kind of its answer."""
+    given = config.data.apply_chat_template_kwargs
+    if taken := next((name for name in given if name in TEMPLATE_ARGUMENTS), None):
+        raise UserError(
+            f"data.apply_chat_template_kwargs.{taken}={given[taken]}",
+            "is no variable of a chat template: verl passes it itself",
+            "leave it out",
+        )
+
+
+def check_checkpoint(config: DictConfig) -> None:
+    """A run goes on from its weights, its optimizer and its random states. Raises UserError."""
+    saved = list(config.actor_rollout_ref.actor.checkpoint.save_contents)
+    missing = [part for part in CHECKPOINT_PARTS if part not in saved]
+    if missing:
+        raise UserError(
+            f"actor_rollout_ref.actor.checkpoint.save_contents={saved}",
+            f"lacks {', '.join(missing)}: no run could go on from such a checkpoint",
+            f"name {', '.join(CHECKPOINT_PARTS)}",
+        )
+
+
+def check_weighting(config: DictConfig, settings: Settings) -> None:
+    """Refuse a weighting that counts no token of any rollout, such as a window beyond L. Raises UserError."""
+    response, steps = config.data.max_response_length, config.trainer.total_training_steps
+    maximum = settings.schedule.maximum or response
+    longest = maximum if settings.schedule.adapts else longest_prefix(settings.schedule, steps, response)
+    if not settings.weighting.counted(longest):
+        shown = ", ".join(f"{name}={value}" for name, value in settings.weighting.model_dump().items())
+        raise UserError(
+            f"prefix_opd.weighting.name={config.prefix_opd.weighting.name} ({shown})",
+            f"counts no token of any rollout: L is at most {longest} in {steps} updates",
+            "move it below that, or let L grow further",
+        )
+
+
+def check_epochs(config: DictConfig, rows: int) -> None:
+    """verl ends a run when its epochs are over, whatever the number of steps. Raises UserError."""
+    trainer = config.trainer
+    taken = config.data.train_max_samples
+    rows = min(rows, taken) if taken > 0 else rows
+    batch = config.data.train_batch_size
+    if rows < batch:
+        raise UserError(f"data.train_max_samples={taken}", f"is less than data.train_batch_size={batch}", "raise it")
+    steps = trainer.total_epochs * (rows // batch)
+    if steps < trainer.total_training_steps:
+        raise UserError(
+            f"trainer.total_epochs={trainer.total_epochs}",
+            f"ends the run after {steps} of {trainer.total_training_steps} updates: {rows} rows are {rows // batch} an "
+            "epoch",
+            f"set it to {-(-trainer.total_training_steps // (rows // batch))} or more",
+        )

@@ -1,0 +1,136 @@
+"""What a run asks of Ray and of its GPUs, and what it hands its numbers to: refused in one line where it cannot be."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks import cluster, services
+
+TEACHER = "distillation.teacher_models.teacher_model.inference"
+
+
+def config(**changed):
+    made = OmegaConf.create(
+        {
+            "platform": "gpu",
+            "trainer": {"n_gpus_per_node": 4, "nnodes": 1, "logger": ["console"]},
+            "distillation": {
+                "enabled": True,
+                "n_gpus_per_node": 2,
+                "nnodes": 2,
+                "teacher_models": {"teacher_model": {"inference": {"tensor_model_parallel_size": 1}}},
+            },
+            "actor_rollout_ref": {"rollout": {"tensor_model_parallel_size": 2}},
+            "transfer_queue": {"backend": {"SimpleStorage": {"num_data_storage_units": 8}}},
+            "ray_kwargs": {"ray_init": {"num_cpus": None, "address": None}},
+            "reward": {"custom_reward_function": {"path": "pkg://prefix_opd.grading.reward", "name": "compute_score"}},
+        }
+    )
+    for key, value in changed.items():
+        OmegaConf.update(made, key.replace("__", "."), value, force_add=True)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    for name in ("RAY_ADDRESS", "WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", "/no/such/netrc")
+
+
+def refused(check, *arguments):
+    with pytest.raises(UserError) as told:
+        check(*arguments)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_cpus_by_hand():
+    # 3 a bundle of one GPU: 3 x (4 + 2 x 2) = 24; TransferQueue's controller 1, its storage units 8; 1 to start actors
+    assert cluster.needed_cpus(config()) == 24 + 1 + 8 + 1
+    assert cluster.needed_cpus(config(distillation__enabled=False)) == 12 + 1 + 8 + 1
+
+
+def test_too_few_cpus_are_told_with_both_numbers():
+    told = refused(cluster.check_cluster, config(ray_kwargs__ray_init__num_cpus=33))
+    assert told.startswith("ray_kwargs.ray_init.num_cpus=33: the run asks Ray for 34: 3 for each of 4 + 4 GPUs, 8 for")
+    cluster.check_cluster(config(ray_kwargs__ray_init__num_cpus=34))
+    assert "free CPUs: the run asks it for 34" in refused(cluster.check_running_cluster, config(), 33.0)
+    cluster.check_running_cluster(config(), 34.0)
+
+
+def test_a_cluster_of_its_own_gets_as_many_cpus_as_it_needs(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    made = config()
+    cluster.give_cpus(made)
+    assert made.ray_kwargs.ray_init.num_cpus == 34
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    made = config()
+    cluster.give_cpus(made)
+    assert made.ray_kwargs.ray_init.num_cpus == 64
+    made = config(ray_kwargs__ray_init__address="auto")
+    cluster.give_cpus(made)
+    assert made.ray_kwargs.ray_init.num_cpus is None
+
+
+def test_an_address_and_what_only_a_new_cluster_can_be_given(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    told = refused(cluster.check_cluster, config(ray_kwargs__ray_init__num_cpus=40))
+    assert told.startswith("RAY_ADDRESS=10.0.0.1:6379: names a cluster to join, and ray_kwargs.ray_init.num_cpus=40")
+    told = refused(cluster.check_cluster, config(platform="cpu", ray_kwargs__ray_init__num_gpus=2))
+    assert told.endswith("; unset RAY_ADDRESS")
+    cluster.check_cluster(config())  # a run on GPUs may join
+
+
+@pytest.mark.parametrize(("student", "teacher", "line"), [(3, 1, "must divide the 4 GPUs"), (2, 3, f"{TEACHER}.tens")])
+def test_parallel_sizes_divide_their_gpus(student, teacher, line):
+    changed = {
+        "actor_rollout_ref__rollout__tensor_model_parallel_size": student,
+        f"{TEACHER}.tensor_model_parallel_size": teacher,
+    }
+    assert line in refused(cluster.check_parallel_sizes, config(**changed))
+    cluster.check_parallel_sizes(config())
+
+
+def test_trackers(monkeypatch, tmp_path):
+    monkeypatch.setattr(services.importlib.util, "find_spec", lambda name: name if name == "wandb" else None)
+    line = "wandb has no key to log in with; export WANDB_API_KEY, or WANDB_MODE=offline"
+    assert line in refused(services.check_trackers, config(trainer__logger=["console", "wandb"]))
+    assert "swanlab needs the package swanlab" in refused(services.check_trackers, config(trainer__logger="swanlab"))
+    assert "consol is no tracker" in refused(services.check_trackers, config(trainer__logger=["consol"]))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    services.check_trackers(config(trainer__logger=["wandb"]))
+    monkeypatch.delenv("WANDB_MODE")
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password 1234\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    services.check_trackers(config(trainer__logger=["wandb", "file"]))
+
+
+def test_a_manager_of_rollouts_derives_from_ours(tmp_path, monkeypatch):
+    (tmp_path / "my_rollouts.py").write_text(
+        "from prefix_opd.verl_plugin.worker import agent_loop\n\n\n"
+        "class Mine(agent_loop.PrefixAgentLoopManager): ...\n\n\nclass Other(dict): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    key = "actor_rollout_ref__rollout__agent__agent_loop_manager_class"
+    services.check_manager(config(**{key: services.MANAGER}))
+    services.check_manager(config(**{key: "my_rollouts.Mine"}))
+    for wrong in ("my_rollouts.Other", "my_rollouts.Nobody", "no_such_module.Mine", "Mine", "..", None, 5):
+        assert "must be a class that derives from" in refused(services.check_manager, config(**{key: wrong}))
+
+
+def test_the_graders_file_is_read_and_not_run(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nif True:\n    def grade_it(**kwargs): ...\n")
+    node = {"reward__custom_reward_function__path": str(file)}
+    services.check_grader(config(**node, reward__custom_reward_function__name="grade_it"))
+    assert "name=other: is not defined in" in refused(
+        services.check_grader, config(**node, reward__custom_reward_function__name="other")
+    )
+    file.write_text("def (:")
+    assert "is no Python file" in refused(services.check_grader, config(**node))
+    file.unlink()
+    assert "does not exist" in refused(services.check_grader, config(**node))
+    services.check_grader(config())
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,148 @@
+"""Data files that verl could not train or validate on: one line that names file, column and types; others pass."""
+
+import copy
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.run_data import check_data, conversations
+from prefix_opd.config.compose import compose
+from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
+
+ROWS = 20
+
+
+def row(index=0, **changed):
+    found = {
+        "data_source": "tiny/chain",
+        "prompt": [{"role": "user", "content": f"{index}+7-5+7:s"}],
+        "ability": "arithmetic",
+        "reward_model": {"style": "rule", "ground_truth": "14"},
+        "extra_info": {"split": "test", "index": index},
+    }
+    return {name: value for name, value in {**found, **changed}.items() if value != "left out"}
+
+
+def parquet(folder, name, **changed):
+    pq.write_table(pa.Table.from_pylist([row(index, **changed) for index in range(ROWS)]), folder / name)
+    return str(folder / name)
+
+
+def lines(folder, name, rows):
+    (folder / name).write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return str(folder / name)
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return compose(["experiment=tiny/schedule"])
+
+
+@pytest.fixture
+def checked(composed):
+    def check(key, files):
+        config = copy.deepcopy(composed)
+        config.data[key.rpartition(".")[2]] = files
+        return check_data(config, key)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("key", "changed", "line"),
+    [
+        (VAL_KEY, {"reward_model": '{"ground_truth": "14"}'}, "its column 'reward_model' is string, not a group with"),
+        (TRAIN_KEY, {"reward_model": '{"ground_truth": "14"}'}, "its column 'reward_model' is string, not a group"),
+        (VAL_KEY, {"reward_model": {"style": "rule", "answer": "14"}}, r"lacks ground_truth \(it has style, answer\)"),
+        (VAL_KEY, {"reward_model": None}, "row 0, column 'reward_model': is null"),
+        (TRAIN_KEY, {"data_source": None}, "row 0, column 'data_source': is null"),
+        (VAL_KEY, {"data_source": 5}, "its column 'data_source' is int64, not text"),
+        (VAL_KEY, {"extra_info": '{"index": 0}'}, "its column 'extra_info' is string, not a group of values"),
+        (TRAIN_KEY, {"extra_info": [1]}, "its column 'extra_info' is list<"),
+        (TRAIN_KEY, {"agent_name": "tool_agent"}, "has a column 'agent_name', which verl sets itself"),
+        (TRAIN_KEY, {"reward_model": "left out"}, "lacks verl's column 'reward_model'"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_column_of_another_type(checked, tmp_path, key, changed, line, kind):
+    if kind == "parquet":
+        file = parquet(tmp_path, "rows.parquet", **changed)
+    else:
+        file = lines(tmp_path, "rows.jsonl", [row(index, **changed) for index in range(ROWS)])
+    with pytest.raises(UserError, match=line) as refused:
+        checked(key, file)
+    assert str(refused.value).startswith(f"{key}={file}") and "\n" not in str(refused.value)
+
+
+def test_columns_that_may_be_absent(checked, tmp_path):
+    assert checked(TRAIN_KEY, parquet(tmp_path, "a.parquet", extra_info="left out")) == ROWS
+    # a training prompt needs no true answer: a prefix is not graded
+    assert checked(TRAIN_KEY, parquet(tmp_path, "b.parquet", reward_model={"style": "none"})) == ROWS
+
+
+def test_files_that_cannot_be_put_together_are_named_with_the_column_and_its_types(checked, tmp_path):
+    first = parquet(tmp_path, "text.parquet")
+    second = parquet(tmp_path, "number.parquet", reward_model={"style": "rule", "ground_truth": 14})
+    with pytest.raises(UserError) as refused:
+        checked(VAL_KEY, [first, second])
+    told = str(refused.value)
+    assert told.startswith(f"{VAL_KEY}={second}: cannot be put together with {first}: its column 'reward_model' is ")
+    assert "ground_truth: int64" in told and "ground_truth: string" in told
+
+
+def test_files_that_can_be_put_together_pass(checked, tmp_path):
+    files = [
+        parquet(tmp_path, "a.parquet"),
+        parquet(tmp_path, "b.parquet", data_source="my_maths"),
+        parquet(tmp_path, "c.parquet", extra_info="left out"),
+        lines(tmp_path, "d.jsonl", [row(index) for index in range(ROWS)]),
+    ]
+    assert checked(VAL_KEY, files) == checked(TRAIN_KEY, files) == 4 * ROWS
+
+
+def test_verl_puts_together_what_is_accepted_and_not_what_is_refused(tmp_path):
+    """The rule is that of ``datasets``, which verl calls (verl/utils/dataset/rl_dataset.py)."""
+    import datasets
+
+    def together(*files):
+        loaded = [
+            datasets.load_dataset("parquet", data_files=file, cache_dir=str(tmp_path / "cache"))["train"]
+            for file in files
+        ]
+        return datasets.concatenate_datasets(loaded)
+
+    text, other = parquet(tmp_path, "text.parquet"), parquet(tmp_path, "other.parquet", extra_info="left out")
+    number = parquet(tmp_path, "number.parquet", reward_model={"style": "rule", "ground_truth": 14})
+    assert len(together(text, other)) == 2 * ROWS
+    with pytest.raises(ValueError, match="aligned"):
+        together(text, number)
+
+
+def test_a_byte_order_mark_and_an_array_are_read_as_verl_reads_them(composed, checked, tmp_path):
+    rows = [row(index) for index in range(ROWS)]
+    (tmp_path / "bom.jsonl").write_text("\ufeff" + "".join(json.dumps(one) + "\n" for one in rows))
+    (tmp_path / "array.json").write_text(json.dumps(rows))
+    for name in ("bom.jsonl", "array.json"):
+        assert checked(TRAIN_KEY, str(tmp_path / name)) == ROWS
+        config = copy.deepcopy(composed)
+        config.data.train_files = str(tmp_path / name)
+        assert conversations(config, TRAIN_KEY) == [one["prompt"] for one in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.json", "[1, 2]", "row 0 is no JSON object"),
+        ("a.json", "[", "line 1 is no JSON"),
+        ("a.csv", "a,b", r"is no file that verl reads by its name: .parquet, .json, .jsonl"),
+        ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(prompt="5+7")), "must be a list of role and content"),
+        ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(ability=5)), "column 'ability' holds values of several"),
+    ],
+)
+def test_other_files(checked, tmp_path, name, text, line):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=line):
+        checked(TRAIN_KEY, str(tmp_path / name))

@@ -1,0 +1,76 @@
+"""Which models are refused for what they are, everywhere alike; and sizes by their headers."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.checks.preflight import _fit_bucket
+from prefix_opd.config.compose import compose
+from prefix_opd.config.models import Model
+from prefix_opd.cost.plan import plan
+from prefix_opd.evaluation.target import check_model
+from prefix_opd.miniature import shipped_models
+
+NESTED = {"architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": {"hidden_size": 2048}}
+KINDS = [
+    (NESTED, "nests its sizes in text_config"),
+    ({"num_experts": 128, "moe_intermediate_size": 768}, "is a mixture of experts"),
+    ({"n_routed_experts": 64}, "is a mixture of experts"),
+    ({"num_local_experts": 8}, "is a mixture of experts"),
+    ({"kv_lora_rank": 512}, "has latent attention"),
+    ({"layer_types": ["linear_attention", "full_attention"]}, "has layers without full attention"),
+    ({"is_encoder_decoder": True}, "has an encoder"),
+    ({"architectures": ["AForCausalLM", "BForCausalLM"]}, r"as architectures, not one"),
+]
+
+
+@pytest.fixture
+def student(tmp_path):
+    return shutil.copytree(shipped_models()["student"], tmp_path / "student")
+
+
+def change(folder, **changed):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+@pytest.mark.parametrize(("changed", "line"), KINDS, ids=[line for _, line in KINDS])
+def test_what_is_no_dense_decoder_is_refused_by_check_plan_doctor_and_evaluate(student, changed, line):
+    change(student, **changed)
+    config = compose(["experiment=tiny/schedule", f"actor_rollout_ref.model.path={student}"])
+    model = Model("actor_rollout_ref.model.path", str(student))
+    # check and doctor ask the model for its shape, evaluate looks at it by `check_model`
+    for look in (lambda: model.shape, lambda: plan(config), lambda: check_model(model)):
+        with pytest.raises(UserError, match=line) as told:
+            look()
+        assert "\n" not in str(told.value)
+
+
+def test_a_dense_decoder_passes(student):
+    change(student, num_experts=0, layer_types=["full_attention", "sliding_attention"], text_config=None)
+    assert Model("model", str(student)).shape.hidden_size
+
+
+def test_the_bucket_for_weights_fits_the_largest_tensor():
+    config = compose(["experiment=tiny/schedule"])
+    bucket = config.actor_rollout_ref.rollout.checkpoint_engine
+    _fit_bucket(config, SimpleNamespace(largest_tensor=16 << 20))  # x 4 bytes: exactly the 64 MiB that it has
+    assert bucket.update_weights_bucket_megabytes == 64
+    _fit_bucket(config, SimpleNamespace(largest_tensor=49_152 * 576))  # SmolLM2-135M's embedding: 108 MiB in fp32
+    assert bucket.update_weights_bucket_megabytes == 108
+    _fit_bucket(config, SimpleNamespace(largest_tensor=(27 << 20) + 1))
+    assert bucket.update_weights_bucket_megabytes == 109
+
+
+def test_the_largest_tensor_by_hand(student):
+    model = Model("model", str(student))
+    shape = model.shape
+    assert model.largest_tensor == shape.hidden_size * max(shape.vocab_size, shape.intermediate_size)
+    for path in student.glob("*.safetensors"):
+        path.unlink()
+    # SmolLM2-135M: an embedding of 49 152 x 576
+    change(student, vocab_size=49_152, hidden_size=576, intermediate_size=1536)
+    assert Model("model", str(student)).largest_tensor == 28_311_552

@@ -1,0 +1,158 @@
+"""Random runs on the miniature: draw settings, keep what the check accepts, train two updates of each.
+
+    python tests/random_runs.py --runs 40 --seed 0 --out FOLDER
+
+A run that is accepted and does not end with exit code 0 is a hole in the checks. Writes one line a run to
+``FOLDER/runs.jsonl``; exit code 1 if any failed. A run takes about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.launch import prepare
+
+EXPERIMENTS = ("tiny/schedule", "tiny/full", "tiny/prefix_12", "tiny/last_24", "tiny/window_72_96")
+EXPERIMENTS += ("tiny/one_step_early", "tiny/forward_kl_24")
+BOOL = ("true", "false")
+ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+INFERENCE = "distillation.teacher_models.teacher_model.inference"
+DRAWN: dict[str, tuple[str, ...]] = {
+    "data.train_max_samples": ("-1", "64", "8"),
+    "data.train_batch_size": ("8", "16", "24"),
+    "data.val_batch_size": ("null", "16", "7"),
+    "data.shuffle": BOOL,
+    "data.validation_shuffle": BOOL,
+    "data.seed": ("null", "0", "3"),
+    "data.dataloader_num_workers": ("0", "2"),
+    "data.filter_overlong_prompts": BOOL,
+    "data.truncation": ("left", "right", "error", "middle"),
+    "data.max_prompt_length": ("32", "20", "8"),
+    "data.max_response_length": ("192", "16", "1", "500"),
+    "actor_rollout_ref.model.enable_gradient_checkpointing": BOOL,
+    "actor_rollout_ref.model.trust_remote_code": BOOL,
+    f"{ACTOR}.ppo_mini_batch_size": ("8", "4", "16"),
+    f"{ACTOR}.ppo_max_token_len_per_gpu": ("300", "4096", "100"),
+    f"{ACTOR}.loss_agg_mode": ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"),
+    f"{ACTOR}.shuffle": BOOL,
+    f"{ACTOR}.use_torch_compile": BOOL,
+    f"{ACTOR}.checkpoint.save_contents": ("[model,optimizer,extra,hf_model]", "[model]"),
+    f"{ACTOR}.optim.lr": ("1e-5", "1", "1e-12"),
+    f"{ACTOR}.optim.betas": ("[0.0,0.5]", "[0.9,0.95]"),
+    f"{ACTOR}.optim.clip_grad": ("0.1", "1000"),
+    f"{ACTOR}.optim.lr_scheduler_type": ("cosine", "constant"),
+    f"{ACTOR}.optim.lr_warmup_steps": ("-1", "0", "5"),
+    f"{ACTOR}.optim.lr_warmup_steps_ratio": ("0.5", "1"),
+    f"{ACTOR}.optim.min_lr_ratio": ("0.1", "1"),
+    f"+{ACTOR}.optim.override_optimizer_config.foreach": BOOL,
+    f"+{ACTOR}.optim.override_optimizer_config.eps": ("1e-6",),
+    f"{ACTOR}.fsdp_config.reshard_after_forward": BOOL,
+    f"{ACTOR}.fsdp_config.forward_prefetch": BOOL,
+    f"{ACTOR}.fsdp_config.model_dtype": ("bf16", "fp32"),
+    f"{ACTOR}.fsdp_config.use_no_sync_for_gradient_accumulation": BOOL,
+    f"{ACTOR}.fsdp_config.mixed_precision.param_dtype": ("bf16", "fp32"),
+    f"{ROLLOUT}.n": ("1", "2", "5"),
+    f"{ROLLOUT}.seed": ("0", "7"),
+    f"{ROLLOUT}.dtype": ("bfloat16", "float32"),
+    f"{ROLLOUT}.ignore_eos": BOOL,
+    f"{ROLLOUT}.max_num_seqs": ("1", "16", "300"),
+    f"{ROLLOUT}.max_num_batched_tokens": ("256", "1024"),
+    f"{ROLLOUT}.enable_prefix_caching": BOOL,
+    f"{ROLLOUT}.disable_log_stats": BOOL,
+    f"{ROLLOUT}.gpu_memory_utilization": ("0.1", "0.9"),
+    f"{ROLLOUT}.agent.num_workers": ("1", "3"),
+    f"{ROLLOUT}.val_kwargs.n": ("1", "3"),
+    f"{ROLLOUT}.val_kwargs.temperature": ("0", "0.6"),
+    f"{ROLLOUT}.val_kwargs.top_k": ("20",),
+    f"{ROLLOUT}.val_kwargs.do_sample": BOOL,
+    f"{INFERENCE}.max_num_seqs": ("4", "300"),
+    f"{INFERENCE}.max_num_batched_tokens": ("256", "64"),
+    f"{INFERENCE}.enable_chunked_prefill": BOOL,
+    f"{INFERENCE}.enable_prefix_caching": BOOL,
+    f"{INFERENCE}.dtype": ("bfloat16", "float32"),
+    "distillation.distillation_loss.topk": ("1", "50", "500"),
+    "reward.num_workers": ("1", "2"),
+    "trainer.balance_batch": BOOL,
+    "trainer.total_epochs": ("1", "5"),
+    "trainer.logger": ("console", "[file,console]", "[]"),
+    "trainer.log_val_generations": ("0", "3"),
+    "trainer.validation_data_dir": ("null",),
+    "trainer.n_gpus_per_node": ("1", "2"),
+    "ray_kwargs.ray_init.num_gpus": ("3",),
+    "trainer.val_before_train": BOOL,
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units": ("2",),
+    "prefix_opd.advantage.student_log_prob": ("sampler", "current", "recomputed"),
+    "prefix_opd.advantage.clamp": ("null", "0.5"),
+    "prefix_opd.loss.max_ratio": ("2",),
+    "prefix_opd.rollout.stop": ("student", "teacher"),
+    "prefix_opd.rollout.seeded": ("null", "5"),
+    "prefix_opd.rollout.final_output_only": BOOL,
+    "prefix_opd.rollout.off_policy_steps": ("0", "1"),
+    "prefix_opd.update.micro_batch_cost": ("null", "50"),
+    "prefix_opd.update.share_prompts": BOOL,
+    "prefix_opd.update.response_logits_only": BOOL,
+    "prefix_opd.probe.every": ("0", "1"),
+    "prefix_opd.prompt.ending": ("null", '"<think>"'),
+}
+"""Key -> values that could be right."""
+SECONDS = 600
+
+
+def draw(rng: random.Random) -> list[str]:
+    """The overrides of one run."""
+    keys = rng.sample(list(DRAWN), rng.randint(2, 8))
+    return [f"experiment={rng.choice(EXPERIMENTS)}", *(f"{key}={rng.choice(DRAWN[key])}" for key in keys)]
+
+
+def accepted(rng: random.Random, out: Path) -> tuple[list[str], int]:
+    """The next run that the check accepts, and how many it refused before."""
+    refused = 0
+    always = [f"trainer.default_local_dir={out}", "trainer.total_training_steps=2", "trainer.test_freq=2"]
+    always += ["trainer.save_freq=2", "data.val_max_samples=16"]
+    while True:
+        overrides = [*draw(rng), *always]
+        try:
+            prepare(overrides)
+        except UserError:
+            refused += 1
+        else:
+            return overrides, refused
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    rng, failed = random.Random(asked.seed), 0
+    asked.out.mkdir(parents=True)
+    for number in range(asked.runs):
+        folder = asked.out / f"run_{number}"
+        overrides, refused = accepted(rng, folder)
+        began = time.monotonic()
+        command = [sys.executable, "-m", "prefix_opd.cli", "train", *overrides]
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+            code, told = ran.returncode, ran.stderr[-2000:]
+        except subprocess.TimeoutExpired:
+            code, told = None, f"not done in {SECONDS} s"
+        failed += code != 0
+        line = {"run": number, "code": code, "seconds": round(time.monotonic() - began), "refused": refused}
+        line |= {"overrides": overrides} | ({"told": told} if code else {})
+        with (asked.out / "runs.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(f"run {number}: exit code {code}, {line['seconds']} s, {refused} refused before it", flush=True)
+    print(f"{failed} of {asked.runs} accepted runs failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
