@@ -13,7 +13,6 @@ some groups; the page has all that have results. Runs, rows and pages are those 
 `prompts`           prompts of any length
 `verl_run`          a case as a run of verl: ours, or verl's own distillation trainer
 `clock`             when each of its steps ended, in the trainer's process
-`detours`           ours with a saving undone that no setting undoes
 `trl_run`           a case in TRL, in an environment of its own (`trl_script`)
 `steps`             a training step as a line of a row
 `observe`           start-up and memory of a run's process tree

@@ -25,7 +25,7 @@ PROMPT = 32
 MEASURED = tuple(
     f"benchmarks/{name}"
     for name in (
-        *("clock.py", "detours.py", "models.py", "prompts.py", "steps.py", "verl_run.py"),
+        *("clock.py", "models.py", "prompts.py", "steps.py", "verl_run.py"),
         *("requirements-trl.txt", "trl_run.py", "trl_script.py"),
     )
 )
@@ -44,12 +44,11 @@ WITHOUT = {
 
 SHARED, CUT = "prompts computed once", "update cut by length"
 CUT_PADDED = f"{CUT}, {SHARED} off"
-_MANAGER = "actor_rollout_ref.rollout.agent.agent_loop_manager_class=benchmarks.detours"
 SWITCHED = {
     CUT: "prefix_opd.update.micro_batch_cost=null",
     CUT_PADDED: f"{WITHOUT[SHARED]} prefix_opd.update.micro_batch_cost=null",
-    "server asked directly": f"{_MANAGER}.AskingManager",
-    "writes in groups": f"{_MANAGER}.WritingManager",
+    "server asked directly": "prefix_opd.patches_off=[direct_route]",
+    "writes in groups": "prefix_opd.patches_off=[group_commit]",
 }
 """Savings that are measured on the cases that they were made for, with the overrides that undo them."""
 

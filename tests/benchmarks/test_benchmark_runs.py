@@ -13,7 +13,6 @@ from benchmarks.steps import CLOCK
 from benchmarks.trl_run import trl_releases
 from benchmarks.verl_run import read_steps
 from prefix_opd.miniature import shipped_models
-from prefix_opd.verl_plugin.worker.group_commit import GroupCommit
 
 CASE = Case(OURS, (16,), warm=1, measured=1)
 
@@ -69,34 +68,6 @@ def test_prompts_of_any_length(tmp_path):
     assert min(lengths) < 60 and max(lengths) > 360 and all(20 <= length <= 400 for length in lengths)
     tokenizer = AutoTokenizer.from_pretrained(shipped_models()["student"])
     assert [len(tokenizer(message)["input_ids"]) for message in shown[0]] == lengths
-
-
-def test_calls_that_are_not_spared(monkeypatch):
-    """Without the direct route a client has verl's own methods; without group commit verl's module takes the writes."""
-    from verl.trainer.ppo.v1 import agent_loop_tq
-
-    from benchmarks.detours import AskingWorker, WritingWorker
-
-    own = agent_loop_tq.tq, agent_loop_tq.list_of_dict_to_tensordict
-    for name, value in zip(("tq", "list_of_dict_to_tensordict"), own, strict=True):
-        monkeypatch.setattr(agent_loop_tq, name, value)
-    writing, asking = (object.__new__(kind) for kind in (WritingWorker, AskingWorker))
-    for worker in (writing, asking):
-        worker.llm_client, worker.teacher_client = _Client(), {"teacher": _Client()}
-        worker._spare_calls()
-        if worker is writing:
-            assert (agent_loop_tq.tq, agent_loop_tq.list_of_dict_to_tensordict) == own
-    clients = [[worker.llm_client, worker.teacher_client["teacher"]] for worker in (writing, asking)]
-    assert [["_acquire_server" in vars(client) for client in pair] for pair in clients] == [[True] * 2, [False] * 2]
-    assert type(agent_loop_tq.tq) is GroupCommit
-
-
-class _Client:
-    _load_balancer = None
-
-    def _acquire_server(self): ...
-
-    def _release_server(self): ...
 
 
 def test_verls_file_logger_gets_the_clock(tmp_path, monkeypatch):
