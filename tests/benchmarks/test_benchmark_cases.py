@@ -26,6 +26,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.launch import prepare
 from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.miniature import shipped_models
+from prefix_opd.verl_plugin.our_run import SWITCHES
 
 OF_VERL = [case for case in unique(GROUPS) if case.system not in TRL]
 
@@ -124,10 +125,12 @@ def test_native_is_verls_own_trainer_agent_loop_and_loss(tmp_path):
     assert native.actor_rollout_ref.rollout.agent.agent_loop_manager_class is None
     loss = native.distillation.distillation_loss
     assert (loss.loss_mode, loss.use_policy_gradient, loss.use_task_rewards) == ("k1", True, False)
-    assert {"micro_batches", "update_tokens", "agent_loops", "direct_route"} <= set(native.prefix_opd.patches_off)
+    acting = {name for name in SWITCHES if name not in native.prefix_opd.patches_off}
+    same = {"log_probs", "teacher_scores", "warm_python", "cpu_sampler", "cpu_threads"}
+    assert acting == same | {"weight_socket", "loopback", "safe_loading"}
     assert native.data.max_response_length == case.caps[0]
-    for same in ("model", "actor"):
-        assert native.actor_rollout_ref[same] == ours.actor_rollout_ref[same]
+    for node in ("model", "actor"):
+        assert native.actor_rollout_ref[node] == ours.actor_rollout_ref[node]
 
 
 @pytest.mark.parametrize("groups", [GROUPS, small(GROUPS)], ids=["all", "small"])

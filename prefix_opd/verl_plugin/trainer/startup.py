@@ -71,10 +71,12 @@ class EngineStartup:
     def begin(self) -> None:
         """Called when the pools are known: make them, and start the teacher in its own."""
         global _under_way
-        if not is_replaced(TEACHER) or not self.trainer.use_teacher_policy:
+        if not self.trainer.use_teacher_policy:
+            return
+        self.trainer.events.milestone("starting workers and engines")
+        if not is_replaced(TEACHER):
             return
         pools = self.trainer.resource_pool_manager
-        self.trainer.events.milestone("starting workers and engines")
         pools.create_resource_pool()
         pool = pools.get_resource_pool(Role.TeacherModel)
         self._teacher = self._threads.submit(original(TEACHER), config=self.trainer.config, resource_pool=pool)
