@@ -7,5 +7,6 @@ scripts/setup.sh cpu
 unset PYTHONDONTWRITEBYTECODE
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+.venv/bin/mypy
 # two workers, as few machines have less than two cores; how the tests are dealt out: tests/conftest.py
 exec .venv/bin/python -m pytest -n 2 "$@"

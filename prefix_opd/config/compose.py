@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import re
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 from hydra import compose as hydra_compose
@@ -65,7 +66,7 @@ def _check_interpolations(config: DictConfig) -> None:
 
 def experiments() -> list[str]:
     """Every experiment that ships, as ``<pair>/<kind>``."""
-    root = Path(importlib.util.find_spec(CONFIG_MODULE).origin).parent / "experiment"
+    root = Path(str(resources.files(CONFIG_MODULE))) / "experiment"
     names = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
     return sorted(name for name in names if not Path(name).name.startswith("base"))
 
@@ -78,7 +79,7 @@ def missing_keys(config: DictConfig) -> list[str]:
 def _without_importing_verl() -> str:
     # pkg://verl.trainer.config makes Hydra import verl, some ten seconds; the folder is the same.
     spec = importlib.util.find_spec("verl")
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise UserError("verl", "is not installed", "run `bash scripts/setup.sh`, or pip install -r requirements.txt")
     folder = Path(spec.submodule_search_locations[0]) / "trainer" / "config"
     return f"hydra.searchpath=[file://{folder}]"
@@ -150,7 +151,7 @@ def _nearest_key(key: str, overrides: Sequence[str]) -> str:
 def _leaves(node: DictConfig, prefix: str = "") -> list[str]:
     names = []
     for key in node:
-        name = f"{prefix}{key}"
+        name = f"{prefix}{key!s}"
         names.append(name)
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import json
 import textwrap
 import types
@@ -43,16 +44,13 @@ def docstrings(model: type) -> dict[str, str]:
     """The string under each field of a class and of its bases, by field name, as one line."""
     found: dict[str, str] = {}
     for part in reversed(model.__mro__):
-        if part in (object, BaseModel) or part.__module__ == "builtins":
+        if part.__module__.partition(".")[0] in ("builtins", "pydantic"):
             continue
-        try:
-            body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0].body  # type: ignore[attr-defined]
-        except (OSError, TypeError):
-            continue
-        for field, text in zip(body, body[1:], strict=False):
-            is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
-                found[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[attr-defined]
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, text in itertools.pairwise(definition.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     return found
 
 
