@@ -11,7 +11,7 @@ import itertools
 import json
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -19,13 +19,15 @@ from pydantic.fields import FieldInfo
 
 from prefix_opd.config.settings import Settings
 
+Row = tuple[str, str, str, str]
+"""Key, default, accepted values, meaning."""
+
 HEAD = """# Settings
 
 Every setting of the config node `prefix_opd`. Set one on the command line (`prefix_opd.schedule.increment=8`) or in an
 experiment's YAML (`recipe/prefix_opd/config/experiment/`). All other keys of a config are verl's.
 
-The launcher fills in keys marked *set by the launcher*. The default of a platform or an experiment, where it differs
-from the one below, is in `recipe/prefix_opd/config/`.
+The defaults below are those of the classes. A platform or an experiment may set others (`recipe/prefix_opd/config/`).
 
 This page is written by `python -m prefix_opd.config.document > docs/settings.md`.
 """
@@ -37,7 +39,7 @@ LAUNCHER = "Set by the launcher."
 
 def page(root: type[BaseModel] = Settings, prefix: str = "prefix_opd") -> str:
     """The whole page as Markdown: one table for each group of settings, one row for each setting."""
-    return "\n".join([HEAD, *_tables(root, prefix)]) + "\n"
+    return "\n".join([HEAD, *_sections(root, prefix)])
 
 
 def docstrings(model: type) -> dict[str, str]:
@@ -54,43 +56,58 @@ def docstrings(model: type) -> dict[str, str]:
     return found
 
 
-def rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    """Key, default, accepted values and meaning of the settings of one model, without those of nested groups."""
+def rows(model: type[BaseModel], prefix: str) -> Iterator[Row]:
+    """The settings of one class, without those of nested groups."""
     texts = docstrings(model)
     for name, field in model.model_fields.items():
-        if not _is_group(field, texts.get(name)):
+        if not _is_group(name, field, texts):
             yield f"{prefix}.{name}", _default(field), _values(field), texts.get(name, LAUNCHER)
 
 
-def groups(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The nested groups of a model: their key and their class, several classes where a field accepts several."""
+def choice_rows(choices: Mapping[str, type[BaseModel]], default: str, prefix: str) -> Iterator[Row]:
+    """The settings of a group that names a class: the name, then each setting with the classes that read it."""
+    yield f"{prefix}.name", default, ", ".join(choices), "The class, see the list above."
+    for setting in dict.fromkeys(name for model in choices.values() for name in model.model_fields):
+        readers = {name: model for name, model in choices.items() if setting in model.model_fields}
+        model = next(iter(readers.values()))
+        field, text = model.model_fields[setting], docstrings(model)[setting]
+        whose = "" if len(readers) == len(choices) else f" Read by: {', '.join(readers)}."
+        yield f"{prefix}.{setting}", _default(field), _values(field), text + whose
+
+
+def groups(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, Iterable[Row]]]:
+    """Key, introduction and rows of a class and of every group inside it."""
+    if found := list(rows(model, prefix)):
+        yield prefix, _first_paragraph(model), found
     texts = docstrings(model)
     for name, field in model.model_fields.items():
-        if _is_group(field, texts.get(name)):
-            for inner in _models(field.annotation):
-                yield f"{prefix}.{name}", inner
+        key = f"{prefix}.{name}"
+        if choices := _choices(field):
+            default = next(known for known, cls in choices.items() if cls is type(field.default))
+            yield key, f"{texts[name]}\n\n{_listed(choices)}", choice_rows(choices, default, key)
+        elif _is_group(name, field, texts):
+            yield from groups(_models(field.annotation)[0], key)
 
 
-def _tables(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    found = list(rows(model, prefix))
-    if found:
-        yield f"## `{prefix}`"
-        yield ""
-        yield _words(inspect.cleandoc(model.__doc__ or ""))
-        yield ""
-        yield "| key | default | values | meaning |"
-        yield "|---|---|---|---|"
-        for key, default, values, meaning in found:
-            cells = (f"`{key}`", f"`{default}`", values, _words(meaning))
+def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for key, text, found in groups(model, prefix):
+        yield f"## `{key}`\n\n{text.replace('``', '`')}\n"
+        yield "| key | default | values | meaning |\n|---|---|---|---|"
+        for setting, default, values, meaning in found:
+            cells = (f"`{setting}`", f"`{default}`", values, meaning.replace("``", "`"))
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         yield ""
-    for key, inner in groups(model, prefix):
-        yield from _tables(inner, key)
 
 
-def _is_group(field: FieldInfo, text: str | None) -> bool:
-    """Whether a field is a table of its own. A small record with a docstring of its own (a watcher) is one row."""
-    return bool(_models(field.annotation)) and text is None
+def _choices(field: FieldInfo) -> Mapping[str, type[BaseModel]] | None:
+    """The registry that builds a field's value, where its class is chosen by name."""
+    owners = (getattr(getattr(part, "func", None), "__self__", None) for part in field.metadata)
+    return next((owner for owner in owners if isinstance(owner, Mapping)), None)
+
+
+def _is_group(name: str, field: FieldInfo, texts: Mapping[str, str]) -> bool:
+    """Whether a field is a table of its own. A record with a docstring of its own, a watcher, is one row."""
+    return _choices(field) is not None or (bool(_models(field.annotation)) and name not in texts)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -102,8 +119,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
-        inner = ", ".join(f"{name}: {_plain(part)}" for name, part in value.model_dump().items())
-        return f"{{{inner}}}"
+        return f"{{{', '.join(f'{name}: {_plain(part)}' for name, part in value.model_dump().items())}}}"
     return _plain(value)
 
 
@@ -112,8 +128,7 @@ def _plain(value: Any) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    models = _models(field.annotation)
-    if models:
+    if models := _models(field.annotation):
         return "; ".join(f"{name}: {_values(inner)}" for name, inner in models[0].model_fields.items())
     return _type(field.annotation, field.metadata)
 
@@ -131,16 +146,22 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
         parts = [_type(part) for part in inner if part is not ...]
         return f"list of {parts[0]}" if ... in inner else f"[{', '.join(parts)}]"
     bounds = [bound for part in metadata for bound in getattr(part, "metadata", [part])]
-    limits = [
-        f"{sign} {getattr(bound, name)}" for bound in bounds for name, sign in BOUNDS.items() if hasattr(bound, name)
-    ]
-    return " ".join(
-        [TYPES.get(annotation, getattr(annotation, "__name__", str(annotation))), ", ".join(limits)]
-    ).strip()
+    limits = ", ".join(
+        f"{sign} {getattr(b, name)}" for b in bounds for name, sign in BOUNDS.items() if hasattr(b, name)
+    )
+    return f"{TYPES.get(annotation, str(annotation))} {limits}".strip()
 
 
-def _words(text: str) -> str:
-    return " ".join(text.replace("``", "`").split())
+def _listed(choices: Mapping[str, type[BaseModel]]) -> str:
+    """One line for each class, with all its names."""
+    names: dict[type[BaseModel], list[str]] = {}
+    for name, model in choices.items():
+        names.setdefault(model, []).append(f"`{name}`")
+    return "\n".join(f"- {', '.join(known)}: {_first_paragraph(model)}" for model, known in names.items())
+
+
+def _first_paragraph(model: type) -> str:
+    return " ".join(inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0].split())
 
 
 if __name__ == "__main__":

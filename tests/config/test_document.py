@@ -1,20 +1,18 @@
 """``docs/settings.md`` is up to date and complete."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
-from prefix_opd.config.document import LAUNCHER, docstrings, groups, page, rows
+from prefix_opd.config.document import LAUNCHER, docstrings, groups, page
 from prefix_opd.config.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
-def every_row(model=Settings, prefix="prefix_opd"):
-    yield from rows(model, prefix)
-    for key, inner in groups(model, prefix):
-        yield from every_row(inner, key)
+def every_row():
+    return [row for _, _, rows in groups(Settings, "prefix_opd") for row in rows]
 
 
 def test_the_page_is_up_to_date():
@@ -42,7 +40,9 @@ def test_only_what_the_launcher_fills_in_has_no_docstring():
 
 
 class Inner(BaseModel):
-    """A group."""
+    """A group.
+
+    Its second paragraph."""
 
     length: Annotated[int, Field(ge=1)] | None = None
     """How many
@@ -50,16 +50,45 @@ class Inner(BaseModel):
 
 
 class Base(BaseModel):
+    """A base."""
+
     rate: float = 0.5
     """Inherited."""
 
 
+class Other(Base):
+    """Another."""
+
+    share: Literal["a", "b"] = "a"
+    """Its own."""
+
+
+class Registry(dict):
+    def build(self, node):
+        return self[node["name"]]()
+
+
+CHOICES = Registry(base=Base, other=Other)
+
+
 class Outer(Base):
     inner: Inner = Inner()
+    chosen: Annotated[Base, BeforeValidator(CHOICES.build)] = Other()
+    """By name."""
 
 
-def test_rows_of_a_small_model():
-    assert docstrings(Outer) == {"rate": "Inherited."}
-    assert list(rows(Outer, "x")) == [("x.rate", "0.5", "number", "Inherited.")]
-    assert list(groups(Outer, "x")) == [("x.inner", Inner)]
-    assert list(rows(Inner, "x.inner")) == [("x.inner.length", "null", "integer ≥ 1 or null", "How many tokens.")]
+def test_the_groups_of_a_small_model():
+    assert docstrings(Outer) == {"rate": "Inherited.", "chosen": "By name."}
+    assert [(key, text, list(rows)) for key, text, rows in groups(Outer, "x")] == [
+        ("x", "", [("x.rate", "0.5", "number", "Inherited.")]),
+        ("x.inner", "A group.", [("x.inner.length", "null", "integer ≥ 1 or null", "How many tokens.")]),
+        (
+            "x.chosen",
+            "By name.\n\n- `base`: A base.\n- `other`: Another.",
+            [
+                ("x.chosen.name", "other", "base, other", "The class, see the list above."),
+                ("x.chosen.rate", "0.5", "number", "Inherited."),
+                ("x.chosen.share", "a", "a, b", "Its own. Read by: other."),
+            ],
+        ),
+    ]
