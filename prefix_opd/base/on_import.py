@@ -10,7 +10,7 @@ from types import ModuleType
 
 
 def call_after_import(name: str, callback: Callable[[ModuleType], None]) -> None:
-    """``callback(module)``, at once if the module is imported already, else right after its first import."""
+    """Call ``callback(module)`` now if the module is already imported, else right after its first import."""
     if name in sys.modules:
         callback(sys.modules[name])
     else:

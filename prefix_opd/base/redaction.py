@@ -1,4 +1,4 @@
-"""Tokens and keys stay out of files: a run's folder is shown to others."""
+"""Keep tokens and keys out of files, because run folders are shared."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from prefix_opd.base.files import write_whole
 
 HIDDEN = "***"
 SHORTEST = 8
-"""A shorter value of a secret variable is a word like "true", not a secret."""
+"""Shortest value that counts as a secret; shorter ones are words such as "true"."""
 _NAME = re.compile(  # but not the special tokens of a tokenizer
     r"^(?!(pad|eos|bos|unk|mask)_token$)(.*[_-])?(token|(api|ssh|access|secret)_?key|secret|password|passwd|credentials?|auth(orization)?)$",
     re.IGNORECASE,
 )
 _VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,})\b")
-"""Tokens of the Hugging Face hub, OpenAI and GitHub tell by their form."""
+"""Tokens of the Hugging Face hub, OpenAI and GitHub, recognised by their form."""
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+@")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a variable or key of this name holds a secret.
+    """Whether a variable or key with this name contains a secret.
 
     >>> is_secret_name("WANDB_API_KEY"), is_secret_name("HF_TOKEN"), is_secret_name("max_num_batched_tokens")
     (True, True, False)
@@ -49,19 +49,19 @@ def check_no_secrets(config: DictConfig) -> None:
 
 
 def redact(text: str) -> str:
-    """``text`` without the secrets of this process's environment, and without what has the form of one."""
+    """Replace the secrets of this process's environment, and anything in the form of a secret."""
     for secret in sorted(_environment_secrets(), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return _VALUE.sub(HIDDEN, text)
 
 
 def save_config(config: DictConfig, path: Path) -> None:
-    """Write a run's config with everything resolved and no secret in it."""
+    """Write a resolved config without secrets."""
     write_whole(path, redact(OmegaConf.to_yaml(config, resolve=True)))
 
 
 def without_secrets(node: Any) -> Any:
-    """A copy of nested containers without keys that are named like a secret, and without logins inside URLs."""
+    """Copy nested containers without keys named like a secret and without logins in URLs."""
     if isinstance(node, Mapping):
         return {name: without_secrets(value) for name, value in node.items() if not is_secret_name(str(name))}
     if isinstance(node, (list, tuple)):
@@ -70,7 +70,7 @@ def without_secrets(node: Any) -> Any:
 
 
 def command_without_secrets(words: list[str]) -> list[str]:
-    """The words of a command line without the overrides and options that set a secret."""
+    """A command line without the overrides and options that set a secret."""
     return [_LOGIN_IN_URL.sub("", word) for word in words if not is_secret_name(_last_name(word))]
 
 
