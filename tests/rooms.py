@@ -1,6 +1,6 @@
 """Which room of the package imports which, and the drawing ``docs/rooms.svg``.
 
-python -m tests.rooms > docs/rooms.svg
+python tests/rooms.py > docs/rooms.svg
 """
 
 from __future__ import annotations

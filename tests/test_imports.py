@@ -56,7 +56,7 @@ def test_the_frame_and_the_package_import_neither_of_the_frames_users():
 
 def test_the_drawing_of_the_rooms_is_up_to_date():
     drawn = (PACKAGE.parent / "docs" / "rooms.svg").read_text()
-    assert drawn == drawing(arrows()) + "\n", "run `python -m tests.rooms > docs/rooms.svg`"
+    assert drawn == drawing(arrows()) + "\n", "run `python tests/rooms.py > docs/rooms.svg`"
 
 
 def test_an_arrow_that_others_imply_is_left_out():

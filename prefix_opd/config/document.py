@@ -33,6 +33,8 @@ This page is written by `python -m prefix_opd.config.document > docs/settings.md
 """
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 TYPES = {int: "integer", float: "number", bool: "true, false", str: "text", type(None): "null"}
+FOLLOWED = {"prefix_opd.loss.name": "distillation.distillation_loss.loss_mode"}
+"""A key that only repeats another -> the one to set."""
 LAUNCHER = "Set by the launcher."
 """Meaning of a field without a docstring: only the fields that the launcher fills in have none."""
 
@@ -66,7 +68,8 @@ def rows(model: type[BaseModel], prefix: str) -> Iterator[Row]:
 
 def choice_rows(choices: Mapping[str, type[BaseModel]], default: str, prefix: str) -> Iterator[Row]:
     """The settings of a group that names a class: the name, then each setting with the classes that read it."""
-    yield f"{prefix}.name", default, ", ".join(choices), "The class, see the list above."
+    key, text = f"{prefix}.name", "The class, see the list above."
+    yield key, default, ", ".join(choices), f"{text} Set `{FOLLOWED[key]}`." if key in FOLLOWED else text
     for setting in dict.fromkeys(name for model in choices.values() for name in model.model_fields):
         readers = {name: model for name, model in choices.items() if setting in model.model_fields}
         model = next(iter(readers.values()))
