@@ -16,10 +16,11 @@ from prefix_opd.base.fields import Fields, Position, Seconds, Tokens, whole
 from prefix_opd.config.keys import LOSS_MODE_KEY
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.method.objective import OBJECTIVES, Objective, PrefixOPD
+from prefix_opd.method.registry import Registry
 from prefix_opd.method.schedule import SCHEDULES, Linear, Schedule
 from prefix_opd.method.weighting import WEIGHTINGS, Uniform, Weighting
 
-CHOICES = {"schedule": SCHEDULES, "loss": OBJECTIVES, "weighting": WEIGHTINGS}
+CHOICES: dict[str, Registry[Any]] = {"schedule": SCHEDULES, "loss": OBJECTIVES, "weighting": WEIGHTINGS}
 """Nodes that name a class and hold its settings."""
 
 

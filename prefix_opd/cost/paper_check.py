@@ -47,10 +47,11 @@ def _check(row: FlopRow) -> PaperCheck:
 
 
 def _paper_run(row: FlopRow, updates: int, responses: ResponseLengths) -> float:
-    shapes = [ModelShape.from_config(_shipped(name)) for name in (STUDENTS[row.size], TEACHER)]
+    student, teacher = (ModelShape.from_config(_shipped(name)) for name in (STUDENTS[row.size], TEACHER))
     schedule = SCHEDULES.build(row.schedule)
     lengths = [prefix_lengths(schedule, step, 1, FULL_LENGTH)[0] for step in range(1, updates + 1)]
-    return sum(cost.step_flops(*shapes, 1, responses.capped(length), ROLLOUTS)["paper"].total for length in lengths)
+    steps = (cost.step_flops(student, teacher, 1, responses.capped(length), ROLLOUTS) for length in lengths)
+    return sum(step["paper"].total for step in steps)
 
 
 def _shipped(name: str) -> dict[str, Any]:

@@ -109,7 +109,8 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     """
     assumptions = assumptions or Assumptions()
     updates = _whole(config, "trainer.total_training_steps")  # first: the schedule's `over` follows it
-    settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    node: Any = OmegaConf.to_container(config.prefix_opd, resolve=True)
+    settings = Settings.from_node(node)
     student, teacher = (published_config(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     shapes = tuple(_shape(config, *pair) for pair in ((STUDENT_KEY, student), (TEACHER_KEY, teacher)))
     rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
@@ -192,18 +193,19 @@ def _parameters(shape: ModelShape, published: dict[str, Any]) -> int:
 
 def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, float]]:
     """(tokens, share) of the rollouts of an update whose prompts have these prefix lengths."""
-    found: Counter[float] = Counter()
+    found: dict[float, float] = {}
     for length, prompts in Counter(rows).items():
         for tokens, share in lengths.capped(length):
-            found[tokens] += share * (prompts / len(rows))
+            found[tokens] = found.get(tokens, 0.0) + share * (prompts / len(rows))
     return sorted(found.items())
 
 
 def _cost(shapes, updates, rollouts, prompt, recomputed, weighting, throughput, gpus) -> Cost:
+    student, teacher = shapes
     steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
     for responses in updates:
-        for kind, flops in cost.step_flops(*shapes, prompt, responses, rollouts, recomputed).items():
+        for kind, flops in cost.step_flops(student, teacher, prompt, responses, rollouts, recomputed).items():
             steps[kind].append(flops)
         generated = rollouts * sum(length * share for length, share in responses)
         tokens["prompts"] += rollouts * prompt
@@ -230,7 +232,7 @@ def _memory(config, shapes, published, rollouts, gpus, longest, throughput) -> d
     device = ACCELERATORS[throughput["accelerator"]].memory_gib
     rollout, inference = config.actor_rollout_ref.rollout, OmegaConf.select(config, INFERENCE_KEY)
     parameters = [_parameters(*pair) for pair in zip(shapes, published, strict=True)]
-    actor = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
+    actor: Any = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
 
     def engine(node: DictConfig, index: int, pool: int):
         parallel = int(node.tensor_model_parallel_size)
@@ -293,9 +295,7 @@ def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], rollo
             "vLLM queues the others, so sampling is slower than its FLOP suggest"
         )
     if settings.loss.needs_topk:
-        notes.append(
-            f"{settings.loss.label}: FLOP are those of the reverse KL; the top k is not counted"
-        )
+        notes.append(f"{settings.loss.label}: FLOP are those of the reverse KL; the top k is not counted")
     if settings.schedule.adapts:
         notes.append(
             f"the schedule {config.prefix_opd.schedule.name} adapts L to what the run observes: FLOP, tokens and hours "
