@@ -1,4 +1,4 @@
-"""The console command ``prefix-opd``: verbs here, Hydra overrides wherever verl's users expect them."""
+"""The console command ``prefix-opd``."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def main() -> None:
         error.show()
         sys.exit(EXIT_BAD_INPUT)
     except ClickException as error:
-        _refuse(_told(error))
+        _refuse(_usage_line(error))
     except UserError as error:
         _refuse(str(error))
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         os._exit(0)
     sys.exit(code)
 
@@ -59,11 +59,11 @@ def _refuse(line: str) -> NoReturn:
     sys.exit(EXIT_BAD_INPUT)
 
 
-def _told(error: ClickException) -> str:
-    """A slip in the words of a command in one line, where click prints the usage around it."""
+def _usage_line(error: ClickException) -> str:
+    """A usage error as one line; click would print the whole usage."""
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split())
-    if context is not None and not message.endswith("?"):  # of a mistyped verb click asks whether another was meant
+    if context is not None and not message.endswith("?"):  # click suggests a verb for a mistyped one
         message = f"{message.rstrip('.')}; see `{context.command_path} --help`"
     return message[0].lower() + message[1:]
 

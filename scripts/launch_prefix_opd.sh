@@ -1,20 +1,20 @@
-# Sourced by the scripts run_prefix_opd_*.sh, which name a pair of models: start a run, or show it (DRY_RUN=1).
-# Below RUN is one of them.
-#   bash RUN                                                 the prefix schedule, one node of 8 x 80 GB
+# Sourced by run_prefix_opd_*.sh, which name a pair of models. Starts a run, or prints its command (DRY_RUN=1).
+# RUN stands for one of these scripts.
+#   bash RUN                                                 the prefix schedule on one node of 8 x 80 GB
 #   KIND=prefix_256 bash RUN trainer.total_training_steps=10
-#   DRY_RUN=1 LAYOUT=two_gpus bash RUN                       checks, plan and command; starts nothing
-# Several nodes, on a Ray cluster that runs (or scripts/slurm_prefix_opd.sbatch, which starts one):
+#   DRY_RUN=1 LAYOUT=two_gpus bash RUN                       check, plan, print the command; start nothing
+# Several nodes, on a running Ray cluster (scripts/slurm_prefix_opd.sbatch starts one):
 #   ray job submit --working-dir . --runtime-env-json '{"env_vars": {"LAYOUT": "multi_node", "TRAIN_FILES": "..."}}' \
 #     -- bash RUN
-# Arguments are Hydra overrides; they win over everything here.
+# Arguments are Hydra overrides; they take precedence over everything here.
 
-# ---- paths and sizes, each from the environment; STUDENT and TEACHER, too ----
+# ---- paths and sizes; set any of them, or STUDENT and TEACHER, as an environment variable ----
 KIND=${KIND:-schedule}                    # full, prefix_256, prefix_512, ...: recipe/prefix_opd/config/experiment/$PAIR
 LAYOUT=${LAYOUT:-node_8x80gb}             # node_8x80gb, two_gpus, multi_node
 TRAIN_FILES=${TRAIN_FILES:-data/openthoughts3/train.parquet}
 VAL_FILES=${VAL_FILES:-data/aime2024/test.parquet}
-STUDENT_NODES=${STUDENT_NODES:-}          # empty: as the layout says
-STUDENT_GPUS=${STUDENT_GPUS:-}            # of each of these nodes
+STUDENT_NODES=${STUDENT_NODES:-}          # empty: as in the layout
+STUDENT_GPUS=${STUDENT_GPUS:-}            # per node
 TEACHER_NODES=${TEACHER_NODES:-}
 TEACHER_GPUS=${TEACHER_GPUS:-}
 NAME=${NAME:-${PAIR}_$KIND}
@@ -27,10 +27,10 @@ if [[ ! -x $program ]]; then
   program=$(command -v prefix-opd) || { echo "error: prefix-opd: is not installed; run bash scripts/setup.sh gpu" >&2; exit 2; }
 fi
 
-# Relative paths are the caller's, but Ray's workers may start elsewhere. A hub id is no path.
+# Paths are made absolute because Ray's workers may start in another folder. A hub id is not a path.
 absolute() { if [[ -e $1 || $1 == .* ]]; then realpath -m -- "$1"; else printf '%s' "$1"; fi; }
 
-# Quoted, as Hydra reads commas and equal signs in a bare value
+# Values are quoted because Hydra interprets commas and equal signs
 command=(
   "$program" train "experiment=$PAIR/$KIND" "layout=$LAYOUT"
   "actor_rollout_ref.model.path='$(absolute "$STUDENT")'"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on the embedded miniature, from nothing: environment, data, models, training, table and picture.
+# Set up the environment, train the miniature, print a table and draw a picture.
 # Usage: scripts/quickstart.sh [--cpu|--gpu] [Hydra overrides]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

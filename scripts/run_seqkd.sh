@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# SeqKD, the paper's off-policy baseline, with verl's own SFT trainer on the responses of OpenThoughts3.
+# SeqKD, the paper's off-policy baseline: verl's SFT trainer on the responses of OpenThoughts3.
 #   prefix-opd prepare openthoughts3 --responses 7 --from DIR      keeps 7 responses of each of 30.7k questions
 #   bash scripts/run_seqkd.sh                                      1 500 steps on 8 GPUs
 #   CONFIG=seqkd_prefix STUDENT=Qwen/Qwen3-1.7B-Base bash scripts/run_seqkd.sh trainer.total_training_steps=300
-#   DRY_RUN=1 bash scripts/run_seqkd.sh                            the composed config and the command; starts nothing
-# Arguments are Hydra overrides; they win over everything here.
+#   DRY_RUN=1 bash scripts/run_seqkd.sh                            print the composed config and the command; start nothing
+# Arguments are Hydra overrides; they take precedence over everything here.
 set -euo pipefail
 
-# ---- paths and sizes, each from the environment ----
+# ---- paths and sizes; set any of them as an environment variable ----
 CONFIG=${CONFIG:-seqkd}                  # seqkd or seqkd_prefix
 STUDENT=${STUDENT:-Qwen/Qwen3-8B-Base}   # a folder or a hub id
 TRAIN_FILES=${TRAIN_FILES:-data/openthoughts3/sft.parquet}

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Make .venv, or leave it alone when it is up to date. Usage: scripts/setup.sh [cpu|gpu]  (default: what the machine has)
-# A .venv of the other kind is put by as .venv-gpu or .venv-cpu, and comes back when it is asked for.
+# Create .venv unless it is up to date. Usage: scripts/setup.sh [cpu|gpu]  (default: what the machine has)
+# A .venv of the other kind is kept as .venv-gpu or .venv-cpu and restored when it is requested.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 device=${1:-${PREFIX_OPD_DEVICE:-}}
 if [[ -z $device ]]; then
-  # student and teacher take a GPU each, so one alone is no GPU machine
+  # student and teacher need one GPU each
   gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
   if ((gpus >= 2)); then device=gpu; else device=cpu; fi
 fi
@@ -32,14 +32,14 @@ echo "setting up .venv for $device (a few minutes the first time)"
 [[ -x .venv/bin/python ]] || "$python" -m venv .venv
 .venv/bin/python -m pip install -qq --disable-pip-version-check uv
 uv() { .venv/bin/uv "$@" --python .venv/bin/python; }
-# uv makes the interpreter that the wheels need where the machine has another
+# uv installs the Python that the wheels need if the machine has another version
 if [[ $(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') != "$version" ]]; then
   tool=$(mktemp -d) && "$python" -m venv "$tool" && "$tool/bin/pip" install --quiet uv
   rm -rf .venv && "$tool/bin/uv" venv --quiet --seed --python "$version" .venv && rm -rf "$tool"
   .venv/bin/python -m pip install --quiet uv
 fi
 
-# Where torch+cpu comes from: a folder of wheels that pip is configured with, else PyTorch's own index.
+# Source of torch+cpu: a folder of wheels from pip's configuration, else PyTorch's index.
 extra=()
 if [[ $device == cpu ]]; then
   links=${PIP_FIND_LINKS:-$(.venv/bin/python -m pip config get global.find-links 2>/dev/null || true)}
@@ -55,7 +55,7 @@ if [[ $device == gpu ]]; then
   if command -v nvcc >/dev/null; then
     uv pip install --quiet --no-build-isolation -r requirements-flash-attn.txt
   else
-    echo "no nvcc here, so no flash-attn: add +actor_rollout_ref.model.override_config.attn_implementation=sdpa to runs"
+    echo "nvcc not found, so flash-attn was not built: add +actor_rollout_ref.model.override_config.attn_implementation=sdpa to runs"
   fi
 fi
 uv pip install --quiet --no-deps --editable .

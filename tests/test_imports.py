@@ -1,13 +1,11 @@
 """Imports point down: a room imports from rooms below it, and only the adapters import verl, Ray and vLLM."""
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from rooms import PACKAGE, arrows, drawing, files, imported, reduced, room_of
 
-PACKAGE = Path(__file__).parents[1] / "prefix_opd"
 ROOMS = (
     *("__init__", "base", "method", "miniature", "grading", "config", "cpu", "data", "run", "cost", "checks"),
     *("evaluation", "verl_plugin", "analysis", "report", "launch", "commands", "cli"),
@@ -17,22 +15,7 @@ ADAPTERS = ("verl_plugin", "cpu")
 FOREIGN = {"verl", "ray", "vllm"}
 
 
-def imported(path: Path) -> set[str]:
-    """The modules that a file imports, at any depth of its code."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
-
-
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
-
-
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = files()
 
 
 def test_every_module_stands_in_a_room():
@@ -69,3 +52,12 @@ def test_the_frame_and_the_package_import_neither_of_the_frames_users():
     for path in [*FILES, *(PACKAGE.parent / "harness").glob("*.py")]:
         assert not {name.split(".")[0] for name in imported(path)} & users, path
     assert not {name.split(".")[0] for path in FILES for name in imported(path)} & {"harness"}
+
+
+def test_the_drawing_of_the_rooms_is_up_to_date():
+    drawn = (PACKAGE.parent / "docs" / "rooms.svg").read_text()
+    assert drawn == drawing(arrows()) + "\n", "run `python tests/rooms.py > docs/rooms.svg`"
+
+
+def test_an_arrow_that_others_imply_is_left_out():
+    assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}

@@ -1,22 +1,22 @@
-"""The exceptions that a user is meant to see."""
+"""Exceptions whose message is shown to the user."""
 
 from __future__ import annotations
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 3
-"""A run that stopped itself: see `RunStopped`."""
+"""Exit code of `RunStopped`."""
 
 
 class UserError(ValueError):
-    """Bad input, told in one line: the value, the rule that it breaks, and the fix.
+    """Bad input, described in one line: the value, the rule it breaks, and the fix.
 
-    The command line prints ``str(error)`` without a traceback and exits with code 2. Raise it before any
-    model, server or file is touched.
+    The command line prints ``str(error)`` without a traceback and exits with code 2. Raise it before any model, server
+    or file is touched.
 
     Args:
-        what: the offending value, named as the user typed it, e.g. ``prefix_opd.schedule.start=0``.
-        rule: what must hold, e.g. ``must be a whole number of at least 1``.
+        what: the value as the user typed it, e.g. ``prefix_opd.schedule.start=0``.
+        rule: the rule, e.g. ``must be a whole number of at least 1``.
         fix: what to type instead, e.g. ``use prefix_opd.schedule.start=1``.
     """
 
@@ -27,13 +27,13 @@ class UserError(ValueError):
 
 
 class RunStopped(RuntimeError):
-    """A run that ends for a reason that it knows: one line that names the step, what is wrong and the way on."""
+    """The run stops itself. The message is one line: the step, what is wrong, and what to do."""
 
 
 def one_line(error: BaseException) -> str:
-    """An error's kind and its first line: Ray puts whole tracebacks into messages.
+    """The type of an error and the first line of its message; Ray puts whole tracebacks into messages.
 
-    What a worker raised comes as a RayTaskError, whose first line names the worker; the cause is what is wrong.
+    An error of a Ray worker arrives as a RayTaskError that names the worker. Its ``cause`` is the original error.
     """
     while isinstance(cause := getattr(error, "cause", None), BaseException) and cause is not error:
         error = cause

@@ -1,4 +1,4 @@
-"""Confidence intervals of a share."""
+"""Confidence intervals of a proportion."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 
 def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share of ``n``; it stays within [0, 1]. (0, 1) for n = 0.
+    """Wilson's score interval of a proportion, within [0, 1]; (0, 1) for n = 0.
 
     Args:
-        share: 0 to 1.
-        n: how many were counted.
+        share: the observed proportion, 0 to 1.
+        n: number of trials.
         z: quantile of the normal distribution; 1.96 for 95%.
     """
     if not n:

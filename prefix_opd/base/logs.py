@@ -1,4 +1,4 @@
-"""Where this package's own words go, whatever the libraries of a run make of Python's logging."""
+"""Logging of this package, independent of how the libraries of a run configure logging."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 
 
 def configure() -> None:
-    """Show our warnings on stderr. Call it in a process that warns, after its imports.
+    """Show the warnings of this package on stderr. Call it after the imports of a process.
 
-    verl's rollout server raises the root logger to ERROR when it is imported
-    (verl/workers/rollout/vllm_rollout/vllm_async_server.py), which would silence everyone's warnings.
+    verl's rollout server sets the root logger to ERROR when it is imported
+    (verl/workers/rollout/vllm_rollout/vllm_async_server.py), which would hide all warnings.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))

@@ -1,4 +1,4 @@
-"""A run on one machine listens on that machine alone."""
+"""A run on one machine listens on 127.0.0.1 only."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LOOPBACK_ENVIRONMENT = {
 
 
 def is_one_machine(config: DictConfig) -> bool:
-    """Whether the run starts its own Ray on this machine and needs no other."""
+    """Whether the run starts its own Ray and uses no other machine."""
     cluster = os.environ.get("RAY_ADDRESS") or OmegaConf.select(config, "ray_kwargs.ray_init.address")
     teacher_nodes = config.distillation.nnodes if config.distillation.enabled else 1
     return not cluster and config.trainer.nnodes == 1 and teacher_nodes == 1
 
 
 def stay_on_loopback(config: DictConfig) -> None:
-    """Call before Ray or vLLM starts anything. A run on several machines is left alone.
+    """Call before Ray or vLLM starts. Does nothing for a run on several machines.
 
-    ``prefix_opd.patches_off=[loopback]`` leaves any run alone.
+    ``prefix_opd.patches_off=[loopback]`` switches it off.
     """
     if is_one_machine(config) and "loopback" not in (OmegaConf.select(config, "prefix_opd.patches_off") or ()):
         set_loopback()

@@ -10,7 +10,7 @@ from types import ModuleType
 
 
 def call_after_import(name: str, callback: Callable[[ModuleType], None]) -> None:
-    """``callback(module)``, at once if the module is imported already, else right after its first import."""
+    """Call ``callback(module)`` now if the module is already imported, else right after its first import."""
     if name in sys.modules:
         callback(sys.modules[name])
     else:
@@ -26,11 +26,13 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
         execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
             self.callback(module)
 
-        spec.loader.exec_module = exec_module
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

@@ -1,4 +1,4 @@
-"""Tokens and keys stay out of files: a run's folder is shown to others."""
+"""Keep tokens and keys out of files, because run folders are shared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefix_opd.base.files import write_whole
 
 HIDDEN = "***"
 SHORTEST = 8
-"""A shorter value of a secret variable is a word like "true", not a secret."""
+"""Shortest value that counts as a secret; shorter ones are words such as "true"."""
 _NAME = re.compile(  # but not the special tokens of a tokenizer
     r"^(?!(pad|eos|bos|unk|mask)_token$)(.*[_-])?(token|(api|ssh|access|secret)_?key|secret|password|passwd|credentials?|auth(orization)?)$",
     re.IGNORECASE,
@@ -34,7 +34,7 @@ _BEARER = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{16,}")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a variable or key of this name holds a secret.
+    """Whether a variable or key with this name contains a secret.
 
     >>> is_secret_name("WANDB_API_KEY"), is_secret_name("HF_TOKEN"), is_secret_name("max_num_batched_tokens")
     (True, True, False)
@@ -71,7 +71,7 @@ def redact(text: str) -> str:
 
 
 def save_config(config: DictConfig, path: Path) -> None:
-    """Write a run's config with everything resolved and no secret in it."""
+    """Write a resolved config without secrets."""
     write_whole(path, redact(OmegaConf.to_yaml(config, resolve=True)))
 
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import typer
 
-HELP = """Draw the paper's figures for a pair of models of one's own.
+HELP = """Draw the paper's figures for your own teacher and student.
 
 \b
   prefix-opd analyze signal outputs/tiny_schedule                  # reverse KL by position (figures 2 and 5)
   prefix-opd analyze compute outputs/tiny_schedule outputs/tiny_full   # accuracy against FLOP (figure 4)
   prefix-opd analyze schedule outputs/tiny_schedule                # L, lengths, endings, seconds
-  prefix-opd analyze teacher-prefix experiment=tiny/schedule       # the student goes on from the teacher (figure 3)
-  prefix-opd analyze student-prefix experiment=tiny/schedule       # the teacher goes on: which L to train with
+  prefix-opd analyze teacher-prefix experiment=tiny/schedule       # the student continues the teacher (figure 3)
+  prefix-opd analyze student-prefix experiment=tiny/schedule       # the teacher continues: which L to train with
 
-The first three read run folders. The last two generate with vLLM: name an experiment and Hydra overrides as for train,
-or --student, --teacher and --data. Each prints a table and writes JSON and PNG.
+The first three read run folders. The last two generate with vLLM. They take an experiment and Hydra overrides, as
+train does, or --student, --teacher and --data. Each prints a table and writes a JSON file and a PNG.
 """
 
 
@@ -33,11 +33,13 @@ def register(app: typer.Typer) -> None:
 
 
 def _register_signal(analyze: typer.Typer) -> None:
-    @analyze.command("signal", help="Reverse KL by position, for cut rollouts, natural ends and the probe.")
+    @analyze.command("signal", help="Reverse KL by position: cut rollouts, natural endings, the probe.")
     def signal(
         run: Path = typer.Argument(..., help="A run's folder."),
         steps: str = typer.Option(None, help="Updates, e.g. 1,20,40; the first, a middle and the last by default."),
-        width: int = typer.Option(None, "--bin", help="Positions a bin, a multiple of what the run recorded."),
+        width: int = typer.Option(
+            None, "--bin", help="Positions per bin, a multiple of the bin that the run recorded."
+        ),
         out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/signal.json by default."),
     ) -> None:
         from prefix_opd.analysis import figures, tables
@@ -50,11 +52,11 @@ def _register_signal(analyze: typer.Typer) -> None:
 
 
 def _register_compute(analyze: typer.Typer) -> None:
-    @analyze.command("compute", help="Accuracy against FLOP and seconds, and what a given accuracy costs.")
+    @analyze.command("compute", help="Accuracy against FLOP and seconds; the cost of a given accuracy.")
     def compute(
-        runs: list[Path] = typer.Argument(..., help="Folders of runs that were evaluated alike."),
-        target: float = typer.Option(None, help="Accuracy, 0 to 1; by default the highest that every run reached."),
-        reference: str = typer.Option(None, help="The run that ratios refer to; by default the one of full OPD."),
+        runs: list[Path] = typer.Argument(..., help="Run folders with the same validation settings."),
+        target: float = typer.Option(None, help="Accuracy, 0 to 1; the highest that every run reached by default."),
+        reference: str = typer.Option(None, help="Run that ratios refer to; full OPD by default."),
         out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/compute.json by default."),
     ) -> None:
         from prefix_opd.analysis import figures, tables
@@ -87,19 +89,21 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
 
     @analyze.command(
         kind,
-        help=f"The {receiver} goes on from the {giver}'s first L tokens: accuracy by L.",
+        help=f"The {receiver} continues the {giver}'s first L tokens: accuracy by L.",
         context_settings=settings,
     )
     def prefix(
         overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
-        student: str = typer.Option(None, help="Folder or hub id; the experiment's by default."),
-        teacher: str = typer.Option(None, help="Folder or hub id; the experiment's by default."),
+        student: str = typer.Option(None, help="Folder or hub id; that of the experiment by default."),
+        teacher: str = typer.Option(None, help="Folder or hub id; that of the experiment by default."),
         data: Path = typer.Option(None, help="Parquet of problems with answers; data.val_files by default."),
-        problems: int = typer.Option(64, help="The first so many problems."),
-        samples: int = typer.Option(1, help="Answers a problem."),
+        problems: int = typer.Option(64, help="Number of problems, from the first."),
+        samples: int = typer.Option(1, help="Answers per problem."),
         lengths: str = typer.Option(None, help="Prefix lengths, e.g. 256,512; 1/64 to 1/2 of the longest by default."),
-        margin: int = typer.Option(None, help="Tokens at an answer's end that no prefix reaches; 1/32 by default."),
-        seed: int = typer.Option(0, help="Seed of the sampling."),
+        margin: int = typer.Option(
+            None, help="Last tokens of an answer that no prefix includes; 1/32 of the longest by default."
+        ),
+        seed: int = typer.Option(0, help="Sampling seed."),
         out: Path = typer.Option(None, help=f"JSON file, PNG beside it; RUN/analysis/{kind}.json by default."),
     ) -> None:
         from prefix_opd.analysis.prefixes import default_lengths, default_margin
@@ -140,7 +144,7 @@ def _numbers(flag: str, text: str | None) -> list[int] | None:
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"{flag} {text}", "must be whole numbers with commas between", f"e.g. {flag} 8,16") from None
+        raise UserError(f"{flag} {text}", "must be whole numbers separated by commas", f"e.g. {flag} 8,16") from None
     for number in found:
         if number < 1:
             raise UserError(f"{flag} {text}", f"{number} must be at least 1")
@@ -148,7 +152,7 @@ def _numbers(flag: str, text: str | None) -> list[int] | None:
 
 
 def _where(out: Path | None, run: Path, name: str) -> Path:
-    """The JSON file to write. Raises UserError for one that cannot be, or that the picture would replace."""
+    """The JSON file to write. Raises UserError if it cannot be written, or if the picture would replace it."""
     from prefix_opd.base.errors import UserError
     from prefix_opd.base.files import check_out
 
@@ -159,7 +163,7 @@ def _where(out: Path | None, run: Path, name: str) -> Path:
 
 
 def _tell(found: Any, table: Any, figure: Callable[[Any], Any], path: Path, runs: Sequence[Path]) -> None:
-    """Print the table, write JSON and PNG, note the command in the runs' folders."""
+    """Print the table, write JSON and PNG, record the command in the run folders."""
     from prefix_opd.analysis.draw import draw
     from prefix_opd.base.files import write_json
     from prefix_opd.base.terminal import console

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-HELP = """Set runs beside the rows of the paper's tables (accuracy, FLOP, hours).
+HELP = """Show runs beside the rows of the paper's tables: accuracy, FLOP, hours.
 
 \b
   prefix-opd compare outputs/qwen3_8b_prefix_256
@@ -15,18 +15,18 @@ HELP = """Set runs beside the rows of the paper's tables (accuracy, FLOP, hours)
   prefix-opd compare evaluations/prefix_256.json outputs/qwen3_8b_full --size 8b
   prefix-opd compare --json
 
-A run's folder stands for its own validations, at the step with the best AIME-24 unless --step says another, as the
-paper chose its checkpoints. A JSON file is what `evaluate` wrote. Without arguments: the paper's rows alone.
+A run folder contributes its own validation, at the step with the best AIME-24 accuracy (as in the paper) or at --step.
+A JSON file is one that `evaluate` wrote. Without arguments, only the paper's rows are shown.
 """
 
 
 def register(app: typer.Typer) -> None:
     @app.command("compare", help=HELP)
     def compare_command(
-        runs: list[Path] = typer.Argument(None, help="Folders of runs, or JSON files of evaluations."),
-        size: str = typer.Option(None, help="The student's size, 1.7b or 8b, where the run does not say it."),
-        step: int = typer.Option(None, help="Which validation of a run's folder."),
-        as_json: bool = typer.Option(False, "--json", help="JSON in place of tables."),
+        runs: list[Path] = typer.Argument(None, help="Run folders, or JSON files that `evaluate` wrote."),
+        size: str = typer.Option(None, help="Student size, 1.7b or 8b, if the run does not name it."),
+        step: int = typer.Option(None, help="Step of the validation to show."),
+        as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
     ) -> None:
         from prefix_opd.analysis.compare import compare, read, render
 

@@ -6,15 +6,15 @@ import json
 
 import typer
 
-HELP = """Look for what makes a distillation run fail in silence: tokens, prompts, data, room, versions.
+HELP = """Check what makes a distillation run fail silently: tokens, prompts, data, memory, versions.
 
 \b
   prefix-opd doctor experiment=tiny/schedule
   prefix-opd doctor experiment=tiny/schedule --engines
   prefix-opd doctor experiment=qwen3_8b/schedule layout=node_8x80gb --json
 
-Arguments are Hydra overrides, as for `train`. With --engines the student's and the teacher's vLLM come up, one after
-the other, and score each other's tokens. Exit code 1 if a check fails, 2 if the input is bad, 0 otherwise.
+Arguments are Hydra overrides, as for `train`. --engines also starts vLLM for the student and for the teacher, one after
+the other, and lets each score the other's tokens. Exit code 1: a check failed. 2: bad input. 0: otherwise.
 """
 
 
@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
     @app.command("doctor", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
     def doctor(
         overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
-        engines: bool = typer.Option(False, "--engines", help="Bring up the real engines as well."),
-        as_json: bool = typer.Option(False, "--json", help="JSON in place of the table."),
+        engines: bool = typer.Option(False, "--engines", help="Also start the vLLM engines."),
+        as_json: bool = typer.Option(False, "--json", help="Print JSON instead of the table."),
     ) -> None:
         from prefix_opd.checks.doctor import Status, diagnose, worst
         from prefix_opd.config.compose import compose

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-HELP = """Evaluate a model or a run by verl's own validation, never capped.
+HELP = """Evaluate a model or a run with verl's validation. Responses are never capped by a prefix.
 
 \b
   prefix-opd evaluate outputs/tiny_schedule tiny
@@ -17,10 +17,10 @@ HELP = """Evaluate a model or a run by verl's own validation, never capped.
   prefix-opd evaluate Qwen/Qwen3-8B-Base math500 --teacher Qwen/Qwen3-8B --gpus 8
   prefix-opd evaluate outputs/qwen3_8b_full aime2024 -- layout=node_8x80gb
 
-Benchmarks: math500, aime2024, aime2025, gpqa-main, gpqa-diamond, mmlu-pro as `prefix-opd prepare` wrote them, parquet
-files of the same columns, or tiny. Without one: all that are prepared. An evaluation that was stopped goes on where it
-was when the same command is started again. Writes responses.parquet (every response) and results.json (the table, and
-the settings, data and versions behind it), which `prefix-opd compare` sets beside the paper's rows.
+Benchmarks: math500, aime2024, aime2025, gpqa-main, gpqa-diamond and mmlu-pro as written by `prefix-opd prepare`,
+parquet files with the same columns, or tiny. Without one, all prepared sets are used. A stopped evaluation continues
+when the same command is started again. Writes responses.parquet (every response) and results.json (the table, the
+settings, the data and the versions), which `prefix-opd compare` shows beside the paper's rows.
 """
 CHUNK = 256
 
@@ -34,21 +34,21 @@ def register(app: typer.Typer) -> None:
         rest: list[str] = typer.Argument(
             None, metavar="[BENCHMARK]... [-- OVERRIDE]...", help="Benchmarks, then Hydra overrides (key=value)."
         ),
-        data: Path = typer.Option(Path("data"), help="Where the prepared sets lie, as NAME/test.parquet."),
+        data: Path = typer.Option(Path("data"), help="Folder of the prepared sets, NAME/test.parquet."),
         out: Path = typer.Option(None, help="Output folder; RUN/evaluation/step_N or evaluations/MODEL by default."),
-        step: int = typer.Option(None, help="Which checkpoint of a run, the last by default."),
-        k: int = typer.Option(None, help="Samples a problem; 16 for AIME and 4 for the others by default."),
-        limit: int = typer.Option(None, help="The first so many problems of each benchmark alone."),
+        step: int = typer.Option(None, help="Checkpoint of a run; the last by default."),
+        k: int = typer.Option(None, help="Samples per problem; 16 for AIME, 4 for others by default."),
+        limit: int = typer.Option(None, help="Number of problems of each benchmark, from the first."),
         temperature: float = typer.Option(1.0, help="Sampling temperature."),
         top_p: float = typer.Option(1.0, help="Sampling top-p."),
-        max_tokens: int = typer.Option(None, help="Response tokens at most; 16384 by default, 192 for tiny."),
-        seed: int = typer.Option(0, help="Seed of the sampling."),
-        teacher: str = typer.Option(None, help="A model whose end tokens stop a response too, as in training."),
-        gpus: int = typer.Option(None, help="GPUs a node."),
-        chunk: int = typer.Option(CHUNK, help="Problems asked together; a stop loses one chunk at most."),
-        check: bool = typer.Option(False, "--check", help="Compose and check, start nothing."),
-        as_json: bool = typer.Option(False, "--json", help="results.json on stdout in place of the table."),
-        verbose: bool = typer.Option(False, "--verbose", help="verl's own output in place of the progress bar."),
+        max_tokens: int = typer.Option(None, help="Longest response in tokens; 16384 by default, 192 for tiny."),
+        seed: int = typer.Option(0, help="Sampling seed."),
+        teacher: str = typer.Option(None, help="Model whose end tokens also stop a response, as in training."),
+        gpus: int = typer.Option(None, help="GPUs per node."),
+        chunk: int = typer.Option(CHUNK, help="Problems per batch; a stop loses at most one batch."),
+        check: bool = typer.Option(False, "--check", help="Check the configuration, start nothing."),
+        as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
+        verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
     ) -> None:
         from prefix_opd.base.errors import at_least
         from prefix_opd.evaluation.benchmarks import TINY, TINY_MAX_TOKENS, find
@@ -87,7 +87,7 @@ def _refuse_equal_samples(sampling, benchmarks) -> None:
 
 
 def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
-    """What ``evaluation.json`` says: ``same`` must not change in a folder, the rest is for the reader."""
+    """Content of ``evaluation.json``. ``same`` must not change within a folder; the rest is for the reader."""
     settings, student = config.prefix_opd, target.model.path
     if target.run_config is not None:
         student = str(target.run_config.actor_rollout_ref.model.path)

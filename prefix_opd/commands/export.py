@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-HELP = """Turn a checkpoint into a Hugging Face folder that transformers and vLLM load.
+HELP = """Convert a checkpoint to a Hugging Face folder that transformers and vLLM can load.
 
 \b
   prefix-opd export outputs/tiny_schedule
@@ -18,8 +18,8 @@ def register(app: typer.Typer) -> None:
     @app.command("export", help=HELP)
     def export(
         run: Path = typer.Argument(..., help="A run's folder."),
-        step: int = typer.Option(None, help="Which checkpoint; the last one by default."),
-        out: Path = typer.Option(None, help="The folder to write; RUN/hf_step_N by default."),
+        step: int = typer.Option(None, help="Checkpoint; the last by default."),
+        out: Path = typer.Option(None, help="Folder to write; RUN/hf_step_N by default."),
     ) -> None:
         from prefix_opd.run.export import export_checkpoint
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-HELP = """Say what a run will cost before it starts: tokens, FLOP, memory and hours, beside full OPD.
+HELP = """Estimate the cost of a run before it starts: tokens, FLOP, memory and hours, beside full OPD.
 
 \b
   prefix-opd plan experiment=qwen3_8b/prefix_256 layout=node_8x80gb
@@ -16,9 +16,9 @@ HELP = """Say what a run will cost before it starts: tokens, FLOP, memory and ho
   prefix-opd plan experiment=qwen3_8b/schedule layout=multi_node --accelerator h100 --tflops sampling=60
   prefix-opd plan --paper
 
-Arguments are Hydra overrides. No weights are read: Qwen3-8B(-Base) and Qwen3-1.7B(-Base) are known by their published
-sizes, other models by the config.json of their folder. Hours come from an assumed share of the accelerator's peak for
-each phase (sampling, student_scoring, teacher_scoring, update); give --utilisation or --tflops as you measured them.
+Arguments are Hydra overrides. No weights are read. The sizes of Qwen3-8B(-Base) and Qwen3-1.7B(-Base) ship with the
+package; other models need the config.json of their folder. Hours assume a share of the accelerator's peak for each
+phase: sampling, student_scoring, teacher_scoring, update. Pass measured values with --utilisation or --tflops.
 """
 
 
@@ -26,8 +26,8 @@ def register(app: typer.Typer) -> None:
     @app.command("plan", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
     def plan_command(
         overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=qwen3_8b/prefix_256"),
-        as_json: bool = typer.Option(False, "--json", help="One JSON object in place of tables."),
-        paper: bool = typer.Option(False, "--paper", help="The paper's FLOP figures: which fit its formula."),
+        as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
+        paper: bool = typer.Option(False, "--paper", help="Show which of the paper's FLOP figures its formula gives."),
         mean_prompt: float = typer.Option(None, help="Mean prompt length, tokens."),
         mean_response: float = typer.Option(None, help="Mean response length without a cap, tokens."),
         response_histogram: Path = typer.Option(

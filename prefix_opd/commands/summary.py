@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-HELP = """Show what came out of a run: a table, and a picture of accuracy and L against FLOP in its folder.
+HELP = """Show the results of a run as a table, and draw accuracy and L against FLOP.
 
 \b
   prefix-opd summary outputs/tiny_schedule

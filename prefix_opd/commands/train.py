@@ -16,10 +16,10 @@ HELP = """Train by on-policy prefix distillation.
   prefix-opd train experiment=tiny/full trainer.experiment_name=my_full
   prefix-opd train --check experiment=qwen3_8b/prefix_256 layout=node_8x80gb
 
-Arguments are Hydra overrides: prefix_opd.* are this package's settings, all others are verl's. A run that was
-stopped goes on from its last checkpoint when the same command is started again.
+Arguments are Hydra overrides: keys under prefix_opd. are settings of this package, all others are verl's. A stopped
+run continues from its last checkpoint when the same command is started again.
 """
-# Settings of the run that its child process gets, but where the user has set them.
+# Environment of the run's process; variables that the user has set take precedence.
 QUIET = {"HYDRA_FULL_ERROR": "1", "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
 
 
@@ -27,8 +27,8 @@ def register(app: typer.Typer) -> None:
     @app.command("train", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
     def train(
         overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
-        check: bool = typer.Option(False, "--check", help="Compose and check the config, start nothing."),
-        verbose: bool = typer.Option(False, "--verbose", help="verl's own output in place of the progress bar."),
+        check: bool = typer.Option(False, "--check", help="Check the configuration, start nothing."),
+        verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
     ) -> None:
         raise typer.Exit(run(overrides or [], check=check, verbose=verbose))
 
@@ -71,7 +71,7 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
 
 
 def _keep_versions(folder: Path) -> None:
-    """For the report: what the run is made with."""
+    """Record the versions, for the report."""
     from prefix_opd import VERL_VERSION, __version__
     from prefix_opd.base.files import write_json
     from prefix_opd.base.processes import git_commit

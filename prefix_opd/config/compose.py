@@ -1,4 +1,4 @@
-"""Compose the config of a run from an experiment and Hydra overrides; every mistake is one line."""
+"""Compose the config of a run from an experiment and Hydra overrides; every error is one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import re
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 from hydra import compose as hydra_compose
@@ -33,7 +34,7 @@ CONFIG_NAME = "prefix_opd"
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """The whole config of a run: verl's, ours, the experiment's, and the user's overrides, in rising order.
+    """The config of a run. Later parts take precedence: verl, this package, the experiment, the overrides.
 
     Args:
         overrides: as on Hydra's command line, e.g. ``experiment=tiny/schedule prefix_opd.schedule.increment=8``.
@@ -56,7 +57,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def _check_interpolations(config: DictConfig) -> None:
-    """Refuse ``${...}`` that leads nowhere now: else whoever reads it first gives a traceback."""
+    """Reject a ``${...}`` that cannot be resolved; the first reader would raise a traceback."""
     try:
         OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -64,28 +65,28 @@ def _check_interpolations(config: DictConfig) -> None:
 
 
 def experiments() -> list[str]:
-    """Every experiment that ships, as ``<pair>/<kind>``."""
-    root = Path(importlib.util.find_spec(CONFIG_MODULE).origin).parent / "experiment"
+    """Every shipped experiment, as ``<pair>/<kind>``."""
+    root = Path(str(resources.files(CONFIG_MODULE))) / "experiment"
     names = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
     return sorted(name for name in names if not Path(name).name.startswith("base"))
 
 
 def missing_keys(config: DictConfig) -> list[str]:
-    """Keys that still stand at ``???``."""
+    """Keys whose value is still ``???``."""
     return sorted(OmegaConf.missing_keys(config))
 
 
 def _without_importing_verl() -> str:
-    # pkg://verl.trainer.config makes Hydra import verl, some ten seconds; the folder is the same.
+    # pkg://verl.trainer.config would make Hydra import verl, which takes about ten seconds.
     spec = importlib.util.find_spec("verl")
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise UserError("verl", "is not installed", "run `bash scripts/setup.sh`, or pip install -r requirements.txt")
     folder = Path(spec.submodule_search_locations[0]) / "trainer" / "config"
     return f"hydra.searchpath=[file://{folder}]"
 
 
 def _name(overrides: Sequence[str]) -> list[str]:
-    # a run is named after its experiment, so that two experiments do not share a folder
+    # name the run after its experiment, so that two experiments have separate folders
     found = [override.removeprefix("experiment=") for override in overrides if override.startswith("experiment=")]
     return [f"trainer.experiment_name={found[-1].replace('/', '_')}"] if found else []
 
@@ -150,7 +151,7 @@ def _nearest_key(key: str, overrides: Sequence[str]) -> str:
 def _leaves(node: DictConfig, prefix: str = "") -> list[str]:
     names = []
     for key in node:
-        name = f"{prefix}{key}"
+        name = f"{prefix}{key!s}"
         names.append(name)
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():

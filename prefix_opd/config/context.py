@@ -1,4 +1,4 @@
-"""``${context:PROMPT,RESPONSE}`` in a config: the tokens that an engine needs for one sequence."""
+"""``${context:PROMPT,RESPONSE}`` in a config: tokens that an engine needs for one sequence."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from omegaconf import OmegaConf
 
 
 def context(prompt: Any, response: Any) -> int | None:
-    """Prompt, response and the one token that a teacher generates while it scores them (verl asks it with
-    ``max_tokens=1``); both engines alike, as `prefix_opd.checks.preflight` wants it.
+    """Prompt, response and the one token that a teacher generates when it scores them (verl asks with
+    ``max_tokens=1``). Student and teacher use the same value.
 
-    None, the model's own context, for what is no length: preflight refuses that by its own name.
+    Returns None (the model's own context) for a value that is not a length; preflight rejects that value.
     """
     if not isinstance(prompt, int) or not isinstance(response, int):
         return None
@@ -19,5 +19,5 @@ def context(prompt: Any, response: Any) -> int | None:
 
 
 def register_resolver() -> None:
-    """Make ``${context:...}`` known to OmegaConf."""
+    """Register ``${context:...}`` with OmegaConf."""
     OmegaConf.register_new_resolver("context", context, replace=True)

@@ -1,4 +1,4 @@
-"""Config keys that several rooms read."""
+"""Config keys that several rooms use."""
 
 STUDENT_KEY = "actor_rollout_ref.model.path"
 TEACHER_KEY = "distillation.teacher_models.teacher_model.model_path"

@@ -1,7 +1,7 @@
-"""Every setting of ours: the node ``prefix_opd`` of the composed config, checked when it is built.
+"""Every setting of this package: the node ``prefix_opd`` of the composed config, checked when it is built.
 
-Settings of verl stay where verl has them. A value that cannot be meant (a length of 0, an unknown name) cannot be
-built; what depends on the models or on verl's settings is checked in `prefix_opd.checks.preflight`.
+Settings of verl keep their place in verl's config. Invalid values (a length of 0, an unknown name) are rejected here;
+`prefix_opd.checks.preflight` checks what depends on the models or on verl's settings.
 """
 
 from __future__ import annotations
@@ -16,143 +16,144 @@ from prefix_opd.base.fields import Fields, Position, Seconds, Tokens, whole
 from prefix_opd.config.keys import LOSS_MODE_KEY
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.method.objective import OBJECTIVES, Objective, PrefixOPD
+from prefix_opd.method.registry import Registry
 from prefix_opd.method.schedule import SCHEDULES, Linear, Schedule
 from prefix_opd.method.weighting import WEIGHTINGS, Uniform, Weighting
 
-CHOICES = {"schedule": SCHEDULES, "loss": OBJECTIVES, "weighting": WEIGHTINGS}
+CHOICES: dict[str, Registry[Any]] = {"schedule": SCHEDULES, "loss": OBJECTIVES, "weighting": WEIGHTINGS}
 """Nodes that name a class and hold its settings."""
 
 
 class PromptSettings(Fields):
-    """What stands at the end of every prompt."""
+    """The end of every prompt."""
 
     ending: str | None = "<think>"
-    """Text put after the chat template's generation prompt, for student and teacher alike; none for nothing."""
+    """Text after the chat template's generation prompt, for student and teacher alike; null for none."""
     allow_split: StrictBool = False
-    """Accept an ending of several tokens. A tag that the tokenizer splits is a tag that the teacher never saw."""
+    """Accept an ending of several tokens. The teacher was not trained on a tag that the tokenizer splits."""
 
 
 class RolloutSettings(Fields):
-    """How rollouts stop and what comes back of them."""
+    """Sampling of rollouts."""
 
     stop: Literal["both", "student", "teacher"] | tuple[Position, ...] = "both"
-    """Whose end tokens stop a rollout, or token ids."""
+    """The models whose end tokens stop a rollout, or token ids."""
     final_output_only: StrictBool = True
-    """Ask vLLM for the finished rollout only and for no text: verl reads the tokens alone, when all are there."""
+    """Ask vLLM for finished rollouts only and without text; verl needs no more."""
     seeded: Position | None = None
-    """Draw each rollout with a seed of its own, derived from this one (`prefix_opd.method.seeds`), so that a run that
-    was stopped and goes on samples what it would have sampled; none leaves drawing to the engine's one stream."""
+    """Give each rollout its own seed, derived from this one (`prefix_opd.method.seeds`). A resumed run then samples the
+    same rollouts. null: the random stream of the engine."""
     off_policy_steps: Annotated[int, BeforeValidator(whole), Field(ge=0, le=1)] = 0
-    """How many updates earlier the policy may be that samples a step. 0: strictly on-policy. 1: the engines sample the
-    next step while the trainer makes this one, and the importance ratio corrects what the update changed."""
+    """Age of the sampling policy in updates. 0: strictly on-policy. 1: the engines sample the next step during the
+    update, and the importance ratio corrects for the difference."""
     timeout_seconds: Seconds = 7200
-    """How long the engines may take over one rollout and its score before it counts as failed, seconds."""
+    """Time limit for one rollout and its score, seconds; a later one counts as failed."""
 
 
 class AdvantageSettings(Fields):
     """A_t = stop_grad[log p_teacher - log p_student] (`prefix_opd.method.advantage`)."""
 
     student_log_prob: Literal["sampler", "current", "recomputed"] = "sampler"
-    """Whose log p_student: the sampler's, that of the policy being updated, or that of a separate pass before it."""
+    """Source of log p_student: the sampler, the policy being updated, or a separate pass before the update."""
     clamp: Annotated[float, Field(gt=0)] | None = None
-    """Bound of |A_t|, nats; none as in the paper."""
+    """Bound of |A_t|, nats; null (no bound) as in the paper."""
 
 
 class UpdateSettings(Fields):
-    """How an update goes through its sequences; what it learns does not depend on it."""
+    """How an update processes its sequences; the gradient does not depend on it."""
 
     micro_batch_cost: Tokens | None = 512
-    """Where sequences are padded, not packed: what a micro-batch costs however small it is, padded tokens. They are
-    cut by length, one more wherever it saves more than this (`prefix_opd.method.micro_batches`); none: as verl does.
-    The miniature needs 60 us of one core for a padded token and 36 ms for a micro-batch: as much as 600 tokens."""
+    """Fixed cost of a micro-batch in padded tokens, for padded sequences. They are split by length into as many
+    micro-batches as save more than this (`prefix_opd.method.micro_batches`); null: verl's micro-batches. The miniature
+    needs 60 us of one core per padded token and 36 ms per micro-batch, as much as 600 tokens."""
     share_prompts: StrictBool = False
-    """Where sequences are padded and attention is sdpa: compute a prompt once for those of its rollouts that are on a
-    rank, and pad in attention alone (`prefix_opd.method.shared_prompts`)."""
+    """Compute a prompt once for its rollouts on the same rank, and pad only in attention
+    (`prefix_opd.method.shared_prompts`). For padded sequences with sdpa attention."""
     response_logits_only: StrictBool = True
-    """Compute logits for the tokens that predict a response's, not for those of the prompt."""
+    """Compute logits only for the positions that predict response tokens."""
 
 
 class Watcher(Fields):
-    """One thing that is watched before an update: what is too much of it, and what happens then."""
+    """A quantity that is checked before an update."""
 
     threshold: float = 0.0
-    """The bound; its unit is told where `WatcherSettings` lists it."""
+    """Upper bound; `WatcherSettings` gives the unit."""
     action: Literal["off", "warn", "skip", "stop"] = "warn"
-    """warn in the log; skip this batch, which is sampled again; or stop the run with a message."""
+    """warn: log a warning. skip: discard the batch and sample it again. stop: end the run with a message."""
 
 
 class EveryRollout(Fields):
-    """A step must learn from every rollout that it claims, so to go on without some is no choice."""
+    """Missing rollouts. Continuing without them is not an option: a step must learn from all its rollouts."""
 
     threshold: ClassVar[float] = 0.0
     action: Literal["skip", "stop"] = "skip"
 
 
 class LateWatcher(Fields):
-    """One thing that is known only when the update is done, too late to skip the batch."""
+    """A quantity that is known only after the update, too late to skip the batch."""
 
     threshold: float = 0.0
     action: Literal["off", "warn", "stop"] = "warn"
 
 
 class WatcherSettings(Fields):
-    """What each step watches (`prefix_opd.verl_plugin.trainer.watchers`). The defaults leave a healthy run alone."""
+    """Checks of each step (`prefix_opd.verl_plugin.trainer.watchers`). The defaults let a healthy run pass."""
 
     missing: EveryRollout = EveryRollout()
-    """Rollouts that did not come back whole and scored (failed, timed out, short or misaligned teacher answer)."""
+    """Rollouts that failed, timed out, or have a short or misaligned teacher score."""
     not_finite: Watcher = Watcher(threshold=0, action="skip")
-    """Tokens whose log-probs or advantage are no finite numbers."""
+    """Tokens with a log-prob or advantage that is not finite."""
     uniform_teacher: Watcher = Watcher(threshold=0, action="skip")
-    """Share of rollouts that the teacher scored as one who knows nothing: all tokens alike, or all near -log V."""
+    """Share of rollouts with uninformative teacher scores: all tokens alike, or all near -log V."""
     reverse_kl: Watcher = Watcher(threshold=30.0, action="warn")
     """Mean of |log p_student - log p_teacher| of a token, nats."""
     repetition: Watcher = Watcher(threshold=0.5, action="warn")
-    """Share of rollouts whose last tokens go round in a short cycle."""
+    """Share of rollouts whose last tokens repeat a short cycle."""
     endless: Watcher = Watcher(threshold=0.99, action="warn")
-    """Share of rollouts cut at data.max_response_length; a shorter L cuts by design and is not watched."""
+    """Share of rollouts cut at data.max_response_length. Cuts by a shorter L do not count."""
     sampler_mismatch: LateWatcher = LateWatcher(threshold=0.2, action="warn")
     """Mean of |log p_trainer - log p_sampler| of a token, nats."""
     gradient_norm: LateWatcher = LateWatcher(threshold=1e6, action="warn")
     """Norm of the gradient before clipping."""
     not_finite_update: LateWatcher = LateWatcher(threshold=0, action="stop")
-    """Numbers of the update that are not finite: loss and gradient norm. verl makes no step of such a gradient."""
+    """Number of values of the update (loss, gradient norm) that are not finite. verl skips such an optimizer step."""
     validation_missing: LateWatcher = LateWatcher(threshold=0, action="warn")
-    """Validation answers that did not come back: verl averages what is left. Such an accuracy is never the best."""
+    """Validation answers that failed. verl averages over the others; such an accuracy never counts as the best."""
     validation_endless: LateWatcher = LateWatcher(threshold=0.9, action="warn")
-    """Share of validation answers without a natural end: no L cuts them, so the student has not learnt to end."""
+    """Share of validation answers without a natural ending. No L cuts them, so the student has not learned to end."""
     retries: Position = 2
-    """How often in a row a step may throw its batch away before the run stops."""
+    """How many batches in a row a step may discard before the run stops."""
 
 
 class CheckpointSettings(Fields):
-    """Which checkpoints stay (`prefix_opd.run.checkpoints`)."""
+    """Which checkpoints are kept (`prefix_opd.run.checkpoints`)."""
 
     keep_last: Tokens | None = None
-    """How many of the newest; none: all of them."""
+    """Number of newest checkpoints to keep; null: all."""
     keep_best: StrictBool = True
-    """Also keep the one with the best validation accuracy."""
+    """Also keep the checkpoint with the best validation accuracy."""
     allow_foreign: StrictBool = False
-    """Accept a trainer.resume_from_path outside the run's folder. A checkpoint is unpickled, so it can run code."""
+    """Accept a trainer.resume_from_path outside the run's folder. Loading such a checkpoint can run code."""
 
 
 class ProbeSettings(Fields):
-    """Uncapped training prompts that are sampled and scored now and then, and not trained on."""
+    """Uncapped rollouts of training prompts, scored but not trained on."""
 
     every: Annotated[int, BeforeValidator(whole), Field(ge=0)] = 0
-    """Before the first update and after every so many; 0 for never."""
+    """Probe before the first update and after every so many updates; 0: never."""
     prompts: Tokens = 4
-    """How many, one rollout each; the same ones each time."""
+    """Number of prompts, one rollout each; always the same prompts."""
     tail_warning: Annotated[float, Field(gt=0)] = 1.5
-    """Warn when the mean |reverse KL| beyond L is so many times that of the first probe."""
+    """Warn when the mean |reverse KL| beyond L exceeds that of the first probe by this factor."""
 
 
 class Settings(Fields):
     """The node ``prefix_opd``."""
 
     plugins: tuple[str, ...] = ()
-    """Modules of the user's that register schedules, weightings or objectives (`prefix_opd.config.plugins`)."""
+    """Your modules that register schedules, weightings or objectives (`prefix_opd.config.plugins`)."""
     schedule: Annotated[Schedule, BeforeValidator(SCHEDULES.build)] = Linear()
-    """How many response tokens a training rollout may have, by step (`prefix_opd.method.schedule`)."""
+    """L, the longest training rollout in tokens, by step (`prefix_opd.method.schedule`)."""
     prompt: PromptSettings = PromptSettings()
     rollout: RolloutSettings = RolloutSettings()
     advantage: AdvantageSettings = AdvantageSettings()
@@ -160,20 +161,20 @@ class Settings(Fields):
     """What the update minimises (`prefix_opd.method.objective`)."""
     update: UpdateSettings = UpdateSettings()
     weighting: Annotated[Weighting, BeforeValidator(WEIGHTINGS.build)] = Uniform()
-    """Which positions of the prefix teach (`prefix_opd.method.weighting`)."""
+    """Which positions of the prefix count in the loss (`prefix_opd.method.weighting`)."""
     watchers: WatcherSettings = WatcherSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     probe: ProbeSettings = ProbeSettings()
     position_bins: Tokens = 16
-    """Into how many bins of positions the reverse KL of a step is split in the metrics."""
+    """Number of position bins of the reverse KL in the metrics."""
     poll_seconds: Annotated[float, Field(gt=0, le=2)] = 0.05
-    """How often the trainer looks for finished rollouts (verl: 2 s), seconds."""
+    """Interval at which the trainer looks for finished rollouts, seconds (verl: 2)."""
     patches_off: tuple[str, ...] = ()
-    """Names of patches that this run does without; docs/patches.md lists them."""
+    """Names of patches to switch off (docs/patches.md)."""
     allow_any_temperature: StrictBool = False
-    """Accept a training temperature other than 1, at which the reward is no estimate of the reverse KL."""
+    """Allow training temperatures other than 1; the reward is then a biased estimate of the reverse KL."""
 
-    # Filled in by the launcher from the models at hand, never by hand.
+    # The launcher sets these from the models.
     stop_token_ids: tuple[int, ...] = ()
     ignore_own_end_token: StrictBool = False
 

@@ -1,6 +1,6 @@
-"""What a run costs, as pure functions: FLOP and tokens of one update, memory of a GPU, seconds of a phase.
+"""Cost of a run as pure functions: FLOP and tokens of one update, memory of a GPU, hours of a phase.
 
-`prefix_opd.cost.plan` reads a config and calls them. Units: tokens, FLOP, GiB, hours, and where a name says so FLOP/s.
+`prefix_opd.cost.plan` reads a config and calls them. Units: tokens, FLOP, FLOP/s, GiB, hours.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ GIB = 2**30
 PHASES = ("sampling", "student_scoring", "teacher_scoring", "update")
 
 UTILISATION = {"sampling": 0.08, "student_scoring": 0.30, "teacher_scoring": 0.25, "update": 0.35}
-"""Share of the peak FLOP/s that each phase reaches: assumed, not measured here. Sampling reads all weights and the
-cache for each token and so is bound by memory, not FLOP. Scaled to the FLOP that the paper states for a row, they give
-layout=node_8x80gb 1.0 to 1.5 times the paper's hours on 8 x A100 for 8B, and half of them for 1.7B."""
+"""Share of the peak FLOP/s that each phase reaches: assumed, not measured. Sampling is bound by memory bandwidth: it
+reads all weights and the cache for each token. With the FLOP that the paper states for a row, layout=node_8x80gb needs
+1.0 to 1.5 times the paper's hours on 8 x A100 for 8B, and half of them for 1.7B."""
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Peak dense bf16 FLOP/s as its maker states it, and the memory that a program sees."""
+    """Peak dense bf16 FLOP/s from the data sheet, and the memory available to a program."""
 
     peak: float
     memory_gib: float
@@ -36,7 +36,7 @@ ACCELERATORS = {
     "a100": Accelerator(312e12, 79),
     "h100": Accelerator(989e12, 79),
     "h200": Accelerator(989e12, 139),
-    "cpu": Accelerator(1e11, 16),  # a few cores: an order of magnitude, no more
+    "cpu": Accelerator(1e11, 16),  # a few cores; order of magnitude only
 }
 
 
@@ -45,7 +45,7 @@ ACCELERATORS = {
 
 @dataclass(frozen=True)
 class ResponseLengths:
-    """How long responses would be without a cap: (tokens, share) pairs; no pairs: all reach any cap.
+    """Response lengths without a cap, as (tokens, share) pairs. Without pairs, every response reaches its cap.
 
     >>> ResponseLengths(((100, 0.5), (900, 0.5))).capped(256)
     [(100, 0.5), (256, 0.5)]
@@ -54,7 +54,7 @@ class ResponseLengths:
     shares: tuple[tuple[float, float], ...] = ()
 
     def capped(self, cap: int) -> list[tuple[float, float]]:
-        """(tokens, share) of rollouts that stop at ``cap`` at the latest."""
+        """(tokens, share) of rollouts with at most ``cap`` tokens."""
         merged: dict[float, float] = {}
         for length, share in self.shares or ((cap, 1.0),):
             length = min(length, cap)
@@ -63,7 +63,11 @@ class ResponseLengths:
 
 
 def lengths_from_file(path: str | Path) -> ResponseLengths:
-    """A histogram: JSON ``{"512": 30, …}`` or CSV lines ``length,count``, a heading allowed. Raises UserError."""
+    """Read a histogram: JSON ``{"512": 30, …}`` or CSV lines ``length,count``; a heading may come first.
+
+    Raises:
+        UserError: no file, no histogram, or no positive count.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"--response-histogram {path}", "does not exist", 'give JSON {"length": count} or CSV lines')
@@ -72,7 +76,9 @@ def lengths_from_file(path: str | Path) -> ResponseLengths:
         counts = {float(length): float(count) for length, count in pairs}
     except (ValueError, AttributeError, TypeError, UnicodeDecodeError):
         raise UserError(
-            f"--response-histogram {path}", "is no histogram", 'give JSON {"length": count} or CSV lines length,count'
+            f"--response-histogram {path}",
+            "is not a histogram",
+            'give JSON {"length": count} or CSV lines length,count',
         ) from None
     total = sum(counts.values())
     if not total > 0 or min(counts) < 1 or min(counts.values()) < 0:
@@ -127,12 +133,12 @@ def add_up(weighted: Sequence[tuple[float, StepFlops]]) -> StepFlops:
 def hours(flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping[str, int]) -> dict[str, float]:
     """Hours by phase, and their total.
 
-    A rollout is scored by the teacher as soon as it is there, on the teacher's own GPUs, while others are sampled:
-    of sampling and teacher scoring the longer one counts.
+    The teacher scores each rollout as soon as it is finished, on its own GPUs, while others are sampled. Therefore only
+    the longer of sampling and teacher scoring counts.
 
     Args:
         flops_per_second: by phase, of one GPU.
-        gpus: ``student`` and ``teacher``, their numbers.
+        gpus: number of GPUs of ``student`` and ``teacher``.
     """
     found = {}
     for phase in PHASES:
@@ -145,13 +151,13 @@ def hours(flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping
 # ---- memory ----
 
 LOGIT_BYTES_UPDATE = 8
-"""A logit at the update: 2 in bf16, 2 for its gradient, 4 for a copy in fp32."""
+"""Bytes of a logit in the update: 2 in bf16, 2 for its gradient, 4 for an fp32 copy."""
 LOGIT_BYTES_SCORING = 8
-"""A logit when vLLM scores a prompt: 4 as fp32 logit, 4 as log-prob."""
+"""Bytes of a logit when vLLM scores a prompt: 4 for the fp32 logit, 4 for the log-prob."""
 ENGINE_OVERHEAD_GIB = 3.0
-"""Graphs, activations and the like inside vLLM's share."""
+"""Graphs, activations and other buffers within vLLM's share."""
 ASLEEP_GIB = 2.0
-"""What a sleeping vLLM leaves on the GPU."""
+"""Memory that a sleeping vLLM keeps on the GPU."""
 
 
 def kv_bytes_per_token(shape: ModelShape, bytes_per_value: int = 2) -> int:
@@ -160,24 +166,24 @@ def kv_bytes_per_token(shape: ModelShape, bytes_per_value: int = 2) -> int:
 
 
 def stored_parameters(shape: ModelShape, tied: bool) -> int:
-    """Parameters that memory holds: an embedding tied to the head once (norms left out)."""
+    """Parameters in memory; an embedding tied to the head counts once, norms are left out."""
     return shape.matmul_parameters - (shape.vocab_size * shape.hidden_size if tied else 0)
 
 
 @dataclass(frozen=True)
 class EngineMemory:
-    """A vLLM engine, GiB a GPU."""
+    """Memory of a vLLM engine, GiB per GPU."""
 
     share: float
-    """What it may take."""
+    """Upper limit of the engine's memory."""
     weights: float
     kv_cache: float
-    """Peak: the smaller one of what is wanted and the room."""
+    """Peak: the smaller of ``kv_cache_wanted`` and ``kv_cache_room``."""
     kv_cache_wanted: float
-    """What all sequences that run at once would take at their longest."""
+    """Need of all concurrent sequences at their longest."""
     kv_cache_room: float
     sequences_at_once: int
-    """How many fit at their longest; vLLM queues the others."""
+    """Number of sequences that fit at their longest; vLLM queues the others."""
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
@@ -197,9 +203,9 @@ def engine_memory(
     """Memory of one vLLM engine.
 
     Args:
-        sequences: that run at once.
-        longest: tokens of the longest, prompt and response.
-        room_gib: room for the cache where it is fixed by hand (``kv_cache_memory_bytes``).
+        sequences: number of concurrent sequences.
+        longest: tokens of the longest sequence, prompt and response.
+        room_gib: cache size if it is set explicitly (``kv_cache_memory_bytes``).
     """
     weights = parameters * bytes_per_value / tensor_parallel / GIB
     share = utilisation * device_gib
@@ -221,11 +227,11 @@ def logits_gib(tokens: float, vocabulary: int, bytes_per_logit: int) -> float:
 
 
 def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], ranks: int, tokens: float) -> dict:
-    """GiB a GPU while the student is updated.
+    """GiB per GPU during the update of the student.
 
     Args:
         actor: ``actor_rollout_ref.actor`` as a plain dict.
-        tokens: of a micro-batch.
+        tokens: tokens of a micro-batch.
     """
     engine = actor["fsdp_config"]
     each = 4 if engine["model_dtype"] in ("fp32", "float32") else 2
@@ -235,7 +241,7 @@ def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
     return {
         "states": states,
         "logits": logits_gib(tokens, shape.vocab_size, LOGIT_BYTES_UPDATE),
-        # checkpointing keeps each layer's input and redoes one layer at a time (some ten tensors of the MLP's width)
+        # checkpointing keeps each layer's input and recomputes one layer at a time (about ten tensors of MLP width)
         "activations": (shape.num_hidden_layers * shape.hidden_size + 10 * shape.intermediate_size) * tokens * 2 / GIB,
         # two layers, the embedding and the head, in bf16
         "gathered": (2 * layer + 2 * shape.vocab_size * shape.hidden_size) * 2 / GIB,
@@ -244,7 +250,7 @@ def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
 
 
 def resident_gib(parameters: int, actor: Mapping[str, Any], ranks: int) -> float:
-    """GiB a GPU that the trainer keeps while the engine samples: weights and AdamW, where they are not offloaded."""
+    """GiB per GPU that the trainer keeps during sampling: weights and AdamW, unless offloaded."""
     engine = actor["fsdp_config"]
     each = 4 if engine["model_dtype"] in ("fp32", "float32") else 2
     if engine["offload_policy"]:

@@ -1,4 +1,4 @@
-"""Which of the paper's FLOP figures its own formula gives back, and what would have to hold for the others."""
+"""Which of the paper's FLOP figures follow from its formula, and what the others would need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefix_opd.method.schedule import SCHEDULES, prefix_lengths
 
 @dataclass(frozen=True)
 class PaperCheck:
-    """A FLOP figure of the paper beside ours for the same set-up, each rollout as long as its cap."""
+    """A FLOP figure of the paper beside the formula's, with every rollout at its cap."""
 
     row: FlopRow
     ours: float
@@ -39,7 +39,7 @@ def _check(row: FlopRow) -> PaperCheck:
     if abs(ours / row.flop - 1) <= 0.10:
         return PaperCheck(row, ours, True, row.note)
     if ours < row.flop:
-        return PaperCheck(row, ours, False, "more than every rollout at its cap can cost")
+        return PaperCheck(row, ours, False, "above the cost of every rollout at its cap")
     mean = _solve(lambda length: _paper_run(row, row.updates, ResponseLengths(((length, 1.0),))), row.flop, FULL_LENGTH)
     at_cap = next(n for n in range(1, row.updates + 1) if _paper_run(row, n, ResponseLengths()) >= row.flop)
     why = f"needs rollouts of about {mean:.0f} tokens in {row.updates} updates, or {at_cap} updates at the cap"
@@ -47,10 +47,11 @@ def _check(row: FlopRow) -> PaperCheck:
 
 
 def _paper_run(row: FlopRow, updates: int, responses: ResponseLengths) -> float:
-    shapes = [ModelShape.from_config(_shipped(name)) for name in (STUDENTS[row.size], TEACHER)]
+    student, teacher = (ModelShape.from_config(_shipped(name)) for name in (STUDENTS[row.size], TEACHER))
     schedule = SCHEDULES.build(row.schedule)
     lengths = [prefix_lengths(schedule, step, 1, FULL_LENGTH)[0] for step in range(1, updates + 1)]
-    return sum(cost.step_flops(*shapes, 1, responses.capped(length), ROLLOUTS)["paper"].total for length in lengths)
+    steps = (cost.step_flops(student, teacher, 1, responses.capped(length), ROLLOUTS) for length in lengths)
+    return sum(step["paper"].total for step in steps)
 
 
 def _shipped(name: str) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _shipped(name: str) -> dict[str, Any]:
 
 
 def _solve(rising: Callable[[float], float], target: float, high: float) -> float:
-    """The argument at which a rising function reaches ``target``, by halving."""
+    """The argument at which an increasing function reaches ``target``, by bisection."""
     low = 1.0
     for _ in range(24):
         middle = (low + high) / 2

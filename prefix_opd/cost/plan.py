@@ -1,4 +1,4 @@
-"""What a run will cost, from its composed config and nothing else: no weights, no data, no GPU."""
+"""Cost of a run from its composed config alone, without weights, data or GPU."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from prefix_opd.method.weighting import Uniform, Weighting
 MOST_STEPS = 4096
 """Of a run, for its largest L."""
 MEAN_PROMPT = 200.0
-"""A guess for OpenThoughts3: its mathematics is shorter, its code longer."""
+"""Estimate for OpenThoughts3: mathematics questions are shorter, code questions longer."""
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a config does not say."""
+    """Quantities that a config does not contain."""
 
     mean_prompt: float | None = None
     """Mean prompt length, tokens; none: `MEAN_PROMPT`, or half of data.max_prompt_length if that is less."""
     responses: ResponseLengths = ResponseLengths()
-    """How long responses would be without a cap; none: every rollout reaches its cap."""
+    """Response lengths without a cap; none: every rollout reaches its cap."""
     accelerator: str | None = None
     """A key of `ACCELERATORS`; none: a100, or cpu on that platform."""
     utilisation: dict[str, float] = field(default_factory=dict)
-    """By phase, share of the peak, in place of `UTILISATION`."""
+    """By phase, share of the peak; replaces `UTILISATION`."""
     tflops: dict[str, float] = field(default_factory=dict)
-    """By phase, TFLOP/s of one GPU, in place of peak times utilisation."""
+    """By phase, TFLOP/s of one GPU; replaces peak times utilisation."""
 
     def __post_init__(self) -> None:
         if self.mean_prompt is not None and not self.mean_prompt > 0:
@@ -74,7 +74,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `prefix-opd plan` prints."""
+    """Result of `prefix-opd plan`."""
 
     run: dict[str, Any]
     """Name, models, updates, rollouts an update, first and last L, GPUs."""
@@ -82,7 +82,7 @@ class Plan:
     full_opd: Cost
     """The same updates without a prefix."""
     memory_gib: dict[str, dict[str, float]]
-    """Of ``student`` and ``teacher``, a GPU."""
+    """Of ``student`` and ``teacher``, per GPU."""
     assumptions: dict[str, Any]
     notes: list[str]
 
@@ -107,11 +107,12 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     """The plan of a composed config.
 
     Raises:
-        UserError: a model that is not set, not known or lacks a size; a size of the run that is no whole number.
+        UserError: a model that is missing, unknown or without a size; a size of the run that is not a whole number.
     """
     assumptions = assumptions or Assumptions()
     updates = _whole(config, "trainer.total_training_steps")  # first: the schedule's `over` follows it
-    settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    node: Any = OmegaConf.to_container(config.prefix_opd, resolve=True)
+    settings = Settings.from_node(node)
     student, teacher = (published_config(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     shapes = tuple(_shape(config, *pair) for pair in ((STUDENT_KEY, student), (TEACHER_KEY, teacher)))
     rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
@@ -134,7 +135,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         return _cost(shapes, responses, rollouts, prompt, recomputed, weighting, throughput, gpus)
 
     schedule, rows = settings.schedule, lengths_of(settings.schedule)
-    # the longest of the responses that can be, as memory is taken by the worst case
+    # the longest possible response: memory is planned for the worst case
     most = min(schedule.maximum or longest, longest) if schedule.adapts else max(map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
     memory = _memory(config, shapes, (student, teacher), rollouts, gpus, prompt + response, throughput)
@@ -193,7 +194,7 @@ def longest_sampling(config: DictConfig, settings: Settings, shapes: tuple[Model
 
 
 def published_config(config: DictConfig, key: str) -> dict[str, Any]:
-    """``config.json`` of a model: of a local folder, of those that ship with this package, or of the hub."""
+    """``config.json`` of a model: from its folder, from this package, or from the hub."""
     path = OmegaConf.select(config, key)
     if not path:
         raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id, or an experiment")
@@ -220,18 +221,19 @@ def _parameters(shape: ModelShape, published: dict[str, Any]) -> int:
 
 def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, float]]:
     """(tokens, share) of the rollouts of an update whose prompts have these prefix lengths."""
-    found: Counter[float] = Counter()
+    found: dict[float, float] = {}
     for length, prompts in Counter(rows).items():
         for tokens, share in lengths.capped(length):
-            found[tokens] += share * (prompts / len(rows))
+            found[tokens] = found.get(tokens, 0.0) + share * (prompts / len(rows))
     return sorted(found.items())
 
 
 def _cost(shapes, updates, rollouts, prompt, recomputed, weighting, throughput, gpus) -> Cost:
+    student, teacher = shapes
     steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
     for responses in updates:
-        for kind, flops in cost.step_flops(*shapes, prompt, responses, rollouts, recomputed).items():
+        for kind, flops in cost.step_flops(student, teacher, prompt, responses, rollouts, recomputed).items():
             steps[kind].append(flops)
         generated = rollouts * sum(length * share for length, share in responses)
         tokens["prompts"] += rollouts * prompt
@@ -258,7 +260,7 @@ def _memory(config, shapes, published, rollouts, gpus, longest, throughput) -> d
     device = ACCELERATORS[throughput["accelerator"]].memory_gib
     rollout, inference = config.actor_rollout_ref.rollout, OmegaConf.select(config, INFERENCE_KEY)
     parameters = [_parameters(*pair) for pair in zip(shapes, published, strict=True)]
-    actor = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
+    actor: Any = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
 
     def engine(node: DictConfig, index: int, pool: int):
         parallel = int(node.tensor_model_parallel_size)
@@ -313,24 +315,22 @@ def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], rollo
     )
     for part, name, fix in fixes:
         if part[name] > part["device"]:
-            notes.append(f"{name} {part[name]:.0f} GiB does not fit {part['device']:.0f} GiB: {fix}")
+            notes.append(f"{name} {part[name]:.0f} GiB exceeds {part['device']:.0f} GiB: {fix}")
     engine = student["engine"]
     if engine["kv_cache_wanted"] > engine["kv_cache_room"]:
         notes.append(
-            f"at its longest the KV cache holds about {engine['sequences_at_once']} rollouts of an engine at once; "
-            "vLLM queues the others, so sampling is slower than its FLOP say"
+            f"at the longest L the KV cache of an engine holds about {engine['sequences_at_once']} rollouts; "
+            "vLLM queues the others, so sampling is slower than its FLOP suggest"
         )
     if settings.loss.needs_topk:
-        notes.append(
-            f"{settings.loss.label}: the paper's formula and the exact count are those of the reverse KL, top k is free"
-        )
+        notes.append(f"{settings.loss.label}: FLOP are those of the reverse KL; the top k is not counted")
     if settings.schedule.adapts:
         notes.append(
             f"the schedule {config.prefix_opd.schedule.name} adapts L to what the run observes: FLOP, tokens and hours "
             f"are those of its first state, memory that of L = {longest}; full OPD bounds them all"
         )
     if config.platform == "cpu":
-        notes.append("a tiny run on a CPU is bound by the frame around the engine, not by FLOP: hours say too little")
+        notes.append("the time of a tiny run on a CPU is overhead, not FLOP: the hours are too low")
     return notes
 
 

@@ -24,7 +24,7 @@ def render(plan: Plan):
     tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
     foot = [
         f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens; "
-        f"{said['response_lengths']}. Evaluation and start-up are left out.",
+        f"{said['response_lengths']}. Evaluation and start-up are not included.",
         *(f"note: {note}" for note in plan.notes),
     ]
     return Group(Text(head), _cost_table(plan), _memory_table(plan.memory_gib), Text("\n".join(foot)))
@@ -48,7 +48,7 @@ def _cost_table(plan: Plan):
     counts = plan.cost.tokens
     table.caption = (
         f"tokens: {counts['generated']:.3g} generated, {counts['scored']:.3g} scored, {counts['in_loss']:.3g} in the "
-        "loss. Sampling and teacher scoring overlap: the longer one counts."
+        "loss. Sampling and teacher scoring overlap; only the longer one counts."
     )
     return table
 
@@ -69,7 +69,7 @@ def _memory_table(memory: dict[str, Any]):
     row("student samples", student["peak_sampling"], engine["weights"], engine["kv_cache"], 0.0)
     row("student is updated", student["peak_update"], student["update"]["states"], 0.0, student["logits"])
     row("teacher scores", teacher["peak_scoring"], scorer["weights"], scorer["kv_cache"], teacher["logits"])
-    table.caption = "weights of the update: with gradients and AdamW. An engine takes its whole share, used or not."
+    table.caption = "Weights of the update include gradients and AdamW. An engine reserves its whole share."
     return table
 
 
@@ -92,7 +92,7 @@ def render_paper(checks: list[PaperCheck]):
             f"{check.ours / row.flop:.2f}",
             ("yes" if check.fits else "no") + (f": {check.why}" if check.why else ""),
         )
-    table.caption = "(60): the paper gives the set-up's 60 updates, not which of its checkpoints the figure belongs to."
+    table.caption = "(60): the paper states 60 updates for the set-up, but not the checkpoint of this figure."
     return table
 
 

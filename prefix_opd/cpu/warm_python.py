@@ -1,13 +1,13 @@
-"""Import once, fork many: how a CPU run starts in a minute.
+"""Import once, fork many times: a CPU run starts faster.
 
-A run of verl is about a dozen processes, and each of them imports torch, Ray, verl and often vLLM: 10 to 30 seconds
-of a core and half a gigabyte, every one, on a machine of two cores. Here the launcher imports all of that once and
-forks a *warm* copy of itself before Ray starts. Ray (through its ``py_executable``) and vLLM (through
-`multiprocessing.set_executable`) then start their processes with a stand-in for the interpreter, which asks the
-warm copy to fork and run the given program. Memory that nobody writes to is shared.
+A run of verl has about a dozen processes. Each imports torch, Ray, verl and often vLLM, which takes 10 to 30 seconds of
+a core and half a gigabyte per process. Here the launcher imports all of that once and forks a *warm* copy of itself
+before Ray starts. Ray (through its ``py_executable``) and vLLM (through `multiprocessing.set_executable`) then start
+their processes with a stand-in for the interpreter. The stand-in asks the warm copy to fork and run the program. The
+processes share memory that none of them writes to.
 
-Only programs change hands, never data: argv, environment, working directory and open file descriptors travel over a
-Unix socket in a folder of the user's own. Where the warm copy cannot be reached the stand-in is the plain interpreter.
+The stand-in sends argv, environment, working directory and open file descriptors over a Unix socket in a folder of the
+user. If it cannot reach the warm copy, it runs the plain interpreter.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ PRELOAD = (
     "verl.workers.rollout.vllm_rollout.utils",
     "ray._private.workers.default_worker",
 )
-"""What the processes of a run need between them."""
+"""The modules that the processes of a run import."""
 
 RAY_JOB_ID = "01000000"
-"""The first job of a cluster of one's own. Ray's C++ side reads the variable of this name when it is imported, which
-is before Ray sets it: so the warm copy is told beforehand, and a process of another job gets a plain interpreter."""
+"""The first job of a new cluster. Ray's C++ part reads the variable of this name on import, before Ray sets it.
+Therefore the warm copy sets it first, and a process of another job gets a plain interpreter."""
 
 GRACE = 10.0
-"""Seconds from SIGTERM to SIGKILL for what still runs when the launcher has ended."""
+"""Seconds from SIGTERM to SIGKILL for programs that still run when the launcher has ended."""
 
 _STAND_IN = '''#!{python} -IS
 """Stands in for the interpreter: see prefix_opd/cpu/warm_python.py."""
@@ -96,17 +96,16 @@ _loaded = False
 
 
 def load(modules: Iterable[str] = PRELOAD) -> None:
-    """Import ``modules`` here, so that `start` in this process, or in a fork of it, need not.
+    """Import ``modules`` now, so that `start` need not, in this process or in a fork of it.
 
     Raises:
-        RuntimeError: Ray was imported before, without being told what a warm copy must be told.
+        RuntimeError: Ray was imported before, without the variables that a warm copy needs.
     """
     global _loaded
     if "ray" in sys.modules:
         raise RuntimeError("ray was imported before the warm copy could be told its job")
-    # Read once, by Ray's C++ side, while it is imported below. Workers end themselves when the process of this number
-    # is gone: for a cluster of our own the launcher will do (or what it was forked from), as its raylet is not there
-    # yet.
+    # Ray's C++ part reads these once, on the import below. Workers end when the process with this id has ended. The
+    # raylet does not exist yet, so the id is that of the launcher (or of the process that it was forked from).
     told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
     os.environ.update(told)
     for module in modules:
@@ -149,7 +148,7 @@ def start(modules: Iterable[str] = PRELOAD) -> Path:
 
 
 class _WarmCopy:
-    """Forks on request, tells the stand-in how its program ended, and ends the program when the stand-in dies."""
+    """Forks on request, reports the exit status to the stand-in, and ends the program when the stand-in dies."""
 
     def __init__(self, listener: socket.socket, leash: int, stand_in: Path):
         self.listener, self.leash, self.stand_in = listener, leash, stand_in
@@ -175,7 +174,7 @@ class _WarmCopy:
         self._end_all(wake_up)
 
     def _end_all(self, wake_up: int) -> None:
-        """A program that waits in C++ does not come to its handler of SIGTERM."""
+        """SIGTERM, then SIGKILL: a program that waits in C++ does not reach its SIGTERM handler."""
         for pid in self.clients.values():
             os.kill(pid, signal.SIGTERM)  # it is there, or waits to be reaped
         deadline = time.monotonic() + GRACE
@@ -223,7 +222,7 @@ class _WarmCopy:
                     client.close()
 
     def _client_gone(self, client: socket.socket) -> None:
-        """A stand-in never speaks after its request: readable means that it was killed. So is its program then."""
+        """Kill the program of a killed stand-in. It sends nothing after its request, so readable means closed."""
         pid = self.clients.pop(client, None)
         client.close()
         if pid is not None:
@@ -247,7 +246,7 @@ def _receive(client: socket.socket) -> tuple[list, list[int]]:
 
 
 def _become(argv: list[str], environment: dict, folder: str, numbers: list[int], received: list[int], stand_in: Path):
-    """In the forked child: take on the program's descriptors, environment and arguments, and run it. Never returns."""
+    """In the forked child: take over descriptors, environment and arguments, and run the program. Never returns."""
     code = 1
     try:
         _place_descriptors(numbers, received)
@@ -284,7 +283,7 @@ def _become(argv: list[str], environment: dict, folder: str, numbers: list[int],
 
 
 def _place_descriptors(numbers: list[int], received: list[int]) -> None:
-    # Move everything out of the way first: a received number may be another's destination.
+    # Move all descriptors away first: a received number may be the destination of another.
     above = max([*numbers, *received, 2]) + 1
     import fcntl
 
@@ -297,7 +296,7 @@ def _place_descriptors(numbers: list[int], received: list[int]) -> None:
 
 
 def _fresh_random_numbers() -> None:
-    """Copies must not draw alike. Python's own generator reseeds itself after a fork, NumPy's does not."""
+    """Reseed NumPy, so that forks draw different numbers. Python's generator reseeds itself after a fork."""
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
 

@@ -1,19 +1,19 @@
-"""Data preparation: public data sets to verl's parquet, with no verl import.
+"""Data preparation: public data sets to verl's parquet, without importing verl.
 
-A tour, in the order in which a row travels:
+The modules, in the order in which a row passes through them:
 
 ``known``      the data sets: repository, columns, defaults
-``settings``   what the user may set
+``settings``   settings of a preparation
 ``source``     rows from the hub, or from local files (``local``)
 ``layouts``    a row to a ``Problem``
 ``sampling``   sampling by keyed hash, independent of order
-``screen``     a prompt's length in tokens, and whether an evaluation set holds it (``overlap``)
-``selection``  the pass that chooses
+``screen``     length of a prompt, and whether an evaluation set contains it (``overlap``)
+``selection``  the pass that selects questions
 ``rows``       a ``Problem`` to verl's row
-``responses``  the second pass, for SeqKD
-``files``      whole files, repeatable bytes
-``manifest``   what was prepared, from what
-``preparation``  all of it
+``responses``  the second pass, which keeps responses for SeqKD
+``files``      parquet files with reproducible bytes
+``manifest``   record of a preparation
+``preparation``  the whole preparation
 """
 
 from prefix_opd.data.known import DOMAINS, KNOWN, KnownSet

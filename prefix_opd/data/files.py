@@ -1,4 +1,4 @@
-"""A parquet writer whose bytes depend on the rows alone."""
+"""A parquet writer whose bytes depend only on the rows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ ROWS_PER_GROUP = 512
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What the manifest says of one parquet file."""
+    """Entry of the manifest for one parquet file."""
 
     rows: int
     bytes: int
     sha256: str
-    """Of the file. It holds for one pyarrow version, which writes its name into the file."""
+    """Hash of the file; it depends on the pyarrow version, which the file contains."""
     rows_sha256: str
-    """Of the rows as JSON lines: holds for any version."""
+    """Hash of the rows as JSON lines; independent of the version."""
 
 
 class RowWriter:
-    """Writes rows to a parquet file in groups of fixed size, so that memory stays bounded and bytes repeat.
+    """Writes rows in groups of fixed size: memory stays bounded and the bytes are reproducible.
 
     Args:
         path: the file.
@@ -38,7 +38,7 @@ class RowWriter:
 
     def __init__(self, path: Path, schema: pa.Schema):
         self._path, self._schema = path, schema
-        # Each choice that a newer pyarrow might make otherwise is made here.
+        # Explicit, because defaults may change with the pyarrow version.
         self._writer = pq.ParquetWriter(
             path, schema, compression="zstd", compression_level=3, version="2.6", data_page_version="1.0"
         )

@@ -1,4 +1,4 @@
-"""The manifest: what lies in a prepared folder, where it came from and how to get it again."""
+"""The manifest: contents of a prepared folder, their source, and how to prepare them again."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ PARQUETS = ("train.parquet", "test.parquet", "sft.parquet")
 
 @dataclass(frozen=True)
 class Manifest:
-    """One preparation. It holds no date and no place on a machine: the same preparation writes the same bytes."""
+    """One preparation, without dates and local paths: the same preparation writes the same bytes."""
 
     dataset: str
     seed: int
     source: dict[str, Any]
     """The hub's repository and commit, or the local files."""
     counts: dict[str, Any]
-    """Rows read, problems selected, long prompts, resemblances to evaluation questions (named, never quoted)."""
+    """Rows read, problems selected, long prompts, overlap with evaluation questions (named, never quoted)."""
     files: dict[str, FileRecord]
     """File name -> rows, size, SHA-256."""
     settings: dict[str, Any]
     """``PrepareSettings.recorded()``."""
     writer: str
-    """The pyarrow that wrote the files."""
+    """The pyarrow version that wrote the files."""
 
     def to_json(self) -> str:
         """As text, for ``manifest.json``."""
@@ -50,7 +50,7 @@ class Manifest:
 
 
 def check_folder(settings: PrepareSettings) -> None:
-    """Refuses a folder that holds something else than an earlier run of this very preparation."""
+    """Rejects a folder with other content than an earlier run of the same preparation."""
     folder = settings.folder
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}", "is a file", "name a folder")

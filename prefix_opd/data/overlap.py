@@ -1,4 +1,4 @@
-"""Which problems also stand in an evaluation set: equal text, or shared runs of 13 words."""
+"""Problems that also occur in an evaluation set: equal text, or shared runs of 13 words."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ _FRACTION = re.compile(r"\\[dt]frac")
 
 @dataclass(frozen=True)
 class Match:
-    """The evaluation question that a text resembles most.
+    """The evaluation question that a text is most similar to.
 
-    Example: ``Match("math500#17", equal=False, share=0.8)``: it holds 80% of that question's 13-word runs.
+    Example: ``Match("math500#17", equal=False, share=0.8)``: the text contains 80% of its 13-word runs.
     """
 
     where: str
-    """data_source#index; the text itself is never reported, for GPQA's authors ask that it stays off the web."""
+    """data_source#index; the text is never reported, because GPQA's authors ask to keep it off the web."""
     equal: bool
     share: float
-    """0 to 1; 1 where the text is equal."""
+    """0 to 1; 1 for equal text."""
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text without case, punctuation and LaTeX's braces, so that two typesettings compare equal."""
+    """The words of a text without case, punctuation and LaTeX braces, so that two spellings compare equal."""
     folded = unicodedata.normalize("NFKC", _FRACTION.sub(r"\\frac", text)).casefold()
     return _WORD.findall(folded)
 
 
 def runs_of(words: Sequence[str]) -> set[tuple[str, ...]]:
-    """Every run of 13 consecutive words; a shorter text has none and can only be equal."""
+    """All runs of 13 consecutive words. A shorter text has none and can only match as equal."""
     return {tuple(words[i : i + RUN_WORDS]) for i in range(len(words) - RUN_WORDS + 1)}
 
 
 class EvaluationQuestions:
-    """The questions that must not be trained on, ready to be looked up.
+    """Questions that must not be trained on, indexed for lookup.
 
     Args:
-        questions: (where, text) of each; ``where`` is what a report says.
+        questions: (where, text) of each; ``where`` names it in reports.
     """
 
     def __init__(self, questions: Iterable[tuple[str, str]]):
@@ -66,14 +66,14 @@ class EvaluationQuestions:
                 self._with_run.setdefault(run, []).append(where)
 
     def match(self, text: str) -> Match | None:
-        """The question that ``text`` equals or shares most of its runs with; None where it shares none."""
+        """The question that equals ``text`` or shares most runs with it; None without a shared run."""
         words = words_of(text)
         if (where := self._equal.get(tuple(words))) is not None:
             return Match(where, True, 1.0)
         shared = Counter(where for run in runs_of(words) for where in self._with_run.get(run, ()))
         if not shared:
             return None
-        # Ties go to the name, so that the report does not depend on the order in which a set is walked.
+        # Ties are broken by name, so that the result does not depend on the order of a set.
         share, where = min((-count / self._runs[where], where) for where, count in shared.items())
         return Match(where, False, -share)
 
@@ -92,7 +92,7 @@ def _questions_in(path: Path) -> list[tuple[str, str]]:
         found = []
         for index, row in enumerate(rows):
             extra = row["extra_info"] or {}
-            # A choice prompt holds options and an instruction as well: there the bare question was kept beside it.
+            # The prompt of a multiple-choice question also has options and an instruction; use the stored question.
             asked = [message["content"] for message in row["prompt"] if message["role"] == "user"]
             found.append((f"{row['data_source']}#{extra.get('index', index)}", extra.get("question") or asked[-1]))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:

@@ -1,4 +1,4 @@
-"""The whole of ``prefix-opd prepare``: from a data set to verl's parquet files and their manifest."""
+"""``prefix-opd prepare``: from a data set to verl's parquet files and their manifest."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from prefix_opd.data.source import Source, open_source
 def prepare(settings: PrepareSettings) -> Manifest:
     """Prepares one data set. Bad input raises ``UserError`` before a file is written.
 
-    Writes ``train.parquet`` or ``test.parquet`` (verl's RL layout), ``sft.parquet`` (verl's SFT layout) where
-    responses are asked for, and ``manifest.json``. The same settings and source give the same bytes.
+    Writes ``train.parquet`` or ``test.parquet`` (verl's RL layout), ``sft.parquet`` (verl's SFT layout) if
+    responses are requested, and ``manifest.json``. The same settings and source give the same bytes.
 
     Args:
         settings: what to prepare and where to.
@@ -44,7 +44,7 @@ def _write(settings: PrepareSettings, source: Source, selection: Selection, scre
         main = f"{known.purpose}.parquet"
         writer = RowWriter(place(main), RL_SCHEMA)
         for position, chosen in enumerate(selection.chosen.values()):
-            # A question stands on 16 rows of its source, so its place in this file is its number.
+            # The source has 16 rows per question, so the index is the position in this file.
             index = position if known.layout == "questions" else chosen.problem.index
             writer.add(rl_row(known, chosen.problem, index, settings))
         files[main] = writer.close()
@@ -59,7 +59,7 @@ def _write(settings: PrepareSettings, source: Source, selection: Selection, scre
             settings=settings.recorded(),
             writer=f"pyarrow {pa.__version__}",
         )
-        # Last, because it says that the files beside it are complete.
+        # Last: the manifest marks the other files as complete.
         place(MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     for stale in set(PARQUETS) - set(files):
         (settings.folder / stale).unlink(missing_ok=True)

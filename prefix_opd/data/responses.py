@@ -1,4 +1,4 @@
-"""The second pass, for SeqKD: writes the kept responses of the chosen questions as they stream by."""
+"""The second pass, for SeqKD: write the kept responses of the selected questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""verl's two row layouts, with one fixed schema each: verl concatenates validation files, and those must agree."""
+"""verl's two row layouts, each with a fixed schema, because verl concatenates validation files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RL_SCHEMA = pa.schema(
         ),
     ]
 )
-"""One row of verl's RL trainer. ``extra_info.question`` is the bare question where the prompt holds more, else ""."""
+"""One row of verl's RL trainer. ``extra_info.question`` is the question if the prompt contains more, else ""."""
 
 SFT_SCHEMA = pa.schema([("messages", _MESSAGES)])
 """One row of verl's SFT trainer (``data.messages_key=messages``)."""
@@ -47,7 +47,7 @@ def user_message(problem: Problem, settings: PrepareSettings) -> str:
     template = settings.choice_template if problem.options else settings.question_template
     options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, problem.options, strict=False))
     values = {"{question}": problem.question, "{options}": options}
-    # One pass over the template: a question that holds "{options}" itself stays as it is, and so do LaTeX's braces.
+    # A single pass over the template keeps "{options}" and LaTeX braces that occur in a question.
     return _FIELD.sub(lambda field: values[field.group()], template)
 
 

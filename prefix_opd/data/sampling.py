@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 def key_of(seed: int, *parts: str) -> int:
-    """A number from 0 to 2**128 that depends on the seed and on each part, and on nothing else.
+    """A number from 0 to 2**128 that depends only on the seed and on each part.
 
     Lengths go into the hash, so that ("ab", "c") and ("a", "bc") differ.
     """
@@ -48,11 +48,11 @@ class SmallestKeys(Generic[Value]):
         return len(self._values)
 
     def would_hold(self, key: int) -> bool:
-        """Whether a new key would enter now. What is refused once is refused for good: the bar only falls."""
+        """Whether a new key would be accepted now. The bound only decreases, so a rejected key stays rejected."""
         return self.count is None or len(self._values) < self.count or key < -self._largest_first[0]
 
     def offer(self, key: int, make: Callable[[], Value]) -> None:
-        """Takes a key that is not held yet, if it is small enough, and drops the largest to make room."""
+        """Accept a new key if it is small enough, and drop the largest one."""
         if key in self._values or not self.would_hold(key):
             return
         self._values[key] = make()

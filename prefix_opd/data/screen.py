@@ -1,4 +1,4 @@
-"""What is looked at before a problem enters the sample: its length, and whether an evaluation set holds it."""
+"""Checks before a problem enters the sample: its length, and whether an evaluation set contains it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from prefix_opd.data.settings import PrepareSettings
 
 @dataclass(frozen=True)
 class Screened:
-    """What was found about one problem."""
+    """Result for one problem."""
 
     tokens: int | None
     """Tokens of its prompt, chat template included; None where no limit was set."""
     match: Match | None
-    """The evaluation question that it resembles, if any."""
+    """The most similar evaluation question, if any."""
 
 
 class TokenCounter:
@@ -29,7 +29,7 @@ class TokenCounter:
     """
 
     def __init__(self, tokenizer: str):
-        from transformers import AutoTokenizer  # slow to import, and needed only where a limit is set
+        from transformers import AutoTokenizer  # slow to import, needed only with a limit
 
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
@@ -50,7 +50,7 @@ class TokenCounter:
 
 
 class Screen:
-    """Looks at problems as the settings ask.
+    """Checks problems against the settings.
 
     Args:
         settings: names the tokenizer, the limit and the evaluation files; all of them are read here, so that a wrong
@@ -65,12 +65,12 @@ class Screen:
             self._evaluation = read_evaluation(settings.decontaminate_against)
 
     def look(self, problem: Problem) -> Screened:
-        """Length and resemblance of one problem."""
+        """Length of one problem and its most similar evaluation question."""
         tokens = None if self._tokens is None else self._tokens.count(user_message(problem, self._settings))
         return Screened(tokens, None if self._evaluation is None else self._evaluation.match(problem.question))
 
     def is_long(self, screened: Screened) -> bool:
-        """Whether the prompt is beyond the limit."""
+        """Whether the prompt exceeds the limit."""
         return screened.tokens is not None and screened.tokens > (self._settings.max_prompt_tokens or 0)
 
     def is_duplicate(self, screened: Screened) -> bool:
@@ -80,7 +80,7 @@ class Screen:
         )
 
     def drops(self, screened: Screened) -> bool:
-        """Whether the settings ask to leave the problem out."""
+        """Whether the settings exclude the problem."""
         return (self._settings.drop_long and self.is_long(screened)) or (
             self._settings.drop_duplicates and self.is_duplicate(screened)
         )

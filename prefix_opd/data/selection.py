@@ -1,4 +1,4 @@
-"""Chooses the problems in one pass over the source, in memory for the sample alone."""
+"""Select the problems in one pass over the source; only the sample is kept in memory."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Chosen:
 
 @dataclass
 class Selection:
-    """What one pass found."""
+    """Result of one pass."""
 
     chosen: dict[int, Chosen] = field(default_factory=dict)
     """Key -> problem; questions for training in the seed's random order, evaluation problems in their source's."""
     left_out: list[Screened] = field(default_factory=list)
-    """Of the problems that would be in the sample, had the screen not dropped them."""
+    """Of the problems that would be in the sample without the screen."""
     rows_read: int = 0
     rows_without_question: int = 0
     distinct: int = 0
-    """Distinct questions in the domains asked for: what the sample was drawn from."""
+    """Distinct questions in the requested domains, from which the sample was drawn."""
 
     def counts(self, screen: Screen) -> dict[str, Any]:
-        """The figures of the manifest."""
+        """Counts for the manifest."""
         inside = [chosen.finding for chosen in self.chosen.values()]
         return {
             "rows_read": self.rows_read,
@@ -78,7 +78,7 @@ def _key(known: KnownSet, problem: Problem, seed: int) -> int:
 
 
 def select(settings: PrepareSettings, source: Source, screen: Screen) -> Selection:
-    """Reads the source once and chooses.
+    """Read the source once and select.
 
     Args:
         settings: seed, count, domains and what the screen drops.

@@ -1,4 +1,4 @@
-"""What the user may set when preparing data, checked before anything is read."""
+"""Settings of data preparation, checked before anything is read."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class PrepareSettings:
     count: int | None = None
     """Problems to take at random; None takes the set's own count (``KnownSet.count``)."""
     domains: tuple[str, ...] = ()
-    """Domains of OpenThoughts3 to keep; empty keeps all, in the mix in which they come."""
+    """Domains of OpenThoughts3 to keep; empty keeps all, in their original proportions."""
     responses_per_question: int = 0
     """Responses per question written to ``sft.parquet`` for SeqKD; 0 writes no such file (OpenThoughts3 has 16).
-    They take a second pass over the source: over the hub that is its 28 GB again, so a local copy is the better way."""
+    This takes a second pass over the source. The hub would send its 28 GB again, so prefer a local copy."""
     question_template: str = QUESTION_TEMPLATE
     """User message of a question without options. The paper: the question alone."""
     choice_template: str = CHOICE_TEMPLATE
@@ -45,11 +45,11 @@ class PrepareSettings:
     max_prompt_tokens: int | None = None
     """Limit in tokens, chat template included; longer prompts are counted and reported. None counts nothing."""
     drop_long: bool = False
-    """Leave prompts beyond ``max_prompt_tokens`` out (others take their place) instead of only reporting them."""
+    """Exclude prompts longer than ``max_prompt_tokens`` and take others, instead of only reporting them."""
     decontaminate_against: tuple[Path, ...] = ()
     """Prepared evaluation parquet files; problems that occur in them are found and reported."""
     drop_duplicates: bool = True
-    """Leave such problems out (others take their place) instead of only reporting them."""
+    """Exclude such problems and take others, instead of only reporting them."""
     overlap_share: float = 0.5
     """Share (0 to 1) of an evaluation question's 13-word runs that a problem must hold to be its duplicate;
     0 means that one run is enough. A single run is often a stock phrase of contests ("where m and n are relatively
@@ -57,7 +57,7 @@ class PrepareSettings:
     overwrite: bool = False
     """Replace another preparation in ``out``."""
     progress: bool = True
-    """Show a progress bar, where the error stream is a terminal."""
+    """Show a progress bar if stderr is a terminal."""
 
     def __post_init__(self) -> None:
         known = self.known
@@ -86,12 +86,12 @@ class PrepareSettings:
 
     @property
     def known(self) -> KnownSet:
-        """The data set that is meant."""
+        """The chosen data set."""
         return lookup(self.dataset)
 
     @property
     def folder(self) -> Path:
-        """Where the files go."""
+        """The output folder."""
         return Path("data", self.known.name) if self.out is None else Path(self.out)
 
     @property
@@ -100,7 +100,7 @@ class PrepareSettings:
         return self.known.count if self.count is None else self.count
 
     def recorded(self) -> dict[str, Any]:
-        """What decides the result, as it stands in the manifest: no place on this machine, so that copies compare."""
+        """The settings that decide the result, for the manifest; without local paths, so that copies compare equal."""
         kept = {key: value for key, value in asdict(self).items() if key not in _NOT_PART_OF_THE_RESULT}
         return kept | {
             "dataset": self.known.name,

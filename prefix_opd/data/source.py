@@ -1,4 +1,4 @@
-"""Where rows come from: the hub, or local files in the same layout. Either can be read more than once."""
+"""Sources of rows: the hub, or local files in the same layout. Both can be read more than once."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Source(Protocol):
     """Rows of a data set."""
 
     total: int | None
-    """Rows that are expected, for the progress bar."""
+    """Expected number of rows, for the progress bar."""
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every row, from the beginning."""
 
     def described(self) -> dict[str, Any]:
-        """What the manifest says of the source."""
+        """Entry of the manifest for the source."""
 
 
 class HubSource:
@@ -39,7 +39,7 @@ class HubSource:
         self.commit = self._resolve()
 
     def _resolve(self) -> str | None:
-        """The commit that the revision stands for now; None where the hub does not say."""
+        """The commit that the revision names now; None if the hub does not answer."""
         import huggingface_hub
         from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -93,7 +93,7 @@ class HubSource:
 
 
 def _is_refusal(error: BaseException | None) -> bool:
-    """Whether the hub refused access; without an account it hides a gated set as one that is not found."""
+    """Whether the hub denied access. Without an account it reports a gated set as not found."""
     while error is not None:
         if type(error).__name__ in ("GatedRepoError", "DatasetNotFoundError") or "gated" in str(error).lower():
             return True
@@ -102,7 +102,7 @@ def _is_refusal(error: BaseException | None) -> bool:
 
 
 def open_source(settings: PrepareSettings) -> Source:
-    """The source that the settings name; local files are looked at here, the hub at the first row."""
+    """Open the source of the settings. Local files are checked now, the hub at the first row."""
     known = settings.known
     if settings.from_dir is not None:
         return LocalSource(known, settings.from_dir)

@@ -67,16 +67,16 @@ class ModelShape:
         mlp = 3 * self.hidden_size * self.intermediate_size
         return (attention + mlp) * self.num_hidden_layers + 2 * self.vocab_size * self.hidden_size
 
-    def train_flops(self, lengths: Iterable[int], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
+    def train_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
         """Forward and backward of sequences of these lengths (tokens), each attending to itself alone."""
-        tokens = squares = 0
+        tokens = squares = 0.0
         for length in lengths:
             tokens += length
             squares += length * length
         attention = attention_factor * squares * self.head_dim * self.num_attention_heads * self.num_hidden_layers
         return float(6 * self.matmul_parameters * tokens + attention)
 
-    def forward_flops(self, lengths: Iterable[int], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
+    def forward_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
         """One forward pass: a third of `train_flops`."""
         return self.train_flops(lengths, attention_factor) / 3
 
@@ -101,8 +101,8 @@ class StepFlops:
 def exact_flops(
     student: ModelShape,
     teacher: ModelShape,
-    prompt_lengths: Iterable[int],
-    response_lengths: Iterable[int],
+    prompt_lengths: Iterable[float],
+    response_lengths: Iterable[float],
     recomputed_log_probs: bool = False,
 ) -> StepFlops:
     """What this package computes in one update, prompt and response of every rollout.
@@ -124,7 +124,7 @@ def exact_flops(
     )
 
 
-def paper_flops(student: ModelShape, teacher: ModelShape, response_lengths: Iterable[int]) -> StepFlops:
+def paper_flops(student: ModelShape, teacher: ModelShape, response_lengths: Iterable[float]) -> StepFlops:
     """F_OPD = F_train(S, L) + 2 F_forward(S, L) + F_forward(T, L) (arXiv 2602.15260, Appendix B); prompts left out."""
     lengths = list(response_lengths)
     forward = student.forward_flops(lengths)

@@ -79,4 +79,5 @@ class Registry(dict[str, type[Choice]]):
 def _all_fields(*classes: type[Fields]) -> type[Fields]:
     """One class with the settings of all; of two that declare the same one, the last counts."""
     fields = {key: field for cls in classes for key, field in cls.model_fields.items()}
-    return create_model("all", __base__=Fields, **{key: (field.annotation, field) for key, field in fields.items()})
+    definitions: dict[str, Any] = {key: (field.annotation, field) for key, field in fields.items()}
+    return create_model("all", __base__=Fields, **definitions)

@@ -42,7 +42,8 @@ class SharedPrompts:
     """
 
     def __init__(self, prompt_lengths: Sequence[int], response_lengths: Sequence[int], owners: Sequence[int], device):
-        starts, firsts, total = [], {}, 0
+        starts, total = [], 0
+        firsts: dict[int, int] = {}
         for row, (prompt, response) in enumerate(zip(prompt_lengths, response_lengths, strict=True)):
             starts.append(total)
             firsts.setdefault(owners[row], row)  # its prompt is taken from the first rollout that has it

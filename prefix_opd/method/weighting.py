@@ -89,7 +89,7 @@ class Window(Weighting):
         return (positions >= self.start) & (positions < self.stop)
 
     def counted(self, length: float) -> float:
-        return max(0.0, min(length, self.stop) - self.start)
+        return max(0.0, min(length, self.stop or 0) - self.start)
 
 
 @WEIGHTINGS.register("last")
@@ -109,4 +109,4 @@ class Last(Weighting):
         return (positions >= lengths - self.tokens) & (positions < lengths)
 
     def counted(self, length: float) -> float:
-        return min(length, self.tokens)
+        return min(length, self.tokens or 0)

@@ -1,12 +1,12 @@
-"""A toy on which prefix distillation shows its effect on a CPU, in minutes.
+"""A toy task that shows the effect of prefix distillation on a CPU in minutes.
 
 A tiny teacher (Qwen3 architecture) solves chains of additions and subtractions step by step inside
-``<think>...</think>``. A tiny "base" student knows how to do that, but mostly chooses a quick and careless way.
-It chooses with the first token of its answer, so a teacher that corrects short prefixes already helps a lot, while
-the end of the answer has to be learnt at the end of the answer.
+``<think>...</think>``. A tiny "base" student has the same skill but mostly answers in a quick, careless style. The
+first token of an answer decides the style, so correcting short prefixes already helps. The end of an answer can only
+be learned on long rollouts.
 
-Read in this order: ``task`` (problems, solutions, grader), ``tokenizer``, ``data`` (verl's parquet), ``sample`` and
-``measure`` (accuracy of a Hugging Face folder), ``sft`` and ``build`` (how the shipped weights were made).
+Reading order: ``task`` (problems, solutions, grader), ``tokenizer``, ``data`` (verl's parquet), ``sample`` and
+``measure`` (accuracy of a Hugging Face folder), ``sft`` and ``build`` (training of the shipped weights).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accuracy of a model folder on the test problems: temperature 1, no cap but ``MAX_NEW_TOKENS``.
+"""Accuracy of a model folder on the test problems at temperature 1, with at most ``MAX_NEW_TOKENS`` tokens.
 
 Run ``python -m prefix_opd.miniature.measure FOLDER [--problems 512] [--seed 0]``.
 """
@@ -20,12 +20,12 @@ from prefix_opd.miniature.tokenizer import prompt_text
 
 MAX_NEW_TOKENS = 192
 BATCH = 128
-DATA_SEED = 0  # the seed of the data that ``write_data`` writes by default: its test split is measured
+DATA_SEED = 0  # default seed of ``write_data``, whose test split is measured
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What was measured. Example: ``Accuracy(right=51, problems=512, mean_tokens=101.5, end_of_text=0.91, ...)``."""
+    """Measured accuracy. Example: ``Accuracy(right=51, problems=512, mean_tokens=101.5, end_of_text=0.91, ...)``."""
 
     right: int
     problems: int
@@ -54,7 +54,7 @@ class Accuracy:
 
 
 def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, problems: int = 512, seed: int = 0) -> Accuracy:
-    """Sample one answer to each of the first ``problems`` test problems and grade it. ``seed`` is the sampling's."""
+    """Sample one answer to each of the first ``problems`` test problems and grade it. ``seed`` seeds the sampling."""
     test = draw_problems(train=0, test=problems, seed=DATA_SEED)["test"]
     generator = torch.Generator().manual_seed(seed)
     responses: list[list[int]] = []
@@ -72,7 +72,7 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, problems
 
 
 def measure_folder(folder: str | Path, problems: int = 512, seed: int = 0) -> Accuracy:
-    """``measure`` for a Hugging Face folder."""
+    """`measure` for a Hugging Face folder."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     return measure(model, AutoTokenizer.from_pretrained(folder), problems, seed)
 
@@ -80,8 +80,8 @@ def measure_folder(folder: str | Path, problems: int = 512, seed: int = 0) -> Ac
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="a Hugging Face model folder")
-    parser.add_argument("--problems", type=int, default=512, help="how many test problems")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
+    parser.add_argument("--problems", type=int, default=512, help="number of test problems")
+    parser.add_argument("--seed", type=int, default=0, help="sampling seed")
     args = parser.parse_args()
     print(measure_folder(args.folder, args.problems, args.seed))
 

@@ -1,4 +1,4 @@
-"""``${tiny:student}`` and the like in a config: the miniature's models and data, made where they are missing."""
+"""``${tiny:NAME}`` in a config: paths of the miniature's models and data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 def tiny_path(name: str) -> str:
     """The path of the miniature's ``student``, ``teacher``, ``train`` or ``test``.
 
-    Models ship with the package. Data is written on first use to the user's cache folder, the same bytes each time.
+    Models ship with the package. Data is written to the user's cache folder on first use, always the same bytes.
     """
     from prefix_opd.miniature import shipped_models
 
@@ -30,12 +30,12 @@ def tiny_path(name: str) -> str:
 
 
 def register_resolver() -> None:
-    """Make ``${tiny:NAME}`` known to OmegaConf."""
+    """Register ``${tiny:NAME}`` with OmegaConf."""
     OmegaConf.register_new_resolver("tiny", tiny_path, replace=True)
 
 
 def _version() -> str:
-    """Of what the data is made from: another release's files must not be taken for this one's."""
+    """Hash of the code that makes the data, so that data of another release is not used."""
     sources = [Path(__file__).with_name(name).read_bytes() for name in ("task.py", "data.py")]
     return hashlib.sha256(b"".join(sources)).hexdigest()[:12]
 

@@ -1,4 +1,4 @@
-"""Sample responses from a model folder with a key-value cache: B prompts at a time, temperature 1, both end tokens."""
+"""Sample responses with a key-value cache: B prompts at a time, temperature 1, both end tokens."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def sample(
     max_new_tokens: int,
     generator: torch.Generator | None = None,
 ) -> list[list[int]]:
-    """Continue each of the B prompts until an end token (kept in the result) or ``max_new_tokens``.
+    """Continue each of the B prompts until an end token (included in the result) or ``max_new_tokens``.
 
-    The whole batch is sampled from the plain softmax: no top-k, no top-p.
+    Samples from the full softmax, without top-k and top-p.
     """
     ends = torch.tensor(tokenizer.convert_tokens_to_ids([END_OF_TEXT, END_OF_TURN]))
     batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
@@ -41,7 +41,7 @@ def sample(
         ended |= torch.isin(ids[:, 0], ends)
         if ended.all():
             break
-        # An ended row goes on computing; what it says is cut off below, so it needs no mask of its own.
+        # Ended rows continue to compute; their extra tokens are cut off below.
         mask = torch.cat([mask, torch.ones_like(ids)], 1)
         position = position[:, -1:] + 1
     return [_until_end(row, set(ends.tolist())) for row in torch.cat(columns, 1).tolist()]

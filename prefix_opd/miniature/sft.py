@@ -1,4 +1,4 @@
-"""Supervised training of a tiny model on endless fresh problems, written in one style."""
+"""Supervised training of a tiny model on an endless stream of new problems, answered in one style."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, STEPS, Style, ra
 from prefix_opd.miniature.tokenizer import THINK, prompt_text
 
 WARM_UP = 50  # steps
-FLOOR = 0.02  # the share of the learning rate at which the cosine ends
+FLOOR = 0.02  # share of the learning rate at the end of the cosine
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast to train."""
+    """One stage of training."""
 
     style: Style
     """How the responses are written."""
     updates: int
     """Optimiser updates."""
     batch: int = 32
-    """Responses an update."""
+    """Responses per update."""
     lr: float = 2e-3
     """Peak learning rate; warm-up, then cosine."""
     steps: tuple[int, int] = STEPS
@@ -34,10 +34,10 @@ class Recipe:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """A fresh Qwen3 of under half a million parameters.
+    """A new Qwen3 with less than half a million parameters.
 
-    ``vocab_size`` equals ``len(tokenizer)``: verl masks rows beyond the tokenizer when it samples, but its
-    trainer's softmax counts them, so spare rows would make the two log-probabilities differ.
+    ``vocab_size`` equals ``len(tokenizer)``. verl masks rows beyond the tokenizer when it samples, but the softmax of
+    its trainer includes them, so extra rows would make the two log-probs differ.
     """
     return Qwen3ForCausalLM(
         Qwen3Config(
@@ -50,7 +50,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
             head_dim=32,
             max_position_embeddings=1024,
             rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
-            initializer_range=0.08,  # near 1 / sqrt(hidden_size); the usual 0.02 suits wide models and learns late here
+            initializer_range=0.08,  # near 1 / sqrt(hidden_size); with the usual 0.02 this narrow model learns late
             tie_word_embeddings=False,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
@@ -60,7 +60,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
 
 
 def set_ends(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Record the tokenizer's own end token in the config, and both end tokens, its own first, for generation."""
+    """Write the tokenizer's end token to the config, and both end tokens, its own first, to the generation config."""
     ends = tokenizer.convert_tokens_to_ids([END_OF_TURN, END_OF_TEXT])
     model.config.eos_token_id = tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
@@ -71,7 +71,7 @@ def set_ends(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Non
 
 
 def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: str, name: str) -> None:
-    """Minimise the cross-entropy of the responses, in place. The loss is the mean over response tokens."""
+    """Train ``model`` in place on the cross-entropy of responses, averaged over response tokens."""
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.01)
     model.train()
@@ -81,7 +81,7 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: R
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * min(1.0, (update + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * cosine)
         ids, labels = _batch(tokenizer, recipe, rng)
-        # Padding is on the right and has no label, so causal attention needs no mask.
+        # Padding is on the right and has no labels, so causal attention needs no mask.
         loss = model(input_ids=ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
@@ -94,7 +94,7 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: R
 
 def _batch(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids [B, T] and their labels [B, T], -100 on the prompt and on padding."""
-    count = rng.randint(*recipe.steps)  # one number of steps a batch: little padding
+    count = rng.randint(*recipe.steps)  # the same number of steps in a batch: little padding
     problems = [random_problem(rng, (count, count)) for _ in range(recipe.batch)]
     texts = [prompt_text(tokenizer, p.question) + respond(p, recipe.style, rng) for p in problems]
     batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")

@@ -1,7 +1,7 @@
-"""A tokenizer with Qwen3's special tokens and chat template, and one token a character for nearly all else.
+"""A tokenizer with Qwen3's special tokens and chat template, and one token per character for nearly all other text.
 
-It is byte-level, so any text has ids, and small, so that a tiny model is not all embedding. The teacher and the
-student share every id. They differ in the token with which they end, as Qwen3 and Qwen3-Base do.
+It is byte-level, so it encodes any text, and small, so that the embedding does not dominate a tiny model. Teacher and
+student share all ids. Their end tokens differ, as those of Qwen3 and Qwen3-Base do.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ END_OF_TEXT = "<|endoftext|>"
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
 THINK, THINK_END = "<think>", "</think>"
 SPECIAL = (END_OF_TEXT, IM_START, IM_END)
-# One token each, but plain text to a decoder that skips special tokens, as in Qwen3: verl grades such text.
+# One token each, but not special, as in Qwen3: verl grades text that was decoded without special tokens.
 TAGS = (THINK, THINK_END)
 ROLES = ("system", "user", "assistant")
 
-# Qwen's own rule for cutting text into pieces: words, single digits, runs of signs, line ends, spaces.
+# Qwen's rule for splitting text: words, single digits, runs of signs, line ends, spaces.
 PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -31,9 +31,9 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(eos_token: str = IM_END) -> PreTrainedTokenizerFast:
-    """Make the tokenizer. ``eos_token`` is ``<|im_end|>`` for the teacher, ``<|endoftext|>`` for the base student."""
+    """Build the tokenizer. ``eos_token`` is ``<|im_end|>`` for the teacher, ``<|endoftext|>`` for the base student."""
     pieces = sorted(pre_tokenizers.ByteLevel.alphabet()) + list(ROLES)
-    # No merges: ignore_merges makes a whole role name one token and leaves all other words to single bytes.
+    # Without merges, ignore_merges makes a role name one token and splits all other words into bytes.
     model = models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], ignore_merges=True)
     backend = Tokenizer(model)
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -57,6 +57,6 @@ def build_tokenizer(eos_token: str = IM_END) -> PreTrainedTokenizerFast:
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerFast, question: str) -> str:
-    """The text before the response. ``<think>`` is forced here, since a sampled KL learns rare tokens badly."""
+    """The text before the response, with ``<think>`` at its end: a sampled KL learns special tokens badly."""
     messages = [{"role": "user", "content": question}]
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + THINK

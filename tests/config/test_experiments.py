@@ -85,7 +85,7 @@ def stand_ins(tmp_path_factory, long_context_models) -> list[str]:
 def test_the_same_kinds_ship_for_both_sizes():
     for pair in ("qwen3_8b", "qwen3_1.7b"):
         assert [name.partition("/")[2] for name in experiments() if name.startswith(f"{pair}/")] == KINDS
-    assert LAYOUTS == ["multi_node", "node_8x80gb", "two_gpus"]
+    assert {"multi_node", "node_8x80gb", "two_gpus"} <= set(LAYOUTS)
 
 
 @pytest.mark.parametrize("experiment", experiments())
@@ -168,8 +168,8 @@ def test_a_layout_gives_teacher_and_student_gpus_of_their_own():
         teacher = config.distillation.nnodes * config.distillation.n_gpus_per_node
         counts[layout] = (student, teacher)
         assert 2048 % student == 0
-    assert counts == {"multi_node": (8, 8), "node_8x80gb": (4, 4), "two_gpus": (1, 1)}
-    assert config.ray_kwargs.ray_init.get("address") is None
+    assert {"multi_node": (8, 8), "node_8x80gb": (4, 4), "two_gpus": (1, 1)}.items() <= counts.items()
+    assert compose(["layout=two_gpus"]).ray_kwargs.ray_init.get("address") is None
     assert compose(["layout=multi_node"]).ray_kwargs.ray_init.address == "auto"
 
 
