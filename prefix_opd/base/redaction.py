@@ -24,9 +24,9 @@ _VALUE = re.compile(
     r"\b(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}"
     r"|glpat-[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|xox[abprs]-[A-Za-z0-9-]{10,})\b"
 )
-"""Tokens of the Hugging Face hub, OpenAI, GitHub, GitLab, AWS, Google and Slack tell by their form."""
+"""Tokens of the Hugging Face hub, OpenAI, GitHub, GitLab, AWS, Google and Slack, recognised by their form."""
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/?#]*:[^\s/?#]*@|(?<=\bhttps://)[^\s/?#@]+@|(?<=\bhttp://)[^\s/?#@]+@")
-"""A password with its name, and over HTTP a name alone, which may be a token."""
+"""A user name with a password; over HTTP also a user name alone, which may be a token."""
 _SECRET_IN_QUERY = re.compile(
     r"([?&][\w-]*(?:token|key|secret|password|passwd|pwd|signature|credential)=)[^&\s#]+", re.IGNORECASE
 )
@@ -57,9 +57,9 @@ def check_no_secrets(config: DictConfig) -> None:
 
 
 def redact(text: str) -> str:
-    """``text`` without secrets: those of this process's environment, what has the form of one, logins inside URLs.
+    """Replace secrets: those of this process's environment, anything in the form of one, logins in URLs.
 
-    The one function for everything that is printed, saved or shown.
+    Everything that is printed, saved or shown goes through this function.
 
     >>> redact("http://me:pass@proxy:80/x?api_key=1"), redact("ssh://git@host/x")
     ('http://***@proxy:80/x?api_key=***', 'ssh://git@host/x')
@@ -76,7 +76,7 @@ def save_config(config: DictConfig, path: Path) -> None:
 
 
 def without_secrets(node: Any) -> Any:
-    """A copy of nested containers without keys that are named like a secret; all text goes through `redact`."""
+    """Copy nested containers without keys named like a secret; all text goes through `redact`."""
     if isinstance(node, Mapping):
         return {name: without_secrets(value) for name, value in node.items() if not is_secret_name(str(name))}
     if isinstance(node, (list, tuple)):
@@ -85,7 +85,7 @@ def without_secrets(node: Any) -> Any:
 
 
 def command_without_secrets(words: list[str]) -> list[str]:
-    """The words of a command line without the overrides and options that set a secret; the others by `redact`."""
+    """A command line without the overrides and options that set a secret; the rest goes through `redact`."""
     return [redact(word) for word in words if not is_secret_name(_last_name(word))]
 
 

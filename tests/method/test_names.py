@@ -10,11 +10,11 @@ from prefix_opd.method import metrics, names
 def test_what_the_formulas_return_is_listed():
     values, positions = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 1, 5])
     groups = {"cut": positions < 2, "natural": positions >= 2}
-    record = {"cap": 4, "ending": "cut", "generated_at": 1.0, "scored_at": 2.0}
+    record = {"ending": "cut", "generated_at": 1.0, "scored_at": 2.0}
     found = {
         **metrics.reverse_kl_metrics(values, values * 2, values > 0),
         **metrics.reverse_kl_by_position(values, values * 2, positions, groups, 4),
-        **metrics.rollout_metrics([record], [3]),
+        **metrics.rollout_metrics([record], [3], [4]),
     }
     assert len(found) > 20 and [name for name in found if not names.is_listed(names.OURS + name)] == []
 
