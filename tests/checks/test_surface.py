@@ -48,10 +48,16 @@ def test_a_key_that_a_run_does_not_read_or_a_value_that_breaks_its_rule(composed
     assert line in str(refused.value)
 
 
-@pytest.mark.parametrize("name", experiments())
-def test_every_experiment_that_ships_sets_what_may_be_set(name):
-    for layout in [[]] if name.startswith("tiny") else [["layout=two_gpus"], ["layout=multi_node"]]:
-        check_surface(compose([f"experiment={name}", *layout]))
+SHIPPED = [[f"experiment={name}"] for name in experiments() if name.startswith("tiny/")]
+SHIPPED += [
+    [f"experiment=qwen3_8b/{kind}", "layout=node_8x80gb"] for kind in ("schedule", "forward_kl_256", "last_1024")
+]
+SHIPPED += [["experiment=qwen3_1.7b/lr_2e-4", f"layout={layout}"] for layout in ("two_gpus", "multi_node")]
+
+
+@pytest.mark.parametrize("overrides", SHIPPED, ids=[" ".join(overrides) for overrides in SHIPPED])
+def test_what_ships_sets_what_may_be_set(overrides):
+    check_surface(compose(overrides))
 
 
 def test_what_is_written_as_its_default_is_no_setting(composed):
