@@ -116,7 +116,7 @@ def trained(tmp_path_factory):
     planned |= {"own": OWN, "own_resumed": [*OWN, "trainer.total_training_steps=4"]}
     runs.write_text(json.dumps(planned))
     command = [sys.executable, str(ROOT / "tests" / "warm_runs.py"), str(runs)]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     for name, code in json.loads((folder / "codes.json").read_text()).items():
         log = (folder / f"{name}.log").read_text()

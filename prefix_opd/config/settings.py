@@ -58,6 +58,11 @@ class AdvantageSettings(Fields):
     clamp: Annotated[float, Field(gt=0)] | None = None
     """Bound of |A_t|, nats; null (no bound) as in the paper."""
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether a separate student pass recomputes the log-probs of the rollouts."""
+        return self.student_log_prob == "recomputed"
+
 
 class UpdateSettings(Fields):
     """How an update processes its sequences; the gradient does not depend on it."""

@@ -123,7 +123,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     }
     throughput = _throughput(config, assumptions)
     prompt = assumptions.mean_prompt or min(MEAN_PROMPT, _whole(config, "data.max_prompt_length") / 2)
-    recomputed = settings.advantage.student_log_prob == "recomputed"
+    recomputed = settings.advantage.recomputes
 
     prompts = config.data.train_batch_size
 

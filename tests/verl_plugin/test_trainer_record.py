@@ -41,7 +41,7 @@ BATCH = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}])
 def trainer(monkeypatch):
     """Before the advantage of step 1, of which samples are kept."""
     made = object.__new__(PrefixOPDTrainer)
-    made.settings = Settings()
+    made.settings, made.data = Settings(), {}
     made.processor = None
     made.global_steps = 1
     made.told = []

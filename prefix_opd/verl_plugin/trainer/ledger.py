@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from transformers import AutoConfig
 
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.settings import Settings
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
 from prefix_opd.verl_plugin.fields import TrainBatch
@@ -21,9 +24,17 @@ class Ledger:
     """
 
     def __init__(self, student: ModelShape, teacher: ModelShape, position_bin: int, recomputed: bool):
-        self.shapes, self.position_bin, self.recomputed = (student, teacher), position_bin, recomputed
+        self.student, self.teacher, self.position_bin, self.recomputed = student, teacher, position_bin, recomputed
         self.flops = {"exact": 0.0, "paper": 0.0}
         self.tokens = {"generated": 0, "scored": 0, "trained": 0}
+
+    @classmethod
+    def of(cls, config: DictConfig, settings: Settings) -> Ledger:
+        """The ledger of a run that begins."""
+        trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
+        student, teacher = (_shape(OmegaConf.select(config, key), trusted) for key in (STUDENT_KEY, TEACHER_KEY))
+        width = -(-int(config.data.max_response_length) // settings.position_bins)
+        return cls(student, teacher, width, settings.advantage.recomputes)
 
     def state_dict(self) -> dict[str, Any]:
         return {"flops": self.flops, "tokens": self.tokens}
@@ -50,8 +61,8 @@ class Ledger:
         }
 
     def _count(self, rollouts: TrainBatch) -> dict[str, float]:
-        exact = exact_flops(*self.shapes, rollouts.prompt_lengths, rollouts.lengths, self.recomputed)
-        paper = paper_flops(*self.shapes, rollouts.lengths)
+        exact = exact_flops(self.student, self.teacher, rollouts.prompt_lengths, rollouts.lengths, self.recomputed)
+        paper = paper_flops(self.student, self.teacher, rollouts.lengths)
         tokens = {
             "generated": sum(rollouts.lengths),
             "scored": sum(rollouts.prompt_lengths) + sum(rollouts.lengths),
@@ -73,6 +84,5 @@ class Ledger:
         return {**phases, f"flops_{kind}/so_far": self.flops[kind]}
 
 
-def model_shape(model: str, trust_remote_code: bool) -> ModelShape:
-    """The sizes of a model, by its config."""
+def _shape(model: str, trust_remote_code: bool) -> ModelShape:
     return ModelShape.from_config(AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict())

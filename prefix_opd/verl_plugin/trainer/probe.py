@@ -143,8 +143,8 @@ class Probe:
         return found
 
     def _account(self, rollouts: TrainBatch) -> dict[str, float]:
-        shapes = (self.trainer.student_shape, self.trainer.teacher_shape)
-        spent = exact_flops(*shapes, rollouts.prompt_lengths, rollouts.lengths)
+        models = (self.trainer.ledger.student, self.trainer.ledger.teacher)
+        spent = exact_flops(*models, rollouts.prompt_lengths, rollouts.lengths)
         flops = spent.sampling + spent.teacher_scoring  # nothing is learnt
         self.flops += flops
         return {"probe/flops_exact": flops, "probe/flops_exact/so_far": self.flops}

@@ -96,7 +96,7 @@ class StepGuard:
             topk=rollouts.topk,
         )
         longest = int(self.trainer.config.data.max_response_length)
-        vocabulary = self.trainer.teacher_shape.vocab_size
+        vocabulary = self.trainer.ledger.teacher.vocab_size
         self._act(watchers.before_update(watched, vocabulary, longest, self.settings), metrics)
         metrics["prefix_opd/watch/thrown_away"] = self.attempt
         self.judged = True

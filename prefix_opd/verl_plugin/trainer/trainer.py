@@ -33,7 +33,7 @@ from prefix_opd.verl_plugin.engine.update_columns import for_update
 from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, SETTINGS, TRAIN_FIELDS, plain, read_train_batch
 from prefix_opd.verl_plugin.trainer.copies import mark_copies
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
-from prefix_opd.verl_plugin.trainer.ledger import Ledger, model_shape
+from prefix_opd.verl_plugin.trainer.ledger import Ledger
 from prefix_opd.verl_plugin.trainer.probe import Probe
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 from prefix_opd.verl_plugin.trainer.startup import EngineStartup
@@ -56,11 +56,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.settings = Settings.from_node(plain(config.prefix_opd))
         super().__init__(config)
         self.replay_buffer.poll_interval = self.settings.poll_seconds
-        trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
-        self.student_shape = model_shape(config.actor_rollout_ref.model.path, trusted)
-        self.teacher_shape = model_shape(config.distillation.teacher_models.teacher_model.model_path, trusted)
-        width = -(-int(config.data.max_response_length) // self.settings.position_bins)
-        self.ledger = Ledger(self.student_shape, self.teacher_shape, width, self.recomputes)
+        self.ledger = Ledger.of(config, self.settings)
         self.data = checkpoints.data_fingerprint(config)
         self.events = EventLog(self.run_folder)
         self.startup = EngineStartup(self)
@@ -70,11 +66,6 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.samples = SampleRecorder(self)
         self.probe = Probe(self)
         self.early = EarlyDispatch(self)
-
-    @property
-    def recomputes(self) -> bool:
-        """Whether a student pass of its own recomputes the log-probs of the rollouts."""
-        return self.settings.advantage.student_log_prob == "recomputed"
 
     @property
     def run_folder(self) -> Path:
@@ -137,15 +128,15 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def _compute_old_log_prob(self, batch, metrics):
         """The sampler's log-probs serve as old ones: no second student pass, unless it is asked for."""
-        if self.recomputes:
+        if self.settings.advantage.recomputes:
             batch.extra_info[SETTINGS] = self.settings
             return super()._compute_old_log_prob(batch, metrics)
         return batch
 
     def _compute_advantage(self, batch, metrics):
-        fields = [*TRAIN_FIELDS, "old_log_probs"] if self.recomputes else TRAIN_FIELDS
+        fields = [*TRAIN_FIELDS, "old_log_probs"] if self.settings.advantage.recomputes else TRAIN_FIELDS
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        rollouts = read_train_batch(data, self.recomputes, self.settings.loss.needs_topk)
+        rollouts = read_train_batch(data, self.settings.advantage.recomputes, self.settings.loss.needs_topk)
         advantage = rollouts.advantage(self.settings.loss, self.settings.advantage.clamp)
         self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
         if rollouts.log_q is not None and self.samples.is_due(
