@@ -55,7 +55,7 @@ if [[ $device == gpu ]]; then
   if command -v nvcc >/dev/null; then
     uv pip install --quiet --no-build-isolation -r requirements-flash-attn.txt
   else
-    echo "nvcc not found, so flash-attn was not built: add +actor_rollout_ref.model.override_config.attn_implementation=sdpa to runs"
+    echo "nvcc not found, so flash-attn was not built: runs will use sdpa, which is slower on long packs"
   fi
 fi
 uv pip install --quiet --no-deps --editable .

@@ -65,7 +65,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     cluster.check_cluster(config)
     services.check_trackers(config)
     services.check_grader(config)
-    together.check_attention(config)
+    together.choose_attention(config)
     rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
     together.check_epochs(config, rows[TRAIN_KEY])
     student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))

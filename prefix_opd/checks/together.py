@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,6 +14,10 @@ from prefix_opd.cost.plan import longest_prefix
 ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
 DEFAULT_ATTENTION = "flash_attention_2"
 """verl's, where none is set (verl/workers/config/model.py: HFModelConfig)."""
+NO_FLASH_ATTENTION = (
+    "flash-attn is not installed, so the update uses sdpa: the same result, but attention costs the square of a whole "
+    "pack of sequences"
+)
 LOSS = "distillation.distillation_loss"
 ENGINES = ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference")
 TEMPLATE_ARGUMENTS = (
@@ -35,14 +40,23 @@ TEMPLATE_ARGUMENTS = (
 CHECKPOINT_PARTS = ("model", "optimizer", "extra")
 
 
-def check_attention(config: DictConfig) -> None:
-    """Refuse flash-attn, which is verl's default, where it is not installed. Raises UserError."""
+def choose_attention(config: DictConfig) -> None:
+    """Use sdpa where flash-attn, verl's default, is not installed, and say so.
+
+    Raises:
+        UserError: flash-attn was asked for.
+    """
+    if importlib.util.find_spec("flash_attn") is not None:
+        return
     chosen = OmegaConf.select(config, ATTENTION_KEY)
-    if (chosen or DEFAULT_ATTENTION) == DEFAULT_ATTENTION and importlib.util.find_spec("flash_attn") is None:
+    if chosen is None:
+        OmegaConf.update(config, ATTENTION_KEY, "sdpa", force_add=True)
+        print(NO_FLASH_ATTENTION, file=sys.stderr)
+    elif chosen == DEFAULT_ATTENTION:
         raise UserError(
-            f"{ATTENTION_KEY}={chosen or DEFAULT_ATTENTION}",
-            "needs the package flash_attn, which is not installed" + ("" if chosen else " (verl's default)"),
-            f"install it, or add {'' if chosen else '+'}{ATTENTION_KEY}=sdpa",
+            f"{ATTENTION_KEY}={chosen}",
+            "needs the package flash_attn, which is not installed",
+            "install it, or set sdpa",
         )
 
 
