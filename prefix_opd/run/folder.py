@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -62,7 +63,10 @@ FREE_KEYS = (
     "prefix_opd.rollout.timeout_seconds",
     "prefix_opd.update.",
 )
-"""Of those, how the names of what changes nothing that is learnt begin."""
+"""Prefixes of keys that may differ between runs, because they do not affect learning."""
+
+
+_SHIPPED = re.compile(r"^.*/prefix_opd/(?:tiny|miniature)/weights/")
 
 
 def check_same_run(config: DictConfig) -> None:
@@ -81,12 +85,24 @@ def check_same_run(config: DictConfig) -> None:
     for key in SAME_RUN_KEYS:
         old, new = (_flat(OmegaConf.select(node, key), key) for node in (before, config))
         for name in sorted(old.keys() | new.keys()):
-            if not name.startswith(free) and old.get(name) != new.get(name):
+            if not name.startswith(free) and not _same(old, new, name):
                 raise UserError(
                     f"trainer.default_local_dir={folder}",
                     f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
                     "add trainer.experiment_name=NAME for a folder of its own, or remove that one",
                 )
+
+
+def _same(old: dict[str, Any], new: dict[str, Any], name: str) -> bool:
+    """Whether a setting is what it was. A run of an earlier version lacks keys that are empty by default since, and
+    knows the miniature's weights by another folder."""
+    if name not in old:
+        return not new[name]
+    return _settled(old[name]) == _settled(new.get(name))
+
+
+def _settled(value: Any) -> Any:
+    return _SHIPPED.sub("miniature:", value) if isinstance(value, str) else value
 
 
 def read_config(folder: Path) -> DictConfig:
