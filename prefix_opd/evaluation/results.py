@@ -1,4 +1,4 @@
-"""``results.json``: the table, and beside it all that says where its figures come from."""
+"""``results.json``: the table and its provenance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULTS_FILE = "results.json"
 
 
 def tables(folder: Path, plan: Mapping[str, Any]) -> dict[str, Row]:
-    """The rows of those benchmarks of the plan that are done to the last problem."""
+    """The rows of the plan's complete benchmarks."""
     found = {}
     for name, benchmark in plan["benchmarks"].items():
         k = benchmark["same"]["k"]

@@ -92,4 +92,4 @@ def test_a_finished_evaluation_is_only_tabulated_again(evaluated):
 def test_another_sampling_in_the_same_folder_is_refused(evaluated):
     other = start(evaluated[0].parent, "--temperature", "0.7")
     told = other.communicate(timeout=120)[1]
-    assert other.returncode == 2 and "holds another evaluation (temperature=1.0 there, 0.7 here)" in told
+    assert other.returncode == 2 and "contains another evaluation (temperature=1.0 there, 0.7 here)" in told
