@@ -102,16 +102,14 @@ def compute(
             raise UserError(str(history.folder), "has no evaluation", "set trainer.test_freq above 0 and train")
     if target is None:
         target = min(max(one.accuracy for one in history.evaluations) for history in histories)
-    reached = {
-        name: {kind: cost_of(history.evaluations, target, kind) for kind in COSTS}
-        for name, history in zip(names, histories, strict=True)
-    }
+    evaluations = {name: history.evaluations for name, history in zip(names, histories, strict=True)}
+    reached = {name: {kind: cost_of(found, target, kind) for kind in COSTS} for name, found in evaluations.items()}
     theirs = reached.get(chosen, {})
     costs = [
         Cost(name, **found, ratios={k: theirs[k] / v for k, v in found.items() if v and theirs.get(k)})
         for name, found in reached.items()
     ]
-    return Compute(target, chosen, {n: h.evaluations for n, h in zip(names, histories, strict=True)}, costs)
+    return Compute(target, chosen, evaluations, costs)
 
 
 def cost_of(evaluations: Sequence[Evaluation], target: float, kind: str) -> float | None:

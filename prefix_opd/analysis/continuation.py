@@ -104,7 +104,7 @@ def questions(config: DictConfig, problems: int) -> list[Question]:
     """The first problems of ``data.val_files`` with training's prompts. Raises UserError if a prompt is too long."""
     import pyarrow.parquet as pq
 
-    tokenizer = _model(config, STUDENT_KEY).tokenizer
+    student = _model(config, STUDENT_KEY)
     template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
     files = config.data.val_files
     rows: list[dict[str, Any]] = []
@@ -112,10 +112,8 @@ def questions(config: DictConfig, problems: int) -> list[Question]:
         rows += pq.read_table(file).slice(0, problems - len(rows)).to_pylist()
     found = []
     for row in rows:
-        text = tokenizer.apply_chat_template(
-            row[config.data.prompt_key], chat_template=template, add_generation_prompt=True, tokenize=False
-        )
-        prompt = tokenizer.encode(text, add_special_tokens=False)
+        text = student.prompt(row[config.data.prompt_key], template)
+        prompt = student.tokenizer.encode(text, add_special_tokens=False)
         if len(prompt) > config.data.max_prompt_length:
             raise UserError(
                 f"data.max_prompt_length={config.data.max_prompt_length}", f"a problem has {len(prompt)} tokens"

@@ -223,20 +223,12 @@ def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
         # the teacher is never started, but its config is read for the ledger
         config.distillation.teacher_models.teacher_model.model_path = config.actor_rollout_ref.model.path
         ending = settings.prompt.ending
-        if ending and not _ends_with(model, ending):
+        # the template of an exported checkpoint already adds the ending
+        has_template = isinstance(model.tokenizer.chat_template, str)
+        if ending and not (has_template and model.prompt([{"role": "user", "content": "1+1="}]).endswith(ending)):
             config.actor_rollout_ref.model.custom_chat_template = forced_template(
                 model.tokenizer, ending, "model", settings.prompt.allow_split
             )
-
-
-def _ends_with(model: Model, ending: str) -> bool:
-    """Whether the model's template already adds the ending, as that of an exported checkpoint does."""
-    if not isinstance(model.tokenizer.chat_template, str):
-        return False
-    prompt = model.tokenizer.apply_chat_template(
-        [{"role": "user", "content": "1+1="}], add_generation_prompt=True, tokenize=False
-    )
-    return prompt.endswith(ending)
 
 
 def _set_lengths(
@@ -244,19 +236,8 @@ def _set_lengths(
 ) -> None:
     """Make room for the longest prompt, so that no problem is left out."""
     template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
-    tokenizer = target.model.tokenizer
-    longest = max(
-        len(
-            tokenizer.encode(
-                tokenizer.apply_chat_template(
-                    row["prompt"], chat_template=template, add_generation_prompt=True, tokenize=False
-                ),
-                add_special_tokens=False,
-            )
-        )
-        for benchmark in benchmarks
-        for row in benchmark.rows
-    )
+    prompts = (target.model.prompt(row["prompt"], template) for benchmark in benchmarks for row in benchmark.rows)
+    longest = max(len(target.model.tokenizer.encode(prompt, add_special_tokens=False)) for prompt in prompts)
     if "data.max_prompt_length" in touched and longest > config.data.max_prompt_length:
         raise UserError(
             f"data.max_prompt_length={config.data.max_prompt_length}", f"the longest prompt has {longest} tokens"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def results(plan: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[str, Any]:
     about = {name: value for name, value in plan["about"].items() if value is not None}
     return {
         **about,
-        "benchmarks": {name: row.as_dict() for name, row in rows.items()},
+        "benchmarks": {name: asdict(row) for name, row in rows.items()},
         "sampling": dict(plan["same"]),
         "data": {
             name: {"path": plan["benchmarks"][name]["path"], **plan["benchmarks"][name]["same"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 from typing import Any
@@ -33,9 +33,6 @@ class Row:
     """Mean length of a response, tokens."""
     ungraded: int
     """Responses to problems without a true answer. They count as wrong."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "interval": list(self.interval)}
 
 
 def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:

@@ -28,7 +28,6 @@ _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _SLASH = re.compile(r"(-?)(\d+)/(\d+)")
 _FRACTION = re.compile(r"(-?)(\d*)\\frac\{(-?\d+)\}\{(\d+)\}")
 _BUILDER = re.compile(r"^\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid\b|\\?\||:)(.*)\\\}$")
-_CLOCK = re.compile(r"\d{1,2}:\d{2}")
 _BASED = re.compile(r"\(?([0-9A-F]+)\)?(?:_\{?\(?(\d+)\)?\}?|\s*\(?base\s?(\d+)\)?)")
 _PERCENT = re.compile(r"\s*\\?%$")
 
@@ -161,11 +160,6 @@ def is_words(text: str) -> bool:
     if not _WORDS.fullmatch(bare):
         return False
     return bare != text.strip() or bool(_LONG_WORD.search(bare)) or bare.casefold() in _SHORT_WORDS
-
-
-def is_clock(text: str) -> bool:
-    """Whether the answer is a time of day, which algebra would read as a ratio."""
-    return bool(_CLOCK.fullmatch(text))
 
 
 def number_of(text: str) -> Fraction | None:

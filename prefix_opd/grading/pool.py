@@ -44,12 +44,11 @@ class _Worker:
         self._unread = b""
         try:
             reply = self._reply(START_LIMIT_S)
+            if "broken" in reply:
+                raise RuntimeError(reply["broken"])
         except BaseException as error:
             self.kill()
-            raise RuntimeError(f"the grading worker did not start: {error or type(error).__name__}") from error
-        if "broken" in reply:
-            self.kill()
-            raise RuntimeError(f"the grading worker did not start: {reply['broken']}")
+            raise RuntimeError(f"the grading worker did not start: {str(error) or type(error).__name__}") from error
 
     def ask(self, task: dict, limit_s: float) -> dict:
         """The reply to a task. Raises ``TimeoutError`` or ``WorkerLost``; discard the worker after either.
@@ -133,17 +132,15 @@ class WorkerPool:
         return reply["equal"]
 
     def _take(self) -> _Worker:
-        worker = None
-        while worker is None:
+        while True:
             try:
                 worker = self._idle.pop()  # atomic, like append
             except IndexError:
                 worker = _Worker(self._memory_bytes)
-            if not worker.alive():  # killed from outside while it was idle
-                worker.kill()
-                worker = None
-        self._busy.add(worker)
-        return worker
+            if worker.alive():
+                self._busy.add(worker)
+                return worker
+            worker.kill()  # it was killed from outside while it was idle
 
     def close(self) -> None:
         """Kills all workers. The pool can be used again."""

@@ -63,4 +63,4 @@ def common_refusal(reasons: Sequence[str | None]) -> str | None:
         if known[0] == UNFINISHED
         else ""
     )
-    return f"none of the {len(known)} answers was compared with the truth, each for one reason: {known[0]}{advice}"
+    return f"all {len(known)} answers were rejected for the same reason: {known[0]}{advice}"

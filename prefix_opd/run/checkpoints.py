@@ -178,7 +178,7 @@ def data_fingerprint(config: DictConfig) -> list[str]:
 
 
 def _refuse_other_data(config: DictConfig, checkpoint: Path) -> None:
-    """The saved position in the data means nothing in another file. Raises UserError if the training data changed."""
+    """Raises UserError if the training data has changed, because the checkpoint has a position in it."""
     path = checkpoint / LEDGER_FILE
     before = json.loads(path.read_text()).get("data") if path.is_file() else None  # None: from an earlier version
     if before is not None and before != data_fingerprint(config):

@@ -85,7 +85,7 @@ def check_same_run(config: DictConfig) -> None:
                 raise UserError(
                     f"trainer.default_local_dir={folder}",
                     f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
-                    "add trainer.experiment_name=NAME for a folder of its own, or remove that one",
+                    "add trainer.experiment_name=NAME for a new folder, or remove this one",
                 )
 
 

@@ -145,8 +145,8 @@ def _follow(child: Child, view: View, events: NewEvents, console: Console) -> No
                     if not moving:
                         console.print(f"{time.time() - began:4.0f} s  {event.text}", highlight=False, soft_wrap=True)
                 else:
-                    told = f"warning: step {event.step}: {event.text}"
-                    console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                    line = f"warning: step {event.step}: {event.text}"
+                    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
             for news in view.news():
                 if news.line:
                     console.print(f"{time.time() - began:4.0f} s  {news.line}", highlight=False, soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from prefix_opd.method import names
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.run.folder import CONFIG_FILE, check_is_run, is_being_written
 from prefix_opd.run.ledger import Validation, validations
-from prefix_opd.run.log import METRICS_FILE, read_metrics
+from prefix_opd.run.log import METRICS_FILE
 
 NEEDED_SETTINGS = {
     "trainer.experiment_name": (str, int),
@@ -103,17 +103,7 @@ def read_history(folder: Path) -> History:
         UserError: the folder contains no run, or another version or program wrote it.
     """
     config = _read_config(check_is_run(folder))
-    try:
-        lines = list(read_metrics(folder))
-    except ValueError as error:
-        raise UserError(str(folder), str(error)) from None
-    for line in lines:
-        if not _is_metrics(line):
-            raise UserError(
-                str(folder / METRICS_FILE),
-                f"has a line that is not an object of numbers with a step: {str(line)[:80]}",
-                "name the folder that train printed",
-            )
+    lines = _read(folder / METRICS_FILE, _is_metrics, "an object of numbers with a step")
     history = History(folder, config, lines)
     for update in history.updates:
         if missing := [name for name in names.NEEDED if name not in update]:
@@ -138,17 +128,19 @@ def read_finished(folder: Path) -> History:
 
 def read_answers(folder: Path, step: int) -> list[dict[str, Any]]:
     """The graded answers of a validation as verl wrote them; empty where the file is missing. Raises UserError."""
-    path = folder / "validation" / f"{step}.jsonl"
+    return _read(folder / "validation" / f"{step}.jsonl", _is_answer, "a graded answer")
+
+
+def _read(path: Path, is_valid: Callable[[Any], bool], kind: str) -> list[dict[str, Any]]:
+    """The lines of a file. Raises UserError for a line that is not JSON or not of this kind."""
     try:
-        answers = list(read_lines(path))
+        lines = list(read_lines(path))
     except ValueError as error:
         raise UserError(str(path), str(error)) from None
-    for answer in answers:
-        if not _is_answer(answer):
-            raise UserError(
-                str(path), f"has a line that is not a graded answer: {str(answer)[:80]}", "another program wrote it"
-            )
-    return answers
+    for line in lines:
+        if not is_valid(line):
+            raise UserError(str(path), f"has a line that is not {kind}: {str(line)[:80]}", "another program wrote it")
+    return lines
 
 
 def _read_config(folder: Path) -> DictConfig:
