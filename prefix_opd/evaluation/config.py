@@ -23,6 +23,7 @@ from prefix_opd.method.prompt import forced_template
 
 TRAINER = "prefix_opd_evaluate"
 MANAGER = "prefix_opd.verl_plugin.trainer.evaluator.EvaluationManager"
+_ABSENT = object()
 NODE = "prefix_opd_evaluation"
 """Our node of the config. verl does not read it."""
 
@@ -132,11 +133,12 @@ def _base(target: Target, tiny: bool, overrides: Sequence[str]) -> list[str]:
 def _take_over(config: DictConfig, run: DictConfig, keys: Sequence[str], touched: set[str]) -> None:
     """Copy values from a run's config. It may come from elsewhere, so the rules for overrides apply to it too."""
     for key in keys:
-        value = OmegaConf.select(run, key)
+        value = OmegaConf.select(run, key, default=_ABSENT)  # null is a value: a run without a forced ending has it
+        if value is _ABSENT:
+            continue
         for name, one in leaves(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, key).items():
             rule = rule_of(name, config.platform)
-            taken = rule is not None and not rule(one) and not any(_same_or_within(said, name) for said in touched)
-            if taken and one is not None:
+            if rule is not None and not rule(one) and not any(_same_or_within(said, name) for said in touched):
                 OmegaConf.update(config, name, one, merge=True, force_add=True)
 
 
