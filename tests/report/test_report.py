@@ -117,7 +117,7 @@ def test_what_models_and_configs_say_is_text(text):
 
 def test_no_secret_is_told(text):
     assert "sk-11111" not in text and "hunter2" not in text
-    assert "https://mirror.example/x" in text and "user: me" in text
+    assert "https://***@mirror.example/x" in text and "user: me" in text
 
 
 def test_it_needs_no_network(text):
@@ -387,7 +387,7 @@ def test_commands_are_noted_in_the_run_without_their_secrets(bare, monkeypatch, 
     # the last was refused
     assert (bare / "commands.txt").read_text().splitlines() == [
         f"prefix-opd analyze schedule {bare}",
-        f"prefix-opd report {bare} --out {bare}/***.html",
+        f"prefix-opd report {bare} --out '{bare}/***.html'",
     ]
 
 
