@@ -24,14 +24,14 @@ CASES = [
         "benchmark math500: is not prepared: data/math500/test.parquet does not exist; run `prefix-opd",
     ),
     (["evaluate", STUDENT, "math500", "--data", "{root}"], "{root}/math500/test.parquet does not exist"),
-    (["evaluate", STUDENT], "--data=data: holds no prepared benchmark; name one of math500"),
+    (["evaluate", STUDENT], "--data=data: contains no prepared benchmark; name one of math500"),
     (["evaluate", STUDENT, "/no/such.parquet"], "benchmark /no/such.parquet: does not exist"),
-    (["evaluate", STUDENT, "{no_parquet}"], "is no parquet file"),
+    (["evaluate", STUDENT, "{no_parquet}"], "is not a parquet file"),
     (["evaluate", STUDENT, "{no_column}"], "lacks verl's column 'reward_model' (it has data_source, prompt"),
     (["evaluate", STUDENT, "{text_prompt}"], "its column 'prompt' is string, not a list of role and content"),
     (["evaluate", STUDENT, "{no_rows}"], "has no rows"),
-    (["evaluate", STUDENT, "tiny", "tiny"], "tiny: is named twice"),
-    (["evaluate", STUDENT, "tiny", "{good}"], "tiny: has answers of its own length; evaluate it by itself"),
+    (["evaluate", STUDENT, "tiny", "tiny"], "tiny: is given twice"),
+    (["evaluate", STUDENT, "tiny", "{good}"], "tiny: has another answer length; evaluate it separately"),
     # numbers
     (["evaluate", STUDENT, "tiny", "--k", "0"], "--k=0: must be a whole number of at least 1"),
     (["evaluate", STUDENT, "tiny", "--limit", "0"], "--limit=0: must be"),
@@ -56,14 +56,14 @@ CASES = [
         "is neither a model (no config.json) nor a run (no config.yaml and metrics.jsonl)",
     ),
     (["evaluate", "{no_weights}", "tiny"], "has no weights"),
-    (["evaluate", "{other_kind}", "tiny"], "is no language model: its architecture is BertModel"),
+    (["evaluate", "{other_kind}", "tiny"], "is not a language model: its architecture is BertModel"),
     (["evaluate", "{run}", "tiny"], "has no checkpoint; set trainer.save_freq above 0"),
-    (["evaluate", "{trained}", "tiny", "--step", "3"], "--step=3: there is no such checkpoint; known: 2"),
+    (["evaluate", "{trained}", "tiny", "--step", "3"], "--step=3: has no checkpoint; choose from 2"),
     (
         ["evaluate", "{trained}", "tiny"],
         "is a checkpoint of another architecture (hidden_size=65, the run's student has 64)",
     ),
-    (["evaluate", STUDENT, "tiny", "--step", "3"], "is no run's folder; leave --step out"),
+    (["evaluate", STUDENT, "tiny", "--step", "3"], "is not a run's folder; leave --step out"),
     (["evaluate", STUDENT, "tiny", "--teacher", "./nowhere"], "--teacher=./nowhere: does not exist"),
     # overrides
     (["evaluate", STUDENT, "tiny", "--", "trainer.val_only=false"], "trainer.val_only=false: is set by the evaluation"),
@@ -77,9 +77,9 @@ CASES = [
     (["evaluate", STUDENT, "tiny", "--out", "{good}"], "is a file; name a folder"),
     (
         ["evaluate", STUDENT, "tiny", "--out", "{run}"],
-        "holds something else (config.yaml); choose another folder with --out",
+        "contains something else (config.yaml); choose another folder with --out",
     ),
-    (["evaluate", STUDENT, "tiny", "--out", "{other}"], "holds another evaluation (model=another there, "),
+    (["evaluate", STUDENT, "tiny", "--out", "{other}"], "contains another evaluation (model=another there, "),
 ]
 
 

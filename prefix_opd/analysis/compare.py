@@ -1,10 +1,10 @@
-"""Runs beside the rows of the paper's tables."""
+"""Compare runs with the paper's tables."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from prefix_opd.run.ledger import Validation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
 
 CHOOSER = "AIME24"
-"""The column that chose the paper's checkpoint."""
+"""The benchmark by which the paper chose its checkpoint."""
 
 _KINDS = (
     (re.compile(r"prefix[_ -]?(256|512|1024|2048)(?!\d)"), "prefix {0}"),
@@ -34,34 +34,34 @@ class Score:
     mean: float
     """Mean over problems and samples, in %."""
     k: int | None = None
-    """Samples a problem."""
+    """Samples per problem."""
     low: float | None = None
     high: float | None = None
-    """Interval, in %, where the evaluation gives one."""
+    """95% interval, in %, if the evaluation has one."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One of our runs, at one checkpoint."""
+    """A checkpoint of the user's run."""
 
     name: str
     scores: dict[str, Score]
     """By column of `BENCHMARKS`."""
     size: str | None = None
-    """The student's size, one of `SIZES`; none where nothing says it."""
+    """The student's size, one of `SIZES`; None if unknown."""
     paper_run: str | None = None
-    """The row of the paper that it belongs beside."""
+    """The paper's row with the same method."""
     step: int | None = None
     flop: float | None = None
-    """Of training up to that step, the paper's accounting."""
+    """Training FLOP up to that step, by the paper's accounting."""
     hours: float | None = None
-    """Of training steps up to there, validation and start-up left out."""
+    """Hours of training steps up to that step, without validation and start-up."""
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table: the paper's rows of one student, each followed by the runs that belong to it, then the others."""
+    """A table: the paper's rows for one student, each followed by the runs with the same method, then other runs."""
 
     size: str
     lines: list[PaperRow | Result]
@@ -83,12 +83,11 @@ def read(path: str | Path, step: int | None = None) -> Result:
     path = Path(path)
     if path.is_dir():
         return from_run(path, step)
-    if not path.is_file():
-        raise UserError(str(path), "does not exist", "name a run's folder, or the JSON that `evaluate` wrote")
     try:
         found = json.loads(path.read_text())
-    except ValueError:
-        raise UserError(str(path), "is no JSON", "name a run's folder, or the JSON that `evaluate` wrote") from None
+    except (FileNotFoundError, ValueError) as error:
+        rule = "is not JSON" if isinstance(error, ValueError) else "does not exist"
+        raise UserError(str(path), rule, "name a run's folder, or the JSON that `evaluate` wrote") from None
     return from_evaluation(found, path.stem if isinstance(found, Mapping) else str(path))
 
 
@@ -96,8 +95,8 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
     """A result from an evaluation's dict.
 
     Args:
-        found: ``benchmarks`` maps the name of a data set to a share between 0 and 1, or to a dict with ``mean`` and,
-            where known, ``k`` and ``interval`` (low, high). ``name``, ``model``, ``step``, ``flop`` and ``hours`` are
+        found: ``benchmarks`` maps a data set's name to a share between 0 and 1, or to a dict with ``mean`` and
+            optionally ``k`` and ``interval`` (low, high). ``name``, ``model``, ``step``, ``flop`` and ``hours`` are
             optional::
 
                 {"name": "qwen3_8b_prefix_256", "step": 60,
@@ -111,7 +110,7 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
         column = _column(source)
         if column is None:
             notes.append(f"{source} is not in the paper")
-        elif column not in scores or not source.endswith("diamond"):  # of both parts of GPQA the larger one
+        elif column not in scores or not source.endswith("diamond"):  # prefer the larger part of GPQA
             scores[column] = _score(value, f"{name}: {source}")
     label = str(found.get("name") or name)
     hint = f"{label} {found.get('model', '')}"
@@ -128,16 +127,16 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
 
 
 def from_run(folder: str | Path, step: int | None = None) -> Result:
-    """A result from a run's own validations.
+    """A result from a run's validations.
 
     Args:
-        step: which validation; none: the one with the best AIME-24, as the paper chose, or the last where there is
-            no AIME-24.
+        step: the validation's step. By default the one with the best AIME-24 score, as in the paper, or the last one
+            if the run has no AIME-24 scores.
     """
     folder = Path(folder)
     if not (folder / METRICS_FILE).is_file():
         raise UserError(
-            str(folder), f"is no run's folder: it has no {METRICS_FILE}", "name the folder that train printed"
+            str(folder), f"is not a run's folder: it has no {METRICS_FILE}", "name the folder that train printed"
         )
     found = [(one, scores) for one in validations(read_metrics(folder)) if (scores := _scores(one))]
     if not found:
@@ -210,14 +209,14 @@ def _kind(name: str) -> str | None:
     return None
 
 
-# ---- setting side by side ----
+# ---- comparing ----
 
 
 def compare(results: Sequence[Result], size: str | None = None) -> list[Comparison]:
-    """One table a student's size.
+    """One table per student size.
 
     Args:
-        size: the size for all runs; none: that which each run's name or model says, 8b where nothing does.
+        size: the size of all runs. By default it is read from each run's name or model, or else 8b.
     """
     if size is not None and size not in SIZES:
         raise UserError(f"--size {size}", f"is not one of {', '.join(SIZES)}")
@@ -225,39 +224,34 @@ def compare(results: Sequence[Result], size: str | None = None) -> list[Comparis
     return [_table(one, [r for r in results if (size or r.size or "8b") == one]) for one in SIZES if one in wanted]
 
 
-def _table(size: str, results: Iterable[Result]) -> Comparison:
-    left = list(results)
+def _table(size: str, results: Sequence[Result]) -> Comparison:
     lines: list[PaperRow | Result] = []
     for row in rows(size):
-        lines.append(row)
-        beside = [result for result in left if result.paper_run == row.run]
-        lines += beside
-        left = [result for result in left if result not in beside]
-    return Comparison(size, [*lines, *left])
+        lines += [row, *(result for result in results if result.paper_run == row.run)]
+    published = {row.run for row in rows(size)}
+    return Comparison(size, [*lines, *(result for result in results if result.paper_run not in published)])
 
 
 def render(comparison: Comparison):
-    """A rich table; our runs stand below the row of the paper that they belong to, with the difference to it."""
+    """A rich table. Each run stands below the paper's row with the same method, with the difference to that row."""
     made = table(f"Qwen3-{comparison.size.upper()}-Base, accuracy in %", ("run", *BENCHMARKS, "FLOP", "hours"))
     above: PaperRow | None = None
     notes = []
     for line in comparison.lines:
         if isinstance(line, PaperRow):
             above = line
-            made.add_row(line.run, *(f"{value:.1f}" for value in line.accuracy), _flop(line.flop), _hours(line.hours))
+            made.add_row(line.run, *(f"{value:.1f}" for value in line.accuracy), *_costs(line))
             continue
         published = dict(zip(BENCHMARKS, above.accuracy, strict=True)) if above and above.run == line.paper_run else {}
         step = f", step {line.step}" if line.step is not None else ""
         cells = [_cell(line.scores.get(column), published.get(column)) for column in BENCHMARKS]
-        made.add_row(f"> {line.name}{step}", *cells, _flop(line.flop), _hours(line.hours), style="bold")
+        made.add_row(f"> {line.name}{step}", *cells, *_costs(line), style="bold")
         notes += [f"{line.name}: {note}" for note in line.notes]
-    made.caption = "\n".join(
-        [
-            "> runs of ours; in brackets the difference to the paper's row above. The paper: mean of 16 samples for "
-            "AIME, of 4 for the others; FLOP by its own accounting, hours on 8 x A100, both without evaluation.",
-            *notes,
-        ]
+    legend = (
+        "> your runs, with the difference to the paper's row above in brackets. The paper: mean of 16 samples for "
+        "AIME, 4 for the others; FLOP by its own accounting, hours on 8 x A100, both without evaluation."
     )
+    made.caption = "\n".join([legend, *notes])
     return made
 
 
@@ -272,9 +266,5 @@ def _cell(score: Score | None, published: float | None) -> str:
     return text
 
 
-def _flop(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}"
-
-
-def _hours(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+def _costs(line: PaperRow | Result) -> tuple[str, str]:
+    return "" if line.flop is None else f"{line.flop:.1e}", "" if line.hours is None else f"{line.hours:.1f}"

@@ -1,4 +1,4 @@
-"""Accuracy against what it cost (arXiv 2602.15260, figure 4), and what it takes to reach a given accuracy."""
+"""Accuracy against training cost (arXiv 2602.15260, figure 4), and the cost of a target accuracy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAME_EVALUATION = (
     "actor_rollout_ref.rollout.val_kwargs.do_sample",
     "actor_rollout_ref.rollout.val_kwargs.n",
 )
-"""Keys of the config that must be alike for accuracies to be set beside each other."""
+"""Keys that must be equal for accuracies to be comparable."""
 SAME_WHERE_KNOWN = (
     "prefix_opd.stop_token_ids",
     "prefix_opd.ignore_own_end_token",
@@ -32,37 +32,38 @@ SAME_WHERE_KNOWN = (
     "reward.custom_reward_function.name",
     "reward.custom_reward_function.reward_kwargs",
 )
-"""What ends an answer and what grades it; a config without such a key says nothing of it, and is not refused."""
+"""Stop tokens and grader. These keys must be equal too, but a config without one of them passes."""
 _UNKNOWN = "unknown"
-COSTS = ("flops", "paper_flops", "seconds")
-"""Exact FLOP, FLOP by the paper's accounting, seconds of training steps; all without validation."""
-COST_LABELS = dict(
-    zip(COSTS, ("training FLOP, exact", "training FLOP, the paper's count", "seconds of training"), strict=True)
-)
-"""How their axes are called."""
+COST_LABELS = {
+    "flops": "training FLOP, exact",
+    "paper_flops": "training FLOP, the paper's count",
+    "seconds": "seconds of training",
+}
+"""Kind of cost -> label of its axis. No cost includes validation."""
+COSTS = tuple(COST_LABELS)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run took to reach the target; none of it where it did not."""
+    """Cost of reaching the target; None in each field if the run did not reach it."""
 
     name: str
     flops: float | None
     paper_flops: float | None
     seconds: float | None
     ratios: dict[str, float]
-    """The reference's cost / this run's, by kind of cost: above 1 means cheaper than the reference."""
+    """Kind of cost -> the reference's cost / this run's cost. Above 1: cheaper than the reference."""
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Several runs, evaluated alike."""
+    """Runs with the same evaluation settings."""
 
     target: float
     """Accuracy, 0 to 1."""
     reference: str | None
     evaluations: dict[str, list[Evaluation]]
-    """By name of the run."""
+    """By the run's name."""
     costs: list[Cost]
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,16 +83,16 @@ def compute(
     reference: str | None = None,
     names: Sequence[str] | None = None,
 ) -> Compute:
-    """Set runs beside each other.
+    """Compare the training costs of runs.
 
     Args:
-        target: accuracy between 0 and 1; none: the highest that every run reached.
-        reference: name (or folder's name) of the run that the ratios refer to; none: the one of full OPD
-            (`History.is_full_opd`), where there is one.
-        names: what to call the runs; none: their `labels`.
+        target: accuracy between 0 and 1, by default the highest that every run reached.
+        reference: name, or folder's name, of the run that ratios refer to. By default the run of full OPD
+            (`History.is_full_opd`), if there is one.
+        names: names of the runs, by default their `labels`.
 
     Raises:
-        UserError: runs evaluated differently or not at all, a target out of range, an unknown reference.
+        UserError: runs without evaluation or with different settings, a target out of range, an unknown reference.
     """
     names = labels(histories) if names is None else names
     chosen = check_flags(histories, names, target, reference)
@@ -101,16 +102,14 @@ def compute(
             raise UserError(str(history.folder), "has no evaluation", "set trainer.test_freq above 0 and train")
     if target is None:
         target = min(max(one.accuracy for one in history.evaluations) for history in histories)
-    reached = {
-        name: {kind: cost_of(history.evaluations, target, kind) for kind in COSTS}
-        for name, history in zip(names, histories, strict=True)
-    }
+    evaluations = {name: history.evaluations for name, history in zip(names, histories, strict=True)}
+    reached = {name: {kind: cost_of(found, target, kind) for kind in COSTS} for name, found in evaluations.items()}
     theirs = reached.get(chosen, {})
     costs = [
         Cost(name, **found, ratios={k: theirs[k] / v for k, v in found.items() if v and theirs.get(k)})
         for name, found in reached.items()
     ]
-    return Compute(target, chosen, {n: h.evaluations for n, h in zip(names, histories, strict=True)}, costs)
+    return Compute(target, chosen, evaluations, costs)
 
 
 def cost_of(evaluations: Sequence[Evaluation], target: float, kind: str) -> float | None:
@@ -119,10 +118,10 @@ def cost_of(evaluations: Sequence[Evaluation], target: float, kind: str) -> floa
 
 
 def cost_to(target: float, points: Sequence[tuple[float, float]]) -> float | None:
-    """The cost at which the accuracy first reaches the target, linear between evaluations; none if it never does.
+    """The cost at which the accuracy first reaches the target, linear between evaluations; None if it never does.
 
     Args:
-        points: (accuracy, cost so far) of each evaluation, in order.
+        points: (accuracy, cumulative cost) of each evaluation, in order.
 
     >>> cost_to(0.2, [(0.1, 0.0), (0.5, 100.0)])  # a quarter of the way
     25.0
@@ -139,10 +138,10 @@ def cost_to(target: float, points: Sequence[tuple[float, float]]) -> float | Non
 def check_flags(
     histories: Sequence[History], names: Sequence[str], target: float | None, reference: str | None
 ) -> str | None:
-    """Refuse a target out of range and an unknown reference; returns the name of the run that ratios refer to.
+    """The name of the run that ratios refer to, or None.
 
     Raises:
-        UserError: also of a reference that was never validated.
+        UserError: a target out of range, a reference that is unknown or was never validated.
     """
     if target is not None and not 0 < target < 1:
         raise UserError(f"--target={target:g}", "must lie between 0 and 1", "e.g. --target 0.5")
@@ -154,11 +153,11 @@ def check_flags(
             if not history.evaluations:
                 raise UserError(f"--reference={reference}", "was never validated", "name a run that was")
             return name
-    raise UserError(f"--reference={reference}", "is none of the runs", f"choose from {', '.join(names)}")
+    raise UserError(f"--reference={reference}", "is not one of the runs", f"choose from {', '.join(names)}")
 
 
 def check_comparable(histories: Sequence[History]) -> None:
-    """Refuse runs of another task or with other evaluation settings. Raises UserError, naming the difference."""
+    """Raises UserError with the first difference if runs have different evaluation settings."""
     first = histories[0]
     for other in histories[1:]:
         for key in (*SAME_EVALUATION, *SAME_WHERE_KNOWN):
@@ -170,17 +169,17 @@ def check_comparable(histories: Sequence[History]) -> None:
                 raise UserError(
                     f"{first.folder} and {other.folder}",
                     f"cannot be compared: {key} is {ours} in {here}, {theirs} in {there}",
-                    "name runs that were evaluated alike",
+                    "name runs with the same evaluation settings",
                 )
 
 
 def labels(histories: Sequence[History]) -> list[str]:
-    """The runs' names; their folders' where two are alike, then their paths; no two are the same."""
+    """A different name for each run: its name, or else its folder's name, its path, or its path and a number."""
     return _unlike([[one.name, one.folder.resolve().name, one.folder.resolve()] for one in histories])
 
 
 def _unlike(choices: Sequence[Sequence[object]]) -> list[str]:
-    """Of each the first choice that no other has; a number behind the last where none is left."""
+    """For each element its first unique choice; the last choice with a number if no choice is unique."""
     found = [str(ones[0]) for ones in choices]
     for i in range(1, max(map(len, choices), default=0)):
         found = [str(ones[i]) if found.count(name) > 1 else name for name, ones in zip(found, choices, strict=True)]
@@ -194,6 +193,6 @@ def _evaluation_as_dict(one: Evaluation) -> dict[str, Any]:
 
 
 def _same_content(ours: Any, theirs: Any) -> bool:
-    """Two paths that hold the same bytes."""
+    """Whether two files have the same bytes."""
     paths = [Path(str(one)) for one in (ours, theirs)]
     return all(path.is_file() for path in paths) and sha256_of(paths[0]) == sha256_of(paths[1])

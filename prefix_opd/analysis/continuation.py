@@ -1,7 +1,7 @@
-"""One model begins an answer, the other goes on: the generation behind `prefixes`.
+"""Generation for `prefixes`: the giver starts an answer, the receiver continues it.
 
-Prompts, stop tokens and grading are those of training: the chat template with the forced ending, the same data, the
-same grader. Models take turns: giver first, then receiver, each in a vLLM engine of its own.
+Prompts, stop tokens and the grader are those of training. Each model runs in its own vLLM engine: first the giver, then
+the receiver.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_length, point
+from prefix_opd.analysis.prefixes import Prefixes, check_lengths, choose_length, point
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
@@ -26,7 +26,7 @@ INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
 
 @dataclass(frozen=True)
 class Question:
-    """A problem as token ids, and what is needed to grade its answers."""
+    """A problem as token ids, with the truth to grade answers."""
 
     prompt: list[int]
     source: str
@@ -49,15 +49,15 @@ def measure(
     Args:
         kind: "teacher-prefix" or "student-prefix".
         config: prepared as for training (`prefix_opd.launch.prepare`).
-        lengths: of the prefixes, tokens.
-        margin: a prefix ends so many tokens before the giver's answer does: L <- min(L, L_answer - margin).
-        problems: the first so many of ``data.val_files``.
-        samples: answers a problem, each with a prefix of its own.
-        seed: of the sampling.
-        say: told what happens.
+        lengths: prefix lengths, tokens.
+        margin: tokens at the end of the giver's answer that no prefix includes: L <- min(L, L_answer - margin).
+        problems: number of problems, from the start of ``data.val_files``.
+        samples: answers per problem, each with its own prefix.
+        seed: sampling seed.
+        say: receives progress messages.
 
     Raises:
-        UserError: a length or a margin that no answer has room for; nothing is loaded then.
+        UserError: a length or a margin is too long. No model is loaded in this case.
     """
     longest = int(config.data.max_response_length)
     lengths = check_lengths(lengths, longest)
@@ -73,8 +73,8 @@ def measure(
         length: [answer[: max(0, min(length, len(answer) - margin))] for answer in given] for length in [0, *lengths]
     }
     jobs = [(length, row, prefix) for length in prefixes for row, prefix in zip(rows, prefixes[length], strict=True)]
-    say(f"{receiver.path} goes on from {len(prefixes)} lengths of prefix: {len(jobs)} answers")
-    # an answer without a prefix is drawn with the same seed at each length: what differs is the prefix
+    say(f"{receiver.path} continues prefixes of {len(prefixes)} lengths: {len(jobs)} answers")
+    # the seed is the same at each length: answers differ by their prefix only
     answers = _generate(
         config, receiver, [(asked[i].prompt, prefix) for _, (i, _), prefix in jobs], [row for _, row, _ in jobs],
         f"{seed}/receiver",
@@ -85,31 +85,26 @@ def measure(
     for (length, (i, _), prefix), answer in zip(jobs, answers, strict=True):
         right[length][i].append(_is_right(tokenizer, asked[i], [*prefix, *answer], grader))
     alone = [_is_right(tokenizer, asked[i], answer, grader) for (i, _), answer in zip(rows, given, strict=True)]
-    return _result(kind, student, teacher, samples, margin, prefixes, right, sum(alone) / len(alone))
-
-
-def _result(kind, student, teacher, samples, margin, prefixes, right, giver: float) -> Prefixes:
-    points: list[Point] = [
-        point(length, [len(prefix) for prefix in prefixes[length]], right[length], right[0]) for length in prefixes
-    ]
+    accuracy = sum(alone) / len(alone)
+    points = [point(length, [*map(len, given)], right[length], right[0]) for length, given in prefixes.items()]
     return Prefixes(
         kind=kind,
         student=student.path,
         teacher=teacher.path,
-        problems=len(right[0]),
+        problems=len(asked),
         samples=samples,
         margin=margin,
         points=points,
-        giver=giver,
-        chosen=choose_length(points, giver) if kind == "student-prefix" else None,
+        giver=accuracy,
+        chosen=choose_length(points, accuracy) if kind == "student-prefix" else None,
     )
 
 
 def questions(config: DictConfig, problems: int) -> list[Question]:
-    """The first problems of ``data.val_files``, as training asks them. Raises UserError if a prompt is too long."""
+    """The first problems of ``data.val_files`` with training's prompts. Raises UserError if a prompt is too long."""
     import pyarrow.parquet as pq
 
-    tokenizer = _model(config, STUDENT_KEY).tokenizer
+    student = _model(config, STUDENT_KEY)
     template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
     files = config.data.val_files
     rows: list[dict[str, Any]] = []
@@ -117,10 +112,8 @@ def questions(config: DictConfig, problems: int) -> list[Question]:
         rows += pq.read_table(file).slice(0, problems - len(rows)).to_pylist()
     found = []
     for row in rows:
-        text = tokenizer.apply_chat_template(
-            row[config.data.prompt_key], chat_template=template, add_generation_prompt=True, tokenize=False
-        )
-        prompt = tokenizer.encode(text, add_special_tokens=False)
+        text = student.prompt(row[config.data.prompt_key], template)
+        prompt = student.tokenizer.encode(text, add_special_tokens=False)
         if len(prompt) > config.data.max_prompt_length:
             raise UserError(
                 f"data.max_prompt_length={config.data.max_prompt_length}", f"a problem has {len(prompt)} tokens"
@@ -133,10 +126,10 @@ def questions(config: DictConfig, problems: int) -> list[Question]:
 def _generate(
     config: DictConfig, model: Model, begun: Sequence[tuple[list[int], list[int]]], rows, seed: str
 ) -> list[list[int]]:
-    """Go on from (prompt, prefix) pairs up to ``data.max_response_length``, prefix counted; ends do not repeat."""
+    """Continue (prompt, prefix) pairs. An answer with its prefix has at most ``data.max_response_length`` tokens."""
     from prefix_opd.verl_plugin.server.offline_engine import OfflineEngine
 
-    stay_on_loopback(config)  # as in training
+    stay_on_loopback(config)
     rollout, longest = config.actor_rollout_ref.rollout, int(config.data.max_response_length)
     with OfflineEngine(model.path, trust_remote_code=model.trust_remote_code, **_engine(config, model.key)) as engine:
         return engine.generate(
@@ -152,17 +145,17 @@ def _generate(
 
 
 def _engine(config: DictConfig, key: str) -> dict[str, Any]:
-    """vLLM's arguments as the run's own engine of this model has them."""
+    """vLLM's arguments for this model, as in the run."""
     node = OmegaConf.select(config, "actor_rollout_ref.rollout" if key == STUDENT_KEY else INFERENCE_KEY)
     return engine_arguments(node) | {
-        # nothing is trained beside it
+        # no trainer shares the GPU
         "gpu_memory_utilization": max(0.8, node.gpu_memory_utilization),
         "max_model_len": config.data.max_prompt_length + config.data.max_response_length + 1,
     }
 
 
 def _is_right(tokenizer, question: Question, answer: Sequence[int], grader: dict) -> bool:
-    # as verl decodes a response for the reward function
+    # verl decodes responses for the reward function in the same way
     text = tokenizer.decode(answer, skip_special_tokens=True)
     return compute_score(question.source, text, question.truth, question.extra, **grader)["score"] > 0.5
 

@@ -1,4 +1,4 @@
-"""A figure (`figures`) as PNG."""
+"""Draw a figure (`figures`) as PNG."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _panel(axis, panel: Panel) -> None:
     if right is not None:
         right.set_ylabel(panel.right)
         right.set_ylim(*(-0.02, 1.02) if panel.right_is_share else (0, None))
-        axis.set_zorder(right.get_zorder() + 1)  # what is on the left is drawn over what is on the right
+        axis.set_zorder(right.get_zorder() + 1)  # curves of the left axis are drawn above those of the right
         axis.patch.set_visible(False)
         handles, labels = (a + b for a, b in zip((handles, labels), right.get_legend_handles_labels(), strict=True))
     axis.set_xlabel(panel.x)

@@ -1,4 +1,4 @@
-"""The analyses as figures: plain values, drawn as PNG by `draw` and for a browser by `prefix_opd.report.plots`."""
+"""The analyses as figures: plain values, which `draw` turns into PNG and `prefix_opd.report.plots` into Plotly."""
 
 from __future__ import annotations
 
@@ -34,45 +34,45 @@ class Line:
     marks: bool = False
     """Whether each point has a mark."""
     bars: tuple[Sequence[float], Sequence[float]] | None = None
-    """((N,), (N,)): how far the interval of each point reaches below and above."""
+    """((N,), (N,)): lengths of the error bars below and above each point."""
     steps: str = ""
-    """A value holds around its point ("mid") or from there on ("post"); straight lines by default."""
+    """"mid": steps around each point; "post": steps after each point; "": straight lines."""
     right: bool = False
-    """On the axis to the right."""
+    """Use the right axis."""
     texts: Sequence[str] = ()
-    """(N,) what a browser shows for a point, in the form ``hover``."""
+    """(N,) hover text of each point in a browser, formatted by ``hover``."""
     hover: str = ""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes, or three."""
+    """An x axis with one or two y axes."""
 
     key: str
-    """Names it within a report."""
+    """Name within a report."""
     x: str
     y: str
     lines: list[Line]
     is_share: bool = False
-    """y runs from 0 to 1."""
+    """y ranges from 0 to 1."""
     right: str = ""
-    """The axis to the right."""
+    """Label of the right axis; empty for none."""
     right_is_share: bool = True
     stacked: bool = False
     updates: int = 0
-    """How many updates x counts; 0 where it counts something else."""
+    """Number of updates on the x axis; 0 if x is not in updates."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels side by side in one picture."""
+    """Panels side by side."""
 
     panels: list[Panel]
     title: str = ""
 
 
 def signal_figure(found: Signal) -> Figure:
-    """Mean reverse KL by position, its magnitude and itself; one colour a step, one dash a group."""
+    """Mean |reverse KL| and mean reverse KL by position: one colour per step, one dash style per group."""
     steps = sorted({curve.step for curve in found.curves})
     panels = []
     for value, label in VALUES.items():
@@ -95,7 +95,7 @@ def signal_figure(found: Signal) -> Figure:
 
 
 def compute_figure(found: Compute) -> Figure:
-    """Accuracy against FLOP in both accountings, and against seconds."""
+    """Accuracy against exact FLOP, the paper's FLOP, and seconds."""
     panels = []
     for kind, label in COST_LABELS.items():
         lines = [
@@ -115,7 +115,7 @@ def schedule_figure(found: Schedule) -> Figure:
         Line("L", steps, [one.cap for one in found.steps], colour(0), steps="mid"),
         Line("mean length", steps, [one.mean_length for one in found.steps], colour(1)),
     ]
-    for i, (share, name) in enumerate({"cut": "cut at L (right)", "natural": "ended by themselves (right)"}.items(), 2):
+    for i, (share, name) in enumerate({"cut": "cut at L (right)", "natural": "natural end (right)"}.items(), 2):
         lines.append(Line(name, steps, [getattr(one, share) for one in found.steps], colour(i), "dot", right=True))
     phases = [
         Line(phase.replace("_", " "), steps, [one.seconds[phase] for one in found.steps], colour(i), width=1)
@@ -129,7 +129,7 @@ def schedule_figure(found: Schedule) -> Figure:
 
 
 def prefixes_figure(found: Prefixes) -> Figure:
-    """Accuracy by the length of the prefix that was given, and the L to choose."""
+    """Accuracy by prefix length, and the L to choose."""
     giver, receiver = found.sides
     lengths, shares = [one.length for one in found.points], [one.accuracy for one in found.points]
     name = f"{receiver} after the {giver}'s first L tokens"
@@ -148,7 +148,7 @@ def prefixes_figure(found: Prefixes) -> Figure:
 def summary_figure(
     name: str, evaluations: Sequence[Evaluation], prefix_lengths: Sequence[tuple[int, int, float]]
 ) -> Figure:
-    """Accuracy and L against exact training FLOP. ``prefix_lengths``: (step, L, exact FLOP so far) of each update."""
+    """Accuracy and L against exact training FLOP. ``prefix_lengths``: (step, L, cumulative FLOP) of each update."""
     flops = [spent for _, _, spent in prefix_lengths]
     lengths = [length for _, length, _ in prefix_lengths]
     lines = [
@@ -161,12 +161,12 @@ def summary_figure(
 
 
 def colour(i: int) -> str:
-    """The i-th colour, over and over."""
+    """The i-th colour; colours repeat."""
     return COLOURS[i % len(COLOURS)]
 
 
 def error_bars(points: Sequence[Evaluation | Point]) -> tuple[list[float], list[float]]:
-    """How far the intervals reach below and above; a rounding must not make it less than nothing."""
+    """Lengths of the error bars below and above each point, clipped at 0 because of rounding."""
     below = [max(0.0, one.accuracy - one.interval[0]) for one in points]
     above = [max(0.0, one.interval[1] - one.accuracy) for one in points]
     return below, above

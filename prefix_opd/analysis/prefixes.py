@@ -1,8 +1,13 @@
-"""How much of the outcome a prefix decides (arXiv 2602.15260, figure 3, and its mirror): the figures, no model.
+"""How much of the outcome a prefix decides (arXiv 2602.15260, figure 3, and its mirror): statistics, without models.
 
-``teacher-prefix``: the student goes on from the teacher's first L tokens. Accuracy rises from the student's own (L=0)
-towards the teacher's. ``student-prefix``: the teacher goes on from the student's first L tokens. Accuracy falls from
-the teacher's own towards the student's: what it has lost by L is what the student's first L tokens decided.
+==================  ===================================  ====================================================
+kind                continuation                         accuracy as L grows
+==================  ===================================  ====================================================
+``teacher-prefix``  the student continues the teacher    rises from the student's towards the teacher's
+``student-prefix``  the teacher continues the student    falls from the teacher's towards the student's
+==================  ===================================  ====================================================
+
+The accuracy that student-prefix loses by L is what the student's first L tokens decide.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ NOTHING_IS_TRAINED = (
     "trainer.nnodes=1",
     f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={2**31 - 1}",
 )
-"""Overrides by which nothing of training stands in the way of a config that only generates."""
+"""Overrides for a config that only generates: they satisfy the checks of training settings."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,14 @@ class Point:
     """Accuracy after a prefix of ``length`` tokens."""
 
     length: int
-    """L that was asked for, tokens."""
+    """Requested L, tokens."""
     mean_length: float
-    """L that was used: a shorter answer gives a shorter prefix, and the margin keeps its end out."""
+    """Mean length of the prefixes, tokens. Short answers and the margin make it less than L."""
     accuracy: float
     interval: tuple[float, float]
-    """95%: Wilson's for one answer a problem, a bootstrap over problems for several."""
+    """95%: Wilson's for one answer per problem, a bootstrap over problems for several."""
     drop: tuple[float, float, float]
-    """Accuracy at L=0 minus here, on the same problems, and its 95% bootstrap interval over problems."""
+    """(accuracy at L=0 - accuracy at this L, low, high) on the same problems, with a 95% bootstrap over problems."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,19 @@ class Prefixes:
     teacher: str
     problems: int
     samples: int
-    """Answers a problem."""
+    """Answers per problem."""
     margin: int
-    """Tokens at the end of the giver's answer that no prefix reaches into."""
+    """Tokens at the end of the giver's answer that no prefix includes."""
     points: list[Point]
-    """By length, the first with none."""
+    """By length, starting at L=0."""
     giver: float
-    """Accuracy of the answers that the prefixes were taken from."""
+    """Accuracy of the giver's complete answers."""
     chosen: int | None = None
     """student-prefix: the L to choose (`choose_length`)."""
 
     @property
     def sides(self) -> tuple[str, str]:
-        """Who gave the prefix, and who went on from it."""
+        """(giver of the prefix, receiver that continues it)."""
         return ("teacher", "student") if self.kind == "teacher-prefix" else ("student", "teacher")
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,17 +77,18 @@ class Prefixes:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Prefixes:
-        """What `as_dict` gave, also by way of JSON. Raises ValueError for anything else."""
+        """The inverse of `as_dict`, also after JSON. Raises ValueError for other content."""
         return TypeAdapter(cls).validate_python(found)
 
 
 def point(length: int, used: Sequence[int], right: Mapping[int, Sequence[bool]], before: Mapping[int, Sequence[bool]]):
-    """The figures of one length.
+    """The statistics of one length.
 
     Args:
         length: L, tokens.
-        used: tokens of each prefix that was given.
-        right: problem -> whether each of its answers is right; the same problems in ``before``, which has no prefix.
+        used: length of each prefix, tokens.
+        right: problem -> whether each of its answers is right.
+        before: the same at L=0, for the same problems.
     """
     means = [sum(right[problem]) / len(right[problem]) for problem in right]
     drops = [sum(before[problem]) / len(before[problem]) - mean for problem, mean in zip(right, means, strict=True)]
@@ -96,18 +102,18 @@ def point(length: int, used: Sequence[int], right: Mapping[int, Sequence[bool]],
 
 
 def choose_length(points: Sequence[Point], student: float) -> int | None:
-    """The L that a pair should be trained with, by student-prefix.
+    """The L to train with, by student-prefix.
 
-    The smallest tested L by which the student's first tokens have cost the teacher at least half of the gap between
-    the two (teacher alone minus student alone), the loss being beyond its 95% interval. A shorter prefix leaves out
-    most of the decisions that the student gets wrong; a longer one pays for tokens whose outcome is settled.
+    This is the smallest tested L at which the drop is at least half of the gap (teacher alone - student alone) and
+    significant at 95%. A shorter prefix misses most of the student's wrong decisions. A longer prefix pays for tokens
+    after the outcome is decided.
 
     Args:
-        points: by length, the first without a prefix.
+        points: by length, starting at L=0.
         student: accuracy of the student alone.
 
     Returns:
-        L in tokens; none where no tested length decides that much, or the teacher is not better.
+        L in tokens; None if no tested length decides that much, or the teacher is not better.
     """
     gap = points[0].accuracy - student
     for one in points[1:]:
@@ -118,17 +124,17 @@ def choose_length(points: Sequence[Point], student: float) -> int | None:
 
 
 def default_lengths(longest: int) -> list[int]:
-    """Sixty-fourths of the longest answer, doubled up to a half: 256 to 8192 of 16384, 3 to 96 of 192."""
+    """1/64 to 1/2 of the longest answer, doubled each time: 256 to 8192 for 16384, 3 to 96 for 192."""
     return sorted({max(1, longest >> halvings) for halvings in range(6, 0, -1)})
 
 
 def default_margin(longest: int) -> int:
-    """A thirty-second of the longest answer: the paper's 512 of 16384, 6 of 192."""
+    """1/32 of the longest answer: 512 for 16384 as in the paper, 6 for 192."""
     return max(1, longest // 32)
 
 
 def check_lengths(lengths: Sequence[int], longest: int) -> list[int]:
-    """Positive, below the longest answer, in order. Raises UserError."""
+    """The lengths in order, without repetition. Raises UserError unless each is between 1 and the longest answer."""
     for length in lengths:
         if not 1 <= length < longest:
             raise UserError(f"--lengths {length}", f"must lie between 1 and {longest - 1}, below the longest answer")

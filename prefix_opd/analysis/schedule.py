@@ -1,4 +1,4 @@
-"""What the schedule did, step by step."""
+"""L, lengths, endings and seconds of a run, step by step."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Step:
     cut: float
     """Share of rollouts that reached L."""
     natural: float
-    """Share that ended by themselves."""
+    """Share of rollouts that ended with a stop token."""
     seconds: dict[str, float]
-    """By phase; ``step`` is the whole update, validation left out."""
+    """By phase; ``step`` is the whole update without validation."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A run, step by step."""
+    """All updates of a run."""
 
     name: str
     steps: list[Step]
@@ -39,16 +39,16 @@ class Schedule:
 
 
 def schedule(history: History) -> Schedule:
-    """Read the steps of a run."""
-    return Schedule(history.name, [_step(line) for line in history.updates])
-
-
-def _step(line: dict[str, Any]) -> Step:
-    return Step(
-        step=line["step"],
-        cap=int(line[names.PREFIX_LENGTH]),
-        mean_length=line[names.RESPONSE_LENGTH],
-        cut=line[names.CUT],
-        natural=line[names.NATURAL],
-        seconds={phase: line.get(names.seconds(phase), 0.0) for phase in (*PHASES, "step")},
-    )
+    """Read the updates of a run."""
+    steps = [
+        Step(
+            step=line["step"],
+            cap=int(line[names.PREFIX_LENGTH]),
+            mean_length=line[names.RESPONSE_LENGTH],
+            cut=line[names.CUT],
+            natural=line[names.NATURAL],
+            seconds={phase: line.get(names.seconds(phase), 0.0) for phase in (*PHASES, "step")},
+        )
+        for line in history.updates
+    ]
+    return Schedule(history.name, steps)

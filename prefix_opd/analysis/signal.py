@@ -1,6 +1,6 @@
-"""Where the signal sits: mean |reverse KL| of a token by position (arXiv 2602.15260, figures 2 and 5).
+"""Reverse KL by position in the response (arXiv 2602.15260, figures 2 and 5).
 
-reverse KL of a token = log p_student - log p_teacher: above 0 where the student is surer of it than the teacher.
+Reverse KL of a sampled token = log p_student - log p_teacher, in nats.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prefix_opd.method import names
 from prefix_opd.run.history import History
 
 VALUES = {"abs_mean": "mean |reverse KL| (nats)", "mean": "mean reverse KL (nats)"}
-"""What is drawn of a `Bin`, and how its axis is called: how far apart the two are, and who is surer."""
+"""Field of a `Bin` -> label of its axis."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Curve:
 
     @property
     def label(self) -> str:
-        """How a legend calls it."""
+        """Name in a legend."""
         return f"step {self.step}, {self.group} (L={self.cap})"
 
 
@@ -52,11 +52,11 @@ class Signal:
 
     name: str
     width: int
-    """Tokens a bin."""
+    """Positions per bin."""
     curves: list[Curve]
 
     def middles(self, curve: Curve) -> list[float]:
-        """Where the bins of a curve are drawn, positions."""
+        """The middle position of each bin of a curve."""
         return [one.first + self.width / 2 for one in curve.bins]
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,24 +67,24 @@ def signal(history: History, steps: Sequence[int] | None = None, width: int | No
     """Read the curves of a run.
 
     Args:
-        steps: which; none: the first, the middle and the last of those that were probed, or of all where none was.
-        width: tokens a bin, a multiple of what the run recorded; none: that itself.
+        steps: by default the first, the middle and the last probed step; without probes, of all steps.
+        width: positions per bin, a multiple of the recorded width, by default that width.
 
     Raises:
-        UserError: a run that recorded no counts, a step that it has not, or a width that its bins do not make up.
+        UserError: the run recorded no counts, has no such step, or ``width`` is not a multiple.
     """
     recorded = bin_width(history)
     width = recorded if width is None else width
     if width < 1 or width % recorded:
         raise UserError(
-            f"--bin={width}", f"must be a positive multiple of the {recorded} positions that the run counted together"
+            f"--bin={width}", f"must be a positive multiple of the {recorded} positions per bin that the run recorded"
         )
     lines = {line["step"]: line for line in history.updates}
     if not any(_bins(line, "all", width) for line in lines.values()):
         raise UserError(
             str(history.folder),
             "recorded no reverse KL with token counts by position",
-            "an earlier version, or a loss over the teacher's top tokens, wrote it",
+            "it used an earlier version, or a loss over the teacher's top tokens",
         )
     chosen = list(steps) if steps else _three([step for step, line in lines.items() if _bins(line, "probe", width)])
     chosen = chosen or _three(list(lines))
@@ -100,7 +100,7 @@ def signal(history: History, steps: Sequence[int] | None = None, width: int | No
 
 
 def bin_width(history: History) -> int:
-    """The positions that the run counted together."""
+    """Positions per bin that the run recorded."""
     config = history.config
     return -(-int(config.data.max_response_length) // int(config.prefix_opd.position_bins))
 
@@ -111,13 +111,13 @@ def _three(steps: Sequence[int]) -> list[int]:
 
 
 def _groups(line: Mapping[str, Any], width: int) -> dict[str, list[Bin]]:
-    """The groups that have tokens; one that is all of the step's rollouts is not told twice."""
+    """The groups that have tokens, without groups that equal "all"."""
     found = {group: bins for group in names.GROUPS if (bins := _bins(line, group, width))}
     return {group: bins for group, bins in found.items() if group in ("all", "probe") or bins != found["all"]}
 
 
 def _bins(line: Mapping[str, Any], group: str, width: int) -> list[Bin]:
-    """Pool the recorded bins by their token counts: exact."""
+    """Pool the recorded bins, weighted by token counts, which is exact."""
     mean, magnitude, tokens = names.by_position(group)
     pooled: dict[int, list[float]] = {}
     for first, count in names.bins(line, tokens).items():

@@ -1,4 +1,4 @@
-"""The analyses as tables of a terminal."""
+"""The analyses as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def signal_table(found: Signal):
 
 
 def compute_table(found: Compute):
-    """What each run took to reach the target."""
+    """The cost of the target accuracy for each run."""
     than = f" of {found.reference}" if found.reference else ""
     made = table(
         f"to reach {found.target:.1%}",
         ("run", "FLOP", "FLOP (paper)", "seconds", f"FLOP{than} / this", f"seconds{than} / this"),
-        "linear between evaluations; training alone, validation and start-up left out",
+        "linear between evaluations; training only, without validation and start-up",
     )
     for cost in found.costs:
         made.add_row(
@@ -42,7 +42,7 @@ def compute_table(found: Compute):
 
 
 def schedule_table(found: Schedule):
-    """One row an update."""
+    """One row per update."""
     made = table(
         f"{found.name}: {len(found.steps)} updates",
         ("step", "L", "mean length", "cut", "ended", *(f"{phase.replace('_', ' ')} s" for phase in PHASES), "step s"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -162,6 +162,12 @@ class Model:
         except Exception as error:  # each kind of tokenizer file breaks in a way of its own
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise UserError(f"{self.key}={self.path}", f"its tokenizer does not load: {reason}") from None
+
+    def prompt(self, messages: Sequence[Mapping[str, str]], template: str | None = None) -> str:
+        """A chat prompt as text; ``template`` replaces the tokenizer's own."""
+        return self.tokenizer.apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=True, tokenize=False
+        )
 
     @cached_property
     def end_token_ids(self) -> list[int]:

@@ -1,14 +1,17 @@
-"""Evaluation: verl's own validation, uncapped, in chunks that survive a stop. Nothing here imports verl.
+"""Evaluation: verl's validation with uncapped responses, in chunks, so that a stopped evaluation can be resumed.
 
-A tour, in the order in which an evaluation travels:
+Modules in the order of use:
 
-``settings``    what the user may set
+=============== ========================================================================================
+``settings``    sampling settings
 ``benchmarks``  the problems: a prepared set, a parquet file, or the miniature's test split
-``target``      the model: a Hugging Face folder, a hub id, or a run's checkpoint (exported where need be)
-``config``      verl's config for it: validation only, no teacher, stopped and asked as in training
-``record``      what is done already: part files, and whether a folder holds this evaluation or another
-``follow``      a progress bar over the part files
-``table``       mean@k, pass@k, maj@k, intervals, lengths and endings; ``results.json``
+``target``      the model: a Hugging Face folder, a hub id, or a run's checkpoint, which is exported
+``config``      verl's config: validation only, no teacher, prompts and stop tokens as in training
+``record``      part files with finished chunks, and the check that a folder contains the same evaluation
+``follow``      a progress bar
+``table``       mean@k, pass@k, maj@k, intervals, lengths and endings
+``results``     ``results.json``
+=============== ========================================================================================
 
-`prefix_opd.verl_plugin.trainer.evaluator` is the adapter that meets verl, `prefix_opd.launch.evaluate` the entry.
+`prefix_opd.launch.evaluate` is the entry, `prefix_opd.verl_plugin.trainer.evaluator` the adapter to verl.
 """

@@ -20,23 +20,23 @@ from prefix_opd.data.manifest import MANIFEST
 
 TINY = "tiny"
 TINY_MAX_TOKENS = 192
-"""Of the miniature's own experiments (``data.max_response_length``)."""
+"""``data.max_response_length`` of the miniature's experiments."""
 OTHER_SAMPLES = 4
-"""Samples a problem where nothing else is known; the paper takes 4 for all but AIME."""
+"""Default samples per problem, as in the paper for all benchmarks but AIME."""
 TESTS = tuple(name for name, known in KNOWN.items() if known.purpose == "test")
 _COLUMNS = ("data_source", "prompt", "reward_model")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A file of problems, and how often each is asked. Example: ``Benchmark("aime2024", Path("…"), 16)``."""
+    """A file of problems. Example: ``Benchmark("aime2024", Path("…"), 16)``."""
 
     name: str
     path: Path
     samples: int
-    """k: responses a problem."""
+    """k: responses per problem."""
     limit: int | None = None
-    """The first so many problems alone."""
+    """Number of problems, from the first; None for all."""
 
     @cached_property
     def sha256(self) -> str:
@@ -44,7 +44,7 @@ class Benchmark:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a problem: ``prompt`` (messages), ``id``. Raises UserError for a file that verl cannot read."""
+        """One dict per problem: ``prompt`` (messages), ``id``. Raises UserError for a file that verl cannot read."""
         table = _read(self.path)
         columns = [name for name in ("prompt", "extra_info") if name in table.column_names]
         found = table.select(columns).slice(0, self.limit).to_pylist()
@@ -54,25 +54,25 @@ class Benchmark:
 
     @property
     def manifest(self) -> dict[str, Any] | None:
-        """What `prefix-opd prepare` wrote beside the file."""
+        """The manifest that `prefix-opd prepare` wrote beside the file, if any."""
         path = self.path.parent / MANIFEST
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def find(names: Sequence[str], data: Path, k: int | None = None, limit: int | None = None) -> list[Benchmark]:
-    """The benchmarks that the user named; without a name every known set that is prepared in ``data``.
+    """The named benchmarks; without names every known set that is prepared in ``data``.
 
     Raises:
-        UserError: a name that is neither known nor a file, a set that is not prepared, two of one name.
+        UserError: an unknown name, a set that is not prepared, two benchmarks with one name.
     """
     at_least("--k", k, 1)
     at_least("--limit", limit, 1)
     found = [_one(name, data, k, limit) for name in names or _prepared(data)]
     for benchmark in found:
         if [other.name for other in found].count(benchmark.name) > 1:
-            raise UserError(benchmark.name, "is named twice", "name each benchmark once, and each file differently")
+            raise UserError(benchmark.name, "is given twice", "name each benchmark once, and each file differently")
     if TINY in names and len(found) > 1:
-        raise UserError(TINY, "has answers of its own length", "evaluate it by itself")
+        raise UserError(TINY, "has another answer length", "evaluate it separately")
     for benchmark in found:
         _check(benchmark)
     return found
@@ -90,7 +90,7 @@ def _one(name: str, data: Path, k: int | None, limit: int | None) -> Benchmark:
             raise UserError(
                 f"benchmark {folded}",
                 f"is not prepared: {path} does not exist",
-                f"run `prefix-opd prepare {folded}`, or say where it is with --data",
+                f"run `prefix-opd prepare {folded}`, or give its folder with --data",
             )
         return Benchmark(folded, path, k or KNOWN[folded].samples, limit)
     path = Path(name).expanduser()
@@ -108,7 +108,7 @@ def _prepared(data: Path) -> list[str]:
     if not found:
         raise UserError(
             f"--data={data}",
-            "holds no prepared benchmark",
+            "contains no prepared benchmark",
             f"name one of {', '.join(TESTS)}, {TINY}, or a parquet file",
         )
     return found
@@ -127,12 +127,9 @@ def _read(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (pa.ArrowException, OSError):
-        raise UserError(f"benchmark {path}", "is no parquet file", "see `prefix-opd prepare --help`") from None
+        raise UserError(f"benchmark {path}", "is not a parquet file", "see `prefix-opd prepare --help`") from None
 
 
 def _id(extra_info: Any, position: int) -> str:
-    extra_info = extra_info or {}
-    for name in ("id", "index"):
-        if extra_info.get(name) not in (None, ""):
-            return str(extra_info[name])
-    return str(position)
+    named = [(extra_info or {}).get(name) for name in ("id", "index")]
+    return str(next((one for one in named if one not in (None, "")), position))

@@ -1,4 +1,4 @@
-"""verl's config for an evaluation: validation only, no teacher, asked and stopped as in training."""
+"""verl's config for an evaluation: validation only, no teacher, prompts and stop tokens as in training."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from prefix_opd.method.prompt import forced_template
 
 TRAINER = "prefix_opd_evaluate"
 MANAGER = "prefix_opd.verl_plugin.trainer.evaluator.EvaluationManager"
+_ABSENT = object()
 NODE = "prefix_opd_evaluation"
-"""Our node of the config; verl passes it on and reads nothing of it."""
+"""Our node of the config. verl does not read it."""
 
 ASKED = ("prefix_opd.prompt", "prefix_opd.rollout", "data.max_prompt_length")
 ENGINE = (
@@ -43,10 +44,10 @@ ENGINE = (
     "ray_kwargs.ray_init.object_store_memory",
     "trainer.nnodes",
 )
-"""What an evaluation takes over from the run whose checkpoint it is: how it was asked, and on what it ran."""
+"""Keys that an evaluation takes from the run of its checkpoint: prompts and stop tokens, and the engine."""
 
 GPU_DEFAULTS = {
-    # nothing is trained: the trainer's share of the memory goes to vLLM
+    # without training, vLLM gets the trainer's share of the memory
     "actor_rollout_ref.actor.fsdp_config.param_offload": True,
     "actor_rollout_ref.actor.fsdp_config.optimizer_offload": True,
     "actor_rollout_ref.rollout.gpu_memory_utilization": 0.8,
@@ -63,15 +64,15 @@ FLAGS = {
     "actor_rollout_ref.rollout.val_kwargs.top_p": "--top-p",
     "actor_rollout_ref.rollout.seed": "--seed",
     "trainer.default_local_dir": "--out",
-    "trainer.val_only": "nothing: an evaluation only validates",
-    "trainer.v1.trainer_mode": "nothing: an evaluation has a trainer of its own",
-    "distillation.enabled": "nothing: an evaluation starts no teacher",
+    "trainer.val_only": "no override: an evaluation only validates",
+    "trainer.v1.trainer_mode": "no override: an evaluation has its own trainer",
+    "distillation.enabled": "no override: an evaluation starts no teacher",
 }
-"""Keys that an evaluation sets itself -> what the user sets them with."""
+"""Key that an evaluation sets itself -> the flag that the user can set it with."""
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse an override of what the evaluation sets itself. Raises UserError."""
+    """Raises UserError for an override of a key that the evaluation sets itself."""
     for override in overrides:
         key = _key(override)
         if key in FLAGS:
@@ -91,13 +92,13 @@ def evaluation_config(
     """The whole config, checked.
 
     Args:
-        chunk: problems that are asked together.
-        gpus: GPUs a node; none: as the run or the layout has it.
-        teacher: its end tokens stop a response too, as in training; none: the run's or the experiment's.
-        overrides: the user's, which win over what is taken over from the run.
+        chunk: problems per part file.
+        gpus: GPUs per node, by default those of the run or the layout.
+        teacher: its end tokens also stop a response, as in training. By default the run's or the experiment's teacher.
+        overrides: the user's overrides. They take precedence over the run's values.
 
     Raises:
-        UserError: the first thing that is wrong.
+        UserError: the first invalid setting.
     """
     check_verl_version()
     check_overrides(overrides)
@@ -110,7 +111,8 @@ def evaluation_config(
         _take_over(config, target.run_config, (*ASKED, *(() if layout else ENGINE)), touched)
     if config.platform != "cpu" and target.run_config is None and "layout" not in touched:
         for key, value in GPU_DEFAULTS.items():
-            _set_unless(touched, config, key, value)
+            if not any(_same_or_within(one, key) for one in touched):
+                OmegaConf.update(config, key, value, force_add=True)
     _set_gpus(config, target, gpus, touched)
     _set_own(config, target, benchmarks, sampling, out, chunk)
     _fill_in(config, target, teacher)
@@ -121,22 +123,22 @@ def evaluation_config(
 
 def _base(target: Target, tiny: bool, overrides: Sequence[str]) -> list[str]:
     given = {_key(override) for override in overrides}
-    base = []
     if tiny and "experiment" not in given:
-        base.append("experiment=tiny/full")
-    elif target.run_config is not None and "platform" not in given:
-        base.append(f"platform={'cpu' if target.run_config.platform == 'cpu' else 'gpu'}")
-    return base
+        return ["experiment=tiny/full"]
+    if target.run_config is not None and "platform" not in given:
+        return [f"platform={'cpu' if target.run_config.platform == 'cpu' else 'gpu'}"]
+    return []
 
 
 def _take_over(config: DictConfig, run: DictConfig, keys: Sequence[str], touched: set[str]) -> None:
-    """Take values from a run's config, which may be from elsewhere: those that a user may set, by the same rules."""
+    """Copy values from a run's config. It may come from elsewhere, so the rules for overrides apply to it too."""
     for key in keys:
-        value = OmegaConf.select(run, key)
+        value = OmegaConf.select(run, key, default=_ABSENT)  # null is a value: a run without a forced ending has it
+        if value is _ABSENT:
+            continue
         for name, one in leaves(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, key).items():
             rule = rule_of(name, config.platform)
-            taken = rule is not None and not rule(one) and not any(_same_or_within(said, name) for said in touched)
-            if taken and one is not None:
+            if rule is not None and not rule(one) and not any(_same_or_within(said, name) for said in touched):
                 OmegaConf.update(config, name, one, merge=True, force_add=True)
 
 
@@ -145,7 +147,7 @@ def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set
     if gpus is not None:
         config.trainer.n_gpus_per_node = gpus
     elif run is not None and not touched & {"layout", "experiment", "trainer.n_gpus_per_node"}:
-        # a teacher's GPUs of the same node are free now
+        # without a teacher, its GPUs on the same node are free
         together = run.trainer.nnodes == run.distillation.nnodes == 1 and run.platform != "cpu"
         teacher = run.distillation.n_gpus_per_node if together and run.distillation.enabled else 0
         config.trainer.n_gpus_per_node = run.trainer.n_gpus_per_node + teacher
@@ -165,9 +167,9 @@ def _set_own(
     first, local = str(benchmarks[0].path.absolute()), Path(target.model.path).expanduser()
     ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
     own: dict[str, Any] = {
-        # relative paths are the launcher's; Ray's workers have working directories of their own
+        # relative paths refer to the launcher's directory; Ray's workers have other working directories
         STUDENT_KEY: str(local.absolute()) if local.is_dir() else target.model.path,
-        # verl makes both data sets before it validates; ours replace them (prefix_opd/verl_plugin/trainer/evaluator.py)
+        # verl builds both data sets before validation; prefix_opd/verl_plugin/trainer/evaluator.py replaces them
         "data.train_files": first,
         "data.val_files": first,
         "data.train_batch_size": ranks,
@@ -205,7 +207,7 @@ def _set_own(
 
 
 def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
-    """The forced ending and the stop tokens, as `prefix_opd.checks.preflight` fills them in for training."""
+    """Set the forced ending and the stop tokens, as `prefix_opd.checks.preflight` does for training."""
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     model, run = target.model, target.run_config
     named = teacher or OmegaConf.select(config, TEACHER_KEY)
@@ -220,43 +222,24 @@ def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
                 raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token")
             config.prefix_opd.stop_token_ids = ids
             config.prefix_opd.ignore_own_end_token = not set(model.end_token_ids) <= set(ids)
-        # never started; only its config is read, for a ledger that stays empty
+        # the teacher is never started, but its config is read for the ledger
         config.distillation.teacher_models.teacher_model.model_path = config.actor_rollout_ref.model.path
         ending = settings.prompt.ending
-        if ending and not _ends_with(model, ending):
+        # the template of an exported checkpoint already adds the ending
+        has_template = isinstance(model.tokenizer.chat_template, str)
+        if ending and not (has_template and model.prompt([{"role": "user", "content": "1+1="}]).endswith(ending)):
             config.actor_rollout_ref.model.custom_chat_template = forced_template(
                 model.tokenizer, ending, "model", settings.prompt.allow_split
             )
 
 
-def _ends_with(model: Model, ending: str) -> bool:
-    """An exported checkpoint's template has the ending already."""
-    if not isinstance(model.tokenizer.chat_template, str):
-        return False
-    prompt = model.tokenizer.apply_chat_template(
-        [{"role": "user", "content": "1+1="}], add_generation_prompt=True, tokenize=False
-    )
-    return prompt.endswith(ending)
-
-
 def _set_lengths(
     config: DictConfig, target: Target, benchmarks: Sequence[Benchmark], sampling: Sampling, touched: set[str]
 ) -> None:
-    """Room for the longest prompt: an evaluation leaves no problem out."""
+    """Make room for the longest prompt, so that no problem is left out."""
     template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
-    tokenizer = target.model.tokenizer
-    longest = max(
-        len(
-            tokenizer.encode(
-                tokenizer.apply_chat_template(
-                    row["prompt"], chat_template=template, add_generation_prompt=True, tokenize=False
-                ),
-                add_special_tokens=False,
-            )
-        )
-        for benchmark in benchmarks
-        for row in benchmark.rows
-    )
+    prompts = (target.model.prompt(row["prompt"], template) for benchmark in benchmarks for row in benchmark.rows)
+    longest = max(len(target.model.tokenizer.encode(prompt, add_special_tokens=False)) for prompt in prompts)
     if "data.max_prompt_length" in touched and longest > config.data.max_prompt_length:
         raise UserError(
             f"data.max_prompt_length={config.data.max_prompt_length}", f"the longest prompt has {longest} tokens"
@@ -281,8 +264,3 @@ def _key(override: str) -> str:
 
 def _same_or_within(touched: str, key: str) -> bool:
     return touched == key or touched.startswith(f"{key}.") or key.startswith(f"{touched}.")
-
-
-def _set_unless(touched: set[str], config: DictConfig, key: str, value: Any) -> None:
-    if not any(_same_or_within(one, key) for one in touched):
-        OmegaConf.update(config, key, value, force_add=True)

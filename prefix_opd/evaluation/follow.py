@@ -1,4 +1,4 @@
-"""Run an evaluation and show how far it is, from the files that it writes."""
+"""Run an evaluation and show its progress, read from the files in its folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefix_opd.run.follow import News, show
 
 
 class Problems:
-    """An evaluation: a bar over problems; a file or a pipe gets one line a chunk."""
+    """An evaluation: a bar over problems; a file or a pipe gets one line per chunk."""
 
     def __init__(self, folder: Path, total: int, done: int, moving: bool):
         self.folder, self.total, self.done, self.moving = folder, total, done, moving
@@ -22,15 +22,15 @@ class Problems:
     def news(self) -> Iterator[News]:
         if found := read_progress(self.folder):
             before, self.parts = self.parts, self._parts()
-            told = f"{found['done']} of {self.total} problems" if self.parts != before and not self.moving else ""
-            yield News(found["done"], found["benchmark"], told)
+            line = f"{found['done']} of {self.total} problems" if self.parts != before and not self.moving else ""
+            yield News(found["done"], found["benchmark"], line)
 
     def _parts(self) -> int:
         return sum(1 for _ in (self.folder / PARTS).glob("*.parquet"))
 
 
 def run_and_follow(command: Sequence[str], folder: Path, problems: int, done: int, environment: dict[str, str]) -> int:
-    """Run ``command`` with its output in the folder's log; a bar over ``problems``, of which ``done`` were done.
+    """Run ``command`` with its output in the folder's log, and show a bar from ``done`` to ``problems``.
 
     Returns:
         The command's exit code, as `prefix_opd.run.follow.show`.
@@ -44,7 +44,7 @@ def run_and_follow(command: Sequence[str], folder: Path, problems: int, done: in
 
 
 def read_progress(folder: Path) -> dict | None:
-    """``benchmark`` and ``done`` (problems, of all benchmarks), or none if nothing was asked yet."""
+    """``benchmark`` and ``done`` (problems of all benchmarks); None before the first chunk."""
     try:
         return json.loads((folder / PROGRESS_FILE).read_text())
     except (OSError, ValueError):

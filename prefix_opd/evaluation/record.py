@@ -1,14 +1,14 @@
-"""What an evaluation has done already, so that a stopped one goes on where it was.
+"""The record of an evaluation, from which a stopped evaluation resumes.
 
-The output folder holds ``evaluation.json`` (what is evaluated, and how) and one part file for each chunk of problems
-in ``parts``. A part appears whole or not at all, so the problems in the parts are exactly those that are done.
+The output folder has ``evaluation.json`` (model, benchmarks and settings) and ``parts``, with one file per finished
+chunk of problems. A part appears whole or not at all, so the finished problems are exactly those in the parts.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,12 @@ SCHEMA = pa.schema(
         ("cut", pa.bool_()),
     ]
 )
-"""One response. ``problem`` is the row of the benchmark's file; ``cut`` means that it ran into the token limit."""
+"""One response. ``problem``: row of the benchmark's file. ``cut``: the response reached the token limit."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Problems that are asked together. Example: ``Chunk("math500", (0, 1, 2), 4)``."""
+    """Problems of one part file. Example: ``Chunk("math500", (0, 1, 2), 4)``."""
 
     benchmark: str
     problems: tuple[int, ...]
@@ -59,7 +59,7 @@ class Chunk:
 
 
 def chunks(problems: int, done: set[int], benchmark: str, samples: int, size: int) -> list[Chunk]:
-    """What is left of a benchmark, in order, ``size`` problems at a time."""
+    """The unfinished problems of a benchmark, in order, ``size`` per chunk."""
     left = [problem for problem in range(problems) if problem not in done]
     return [Chunk(benchmark, tuple(left[i : i + size]), samples) for i in range(0, len(left), size)]
 
@@ -68,13 +68,13 @@ def chunks(problems: int, done: set[int], benchmark: str, samples: int, size: in
 
 
 def check_same(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan to go on with: the one in the folder, with what is new in ``plan``.
+    """Merge ``plan`` with the plan in the folder, and return the result.
 
-    ``plan`` has ``same`` (what must not change) and ``benchmarks`` (name -> ``same`` and more). A benchmark that the
-    folder does not know yet joins it.
+    ``plan`` has ``same`` (settings that must not change) and ``benchmarks`` (name -> ``same`` and more). New benchmarks
+    are added.
 
     Raises:
-        UserError: the folder holds another evaluation; names the first difference.
+        UserError: the folder contains another evaluation. The message has the first difference.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}", "is a file", "name a folder")
@@ -83,7 +83,7 @@ def check_same(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         others = [name for name in ("config.yaml", RESPONSES_FILE, PARTS) if (folder / name).exists()]
         if others:
             raise UserError(
-                f"--out {folder}", f"holds something else ({others[0]})", "choose another folder with --out"
+                f"--out {folder}", f"contains something else ({others[0]})", "choose another folder with --out"
             )
         return dict(plan)
     before = json.loads(path.read_text(encoding="utf-8"))
@@ -100,13 +100,13 @@ def _refuse_difference(folder: Path, old: Mapping[str, Any], new: Mapping[str, A
         if old.get(name) != new.get(name):
             raise UserError(
                 f"--out {folder}",
-                f"holds another evaluation ({where}{name}={old.get(name)} there, {new.get(name)} here)",
-                "choose another folder with --out, or give the settings that it began with to go on with it",
+                f"contains another evaluation ({where}{name}={old.get(name)} there, {new.get(name)} here)",
+                "choose another folder with --out, or use the settings of that evaluation to resume it",
             )
 
 
 def hold(folder: Path):
-    """An open file that keeps a second evaluation out of the folder until it is closed, or the process ends."""
+    """Lock the folder until the returned file is closed or the process ends. Raises UserError if it is locked."""
     refusal = UserError(f"--out {folder}", "another evaluation is writing to it", "wait for it, or stop it")
     return files.hold(folder / LOCK_FILE, refusal)
 
@@ -115,17 +115,17 @@ def hold(folder: Path):
 
 
 def write_part(folder: Path, chunk: Chunk, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep a finished chunk.
+    """Write the part file of a finished chunk.
 
     Raises:
-        RuntimeError: responses are missing or doubled; nothing is kept of such a chunk.
+        RuntimeError: responses are missing or duplicated. Nothing is written in this case.
     """
     expected = {(problem, sample) for problem in chunk.problems for sample in range(chunk.samples)}
     found = [(row["problem"], row["sample"]) for row in rows]
     if len(found) != len(expected) or set(found) != expected:
         raise RuntimeError(
-            f"{chunk.benchmark}: {len(found)} responses came back of {len(expected)}; the log above has the error of "
-            "the others. Nothing of this chunk was kept: start the same command again to go on"
+            f"{chunk.benchmark}: {len(found)} responses came back of {len(expected)}; the log above has the errors. "
+            "This chunk was discarded: start the same command again to resume"
         )
     ordered = sorted(rows, key=lambda row: (row["problem"], row["sample"]))
     with whole_files(folder / PARTS) as place:
@@ -133,10 +133,10 @@ def write_part(folder: Path, chunk: Chunk, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def done(folder: Path, benchmark: str, samples: int) -> set[int]:
-    """The problems of a benchmark that are done.
+    """The finished problems of a benchmark.
 
     Raises:
-        UserError: a part that no evaluation of ours wrote so, with a problem doubled or short of samples.
+        UserError: a problem is duplicated or has too few samples, so another program changed the parts.
     """
     found: Counter[tuple[int, int]] = Counter()
     for path in _parts(folder, benchmark):
@@ -144,21 +144,20 @@ def done(folder: Path, benchmark: str, samples: int) -> set[int]:
         found.update(zip(table["problem"].to_pylist(), table["sample"].to_pylist(), strict=True))
     problems = {problem for problem, _ in found}
     if any(count > 1 for count in found.values()) or len(found) != len(problems) * samples:
-        raise UserError(
-            str(folder / PARTS), f"its {benchmark} has problems doubled or short of {samples} samples", "remove them"
-        )
+        rule = f"its {benchmark} has problems doubled or short of {samples} samples"
+        raise UserError(str(folder / PARTS), rule, f"remove the parts of {benchmark}")
     return problems
 
 
 def read_columns(folder: Path, benchmark: str) -> list[dict[str, Any]]:
-    """The responses of a benchmark in order, but for their text."""
+    """The responses of a benchmark in order, without their text."""
     names = [name for name in SCHEMA.names if name not in ("prompt", "response")]
     rows = [row for path in _parts(folder, benchmark) for row in _read_part(path, names).to_pylist()]
     return sorted(rows, key=lambda row: (row["problem"], row["sample"]))
 
 
 def write_responses(folder: Path, benchmarks: Sequence[str]) -> Path:
-    """All parts in one file, part by part, so that memory stays bounded."""
+    """Write all parts to one file, part by part, which bounds memory."""
     with whole_files(folder) as place, pq.ParquetWriter(place(RESPONSES_FILE), SCHEMA, compression="zstd") as writer:
         for benchmark in benchmarks:
             for path in _parts(folder, benchmark):
@@ -166,13 +165,12 @@ def write_responses(folder: Path, benchmarks: Sequence[str]) -> Path:
     return folder / RESPONSES_FILE
 
 
-def _parts(folder: Path, benchmark: str) -> Iterator[Path]:
-    parts = (folder / PARTS).glob("*.parquet")
-    return iter(sorted(path for path in parts if path.name.rpartition("-")[0] == benchmark))
+def _parts(folder: Path, benchmark: str) -> list[Path]:
+    return sorted(path for path in (folder / PARTS).glob("*.parquet") if path.name.rpartition("-")[0] == benchmark)
 
 
 def _read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=columns)
     except (pa.ArrowException, OSError, ValueError):
-        raise UserError(str(path), "is damaged", "remove it; its problems will be asked again") from None
+        raise UserError(str(path), "is damaged", "remove it, and its problems will be repeated") from None

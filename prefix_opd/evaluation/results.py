@@ -1,8 +1,9 @@
-"""``results.json``: the table, and beside it all that says where its figures come from."""
+"""``results.json``: the table and its provenance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ RESULTS_FILE = "results.json"
 
 
 def tables(folder: Path, plan: Mapping[str, Any]) -> dict[str, Row]:
-    """The rows of those benchmarks of the plan that are done to the last problem."""
+    """The rows of the plan's complete benchmarks."""
     found = {}
     for name, benchmark in plan["benchmarks"].items():
         k = benchmark["same"]["k"]
@@ -29,7 +30,7 @@ def results(plan: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[str, Any]:
     about = {name: value for name, value in plan["about"].items() if value is not None}
     return {
         **about,
-        "benchmarks": {name: row.as_dict() for name, row in rows.items()},
+        "benchmarks": {name: asdict(row) for name, row in rows.items()},
         "sampling": dict(plan["same"]),
         "data": {
             name: {"path": plan["benchmarks"][name]["path"], **plan["benchmarks"][name]["same"]}

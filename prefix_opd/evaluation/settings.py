@@ -1,4 +1,4 @@
-"""What the user may set of an evaluation, checked before anything is read."""
+"""Sampling settings of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ MAX_TOKENS = 16_384
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are drawn. The defaults are the paper's."""
+    """Sampling settings. The defaults are the paper's."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = MAX_TOKENS
-    """Response tokens at most."""
+    """Maximum length of a response, tokens."""
     seed: int = 0
-    """Each response has a seed of its own, made of this one, its problem and its number: chunks and stops do not
-    change it."""
+    """The seed of a response depends on this seed, the problem and the sample, not on chunks or stops."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature <= 10.0:

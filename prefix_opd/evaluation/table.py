@@ -1,10 +1,11 @@
-"""Responses to figures: pure, no model, no verl."""
+"""Statistics of responses, as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 from prefix_opd.base.terminal import between, table
@@ -13,37 +14,34 @@ from prefix_opd.grading.statistics import bootstrap_interval, maj_at_k, mean_at_
 
 @dataclass(frozen=True)
 class Row:
-    """One benchmark. Shares lie between 0 and 1."""
+    """Statistics of one benchmark. Shares lie between 0 and 1."""
 
     k: int
-    """Responses a problem."""
+    """Responses per problem."""
     problems: int
     mean: float
-    """mean@k: share of right responses, mean over problems."""
+    """mean@k: share of right responses."""
     interval: tuple[float, float]
     """95% bootstrap interval of the mean over problems."""
     pass_at_k: float
     maj_at_k: float
     natural_end: float
-    """Share of responses that ended by themselves."""
+    """Share of responses that ended with a stop token."""
     cut: float
-    """Share that ran into the token limit; what is missing to 1 was ended by the engine."""
+    """Share of responses that reached the token limit. The engine ended the remaining ones."""
     mean_length: float
-    """Tokens of a response."""
+    """Mean length of a response, tokens."""
     ungraded: int
-    """Responses to problems without a true answer, which count as wrong."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "interval": list(self.interval)}
+    """Responses to problems without a true answer. They count as wrong."""
 
 
 def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
-    """The figures of one benchmark.
+    """The statistics of one benchmark.
 
     Args:
-        responses: ``problem``, ``score``, ``pred``, ``graded_by``, ``response_length``, ``natural_end``, ``cut``;
-            k for each problem. A score above one half is right.
-        k: responses a problem.
+        responses: k dicts per problem, with ``problem``, ``score`` (above 0.5 is right), ``pred``, ``graded_by``,
+            ``response_length``, ``natural_end``, ``cut``.
+        k: responses per problem.
     """
     ordered = sorted(responses, key=lambda row: row["problem"])
     if not ordered:
@@ -63,17 +61,13 @@ def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
         problems=len(means),
         mean=interval.mean,
         interval=(interval.low, interval.high),
-        pass_at_k=_mean(passes),
-        maj_at_k=_mean(majorities),
-        natural_end=_mean([row["natural_end"] for row in ordered]),
-        cut=_mean([row["cut"] for row in ordered]),
-        mean_length=_mean([row["response_length"] for row in ordered]),
+        pass_at_k=fmean(passes),
+        maj_at_k=fmean(majorities),
+        natural_end=fmean(row["natural_end"] for row in ordered),
+        cut=fmean(row["cut"] for row in ordered),
+        mean_length=fmean(row["response_length"] for row in ordered),
         ungraded=sum(row["graded_by"] == "none" for row in ordered),
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def render(title: str, rows: Mapping[str, Row], caption: str = ""):

@@ -23,7 +23,7 @@ _SHAPE = ("model_type", "architectures", "hidden_size", "num_hidden_layers", "vo
 
 @dataclass(frozen=True)
 class Target:
-    """What is evaluated."""
+    """The evaluated model."""
 
     name: str
     model: Model
@@ -33,13 +33,13 @@ class Target:
     run_config: DictConfig | None = None
     step: int | None = None
     flop: float | None = None
-    """Of training up to the checkpoint, by the paper's accounting."""
+    """Training FLOP up to the checkpoint, by the paper's accounting."""
     hours: float | None = None
-    """Of training steps up to there, validation and start-up left out."""
+    """Hours of training steps up to the checkpoint, without validation and start-up."""
 
     @property
     def fingerprint(self) -> str:
-        """Tells two models apart. A hub id by its commit; a folder by its small files and samples of its weights."""
+        """Identifies the model: the commit of a hub id, or a hash of a folder's small files and weight samples."""
         folder = self.model.folder
         if not Path(self.model.path).expanduser().is_dir():
             return folder.name[:16]
@@ -48,7 +48,7 @@ class Target:
             size = path.stat().st_size
             digest.update(f"{path.name} {size}\n".encode())
             with path.open("rb") as file:
-                for i in range(_SAMPLES):  # all of a small file; of a large one 4 MiB, evenly spread
+                for i in range(_SAMPLES):  # all of a small file, or 4 MiB evenly spread over a large one
                     file.seek(max(0, size - _SAMPLE_BYTES) * i // (_SAMPLES - 1))
                     digest.update(file.read(_SAMPLE_BYTES))
         return digest.hexdigest()[:16]
@@ -59,7 +59,7 @@ def is_run(path: Path) -> bool:
 
 
 def check_target(name: str, step: int | None) -> None:
-    """The cheap checks, before an export takes its time."""
+    """The cheap checks, before a slow export."""
     path = Path(name).expanduser()
     if is_run(path):
         config = read_config(path)
@@ -68,26 +68,26 @@ def check_target(name: str, step: int | None) -> None:
         _check_same_architecture(checkpoint / "actor" / "huggingface", config)
         return
     if step is not None:
-        raise UserError(f"--step={step}", f"{name} is no run's folder", "leave --step out, or name a run")
+        raise UserError(f"--step={step}", f"{name} is not a run's folder", "leave --step out, or name a run")
     if path.is_dir() and not (path / "config.json").is_file():
         raise UserError(name, f"is neither a model (no config.json) nor a run (no {CONFIG_FILE} and {METRICS_FILE})")
     check_model(Model("model", name))
 
 
 def check_model(model: Model) -> None:
-    """It must generate text, and have weights that are no pickles. Raises UserError."""
+    """Raises UserError unless it is a language model with weights that are not pickles."""
     kinds = model.config.get("architectures") or []
     if not any(kind.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")) for kind in kinds):
-        raise UserError(model.path, f"is no language model: its architecture is {', '.join(kinds) or 'not named'}")
+        raise UserError(model.path, f"is not a language model: its architecture is {', '.join(kinds) or 'not named'}")
     model.check_weights()
     _ = model.shape
 
 
 def open_target(name: str, step: int | None, trust_remote_code: bool = False) -> Target:
-    """The model, ready to load. A run's checkpoint is exported into the run's folder where it is not there yet.
+    """The model, ready to load. A run's checkpoint is exported into the run's folder first, if necessary.
 
     Args:
-        trust_remote_code: as the user says now. The run's own config does not count: it may be from elsewhere.
+        trust_remote_code: the user's choice. The run's config does not count, because it may come from elsewhere.
     """
     path = Path(name).expanduser()
     if not is_run(path):

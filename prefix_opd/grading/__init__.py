@@ -1,15 +1,18 @@
-"""Grading: is a response right, and what do several samples say.
+"""Grading of responses, and statistics over several samples.
 
-A tour, in the order in which a response travels:
+Modules in the order of use:
 
-``text``        what follows ``</think>``, the boxes and tags in it, prose without its marks
-``mathematics`` the answer in it, and whether it equals the truth
-``expression``  one spelling for many, numbers, units (``notation``: plain LaTeX for Unicode and plain text)
+=============== ==========================================================================================
+``text``        the text after ``</think>``, its boxes and tags, prose without markup
+``mathematics`` the answer in the text, and its comparison with the truth
+``notation``    Unicode and plain text as plain LaTeX
+``expression``  a canonical spelling of numbers, units and expressions
 ``choice``      the option's letter
-``symbolic``    equality of tuples, sets and terms, in a process (``worker``) that ``pool`` kills when it takes too long
-``grader``      one response to one ``Verdict``
-``reward``      the same as verl's reward function, ``compute_score``
+``symbolic``    equality of tuples, sets and terms, in a process (``worker``) that ``pool`` kills at a time limit
+``grader``      the ``Verdict`` of a response
+``reward``      verl's reward function ``compute_score``
 ``statistics``  mean@k, pass@k, maj@k, bootstrap intervals
+=============== ==========================================================================================
 """
 
 from prefix_opd.grading.grader import grade

@@ -1,10 +1,10 @@
-"""Multiple choice: which letter a response gives."""
+"""Multiple choice: the letter that a response gives."""
 
 from __future__ import annotations
 
 import re
 
-from prefix_opd.grading.text import boxed, tagged, unmarked
+from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, boxed, tagged, unmarked
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -13,7 +13,7 @@ _SPACING = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ()\[\]]|[~_]|\\q?qua
 _MARKUP = re.compile(r"\\!|[*$`{}\"“”]")
 _SPACE = re.compile(r"\s+")
 
-# A lower-case letter counts in brackets and at the end of a statement alone, for "a" is a word.
+# A lower-case letter counts only in brackets and at the end of a statement, because "a" is a word.
 _END = r"(?=\s*(?:[.,;:)!]|\n|$))"
 _LETTER = rf"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|(?:(?P<bare>[A-J])|(?P<small>[a-j]){_END})(?![A-Za-z0-9'’]))"
 _BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
@@ -24,11 +24,8 @@ _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
         (rf"\b(?:answer|choice|option)(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
-        (
-            r"\b(?:antwort|réponse|respuesta|resposta|risposta|ответ)(?:\s\w+)?\s?(?:[:：]|\s(?:ist|est|es|é|è)\b)\s?",
-            "",
-        ),
-        (r"(?:答案|答え|正解|정답)\s?(?:是|为|為|は|은|는)?\s?[:：]?\s?", ""),
+        (rf"\b(?:{FOREIGN_ANSWER})(?:\s\w+)?\s?(?:[:：]|\s(?:ist|est|es|é|è)\b)\s?", ""),
+        (rf"{EAST_ASIAN_ANSWER}\s?", ""),
         (r"\banswer\s", ""),
         (
             r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|"
@@ -47,11 +44,11 @@ _NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?
 _LINE = re.compile(rf"(?:[-#>]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
 _SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which|is|must|would|will|seems)\b)[a-z]")
-_WORDY = "AI"  # the two letters that are words, too
+_WORDY = "AI"  # letters that are also words
 
 
 def letter_of(text: str) -> str | None:
-    """The letter that a short text such as a box's contents names: "C", "(C)", "Option C", "C. 42 m"; else None."""
+    """The letter of a short text such as the content of a box: "C", "(C)", "Option C", "C. 42 m"; else None."""
     plain = _plain(text).strip(" \n.")
     match = _LINE.fullmatch(plain)
     if match is None:
@@ -65,13 +62,13 @@ def letter_of(text: str) -> str | None:
 def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
     """The letter that a response gives, or None.
 
-    In this order: the last box or ``<answer>``; the last statement such as "the answer is (C)", "Answer: C", "I would
-    pick C", "option C is correct"; a last line that is a letter, alone or before its option's text. Two letters at once
-    are no answer, nor is a letter beyond the options, nor a letter in a sentence ("A good approach…").
+    The first of these that exists: the last box or ``<answer>``; the last statement such as "the answer is (C)",
+    "Answer: C", "I would pick C", "option C is correct"; a last line with a letter, alone or before its option's text.
+    Two letters together, a letter beyond the options and a letter in a sentence ("A good approach…") do not count.
 
     Args:
-        text: what follows the thinking.
-        n_options: options that the question had, 2 to 10.
+        text: the text after the thinking.
+        n_options: number of options of the question, 2 to 10.
     """
     inside, after = tagged(text)
     box = boxed(after)[0] or boxed(inside)[0] or inside
@@ -82,13 +79,13 @@ def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """Without marks, LaTeX's wrappers and runs of space, so that the patterns need no repetition of their own."""
+    """The text without markup, LaTeX wrappers and repeated spaces."""
     bare = _MARKUP.sub("", _SPACING.sub(" ", _WRAPPER.sub("", unmarked(text))))
     return _SPACE.sub(lambda space: "\n" if "\n" in space.group() else " ", bare)
 
 
 def _given(plain: str) -> str | None:
-    """The letter of the last statement that gives one."""
+    """The letter of the last statement with a letter."""
     matches = [match for pattern in _GIVEN for match in pattern.finditer(plain)]
     for match in sorted(matches, key=_place, reverse=True):
         rest = plain[_place(match) : _place(match) + 40]
@@ -99,7 +96,7 @@ def _given(plain: str) -> str | None:
 
 
 def _place(match: re.Match[str]) -> int:
-    """Where the letter ends."""
+    """End position of the letter."""
     return match.end("bracketed") + 1 if match["bracketed"] else max(match.end("bare"), match.end("small"))
 
 

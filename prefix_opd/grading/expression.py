@@ -1,4 +1,4 @@
-"""One spelling for expressions that are written in several ways, without any algebra."""
+"""A canonical spelling of expressions, without algebra."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _SLASH = re.compile(r"(-?)(\d+)/(\d+)")
 _FRACTION = re.compile(r"(-?)(\d*)\\frac\{(-?\d+)\}\{(\d+)\}")
 _BUILDER = re.compile(r"^\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid\b|\\?\||:)(.*)\\\}$")
-_CLOCK = re.compile(r"\d{1,2}:\d{2}")
 _BASED = re.compile(r"\(?([0-9A-F]+)\)?(?:_\{?\(?(\d+)\)?\}?|\s*\(?base\s?(\d+)\)?)")
 _PERCENT = re.compile(r"\s*\\?%$")
 
@@ -65,7 +64,7 @@ _FILLER = re.compile(
 
 
 def tidy(text: str) -> str:
-    """An extracted answer without what surrounds it: dollar signs, marks of emphasis, quotes, a full stop."""
+    """An extracted answer without dollar signs, emphasis, quotes and a full stop around it."""
     text = text.strip()
     shorter = None
     while shorter != text:
@@ -73,19 +72,18 @@ def tidy(text: str) -> str:
         for left, right in _MARKS:
             if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):
                 text = text[len(left) : -len(right)]
-        if text.endswith("\\"):  # "5\ ." and the like: what was cut off belonged to a spacing command
+        if text.endswith("\\"):  # the rest of a spacing command, as in "5\ ."
             text = text[:-1]
     return _MEMBER.sub("", text).strip()
 
 
 @functools.lru_cache(maxsize=1024)  # a truth is compared with every sample
 def value_of(text: str) -> str:
-    """An answer in plain LaTeX without what does not change its value: units, words beside it, a currency, styles."""
+    """An answer in plain LaTeX without units, currency, styles and words that do not change its value."""
     text = tidy(text)
     if _NUMBER.fullmatch(text):
         return text
-    text = _LATEX_THOUSANDS.sub("", text)
-    text = plain_latex(text)
+    text = plain_latex(_LATEX_THOUSANDS.sub("", text))
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[2].lower()]}}}", text)
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER):
@@ -103,7 +101,7 @@ def value_of(text: str) -> str:
 
 
 def closing_brace(text: str) -> int:
-    """Where the brace or bracket closes with which the text begins; -1 where it does not."""
+    """Position at which the bracket at the start of the text closes; -1 if it does not."""
     depth = 0
     for place, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")
@@ -113,11 +111,11 @@ def closing_brace(text: str) -> int:
 
 
 def canonical(text: str) -> str:
-    """The spelling under which answers vote: equal strings are equal answers, unequal ones may still be equal."""
+    """The spelling that is compared in votes. Equal spellings mean equal answers, but not the other way round."""
     if is_words(tidy(text)):
         return as_words(text)
     text = re.sub(r"\s*\^\\circ(?!\s*\d)\s*", "", value_of(text))
-    text = re.sub(r"(?<!\d) | (?!\d)", "", text)  # 3 5 is no 35
+    text = re.sub(r"(?<!\d) | (?!\d)", "", text)  # 3 5 is not 35
     if (slash := _SLASH.fullmatch(text)) is not None:
         text = "{}\\frac{{{}}}{{{}}}".format(*slash.groups())
     return _plain_decimal(text)
@@ -130,7 +128,7 @@ def _as_fraction(match: re.Match[str]) -> str:
 
 
 def _plain_decimal(text: str) -> str:
-    """007 -> 7, +7 -> 7, .50 -> 0.5, 5. -> 5; anything but a plain number stays."""
+    """007 -> 7, +7 -> 7, .50 -> 0.5, 5. -> 5; other text is unchanged."""
     if not _NUMBER.fullmatch(text):
         return text
     sign = "-" if text.startswith("-") else ""
@@ -141,7 +139,7 @@ def _plain_decimal(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    """The text without \\text{} and its kin."""
+    """The text without \\text{} and similar commands."""
     return _WRAPPER.sub(r"\1", text).strip()
 
 
@@ -154,9 +152,9 @@ def as_words(text: str) -> str:
 
 
 def is_words(text: str) -> bool:
-    """Whether the answer is a word or some words, which algebra would read as a product of letters.
+    """Whether the answer is words, which algebra would read as a product of letters.
 
-    Outside \\text{} a word has four letters at least, for xy and abc are products.
+    Outside \\text{} a word has at least four letters, because xy and abc are products.
     """
     bare = tidy(unwrapped(text))
     if not _WORDS.fullmatch(bare):
@@ -164,13 +162,8 @@ def is_words(text: str) -> bool:
     return bare != text.strip() or bool(_LONG_WORD.search(bare)) or bare.casefold() in _SHORT_WORDS
 
 
-def is_clock(text: str) -> bool:
-    """Whether the answer is a time of day, which algebra would read as a ratio."""
-    return bool(_CLOCK.fullmatch(text))
-
-
 def number_of(text: str) -> Fraction | None:
-    """The value of a plain number, a (mixed) fraction of whole numbers or a number times a power of ten, else None."""
+    """The value of a plain number, a (mixed) fraction of integers, or a number times a power of ten; else None."""
     if len(text) > 100:
         return None
     if (fraction := _FRACTION.fullmatch(text)) is not None:
@@ -187,12 +180,12 @@ def number_of(text: str) -> Fraction | None:
 
 
 def without_percent(text: str) -> tuple[str, bool]:
-    """(the text without a per cent sign at its end, whether there was one)."""
+    """(the text without a final per cent sign, whether there was one)."""
     shorter = _PERCENT.sub("", text)
     return shorter, shorter != text
 
 
 def digits_and_base(text: str) -> tuple[str, str | None]:
-    """("2516", "8") of "2516_8" and of "2516 (base 8)"; (text, None) of anything else."""
+    """("2516", "8") for "2516_8" and "2516 (base 8)"; (text, None) for other text."""
     match = _BASED.fullmatch(text)
     return (match[1], match[2] or match[3]) if match else (text, None)

@@ -21,22 +21,21 @@ def grade(
     settings: GradeSettings | None = None,
     n_options: int = len(LETTERS),
 ) -> Verdict:
-    """Grades one response; never hangs and can be called from any thread.
+    """Grades one response. The time is limited, and any thread may call it.
 
     Args:
-        response: what the model generated after a prompt that ends with ``<think>``: so it normally holds ``</think>``
-            and no ``<think>``.
-        ground_truth: the true answer; the right option's letter for "choice".
+        response: the generated text. After a prompt that ends with ``<think>``, it has ``</think>`` and no ``<think>``.
+        ground_truth: the true answer; for "choice" the letter of the right option.
         kind: "math" or "choice".
-        settings: how to grade.
-        n_options: options of a choice question, 2 to 10; a letter beyond them is no answer.
+        settings: limits and rules of grading.
+        n_options: number of options of a choice question, 2 to 10. Letters beyond them do not count.
     """
     settings = settings or GradeSettings()
     if kind not in KINDS:
         raise UserError(f"kind={kind!r}", f"must be one of {', '.join(KINDS)}")
     truth = ground_truth.strip()
     if not truth:
-        raise UserError("ground_truth=''", "there is nothing to compare with")
+        raise UserError("ground_truth=''", "must not be empty")
     if kind == "choice" and (len(truth) != 1 or truth not in LETTERS):
         raise UserError(f"ground_truth={truth!r}", f"must be a letter from A to {LETTERS[-1]} for multiple choice")
     part = answer_part(response, settings.require_think_end)
@@ -45,17 +44,11 @@ def grade(
     if not part.strip():
         return Verdict(False, "", "nothing follows the thinking")
     part = part[-settings.max_chars :]
-    return _choice(part, truth, n_options) if kind == "choice" else _math(part, truth, settings)
-
-
-def _choice(part: str, truth: str, n_options: int) -> Verdict:
-    letter = find_letter(part, n_options)
-    if letter is None:
-        return Verdict(False, "", "no option was named")
-    return Verdict(letter == truth, letter, EQUAL if letter == truth else DIFFERENT)
-
-
-def _math(part: str, truth: str, settings: GradeSettings) -> Verdict:
+    if kind == "choice":
+        letter = find_letter(part, n_options)
+        if letter is None:
+            return Verdict(False, "", "no option was named")
+        return Verdict(letter == truth, letter, EQUAL if letter == truth else DIFFERENT)
     answer, why_not = find_answer(part)
     if not answer:
         return Verdict(False, "", why_not)

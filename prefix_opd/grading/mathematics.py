@@ -1,4 +1,4 @@
-"""Mathematics: which answer a response gives, and whether it equals the true one."""
+"""Mathematics: the answer that a response gives, and its comparison with the truth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from prefix_opd.grading.expression import (
     as_words,
     canonical,
     digits_and_base,
-    is_clock,
     is_words,
     number_of,
     tidy,
@@ -19,7 +18,7 @@ from prefix_opd.grading.expression import (
     value_of,
     without_percent,
 )
-from prefix_opd.grading.text import boxed, tagged, unmarked
+from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, boxed, tagged, unmarked
 
 _TAIL_CHARS = 1_500
 _VERB = (
@@ -27,10 +26,10 @@ _VERB = (
     r"(?:seems|appears|turns out|comes out|works out) to be)"
 )
 _ANNOUNCED = re.compile(
-    r"\b(?:answer|final (?:result|value|solution)|ans|antwort|réponse|respuesta|resposta|risposta|ответ)\b\s*"
+    rf"\b(?:answer|final (?:result|value|solution)|ans|{FOREIGN_ANSWER})\b\s*"
     r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
     rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
-    r"(?:答案|答え|正解|정답)\s*(?:是|为|為|は|은|는)?\s*[:：]?|"
+    rf"{EAST_ASIAN_ANSWER}|"
     r"^\W*(?:the )?(?:final |correct )?answer\W*\n|^####(?=\s*[-+\d$\\(.])",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -52,11 +51,11 @@ NONE_FOUND = "no answer was found"
 
 
 def find_answer(text: str) -> tuple[str, str]:
-    """(the answer as spelt, why there is none).
+    """(the answer as spelt, or the reason why there is none).
 
-    In this order: the last closed box or ``<answer>``; what follows the last "answer is", "answer:", "final answer" or
-    "####"; the last formula, or a bare or bold number, of the last paragraph. Nothing else is an answer, so a number
-    met by chance is not.
+    The first of these that exists: the last closed box or ``<answer>``; the text after the last "answer is", "answer:",
+    "final answer" or "####"; the last formula, or a bare or bold number, in the last paragraph. Other numbers in the
+    text do not count.
     """
     inside, after = tagged(text)
     box, opened = boxed(after)
@@ -83,7 +82,7 @@ def find_answer(text: str) -> tuple[str, str]:
 
 
 def _formulas(text: str) -> list[str]:
-    """The formulas of a text; those that a comma, "and" or "or" joins in one line are one, for they are one answer."""
+    """The formulas of a text. Formulas in one line that are joined by a comma, "and" or "or" are one answer."""
     formulas: list[str] = []
     end = None
     for match in _MATH.finditer(text):
@@ -97,10 +96,10 @@ def _formulas(text: str) -> list[str]:
 
 
 def _first_statement(rest: str) -> str:
-    """The formula or the words that an announcement is followed by."""
+    """The formula or the words after an announcement."""
     opening = unmarked(rest).lstrip(" *_:\n")
     line = opening.partition("\n")[0]
-    # A display formula may span lines; an inline one belongs to this line.
+    # A display formula may have several lines; an inline formula is in this line.
     formula = _MATH.match(opening) or _MATH.search(line)
     if formula is not None:
         before = opening[: formula.start()]
@@ -113,15 +112,15 @@ def _first_statement(rest: str) -> str:
 
 
 def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> bool:
-    """Whether an answer equals the true one.
+    """Whether an answer equals the truth.
 
-    What a string comparison or fractions can settle is settled here; the rest goes to ``symbolically``. A per cent
-    sign may be left out or added (50, 50%, and 0.5 for 50%), and so may a unit, a degree sign, a currency sign, a base
-    that the question fixed, and a variable's name. Words are compared as words.
+    Strings, words and fractions are compared here, other answers by ``symbolically``. These differences do not count: a
+    per cent sign (50 and 0.5 equal 50%), a unit, a degree or currency sign, a base that the question gives, and a
+    variable's name.
 
     Args:
-        answer: as the response spells it.
-        truth: as the data set spells it.
+        answer: the answer as spelt in the response.
+        truth: the truth as spelt in the data set.
         symbolically: (answer, truth) -> whether they are equal by algebra. It may raise.
     """
     if tidy(answer) == tidy(truth):
@@ -146,7 +145,7 @@ def _equal_values(answer: str, truth: str, symbolically: Callable[[str, str], bo
     ours, theirs = canonical(answer), canonical(truth)
     if ours == theirs:
         return bool(ours)
-    if is_clock(theirs):
+    if re.fullmatch(r"\d{1,2}:\d{2}", theirs):  # a time of day, which algebra reads as a ratio
         return False
     number, true_number = number_of(ours), number_of(theirs)
     if number is not None and true_number is not None:

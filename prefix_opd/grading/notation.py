@@ -1,4 +1,4 @@
-"""Plain LaTeX for what is written with Unicode's symbols, in plain text, or with LaTeX's commands of style."""
+"""Convert Unicode symbols, plain text and LaTeX style commands to plain LaTeX."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ COMMANDS = (
     r"text|textbf|textit|textrm|textsf|texttt|textsc|textup|textnormal|emph|mbox|hbox|mathrm|mathbf|mathit|mathsf|"
     r"mathtt|boldsymbol|bm|underline|ensuremath|operatorname\*?"
 )
-"""Commands that change how their argument looks, or say that it is text."""
+"""Commands for the style of their argument, or for text."""
 
 _NAMES = r"arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|max|min|det"
 _ENVIRONMENTS = r"aligned|align\*?|gathered|equation\*?|split"
@@ -41,7 +41,7 @@ _LOWERED = re.compile(r"[₀-₉]+")
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        # what only shapes the page
+        # layout
         (r"\\(?:textcolor|color|colorbox)\s*(?:\[\w*\])?\s*\{[^{}]*\}", ""),
         (r"\\(?:[hv]space|h?phantom|tag|label)\*?\s*\{[^{}]*\}", ""),
         (rf"\\(?:begin|end)\s*\{{(?:{_ENVIRONMENTS})\}}", ""),
@@ -49,7 +49,7 @@ _REWRITES = [
         (r"\\(?:(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|normalsize|limits|bf|rm|it)(?![A-Za-z])", ""),
         (r"\\q?quad(?![A-Za-z])|(?<!\\)\\[ ;:,]|~", " "),
         (r"\\(?:pounds|euro|yen|texteuro)(?![A-Za-z])|(?<!\\)\\[!()\[\]]|\\\$|\$|(?<=\\\\)\[\d+\s?[a-z]+\]", ""),
-        # one command of several
+        # synonyms
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\leq(?:slant|q)?(?![A-Za-z])|<=", r"\\le "),
@@ -84,7 +84,7 @@ _REWRITES = [
 
 
 def plain_latex(text: str) -> str:
-    """The text in plain LaTeX. \\text{} and the like stay, for they tell a unit from a product of variables."""
+    """The text in plain LaTeX. \\text{} and similar commands stay: they separate a unit from a product of variables."""
     text = text.translate(_SYMBOLS)
     text = _RAISED.sub(lambda run: f"^{{{unicodedata.normalize('NFKC', run[0]).replace('−', '-')}}}", text)
     text = _LOWERED.sub(lambda run: f"_{{{unicodedata.normalize('NFKC', run[0])}}}", text)
@@ -92,7 +92,7 @@ def plain_latex(text: str) -> str:
         lambda sign: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", sign[0]).split("⁄")), text
     )
     text = unicodedata.normalize("NFKC", text)  # full width, the letters of mathematics
-    text = re.sub(r"\\\\(?=[A-Za-z]{2})", r"\\", text)  # \\\\frac, escaped once too often
+    text = re.sub(r"\\\\(?=[A-Za-z]{2})", r"\\", text)  # \\\\frac, escaped twice
     if "matrix" not in text and "array" not in text and "cases" not in text:
         text = re.sub(r"\\\\\s*(?=\S)(?!\\end)", ", ", text.rstrip("\\ ")).replace("&", "")
     for pattern, replacement in _REWRITES:

@@ -1,4 +1,4 @@
-"""Worker processes that are killed when they take too long. Safe to call from any thread."""
+"""Worker processes with a time limit. Any thread may use them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pathlib import Path
 import prefix_opd
 
 START_LIMIT_S = 180.0
-"""Importing sympy on a machine that is busy starting vLLM takes long; a worker that needs more is broken."""
+"""Limit for starting a worker. Importing sympy is slow while vLLM starts."""
 WALL_FACTOR = 30.0
-"""A worker ends itself by processor time; by the clock it may take this much longer on a busy machine, then it is
-killed from here. Only a worker that waits for something reaches this limit."""
+"""Wall-clock limit / limit of processor time. A worker ends itself at the limit of processor time. The pool kills a
+worker at the wall-clock limit, which only a blocked worker reaches."""
 
 
 class WorkerLost(Exception):
-    """A worker ended in the middle of a task, e.g. because it ran out of memory."""
+    """A worker ended during a task, e.g. because it ran out of memory."""
 
 
 class _Worker:
     """One process and its two pipes."""
 
     def __init__(self, memory_bytes: int):
-        # The folder that our own package came from: the parent may have it on a path that a fresh Python lacks.
+        # the folder of our package: a new Python process may not have it on its path
         root = str(Path(next(iter(prefix_opd.__path__))).parent)
         paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
@@ -38,34 +38,33 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # Each thread of a numerical library reserves address space, which is bounded.
+            # each thread of a numerical library reserves address space, which is limited
             env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         self._unread = b""
         try:
             reply = self._reply(START_LIMIT_S)
+            if "broken" in reply:
+                raise RuntimeError(reply["broken"])
         except BaseException as error:
             self.kill()
-            raise RuntimeError(f"the grading worker did not start: {error or type(error).__name__}") from error
-        if "broken" in reply:
-            self.kill()
-            raise RuntimeError(f"the grading worker did not start: {reply['broken']}")
+            raise RuntimeError(f"the grading worker did not start: {str(error) or type(error).__name__}") from error
 
     def ask(self, task: dict, limit_s: float) -> dict:
-        """The reply to a task. Raises ``TimeoutError`` or ``WorkerLost``; the worker is of no use after either.
+        """The reply to a task. Raises ``TimeoutError`` or ``WorkerLost``; discard the worker after either.
 
         Args:
-            task: what to compare.
-            limit_s: seconds of processor time.
+            task: the strings to compare.
+            limit_s: limit of processor time, seconds.
         """
         try:
             self._process.stdin.write(json.dumps({**task, "limit_s": limit_s}).encode() + b"\n")
             self._process.stdin.flush()
             return self._reply(limit_s * WALL_FACTOR)
         except (OSError, WorkerLost) as error:
-            if isinstance(error, TimeoutError):  # which is an OSError
+            if isinstance(error, TimeoutError):  # a subclass of OSError
                 raise
-            self._process.wait()  # its pipe is closed, so it is ending
+            self._process.wait()  # its pipe is closed, so it ends
             if self._process.returncode == -signal.SIGPROF:
                 raise TimeoutError(f"it took {limit_s:g} s") from error
             raise WorkerLost("it ended") from error
@@ -73,7 +72,7 @@ class _Worker:
     def _reply(self, limit_s: float) -> dict:
         deadline = time.monotonic() + limit_s
         output = self._process.stdout.fileno()
-        poll = select.poll()  # not select(), which fails once a large process has more than 1 024 files open
+        poll = select.poll()  # select() fails in a process with more than 1 024 open files
         poll.register(output, select.POLLIN | select.POLLHUP)
         while b"\n" not in self._unread:
             left = deadline - time.monotonic()
@@ -97,11 +96,11 @@ class _Worker:
 
 
 class WorkerPool:
-    """At most ``size`` workers, started when needed and used again; a slow one is killed and replaced.
+    """Reusable workers that start when needed. A slow worker is killed and replaced.
 
     Args:
-        size: processes at most.
-        memory_bytes: address space of each.
+        size: maximum number of processes.
+        memory_bytes: limit of the address space of each process.
     """
 
     def __init__(self, size: int, memory_bytes: int):
@@ -114,8 +113,8 @@ class WorkerPool:
         """Equality by algebra within ``limit_s`` seconds of processor time.
 
         Raises:
-            TimeoutError: it took longer than ``limit_s``; the worker has been killed.
-            WorkerLost: the worker ended, or failed in the middle of it.
+            TimeoutError: the comparison took longer. The worker has been killed.
+            WorkerLost: the worker ended or failed.
         """
         with self._places:
             worker = self._take()
@@ -133,20 +132,18 @@ class WorkerPool:
         return reply["equal"]
 
     def _take(self) -> _Worker:
-        worker = None
-        while worker is None:
+        while True:
             try:
-                worker = self._idle.pop()  # atomic, as append is
+                worker = self._idle.pop()  # atomic, like append
             except IndexError:
                 worker = _Worker(self._memory_bytes)
-            if not worker.alive():  # ended from outside while it was idle
-                worker.kill()
-                worker = None
-        self._busy.add(worker)
-        return worker
+            if worker.alive():
+                self._busy.add(worker)
+                return worker
+            worker.kill()  # it was killed from outside while it was idle
 
     def close(self) -> None:
-        """Kills every worker; the pool can be used again."""
+        """Kills all workers. The pool can be used again."""
         for worker in (*self._busy, *self._idle):
             worker.kill()
         self._idle.clear()
@@ -157,19 +154,19 @@ _lock = threading.Lock()
 
 
 def shared_pool(size: int, memory_bytes: int) -> WorkerPool:
-    """This process's pool for these settings."""
+    """The pool of this process with these settings."""
     with _lock:
         return _pools.setdefault((size, memory_bytes), WorkerPool(size, memory_bytes))
 
 
 def close_pools() -> None:
-    """Kills the workers of every pool of this process."""
+    """Kills the workers of all pools of this process."""
     for pool in _pools.values():
         pool.close()
 
 
 def _forget() -> None:
-    """In a forked child: the pipes are shared with the parent, which goes on using them."""
+    """In a forked child: drop the pools, because the parent continues to use their pipes."""
     global _lock
     _lock = threading.Lock()
     _pools.clear()

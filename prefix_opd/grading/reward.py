@@ -1,4 +1,4 @@
-"""verl's reward function: ``custom_reward_function.path`` or ``name`` points at ``compute_score``."""
+"""verl's reward function ``compute_score``, which ``custom_reward_function`` names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FROM_RUN = {"reward_router_address", "reward_model_tokenizer", "prompt_ending"}
 
 
 def kind_of(data_source: str, n_options: int = 0) -> str:
-    """tiny, choice or math, by the name of the data set; options make any set multiple choice."""
+    """ "tiny", "choice" or "math", by the name of the data set. A question with options is multiple choice."""
     if data_source.startswith(TINY):
         return "tiny"
     name = data_source.rpartition("/")[2].lower()
@@ -38,17 +38,17 @@ def compute_score(
     """Grades one response for verl.
 
     Args:
-        data_source: name of the data set; "tiny/…", GPQA and MMLU-Pro have graders of their own, others are maths.
+        data_source: name of the data set: "tiny/…", multiple choice (GPQA, MMLU-Pro), or else mathematics.
         solution_str: the response as text.
-        ground_truth: the true answer; empty for a question without one, which scores 0 and is graded by "none".
-        extra_info: ``n_options`` is read.
-        kwargs: fields of ``GradeSettings`` (``custom_reward_function.reward_kwargs``), what verl adds itself, and
-            ``prompt_ending``, the text that the run forces at the end of every prompt: ``require_think_end`` defaults
-            to whether it opens the thinking.
+        ground_truth: the true answer. Without one the score is 0 and ``graded_by`` is "none".
+        extra_info: may have ``n_options``.
+        kwargs: fields of ``GradeSettings`` (``custom_reward_function.reward_kwargs``), arguments that verl adds, and
+            ``prompt_ending``, the forced end of every prompt. ``require_think_end`` is by default whether that ending
+            opens the thinking.
 
     Returns:
-        score: 1.0 or 0.0. pred: the answer in the spelling under which votes are counted (maj@k), "" for none.
-        graded_by: tiny, choice, math or none. reason: one short phrase, see ``Verdict``.
+        ``score``: 1.0 or 0.0. ``pred``: the canonical answer for votes (maj@k), or "". ``graded_by``: "tiny", "choice",
+        "math" or "none". ``reason``: a short phrase, see ``Verdict``.
     """
     unknown = set(kwargs) - _SETTINGS - _FROM_RUN
     if unknown:
@@ -59,7 +59,7 @@ def compute_score(
     n_options = int((extra_info or {}).get("n_options") or 0)
     kind, truth = kind_of(data_source, n_options), "" if ground_truth is None else str(ground_truth)
     if kind == "tiny":
-        from prefix_opd.miniature import task  # only the miniature needs it
+        from prefix_opd.miniature import task
 
         part = answer_part(solution_str, require_think_end=True)
         score = float(task.grade(solution_str, truth))

@@ -1,6 +1,6 @@
-"""Figures over several samples of each problem: pure functions.
+"""Statistics over several samples per problem.
 
-Symbols: ``n`` samples of a problem, ``c`` of them correct, ``k`` samples of a metric.
+Symbols: ``n`` samples of a problem, ``c`` correct samples, ``k`` samples of a metric.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class Interval:
 
 
 def mean_at_k(correct: Sequence[bool]) -> float:
-    """Share of one problem's samples that are correct; k is their number."""
+    """Share of correct samples of one problem with k samples."""
     if not correct:
         raise ValueError("mean_at_k: no samples")
     return sum(map(bool, correct)) / len(correct)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k of the n samples, drawn without replacement, hold a correct one: 1 - C(n-c, k) / C(n, k).
+    """Probability that k of n samples, drawn without replacement, include a correct one: 1 - C(n-c, k) / C(n, k).
 
-    The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374).
+    This is the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374).
     """
     if not (0 <= c <= n and 1 <= k <= n):
         raise ValueError(f"pass_at_k: need 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
@@ -40,11 +40,11 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def maj_at_k(answers: Sequence[str], correct: Sequence[bool]) -> float:
-    """Score of the most frequent answer of one problem's k samples.
+    """Score of the most frequent answer in the k samples of one problem.
 
-    An empty answer does not vote; where nobody votes the score is 0. Answers that tie share the vote: the score is the
-    share of them that is correct, which is what breaking ties at random gives on average. An answer counts as correct
-    in the share of its samples that were graded so, for two spellings of it may have been graded apart.
+    Empty answers do not vote; without votes the score is 0. In a tie the score is the mean over the tied answers, which
+    is the expected score of a random choice. The score of an answer is the share of its samples that were graded as
+    correct, because two spellings of one answer may have different grades.
     """
     if len(answers) != len(correct):
         raise ValueError(f"maj_at_k: {len(answers)} answers and {len(correct)} grades")
@@ -64,14 +64,13 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap of the mean over problems.
 
-    Problems are drawn with replacement, each with all its samples, because the samples of one problem are not
-    independent of each other. The interval says how far another draw of problems would move the mean; it says nothing
-    of another training seed.
+    Whole problems are drawn with replacement, because the samples of one problem are not independent. The interval
+    covers the choice of problems, not the training seed.
 
     Args:
-        values: one figure per problem, e.g. ``mean_at_k`` of each.
+        values: one value per problem, e.g. its ``mean_at_k``.
         level: share of the resampled means inside the interval, between 0 and 1.
-        resamples: how often the problems are drawn.
+        resamples: number of resamples.
         seed: the same seed gives the same interval.
     """
     figures = np.asarray(values, dtype=np.float64)
@@ -81,7 +80,7 @@ def bootstrap_interval(
         raise ValueError(f"bootstrap_interval: level={level} must lie between 0 and 1")
     generator = np.random.default_rng(seed)
     means = np.empty(resamples)
-    for i in range(resamples):  # one draw at a time: all at once would hold resamples x problems numbers
+    for i in range(resamples):  # one draw at a time bounds memory
         means[i] = figures[generator.integers(0, figures.size, figures.size)].mean()
     low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return Interval(float(figures.mean()), float(low), float(high))

@@ -1,7 +1,7 @@
-"""Equality by algebra. Runs in a worker process only: parsing what a model wrote may never end.
+"""Equality by algebra. It runs in a worker process, because parsing a model's output may never end.
 
-math-verify parses LaTeX into sympy and compares sets and relations. Numbers and terms are compared here, for
-math-verify rounds them to six decimals; so are tuples and lists, which math-verify takes for each other.
+math-verify parses LaTeX into sympy and compares sets and relations. This module compares numbers and terms, which
+math-verify rounds to six decimals, and tuples and lists, which math-verify does not distinguish.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from prefix_opd.grading.expression import canonical, closing_brace, number_of
 
 DIGITS = 30
 RELATIVE = 1e-20
-"""Irrational values, taken to 30 digits, are equal where they differ by this share of their size at most."""
+"""Maximum relative difference of equal irrational values, computed to 30 digits."""
 ROUNDING = Fraction(1, 1_000_000)
-"""The share of its size by which a decimal number may miss a value that has no end, and the digits that it needs."""
+"""Maximum relative error of a rounded decimal."""
 ROUNDING_DIGITS = 6
+"""Minimum number of digits of a rounded decimal."""
 POINTS, AGREEING = 12, 4
+"""Random points at which terms are compared, and the number of points that must have a value."""
 
 _JOINED = re.compile(r"[\s,;]*(?<!\\)\b(?:and|or)\b\s*")
 _NAME = re.compile(r"\s*\\?[A-Za-z]?(?:\([a-z]\))?\s*")
@@ -36,7 +38,7 @@ _COMMAND = re.compile(r"\\[A-Za-z]+\s*(?:\{(?:[a-z]*matrix|R|Z|N|Q|C)\})?")
 _UNREADABLE = re.compile(
     r"(?<![_^\d.])\d+\s+[\d.]|(?<![A-Za-z])(?:[A-Za-z]{4,}|not|no|if|is|than|the|are|of|at)(?![A-Za-z])|[?#@]"
 )
-# Units and wrappers are gone when a text comes here; math-verify's own rules cut more than units.
+# units and wrappers are already removed; math-verify's rules would remove more than units
 _NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="all")
 _LATEX = [LatexExtractionConfig(normalization_config=_NORMAL)]
 
@@ -44,10 +46,10 @@ _LATEX = [LatexExtractionConfig(normalization_config=_NORMAL)]
 def equal_by_algebra(answer: str, truth: str) -> bool:
     """Whether two answers in plain LaTeX are equal.
 
-    Tuples and intervals equal their own kind only, element by element, and so do sets and lists, in any order. A
-    decimal number of six digits or more equals a value without an end that it rounds; all else must agree exactly.
+    Tuples and intervals are compared element by element, sets and lists in any order. Different kinds are not equal. A
+    decimal number with at least six digits equals a value that it rounds. All other values must agree exactly.
     """
-    logging.disable(logging.CRITICAL)  # math-verify warns that its own time limits, alarms, are off
+    logging.disable(logging.CRITICAL)  # math-verify warns that its own time limits are off
     answer, truth = _JOINED.sub(", ", answer), _JOINED.sub(", ", truth)
     return _equal(_without_names(answer, truth), _without_names(truth, answer))
 
@@ -56,7 +58,7 @@ def equal_by_algebra(answer: str, truth: str) -> bool:
 
 
 def _pieces(text: str, separators: str) -> list[str]:
-    """The text cut at separators outside all brackets."""
+    """The parts of the text between separators outside all brackets."""
     pieces, depth, start = [], 0, 0
     for place, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")
@@ -67,7 +69,7 @@ def _pieces(text: str, separators: str) -> list[str]:
 
 
 def _without_names(text: str, other: str) -> str:
-    """The values of "x = 5" and "x = 2, y = 3" where the other side has no equation; what is exact of an "≈"."""
+    """The values of "x = 5" and "x = 2, y = 3" if the other side has no equation; the exact side of an "≈"."""
     exact, *rest = re.split(r"\\approx\b|\\simeq\b", text)
     text = (rest[0] if rest and _NAME.fullmatch(exact) else exact).strip()
     named = [_pieces(part, "=") for part in _pieces(text, ",;")]
@@ -81,7 +83,7 @@ def _without_names(text: str, other: str) -> str:
 
 
 def _structure(text: str) -> tuple[str, list[str]]:
-    """(kind, elements): "list", which a set is, too; "()", "[]", "(]", "[)"; ":" of a ratio; "" of a single value."""
+    """(kind, elements). Kinds: "list" (also a set), "()", "[]", "(]", "[)", ":" (a ratio), "" (a single value)."""
     text = re.sub(r"\\langle\b(.*)\\rangle\b", r"(\1)", text.strip())
     if text.startswith("\\{") and text.endswith("\\}") and len(_pieces(text[1:-2] + "}", "}")) == 2:
         return "list", [element for part in _pieces(text[2:-2], ",;") for element in _signs(part)]
@@ -98,7 +100,7 @@ def _structure(text: str) -> tuple[str, list[str]]:
 
 
 def _signs(text: str) -> list[str]:
-    """Both values of an expression with one plus-minus sign."""
+    """Both values of an expression with one plus-minus sign, or the text itself."""
     if text.count("\\pm") != 1 or text.startswith(("(", "[", "\\{")):
         return [text]
     return [text.replace("\\pm", sign).replace("\\mp", other).removeprefix("+") for sign, other in ("+-", "-+")]
@@ -157,7 +159,7 @@ def _rounds(decimal: str, number: Fraction, term) -> bool:
 
 
 def _parsed(text: str):
-    """A sympy object, or None where the text is no expression."""
+    """A sympy object; None if the text is not an expression."""
     if len(relations := _pieces(text, ",")) > 1 and all(map(_RELATION.search, relations)):  # x < 2 or x > 3
         terms = [_parsed(part) for part in relations]
         return None if None in terms else sympy.Union(*(term.as_set() for term in terms))
@@ -171,7 +173,7 @@ def _parsed(text: str):
 
 
 def _exact(term):
-    """Without binary fractions: 0.1 is a tenth. The letter i is the imaginary unit."""
+    """The term with rationals in place of floats. The letter i is the imaginary unit."""
     if not isinstance(term, sympy.Expr):
         return term
     term = term.replace(lambda part: part.is_Float, lambda part: sympy.Rational(str(part)))
@@ -185,14 +187,14 @@ def _equal_terms(one, other) -> bool:
         return one.shape == other.shape and all(same)
     if all(isinstance(term, sympy.Expr) for term in pair):
         return _equal_scalars(one, other)
-    kinds = ((sympy.FiniteSet, sympy.Interval), (sympy.Eq, sympy.Expr))  # which verify takes for each other
+    kinds = ((sympy.FiniteSet, sympy.Interval), (sympy.Eq, sympy.Expr))  # verify does not distinguish these
     if any(all(any(isinstance(term, kind) for term in pair) for kind in both) for both in kinds):
         return False
     return bool(verify(other, one, 12, DIGITS, allow_set_relation_comp=True, timeout_seconds=None))
 
 
 def _equal_scalars(one, other) -> bool:
-    """By values at random points where at least one of the two is real; by simplification where there are too few."""
+    """Compare values at random points where at least one term is real; simplify if there are too few such points."""
     if one == other:
         return True
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
@@ -207,7 +209,7 @@ def _equal_scalars(one, other) -> bool:
         left, right = _value(one, at), _value(other, at)
         if left is None or right is None:
             continue
-        if (left == 0) != (right == 0):  # zero, or too small to tell
+        if (left == 0) != (right == 0):  # zero, or a value below the precision
             return bool(sympy.simplify(one - other) == 0)
         same = bool(abs(left - right) <= RELATIVE * abs(left))
         if not same and (complex_too or left.is_real or right.is_real):
@@ -217,7 +219,7 @@ def _equal_scalars(one, other) -> bool:
 
 
 def _value(term, at: dict):
-    """The term's value at a point as a number of sympy; None where it has none."""
+    """The term's value at a point as a sympy number; None if undefined."""
     try:
         value = _done(term).evalf(DIGITS, subs=at or None, maxn=10_000)
     except Exception:
@@ -226,7 +228,7 @@ def _value(term, at: dict):
 
 
 def _done(term):
-    """The term with its sums, powers and factorials worked out, as far as sympy can."""
+    """The term with sums, powers and factorials evaluated, as far as sympy can."""
     try:
         return term.doit()
     except Exception:

@@ -1,10 +1,13 @@
-"""Finding the answer in a response: what follows the thinking, and the boxes and tags in it."""
+"""Parts of a response: the text after the thinking, and the boxes and tags in it."""
 
 from __future__ import annotations
 
 import re
 
 THINK_START, THINK_END = "<think>", "</think>"
+FOREIGN_ANSWER = "antwort|réponse|respuesta|resposta|risposta|ответ"
+EAST_ASIAN_ANSWER = r"(?:答案|答え|正解|정답)\s*(?:是|为|為|は|은|는)?\s*[:：]?"
+"""Patterns of "answer" in other languages; the second includes the verb or colon."""
 
 _END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
@@ -26,13 +29,11 @@ _HEADING = re.compile(r"^[ \t]*(?:#+|>+)[ \t]*", re.MULTILINE)
 
 
 def answer_part(response: str, require_think_end: bool) -> str | None:
-    """What the response says after its thinking; None where the thinking did not end.
-
-    The last ``</think>`` counts. Thinking that is opened again after it is no answer and is cut off.
+    """The text after the last ``</think>``, up to the next ``<think>``; None if the thinking did not end.
 
     Args:
-        response: what the model generated.
-        require_think_end: whether the prompt opened the thinking. Otherwise a response without ``<think>`` and
+        response: the generated text.
+        require_think_end: whether the prompt opens the thinking. If not, a response without ``<think>`` and
             ``</think>`` is an answer as a whole.
     """
     _, found, after = response.rpartition(THINK_END)
@@ -45,12 +46,12 @@ def answer_part(response: str, require_think_end: bool) -> str | None:
 
 
 def unmarked(text: str) -> str:
-    """Prose without its marks: bold, italics, code, headings, quotations and HTML's tags of style."""
+    """Text without markup: bold, italics, code, headings, quotations and HTML style tags."""
     return _EMPHASIS.sub("", _HEADING.sub("", _STYLE_TAG.sub("", text)))
 
 
 def tagged(text: str) -> tuple[str, str]:
-    """(what the last ``<answer>…</answer>`` that is not empty holds, the text after it); ("", text) for none."""
+    """(content of the last non-empty ``<answer>…</answer>``, the text after it); ("", text) without one."""
     for end in reversed(list(_TAG_END.finditer(text))):
         starts = list(_TAG_START.finditer(text, 0, end.start()))
         if starts and (content := text[starts[-1].end() : end.start()].strip()):
@@ -59,11 +60,11 @@ def tagged(text: str) -> tuple[str, str]:
 
 
 def boxed(text: str) -> tuple[str, bool]:
-    """(the contents of the answer's box, whether a box was left open).
+    """(content of the answer's box, whether a box was left open).
 
-    The last closed box with something in it counts: a response may correct itself, and one that is cut off while
-    repeating its box has still given it. Boxes that are joined by a comma, "and" or "or" alone are one answer in
-    parts, e.g. "\\boxed{2} or \\boxed{3}" gives "2, 3", so that naming several values is no way to be right with one.
+    The last closed, non-empty box counts, because a response may correct itself or be cut off while it repeats its box.
+    Boxes that are joined only by a comma, "and" or "or" are one answer: "\\boxed{2} or \\boxed{3}" gives "2, 3". So a
+    list of guesses is not right because one of them is.
     """
     opened = False
     parts: list[str] = []
@@ -82,8 +83,8 @@ def boxed(text: str) -> tuple[str, bool]:
 
 
 def _boxes_from_the_end(text: str) -> list[tuple[int, int, str | None]]:
-    """(start, end, content) of each box, the last one first; content is None where the box never closes."""
-    # One walk over the text with a stack: matching each box on its own would be quadratic for a loop of open boxes.
+    """(start, end, content) of each box, the last one first; content is None if the box is not closed."""
+    # One pass with a stack. Matching each box separately takes quadratic time if many boxes are open.
     found: list[tuple[int, int, str | None]] = []
     stack: list[tuple[int, int] | None] = []
     place = 0
@@ -91,12 +92,12 @@ def _boxes_from_the_end(text: str) -> list[tuple[int, int, str | None]]:
         if text[place] == "\\":
             box = _BOX.match(text, place)
             if box is None:
-                place += 2  # an escaped brace does not count
+                place += 2  # skip an escaped brace
             elif text.startswith("{", box.end()):
                 stack.append((place, box.end() + 1))
                 place = box.end() + 1
             else:
-                bare = _BARE.match(text, box.end())  # "\boxed 5", as some solutions of MATH have it
+                bare = _BARE.match(text, box.end())  # "\boxed 5", as in some solutions of MATH
                 found.append((place, bare.end(), bare.group()))
                 place = max(bare.end(), box.end())
             continue

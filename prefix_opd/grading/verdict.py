@@ -1,4 +1,4 @@
-"""The grade of a response, the grader's settings, and what a batch of grades warns of."""
+"""The grade of a response, the grader's settings, and a warning about a batch of grades."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class Verdict:
 
     correct: bool
     extracted: str
-    """The answer as the response spells it; empty where none was found."""
+    """The answer as spelt in the response; empty if none was found."""
     reason: str
-    """One short phrase for people; programs read ``correct``."""
+    """A short phrase for people; programs use ``correct``."""
 
 
 @dataclass(frozen=True)
 class GradeSettings:
-    """How to grade."""
+    """Rules and limits of grading."""
 
     require_think_end: bool = True
-    """A response without ``</think>`` gave no answer, because the prompt opens the thinking. False: such a response is
-    the answer as a whole, unless it opens the thinking itself."""
+    """True: the prompt opens the thinking, so a response without ``</think>`` has no answer. False: such a response is
+    an answer as a whole, unless it opens the thinking itself."""
     time_limit_s: float = 5.0
-    """Seconds of processor time for one symbolic comparison; beyond them its process ends and the answer is wrong."""
+    """Limit of processor time for one symbolic comparison, seconds. The answer is wrong if the limit is reached."""
     max_chars: int = 10_000
-    """Characters of the answer that are looked at, from its end."""
+    """Number of characters at the end of the response that are read."""
     max_answer_chars: int = 500
-    """Characters of an extracted answer that are handed to the parser; a longer one counts as wrong."""
+    """Maximum length of an extracted answer. A longer answer is wrong."""
     workers: int = 2
-    """Processes for symbolic comparison, at most; each starts when it is first needed."""
+    """Maximum number of processes for symbolic comparison. Each starts when it is needed."""
     memory_gib: float = 4.0
-    """Address space of such a process in GiB, so that 9^(9^9) cannot take the machine's memory."""
+    """Limit of the address space of such a process, GiB, because 9^(9^9) would use all memory."""
 
     def __post_init__(self) -> None:
         for name in ("time_limit_s", "max_chars", "max_answer_chars", "workers", "memory_gib"):
@@ -50,10 +50,10 @@ class GradeSettings:
 
 
 def common_refusal(reasons: Sequence[str | None]) -> str | None:
-    """A warning where every graded answer of a batch was refused for one and the same reason, else None.
+    """A warning if all graded answers of a batch were rejected for the same reason, else None.
 
     Args:
-        reasons: ``Verdict.reason`` of each answer; None for one that was not graded.
+        reasons: ``Verdict.reason`` of each answer; None for an ungraded answer.
     """
     known = [reason for reason in reasons if reason is not None]
     if len(set(known)) != 1 or known[0] in (EQUAL, DIFFERENT):
@@ -63,4 +63,4 @@ def common_refusal(reasons: Sequence[str | None]) -> str | None:
         if known[0] == UNFINISHED
         else ""
     )
-    return f"none of the {len(known)} answers was compared with the truth, each for one reason: {known[0]}{advice}"
+    return f"all {len(known)} answers were rejected for the same reason: {known[0]}{advice}"

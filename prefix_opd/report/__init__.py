@@ -1,6 +1,5 @@
-"""One HTML file that tells what came out of runs, and opens without a network.
+"""Reports of runs: an HTML file that needs no network, and the summary table at the end of a run.
 
-`content` and `answers` gather it from run folders, `plots` describes a figure of `prefix_opd.analysis.figures` as
-Plotly does, `page` puts it all into ``page.html.jinja`` and writes the same figures as PNG. `summary` is the table that
-a run ends with.
+`content` and `answers` read run folders. `plots` converts figures of `prefix_opd.analysis.figures` to Plotly. `page`
+fills ``page.html.jinja`` and writes the figures as PNG. `summary` makes the table.
 """

@@ -1,4 +1,4 @@
-"""Answers of a run as a report shows them: sampled ones token by token, validation answers before and after."""
+"""A run's answers for the report: samples token by token, and validation answers before and after training."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from prefix_opd.run.samples import Sample
 
 ANSWERS = 3
 FULL_STRENGTH = 4.0
-"""|reverse KL| in nats at which a token's background has its full colour."""
+"""|reverse KL| in nats at which a token's background has full colour."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a sample, ready to be coloured."""
+    """One token of a sample."""
 
     text: str
     kl: float
@@ -24,16 +24,16 @@ class Token:
 
     @property
     def strength(self) -> float:
-        """-1 (the teacher is far surer) to 1 (the student is)."""
+        """Strength of the colour, from -1 (the teacher's probability is far higher) to 1 (the student's is)."""
         return max(-1.0, min(1.0, self.kl / FULL_STRENGTH))
 
 
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """One rollout, split where the cap stands."""
+    """One rollout, split at L."""
 
     title: str
-    """When it was sampled."""
+    """Time of sampling."""
     cap: int
     how_it_ended: str
     reaches_cap: bool
@@ -43,7 +43,7 @@ class ScoredAnswer:
 
 @dataclass(frozen=True)
 class ScoredPrompt:
-    """One prompt with its answer at the first and at the last probe, or with one answer alone."""
+    """One prompt with its answers at the first and the last probe, or with one answer."""
 
     prompt: str
     answers: list[ScoredAnswer]
@@ -51,7 +51,7 @@ class ScoredPrompt:
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """One validation problem, at the first and at the last evaluation."""
+    """One validation problem at the first and the last evaluation."""
 
     question: str
     truth: str
@@ -62,9 +62,9 @@ class AnswerPair:
 
 
 def scored(samples: Sequence[Sample]) -> list[ScoredPrompt]:
-    """The same prompts at the first and at the last probe; without two probes, answers of the first and the last step.
+    """Pairs of answers to the same prompts at the first and the last probe; else answers of the first and last step.
 
-    A probe's answers where there are any, for no cap ends them.
+    A probe's answers are preferred because they are uncapped.
     """
     probed = [sample for sample in samples if sample.kind == "probe"]
     kept = probed or samples
@@ -89,26 +89,19 @@ def _scored_answer(sample: Sample) -> ScoredAnswer:
         for text, log_p, log_q in zip(sample.tokens, sample.log_p, sample.log_q, strict=True)
     ]
     cap = sample.prefix_length
+    cut = "cut at the longest response" if len(tokens) > cap else "cut at L"  # L does not apply to a probe
     return ScoredAnswer(
         title=f"Before update {sample.step}" if sample.kind == "probe" else f"Step {sample.step}",
         cap=cap,
-        how_it_ended=_how_it_ended(sample),
+        how_it_ended={"natural": "natural end", "cut": cut}.get(sample.ending, "ended by the engine"),
         reaches_cap=len(tokens) > cap or sample.ending == "cut",
         before_cap=tokens[:cap],
         after_cap=tokens[cap:],
     )
 
 
-def _how_it_ended(sample: Sample) -> str:
-    if sample.ending == "natural":
-        return "ended by itself"
-    if sample.ending == "cut":  # no L applies to a probe
-        return "cut at the longest response" if len(sample.tokens) > sample.prefix_length else "cut at L"
-    return "ended by the engine"
-
-
 def answer_pairs(history: History) -> list[AnswerPair]:
-    """The same validation problems before and after; a change from wrong to right first, then what is left."""
+    """Validation problems before and after training: one per combination of wrong and right."""
     if len(history.evaluations) < 2:
         return []
     first, last = (
@@ -127,7 +120,7 @@ def answer_pairs(history: History) -> list[AnswerPair]:
         for question, before in first.items()
         if question in last
     ]
-    # one of each kind, so that the choice does not flatter the run
+    # the first problem of each kind, so that the choice is not biased in favour of the run
     kinds = {(pair.before_right, pair.after_right): pair for pair in reversed(pairs)}
     order = [(False, True), (False, False), (True, True), (True, False)]
     return [kinds[kind] for kind in order if kind in kinds]

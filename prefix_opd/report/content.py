@@ -1,4 +1,4 @@
-"""What a report says, gathered from run folders: plain values, no markup."""
+"""The content of a report as plain values, read from run folders."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ SETTINGS = (
     "prefix_opd.probe",
     "trainer.total_training_steps",
 )
-"""What decides a run; the whole config stands below it in the report."""
+"""The main settings. The report shows the whole config below them."""
 VERSIONS = {VERSIONS_FILE: ("prefix_opd", "verl", "git_commit"), "record.json": ("commit",)}
-"""Files that tell with what a run was made, where they are there, and what is read of them."""
+"""Optional file with a run's versions -> names that are read from it."""
 
 
 @dataclass
 class RunContent:
-    """What a report says of one run."""
+    """The content for one run."""
 
     name: str
     folder: str
@@ -74,21 +74,21 @@ class RunContent:
     signal: Signal | None
     prefixes: list[Prefixes]
     tail: list[tuple[int, float]]
-    """(update, mean |reverse KL| beyond L at its probe / at the first one)."""
+    """(update, mean |reverse KL| beyond L at its probe / at the first probe)."""
     tail_warning: float
     scored: list[ScoredPrompt]
     answers: list[AnswerPair]
     missing: list[str] = field(default_factory=list)
-    """A sentence for each thing that the folder does not have."""
+    """A sentence about each missing part."""
 
     @property
     def moments(self) -> tuple[str, str]:
-        """When ``answers`` were given."""
+        """Times of the two ``answers`` of a pair."""
         return when(self.evaluations[0].step), when(self.evaluations[-1].step)
 
     @property
     def tail_warned(self) -> list[int]:
-        """The updates whose tail is above the threshold."""
+        """The updates whose ratio is above the threshold."""
         return [step for step, ratio in self.tail if ratio > self.tail_warning]
 
     @property
@@ -112,7 +112,7 @@ def gather(folders: Sequence[Path], target: float | None = None, reference: str 
     """
     histories = [read_finished(folder) for folder in folders]
     names = labels(histories)
-    # also of runs that were never validated, which the comparison of accuracies leaves out
+    # `compute` checks the validated runs only
     check_flags(histories, names, target, reference)
     check_comparable(histories)
     evaluated = {name: one for name, one in zip(names, histories, strict=True) if one.evaluations}
@@ -126,16 +126,16 @@ def _run(history: History, name: str) -> RunContent:
     try:
         signals = signal(history)
     except UserError as error:
-        missing.append(f"No plot of the signal by position: the run {error.rule}.")
+        missing.append(f"No plot of reverse KL by position: the run {error.rule}.")
     prefixes = _prefixes(history.folder)
     if not prefixes:
-        missing.append("No plot of accuracy by prefix: `prefix-opd analyze teacher-prefix` has not been run for it.")
+        missing.append("No plot of accuracy by prefix: run `prefix-opd analyze teacher-prefix` first.")
     if not history.evaluations:
         missing.append("No accuracies: the run was never validated.")
     with _reading(history.folder / SAMPLES_FILE):
         found = scored(list(read_samples(history.folder)))
     if not found:
-        missing.append("No answers token by token: the run recorded none (samples.jsonl).")
+        missing.append("No answers token by token: the run recorded no samples (samples.jsonl).")
     plain = without_secrets(OmegaConf.to_container(history.config, resolve=False))
     return RunContent(
         name=name,
@@ -149,7 +149,7 @@ def _run(history: History, name: str) -> RunContent:
         schedule=schedule(history),
         signal=signals,
         prefixes=prefixes,
-        tail=_tail(history),
+        tail=[(line["step"], line[names.TAIL_RATIO]) for line in history.updates if names.TAIL_RATIO in line],
         tail_warning=float(history.config.prefix_opd.probe.tail_warning),
         scored=found,
         answers=answer_pairs(history),
@@ -158,11 +158,11 @@ def _run(history: History, name: str) -> RunContent:
 
 
 def _claim(history: History) -> str:
-    """The run in one line."""
+    """A summary of the run in one line."""
     summary = summarise(history.folder)
     spent = f"{summary.steps} updates, {summary.flops:.2e} training FLOP"
     if summary.full_flops and not history.is_full_opd:
-        spent += f", {summary.flops / summary.full_flops:.0%} of what the same updates cost at full length (estimated)"
+        spent += f", {summary.flops / summary.full_flops:.0%} of the same updates at full length (estimated)"
     if not history.evaluations:
         return f"{spent}; never validated"
     first, last = history.evaluations[0], history.evaluations[-1]
@@ -176,13 +176,13 @@ def _claim(history: History) -> str:
 
 
 def when(step: int) -> str:
-    """How a report calls the moment of an evaluation."""
+    """The time of an evaluation in words."""
     return "Before training" if step == 0 else f"After step {step}"
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """A file that is none of ours is told in one line."""
+    """Turn errors from the content of a file into a UserError of one line."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -212,16 +212,15 @@ def _settings(plain: dict[str, Any]) -> dict[str, str]:
 
 def _commands(folder: Path) -> list[str]:
     path = folder / COMMAND_FILE
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-    kept = [shlex.join(command_without_secrets(_words(line))) for line in lines if line.strip()]
-    return list(dict.fromkeys(kept))
-
-
-def _words(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError:  # a line that a killed run left torn
-        return line.split()
+    kept: dict[str, None] = {}
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        try:
+            words = shlex.split(line)
+        except ValueError:  # an incomplete line of a killed run
+            words = line.split()
+        if words:
+            kept[shlex.join(command_without_secrets(words))] = None
+    return list(kept)
 
 
 def _versions(folder: Path) -> dict[str, str]:
@@ -234,12 +233,8 @@ def _versions(folder: Path) -> dict[str, str]:
     return found
 
 
-def _tail(history: History) -> list[tuple[int, float]]:
-    return [(line["step"], line[names.TAIL_RATIO]) for line in history.updates if names.TAIL_RATIO in line]
-
-
 def _teacher(folder: Path) -> tuple[float, int] | None:
-    """What `prefix-opd quickstart` measured."""
+    """(accuracy, graded answers) of the teacher, as `prefix-opd quickstart` measured them."""
     path = folder / "teacher.json"
     if not path.is_file():
         return None
@@ -252,7 +247,7 @@ def _teacher(folder: Path) -> tuple[float, int] | None:
 
 
 def _prefixes(folder: Path) -> list[Prefixes]:
-    """What `prefix-opd analyze teacher-prefix` and `student-prefix` left in the run's folder."""
+    """Results of `prefix-opd analyze teacher-prefix` and `student-prefix` in the run's folder."""
     found = []
     for kind in KINDS:
         path = folder / "analysis" / f"{kind}.json"

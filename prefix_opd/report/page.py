@@ -1,4 +1,4 @@
-"""Write the report: one HTML file, and its plots as PNG beside it."""
+"""Write the report: an HTML file, and its plots as PNG."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def write_report(
     """Write the report of one or several runs.
 
     Args:
-        folders: of finished runs.
-        out: the HTML file; none: ``report.html`` in the run's folder, or beside the folders of several.
-        target, reference: as for `analysis.compute.compute`.
+        folders: folders of finished runs.
+        out: the HTML file, by default ``report.html`` in the run's folder, or beside the folders of several runs.
+        target, reference: as in `analysis.compute.compute`.
 
     Returns:
         The HTML file, then the PNG files.
 
     Raises:
-        UserError: what `content.gather` refuses, or a folder for a file.
+        UserError: as `content.gather`; ``out`` is a folder.
     """
     check_out(out)
     content = gather(folders, target, reference)
@@ -44,7 +44,7 @@ def write_report(
 
 
 def render(content: Content, pictures: Sequence[Path] = ()) -> str:
-    """The page. Everything that comes from models, data or configs is escaped by the template engine."""
+    """The page as HTML. The template engine escapes all text from models, data and configs."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
@@ -69,7 +69,7 @@ def render(content: Content, pictures: Sequence[Path] = ()) -> str:
 
 
 def _figures(content: Content) -> dict[str, tuple[Figure, int | None]]:
-    """What is drawn: the end of the PNG's name -> the figure, and the run that it shows, none for all of them."""
+    """Suffix of the PNG's name -> (figure, index of its run). The index is None for a figure of all runs."""
     found: dict[str, tuple[Figure, int | None]] = {}
     if content.compute:
         found["compute"] = figures.compute_figure(content.compute), None
@@ -84,7 +84,7 @@ def _figures(content: Content) -> dict[str, tuple[Figure, int | None]]:
 
 
 def _plots(content: Content) -> dict[str, dict[str, Any]]:
-    """By the id of the element that each is drawn into."""
+    """Id of an element of the page -> the plot in it."""
     return {
         panel.key if i is None else f"{panel.key}-{i}": plotly(panel)
         for figure, i in _figures(content).values()

@@ -1,4 +1,4 @@
-"""A panel of a figure as Plotly describes it: a dict, drawn by the page's own script in the colours of its theme."""
+"""Convert a panel of a figure to Plotly. The page's script draws it in the colours of the theme."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prefix_opd.analysis.figures import Line, Panel
 
 SHAPES = {"mid": "hvh", "post": "hv"}
 LEGEND = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "maxheight": 2000}
-"""Below everything, over the whole height: the page's script makes the room."""
+"""At the bottom of the plot. The page's script makes room for it."""
 RIGHT_SHARE = {
     "automargin": True,
     "overlaying": "y",
@@ -22,7 +22,7 @@ RIGHT_SHARE = {
 
 
 def plotly(panel: Panel) -> dict[str, Any]:
-    """``data`` and ``layout`` of a plot."""
+    """Plotly's ``data`` and ``layout``."""
     x: dict[str, Any] = {"title": {"text": panel.x}, "automargin": True, "nticks": 7}
     y: dict[str, Any] = {"title": {"text": panel.y}, "automargin": True, "rangemode": "tozero"}
     if panel.updates:

@@ -1,4 +1,4 @@
-"""What came out of a run: one table and one picture, from its folder alone."""
+"""The summary of a run: a table and a picture, from its folder."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ PICTURE = "accuracy_and_prefix.png"
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole run."""
+    """Results and costs of a run."""
 
     name: str
     folder: Path
     steps: int
     evaluations: list[Evaluation]
     prefix_lengths: list[tuple[int, int, float]]
-    """(step, L, exact FLOP so far)."""
+    """(step, L, cumulative exact FLOP)."""
     flops: float
     full_flops: float | None
-    """Estimate: the same updates on rollouts as long as the uncapped validation answers were."""
+    """Estimated FLOP of the same updates on rollouts as long as the uncapped validation answers."""
     paper_flops: float
     training_seconds: float
     wall_seconds: float
     """From the trainer's construction to the last step."""
     warnings: int = 0
-    """Of the trainer, in all steps."""
+    """Number of the trainer's warnings."""
     thrown_away: int = 0
-    """Batches that were sampled again."""
+    """Number of batches that were discarded and sampled again."""
 
 
 def summarise(folder: Path) -> Summary:
@@ -70,7 +70,7 @@ def summarise(folder: Path) -> Summary:
 
 
 def _count(history: History, kind: str, metric: str) -> int:
-    """Of each step the larger count of the two: an earlier version wrote no events, and metrics miss some of them."""
+    """Total over steps of the larger count: earlier versions wrote no events, and metrics miss some events."""
     metrics = Counter({row["step"]: int(row.get(metric, 0)) for row in history.updates})
     return (metrics | count_by_step(history.folder)[kind]).total()
 
@@ -82,20 +82,20 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
     steps, lengths = [one.step for one in measured], [one.mean_length for one in measured]
     try:
         student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
-    except UserError:  # a folder that was copied here without its models
+    except UserError:  # the run's models are not on this machine
         return None
     rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
     total = 0.0
     for row in rows:
         prompts = (row[names.TOKENS_SCORED] - row[names.TOKENS_GENERATED]) / rollouts
-        # linear between validations, constant beyond the first and the last
+        # linear between validations, constant outside
         response = min(float(np.interp(row["step"], steps, lengths)), config.data.max_response_length)
         total += exact_flops(student, teacher, [prompts] * rollouts, [response] * rollouts).total
     return total
 
 
 def render(summary: Summary, teacher: tuple[float, int] | None = None):
-    """A rich table. ``teacher`` is the teacher's accuracy and the number of its graded answers, where known."""
+    """A rich table. ``teacher``: (accuracy, graded answers) of the teacher, if known."""
     made = table(
         f"{summary.name}: {summary.steps} updates",
         ("", "accuracy", "95% interval", "mean tokens", "training s", "FLOP"),
@@ -119,20 +119,20 @@ def render(summary: Summary, teacher: tuple[float, int] | None = None):
     if summary.full_flops:
         share = summary.flops / summary.full_flops
         made.add_row("full OPD, the same updates", "", "", "", "", f"{summary.full_flops:.2e}")
-        made.add_row("spent of that", "", "", "", "", f"{share:.0%}")
+        made.add_row("share of full OPD", "", "", "", "", f"{share:.0%}")
     made.caption = (
-        "FLOP: sampling, teacher and update, prompts counted. Full OPD is estimated from the lengths of the uncapped "
-        "validation answers, not run."
+        "FLOP: sampling, teacher and update, with prompts. The FLOP of full OPD are estimated from the lengths of the "
+        "uncapped validation answers."
     )
     if summary.warnings or summary.thrown_away:
         made.caption += (
             f"\nWatchers: {summary.warnings} warnings, {summary.thrown_away} batches thrown away and sampled again; "
-            f"{EVENTS_FILE} and {LOG_FILE} have them."
+            f"see {EVENTS_FILE} and {LOG_FILE}."
         )
     return made
 
 
 def picture(summary: Summary) -> Path:
-    """Draw accuracy and L against training FLOP into the run's folder; returns the PNG."""
+    """Draw accuracy and L against training FLOP. Returns the PNG in the run's folder."""
     figure = summary_figure(summary.name, summary.evaluations, summary.prefix_lengths)
     return draw(figure, summary.folder / PICTURE)

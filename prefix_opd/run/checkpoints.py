@@ -1,10 +1,9 @@
-"""Checkpoints that are whole or do not count, and which of them stay.
+"""Checkpoints: detect damaged ones, choose the one to resume from, remove old ones.
 
-verl writes the files of ``global_step_N`` one after the other and names the step in
-``latest_checkpointed_iteration.txt`` last. A kill, a full disk or a careless hand can leave any of it in halves, and
-verl would find out in the middle of loading. So when all is written, and has reached the disk, a manifest is: names,
-sizes, and a checksum of blocks of every file. A checkpoint with a manifest that fits is whole; the newest whole one is
-gone on from.
+verl writes the files of ``global_step_N`` one by one and ``latest_checkpointed_iteration.txt`` last. A kill or a full
+disk can leave a checkpoint incomplete, and verl notices only while it loads it. We therefore write a manifest after
+all files have reached the disk. It has the name, the size and a checksum of each file. A checkpoint that matches its
+manifest is whole. A run resumes from the newest whole checkpoint.
 """
 
 from __future__ import annotations
@@ -31,27 +30,24 @@ logger = logging.getLogger(__name__)
 
 MANIFEST_FILE = "prefix_opd_manifest.json"
 LEDGER_FILE = "prefix_opd.json"
-"""In a checkpoint: the ledger, the numbers of its step, the state of probe and schedule, hashes of its data."""
+"""In a checkpoint: the ledger, its step's metrics, the state of probe and schedule, hashes of the training data."""
 LATEST_FILE = "latest_checkpointed_iteration.txt"
-"""verl's own."""
+"""verl writes this file."""
 BLOCK_BYTES = 1 << 20
 BLOCKS = 16
-"""A checksum covers so many blocks, evenly spread from the first bytes of a file to its last: all of a small file, and
-of one of 100 GB what is cheap."""
+"""Blocks in a checksum, evenly spread over a file: all of a small file, 16 MiB of a large one."""
 ENDS = 2
-"""As many as the first manifests covered, which name no number."""
+"""Blocks in a checksum of an older manifest, which does not give the number."""
 _STEP = re.compile(r"^global_step_(\d+)$")
 _REMOVED = ".removed_"
 SET_ASIDE = "set_aside"
-"""Where checkpoints go that lie ahead of the step from which a run was told to begin."""
+"""Folder for checkpoints of later steps than the one that a run starts from."""
 
 
 def write_manifest(checkpoint: Path) -> None:
-    """Declare a checkpoint whole: called when everything in it is written.
-
-    verl leaves its files in the page cache; a manifest that reached the disk before them would vouch for holes.
-    """
+    """Mark a checkpoint as whole. Call it when all its files are written."""
     listed = _files(checkpoint)
+    # verl leaves its files in the page cache: they must reach the disk before the manifest does
     for path in [*listed, *{path.parent for path in listed}, checkpoint.parent]:
         onto_disk(path)
     files = {str(path.relative_to(checkpoint)): [*_signature(path, BLOCKS), BLOCKS] for path in listed}
@@ -59,18 +55,21 @@ def write_manifest(checkpoint: Path) -> None:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words; none if it is whole.
+    """A short description of the damage; None for a whole checkpoint.
 
-    One without a manifest (verl's own, or of an older version) is whole if its model is there and each of its files
-    can be opened.
+    A checkpoint without a manifest (from plain verl or an older version) is whole if it has a model and each ``.pt``
+    file is a complete archive.
     """
     manifest = checkpoint / MANIFEST_FILE
     if not manifest.exists():
-        return _damage_of_unlisted(checkpoint)
+        if not any(checkpoint.glob("actor/model_*")) and not any(checkpoint.glob("actor/**/*.distcp")):
+            return "it contains no model"
+        broken = (path for path in _files(checkpoint) if path.suffix == ".pt" and not zipfile.is_zipfile(path))
+        return next((f"{path.relative_to(checkpoint)} is truncated" for path in broken), None)
     try:
         listed = json.loads(manifest.read_text())
     except ValueError:
-        return f"{MANIFEST_FILE} is no JSON"
+        return f"{MANIFEST_FILE} is not JSON"
     for name, (size, checksum, *blocks) in listed.items():
         path = checkpoint / name
         if not path.is_file():
@@ -78,15 +77,8 @@ def damage(checkpoint: Path) -> str | None:
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} of {size} bytes"
         if _signature(path, *(blocks or [ENDS]))[1] != checksum:
-            return f"{name} has other content than was written"
+            return f"the content of {name} has changed"
     return None
-
-
-def _damage_of_unlisted(checkpoint: Path) -> str | None:
-    if not any(checkpoint.glob("actor/model_*")) and not any(checkpoint.glob("actor/**/*.distcp")):
-        return "there is no model in it"
-    broken = (path for path in _files(checkpoint) if path.suffix == ".pt" and not zipfile.is_zipfile(path))
-    return next((f"{path.relative_to(checkpoint)} is cut short" for path in broken), None)
 
 
 def _files(checkpoint: Path) -> list[Path]:
@@ -94,7 +86,7 @@ def _files(checkpoint: Path) -> list[Path]:
 
 
 def _signature(path: Path, blocks: int) -> list[int]:
-    """Size, and CRC-32 of ``blocks`` blocks, the first and the last of the file among them; none overlap."""
+    """Size, and CRC-32 of ``blocks`` blocks without overlap, the first and the last block of the file included."""
     size = path.stat().st_size
     checksum = end = 0
     with path.open("rb") as file:
@@ -107,42 +99,35 @@ def _signature(path: Path, blocks: int) -> list[int]:
 
 
 def saved(run: Path) -> dict[int, Path]:
-    """The checkpoints that a run finished writing, by step: those with a manifest, and those up to verl's latest."""
+    """Step -> checkpoint, for each checkpoint with a manifest or up to the latest step that verl recorded."""
     found = {int(match[1]): path for path in run.glob("global_step_*") if (match := _STEP.match(path.name))}
-    named = _named_by_verl(run)
-    return {step: found[step] for step in sorted(found) if step <= named or (found[step] / MANIFEST_FILE).exists()}
-
-
-def _named_by_verl(run: Path) -> int:
     try:
-        return int((run / LATEST_FILE).read_text())
-    except (FileNotFoundError, ValueError):  # never written, or cut short while verl wrote it anew
-        return 0
+        latest = int((run / LATEST_FILE).read_text())
+    except (FileNotFoundError, ValueError):  # missing, or truncated while verl was writing it
+        latest = 0
+    return {step: found[step] for step in sorted(found) if step <= latest or (found[step] / MANIFEST_FILE).exists()}
 
 
 def choose(run: Path, step: int | None, name: str = "") -> tuple[int, Path]:
-    """The checkpoint of a step, the last one by default.
-
-    Args:
-        name: the run as the user typed it; its folder by default.
+    """(step, checkpoint) of the step, by default of the last one. Errors call the run ``name``, by default its folder.
 
     Raises:
-        UserError: there is none.
+        UserError: the checkpoint does not exist.
     """
     found = saved(run)
     if not found:
         raise UserError(name or str(run), "has no checkpoint", "set trainer.save_freq above 0 and train")
     step = step or max(found)
     if step not in found:
-        raise UserError(f"--step={step}", f"there is no such checkpoint; known: {', '.join(map(str, found))}")
+        raise UserError(f"--step={step}", "has no checkpoint", f"choose from {', '.join(map(str, found))}")
     return step, found[step]
 
 
 def newest_whole(run: Path) -> Path | None:
-    """The checkpoint to go on from; none for a run that has saved none. Warns of damaged ones that it passes over.
+    """The newest whole checkpoint; None where the run has no checkpoint. Warns about each damaged one.
 
     Raises:
-        UserError: there are checkpoints, and all are damaged: to begin anew would throw the run away.
+        UserError: all checkpoints are damaged. A silent fresh start would discard the run.
     """
     checkpoints = saved(run)
     problem = ""
@@ -150,22 +135,22 @@ def newest_whole(run: Path) -> Path | None:
         problem = damage(checkpoints[step]) or ""
         if not problem:
             return checkpoints[step]
-        logger.warning("%s is damaged (%s): going on from the one before it", checkpoints[step], problem)
+        logger.warning("%s is damaged (%s): trying the previous checkpoint", checkpoints[step], problem)
     if checkpoints:
         raise UserError(
             f"trainer.default_local_dir={run}",
-            f"none of its {len(checkpoints)} checkpoints is whole (the first: {problem})",
-            "restore one, or remove the folder to begin anew",
+            f"all {len(checkpoints)} checkpoints are damaged (the first: {problem})",
+            "restore one, or remove the folder to start from scratch",
         )
     return None
 
 
 def settle_resume(config: DictConfig) -> Path | None:
-    """Name the checkpoint that verl shall load, in place of its own "latest". Returns it; none begins anew.
+    """Set the checkpoint that verl loads, in place of its own "latest". Returns it; None for a fresh start.
 
     Raises:
-        UserError: the checkpoint that was asked for is damaged or another run's, all are damaged, or the training
-            data is not what it was.
+        UserError: the given checkpoint is damaged or outside the run's folder, all checkpoints are damaged, or the
+            training data has changed.
     """
     trainer = config.trainer
     if trainer.resume_mode == "resume_path":
@@ -186,44 +171,47 @@ def settle_resume(config: DictConfig) -> Path | None:
 
 
 def data_fingerprint(config: DictConfig) -> list[str]:
-    """SHA-256 of each training file, in their order: kept with a checkpoint."""
+    """SHA-256 of each training file, in order. Each checkpoint stores it."""
     named = config.data.train_files
     files = [named] if isinstance(named, str) else list(named)
     return [sha256_of(Path(file).expanduser()) for file in files]
 
 
 def _refuse_other_data(config: DictConfig, checkpoint: Path) -> None:
-    """A file that was replaced under a run would go on from a position in other data. Raises UserError."""
+    """Raises UserError if the training data has changed, because the checkpoint has a position in it."""
     path = checkpoint / LEDGER_FILE
-    before = json.loads(path.read_text()).get("data") if path.is_file() else None  # none: of an earlier version
+    before = json.loads(path.read_text()).get("data") if path.is_file() else None  # None: from an earlier version
     if before is not None and before != data_fingerprint(config):
         raise UserError(
             f"data.train_files={config.data.train_files}",
-            f"has other content than when {checkpoint.name} was written",
-            "restore the file, or add trainer.experiment_name=NAME to begin another run",
+            f"has changed since {checkpoint.name} was written",
+            "restore the file, or add trainer.experiment_name=NAME to start another run",
         )
 
 
 def _refuse_foreign(config: DictConfig, asked: Path) -> None:
-    """Our guard loads FSDP checkpoints as data (engine/safe_loading.py). Those of other engines may run code."""
+    """Raises UserError for a checkpoint outside the run's folder: some engines execute code while they load one.
+
+    FSDP checkpoints are loaded as data only (verl_plugin/engine/safe_loading.py).
+    """
     run = Path(config.trainer.default_local_dir)
     if asked.resolve().is_relative_to(run.resolve()):
         return
     if not OmegaConf.select(config, "prefix_opd.checkpoint.allow_foreign", default=False):
         raise UserError(
             f"trainer.resume_from_path={asked}",
-            f"is outside the run's folder {run}, and loading a checkpoint can run code in it",
-            "if you trust where it is from, add prefix_opd.checkpoint.allow_foreign=true",
+            f"is outside the run's folder {run}, and loading a checkpoint can execute code from it",
+            "if you trust its source, add prefix_opd.checkpoint.allow_foreign=true",
         )
 
 
 def superfluous(steps: Iterable[int], accuracy: Mapping[int, float], settings: CheckpointSettings) -> list[int]:
-    """The steps whose checkpoints may go.
+    """The steps whose checkpoints can be removed.
 
     Args:
-        steps: those with a checkpoint.
-        accuracy: validation accuracy by step, as far as it is known.
-        settings: how many of the newest stay, and whether the best does. Of equals the earliest is the best.
+        steps: steps with a checkpoint.
+        accuracy: step -> validation accuracy, for the validated steps.
+        settings: how many of the newest to keep, and whether to keep the best. The earliest wins a tie.
     """
     newest_first = sorted(steps, reverse=True)
     if settings.keep_last is None:
@@ -236,10 +224,10 @@ def superfluous(steps: Iterable[int], accuracy: Mapping[int, float], settings: C
 
 
 def set_aside(run: Path, step: int) -> Path | None:
-    """Move whole checkpoints of later steps out of the way of a run that begins from this one; none if there are none.
+    """Move whole checkpoints of later steps than ``step`` into another folder. Returns it; None where there are none.
 
-    They belong to a run that was given up (``trainer.resume_mode=disable``, or an earlier ``resume_from_path``): left
-    where they are, the next start would take the newest of them for this run's. A damaged one is overwritten in time.
+    They belong to an abandoned run (``trainer.resume_mode=disable``, or an earlier ``resume_from_path``). The next
+    start would otherwise resume from the newest of them. A damaged one is overwritten by this run.
     """
     later = [path for found, path in saved(run).items() if found > step and not damage(path)]
     if not later:
@@ -250,17 +238,17 @@ def set_aside(run: Path, step: int) -> Path | None:
     for path in later:
         os.replace(path, place / path.name)
     logger.warning(
-        "the run begins from step %d: checkpoints of later steps (%s) are kept in %s",
+        "the run starts from step %d: checkpoints of later steps (%s) were moved to %s",
         step, ", ".join(path.name for path in later), place,
     )  # fmt: skip
     return place
 
 
 def prune(run: Path, settings: CheckpointSettings, step: int) -> None:
-    """Remove what need not stay. Each goes in one move, so that a kill leaves no half checkpoint behind.
+    """Remove superfluous checkpoints. Each is renamed first, so that a kill leaves no partial checkpoint.
 
     Args:
-        step: the present one. What lies ahead of it is another run's: neither among the newest nor removed.
+        step: the current step. Checkpoints of later steps belong to another run and are ignored.
     """
     checkpoints = {found: path for found, path in saved(run).items() if found <= step}
     for step in superfluous(checkpoints, accuracies(run), settings):

@@ -1,7 +1,7 @@
-"""What a run says while it runs: warnings and milestones, one JSON line each in ``events.jsonl`` of its folder.
+"""Warnings and milestones of a run: one JSON line each in ``events.jsonl`` of its folder.
 
-The trainer's process writes them; the progress bar and the summary read them. Milestones of start-up come from our own
-hooks in verl's trainer: none is read out of a log. A folder of an earlier version has no such file.
+The trainer's process writes events. The progress bar and the summary read them. Start-up milestones come from our
+hooks in verl's trainer. Runs of earlier versions have no such file.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ MILESTONE, WARNING, THROWN_AWAY = "milestone", "warning", "thrown_away"
 
 @dataclass(frozen=True)
 class Event:
-    """One line. Example: ``Event(1764158941.2, 3, "warning", "the gradient norm is 2e+06; lower …")``."""
+    """One event. Example: ``Event(1764158941.2, 3, "warning", "the gradient norm is 2e+06; lower …")``."""
 
     time: float
     """Seconds since 1970."""
     step: int | None
-    """The update that it belongs to. Of a milestone: the update that the run begins from; none until that is known."""
+    """The update that the event belongs to. In a milestone: the step that the run starts from, None while unknown."""
     kind: str
-    """"milestone", "warning", or "thrown_away" for a batch that is sampled again."""
+    """"milestone", "warning", or "thrown_away" (a batch is discarded and sampled again)."""
     text: str
 
 
 class EventLog:
-    """Appends events. A file that cannot be written costs the events, not the run."""
+    """Appends events. The run continues if the file cannot be written."""
 
     def __init__(self, run: str | Path):
         self.path = Path(run) / EVENTS_FILE
 
     def milestone(self, text: str, step: int | None = None) -> None:
-        """The run has come so far. With ``step``: it begins from there, and what came after that step is forgotten."""
+        """Record a milestone. ``step`` means that the run starts from it; events of later steps no longer count."""
         self._write(Event(time.time(), step, MILESTONE, text))
 
     def warn(self, step: int, text: str, kind: str = WARNING) -> None:
-        """Something is wrong in a step; the process's own log has it too."""
+        """Record a problem in a step, here and in the process's log."""
         logger.warning("step %d: %s", step, text)
         self._write(Event(time.time(), step, kind, text))
 
@@ -59,7 +59,7 @@ class EventLog:
 
 
 class NewEvents:
-    """Reads what is written from now on."""
+    """Reads events that are written after its construction."""
 
     def __init__(self, run: Path):
         self.path = run / EVENTS_FILE
@@ -72,14 +72,14 @@ class NewEvents:
         with self.path.open("rb") as file:
             file.seek(self.position)
             read = file.read()
-        whole = read[: read.rfind(b"\n") + 1]  # the last line may still be being written
+        whole = read[: read.rfind(b"\n") + 1]  # the last line may be incomplete
         self.position += len(whole)
         for line in whole.splitlines():
             yield Event(**json.loads(line))
 
 
 def count_by_step(run: Path) -> dict[str, Counter[int]]:
-    """How many events each step has, by kind. A resumed run forgets those of steps that it makes again."""
+    """Kind -> events per step. Events of steps that a resumed run repeats are not counted twice."""
     found: dict[str, Counter[int]] = {kind: Counter() for kind in (WARNING, THROWN_AWAY)}
     for line in read_lines(run / EVENTS_FILE):
         event = Event(**line)

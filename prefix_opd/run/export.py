@@ -1,4 +1,4 @@
-"""From a run's sharded checkpoint to a Hugging Face folder."""
+"""Export a run's sharded checkpoint as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from prefix_opd.run.folder import check_full_weights, check_is_run, read_config
 
 
 def export_checkpoint(run: Path, step: int | None = None, out: Path | None = None) -> Path:
-    """Merge the shards of one checkpoint by verl's own merger; the folder appears whole or not at all.
+    """Merge the shards of one checkpoint with verl's merger. The folder appears whole or not at all.
 
-    The chat template that is saved ends with the forced prompt ending, and the generation config stops on every
-    token that stopped a rollout: the exported model is asked and stopped as it was in training.
+    The exported model generates as in training: its chat template includes the forced prompt ending, and its generation
+    config has the stop tokens of the rollouts.
 
     Args:
         run: a run's folder.
-        step: which checkpoint, the last by default.
-        out: the folder to write, ``run/hf_step_N`` by default.
+        step: the checkpoint's step, by default the last one.
+        out: the folder to write, by default ``run/hf_step_N``.
 
     Returns:
         The folder.
@@ -52,7 +52,9 @@ def export_checkpoint(run: Path, step: int | None = None, out: Path | None = Non
 
 
 def merger_environment(platform: str) -> dict[str, str]:
-    """Variables for verl's merger. It reads shards with full pickle (verl/model_merger/fsdp_model_merger.py); torch's
-    own switch limits that to tensors and plain values."""
+    """Environment of verl's merger, which unpickles shards (verl/model_merger/fsdp_model_merger.py).
+
+    ``TORCH_FORCE_WEIGHTS_ONLY_LOAD`` makes torch unpickle only tensors and plain values.
+    """
     forced = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", RUN: ALL_PATCHES}
     return {**(CPU_ENVIRONMENT if platform == "cpu" else {}), **os.environ, **forced}

@@ -1,4 +1,4 @@
-"""A run's folder: what lies where, and whether it belongs to the run that is about to start."""
+"""A run's folder: its files, and whether it belongs to the run that is about to start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,14 @@ SAME_RUN_KEYS = (
     "distillation.teacher_models.teacher_model.model_path",
     "distillation.distillation_loss.loss_mode",
 )
-"""What must be alike for a run to go on from another's checkpoint, groups with all that is in them. The number of
-steps, for one, may grow."""
+"""Keys and groups that must be equal for a run to resume in this folder. Other keys, e.g. the number of steps, may
+change."""
 
 FREE_KEYS = (
     "actor_rollout_ref.actor.optim.total_training_steps",
-    "prefix_opd.loss.name",  # follows loss_mode, which is compared
+    "prefix_opd.loss.name",  # derived from loss_mode, which is compared
     "prefix_opd.patches_off",
-    "prefix_opd.plugins",  # what they register is chosen by name, and the names are compared
+    "prefix_opd.plugins",  # the names of what they register are compared
     "prefix_opd.poll_seconds",
     "prefix_opd.position_bins",
     "prefix_opd.probe.",
@@ -70,7 +70,7 @@ _SHIPPED = re.compile(r"^.*/prefix_opd/(?:tiny|miniature)/weights/")
 
 
 def check_same_run(config: DictConfig) -> None:
-    """A folder with a run in it is gone on with; a folder with *another* run in it is refused.
+    """Refuse a folder that contains another run. A folder with the same run is resumed.
 
     Raises:
         UserError: names the first setting that differs.
@@ -80,16 +80,16 @@ def check_same_run(config: DictConfig) -> None:
         return
     before = OmegaConf.load(folder / CONFIG_FILE)
     free = FREE_KEYS
-    if "over" not in SCHEDULES[str(config.prefix_opd.schedule.name)].model_fields:  # it follows the number of steps
+    if "over" not in SCHEDULES[str(config.prefix_opd.schedule.name)].model_fields:  # derived from the number of steps
         free += ("prefix_opd.schedule.over",)
     for key in SAME_RUN_KEYS:
-        old, new = (_flat(OmegaConf.select(node, key), key) for node in (before, config))
+        old, new = (_leaves(OmegaConf.select(node, key), key) for node in (before, config))
         for name in sorted(old.keys() | new.keys()):
             if not name.startswith(free) and not _same(old, new, name):
                 raise UserError(
                     f"trainer.default_local_dir={folder}",
                     f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
-                    "add trainer.experiment_name=NAME for a folder of its own, or remove that one",
+                    "add trainer.experiment_name=NAME for a new folder, or remove this one",
                 )
 
 
@@ -106,93 +106,86 @@ def _settled(value: Any) -> Any:
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The config of a run's folder, which may be from elsewhere: data, so that nothing in it is looked up here.
+    """The config of a run's folder. The folder may come from elsewhere, so no interpolation is resolved.
 
     Raises:
-        UserError: it is no YAML, or holds ``${...}``; a run saves its config with all of them resolved.
+        UserError: the file is not a YAML mapping, or contains ``${...}``; a run saves its config fully resolved.
     """
     path = folder / CONFIG_FILE
     try:
         config = OmegaConf.load(path)
-        held = next((key for key, value in _raw(OmegaConf.to_container(config), "") if "${" in str(value)), None)
+        values = _leaves(OmegaConf.to_container(config), "")
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(str(path), f"is no config of a run ({type(error).__name__})") from None
+        raise UserError(str(path), f"is not the config of a run ({type(error).__name__})") from None
     if not isinstance(config, DictConfig):
-        raise UserError(str(path), "is no config of a run")
-    if held is not None:
+        raise UserError(str(path), "is not the config of a run")
+    if unresolved := next((key for key, value in values.items() if "${" in str(value)), ""):
         raise UserError(
-            str(path), f"holds ${{...}} in {held}, which no run saves", "name the folder that train printed"
+            str(path), f"contains ${{...}} in {unresolved}, which no run saves", "name the folder that train printed"
         )
     return config
 
 
-def _raw(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _raw(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(node, list):
-        for value in node:
-            yield from _raw(value, prefix)
-    else:
-        yield prefix, node
+def _leaves(node: Any, key: str) -> dict[str, Any]:
+    """Dotted key -> value of each value below a node. A list is one value."""
+    node = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if not isinstance(node, dict):
+        return {key: node}
+    groups = (_leaves(inner, f"{key}.{part}".strip(".")) for part, inner in node.items())
+    return {name: value for group in groups for name, value in group.items()}
 
 
 LORA_KEYS = ("actor_rollout_ref.model.lora_rank", "actor_rollout_ref.model.lora.rank")
 
 
 def check_full_weights(folder: Path, config: DictConfig) -> None:
-    """Refuse a run that trained an adapter: its checkpoints would be read as the base model. Raises UserError."""
+    """Refuse a run that trained a LoRA adapter, because its export would be the base model. Raises UserError."""
     adapter = OmegaConf.select(config, "actor_rollout_ref.model.lora_adapter_path")
     if adapter or any(OmegaConf.select(config, key, default=0) for key in LORA_KEYS):
         raise UserError(
             str(folder),
-            "trained a LoRA adapter, which is not supported: its weights would be those of the base model",
+            "trained a LoRA adapter, which is not supported: the export would be the base model",
             "merge its checkpoint with verl.model_merger",
         )
 
 
 def check_is_run(folder: Path) -> Path:
-    """The folder itself, if it holds a run; raises UserError if not."""
+    """The folder itself. Raises UserError if it contains no run."""
     for name in (CONFIG_FILE, METRICS_FILE):
         if not (folder / name).is_file():
-            raise UserError(str(folder), f"is no run's folder: it has no {name}", "name the folder that train printed")
+            rule = f"is not a run's folder: it has no {name}"
+            raise UserError(str(folder), rule, "name the folder that train printed")
     return folder
 
 
 def hold(folder: Path):
-    """An open file that marks the folder as being written to, until it is closed or the process ends.
+    """Lock the folder until the returned file is closed or the process ends.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process has the lock.
     """
     return files.hold(folder / LOCK_FILE, _held(folder))
 
 
 def is_being_written(folder: Path) -> bool:
-    """Whether a live process holds the folder (`hold`)."""
+    """Whether a live process has locked the folder (`hold`)."""
     return files.is_held(folder / LOCK_FILE)
 
 
 def check_is_free(folder: Path) -> None:
-    """Refuse a folder that a live run holds, before a byte is written to it. Raises UserError."""
+    """Refuse a folder that a live run has locked. Raises UserError."""
     if is_being_written(folder):
         raise _held(folder)
 
 
 def _held(folder: Path) -> UserError:
-    return UserError(str(folder), "another run is writing to it", "wait for its end, or stop it")
+    return UserError(str(folder), "another run is writing to it", "wait for that run, or stop it")
 
 
 def keep_command(folders: Iterable[Path]) -> None:
-    """Note the command line of this process, secrets left out, in the runs' folders that it read."""
+    """Append the command line of this process, without secrets, to ``commands.txt`` in each run's folder."""
     line = redact(shlex.join(command_without_secrets(["prefix-opd", *sys.argv[1:]])))
     for folder in dict.fromkeys(folders):
-        # what was asked for is done: a folder that cannot be written to, or is not there, is no reason to fail
+        # the command has succeeded: a missing or read-only folder is not a failure
         with contextlib.suppress(OSError), (folder / COMMAND_FILE).open("a") as commands:
             commands.write(line + "\n")
-
-
-def _flat(node: Any, prefix: str) -> dict[str, Any]:
-    if isinstance(node, DictConfig):
-        return {name: value for key in node for name, value in _flat(node[key], f"{prefix}.{key}").items()}
-    return {prefix: OmegaConf.to_container(node) if OmegaConf.is_config(node) else node}

@@ -1,4 +1,4 @@
-"""Follow a run from outside: what it writes into its folder, shown as a progress bar."""
+"""Start a run and show its progress, read from the files in its folder."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from prefix_opd.run.log import read_metrics
 from prefix_opd.run.stopping import EXIT_ASKED
 
 STOPPED = "stopped: "
-"""How the line begins with which a run tells why it ended."""
+"""Start of the line in which a run says why it stopped itself."""
 POLL_SECONDS = 0.5
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
 class News:
-    """What has happened since the last look."""
+    """An update of the progress bar."""
 
     done: int
-    """Where the bar stands."""
+    """Position of the bar."""
     doing: str
-    """What stands before the bar."""
+    """Text before the bar."""
     line: str = ""
-    """One line for the console; empty for none."""
+    """A line for the console, or empty."""
 
 
 class View(Protocol):
-    """What is shown of a process."""
+    """The progress of a process."""
 
     total: int
-    """Where the bar ends."""
+    """End of the bar."""
     done: int
-    """Where it begins."""
+    """Start of the bar."""
 
     def news(self) -> Iterator[News]: ...
 
 
 class Steps:
-    """A training run: one line a step."""
+    """A training run: one line per step."""
 
     def __init__(self, folder: Path, total: int, tail_warning: float):
         self.folder, self.total, self.tail_warning = folder, total, tail_warning
@@ -73,32 +73,34 @@ def run_and_watch(
     environment: dict[str, str],
     tail_warning: float = math.inf,
 ) -> int:
-    """Run a training command with its output in the folder's log, and show how far it is.
+    """Run a training command with its output in the folder's log, and show its progress.
 
     Args:
-        tail_warning: ``prefix_opd.probe.tail_warning``, above which a probe's ratio is marked.
+        tail_warning: ``prefix_opd.probe.tail_warning``. Higher ratios of a probe are highlighted.
 
     Returns:
-        The command's exit code; 128 + its number if a signal killed it, as shells have it.
+        The command's exit code; 128 + N if signal N killed it, as in shells.
     """
-    return _told(show(command, folder, environment, Steps(folder, total_steps, tail_warning), Console()), folder)
+    view = Steps(folder, total_steps, tail_warning)
+    return _say_how_to_resume(show(command, folder, environment, view, Console()), folder)
 
 
 def run_in_sight(command: Sequence[str], folder: Path, environment: dict[str, str]) -> int:
-    """Run ``command`` with its output where this process's own goes; signals and exit code as in `run_and_watch`."""
+    """Run ``command`` with this process's stdout and stderr; signals and exit code as in `run_and_watch`."""
     with standing_beside(command, environment) as child:
         code = child.wait()
-    return _told(code, folder)
+    return _say_how_to_resume(code, folder)
 
 
 def show(command: Sequence[str], folder: Path, environment: dict[str, str], view: View, console: Console) -> int:
-    """Run ``command`` with its output in the folder's log, and show ``view``, milestones and warnings meanwhile.
+    """Run ``command`` with its output in the folder's log, and show ``view``, milestones, warnings and the cause of
+    a failure.
 
-    SIGTERM and SIGINT (Ctrl-C) are handed to the command alone: in a session of its own, its Ray processes do not
-    get the terminal's. If this process dies the command is asked to end as by SIGTERM. A failure shows its cause.
+    SIGTERM and SIGINT (Ctrl-C) are forwarded to the command. The command has its own session, so its Ray processes get
+    no signal from the terminal. If this process dies, the command receives SIGTERM.
 
     Returns:
-        As `run_and_watch`.
+        The exit code, as `run_and_watch`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_FILE
@@ -115,36 +117,36 @@ def show(command: Sequence[str], folder: Path, environment: dict[str, str], view
     return code
 
 
-def _told(code: int, folder: Path) -> int:
-    """Tell how to go on after a run that did not end by itself; returns the exit code."""
-    console = Console()
+def _say_how_to_resume(code: int, folder: Path) -> int:
+    """Print how to resume a run that was stopped or failed. Returns its exit code."""
+    console = Console(highlight=False)
     if code == EXIT_ASKED:
-        console.print(f"ended after step {last_step(folder)} as asked, with a checkpoint", highlight=False)
-        console.print("start the same command again to go on from there", highlight=False)
+        console.print(f"ended after step {last_step(folder)} as asked, with a checkpoint")
+        console.print("start the same command again to go on from there")
     elif code:
-        console.print("start the same command again to go on from the last checkpoint", highlight=False)
+        console.print("start the same command again to go on from the last checkpoint")
     return code
 
 
 def _follow(child: Child, view: View, events: NewEvents, console: Console) -> None:
     began = time.time()
-    moving = console.is_terminal  # a terminal gets a moving bar, a file or a pipe one line a step
+    moving = console.is_terminal  # a terminal gets a moving bar, a file or a pipe one line per step
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not moving) as progress:
         bar = progress.add_task("importing torch, Ray, verl and vLLM", total=view.total, completed=view.done)
         ended = False
         while not ended:
-            ended = child.has_ended()  # before the last look, which then sees all
+            ended = child.has_ended()  # asked first, so that the last iteration reads everything
             for name in child.take_signals():
-                console.print(f"{name}: handed on to the run, see docs/faults.md", highlight=False, soft_wrap=True)
+                console.print(f"{name}: forwarded to the run, see docs/faults.md", highlight=False, soft_wrap=True)
             for event in events.take():
                 if event.kind == MILESTONE:
                     progress.update(bar, description=event.text)
                     if not moving:
                         console.print(f"{time.time() - began:4.0f} s  {event.text}", highlight=False, soft_wrap=True)
                 else:
-                    told = f"warning: step {event.step}: {event.text}"
-                    console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                    line = f"warning: step {event.step}: {event.text}"
+                    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
             for news in view.news():
                 if news.line:
                     console.print(f"{time.time() - began:4.0f} s  {news.line}", highlight=False, soft_wrap=True)
@@ -173,13 +175,13 @@ def _one_line(line: dict, tail_warning: float) -> str:
 
 
 def cause(log: Path, start: int, lines: int = 12) -> list[str]:
-    """Why a run failed: what it told itself, or else the last error of its log and what stands before it."""
+    """Why a run failed: its own message, or else the last error in its log and the lines before it."""
     with log.open("rb") as file:
         file.seek(start)
         read = file.read().decode(errors="replace")
     text = [_ANSI.sub("", line) for line in read.splitlines() if line.strip()]
-    if told := [line for line in text if line.startswith((STOPPED, "error: "))]:
-        return told[-1:]
+    if messages := [line for line in text if line.startswith((STOPPED, "error: "))]:
+        return messages[-1:]
     marks = [i for i, line in enumerate(text) if re.search(r"\b\w*(Error|Exception|Killed)\b.*: ", line)]
     end = marks[-1] + 1 if marks else len(text)
     return text[max(0, end - lines) : end]

@@ -1,9 +1,9 @@
-"""A run's folder, read once for whoever tells of it: the summary, the analyses, the report."""
+"""The content of a run's folder, for the summary, the analyses and the report."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from prefix_opd.method import names
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.run.folder import CONFIG_FILE, check_is_run, is_being_written
 from prefix_opd.run.ledger import Validation, validations
-from prefix_opd.run.log import METRICS_FILE, read_metrics
+from prefix_opd.run.log import METRICS_FILE
 
 NEEDED_SETTINGS = {
     "trainer.experiment_name": (str, int),
@@ -34,39 +34,39 @@ NEEDED_SETTINGS = {
     "prefix_opd.position_bins": int,
     "prefix_opd.probe.tail_warning": (float, int),
 }
-"""Keys of the config that are read of every run, and the types of their values."""
+"""Keys that every run's config must have, and the types of their values."""
 VALIDATION_SAMPLES = "actor_rollout_ref.rollout.val_kwargs.n"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One validation: never capped, so its lengths are those of full answers."""
+    """One validation. Its answers are not cut at L."""
 
     step: int
     accuracy: float
-    """Share of right answers, mean over problems and samples, mean over data sets."""
+    """Share of right answers: mean over problems and samples, then over data sets."""
     samples: int
-    """Answers graded."""
+    """Number of graded answers."""
     mean_length: float | None
-    """Tokens."""
+    """Tokens of an answer."""
     flops: float
-    """Exact FLOP of training up to here."""
+    """Exact training FLOP so far."""
     seconds: float
-    """Seconds of training steps up to here, validation and start-up left out."""
+    """Seconds of training steps so far, without validation and start-up."""
     paper_flops: float = 0.0
-    """FLOP of training up to here by the paper's accounting."""
+    """Training FLOP so far by the paper's accounting."""
     over_problems: tuple[float, float] | None = None
-    """95% bootstrap interval over problems, where they have several answers each."""
+    """95% bootstrap interval over problems, where each has several answers."""
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% interval of the accuracy: over problems, or Wilson's for one answer a problem."""
+        """95% interval of the accuracy: bootstrap over problems, or Wilson's for one answer per problem."""
         return self.over_problems or wilson(self.accuracy, self.samples)
 
 
 @dataclass(frozen=True)
 class History:
-    """What a run has written: its config, and one line of metrics a step (step 0 holds the first validation)."""
+    """A run's config and its lines of metrics, one per step. Step 0 has the first validation."""
 
     folder: Path
     config: DictConfig
@@ -78,16 +78,16 @@ class History:
 
     @property
     def is_full_opd(self) -> bool:
-        """Whether it is what prefixes are compared with: no cap, all tokens teach, by the reverse KL of each."""
+        """Whether the run is full OPD: no cap on L, uniform weights, a reverse-KL objective."""
         ours = self.config.prefix_opd
         mode = OmegaConf.select(self.config, LOSS_MODE_KEY) or OBJECTIVES.default
-        objective = OBJECTIVES.get(str(mode))  # none: a user's own
+        objective = OBJECTIVES.get(str(mode))  # None for a user's own objective
         reverse_kl = objective is not None and objective.estimates_reverse_kl
         return ours.schedule.name == "full" and ours.weighting.name == "uniform" and reverse_kl
 
     @cached_property
     def updates(self) -> list[dict[str, Any]]:
-        """The lines of training steps."""
+        """The lines of metrics of training steps."""
         return [line for line in self.lines if names.PREFIX_LENGTH in line]
 
     @cached_property
@@ -97,59 +97,50 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """Read a run's folder as it is.
+    """Read a run's folder. The run may still be going on.
 
     Raises:
-        UserError: there is no run in it, or one of another version or program.
+        UserError: the folder contains no run, or another version or program wrote it.
     """
     config = _read_config(check_is_run(folder))
-    try:
-        lines = list(read_metrics(folder))
-    except ValueError as error:
-        raise UserError(str(folder), str(error)) from None
-    for line in lines:
-        if not _is_metrics(line):
-            raise UserError(
-                str(folder / METRICS_FILE),
-                f"has a line that is no object of numbers with a step: {str(line)[:80]}",
-                "name the folder that train printed",
-            )
+    lines = _read(folder / METRICS_FILE, _is_metrics, "an object of numbers with a step")
     history = History(folder, config, lines)
     for update in history.updates:
         if missing := [name for name in names.NEEDED if name not in update]:
-            told = f"was written by another version: its updates have no {missing[0]}"
-            raise UserError(str(folder), told, "train it again")
+            rule = f"was written by another version: its updates have no {missing[0]}"
+            raise UserError(str(folder), rule, "train it again")
     return history
 
 
 def read_finished(folder: Path) -> History:
-    """Read a run that nobody is writing to, and that has what the analyses need.
+    """Read a finished run, as the analyses need it.
 
     Raises:
-        UserError: no run, a run that a live process holds (`runfolder.hold`), a run without updates, or one of
-            another version.
+        UserError: as `read_history`; the run is still going on, or it has no update.
     """
     history = read_history(folder)
     if is_being_written(folder):
-        raise UserError(str(folder), "its run is still being written", "wait for its end, or stop it")
+        raise UserError(str(folder), "its run is still going on", "wait for its end, or stop it")
     if not history.updates:
         raise UserError(str(folder), "has no metrics of an update yet", "train at least one step")
     return history
 
 
 def read_answers(folder: Path, step: int) -> list[dict[str, Any]]:
-    """The graded answers of a validation as verl wrote them; none where the file is gone. Raises UserError."""
-    path = folder / "validation" / f"{step}.jsonl"
+    """The graded answers of a validation as verl wrote them; empty where the file is missing. Raises UserError."""
+    return _read(folder / "validation" / f"{step}.jsonl", _is_answer, "a graded answer")
+
+
+def _read(path: Path, is_valid: Callable[[Any], bool], kind: str) -> list[dict[str, Any]]:
+    """The lines of a file. Raises UserError for a line that is not JSON or not of this kind."""
     try:
-        answers = list(read_lines(path))
+        lines = list(read_lines(path))
     except ValueError as error:
         raise UserError(str(path), str(error)) from None
-    for answer in answers:
-        if not _is_answer(answer):
-            raise UserError(
-                str(path), f"has a line that is no graded answer: {str(answer)[:80]}", "another program wrote it"
-            )
-    return answers
+    for line in lines:
+        if not is_valid(line):
+            raise UserError(str(path), f"has a line that is not {kind}: {str(line)[:80]}", "another program wrote it")
+    return lines
 
 
 def _read_config(folder: Path) -> DictConfig:
@@ -165,7 +156,7 @@ def _read_config(folder: Path) -> DictConfig:
     except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, OSError, TypeError):
         pass
     raise UserError(
-        str(folder), f"its {CONFIG_FILE} is none of prefix-opd's: {lacking}", "name the folder that train printed"
+        str(folder), f"its {CONFIG_FILE} is not from prefix-opd: {lacking}", "name the folder that train printed"
     )
 
 
@@ -197,10 +188,13 @@ def _evaluation(found: Validation, folder: Path, several: bool) -> Evaluation:
 
 
 def _over_problems(answers: Sequence[Mapping[str, Any]], accuracy: float) -> tuple[float, float]:
-    """Put around the accuracy, for that weighs data sets alike, and verl's file does not say which is whose."""
+    """95% bootstrap interval over problems, shifted to the accuracy.
+
+    The accuracy is a mean over data sets, and verl's file does not name the data set of an answer.
+    """
     scores: dict[str, list[float]] = defaultdict(list)
     for answer in answers:
         scores[answer["input"]].append(answer["score"])
     found = bootstrap_interval([sum(ones) / len(ones) for ones in scores.values()])
     low, high = (min(1.0, max(0.0, accuracy + end - found.mean)) for end in (found.low, found.high))
-    return min(low, accuracy), max(high, accuracy)  # where all problems are alike the ends differ by a rounding
+    return min(low, accuracy), max(high, accuracy)  # rounding, where all problems have the same score

@@ -1,4 +1,4 @@
-"""What the lines of ``metrics.jsonl`` add up to: costs so far, and validations. The one reader of a run's ledger."""
+"""Cumulative costs and validations from the lines of ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from prefix_opd.run.log import read_metrics
 
 @dataclass(frozen=True)
 class Spent:
-    """What training took up to a step, validation and start-up left out."""
+    """Cost of training up to a step, without validation and start-up."""
 
     flops: float = 0.0
-    """Exact."""
+    """Exact FLOP."""
     paper_flops: float = 0.0
-    """By the paper's accounting."""
+    """FLOP by the paper's accounting."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Validation:
-    """One validation, as the metrics have it."""
+    """One validation, from the metrics."""
 
     step: int
     scores: dict[str, tuple[float, int]]
-    """Data set -> (share of right answers, k samples a problem)."""
+    """Data set -> (share of right answers, k samples per problem)."""
     mean_length: float | None
     """Tokens of an answer."""
     spent: Spent
     is_whole: bool
-    """Whether every answer came back. The accuracy of the others is not to be compared."""
+    """Whether no answer is missing. Do not compare the accuracy of an incomplete validation."""
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers, mean over data sets."""
+        """Share of right answers: mean over data sets."""
         return sum(share for share, _ in self.scores.values()) / len(self.scores)
 
 
 def with_costs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Spent]]:
-    """Each line, and what training took up to it."""
+    """Each line with the cost of training up to it."""
     spent = Spent()
     for line in lines:
         spent = Spent(
@@ -54,7 +54,7 @@ def with_costs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str
 
 
 def validations(lines: Iterable[Mapping[str, Any]]) -> Iterator[Validation]:
-    """The validations among the lines of a run, in order."""
+    """The validations in the lines of a run, in order."""
     for line, spent in with_costs(lines):
         if scores := names.accuracies(line):
             lengths = names.validation_lengths(line)
@@ -64,10 +64,10 @@ def validations(lines: Iterable[Mapping[str, Any]]) -> Iterator[Validation]:
 
 
 def accuracies(run: Path) -> dict[int, float]:
-    """Accuracy by step, of the validations from which no answer was missing."""
+    """Step -> accuracy, for each complete validation."""
     return {one.step: one.accuracy for one in validations(read_metrics(run)) if one.is_whole}
 
 
 def last_step(run: Path) -> int:
-    """The last step that has a line; -1 where none has."""
+    """The last step with metrics; -1 where there is none."""
     return max((line["step"] for line in read_metrics(run)), default=-1)

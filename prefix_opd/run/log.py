@@ -1,8 +1,8 @@
-"""The run's own record: one JSON line a step in ``metrics.jsonl`` of the run's folder.
+"""The run's metrics: one JSON line per step in ``metrics.jsonl`` of its folder.
 
-It is what the progress bar, the summary and the plots read, whatever trackers verl writes to. A resumed run takes
-back the lines of steps that its checkpoint does not know, and puts in the line of the checkpoint's own step if the
-run was killed between the two, so no step is doubled or missing.
+The progress bar, the summary and the plots read this file; it does not depend on verl's trackers. A resumed run removes
+the lines of later steps than its checkpoint. It adds the line of the checkpoint's step if a kill prevented that line.
+So each step has exactly one line.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
-    """The lines of a run, in order. A last line that a killed run left torn is passed over."""
-    yield from read_lines(Path(run) / METRICS_FILE)
+    """The lines of a run, in order. An incomplete last line is skipped."""
+    return read_lines(Path(run) / METRICS_FILE)
 
 
 def lines_up_to(path: Path, resumed_step: int) -> list[dict[str, Any]]:
-    """The lines of the steps that a resumed run has learnt; none for a fresh run (0)."""
+    """The lines of steps up to ``resumed_step``; empty for a fresh run (0)."""
     return [line for line in read_lines(path) if resumed_step and line["step"] <= resumed_step]
 
 
 class RunLog:
-    """A sink with the interface of verl's trackers: ``log(data, step)``, ``finish()``."""
+    """A tracker with verl's interface: ``log(data, step)``, ``finish()``."""
 
     def __init__(
         self,
@@ -44,30 +44,26 @@ class RunLog:
         """
         Args:
             run: the run's folder.
-            resumed_step: the last step that the loaded checkpoint has learnt; 0 for a fresh run.
-            recovered: that step's numbers as the checkpoint has them, in case its line was never written.
-            validation_due: that step is validated before the next one; its line waits for the result.
+            resumed_step: the step of the loaded checkpoint; 0 for a fresh run.
+            recovered: the metrics of that step from the checkpoint, in case its line is missing.
+            validation_due: that step is validated first; its line is written together with the result.
         """
         self.path = Path(run) / METRICS_FILE
         kept = lines_up_to(self.path, resumed_step)
         if recovered and (not kept or kept[-1]["step"] < resumed_step):
             kept.append({"step": resumed_step, **numbers(recovered)})
-        self._tell_missing(kept, resumed_step)
+        if missing := sorted(set(range(1, resumed_step + 1)) - {line["step"] for line in kept}):
+            logger.warning(
+                "%s has no metrics for %d of the %d steps before this start, the first of them step %d",
+                self.path, len(missing), resumed_step, missing[0],
+            )  # fmt: skip
         self.waiting = kept.pop() if kept and validation_due else None
         self.last_step = kept[-1]["step"] if kept else -1
         write_lines(self.path, kept)
         self.file = self.path.open("a", buffering=1)
 
-    def _tell_missing(self, kept: list[dict[str, Any]], resumed_step: int) -> None:
-        there = {line["step"] for line in kept}
-        if missing := [step for step in range(1, resumed_step + 1) if step not in there]:
-            logger.warning(
-                "%s lacks %d of the %d steps before this start, the first of them step %d: tables lack them",
-                self.path, len(missing), resumed_step, missing[0],
-            )  # fmt: skip
-
     def log(self, data: Mapping[str, Any], step: int) -> None:
-        """Append one step; a step that the log has already (a validation repeated after a resume) is passed over."""
+        """Append one step. A step that is already there (a validation repeated after a resume) is skipped."""
         line = {"step": step, **numbers(data)}
         if self.waiting is not None:
             waiting, self.waiting = self.waiting, None
@@ -85,38 +81,34 @@ class RunLog:
 
 
 class Forgiving:
-    """A tracker that may fail, e.g. for want of a network: the run goes on without it, and it is told once."""
+    """A tracker whose failures, e.g. without a network, do not stop the run. The first failure is logged."""
 
     def __init__(self, name: str, tracker: Any):
-        self.name, self.tracker, self.told = name, tracker, False
+        self.name, self.tracker, self.failed = name, tracker, False
 
     def log(self, data: Mapping[str, Any], step: int) -> None:
         try:
             self.tracker.log(data=data, step=step)
         except Exception as error:
-            if not self.told:
-                logger.warning("%s takes no metrics from step %d on (%s); see metrics.jsonl", self.name, step, error)
-            self.told = True
+            if not self.failed:
+                logger.warning("%s failed at step %d (%s); metrics.jsonl has all metrics", self.name, step, error)
+            self.failed = True
 
     def finish(self, *arguments: Any, **named: Any) -> None:
         try:
             self.tracker.finish(*arguments, **named)
         except Exception as error:
-            logger.warning("%s could not be closed (%s); see metrics.jsonl", self.name, error)
+            logger.warning("%s could not be closed (%s); metrics.jsonl has all metrics", self.name, error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tracker, name)
 
 
 def numbers(data: Mapping[str, Any]) -> dict[str, float | int]:
-    """What of a step's values can stand in a line of JSON."""
-    found = {name: _number(value) for name, value in data.items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _number(value: Any) -> float | int | None:
-    """JSON knows no NaN and no NumPy: what is no finite number is left out."""
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return value
+    """The finite numbers of a step, as Python numbers; JSON has no NaN and no NumPy types."""
+    plain = {name: value.item() if hasattr(value, "item") else value for name, value in data.items()}
+    return {
+        name: value
+        for name, value in plain.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }

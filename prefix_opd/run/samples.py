@@ -1,4 +1,4 @@
-"""A few rollouts of a few steps, token by token, in ``samples.jsonl`` of the run's folder: the report shows them."""
+"""Rollouts of some steps, token by token, in ``samples.jsonl`` of the run's folder. The report shows them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefix_opd.run.log import lines_up_to
 
 SAMPLES_FILE = "samples.jsonl"
 ROLLOUTS = 4
-"""Kept of a step."""
+"""Rollouts per step."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Sample:
 
     step: int
     kind: str
-    """"train", or "probe" for one that no cap applied to."""
+    """"train", or "probe" for an uncapped rollout."""
     prompt: str
     tokens: list[str]
     """(T,) the text of each token."""
@@ -35,7 +35,7 @@ class Sample:
     log_q: list[float]
     """(T,) the teacher's."""
     prefix_length: Annotated[int, Field(alias="cap")]
-    """L of the rollout's row, tokens: ``cap`` in the file. A probe's rollout goes beyond it."""
+    """L of the rollout's row, tokens; ``cap`` in the file. A probe's rollout may be longer."""
     ending: str
     """"cut", "natural" or "other"."""
 
@@ -44,7 +44,7 @@ _SAMPLE = TypeAdapter(Sample)
 
 
 class SampleLog:
-    """Appends samples; a resumed run takes back those of steps that its checkpoint does not know."""
+    """Appends samples. A resumed run removes those of later steps than its checkpoint."""
 
     def __init__(self, run: str | Path, resumed_step: int = 0):
         self.path = Path(run) / SAMPLES_FILE
@@ -56,11 +56,10 @@ class SampleLog:
 
 
 def read_samples(run: str | Path) -> Iterator[Sample]:
-    """The samples of a run, in order; none where it recorded none. Raises ValueError for a line that is no sample."""
-    for line in read_lines(Path(run) / SAMPLES_FILE):
-        yield _SAMPLE.validate_python(line)
+    """The samples of a run, in order. Raises ValueError for a line that is not a sample."""
+    return map(_SAMPLE.validate_python, read_lines(Path(run) / SAMPLES_FILE))
 
 
 def is_sampled(step: int, test_freq: int, last_step: int) -> bool:
-    """The first step, each one that is validated, and the last."""
+    """Whether a step is the first, the last or a validated one."""
     return step in (1, last_step) or (test_freq > 0 and step % test_freq == 0)

@@ -1,7 +1,7 @@
-"""How a run is asked to end: a file in its folder, which the trainer looks for after every step.
+"""Stop requests: a file in the run's folder, which the trainer looks for after every step.
 
-A signal reaches the launcher, the trainer lives in another process and perhaps on another node, and both see the
-run's folder. ``touch outputs/my_run/stop`` asks as well as SIGTERM does.
+A signal reaches the launcher. The trainer runs in another process, perhaps on another node. Both see the run's folder.
+``touch outputs/my_run/stop`` has the same effect as SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pathlib import Path
 
 STOP_FILE = "stop"
 EXIT_ASKED = 4
-"""Exit code of a run that ended early as it was asked to, with a checkpoint. A killed one has 128 + the signal."""
+"""Exit code of a run that stopped on request, with a checkpoint. A killed run has 128 + the signal's number."""
 
 
 def is_asked(run: Path) -> bool:
-    """Whether the run shall end after the step at hand."""
+    """Whether the run must stop after the current step."""
     return (run / STOP_FILE).exists()
 
 
 def forget(run: Path) -> None:
-    """Begin or end a run: an old request is none."""
+    """Discard a stop request left over from an earlier run."""
     (run / STOP_FILE).unlink(missing_ok=True)
 
 
 def listen(run: Path) -> None:
-    """SIGTERM and SIGINT ask the run to end after its step; a second one ends the process at once.
+    """Make SIGTERM and SIGINT request a stop after the current step; a second signal ends the process at once.
 
-    Call it after ``ray.init``, which sets a handler of its own.
+    Call it after ``ray.init``, which installs its own handler.
     """
 
     def asked(number: int, _frame) -> None:
@@ -38,8 +38,8 @@ def listen(run: Path) -> None:
             os.kill(os.getpid(), number)  # Ray's processes end with their driver
         (run / STOP_FILE).touch()
         print(
-            f"{signal.Signals(number).name}: the run ends after this step, with a checkpoint; "
-            "the same signal again ends it at once",
+            f"{signal.Signals(number).name}: the run stops after this step, with a checkpoint; "
+            "the same signal again stops it at once",
             file=sys.stderr,
             flush=True,
         )

@@ -186,12 +186,12 @@ def test_compute_refuses_targets_and_references_that_cannot_be(run):
     history = read_finished(run)
     with pytest.raises(UserError, match="--target=1.5: must lie between 0 and 1"):
         compute([history], 1.5)
-    with pytest.raises(UserError, match="--reference=full: is none of the runs; choose from schedule_0"):
+    with pytest.raises(UserError, match="--reference=full: is not one of the runs; choose from schedule_0"):
         compute([history], reference="full")
 
 
 def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
-    with pytest.raises(UserError, match="is no run's folder: it has no config.yaml"):
+    with pytest.raises(UserError, match="is not a run's folder: it has no config.yaml"):
         read_finished(tmp_path)
     with pytest.raises(UserError, match="has no metrics of an update yet"):
         read_finished(make_run("validated", [{"step": 0, ACCURACY: 0.1}]))
@@ -201,7 +201,7 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
         with pytest.raises(UserError, match=f"was written by another version.*{name}"):
             read_finished(make_run(f"older/{name}", [older, update(2, 1.0)]))
     held = hold(run)
-    with pytest.raises(UserError, match="its run is still being written"):
+    with pytest.raises(UserError, match="its run is still going on"):
         read_finished(run)
     with pytest.raises(UserError, match="another run is writing to it"):
         hold(run)
@@ -212,18 +212,22 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [
-        ("metrics.jsonl", '["a", "b"]\n', "metrics.jsonl: has a line that is no object of numbers with a step: ['a'"),
-        ("metrics.jsonl", '{"loss": 0.5}\n', "is no object of numbers with a step: {'loss'"),
-        ("metrics.jsonl", '{"step": 1, "prefix_opd/prefix_length": "long"}\n', "is no object of numbers"),
+        (
+            "metrics.jsonl",
+            '["a", "b"]\n',
+            "metrics.jsonl: has a line that is not an object of numbers with a step: ['a'",
+        ),
+        ("metrics.jsonl", '{"loss": 0.5}\n', "is not an object of numbers with a step: {'loss'"),
+        ("metrics.jsonl", '{"step": 1, "prefix_opd/prefix_length": "long"}\n', "is not an object of numbers"),
         ("metrics.jsonl", "no JSON\n", "has a line that is no JSON"),
-        ("config.yaml", "- a\n- b\n", "its config.yaml is none of prefix-opd's: it has no trainer.experiment_name"),
+        ("config.yaml", "- a\n- b\n", "its config.yaml is not from prefix-opd: it has no trainer.experiment_name"),
         ("config.yaml", "trainer: {experiment_name: other}\n", "it has no data.max_response_length"),
         ("config.yaml", "trainer: 3\n", "it has no trainer.experiment_name"),
-        ("config.yaml", "a: [\n", "its config.yaml is none of prefix-opd's: it cannot be read"),
+        ("config.yaml", "a: [\n", "its config.yaml is not from prefix-opd: it cannot be read"),
         ("config.yaml", "just words\n", "it has no trainer.experiment_name"),
-        ("validation/2.jsonl", '{"text": "a"}\n', "2.jsonl: has a line that is no graded answer: {'text'"),
-        ("validation/2.jsonl", '{"input": "a", "output": "b", "score": null}\n', "is no graded answer"),
-        ("validation/2.jsonl", "[1]\n", "is no graded answer"),
+        ("validation/2.jsonl", '{"text": "a"}\n', "2.jsonl: has a line that is not a graded answer: {'text'"),
+        ("validation/2.jsonl", '{"input": "a", "output": "b", "score": null}\n', "is not a graded answer"),
+        ("validation/2.jsonl", "[1]\n", "is not a graded answer"),
         ("validation/2.jsonl", "no JSON\n", "2.jsonl has a line that is no JSON"),
     ],
 )

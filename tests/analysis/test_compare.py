@@ -131,7 +131,7 @@ def test_without_runs_it_shows_both_tables_of_the_paper():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "has no benchmarks"),
         ("{}", "has no benchmarks"),
         ('{"benchmarks": {"math500": 82.0}}', "math500 mean=82.0: must be a share between 0 and 1"),

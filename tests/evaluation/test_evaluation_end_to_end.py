@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -74,7 +75,7 @@ def test_the_table_is_that_of_all_responses(evaluated):
     out, _, table = evaluated
     found = json.loads((out / "results.json").read_text())
     row = tabulate(pq.read_table(out / "responses.parquet").to_pylist(), K)
-    assert found["benchmarks"]["tiny"] == json.loads(json.dumps(row.as_dict()))
+    assert found["benchmarks"]["tiny"] == json.loads(json.dumps(asdict(row)))
     assert f"{100 * row.mean:.1f}" in table and f"{PROBLEMS} x {K}" in table
     assert found["sampling"]["temperature"] == 1.0 and found["sampling"]["max_tokens"] == 192
     assert found["data"]["tiny"]["sha256"] and found["verl"] == "0.9.1"
@@ -92,4 +93,4 @@ def test_a_finished_evaluation_is_only_tabulated_again(evaluated):
 def test_another_sampling_in_the_same_folder_is_refused(evaluated):
     other = start(evaluated[0].parent, "--temperature", "0.7")
     told = other.communicate(timeout=120)[1]
-    assert other.returncode == 2 and "holds another evaluation (temperature=1.0 there, 0.7 here)" in told
+    assert other.returncode == 2 and "contains another evaluation (temperature=1.0 there, 0.7 here)" in told

@@ -92,7 +92,7 @@ def test_another_evaluation_is_refused_by_its_first_difference(tmp_path):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("a: run")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="contains something else"):
         record.check_same(tmp_path, plan())
 
 

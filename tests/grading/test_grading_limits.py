@@ -180,5 +180,5 @@ def test_settings_must_be_positive(setting):
 def test_bad_arguments_are_named():
     with pytest.raises(UserError, match="kind='maths': must be one of math, choice"):
         grade("</think>1", "1", "maths")
-    with pytest.raises(UserError, match="nothing to compare with"):
+    with pytest.raises(UserError, match="ground_truth='': must not be empty"):
         grade("</think>1", " ", "math")

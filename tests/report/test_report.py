@@ -117,7 +117,7 @@ def test_what_models_and_configs_say_is_text(text):
 
 def test_no_secret_is_told(text):
     assert "sk-11111" not in text and "hunter2" not in text
-    assert "https://mirror.example/x" in text and "user: me" in text
+    assert "https://***@mirror.example/x" in text and "user: me" in text
 
 
 def test_it_needs_no_network(text):
@@ -216,7 +216,7 @@ def test_one_probe_alone_is_shown_by_itself(bare):
 def test_without_a_probe_the_first_and_the_last_step_are_shown(bare):
     shown = scored(bare, [sample(1), sample(5), sample(9, tokens=["a", "b"], log_p=[0, 0], log_q=[0, 0], ending="cut")])
     assert [(one.answers[0].title, one.answers[0].how_it_ended) for one in shown] == [
-        ("Step 1", "ended by itself"),
+        ("Step 1", "natural end"),
         ("Step 9", "cut at L"),
     ]
 
@@ -269,7 +269,7 @@ def test_pages_and_pictures_show_the_same(run):
     line = figures["compute-paper_flops"]["data"][-1]
     assert (line["name"], line["x"], line["y"]) == ("target 50.0%", [0.0, 1.5e9], [0.5, 0.5])
     assert [trace["name"] for trace in figures["schedule-0"]["data"]] == [
-        *("L", "mean length", "cut at L (right)", "ended by themselves (right)")
+        *("L", "mean length", "cut at L (right)", "natural end (right)")
     ]
     assert figures["schedule-0"]["data"][3]["y"] == [0.25, 0.25]
     # bins of 12 begin at 0 and 12 and are drawn at their middles
@@ -297,7 +297,11 @@ def test_the_chosen_length_is_marked_and_told(bare):
         ("samples.jsonl", '{"question": "1+1="}\n', "samples.jsonl: was written by another version or program"),
         ("samples.jsonl", "[1, 2]\n", "samples.jsonl: was written by another"),
         ("samples.jsonl", "no JSON\n", "samples.jsonl: was written by another"),
-        ("samples.jsonl", json.dumps(asdict(sample(1, log_p=[0.0]))) + "\n", "zip() argument 2 is shorter"),
+        (
+            "samples.jsonl",
+            json.dumps({**asdict(sample(1, log_p=[0.0])), "cap": 1}) + "\n",
+            "zip() argument 2 is shorter",
+        ),
         (
             "teacher.json",
             '{"score": 1}',
@@ -332,13 +336,13 @@ def test_bad_input_is_one_line_and_code_2(monkeypatch, capsys, run, tmp_path):
     other = write_run(tmp_path / "other", [update(1, 1e9, **{ACCURACY: 0.5})], **{"data.val_max_samples": 7})
     held = hold(held_folder)
     cases = {
-        ("report", tmp_path): "is no run's folder: it has no config.yaml",
-        ("report", tmp_path / "nowhere"): "is no run's folder",
-        ("report", held_folder): "its run is still being written",
+        ("report", tmp_path): "is not a run's folder: it has no config.yaml",
+        ("report", tmp_path / "nowhere"): "is not a run's folder",
+        ("report", held_folder): "its run is still going on",
         ("report", run, other): "data.val_max_samples is 256 in run_0, 7 in other",
         ("analyze", "signal", run, "--bin", "0"): "--bin=0: must be a positive multiple",
         ("analyze", "signal", run, "--steps", "x"): "--steps x: must be whole numbers",
-        ("analyze", "schedule", tmp_path): "is no run's folder",
+        ("analyze", "schedule", tmp_path): "is not a run's folder",
         ("analyze", "compute", run, other): "cannot be compared: data.val_max_samples",
         ("analyze", "teacher-prefix", "experiment=tiny/schedule", "--lengths", "0"): "--lengths 0: 0 must be at least",
         ("analyze", "student-prefix", "experiment=tiny/schedule", "--lengths", "500"): "below the longest answer",
@@ -383,7 +387,7 @@ def test_commands_are_noted_in_the_run_without_their_secrets(bare, monkeypatch, 
     # the last was refused
     assert (bare / "commands.txt").read_text().splitlines() == [
         f"prefix-opd analyze schedule {bare}",
-        f"prefix-opd report {bare} --out {bare}/***.html",
+        f"prefix-opd report {bare} --out '{bare}/***.html'",
     ]
 
 

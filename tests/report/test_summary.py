@@ -83,7 +83,7 @@ def test_table_and_picture(run):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match="is no run's folder"):
+    with pytest.raises(UserError, match="is not a run's folder"):
         summarise(tmp_path)
 
 

@@ -88,7 +88,7 @@ def test_other_content_of_the_same_size_is_damage(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert "has other content" in damage(tmp_path / "global_step_2")
+    assert "has changed" in damage(tmp_path / "global_step_2")
 
 
 @pytest.mark.parametrize("block", [0, 15, 21, 39])
@@ -101,7 +101,7 @@ def test_a_hole_in_a_large_file_is_found(tmp_path, block):
     with large.open("r+b") as file:
         file.seek(block * BLOCK_BYTES)
         file.write(bytes(min(4, 40 - block) * BLOCK_BYTES))
-    assert damage(tmp_path) == "model.pt has other content than was written"
+    assert damage(tmp_path) == "the content of model.pt has changed"
 
 
 def test_a_manifest_of_an_older_version_is_understood(tmp_path):
@@ -111,7 +111,7 @@ def test_a_manifest_of_an_older_version_is_understood(tmp_path):
     (tmp_path / MANIFEST_FILE).write_text(json.dumps({"model.pt": [len(content), ends]}))
     assert damage(tmp_path) is None
     (tmp_path / "model.pt").write_bytes(content[:-1] + b"d")
-    assert "other content" in damage(tmp_path)
+    assert "has changed" in damage(tmp_path)
 
 
 def test_the_files_reach_the_disk_before_their_manifest(tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_a_torn_pointer_of_verls_does_no_harm(tmp_path):
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(tmp_path):
     cut(save(tmp_path, 2) / "data.pt")
-    with pytest.raises(UserError, match=r"none of its 1 checkpoints is whole .*data.pt has"):
+    with pytest.raises(UserError, match=r"all 1 checkpoints are damaged .*data.pt has"):
         newest_whole(tmp_path)
 
 
@@ -227,7 +227,7 @@ def test_later_checkpoints_stand_aside_when_a_run_begins_from_an_earlier_step(tm
     assert newest_whole(tmp_path) == tmp_path / "global_step_10"
     assert sorted(path.name for path in place.iterdir()) == ["global_step_20", "global_step_30"]
     assert damage(place / "global_step_30") is None
-    assert "begins from step 10: checkpoints of later steps (global_step_20, global_step_30)" in caplog.text
+    assert "starts from step 10: checkpoints of later steps (global_step_20, global_step_30)" in caplog.text
     assert set_aside(tmp_path, 10) is None
 
 
@@ -251,7 +251,7 @@ def test_a_training_file_that_was_replaced_is_refused_and_the_same_one_is_not(tm
     write_manifest(run / "global_step_2")
     assert settle_resume(config.copy()) == run / "global_step_2"
     data.write_bytes(b"other")
-    with pytest.raises(UserError, match=r"train.parquet'\]: has other content than when global_step_2 was written"):
+    with pytest.raises(UserError, match=r"train.parquet'\]: has changed since global_step_2 was written"):
         settle_resume(config)
     write_whole(run / "global_step_2" / LEDGER_FILE, json.dumps({"flops": {}}))  # of an earlier version
     write_manifest(run / "global_step_2")

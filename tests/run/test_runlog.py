@@ -108,7 +108,7 @@ def test_a_tracker_that_cannot_be_reached_does_not_end_the_run(caplog):
     tracker = Forgiving("mlflow", Unreachable())
     tracker.log({"loss": 1}, 3)
     tracker.log(data={"loss": 1}, step=4)
-    assert caplog.text.count("mlflow takes no metrics from step 3 on (no route to host)") == 1
+    assert caplog.text.count("mlflow failed at step 3 (no route to host)") == 1
     assert "step 4" not in caplog.text and tracker.url == "http://tracker"
     tracker.finish(exit_code=0)
     assert "mlflow could not be closed" in caplog.text
@@ -120,7 +120,7 @@ def test_steps_that_are_gone_are_told(tmp_path, caplog):
     for step in (0, 1, 4):
         log.log({"loss": step}, step)
     RunLog(tmp_path, resumed_step=4)
-    assert "lacks 2 of the 4 steps before this start, the first of them step 2" in caplog.text
+    assert "has no metrics for 2 of the 4 steps before this start, the first of them step 2" in caplog.text
     caplog.clear()
     RunLog(tmp_path, resumed_step=1)
     assert not caplog.text

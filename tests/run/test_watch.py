@@ -134,7 +134,7 @@ time.sleep(30)
     if start == "run_in_sight":
         assert "asked\n" in told and not (tmp_path / "train.log").exists()
     else:
-        assert f"{number.name}: handed on" in told and "asked" in (tmp_path / "train.log").read_text()
+        assert f"{number.name}: forwarded" in told and "asked" in (tmp_path / "train.log").read_text()
 
 
 def test_the_second_signal_of_a_kind_ends_a_run_that_does_not_heed_the_first(tmp_path):
