@@ -34,7 +34,8 @@ def check_surface(config: DictConfig) -> None:
         if key not in written and not any(name.startswith(f"{key}.") for name in written):
             _refuse_absent(config, key, default[key])
     resolved = OmegaConf.to_container(config, resolve=True)
-    for key, raw in written.items():
+    # what the user wrote comes before what follows from it by interpolation
+    for key, raw in sorted(written.items(), key=lambda pair: "${" in str(pair[1])):
         value = _at(resolved, key)
         rule = rule_of(key, platform)
         if rule is not None:
