@@ -17,7 +17,7 @@ from prefix_opd.checks.surface import check_surface
 from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, check_same_vocabulary
 from prefix_opd.config.settings import Settings
-from prefix_opd.cost.plan import longest_sampling
+from prefix_opd.cost.plan import longest_score
 from prefix_opd.method.ending import stop_token_ids
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.method.prompt import check_template, forced_template, without_ending
@@ -242,14 +242,14 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
 
 
 def check_timeout(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
-    """Refuse a limit that the longest step's rollouts would exceed by `prefix-opd plan`: all are handed out at once."""
+    """Refuse a limit within which an engine cannot even score one rollout, so that none would ever come back."""
     limit = settings.rollout.timeout_seconds
-    needed = longest_sampling(config, settings, (student.shape, teacher.shape))
+    needed = longest_score(config, settings, (student.shape, teacher.shape))
     if needed > limit:
         raise UserError(
             f"prefix_opd.rollout.timeout_seconds={limit:g}",
-            f"is less than the {needed:.3g} s that `prefix-opd plan` gives the rollouts of the longest step",
-            f"set it to {math.ceil(2 * needed)} or more, or use more GPUs",
+            f"is less than the {needed:.3g} s in which an engine of the teacher scores one rollout of the longest step",
+            f"set it to {math.ceil(10 * needed)} or more",
         )
 
 

@@ -46,8 +46,10 @@ class RolloutSettings(Fields):
     off_policy_steps: Annotated[int, BeforeValidator(whole), Field(ge=0, le=1)] = 0
     """Age of the sampling policy in updates. 0: strictly on-policy. 1: the engines sample the next step during the
     update, and the importance ratio corrects for the difference."""
-    timeout_seconds: Seconds = 7200
-    """Time limit for one rollout and its score, seconds; a later one counts as failed."""
+    timeout_seconds: Seconds = 1800
+    """How long the engines may make no progress, seconds: no rollout or score comes back, and no engine generates a
+    token. The rollouts that wait then count as failed and are aborted. Waiting in the queue of a working engine has no
+    limit."""
 
 
 class AdvantageSettings(Fields):
@@ -105,7 +107,7 @@ class WatcherSettings(Fields):
     """Checks of each step (`prefix_opd.verl_plugin.trainer.watchers`). The defaults let a healthy run pass."""
 
     missing: EveryRollout = EveryRollout()
-    """Rollouts that failed, timed out, or have a short or misaligned teacher score."""
+    """Rollouts that failed, were given up (`rollout.timeout_seconds`), or have a short or misaligned teacher score."""
     not_finite: Watcher = Watcher(threshold=0, action="skip")
     """Tokens with a log-prob or advantage that is not finite."""
     uniform_teacher: Watcher = Watcher(threshold=0, action="skip")

@@ -81,6 +81,8 @@ class Plan:
     cost: Cost
     full_opd: Cost
     """The same updates without a prefix."""
+    longest_step: dict[str, Any]
+    """The step that takes longest: its number, its largest L, and seconds by phase with their total."""
     memory_gib: dict[str, dict[str, float]]
     """Of ``student`` and ``teacher``, per GPU."""
     assumptions: dict[str, Any]
@@ -93,6 +95,7 @@ class Plan:
             "run": self.run,
             **self.cost.as_dict(),
             "memory_gib": self.memory_gib,
+            "longest_step": self.longest_step,
             "full_opd": {**full, "times_this_run": {**saved, "hours": full["hours"]["total"] / self.hours}},
             "assumptions": self.assumptions,
             "notes": self.notes,
@@ -135,6 +138,13 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         return _cost(shapes, responses, rollouts, prompt, recomputed, weighting, throughput, gpus)
 
     schedule, rows = settings.schedule, lengths_of(settings.schedule)
+
+    def longest_step() -> dict[str, Any]:
+        index = max(range(updates), key=lambda index: sum(rows[index]))
+        hours = total([rows[index]], settings.weighting).hours
+        seconds = {phase: 3600 * value for phase, value in hours.items()}
+        return {"step": index + 1, "prefix_length": max(rows[index]), "seconds": seconds}
+
     # the longest possible response: memory is planned for the worst case
     most = min(schedule.maximum or longest, longest) if schedule.adapts else max(map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
@@ -152,6 +162,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         },
         cost=total(rows, settings.weighting),
         full_opd=total(lengths_of(Full()), Uniform()),
+        longest_step=longest_step(),
         memory_gib=memory,
         assumptions={
             "accelerator": throughput["accelerator"],
@@ -171,23 +182,18 @@ def longest_prefix(schedule: Schedule, steps: int, response: int) -> int:
     return max(max(prefix_lengths(schedule, step, 1, response)) for step in looked_at)
 
 
-def longest_sampling(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape]) -> float:
-    """Seconds that the rollouts of the longest step take, from the first that is handed out to the last that is scored.
+def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape]) -> float:
+    """Seconds in which an engine of the teacher scores one rollout of the longest step, and nothing else.
 
-    By the assumptions that a plan makes where none are given: every rollout reaches its cap, on an A100 or a CPU.
+    By the assumptions that a plan makes where none are given: the rollout reaches its cap, on an A100 or a CPU.
     """
     schedule, response = settings.schedule, config.data.max_response_length
     steps = config.trainer.total_training_steps
     cap = (schedule.maximum or response) if schedule.adapts else longest_prefix(schedule, steps, response)
-    rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
-    gpus = {
-        "student": config.trainer.n_gpus_per_node * config.trainer.nnodes,
-        "teacher": config.distillation.n_gpus_per_node * config.distillation.nnodes,
-    }
+    engine = {"student": 1, "teacher": OmegaConf.select(config, INFERENCE_KEY).tensor_model_parallel_size}
     prompt = min(MEAN_PROMPT, config.data.max_prompt_length / 2)
-    flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], rollouts, False)["exact"]
-    hours = cost.hours(flops, _throughput(config, Assumptions())["flops_per_second"], gpus)
-    return 3600 * max(hours["sampling"], hours["teacher_scoring"])  # a rollout is scored while others are sampled
+    flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], 1, False)["exact"]
+    return 3600 * cost.hours(flops, _throughput(config, Assumptions())["flops_per_second"], engine)["teacher_scoring"]
 
 
 # ---- models ----

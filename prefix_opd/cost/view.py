@@ -22,7 +22,11 @@ def render(plan: Plan):
     )
     said = plan.assumptions
     tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
+    longest = plan.longest_step
+    seconds = ", ".join(f"{_words(phase)} {longest['seconds'][phase]:.3g}" for phase in PHASES)
     foot = [
+        f"longest step: {longest['step']} (L {longest['prefix_length']}), {longest['seconds']['total']:.3g} s; "
+        f"by phase: {seconds}.",
         f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens; "
         f"{said['response_lengths']}. Evaluation and start-up are not included.",
         *(f"note: {note}" for note in plan.notes),

@@ -92,6 +92,24 @@ HOOKS = (
         "early_dispatch: which rollouts are under way",
     ),
     Hook(
+        "verl.workers.rollout.llm_server:LLMServerClient.generate",
+        ("request_id",),
+        "progress.WatchedClient",
+        ("_acquire_server", "generate", "remote"),
+    ),
+    Hook(
+        f"{_LOOP}.__init__",
+        ("config", "llm_client", "teacher_client"),
+        "the clients that agent_loop replaces",
+        ("llm_client", "teacher_server_manager", "distillation_enabled"),
+    ),
+    Hook(
+        "verl.experimental.teacher_loop.teacher_manager:AsyncTeacherLLMServerManager.__init__",
+        ("config", "teacher_client"),
+        "the clients that agent_loop replaces",
+        ("teacher_client",),
+    ),
+    Hook(
         f"{_LOOP}._run_agent_loop",
         ("sampling_params", "trajectory"),
         "the cap and the stop tokens; the patch agent_loops",

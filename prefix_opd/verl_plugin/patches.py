@@ -221,6 +221,23 @@ PATCHES = (
         without="a run whose agent-loop worker died hangs; an evaluation shows no progress within a chunk",
     ),
     Patch(
+        name="progress",
+        processes="vLLM servers",
+        targets=(
+            Target(
+                "vllm.v1.engine.output_processor:OutputProcessor.process_outputs",
+                f"{_SERVER}.progress:timed",
+                ("engine_core_outputs",),
+                ("new_token_ids",),
+            ),
+            Target(f"{_VLLM}.vllm_async_server:build_app", f"{_SERVER}.progress:answering", ("args",)),
+        ),
+        why="No call of a server says whether its engine works: vLLM's counters need disable_log_stats=false, and "
+        "verl's abort_request (vllm_async_server.py:1046) looks requests up by ids that vLLM has changed.",
+        until="verl's servers say when they last generated a token",
+        without="a rollout longer than prefix_opd.rollout.timeout_seconds is given up if no other comes back meanwhile",
+    ),
+    Patch(
         name="agent_loops",
         processes="agent-loop workers",
         targets=(

@@ -168,6 +168,16 @@ def test_full_opd_stands_beside_it(planned):
     assert planned["full_opd"]["times_this_run"]["paper"] == pytest.approx(ratio)
 
 
+def test_the_longest_step_is_told_by_phase():
+    full = plan(compose(["experiment=qwen3_8b/full", "layout=node_8x80gb", "trainer.total_training_steps=2"])).as_dict()
+    longest = full["longest_step"]
+    assert longest["step"] == 1 and longest["prefix_length"] == 16384
+    assert longest["seconds"] == pytest.approx({phase: 3600 * hours / 2 for phase, hours in full["hours"].items()})
+    grows = plan(compose(["experiment=qwen3_8b/schedule", "layout=node_8x80gb"])).as_dict()
+    assert grows["longest_step"]["step"] == grows["run"]["updates"]
+    assert grows["longest_step"]["prefix_length"] == grows["run"]["last_cap"]
+
+
 def test_memory_of_the_layouts_fits_80_gb():
     for layout in ("node_8x80gb", "two_gpus", "multi_node"):
         found = plan(compose(["experiment=qwen3_8b/full", f"layout={layout}"])).as_dict()

@@ -45,7 +45,7 @@ def test_a_teacher_that_fails_is_noticed_sampled_again_and_at_last_the_end(tmp_p
         2: "as if it knew nothing",
         3: "where the sequence has",
         4: "no finite log-prob",
-        5: "no answer in 20 s",
+        5: "no progress in 20 s",
     }.items():
         assert any(f"step {step}: " in line and message in line for line in log.splitlines()), f"step {step}"
     # one line says why it ended, and the next what to do

@@ -16,6 +16,7 @@ from prefix_opd.verl_plugin.worker.agent_loop import (
     check_scored_length,
     check_scored_tokens,
 )
+from prefix_opd.verl_plugin.worker.progress import Progress
 
 
 def worker(**settings):
@@ -27,6 +28,7 @@ def worker(**settings):
     made.dispatched_at = 0.0
     made.failures = []
     made.distillation_enabled = True
+    made.progress = Progress(made.settings.rollout.timeout_seconds)
     return made
 
 
@@ -109,7 +111,8 @@ def test_an_engine_that_stalls_is_not_waited_for_without_end(monkeypatch):
     made = worker(rollout={"timeout_seconds": 0.05})
     with pytest.raises(TimeoutError):
         failing(monkeypatch, made, lambda: asyncio.sleep(60))
-    assert asyncio.run(made.take_failures()) == ["row 3, rollout 1: no answer in 0.05 s"]
+    (told,) = asyncio.run(made.take_failures())
+    assert told == "row 3, rollout 1: no progress in 0.05 s: no rollout, no score, no token"
     assert asyncio.run(made.take_failures()) == []
 
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 import functools
 import threading
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefix_opd.base.errors import RunStopped
+from prefix_opd.verl_plugin.server.progress import DIRECT
 
 ASK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 """An engine that is busy may answer late, which is no sign of death; one that is gone refuses at once."""
-
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""A proxy that the environment names (http_proxy) knows nothing of the engines' addresses."""
 
 
 def while_alive(call: Callable[..., Any], addresses: Callable[[], Sequence[str]], what: str) -> Callable[..., Any]:
@@ -69,7 +66,7 @@ def watched(verls_own: Callable) -> Callable:
 def is_dead(address: str) -> bool:
     """Whether the server says that its engine is dead (vllm: 503), or is not there any more."""
     try:
-        _DIRECT.open(f"http://{address}/health", timeout=ANSWER_SECONDS).close()
+        DIRECT.open(f"http://{address}/health", timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError as error:
         return error.code == 503
     except urllib.error.URLError as error:

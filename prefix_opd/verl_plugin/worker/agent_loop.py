@@ -7,7 +7,6 @@ turns may ask the engine more than once; what exceeds L tokens in all is cut bef
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -21,6 +20,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.method.ending import how_it_ended
 from prefix_opd.method.seeds import rollout_seed
 from prefix_opd.verl_plugin.fields import COPY, PREFIX_LENGTH, PROBE_SEED, RECORD, plain
+from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, WatchedClient
 from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
 
 FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
@@ -41,6 +41,12 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         self.response_length = int(self.rollout_config.response_length)
         self.dispatched_at = 0.0
         self.failures: list[str] = []
+        self.progress = Progress(self.settings.rollout.timeout_seconds)
+        self.llm_client = WatchedClient(self.llm_client, self.progress)
+        if self.distillation_enabled:
+            clients = self.teacher_server_manager.teacher_client
+            watched = {name: WatchedClient(client, self.progress) for name, client in clients.items()}
+            self.teacher_server_manager.teacher_client = watched
 
     async def generate_sequences(self, batch) -> None:
         self.dispatched_at = time.monotonic()
@@ -60,9 +66,9 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if self.settings.rollout.seeded is not None:
             sampling_params.setdefault("seed", self._seed(trajectory, kwargs))
         rollout = super()._run_agent_loop(sampling_params, trajectory, **kwargs)
-        # thousands of a validation may queue for the engine, which is no failure
-        seconds = None if trajectory["validate"] else self.settings.rollout.timeout_seconds
-        return await self._in_time(rollout, seconds, trajectory, kwargs)
+        return await self._noting_failure(
+            rollout if trajectory["validate"] else self.progress.watch(rollout), trajectory, kwargs
+        )
 
     def _seed(self, trajectory: dict[str, Any], sample: dict[str, Any]) -> int:
         # an index alone would be 0 for every row of a data set that has none
@@ -72,13 +78,12 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         place = (int(trajectory["step"]), prompt, int(sample["session_id"]), int(sample.get(ATTEMPT, 0)))
         return rollout_seed(self.settings.rollout.seeded, *place, validate=bool(trajectory["validate"]))
 
-    async def _in_time(self, rollout, seconds: float | None, trajectory: dict[str, Any], sample: dict[str, Any]):
-        """Wait for a rollout and its score; what becomes of neither is kept for the trainer's message."""
+    async def _noting_failure(self, rollout, trajectory: dict[str, Any], sample: dict[str, Any]):
+        """Wait for a rollout and its score; why there is none is kept for the trainer's message."""
         try:
-            return await asyncio.wait_for(rollout, seconds)
+            return await rollout
         except Exception as error:
-            late = seconds is not None and isinstance(error, TimeoutError)
-            told = f"no answer in {seconds:g} s" if late else one_line(error)
+            told = str(error) if isinstance(error, NoProgress) else one_line(error)
             self.failures.append(f"row {trajectory['sample_index']}, rollout {sample['session_id']}: {told}")
             raise
 

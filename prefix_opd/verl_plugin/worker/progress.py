@@ -1,0 +1,120 @@
+"""A time limit for engines that make no progress; a rollout that waits in a queue of a working engine has none."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import ray
+from verl.workers.rollout.llm_server import LLMServerClient
+
+from prefix_opd.verl_plugin.server import progress as server_progress
+
+Result = TypeVar("Result")
+
+
+async def ask(address: str) -> float:
+    """See `prefix_opd.verl_plugin.server.progress.ask`; the event loop goes on meanwhile."""
+    return await asyncio.to_thread(server_progress.ask, address)
+
+
+class NoProgress(TimeoutError):
+    """The engines made no progress for as long as the limit allows."""
+
+
+class Progress:
+    """The clock that all rollouts of an agent-loop worker share.
+
+    It starts again with each rollout that begins and each answer of an engine. When it reaches the limit, the engines
+    are asked for the time of their last token, which counts as progress too.
+    """
+
+    def __init__(self, seconds: float, ask: Callable[[str], Awaitable[float]] = ask):
+        """
+        Args:
+            seconds: the limit.
+            ask: seconds since an engine generated a token, by the address of its server.
+        """
+        self.seconds = seconds
+        self.engines: dict[str, Any] = {}
+        """The servers that were asked for anything, by address."""
+        self._ask = ask
+        self._last = float("-inf")
+        self._given_up: float | None = None
+        self._asking = asyncio.Lock()
+
+    def came(self) -> None:
+        """An engine has made progress now."""
+        self._last = _now()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the limit."""
+        return self._last + self.seconds - _now()
+
+    async def watch(self, rollout: Coroutine[Any, Any, Result]) -> Result:
+        """The result of a rollout.
+
+        Raises:
+            NoProgress: the engines made no progress for the time allowed. The rollout is cancelled, and with it its
+                request in the engine.
+        """
+        self.came()
+        task = asyncio.ensure_future(rollout)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=max(self.left, 0))
+                if not task.done() and await self._is_over():
+                    raise NoProgress(f"no progress in {self.seconds:g} s: no rollout, no score, no token")
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _is_over(self) -> bool:
+        async with self._asking:  # one asks for all that wait
+            if self.left > 0:
+                return False
+            if self._given_up != self._last:
+                idle = await asyncio.gather(*map(self._ask, self.engines))
+                self._last = max([self._last, *(_now() - seconds for seconds in idle)])
+            if self.left > 0:
+                return False
+            self._given_up = self._last
+            return True
+
+    async def call(self, server: Any, **request: Any) -> Any:
+        """``server.generate`` with this request. If the caller is cancelled, so is the request in the engine.
+
+        verl's ``abort_request`` does not find it: vLLM's table has request ids with a random end. A cancelled call
+        of the server's actor ends in vLLM's ``generate``, which aborts its own request.
+        """
+        answer = server.generate.remote(**request)
+        try:
+            result = await answer
+        except asyncio.CancelledError:
+            ray.cancel(answer)
+            raise
+        self.came()
+        return result
+
+
+class WatchedClient(LLMServerClient):
+    """verl's client of a model's servers, whose answers and engines a `Progress` sees."""
+
+    def __init__(self, client: LLMServerClient, progress: Progress):
+        vars(self).update(vars(client))
+        self._progress = progress
+
+    async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, Any]:
+        address, server = await super()._acquire_server(request_id, **extra)
+        self._progress.engines[address] = server
+        call = functools.partial(self._progress.call, server)
+        return address, SimpleNamespace(generate=SimpleNamespace(remote=call))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
