@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from benchmarks.cases import GROUPS, MEASURED, TINY, TRL, Case, small, unique
-from benchmarks.models import make_models, model_folders
+from benchmarks.models import SIZES, make_models, model_folders
 from benchmarks.trl_run import TRLMissing, run_trl
 from benchmarks.verl_run import run_verl, versions
 from harness.driver import Job, Parser, exit_code, names, run_missing, whole
@@ -27,6 +27,7 @@ OUT_SMALL = ROOT / "outputs" / "benchmarks_small"
 WORK = ROOT / "outputs" / "benchmarks"
 """Models, TRL's environment, and the folder of the present run: nothing to keep."""
 RESULTS = "results.jsonl"
+MODELS = (TINY, *SIZES)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 def _main(options: argparse.Namespace) -> int:
     groups = small(GROUPS) if options.small else GROUPS
     cases = unique({name: groups[name] for name in options.only or groups})
+    cases = [case for case in cases if case.model in (options.models or [case.model])]
     store = Store(options.out / RESULTS, key)
     if options.list:
         print("\n".join(case.name for case in cases))
@@ -49,6 +51,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="benchmarks/run.sh", description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="a trial: few cases, two steps, one repetition")
     parser.add_argument("--only", nargs="+", metavar="GROUP", help=f"some groups: {', '.join(GROUPS)}")
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help=f"some models: {', '.join(MODELS)}")
     parser.add_argument("--repetitions", help="runs of each case (default 2, with --small 1)")
     parser.add_argument("--out", type=Path, help="folder of results, table and plots (default docs/benchmarks)")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that a run may take (default 1800)")
@@ -56,6 +59,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--report", action="store_true", help="table and plots of what is measured already")
     options = parser.parse_args(arguments)
     names("--only", options.only or (), tuple(GROUPS), "group")
+    names("--models", options.models or (), MODELS, "model")
     if options.timeout <= 0:
         raise UserError(f"--timeout {options.timeout:g}", "must be more than 0 seconds")
     options.repetitions = whole("--repetitions", options.repetitions, 1) or (1 if options.small else 2)

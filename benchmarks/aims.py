@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.cases import FULL, LARGE, OURS, TINY, Case
+from benchmarks.cases import FULL, LARGE, OURS, TINY, VERLS_OWN, Case
 from benchmarks.rows import Lead, Row, Steps, case_of, every_row, fit_medians, leads, pairs, realised
 from benchmarks.statistics import spread
 from benchmarks.verl_run import PHASES, REST
+from benchmarks.words import NAMES
 from harness.store import Row as Result
 
 NATIVE_TINY, NATIVE_LARGE = 0.7, 0.85
-"""Seconds of ours of one of native verl's, at most."""
+"""Seconds of a step of ours, as a share of one of verl's own trainer, at most."""
 FROM_5M = (LARGE, "25M")
 """Models that stand beside TRL and have 5M parameters or more."""
 REALISED = 0.8
@@ -47,8 +48,14 @@ class Aim:
 
 def aims(groups: Groups, steps: Steps, results: Sequence[Result]) -> list[Aim]:
     return [
-        _native(f"at most {NATIVE_TINY} of native verl's step on the miniature", TINY, NATIVE_TINY, groups, steps),
-        _native(f"at most {NATIVE_LARGE} of it where the model dominates", LARGE, NATIVE_LARGE, groups, steps),
+        *(
+            _native(system, model, where, limit, groups, steps)
+            for system in VERLS_OWN
+            for model, where, limit in (
+                (TINY, "on the miniature", NATIVE_TINY),
+                (LARGE, "where the model dominates", NATIVE_LARGE),
+            )
+        ),
         _realised(groups, steps),
         _trl(groups, steps),
         *_processes(groups, results),
@@ -61,11 +68,12 @@ def aims(groups: Groups, steps: Steps, results: Sequence[Result]) -> list[Aim]:
     ]
 
 
-def _native(text: str, model: str, limit: float, groups: Groups, steps: Steps) -> Aim:
-    cases = groups.get("native", ())
+def _native(system: str, model: str, where: str, limit: float, groups: Groups, steps: Steps) -> Aim:
+    cases = [case for case in groups.get("native", ()) if case.system in (OURS, system)]
     beside = [(ours, others[0]) for ours, others in pairs(cases, steps) if ours.case.model == model]
     found = [(f"cap {ours.cap}", ours.seconds.median / native.seconds.median) for ours, native in beside]
-    aim = _judged(f"Step at the same cap: {text}", found, _caps_beside_ours(cases, model), lambda ratio: ratio <= limit)
+    text = f"Step {where}, same cap: at most {limit} of {NAMES[system]}"
+    aim = _judged(text, found, _caps_beside_ours(cases, model), lambda ratio: ratio <= limit)
     above = [pair for pair, (_, ratio) in zip(beside, found, strict=True) if ratio > limit]
     return replace(aim, reason=_beside_native(*above[0]) if above else "")
 

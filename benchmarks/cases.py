@@ -6,9 +6,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 
-OURS, NATIVE = "ours", "native"
+OURS = "ours"
+NATIVE_POLL, NATIVE = "native_poll", "native"
+"""verl's own trainer; it polls for finished rollouts every 0.05 s, as ours does, or every 2 s, its default."""
+VERLS_OWN = (NATIVE_POLL, NATIVE)
 TRL = ("trl_gkd", "trl_distillation", "trl_iw_opd")
-SYSTEMS = (OURS, NATIVE, *TRL)
+SYSTEMS = (OURS, *VERLS_OWN, *TRL)
 
 TINY = "tiny"
 """The miniature's trained models; any other name is a size of `benchmarks.models`."""
@@ -25,7 +28,7 @@ PROMPT = 32
 MEASURED = tuple(
     f"benchmarks/{name}"
     for name in (
-        *("clock.py", "models.py", "prompts.py", "steps.py", "verl_run.py"),
+        *("clock.py", "models.py", "poll.py", "prompts.py", "steps.py", "verl_run.py"),
         *("requirements-trl.txt", "trl_run.py", "trl_script.py"),
     )
 )
@@ -106,6 +109,8 @@ class Case:
             raise ValueError(f"message={self.message}, natural={self.natural}: ours alone")
         if self.early and self.system != OURS:
             raise ValueError(f"early={self.early!r}: ours alone")
+        if self.observed and self.system == NATIVE_POLL:
+            raise ValueError(f"observed={self.observed}: an observed run is the user's command, with verl's own poll")
         if self.warm < 1:
             raise ValueError(f"warm={self.warm}: the first step of a run cannot count")
 
@@ -141,7 +146,7 @@ class Case:
     @property
     def recomputes(self) -> bool:
         """Whether a second student pass computes the old log-probs."""
-        return self.system == NATIVE or self.without == RECOMPUTED
+        return self.system in VERLS_OWN or self.without == RECOMPUTED
 
     def cap_of(self, step: int) -> int:
         """The cap at a step, from 1."""
@@ -171,9 +176,9 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     # Step seconds and phases against verl's own on-policy distillation at the same cap.
     "native": (
         _LADDER,
-        *(Case(NATIVE, (cap,)) for cap in _TINY_CAPS),
+        *(Case(system, (cap,)) for cap in _TINY_CAPS for system in VERLS_OWN),
         _LARGE_LADDER,
-        *(Case(NATIVE, (cap,), model=LARGE, **_LONG) for cap in _LARGE_CAPS),
+        *(Case(system, (cap,), model=LARGE, **_LONG) for cap in _LARGE_CAPS for system in VERLS_OWN),
     ),
     # Sequences and tokens a second against TRL's on-policy trainers, one process without engine or frame.
     "trl": (

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import NATIVE, PROMPT, SEEDED, SWITCHED, TINY, WITHOUT, Case
+from benchmarks.cases import NATIVE_POLL, PROMPT, SEEDED, SWITCHED, TINY, VERLS_OWN, WITHOUT, Case
 from benchmarks.observe import Observer
 from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK, step_line
@@ -85,10 +85,10 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
     if not case.observed:
         warm_up("benchmarks.clock", log=folder.with_name("import.log"))
         # the timeout alone decides when a run is late
-        train = functools.partial(_train, arguments, case.system == NATIVE, log)
+        train = functools.partial(_train, arguments, case.system, log)
         run_forked(train, folder / LOG, timeout, stall=timeout)
         return {"steps": read_steps(case, models, log)}
-    own = ["--verls-own"] if case.system == NATIVE else []
+    own = ["--verls-own"] if case.system in VERLS_OWN else []
     command = [sys.executable, "-m", "prefix_opd.launch", *own, *arguments]
     observer = Observer(log)
     run_command(command, folder / LOG, {LOG_PATH: str(log)}, timeout, watch=observer.watching)
@@ -96,12 +96,13 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
     return {"steps": steps, **observer.found((folder / LOG).read_text(errors="replace"), steps[0]["seconds"])}
 
 
-def _train(arguments: list[str], verls_own: bool, log: Path) -> None:
+def _train(arguments: list[str], system: str, log: Path) -> None:
     """In a fork: what the command does, with a clock in the trainer's process."""
     from prefix_opd import launch
 
     os.environ[LOG_PATH] = str(log)
-    launch.run(launch.prepare(arguments, verls_own), trainer_module="benchmarks.clock")
+    module = "benchmarks.poll" if system == NATIVE_POLL else "benchmarks.clock"
+    launch.run(launch.prepare(arguments, system in VERLS_OWN), trainer_module=module)
 
 
 def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
@@ -131,7 +132,7 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
             f"actor_rollout_ref.model.path={models['student']}",
             f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",
         ]
-    if case.system == NATIVE:
+    if case.system in VERLS_OWN:
         return [*found, f"data.max_response_length={case.caps[0]}", *_NATIVE]
     each = case.warm + case.measured
     steps = [[1 + i * each, cap] for i, cap in enumerate(case.caps)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from benchmarks.cases import NATIVE, OURS, Case
+from benchmarks.cases import NATIVE, NATIVE_POLL, OURS, Case
 from benchmarks.rows import Lead, Row, Steps, crossover, fit
 from benchmarks.statistics import Line, Spread
 from harness.store import Row as Result
@@ -14,7 +14,8 @@ Section = Callable[[Sequence[Case], Steps, Sequence[Result]], str]
 
 NAMES = {
     OURS: "ours",
-    NATIVE: "verl's own OPD",
+    NATIVE_POLL: "verl's own OPD, poll 0.05 s",
+    NATIVE: "verl's own OPD, poll 2 s",
     "trl_gkd": "TRL GKD",
     "trl_distillation": "TRL Distillation",
     "trl_iw_opd": "TRL IW-OPD",

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.aims import aims
-from benchmarks.cases import LARGE, NATIVE, OURS, TINY, Case
+from benchmarks.cases import LARGE, NATIVE, NATIVE_POLL, OURS, TINY, Case
 from benchmarks.rows import crossover, leads
 from benchmarks.verl_run import PHASES, REST
 from benchmarks.words import crossover_words
@@ -43,16 +43,28 @@ def test_an_aim_is_reached_at_every_cap_or_not():
     groups = {"native": (ours, *natives, *large)}
     steps = _steps(ours, (0.6, 0.8)) | _steps(natives[0], [1.0]) | _steps(natives[1], [1.0])
     steps |= _steps(large[0], [8.0]) | _steps(large[1], [10.0])
-    tiny, dominated = aims(groups, steps, [])[:2]
+    tiny, dominated = aims(groups, steps, [])[2:4]
     assert (tiny.found, tiny.verdict) == ("0.60 (cap 16), 0.80 (cap 64)", "not reached")
     assert tiny.reason == "cap 64: of verl's 1.00 s are update 1.00; of ours, 0.80 s, are update 0.80"
     assert (dominated.found, dominated.verdict, dominated.reason) == ("0.80 (cap 64)", "reached", "")
 
 
+def test_the_same_poll_comes_first():
+    cases = tuple(Case(system, (16,)) for system in (OURS, NATIVE_POLL, NATIVE))
+    steps = _steps(cases[0], [0.6]) | _steps(cases[1], [0.8]) | _steps(cases[2], [2.4])
+    fair, _, default, _ = aims({"native": cases}, steps, [])[:4]
+    assert (fair.text, fair.found, fair.verdict) == (
+        "Step on the miniature, same cap: at most 0.7 of verl's own OPD, poll 0.05 s",
+        "0.75 (cap 16)",
+        "not reached",
+    )
+    assert (default.found, default.verdict) == ("0.25 (cap 16)", "reached")
+
+
 def test_a_cap_that_is_not_measured_yet_leaves_the_verdict_open():
     cases = Case(OURS, (16, 64)), Case(NATIVE, (16,)), Case(NATIVE, (64,))
     steps = _steps(cases[0], (0.5, 0.5)) | _steps(cases[1], [1.0])
-    aim = _aim("Step at the same cap", {"native": cases}, steps)
+    aim = aims({"native": cases}, steps, [])[2]
     assert (aim.found, aim.verdict) == ("0.50 (cap 16)", "measured in part")
 
 
