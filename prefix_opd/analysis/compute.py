@@ -35,9 +35,13 @@ SAME_WHERE_KNOWN = (
 """What ends an answer and what grades it; a config without such a key says nothing of it, and is not refused."""
 _UNKNOWN = "unknown"
 COSTS = ("flops", "paper_flops", "seconds")
-"""Exact FLOP, FLOP by the paper's accounting, seconds of training steps; all without validation."""
+"""FLOP with prompts (`prefix_opd.method.flops`), FLOP by the paper's formula, seconds; all of training steps alone."""
 COST_LABELS = dict(
-    zip(COSTS, ("training FLOP, exact", "training FLOP, the paper's count", "seconds of training"), strict=True)
+    zip(
+        COSTS,
+        ("training FLOP, prompts included", "training FLOP, the paper's count", "seconds of training"),
+        strict=True,
+    )
 )
 """How their axes are called."""
 

@@ -34,7 +34,7 @@ class Summary:
     steps: int
     evaluations: list[Evaluation]
     prefix_lengths: list[tuple[int, int, float]]
-    """(step, L, exact FLOP so far)."""
+    """(step, L, FLOP so far)."""
     flops: float
     full_flops: float | None
     """Estimate: the same updates on rollouts as long as the uncapped validation answers were."""
