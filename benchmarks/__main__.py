@@ -25,7 +25,7 @@ from prefix_opd.miniature import shipped_models
 OUT = ROOT / "docs" / "benchmarks"
 OUT_SMALL = ROOT / "outputs" / "benchmarks_small"
 WORK = ROOT / "outputs" / "benchmarks"
-"""Models, TRL's environment, and the folder of the present run: nothing to keep."""
+"""Models, TRL's environment and the folder of the current run; all of it can be deleted."""
 RESULTS = "results.jsonl"
 MODELS = (TINY, *SIZES)
 
@@ -55,8 +55,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--repetitions", help="runs of each case (default 2, with --small 1)")
     parser.add_argument("--out", type=Path, help="folder of results, table and plots (default docs/benchmarks)")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that a run may take (default 1800)")
-    parser.add_argument("--list", action="store_true", help="name the cases, run nothing")
-    parser.add_argument("--report", action="store_true", help="table and plots of what is measured already")
+    parser.add_argument("--list", action="store_true", help="print the cases and run nothing")
+    parser.add_argument("--report", action="store_true", help="only write the page and the plots from existing rows")
     options = parser.parse_args(arguments)
     names("--only", options.only or (), tuple(GROUPS), "group")
     names("--models", options.models or (), MODELS, "model")
@@ -73,10 +73,10 @@ def key(row: Row) -> tuple:
 
 
 def jobs(cases: Sequence[Case], repetitions: int, timeout: float) -> list[Job]:
-    """Every case as often as asked, in turn.
+    """Every case, ``repetitions`` times, in turn.
 
-    Observed runs come first, while nothing is imported here: pages that a run shares with this process would be missing
-    from its memory.
+    Observed runs come first, while this process has imported nothing: memory pages that a run shares with this process
+    would be missing from the run's measured memory.
     """
     version = commit(MEASURED)
     return [
@@ -90,7 +90,7 @@ def jobs(cases: Sequence[Case], repetitions: int, timeout: float) -> list[Job]:
 
 
 def _key(case: Case, repetition: int, version: str | None) -> Hashable:
-    """None, which no row has, where files differ from their commit: what they measure is measured anew."""
+    """None, which no row has, if files differ from their commit: such a case is measured again."""
     stands = version is not None and not version.endswith(CHANGED)
     return (case.key(), repetition, version) if stands else None
 
@@ -127,7 +127,7 @@ def _seconds(row: Row) -> str:
 
 
 def report(store: Store, groups: dict[str, tuple[Case, ...]], out: Path) -> None:
-    """Write the table and the plots of the commit that was measured last."""
+    """Write the page and the plots of the commit that was measured last."""
     from benchmarks.plots import write_plots
     from benchmarks.rows import latest
     from benchmarks.table import table
