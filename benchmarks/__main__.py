@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from benchmarks.cases import GROUPS, MEASURED, TINY, TRL, Case, small, unique
-from benchmarks.models import make_models, model_folders
+from benchmarks.models import SIZES, make_models, model_folders
 from benchmarks.trl_run import TRLMissing, run_trl
 from benchmarks.verl_run import run_verl, versions
 from harness.driver import Job, Parser, exit_code, names, run_missing, whole
@@ -25,8 +25,9 @@ from prefix_opd.miniature import shipped_models
 OUT = ROOT / "docs" / "benchmarks"
 OUT_SMALL = ROOT / "outputs" / "benchmarks_small"
 WORK = ROOT / "outputs" / "benchmarks"
-"""Models, TRL's environment, and the folder of the present run: nothing to keep."""
+"""Models, TRL's environment and the folder of the current run; all of it can be deleted."""
 RESULTS = "results.jsonl"
+MODELS = (TINY, *SIZES)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 def _main(options: argparse.Namespace) -> int:
     groups = small(GROUPS) if options.small else GROUPS
     cases = unique({name: groups[name] for name in options.only or groups})
+    cases = [case for case in cases if case.model in (options.models or [case.model])]
     store = Store(options.out / RESULTS, key)
     if options.list:
         print("\n".join(case.name for case in cases))
@@ -49,13 +51,15 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="benchmarks/run.sh", description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="a trial: few cases, two steps, one repetition")
     parser.add_argument("--only", nargs="+", metavar="GROUP", help=f"some groups: {', '.join(GROUPS)}")
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help=f"some models: {', '.join(MODELS)}")
     parser.add_argument("--repetitions", help="runs of each case (default 2, with --small 1)")
     parser.add_argument("--out", type=Path, help="folder of results, table and plots (default docs/benchmarks)")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that a run may take (default 1800)")
-    parser.add_argument("--list", action="store_true", help="name the cases, run nothing")
-    parser.add_argument("--report", action="store_true", help="table and plots of what is measured already")
+    parser.add_argument("--list", action="store_true", help="print the cases and run nothing")
+    parser.add_argument("--report", action="store_true", help="only write the page and the plots from existing rows")
     options = parser.parse_args(arguments)
     names("--only", options.only or (), tuple(GROUPS), "group")
+    names("--models", options.models or (), MODELS, "model")
     if options.timeout <= 0:
         raise UserError(f"--timeout {options.timeout:g}", "must be more than 0 seconds")
     options.repetitions = whole("--repetitions", options.repetitions, 1) or (1 if options.small else 2)
@@ -69,10 +73,10 @@ def key(row: Row) -> tuple:
 
 
 def jobs(cases: Sequence[Case], repetitions: int, timeout: float) -> list[Job]:
-    """Every case as often as asked, in turn.
+    """Every case, ``repetitions`` times, in turn.
 
-    Observed runs come first, while nothing is imported here: pages that a run shares with this process would be missing
-    from its memory.
+    Observed runs come first, while this process has imported nothing: memory pages that a run shares with this process
+    would be missing from the run's measured memory.
     """
     version = commit(MEASURED)
     return [
@@ -86,7 +90,7 @@ def jobs(cases: Sequence[Case], repetitions: int, timeout: float) -> list[Job]:
 
 
 def _key(case: Case, repetition: int, version: str | None) -> Hashable:
-    """None, which no row has, where files differ from their commit: what they measure is measured anew."""
+    """None, which no row has, if files differ from their commit: such a case is measured again."""
     stands = version is not None and not version.endswith(CHANGED)
     return (case.key(), repetition, version) if stands else None
 
@@ -123,7 +127,7 @@ def _seconds(row: Row) -> str:
 
 
 def report(store: Store, groups: dict[str, tuple[Case, ...]], out: Path) -> None:
-    """Write the table and the plots of the commit that was measured last."""
+    """Write the page and the plots of the commit that was measured last."""
     from benchmarks.plots import write_plots
     from benchmarks.rows import latest
     from benchmarks.table import table

@@ -1,42 +1,43 @@
-"""What was to be reached (issue "Fast: seconds follow FLOP"), and whether it is, from the results alone."""
+"""The aims for speed, and whether the results reach them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.cases import FULL, LARGE, OURS, TINY, Case
+from benchmarks.cases import FULL, LARGE, OURS, TINY, VERLS_OWN, Case
 from benchmarks.rows import Lead, Row, Steps, case_of, every_row, fit_medians, leads, pairs, realised
 from benchmarks.statistics import spread
 from benchmarks.verl_run import PHASES, REST
+from benchmarks.words import NAMES
 from harness.store import Row as Result
 
 NATIVE_TINY, NATIVE_LARGE = 0.7, 0.85
-"""Seconds of ours of one of native verl's, at most."""
+"""Seconds of a step of ours, as a share of one of verl's own trainer, at most."""
 FROM_5M = (LARGE, "25M")
-"""Models that stand beside TRL and have 5M parameters or more."""
+"""Models with 5M parameters or more that are compared with TRL."""
 REALISED = 0.8
-"""Share of the FLOP saving that is one in seconds, at least."""
+"""Share of seconds saved divided by the share of FLOP saved, at least."""
 START_SECONDS, MEMORY_GIB = 100, 8
 LINEAR = 0.95
-"""r² of medians from which on growth counts as linear."""
+"""The least r² of medians that counts as linear."""
 FLAT = 1.05
-"""Growth that counts as none: medians of a few steps differ by a few per cent."""
+"""Growth up to this factor counts as noise: medians of a few steps differ by a few per cent."""
 
 Groups = dict[str, tuple[Case, ...]]
 
 
 @dataclass(frozen=True)
 class Aim:
-    """One aim and what came of it."""
+    """One aim and its result."""
 
     text: str
     found: str = ""
     """The numbers."""
     reached: bool | None = None
-    """None where it is not measured, or good so far but not all of it measured."""
+    """None if it is not measured, or only a part is measured and that part reaches it."""
     reason: str = ""
-    """Why it is not reached, or not measured."""
+    """Why it is not reached or not measured."""
 
     @property
     def verdict(self) -> str:
@@ -47,32 +48,39 @@ class Aim:
 
 def aims(groups: Groups, steps: Steps, results: Sequence[Result]) -> list[Aim]:
     return [
-        _native(f"at most {NATIVE_TINY} of native verl's step on the miniature", TINY, NATIVE_TINY, groups, steps),
-        _native(f"at most {NATIVE_LARGE} of it where the model dominates", LARGE, NATIVE_LARGE, groups, steps),
+        *(
+            _native(system, model, where, limit, groups, steps)
+            for system in VERLS_OWN
+            for model, where, limit in (
+                (TINY, "on the miniature", NATIVE_TINY),
+                (LARGE, f"with {LARGE} parameters", NATIVE_LARGE),
+            )
+        ),
         _realised(groups, steps),
         _trl(groups, steps),
         *_processes(groups, results),
         _linear(groups, steps),
         _maximum(groups, steps),
         Aim(
-            "On a GPU: tokens a second and utilisation by phase at caps 256, 1024, 4096",
-            reason="this benchmark runs on a CPU; no GPU was at hand",
+            "GPU: tokens a second and utilisation by phase, caps 256, 1024, 4096",
+            reason="this benchmark runs on a CPU",
         ),
     ]
 
 
-def _native(text: str, model: str, limit: float, groups: Groups, steps: Steps) -> Aim:
-    cases = groups.get("native", ())
+def _native(system: str, model: str, where: str, limit: float, groups: Groups, steps: Steps) -> Aim:
+    cases = [case for case in groups.get("native", ()) if case.system in (OURS, system)]
     beside = [(ours, others[0]) for ours, others in pairs(cases, steps) if ours.case.model == model]
     found = [(f"cap {ours.cap}", ours.seconds.median / native.seconds.median) for ours, native in beside]
-    aim = _judged(f"Step at the same cap: {text}", found, _caps_beside_ours(cases, model), lambda ratio: ratio <= limit)
+    text = f"Step {where}, same cap: at most {limit} of {NAMES[system]}"
+    aim = _judged(text, found, _caps_beside_ours(cases, model), lambda ratio: ratio <= limit)
     above = [pair for pair, (_, ratio) in zip(beside, found, strict=True) if ratio > limit]
     return replace(aim, reason=_beside_native(*above[0]) if above else "")
 
 
 def _beside_native(ours: Row, native: Row) -> str:
-    """Both by phase. verl's rollout ends when verl looks for its end: the time until then hides in it."""
-    return f"cap {ours.cap}: of verl's {native.seconds.median:.2f} s are {_spent(native)}; of ours, {_seconds(ours)}"
+    """Both by phase. verl's rollout phase includes the wait for the next poll."""
+    return f"cap {ours.cap}: verl's step takes {_seconds(native)}; ours takes {_seconds(ours)}"
 
 
 def _realised(groups: Groups, steps: Steps) -> Aim:
@@ -80,7 +88,9 @@ def _realised(groups: Groups, steps: Steps) -> Aim:
     found = [
         (f"cap {one.row.cap}", one.share) for case in cases for one in realised(case, steps) if one.share is not None
     ]
-    text = f"Seconds saved at least {REALISED} of the FLOP saved, each prefix against {FULL}, where the model dominates"
+    text = (
+        f"Share of seconds saved / share of FLOP saved, against prefix {FULL}, {LARGE} parameters: at least {REALISED}"
+    )
     return _judged(text, found, sum(len(case.caps) - 1 for case in cases), lambda share: share >= REALISED)
 
 
@@ -91,23 +101,23 @@ def _trl(groups: Groups, steps: Steps) -> Aim:
         for lead in leads(cases, steps)
         if lead.ours.case.model in FROM_5M
     ]
-    text = "At least TRL's sequences a second from 5M parameters upward"
+    text = "Sequences a second / TRL's fastest, from 5M parameters: at least 1"
     aim = _judged(text, found, sum(_caps_beside_ours(cases, model) for model in FROM_5M), lambda ratio: ratio >= 1)
     behind = [lead for lead in leads(cases, steps) if lead.ours.case.model in FROM_5M and lead.ratio < 1]
     return replace(aim, reason=_where_the_seconds_are(behind[0]) if behind else "")
 
 
 def _where_the_seconds_are(lead: Lead) -> str:
-    """Of ours by phase, where TRL is ahead."""
+    """Our seconds by phase, where TRL is faster."""
     ours, other = lead.ours, lead.fastest.seconds.median
     return (
-        f"{ours.case.model}, cap {ours.cap}: TRL's whole step takes {other:.2f} s, in one process with all cores; "
-        f"of ours, {_seconds(ours)}"
+        f"{ours.case.model}, cap {ours.cap}: a step of TRL takes {other:.2f} s, in one process with all cores; "
+        f"ours takes {_seconds(ours)}"
     )
 
 
 def _seconds(row: Row) -> str:
-    return f"{row.seconds.median:.2f} s, are {_spent(row)}"
+    return f"{row.seconds.median:.2f} s: {_spent(row)}"
 
 
 def _spent(row: Row) -> str:
@@ -121,7 +131,7 @@ def _caps_beside_ours(cases: Sequence[Case], model: str) -> int:
 
 
 def _judged(text: str, found: Sequence[tuple[str, float]], wanted: int, good: Callable[[float], bool]) -> Aim:
-    """Reached if it is at each of the ``wanted`` places."""
+    """Reached if every one of the ``wanted`` values is measured and good."""
     if not found:
         return Aim(text)
     numbers = ", ".join(f"{value:.2f} ({place})" for place, value in found)
@@ -146,7 +156,7 @@ def _processes(groups: Groups, results: Sequence[Result]) -> list[Aim]:
 
 
 def _linear(groups: Groups, steps: Steps) -> Aim:
-    text = f"A step's seconds grow linearly with L·n·B beyond the fixed cost (r² of medians at least {LINEAR})"
+    text = f"Seconds of a step are linear in L·n·B: r² of the medians at least {LINEAR}"
     ladders: dict[str, list[Row]] = {f"L, {case.model}": every_row([case], steps) for case in groups.get("saving", ())}
     ladders["B"] = every_row(groups.get("rollouts", ()), steps)
     lines = {name: line for name, rows in ladders.items() if (line := fit_medians(rows))}
@@ -157,7 +167,7 @@ def _linear(groups: Groups, steps: Steps) -> Aim:
 
 
 def _maximum(groups: Groups, steps: Steps) -> Aim:
-    text = f"No term grows with the configured maximum length (at most {FLAT} times the seconds)"
+    text = f"Step time with a 4 times longer maximum length: at most {FLAT} times"
     rows = sorted(every_row(groups.get("maximum", ()), steps), key=lambda row: row.case.longest)
     if len(rows) < 2:
         return Aim(text)

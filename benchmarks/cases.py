@@ -6,9 +6,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 
-OURS, NATIVE = "ours", "native"
+OURS = "ours"
+NATIVE_POLL, NATIVE = "native_poll", "native"
+"""verl's own trainer; it polls for finished rollouts every 0.05 s, as ours does, or every 2 s, its default."""
+VERLS_OWN = (NATIVE_POLL, NATIVE)
 TRL = ("trl_gkd", "trl_distillation", "trl_iw_opd")
-SYSTEMS = (OURS, NATIVE, *TRL)
+SYSTEMS = (OURS, *VERLS_OWN, *TRL)
 
 TINY = "tiny"
 """The miniature's trained models; any other name is a size of `benchmarks.models`."""
@@ -25,11 +28,11 @@ PROMPT = 32
 MEASURED = tuple(
     f"benchmarks/{name}"
     for name in (
-        *("clock.py", "models.py", "prompts.py", "steps.py", "verl_run.py"),
+        *("clock.py", "models.py", "poll.py", "prompts.py", "steps.py", "verl_run.py"),
         *("requirements-trl.txt", "trl_run.py", "trl_script.py"),
     )
 )
-"""What a row is a result of, beside `harness.machine.CODE`: a commit that touches none of these leaves it valid."""
+"""With `harness.machine.CODE`, the files that a row depends on: a commit that touches none of them leaves it valid."""
 
 RECOMPUTED, SEEDED = "no old-log-prob pass", "no seed for each rollout"
 WITHOUT = {
@@ -40,7 +43,7 @@ WITHOUT = {
     "prompts computed once": "prefix_opd.update.share_prompts=false",
     "logits of responses only": "prefix_opd.update.response_logits_only=false",
 }
-"""What ours saves and a setting can undo, with the override that undoes it."""
+"""Savings of ours that a setting switches off, with that override."""
 
 SHARED, CUT = "prompts computed once", "update cut by length"
 CUT_PADDED = f"{CUT}, {SHARED} off"
@@ -50,23 +53,23 @@ SWITCHED = {
     "server asked directly": "prefix_opd.patches_off=[direct_route]",
     "writes in groups": "prefix_opd.patches_off=[group_commit]",
 }
-"""Savings that are measured on the cases that they were made for, with the overrides that undo them."""
+"""Savings that are measured on cases of their own, with the overrides that switch them off."""
 
 BESIDE = {CUT_PADDED: SHARED}
-"""What a run without a saving stands beside, where that is not ours with all savings: a run without another one."""
+"""The run that a run without a saving is compared with, if that is not the one with all savings."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run. Every response is forced to exactly the cap: end tokens are ignored, by all systems alike; not where
+    """One run. End tokens are ignored in all systems, so every response has exactly the cap's length, unless
     ``natural``."""
 
     system: str
     """One of `SYSTEMS`."""
     caps: tuple[int, ...]
-    """Response tokens. Ours may take several, one after the other in one run, by its own schedule `steps`."""
+    """Response tokens. One run of ours may take several, by its schedule `steps`."""
     model: str = TINY
-    """Student and teacher alike, with different weights."""
+    """The size of student and teacher; their weights differ."""
     prompts: int = 16
     """Prompts a step."""
     rollouts: int = 4
@@ -76,20 +79,20 @@ class Case:
     longest: int = FULL
     """The configured maximum of ours, ``data.max_response_length``; verl's own has its cap there."""
     without: str = ""
-    """One of `WITHOUT` or `SWITCHED`: ours with that saving undone."""
+    """One of `WITHOUT` or `SWITCHED`: ours with that saving switched off."""
     message: tuple[int, ...] = ()
     """Shortest and longest user message of ours, tokens, all lengths between them alike often; empty: the miniature's
     questions."""
     natural: bool = False
-    """Ours, with responses that end where the model ends them, before the cap, and a seed for each rollout."""
+    """Ours, with responses that may end before the cap, and a seed for each rollout."""
     early: bool = False
     """Ours, sampling one step early."""
     warm: int = 2
-    """Steps at each cap that do not count; at least one, as the first step of a run has no step before it."""
+    """Warm-up steps at each cap, which do not count; at least 1, because the first step of a run cannot be timed."""
     measured: int = 5
     """Steps at each cap that count."""
     observed: bool = False
-    """Watch the processes for start-up and memory; watching costs time, so the steps of such a run do not count."""
+    """Watch the processes for start-up and memory. Watching costs time, so the steps of such a run do not count."""
 
     def __post_init__(self):
         if self.system not in SYSTEMS:
@@ -106,6 +109,8 @@ class Case:
             raise ValueError(f"message={self.message}, natural={self.natural}: ours alone")
         if self.early and self.system != OURS:
             raise ValueError(f"early={self.early!r}: ours alone")
+        if self.observed and self.system == NATIVE_POLL:
+            raise ValueError(f"observed={self.observed}: an observed run is the user's command, with verl's own poll")
         if self.warm < 1:
             raise ValueError(f"warm={self.warm}: the first step of a run cannot count")
 
@@ -141,7 +146,7 @@ class Case:
     @property
     def recomputes(self) -> bool:
         """Whether a second student pass computes the old log-probs."""
-        return self.system == NATIVE or self.without == RECOMPUTED
+        return self.system in VERLS_OWN or self.without == RECOMPUTED
 
     def cap_of(self, step: int) -> int:
         """The cap at a step, from 1."""
@@ -152,7 +157,7 @@ class Case:
         return (step - 1) % (self.warm + self.measured) >= self.warm
 
     def key(self) -> str:
-        """Names these settings: the same settings, the same key."""
+        """A hash of the settings: equal settings have equal keys."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -171,9 +176,9 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     # Step seconds and phases against verl's own on-policy distillation at the same cap.
     "native": (
         _LADDER,
-        *(Case(NATIVE, (cap,)) for cap in _TINY_CAPS),
+        *(Case(system, (cap,)) for cap in _TINY_CAPS for system in VERLS_OWN),
         _LARGE_LADDER,
-        *(Case(NATIVE, (cap,), model=LARGE, **_LONG) for cap in _LARGE_CAPS),
+        *(Case(system, (cap,), model=LARGE, **_LONG) for cap in _LARGE_CAPS for system in VERLS_OWN),
     ),
     # Sequences and tokens a second against TRL's on-policy trainers, one process without engine or frame.
     "trl": (
@@ -184,9 +189,9 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         _HUGE,
         *(Case(TRL[0], (cap,), model=_HUGE.model, **_LONG) for cap in _HUGE.caps),
     ),
-    # What a shorter prefix saves of a step, against what it saves of the FLOP.
+    # The share of seconds that a shorter prefix saves, against the share of FLOP.
     "saving": (_LADDER, _LARGE_LADDER),
-    # What each saving is worth that a setting can undo.
+    # What each saving is worth that a setting can switch off.
     "savings": (Case(OURS, (64,)), *(Case(OURS, (64,), without=saving) for saving in WITHOUT)),
     # What fewer tokens in an update are worth: prompts and responses of many lengths; long prompts; more of these than
     # a micro-batch of verl's holds.
@@ -201,14 +206,14 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         Case(OURS, (4, 16), prompts=64, without=without, measured=8)
         for without in ("", "server asked directly", "writes in groups")
     ),
-    # What it is worth to sample the next step while the trainer makes this one.
+    # What it is worth to sample the next step during the update.
     "early": (
         _LADDER,
         Case(OURS, _TINY_CAPS, early=True),
         _LARGE_LADDER,
         Case(OURS, (16, 64, FULL), model=LARGE, early=True, **_LONG),
     ),
-    # Where the frame's cost disappears behind the model's.
+    # How step time grows with rollouts, length and model size.
     "rollouts": tuple(Case(OURS, (16,), prompts=prompts) for prompts in (4, 16, 64)),
     "length": (_LARGE_LADDER,),
     "size": (
@@ -217,7 +222,7 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         _HUGE,
     ),
     "ranks": (_LADDER, Case(OURS, (32,), ranks=2), _LARGE_LADDER, Case(OURS, (32,), model=LARGE, ranks=2, **_LONG)),
-    # What the configured maximum length costs where no response comes near it.
+    # What the configured maximum length costs when all responses are shorter.
     "maximum": (Case(OURS, (16,)), Case(OURS, (16,), longest=4 * FULL)),
     # Start-up by phase and process, memory by process.
     "processes": tuple(Case(system, (16,), measured=3, observed=True) for system in (OURS, NATIVE)),

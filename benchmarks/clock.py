@@ -1,8 +1,8 @@
-"""When each step of verl ended, ours and native alike: a reading of the clock in every line of verl's file logger.
+"""The time at which each step ended, for our trainer and verl's own: added to every line of verl's file logger.
 
-verl's own timer of a step stops before the metrics are computed, the queue is cleared and the step is logged, and TRL's
-runs are clocked from the end of one step to the end of the next. A run imports this in its trainer's process, where it
-would import the trainer's module alone (`launch.run(trainer_module=...)`).
+verl's timer of a step stops before metrics, clearing of the queue and logging. TRL's runs are timed from the end of one
+step to the end of the next, so all runs are. A run imports this module in its trainer's process
+(`launch.run(trainer_module=...)`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.steps import CLOCK
 
 
 class ClockedFileLogger(tracking.FileLogger):
-    """verl's file logger, the last thing of a step but for its progress bar."""
+    """verl's file logger, which writes at the end of a step, before the progress bar alone."""
 
     def log(self, data: dict[str, Any], step: int) -> None:
         super().log({**data, CLOCK: time.monotonic()}, step)

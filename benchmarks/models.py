@@ -1,7 +1,7 @@
 """Random-weight Qwen3 models of several sizes, with the miniature's tokenizer.
 
-Student and teacher are the same architecture with weights of different seeds: what a step costs does not depend on
-what the weights know.
+Student and teacher have the same architecture and weights of different seeds. The cost of a step does not depend on
+the weights' values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Start-up by phase and process, and memory by process, of a run's process tree.
 
-Memory is the proportional set size (PSS): pages that processes share, which the forked ones of a CPU run do, are
-counted once among them.
+Memory is the proportional set size (PSS): pages that several processes share, as the forked processes of a CPU run do,
+count once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Seen:
 
 @dataclass
 class Observer:
-    """Looks at a process tree from a thread of its own."""
+    """Watches a process tree from a thread."""
 
     steps: Path
     """The file that gets a line at the end of the first step."""
@@ -51,7 +51,7 @@ class Observer:
     peak: float = 0.0
     """Most proportional memory of all processes at one time, MiB."""
     first_step: float | None = None
-    """Seconds after launch at which the first step had ended."""
+    """Seconds after launch at which the first step was seen to have ended."""
 
     @contextmanager
     def watching(self, pid: int) -> Iterator[None]:
@@ -112,8 +112,8 @@ class Observer:
         """Phases of the start-up, and the processes by name.
 
         Args:
-            log: the run's output, which names processes that have no title.
-            first_step_seconds: what the first step took.
+            log: the run's output, from which processes without a title get their names.
+            first_step_seconds: duration of the first step.
         """
         for name, pid in _LOG_NAME.findall(log):
             if int(pid) in self.seen and not self.seen[int(pid)].name.startswith("ray::"):
@@ -142,8 +142,8 @@ class Observer:
         }
 
     def _processes(self) -> list[dict[str, Any]]:
-        """By name, the heaviest first: how many, MiB of all of them, CPU seconds until the first step's end, and when
-        the first and the last of them were started."""
+        """Processes grouped by name, most memory first: count, total MiB, CPU seconds until the end of the first step,
+        and the start of the first and of the last."""
         groups: dict[str, list[Seen]] = defaultdict(list)
         for seen in self.seen.values():
             groups[seen.name].append(seen)
@@ -163,7 +163,7 @@ class Observer:
 def _short(command: list[str]) -> str:
     """A process's name: Ray's title, or the last part of its program's path."""
     title = command[0] if command else ""
-    if "TaskRunner" in title:  # ours and verl's; Ray names it now by its class, now by what it runs
+    if "TaskRunner" in title:  # ours and verl's; Ray titles it by its class or by the method that runs
         return TRAINER
     if title.startswith("ray::"):
         return title.split(".")[0].split("(")[0].strip()

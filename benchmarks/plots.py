@@ -1,4 +1,4 @@
-"""One picture a group, where a picture says more than its table."""
+"""A picture for some of the groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.page import picture
 from harness.store import Row as Result
 
 Draw = Callable[[Any, Sequence[Case], Steps], None]
-"""Draws the steps of some cases on matplotlib's axes."""
+"""Draws the steps of some cases on matplotlib axes."""
 
 
 def write_plots(results: Sequence[Result], groups: dict[str, tuple[Case, ...]], out: Path) -> dict[str, Path]:

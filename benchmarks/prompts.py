@@ -1,6 +1,6 @@
 """The miniature's questions behind worked examples: prompts of any length.
 
-What a step costs depends on how long a prompt is, not on what it says.
+The cost of a step depends on the length of a prompt, not on its content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def write_prompts(lengths: Sequence[int], folder: Path, count: int = 512) -> Non
     """Write ``folder / TRAIN``, rows as the miniature's (`prefix_opd.miniature.data`).
 
     Args:
-        lengths: fewest and most tokens of the user's message, at least those of a question; all between are as likely.
+        lengths: least and most tokens of the user's message, uniformly drawn; at least as long as a question.
         count: rows.
     """
     import pyarrow.parquet as pq
@@ -34,7 +34,7 @@ def write_prompts(lengths: Sequence[int], folder: Path, count: int = 512) -> Non
 
 
 def _message(question: str, length: int, rng: random.Random) -> str:
-    """A question with so many characters, which are tokens here, the first ones those of worked examples."""
+    """Worked examples and then the question, cut at the front to ``length`` characters; a character is a token here."""
     from prefix_opd.miniature.task import TEACHER, random_problem, respond
 
     examples = ""

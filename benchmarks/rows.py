@@ -1,4 +1,4 @@
-"""Measured steps by case and cap, and which of a group's stand beside each other."""
+"""Measured steps by case and cap, and which rows of a group are compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Steps = dict[tuple[Case, int], list[dict]]
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one case at one cap."""
+    """The measured steps of one case at one cap."""
 
     case: Case
     cap: int
@@ -47,7 +47,7 @@ class Row:
 
 
 def latest(results: Sequence[Result]) -> list[Result]:
-    """The results of the commit that was measured last; of a case and repetition that was run twice the later."""
+    """The results of the commit that was measured last. Of a repetition that was run twice, the later result counts."""
     if not results:
         return []
     newest = results[-1]["commit"]
@@ -66,14 +66,14 @@ def measured_steps(results: Iterable[Result]) -> Steps:
 
 
 def _samples_its_cap(case: Case, step: int) -> bool:
-    """One step early, a step has the next one's rollouts sampled: after the last at a cap those of another, or none."""
+    """One step early, the last step at a cap samples rollouts of the next cap, or none."""
     return not case.early or (step < case.steps and case.cap_of(step + 1) == case.cap_of(step))
 
 
 def runs_apart(cases: Sequence[Case], results: Iterable[Result]) -> float | None:
-    """How much longer the slowest run of a case took than its fastest, by medians, where that is most.
+    """The largest gap between two runs of one case: slowest median / fastest median - 1.
 
-    A share of the fastest's seconds; none where no case was run twice. The cases have one cap each.
+    None if no case was run twice. The cases have one cap each.
     """
     medians: dict[Case, list[float]] = defaultdict(list)
     for result in results:
@@ -89,12 +89,12 @@ def case_of(result: Result) -> Case:
 
 
 def every_row(cases: Iterable[Case], steps: Steps) -> list[Row]:
-    """What is measured of the cases, in their order."""
+    """All measured rows of the cases, in the cases' order."""
     return [Row(case, cap, steps[case, cap]) for case in cases for cap in case.caps if (case, cap) in steps]
 
 
 def at_common_caps(cases: Sequence[Case], steps: Steps) -> list[Row]:
-    """Rows at the caps that all cases have: what differs among them is something else."""
+    """Rows at the caps that all cases share, so that something else differs among them."""
     common = set.intersection(*(set(case.caps) for case in cases)) if cases else set()
     return [row for row in every_row(cases, steps) if row.cap in common]
 
@@ -111,7 +111,7 @@ def side_by_side(cases: Sequence[Case], steps: Steps) -> list[Row]:
 
 
 def pairs(cases: Sequence[Case], steps: Steps) -> list[tuple[Row, list[Row]]]:
-    """Ours with what stands beside it, where both are measured."""
+    """Each row of ours with the other systems' rows at its model and cap, where both are measured."""
     found: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in side_by_side(cases, steps):
         found[row.case.model, row.cap].append(row)
@@ -124,7 +124,7 @@ def pairs(cases: Sequence[Case], steps: Steps) -> list[tuple[Row, list[Row]]]:
 
 @dataclass(frozen=True)
 class Realised:
-    """A row against the longest cap of its case."""
+    """A row relative to the longest cap of its case."""
 
     row: Row
     seconds: float
@@ -134,12 +134,12 @@ class Realised:
 
     @property
     def share(self) -> float | None:
-        """Which share of the FLOP saving is one in seconds, too; none for the longest, which saves nothing."""
+        """Share of seconds saved / share of FLOP saved; none for the longest cap, which saves nothing."""
         return (1 - self.seconds) / (1 - self.flops) if self.flops < 1 else None
 
 
 def realised(case: Case, steps: Steps) -> list[Realised]:
-    """Nothing unless the longest cap is measured."""
+    """Every row of the case; empty unless the longest cap is measured."""
     rows = every_row([case], steps)
     if not rows or rows[-1].cap != max(case.caps):
         return []
@@ -149,7 +149,7 @@ def realised(case: Case, steps: Steps) -> list[Realised]:
 
 @dataclass(frozen=True)
 class Lead:
-    """Ours against the fastest system beside it, in sequences a second."""
+    """Ours against the fastest other system, in sequences a second."""
 
     ours: Row
     fastest: Row
@@ -160,14 +160,16 @@ class Lead:
 
 
 def leads(cases: Sequence[Case], steps: Steps) -> list[Lead]:
-    """By FLOP of a step, the smallest first."""
+    """Sorted by FLOP of a step."""
     found = [Lead(ours, max(others, key=lambda row: row.sequences.median)) for ours, others in pairs(cases, steps)]
     return sorted(found, key=lambda lead: lead.ours.flops)
 
 
 def crossover(found: Sequence[Lead]) -> float | None:
-    """FLOP of a step from which on ours stays ahead, between two rows on straight lines of logarithms; none if it is
-    ahead in all rows or behind in the last."""
+    """The FLOP of a step above which ours is faster in all rows, interpolated between two rows on log-log axes.
+
+    None if ours is faster in all rows, or slower in the last.
+    """
     behind = [i for i, lead in enumerate(found) if lead.ratio < 1]
     if not behind or behind[-1] == len(found) - 1:
         return None
@@ -177,7 +179,7 @@ def crossover(found: Sequence[Lead]) -> float | None:
 
 
 def fit(rows: Sequence[Row], what: str) -> Line | None:
-    """Seconds of all measured steps against ``tokens`` or ``flops`` of theirs; none where all have the same."""
+    """Least squares of seconds against ``tokens`` or ``flops`` over all measured steps; none if these are all equal."""
     steps = [step for row in rows for step in row.steps]
     try:
         return fit_line([step[what] for step in steps], [step["seconds"] for step in steps])
@@ -186,7 +188,7 @@ def fit(rows: Sequence[Row], what: str) -> Line | None:
 
 
 def fit_medians(rows: Sequence[Row]) -> Line | None:
-    """Median seconds against tokens; none with fewer than three rows, which any line meets."""
+    """Least squares of median seconds against tokens; none for fewer than three rows, which a line always fits."""
     if len(rows) < 3:
         return None
     tokens = [row.spread(lambda step: step["tokens"]).median for row in rows]

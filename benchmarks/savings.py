@@ -1,4 +1,4 @@
-"""What each saving is worth, in tables: steps without it beside steps with it."""
+"""Tables of what each saving is worth: steps without it and with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from harness.store import Row as Result
 
 def savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
     apart = runs_apart(cases, results)
-    noise = "" if apart is None else f"\nRuns of one case lay up to {apart:.0%} apart: less than that may be chance."
+    noise = (
+        "" if apart is None else f"\nRuns of one case lay up to {apart:.0%} apart: a smaller difference may be noise."
+    )
     rows = [
         [row.case.without, row.cap, *_beside(row.seconds, kept.seconds)]
         for row in every_row([case for case in cases if case.without], steps)
@@ -23,10 +25,9 @@ def savings(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
     ]
     return section(
         "What each saving is worth",
-        "Ours on the miniature's models, each saving undone alone, against ours with all of them. By default a CPU\n"
-        "run gives each rollout a seed, so that a resumed one draws alike; the other savings are the defaults.\n"
-        "Log-probs in blocks cannot be switched off. `savings/README.md` has long prompts and calls of short rollouts."
-        + noise,
+        "One saving at a time is switched off, on the miniature's models. All are on by default, except that a CPU\n"
+        "run gives each rollout a seed, so that a resumed run draws the same rollouts. Log-probs in blocks cannot\n"
+        "be switched off. `savings/README.md` has savings for long prompts and for short rollouts." + noise,
         ["saving", "cap", "step without it, s", "step with it, s", "with / without"],
         rows,
     )
@@ -41,15 +42,15 @@ def early(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str
     ]
     return section(
         "One step early",
-        "`prefix_opd.rollout.off_policy_steps=1`: the engines sample the next step while the trainer makes this one.\n"
-        "Here they share the cores; what one could do beside the other is what a core waits for in the strict form.",
+        "`prefix_opd.rollout.off_policy_steps=1`: the engines sample the next step during the update. Engines and\n"
+        "trainer share the cores here, so only time in which a core would wait can be gained.",
         ["model", "cap", "strict, s", "one step early, s", "early / strict"],
         rows,
     )
 
 
 def switched(title: str, note: str, phase: str) -> Section:
-    """Savings on the cases that they were made for; ``phase``: the part of a step that they are in."""
+    """A section on savings that have cases of their own; ``phase`` is the part of a step that they shorten."""
 
     def section_of(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> str:
         found = {(row.case, row.cap): row for row in every_row(cases, steps)}

@@ -1,4 +1,4 @@
-"""Medians with their spread, and a straight line through what was measured."""
+"""Medians with quartiles, and least squares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Spread:
 def spread(values: Sequence[float]) -> Spread:
     """Median and quartiles. Raises ValueError without values."""
     if not len(values):
-        raise ValueError("the median of no measurement")
+        raise ValueError("no values: there is no median")
     low, median, high = np.percentile(values, [25, 50, 75])
     return Spread(float(median), float(low), float(high), len(values))
 
@@ -39,7 +39,7 @@ class Line:
 
     @property
     def even(self) -> float | None:
-        """The x at which the variable part equals the fixed one; none where either is not positive."""
+        """The x at which the variable part equals the fixed one; none unless both are positive."""
         return self.fixed / self.slope if self.slope > 0 and self.fixed > 0 else None
 
 

@@ -9,7 +9,7 @@ from benchmarks.cases import Case
 from prefix_opd.method.flops import ModelShape, exact_flops
 
 CLOCK = "benchmark/clock"
-"""What `benchmarks.clock` adds to a step of verl's log: seconds of a monotonic clock at the step's end."""
+"""The key that `benchmarks.clock` adds to verl's log: seconds of a monotonic clock at the end of the step."""
 
 
 def step_line(
@@ -31,7 +31,7 @@ def step_line(
         phases: seconds by phase, where they are known.
 
     Raises:
-        ValueError: responses that are not as long as the cap, which every comparison here rests on.
+        ValueError: responses are shorter than the cap, so the comparison would not hold.
     """
     cap = case.cap_of(step)
     if not case.natural and round(tokens) != cap * case.sequences:

@@ -1,4 +1,4 @@
-"""A case in TRL, in an environment of its own: the same models, prompts, batch and cap as the runs of verl."""
+"""A case in TRL, in a separate environment, with the models, prompts, batch and cap of the runs of verl."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class TRLMissing(RuntimeError):
 
 
 def run_trl(case: Case, folder: Path, models: dict[str, Path], environment: Path, timeout: float) -> dict[str, Any]:
-    """Run a case and read its steps, and the releases of what ran.
+    """Run a case; returns its steps and the releases of the packages that ran.
 
     Args:
         folder: of this run, empty.
         models: folders of student and teacher.
-        environment: TRL's environment, made where it is missing.
+        environment: TRL's environment; it is created if missing.
         timeout: seconds.
 
     Raises:
-        RunFailed: the run did not end well.
+        RunFailed: the run failed or took too long.
         TRLMissing: TRL could not be installed.
     """
     python = trl_python(environment)
@@ -78,7 +78,7 @@ def _settings(case: Case, models: dict[str, Path]) -> dict[str, Any]:
 
 
 def trl_python(folder: Path) -> Path:
-    """The interpreter of an environment that has what `REQUIREMENTS` names. Raises TRLMissing."""
+    """The interpreter of an environment with `REQUIREMENTS` installed. Raises TRLMissing."""
     python, stamp = folder / "bin" / "python", folder / ".requirements"
     if not (stamp.exists() and stamp.read_text() == REQUIREMENTS.read_text()):
         uv = str(Path(sys.executable).with_name("uv"))
@@ -90,7 +90,7 @@ def trl_python(folder: Path) -> Path:
 
 
 def trl_releases(folder: Path) -> dict[str, str]:
-    """Releases of what the runs of TRL use, from the environment in ``folder``."""
+    """Releases of TRL's packages in the environment in ``folder``."""
     (packages,) = folder.glob("lib/python*/site-packages")
     found = {one.name: one.version for one in importlib.metadata.distributions(path=[str(packages)])}
     return {"python": packages.parent.name.removeprefix("python"), **{name: found[name] for name in PACKAGES}}

@@ -34,7 +34,7 @@ def main(settings: dict, out: Path) -> None:
 
 
 def arguments(settings: dict, folder: str) -> dict:
-    """What the trainers' configs share."""
+    """The arguments that all trainers' configs share."""
     return dict(
         output_dir=folder,
         per_device_train_batch_size=settings["sequences"],
@@ -92,7 +92,7 @@ TRAINERS = {"trl_gkd": gkd, "trl_distillation": distillation, "trl_iw_opd": iw_o
 
 
 class SampledTokens:
-    """Counts what the student samples, where it samples."""
+    """Counts the tokens that the student samples, by wrapping its ``generate``."""
 
     def __init__(self, model):
         self.responses, self.prompts, self.sequences = 0, 0, 0

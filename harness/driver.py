@@ -47,7 +47,7 @@ def run_missing(jobs: Sequence[Job], store: Store) -> list[Row]:
 
 
 def lead() -> None:
-    """Become the process that runs are forked from: orphans come to it, and SIGTERM interrupts it as Ctrl-C does."""
+    """Prepare this process to fork runs: it adopts orphans, and SIGTERM interrupts it as Ctrl-C does."""
     become_subreaper()
     signal.signal(signal.SIGTERM, _interrupt)
 
@@ -57,14 +57,14 @@ def _interrupt(*_) -> NoReturn:
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Of ``command``; 2 for bad input, told in one line, and 130 for an interruption."""
+    """The exit code of ``command``; 2 for bad input, after one line on stderr, and 130 for an interruption."""
     try:
         return command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; start the same command again to continue", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

@@ -1,7 +1,7 @@
-"""One run at a time in a process of its own, forked from one that has imported everything; nothing outlives it.
+"""One run at a time in a forked process; when it ends, all processes that it started are ended, too.
 
-Linux hands processes whose parent has died to the nearest *subreaper*. The driver is one, so whatever a run starts,
-detached or not, stays below the driver and can be found and ended.
+Linux gives a process whose parent has died to the nearest *subreaper*. The driver is one, so all processes of a run,
+detached or not, stay descendants of the driver, which can find and end them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import psutil
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 POLL_SECONDS = 0.2
 STALL_SECONDS = 600.0
-"""A run whose log stands still for so long hangs: it is ended and counts as failed."""
+"""A run whose log does not grow for so long is ended and counts as failed."""
 LEAVE_SECONDS, GRACE_SECONDS = 2.0, 5.0
-"""What is left of a run may leave by itself, then has so long between SIGTERM and SIGKILL."""
+"""The remaining processes of a run get SIGTERM after the first time, and SIGKILL after the second time more."""
 LATE = 124
-"""Exit code of a run that was ended for its time, as timeout(1) has it."""
+"""Exit code of a run that took too long, as of timeout(1)."""
 
 
 def become_subreaper(become: bool = True) -> None:
-    """Take over orphans from now on, or no longer. Raises OSError where the kernel has no subreapers."""
+    """Begin or stop adopting orphans. Raises OSError if the kernel has no subreapers."""
     _prctl(PR_SET_CHILD_SUBREAPER, int(become))
 
 
@@ -47,7 +47,7 @@ def run_isolated(
     Args:
         work: ends normally or raises.
         log: the child's stdout and stderr are appended to it.
-        watch: called a few times a second, to tell how far it is.
+        watch: is called a few times a second, to show progress.
         stall: seconds without a new line in the log after which the run is ended.
         timeout: seconds after which the run is ended.
 
@@ -69,7 +69,7 @@ def run_isolated(
 
 @contextlib.contextmanager
 def output_in(log: Path) -> Iterator[None]:
-    """What the block writes to stdout and stderr, libraries included, is appended to ``log`` in place."""
+    """Append the block's stdout and stderr, that of libraries included, to ``log`` instead."""
     log.parent.mkdir(parents=True, exist_ok=True)
     before = [os.dup(1), os.dup(2)]
     _point_output_at(log)
@@ -138,7 +138,7 @@ def _become_run(work: Callable[[], None], log: Path) -> None:
 
 
 def end_descendants() -> None:
-    """End every process below this one: by itself, by SIGTERM, by SIGKILL. Returns when none is left."""
+    """Wait for all descendants, then send SIGTERM, then SIGKILL. Returns when none is left."""
     began = time.monotonic()
     while left := _descendants():
         waited = time.monotonic() - began

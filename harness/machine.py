@@ -1,4 +1,4 @@
-"""The machine and the commit of a measurement. A row holds no name and no path of the machine."""
+"""The machine and the commit of a measurement, without host name and paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 CODE = ("prefix_opd", "recipe", "requirements-core.txt", "requirements-cpu.txt", "harness/process.py")
-"""What every measurement depends on."""
+"""The files that every measurement depends on."""
 CHANGED = "+changes"
 
 
@@ -29,9 +29,9 @@ def machine() -> dict[str, object]:
 
 
 def commit(paths: Sequence[str]) -> str | None:
-    """The last commit that touched `CODE` or ``paths``, which a commit of anything else leaves valid.
+    """The last commit that touched `CODE` or ``paths``.
 
-    With `CHANGED` appended where files differ from it; none outside git.
+    `CHANGED` is appended if files differ from it. None outside git.
     """
     try:
         last = _git("log", "-1", "--format=%h", "--", *CODE, *paths)

@@ -1,7 +1,7 @@
-"""Run something to its end, away from this process, with its output in a log: a command, or work of ours in a fork.
+"""Run a command, or a function in a fork, to its end, with its output in a log.
 
-A fork starts with every module that this process has imported: see `warm_up`. So this process starts no thread and
-computes nothing; forks do.
+A fork starts with every module that this process has imported (`warm_up`). A fork keeps only the forking thread, so
+this process starts no threads and leaves all computing to forks.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ IMPORTED = (*warm_python.PRELOAD, "verl.trainer.main_ppo", "prefix_opd.launch")
 """What every CPU run of verl imports."""
 OF_EVERY_RUN = {"RAY_DEDUP_LOGS": "0", "HF_HUB_OFFLINE": "1"}
 _CALLERS = dict(os.environ)
-"""The environment before `warm_up` changes it: a command gets this one. `warm_up` allows one thread a process, and TRL
-takes all cores."""
+"""The environment before `warm_up` changes it, for commands: `warm_up` sets one thread per process, but TRL uses all
+cores."""
 
 
 class RunFailed(RuntimeError):
@@ -43,10 +43,10 @@ def run_command(
 ) -> None:
     """
     Args:
-        log: the command's output replaces it.
+        log: is overwritten with the command's output.
         environment: variables besides the caller's and `OF_EVERY_RUN`.
         timeout: seconds.
-        watch: a context that is open while the process of this id runs.
+        watch: is entered with the process id and left when the process ends.
 
     Raises:
         RunFailed: with the last line of the output.
@@ -92,7 +92,7 @@ def warm_up(*modules: str, log: Path | None = None) -> None:
     """Import `IMPORTED` and ``modules`` once for all later forks.
 
     Args:
-        log: gets what the imports print; none: this process's own output.
+        log: for the output of the imports; none for this process's own output.
     """
     os.environ.update(OF_EVERY_RUN)
     set_environment()

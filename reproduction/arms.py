@@ -1,4 +1,4 @@
-"""What is compared: the arms, and a run of one of them."""
+"""The arms that are compared, and a run of an arm."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Arm:
     name: str
     label: str
     experiment: str | None = None
-    """On-policy: what is composed. None: SeqKD."""
+    """The experiment of an on-policy arm; none for SeqKD."""
     answer_tokens: int | None = None
-    """SeqKD: how many tokens of an answer teach; none: all."""
+    """SeqKD: the number of answer tokens to learn from; none for all."""
     paper: str | None = None
-    """The paper's row that it belongs beside (`prefix_opd.method.paper`)."""
+    """The corresponding row of the paper (`prefix_opd.method.paper`)."""
     probed: bool = True
-    """On-policy: uncapped rollouts are measured beside it, which takes the teacher's log-prob of each sampled token."""
+    """On-policy: whether the probe runs; it needs the teacher's log-prob of each sampled token."""
 
 
 ARMS = (

@@ -33,13 +33,13 @@ RUNS, DOCS = Path("outputs/reproduction"), Path("docs/reproduction")
 IMPORTED = ("verl.trainer.sft_trainer", "prefix_opd.verl_plugin.trainer.evaluator")
 """Before the first run is forked, beside what every CPU run imports."""
 MEASURED = tuple(f"reproduction/{name}.py" for name in ("arms", "on_policy", "seqkd", "sft"))
-"""What a row is a result of, beside `harness.machine.CODE`: arms that differ in it are not compared by seconds."""
+"""With `harness.machine.CODE`, what a row depends on: arms of different commits are not compared by seconds."""
 PROGRESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line says."""
+    """The parsed command line."""
 
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -50,7 +50,7 @@ class Asked:
 
     @property
     def runs(self) -> list[Run]:
-        """Seed by seed, so that a stopped reproduction has whole comparisons."""
+        """Seed by seed, so that an interrupted reproduction has complete comparisons."""
         return [
             Run(BY_NAME[arm], seed, self.updates, self.problems, self.out) for seed in self.seeds for arm in self.arms
         ]
@@ -91,7 +91,7 @@ def parse(arguments: Sequence[str]) -> Asked:
 
 
 def reproduce(asked: Asked, command: str) -> int:
-    """Run what is not there yet, write the page. Returns the exit code."""
+    """Run the missing runs and write the page. Returns the exit code."""
     from prefix_opd.evaluation.record import hold
 
     for run in asked.runs:
@@ -117,11 +117,11 @@ def reproduce(asked: Asked, command: str) -> int:
 
 
 def _measure_prefixes(asked: Asked) -> list[str]:
-    """Measure those of `KINDS` that are not there; returns what failed."""
+    """Measure the missing ones of `KINDS`; returns the failures."""
     lost = []
     lead()
     for kind in (kind for kind in KINDS if not prefixes.file_of(kind, asked.docs).is_file()):
-        say(f"{kind}: one model goes on from the other's answers")
+        say(f"{kind}: one model continues the other's answers")
         log = asked.out / f"{kind}.log"
         warm_up(*IMPORTED, log=asked.out / "import.log")
         try:
@@ -132,7 +132,7 @@ def _measure_prefixes(asked: Asked) -> list[str]:
 
 
 def stages(run: Run) -> list[tuple[str, Callable[[Run], None]]]:
-    """What is left to do for a run, in order; each stage in a process of its own."""
+    """The remaining stages of a run, in order; each runs in its own process."""
     if run.arm.experiment:
         return [("train", on_policy.train)]
     left = []

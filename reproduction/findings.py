@@ -20,14 +20,14 @@ FIXED = ("prefix_3", "prefix_12", "prefix_24")
 LATER = ("window_72_96", "last_24")
 
 FLOP_AIM, SECONDS_AIM = 0.5, 0.6
-"""Of full OPD's, for the schedule."""
+"""The schedule's limits, relative to full OPD."""
 HALF_GAIN_AIM = 0.1
-"""Of the FLOP that full OPD needs for half of its own gain, for the best fixed prefix."""
+"""The best fixed prefix's limit for half of full OPD's gain, relative to the FLOP that full OPD needs for it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out of a rule, and the numbers that it read."""
+    """The result of a rule, and the numbers behind it."""
 
     word: str
     """`HOLDS`, `PARTLY`, `FAILS` or `OPEN`."""
@@ -36,16 +36,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the rules read."""
+    """The input of the rules."""
 
     curves: Mapping[str, list[Place]]
     """By arm; no entry for an arm that did not run."""
     full: tuple[Record, ...] = ()
     """The seeds of full OPD, for the signal by position."""
     prefixes: Mapping[str, Prefixes] = field(default_factory=dict)
-    """By kind: the student after the teacher's prefix, and the mirror of it."""
+    """By kind: the student continues the teacher's prefix, and the reverse."""
     commits: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By arm: of the code that its seeds ran."""
+    """By arm: the commits of its runs."""
 
     @classmethod
     def of(cls, records: Sequence[Record], prefixes: Mapping[str, Prefixes] | None = None) -> Evidence:
@@ -64,7 +64,7 @@ class Evidence:
         return [self.curves[arm][-1] for arm in arms if arm in self.curves]
 
     def share_of_seconds(self, arm: str) -> float | None:
-        """Of full OPD's; none where the two ran different code, some of it faster."""
+        """Seconds relative to full OPD; none if the two ran different commits, which may differ in speed."""
         found = self.last(arm, "full")
         if len(found) < 2 or self.commits.get(arm) != self.commits.get("full"):
             return None
@@ -81,7 +81,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, and the rule that judges it here."""
+    """A finding of the paper, and the rule that judges it here."""
 
     title: str
     paper: str
@@ -152,7 +152,7 @@ def teachers_prefix_helps(evidence: Evidence) -> Verdict:
 @finding(
     "A prefix run reaches a given accuracy with far fewer FLOP early on",
     "8B reaches 23% on AIME-24 with 47 times less FLOP (prefix 256, 10 steps).",
-    f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the exact FLOP "
+    f"The best fixed prefix reaches half of full OPD's gain with at most {HALF_GAIN_AIM:.0%} of the FLOP "
     "that full OPD needs for it; in part: with fewer.",
     arms=("full",),
 )
@@ -201,7 +201,7 @@ def short_prefix_loses_the_tail(evidence: Evidence, full: Place) -> Verdict:
 @finding(
     "The schedule reaches full OPD's accuracy with less",
     "68.1% against 67.3% on MATH500 (1.7B) at 42% of the FLOP and 45% of the hours.",
-    f"The schedule's mean ends within full OPD's interval, after at most {FLOP_AIM:.0%} of its exact FLOP "
+    f"The schedule's mean ends within full OPD's interval, after at most {FLOP_AIM:.0%} of its FLOP "
     f"and {SECONDS_AIM:.0%} of its training seconds; in part: full OPD does not end higher, and took more of one.",
     arms=("schedule", "full"),
 )
@@ -210,7 +210,7 @@ def schedule_matches_full(evidence: Evidence, schedule: Place, full: Place) -> V
     spent = [flops, seconds] if seconds is not None else [flops]
     met = [schedule.accuracy >= full.interval[0], flops <= FLOP_AIM, seconds is not None and seconds <= SECONDS_AIM]
     word = HOLDS if all(met) else PARTLY if not full.above(schedule) and min(spent) < 1 else FAILS
-    told = "seconds of different code" if seconds is None else f"{seconds:.0%} of the seconds"
+    told = "seconds not comparable (different commits)" if seconds is None else f"{seconds:.0%} of the seconds"
     return Verdict(word, f"{_ends(evidence, 'schedule', 'full')}; {flops:.0%} of the FLOP, {told}")
 
 

@@ -66,13 +66,13 @@ def _origin(records: Sequence[Record], command: str) -> Iterator[str]:
         f"- commit {_join(commits)}; {_join(days)}; {here['cpu']}, {here['cores']} cores, no GPU",
     ]
     if len(seeds) < 3:
-        lines.append(f"- {len(seeds)} seed{'s' if len(seeds) > 1 else ''} alone: this cannot show how far seeds differ")
+        lines.append(f"- only {len(seeds)} seed{'s' if len(seeds) > 1 else ''}: the spread of seeds is not known")
     yield "\n".join(lines)
 
 
 def _table(evidence: Evidence) -> str:
     costs, full = half_gain_costs(evidence), evidence.last("full")
-    head = ("run", "accuracy", "95% interval", "seeds", "FLOP exact", "FLOP paper's formula", "seconds")
+    head = ("run", "accuracy", "95% interval", "seeds", "FLOP with prompts", "FLOP paper's formula", "seconds")
     head += ("FLOP to half of full's gain", "FLOP / full", "seconds / full")
     head += ("paper: run", "MATH500 1.7B / 8B", "FLOP / full 1.7B / 8B")
     rows = []
@@ -100,13 +100,14 @@ def _table(evidence: Evidence) -> str:
 
 
 LEGEND = """\
-Accuracy: mean of the seeds. Interval: Wilson's, over the problems of one seed. Seeds: how many, lowest to
-highest accuracy.
-FLOP exact: what was computed, prompts counted; paper's formula: its appendix B, prompts left out. SeqKD:
-F_forward(teacher, prompt + answer) + F_train(student, prompt + answer), and F_train(student, answer) by the
-paper's formula; it is validated at the end alone, and its seconds leave out the teacher's answers, which
-all SeqKD runs share. Seconds: of training steps, validation and start-up left out, SeqKD's last checkpoint
-included; seconds / full only where both ran the same commit, as later ones are faster."""
+- Accuracy: mean of the seeds. Interval: Wilson's, over the problems of one seed. Seeds: how many, lowest to highest
+  accuracy.
+- FLOP with prompts: model FLOP from the length of each rollout, the prompt once per rollout
+  (`prefix_opd/method/flops.py`). Paper's formula: its appendix B, without prompts.
+- Seconds: training steps, without validation and start-up. Seconds / full only where both ran the same commit.
+- SeqKD: FLOP are F_forward(teacher, prompt + answer) + F_train(student, prompt + answer), and F_train(student, answer)
+  by the paper's formula. It is validated at the end only. Its seconds include its last checkpoint and exclude the
+  teacher's answers, which all SeqKD runs share."""
 
 
 def _findings(evidence: Evidence) -> Iterator[str]:
@@ -119,7 +120,7 @@ def _findings(evidence: Evidence) -> Iterator[str]:
         yield f"### {i}. {finding.title}: {verdict.word}"
         yield (
             f"- The paper: {finding.paper}\n- Rule: {finding.rule}\n"
-            f"- Here: {verdict.numbers or 'the runs that it takes are not there'}"
+            f"- Here: {verdict.numbers or 'the runs for this rule are missing'}"
         )
 
 
@@ -128,7 +129,7 @@ def _mirror(evidence: Evidence) -> Iterator[str]:
     found = evidence.prefixes.get("student-prefix")
     if found is None:
         return
-    yield "## Which prefix decides: the teacher goes on from the untrained student's first L tokens"
+    yield "## Which prefix decides: the teacher continues the untrained student's first L tokens"
     yield "The mirror of figure 3, which the paper does not have (`prefix-opd analyze student-prefix`)."
     rows = [[one.length, f"{one.accuracy:.1%}", _percent(one.interval), f"{one.drop[0]:.1%}"] for one in found.points]
     yield grid(["L", "accuracy", "95% interval", "lost against L = 0"], rows)

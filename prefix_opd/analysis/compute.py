@@ -35,7 +35,7 @@ SAME_WHERE_KNOWN = (
 """Stop tokens and grader. These keys must be equal too, but a config without one of them passes."""
 _UNKNOWN = "unknown"
 COST_LABELS = {
-    "flops": "training FLOP, exact",
+    "flops": "training FLOP, prompts included",
     "paper_flops": "training FLOP, the paper's count",
     "seconds": "seconds of training",
 }

@@ -148,7 +148,7 @@ def prefixes_figure(found: Prefixes) -> Figure:
 def summary_figure(
     name: str, evaluations: Sequence[Evaluation], prefix_lengths: Sequence[tuple[int, int, float]]
 ) -> Figure:
-    """Accuracy and L against exact training FLOP. ``prefix_lengths``: (step, L, cumulative FLOP) of each update."""
+    """Accuracy and L against training FLOP. ``prefix_lengths``: (step, L, FLOP so far) of each update."""
     flops = [spent for _, _, spent in prefix_lengths]
     lengths = [length for _, length, _ in prefix_lengths]
     lines = [

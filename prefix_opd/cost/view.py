@@ -38,7 +38,7 @@ def _cost_table(plan: Plan):
     from rich.table import Table
 
     table = Table(title="cost", title_justify="left")
-    for heading in ("", "FLOP, paper", "FLOP, exact", "hours", "full OPD: FLOP, paper", "exact", "hours"):
+    for heading in ("", "FLOP, paper", "FLOP, with prompts", "hours", "full OPD: FLOP, paper", "with prompts", "hours"):
         table.add_column(heading, justify="right" if heading else "left")
     for phase in (*PHASES, "total"):
         cells = []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from prefix_opd.base.errors import EXIT_BAD_INPUT
 from prefix_opd.evaluation.record import PARTS, PROGRESS_FILE
 from prefix_opd.run.follow import News, show
 
@@ -38,7 +39,7 @@ def run_and_follow(command: Sequence[str], folder: Path, problems: int, done: in
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
     console = Console(stderr=True)
     code = show(command, folder, environment, Problems(folder, problems, done, console.is_terminal), console)
-    if code:
+    if code not in (0, EXIT_BAD_INPUT):
         console.print("start the same command again to go on with what is left", highlight=False)
     return code
 

@@ -1,23 +1,37 @@
-"""FLOP accounting, per phase, in two ways.
-
-*Exact*: what a run of this package computes. Prompt tokens count, once for each rollout; the student's second forward
-pass that we skip does not. What a run saves beyond that by computing a prompt once (the engines' prefix cache,
-``prefix_opd.update.share_prompts``) is not taken off: it depends on which rollouts meet where. *Paper*: arXiv
-2602.15260, Appendix B, which leaves the prompt out and counts that pass, so that runs can be set beside the published
-tables. Both rest on verl's counter for Qwen-like decoders:
+"""FLOP accounting, per phase, in two ways. Both count model FLOP, with verl's counter for Qwen-like decoders:
 
     F_train(M, S) = 6 * N * S + a * S^2 * head_dim * heads * layers        (forward and backward of one sequence)
     F_forward     = F_train / 3
 
-with N the parameters of all matrix products, embedding and head counted once each, and a = 6 (verl 0.9, causal
+N counts the parameters of the projections and the MLP, and embedding and head once each. a = 6 (verl 0.9, causal
 attention) or 12 (earlier releases, the full square).
+
+*Exact* (`exact_flops`, ``flops_exact`` in the metrics) applies this to each rollout's own prompt and response length.
+"Exact" refers to these lengths, which are not rounded to the cap or averaged. It is not a count of executed
+instructions:
+
+==========================================================================  =======
+the prompt, once per rollout                                                counted
+the student's second forward pass                                           counted if ``advantage.student_log_prob``
+                                                                            asks for it
+sampling and scoring of batches that were thrown away                       counted, in the step that repeats them
+the embedding as a matrix product, although it is a lookup                  counted, as verl does
+the head at every position, although sampling needs it at responses alone   counted, as verl does
+a prompt that is computed once for several rollouts (prefix cache,          not subtracted
+``update.share_prompts``)
+the second forward pass of gradient checkpointing, a third of the update    not counted
+validation and probe                                                        not counted
+==========================================================================  =======
+
+*Paper* (`paper_flops`) is the formula of arXiv 2602.15260, Appendix B, for comparison with the published tables. It
+leaves the prompt out and always counts the student's second forward pass.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +104,9 @@ class StepFlops:
     teacher_scoring: float = 0.0
     update: float = 0.0
 
+    def __add__(self, other: StepFlops) -> StepFlops:
+        return StepFlops(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
     @property
     def total(self) -> float:
         return self.sampling + self.student_scoring + self.teacher_scoring + self.update
@@ -105,10 +122,9 @@ def exact_flops(
     response_lengths: Iterable[float],
     recomputed_log_probs: bool = False,
 ) -> StepFlops:
-    """What this package computes in one update, prompt and response of every rollout.
+    """Model FLOP of one update, over prompt and response of every rollout; the module's table says what counts.
 
-    Sampling is one forward pass over the whole sequence: token by token, but the same products. Prefix caching,
-    which shares a prompt among its n rollouts, would make it cheaper; it is not subtracted.
+    Sampling is one forward pass over the whole sequence: token by token, but the same products.
 
     Args:
         prompt_lengths, response_lengths: tokens of each rollout of the update.

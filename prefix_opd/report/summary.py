@@ -34,7 +34,7 @@ class Summary:
     steps: int
     evaluations: list[Evaluation]
     prefix_lengths: list[tuple[int, int, float]]
-    """(step, L, cumulative exact FLOP)."""
+    """(step, L, cumulative FLOP)."""
     flops: float
     full_flops: float | None
     """Estimated FLOP of the same updates on rollouts as long as the uncapped validation answers."""

@@ -14,8 +14,10 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from prefix_opd.base.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED
 from prefix_opd.base.processes import Child, how_it_ended, standing_beside
 from prefix_opd.method import names
+from prefix_opd.run import checkpoints
 from prefix_opd.run.events import MILESTONE, NewEvents
 from prefix_opd.run.folder import LOG_FILE
 from prefix_opd.run.ledger import last_step
@@ -122,10 +124,30 @@ def _say_how_to_resume(code: int, folder: Path) -> int:
     console = Console(highlight=False)
     if code == EXIT_ASKED:
         console.print(f"ended after step {last_step(folder)} as asked, with a checkpoint")
-        console.print("start the same command again to go on from there")
-    elif code:
-        console.print("start the same command again to go on from the last checkpoint")
+    if advice := how_to_continue(code, max(checkpoints.saved(folder), default=0)):
+        console.print(advice, soft_wrap=True)
     return code
+
+
+def how_to_continue(code: int, saved_step: int) -> str:
+    """What helps after a run ended with ``code``; empty if it finished, or after bad input, whose line says what to do.
+
+    Args:
+        saved_step: the step of the newest checkpoint; 0 for none.
+    """
+    if code in (0, EXIT_BAD_INPUT):
+        return ""
+    where = (
+        f"it continues from the checkpoint of step {saved_step}"
+        if saved_step
+        else "it has no checkpoint: it begins anew"
+    )
+    again = f"start the same command again; {where}"
+    if code == EXIT_STOPPED:
+        return f"fix the cause above, then {again}"
+    if code == EXIT_FAILED:
+        return f"{again}. If it fails in the same way, the log has the error"
+    return again
 
 
 def _follow(child: Child, view: View, events: NewEvents, console: Console) -> None:

@@ -96,8 +96,7 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
         recomputed: take ``old_log_probs`` for the student's log-probs in place of the sampler's.
         topk: the teacher was asked for its top-k tokens, for a loss over those.
     """
-    prompt_lengths = data["prompts"].offsets().diff().tolist()
-    lengths = data["responses"].offsets().diff().tolist()
+    prompt_lengths, lengths = read_lengths(data)
     log_p_rollout = data["rollout_log_probs"].values().float()
     return TrainBatch(
         prompts=data["prompts"].values(),
@@ -114,6 +113,12 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
     )
 
 
+def read_lengths(data: Any) -> tuple[list[int], list[int]]:
+    """Tokens of each prompt and of each response, from the fields of `LENGTH_FIELDS`."""
+    prompts, responses = (data[name].offsets().diff().tolist() for name in LENGTH_FIELDS)
+    return prompts, responses
+
+
 def _teacher_log_probs(data: Any, prompt_lengths: list[int]) -> Tensor:
     scores = data["teacher_logprobs"].unbind()
     cut = [teacher_log_probs_of_response(score, prompt) for score, prompt in zip(scores, prompt_lengths, strict=True)]
@@ -125,9 +130,9 @@ def _teacher_topk(data: Any, prompt_lengths: list[int]) -> Tensor:
     return torch.cat([score[prompt - 1 : -1] for score, prompt in zip(scores, prompt_lengths, strict=True)]).float()
 
 
+LENGTH_FIELDS = ["prompts", "responses"]
 TRAIN_FIELDS = [
-    "prompts",
-    "responses",
+    *LENGTH_FIELDS,
     "response_mask",
     "rollout_log_probs",
     "teacher_logprobs",

@@ -1,18 +1,24 @@
 """The list of cases: every run of verl composes and passes the checks, and means what its case says."""
 
+import importlib
+import sys
+
 import pytest
 import yaml
 from omegaconf import OmegaConf
+from verl.utils import tracking
 
 from benchmarks.cases import (
     BESIDE,
     GROUPS,
     NATIVE,
+    NATIVE_POLL,
     OURS,
     RECOMPUTED,
     SEEDED,
     SWITCHED,
     TRL,
+    VERLS_OWN,
     WITHOUT,
     Case,
     small,
@@ -33,7 +39,7 @@ OF_VERL = [case for case in unique(GROUPS) if case.system not in TRL]
 
 def _prepared(case, tmp_path):
     # the models of other sizes are made by the benchmark itself; their paths alone would differ
-    return prepare(overrides(case, tmp_path, shipped_models()), verls_own=case.system == NATIVE)
+    return prepare(overrides(case, tmp_path, shipped_models()), verls_own=case.system in VERLS_OWN)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +139,22 @@ def test_native_is_verls_own_trainer_agent_loop_and_loss(tmp_path):
         assert native.actor_rollout_ref[node] == ours.actor_rollout_ref[node]
 
 
+def test_verls_own_run_with_our_poll_differs_in_the_poll_alone(tmp_path, monkeypatch):
+    from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+    own, ours = overrides(Case(NATIVE, (16,)), tmp_path, {}), overrides(Case(NATIVE_POLL, (16,)), tmp_path, {})
+    assert own == ours
+    trainer = object.__new__(PPOTrainerSync)  # its config and what its buffer needs of it; nothing is started
+    trainer.config, trainer.trainer_mode = _prepared(Case(NATIVE, (16,)), tmp_path), "sync"
+    assert trainer._build_replay_buffer().poll_interval == 2.0
+    monkeypatch.setattr(PPOTrainerSync, "_build_replay_buffer", PPOTrainerSync._build_replay_buffer)
+    monkeypatch.setattr(tracking, "FileLogger", tracking.FileLogger)
+    monkeypatch.delitem(sys.modules, "benchmarks.poll", raising=False)
+    importlib.import_module("benchmarks.poll")
+    settings = Settings.from_node(_prepared(Case(OURS, (16,)), tmp_path).prefix_opd)
+    assert trainer._build_replay_buffer().poll_interval == settings.poll_seconds == 0.05
+
+
 @pytest.mark.parametrize("groups", [GROUPS, small(GROUPS)], ids=["all", "small"])
 def test_every_group_has_cases_and_a_section(groups):
     assert groups.keys() == SECTIONS.keys()
@@ -163,6 +185,7 @@ def test_steps_that_count():
         {"without": "sleep"},
         {"system": NATIVE, "without": RECOMPUTED},
         {"system": NATIVE, "early": True},
+        {"system": NATIVE_POLL, "observed": True},
         {"system": NATIVE, "message": (20, 400)},
         {"system": NATIVE, "natural": True},
         {"warm": 0},

@@ -11,7 +11,7 @@ def test_spread_is_median_and_quartiles():
 
 
 def test_spread_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="no measurement"):
+    with pytest.raises(ValueError, match="no values"):
         spread([])
 
 

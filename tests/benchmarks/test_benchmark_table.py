@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.__main__ import RESULTS, main
-from benchmarks.cases import FULL, GROUPS, LARGE, NATIVE, OURS, RECOMPUTED, Case
+from benchmarks.cases import FULL, GROUPS, LARGE, NATIVE, NATIVE_POLL, OURS, RECOMPUTED, Case
 from benchmarks.plots import write_plots
 from benchmarks.rows import measured_steps
 from benchmarks.table import table
@@ -76,7 +76,7 @@ def test_steps_that_do_not_count_are_left_out():
 def test_the_page_says_medians_ratios_and_the_fit():
     page = table(_results(), GROUPS, {})
     assert "| tiny | 16 | ours | 3.048 (3.048–3.048) | 1.524 | 0.000 |" in page
-    assert "| tiny | 16 | verl's own OPD | 6.000 (5.000–7.000) | 3.000 |" in page
+    assert "| tiny | 16 | verl's own OPD, poll 2 s | 6.000 (5.000–7.000) | 3.000 |" in page
     assert "| tiny | 32 | ours |" not in page  # native verl has no such case
     # of 192: 3.048 / 25.576 of the seconds, 34 / 210 of the FLOP: 0.881 saved of 0.838
     assert "| tiny | 16 | 3.048 (3.048–3.048) | 0.12 | 0.16 | 1.05 |" in page
@@ -87,6 +87,17 @@ def test_the_page_says_medians_ratios_and_the_fit():
     # a token of the cap is 1e9 FLOP: 128 s for 1e12; at no FLOP at all the line is 18 tokens below 1 s
     assert "-1.30 s fixed + 128.000 s for each TFLOP (r² 1.00)" in page
     assert "failed" not in page
+
+
+def test_the_page_leads_with_the_same_poll():
+    page = table(_results(), GROUPS, {})
+    missing = "- Step time, ours / verl's own OPD, poll 0.05 s: not measured at this commit\n"
+    default = "- Step time, ours / verl's own OPD, poll 2 s: 0.51 (tiny, cap 16)\n"  # 3.048 / 6
+    assert missing + default in page
+    fair = _result(Case(NATIVE_POLL, (16,)), [_step(3, 16, 4.0)])
+    page = table(json.loads(json.dumps([*_results(), fair])), GROUPS, {})
+    assert "- Step time, ours / verl's own OPD, poll 0.05 s: 0.76 (tiny, cap 16)\n" + default in page  # 3.048 / 4
+    assert page.index("| verl's own OPD, poll 0.05 s | 4.000") < page.index("| verl's own OPD, poll 2 s | 6.000")
 
 
 def test_the_page_says_where_ours_overtakes_trl():
@@ -170,6 +181,7 @@ def test_the_page_has_the_groups_that_were_not_asked_for(tmp_path):
     "wrong, told",
     [
         (["--only", "speed"], "--only speed: is no group"),
+        (["--models", "7B"], "--models 7B: is no model; known: tiny, "),
         (["--repetitions", "0"], "--repetitions 0: must be a whole number of at least 1"),
         (["--timeout", "-1"], "must be more than 0 seconds"),
         (["--quick"], "unrecognized arguments: --quick"),

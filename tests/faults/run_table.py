@@ -212,7 +212,7 @@ def ended(run: Run) -> dict:
     told = run.told(600)
     run.warm.end_all()
     lines = [line.strip() for line in told.splitlines()]
-    begins = ("stopped: ", "error: ", "ended ", "failed", "start the same")
+    begins = ("stopped: ", "error: ", "ended ", "failed", "start the same", "fix the cause")
     shown = [line.split("; the end of")[0] for line in lines if line.startswith(begins)] or lines[-2:]
     if run.process.returncode < 0:
         shown = ["nothing: the launcher itself was killed"]

@@ -37,7 +37,7 @@ def drive(folder, broken="", interrupted=""):
 
 def test_a_failed_and_an_interrupted_run_are_repeated_and_no_other(tmp_path):
     code, told, said = drive(tmp_path, broken="a", interrupted="c")
-    assert (code, said) == (130, "stopped; the same command goes on from here\n")
+    assert (code, said) == (130, "stopped; start the same command again to continue\n")
     assert told == ["[1/3] case a", "  failed: no room", "[2/3] case b", "  2 s", "[3/3] case c"]
     assert drive(tmp_path) == (
         0,

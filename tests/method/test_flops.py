@@ -48,6 +48,20 @@ def test_exact_counts_prompts_and_skips_the_second_student_pass():
     assert exact_flops(TOY, TOY, [2, 2], [3, 1], recomputed_log_probs=True).student_scoring == step.sampling
 
 
+def test_what_exact_flops_count_by_hand():
+    # one rollout, prompt 2 and response 3; layers 336, embedding 40, head 40 parameters
+    step = exact_flops(TOY, TOY, [2], [3])
+    forward = 2 * (336 + 40 + 40) * 5 + 2 * 5**2 * 3 * 2 * 2
+    assert forward == 4760
+    # no fourth forward pass in the update: gradient checkpointing would make one
+    assert (step.sampling, step.student_scoring, step.teacher_scoring, step.update) == (4760, 0, 4760, 3 * 4760)
+    assert step.total == 23800
+    # without the embedding's products, and with the head at the 3 positions that sample: what the count is above
+    assert forward - 2 * 40 * 5 - 2 * 40 * 2 == 2 * (336 * 5 + 40 * 3) + 600
+    # of both prompts of two rollouts, although one may be computed for both
+    assert exact_flops(TOY, TOY, [2, 2], [3, 3]).total == 2 * step.total
+
+
 def test_papers_formula_is_twice_the_update_for_equal_models():
     # F_train + 2/3 F_train + 1/3 F_train
     assert paper_flops(TOY, TOY, [3, 1]).total == pytest.approx(2 * TOY.train_flops([3, 1]))

@@ -158,7 +158,7 @@ def test_seconds_of_different_code_are_not_compared():
     later = Evidence.of([full, replace(schedule, commit="decaf")])
     assert later.share_of_seconds("schedule") is None
     found = schedule_matches_full(later)
-    assert found.word == PARTLY and "seconds of different code" in found.numbers
+    assert found.word == PARTLY and "seconds not comparable" in found.numbers
     assert Evidence.of([full]).share_of_seconds("full") == 1.0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from prefix_opd.commands import train
 from prefix_opd.run.events import Event, EventLog, NewEvents, count_by_step
-from prefix_opd.run.follow import cause, run_and_watch, run_in_sight
+from prefix_opd.run.follow import cause, how_to_continue, run_and_watch, run_in_sight
 
 RUN = """
 import json, sys, time
@@ -44,6 +44,34 @@ def test_a_failure_shows_its_cause_the_log_and_the_way_on(tmp_path, capfd):
     told = capfd.readouterr().out
     assert "failed with exit code 3" in told and "RuntimeError: the teacher is gone" in told
     assert "train.log" in told and "start the same command again" in told
+
+
+@pytest.mark.parametrize(
+    ("code", "saved_step", "advice"),
+    [
+        (0, 4, ""),
+        (2, 4, ""),  # the same command fails in the same way
+        (
+            1,
+            0,
+            "start the same command again; it has no checkpoint: it begins anew. If it fails in the same way, the log",
+        ),
+        (1, 4, "start the same command again; it continues from the checkpoint of step 4. If it fails"),
+        (3, 4, "fix the cause above, then start the same command again; it continues from the checkpoint of step 4"),
+        (4, 4, "start the same command again; it continues from the checkpoint of step 4"),
+        (137, 4, "start the same command again; it continues from the checkpoint of step 4"),
+    ],
+)
+def test_to_start_again_is_advised_where_it_helps(tmp_path, capfd, code, saved_step, advice):
+    assert how_to_continue(code, saved_step).startswith(advice) and bool(how_to_continue(code, saved_step)) == bool(
+        advice
+    )
+    if saved_step:
+        (tmp_path / f"global_step_{saved_step}").mkdir()
+        (tmp_path / f"global_step_{saved_step}" / "prefix_opd_manifest.json").touch()
+    assert run_in_sight([sys.executable, "-c", f"raise SystemExit({code})"], tmp_path, {}) == code
+    told = capfd.readouterr().out
+    assert advice in told and bool(advice) == ("start the same" in told)
 
 
 def test_warnings_of_the_trainer_are_told_once_each(tmp_path, capfd):

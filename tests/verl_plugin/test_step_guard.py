@@ -3,11 +3,17 @@
 import types
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 from transfer_queue import KVBatchMeta
 
+import prefix_opd.verl_plugin.trainer.step_guard as module
 from prefix_opd.base.errors import RunStopped
 from prefix_opd.config.settings import WatcherSettings
+from prefix_opd.method.flops import ModelShape
 from prefix_opd.run.events import EventLog
+from prefix_opd.verl_plugin.fields import TrainBatch
+from prefix_opd.verl_plugin.trainer.ledger import Ledger
 from prefix_opd.verl_plugin.trainer.step_guard import StepGuard, ThrownAway
 
 
@@ -79,6 +85,56 @@ def test_no_rollout_at_all_is_a_batch_to_throw_away():
         failed.run(step(empty), {})
     with pytest.raises(RuntimeError, match="no materializable"):
         guard().run(step(empty), {})  # nobody failed: another error, which is not ours to explain
+
+
+SHAPE = ModelShape(4, 8, 1, 1, 1, 10, 4)
+
+
+def test_what_came_of_a_batch_with_missing_rollouts_is_counted(monkeypatch):
+    nested = {
+        name: torch.nested.as_nested_tensor([torch.zeros(length) for length in lengths], layout=torch.jagged)
+        for name, lengths in {"prompts": [4, 5], "responses": [2, 1]}.items()
+    }
+    asked = []
+    monkeypatch.setattr(
+        module.tq, "kv_batch_get", lambda *of, select_fields: asked.append((of, select_fields)) or nested
+    )
+    made = guard(failures=["row 3, rollout 1: gone"])
+    made.trainer.ledger = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=True)
+    made.trainer.config = OmegaConf.create(
+        {"data": {"train_batch_size": 3}, "actor_rollout_ref": {"rollout": {"n": 1}}}
+    )
+    came = KVBatchMeta(partition_id="train", keys=["uid-a_0_0", "uid-b_0_0"], tags=[{}, {}])
+    with pytest.raises(ThrownAway, match="gone"):
+        made.check_all_came(came, {})
+    assert asked == [((came.keys, "train"), ["prompts", "responses"])]
+    assert made.trainer.ledger.thrown_tokens == {"generated": 3, "scored": 12, "trained": 0}
+    assert made.trainer.ledger.thrown_flops.student_scoring == 0  # the student's own pass comes later
+
+
+def test_a_batch_that_is_thrown_away_after_its_scores_is_counted():
+    made = guard()
+    made.trainer.ledger = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=True)
+    made.trainer.config = OmegaConf.create({"data": {"max_response_length": 8}})
+    made.trainer.teacher_shape = SHAPE
+    broken = torch.tensor([-1.0, float("nan")])
+    rollouts = TrainBatch(
+        prompts=torch.tensor([1]),
+        tokens=torch.tensor([2, 3]),
+        prompt_lengths=[1],
+        lengths=[2],
+        log_p=broken,
+        log_p_rollout=broken,
+        log_q=torch.tensor([-3.0, -1.0]),
+        mask=torch.tensor([True, True]),
+        prefix_lengths=[8],
+        records=[{"ending": "natural"}],
+    )
+    with pytest.raises(ThrownAway):
+        made.check_rollouts(rollouts, torch.zeros(2), ["uid-a_0_0"], {})
+    spent = made.trainer.ledger.thrown_flops
+    # N = 240; 3 tokens: 2 * 240 * 3 + 2 * 3**2 * 4 in a forward pass
+    assert (spent.sampling, spent.student_scoring, spent.teacher_scoring, spent.update) == (1512, 1512, 1512, 0)
 
 
 def test_an_update_that_fails_is_no_batch_to_throw_away():

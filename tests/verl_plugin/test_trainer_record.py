@@ -34,6 +34,7 @@ ROLLOUT = TrainBatch(
     records=[{"ending": "natural"}],
 )
 TIMED = {"ending": "natural", "generated_at": 1.0, "scored_at": 1.5}
+SHAPE = ModelShape(4, 8, 1, 1, 1, 10, 4)
 BATCH = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}])
 
 
@@ -148,19 +149,33 @@ def test_a_checkpoint_knows_what_the_probe_of_its_step_found(trainer, monkeypatc
 
 
 def test_the_ledger_counts_and_goes_on():
-    shape = ModelShape(4, 8, 1, 1, 1, 10, 4)
-    ledger = Ledger(shape, shape, position_bin=2, recomputed=False)
+    ledger = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=False)
     first = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
     # a prompt of one token and a response of two, both sampled by the student
     counted = {kind: first[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored", "trained")}
     assert counted == {"generated": 2, "scored": 3, "trained": 2}
     # log p - log q: 2 and -1
     assert (first["prefix_opd/prefix_length"], first["prefix_opd/reverse_kl/mean"]) == (8, 0.5)
-    resumed = Ledger(shape, shape, position_bin=2, recomputed=False)
+    resumed = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=False)
     resumed.load_state_dict(json.loads(json.dumps(ledger.state_dict())))
     second = resumed.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
     assert second["prefix_opd/tokens_so_far/scored"] == 6
     assert second["prefix_opd/flops_exact/so_far"] == 2 * first["prefix_opd/flops_exact/total"]
+
+
+def test_a_batch_that_is_thrown_away_is_counted_in_the_step_that_repeats_it():
+    ledger = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=True)
+    # N = 4 * (2*4 + 2*4) + 3*4*8 + 2*10*4 = 240; 3 tokens: 2 * 240 * 3 + 2 * 3**2 * 4 = 1512 in a forward pass
+    ledger.add_thrown_away([1], [2], recomputed=True)  # after the student's own pass
+    ledger.add_thrown_away([1], [2], recomputed=False)  # before it
+    found = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
+    flops = {name: found[f"prefix_opd/flops_exact/{name}"] for name in ("sampling", "student_scoring", "update")}
+    assert flops == {"sampling": 3 * 1512, "student_scoring": 2 * 1512, "update": 3 * 1512}
+    assert found["prefix_opd/flops_exact/teacher_scoring"] == 3 * 1512
+    assert found["prefix_opd/flops_exact/so_far"] == found["prefix_opd/flops_exact/total"] == 11 * 1512
+    assert [found[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored", "trained")] == [6, 9, 2]
+    again = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
+    assert again["prefix_opd/flops_exact/total"] == 6 * 1512 and again["prefix_opd/tokens_so_far/generated"] == 8
 
 
 def test_the_settings_of_the_update_travel_with_its_batch(trainer, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +29,7 @@ class Ledger:
         self.student, self.teacher, self.position_bin, self.recomputed = student, teacher, position_bin, recomputed
         self.flops = {"exact": 0.0, "paper": 0.0}
         self.tokens = {"generated": 0, "scored": 0, "trained": 0}
+        self._forget_thrown_away()
 
     @classmethod
     def of(cls, config: DictConfig, settings: Settings) -> Ledger:
@@ -42,8 +45,23 @@ class Ledger:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.flops, self.tokens = state["flops"], state["tokens"]
 
+    def add_thrown_away(self, prompt_lengths: Sequence[int], lengths: Sequence[int], recomputed: bool) -> None:
+        """Count the rollouts of a batch that is not learned from, as part of the step that samples them again.
+
+        Args:
+            prompt_lengths, lengths: tokens of each prompt and of each response.
+            recomputed: whether the student's own pass over them had been made.
+        """
+        student, teacher = self.student, self.teacher
+        self.thrown_flops += replace(exact_flops(student, teacher, prompt_lengths, lengths, recomputed), update=0.0)
+        self.thrown_tokens["generated"] += sum(lengths)
+        self.thrown_tokens["scored"] += sum(prompt_lengths) + sum(lengths)
+
+    def _forget_thrown_away(self) -> None:
+        self.thrown_flops, self.thrown_tokens = StepFlops(), {"generated": 0, "scored": 0, "trained": 0}
+
     def add(self, rollouts: TrainBatch) -> dict[str, Any]:
-        """Count the batch of an update; returns its metrics."""
+        """Count the batch of an update, and those that were thrown away before it; returns the step's metrics."""
         found = rollout_metrics(rollouts.records, rollouts.lengths, rollouts.prefix_lengths)
         if rollouts.log_q is not None:
             found.update(self._reverse_kl(rollouts))
@@ -68,6 +86,9 @@ class Ledger:
             "scored": sum(rollouts.prompt_lengths) + sum(rollouts.lengths),
             "trained": int(rollouts.mask.sum()),
         }
+        exact += self.thrown_flops
+        tokens = {kind: count + self.thrown_tokens[kind] for kind, count in tokens.items()}
+        self._forget_thrown_away()
         self.flops["exact"] += exact.total
         self.flops["paper"] += paper.total
         for kind, count in tokens.items():

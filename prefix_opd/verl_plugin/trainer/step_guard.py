@@ -17,7 +17,7 @@ from verl.utils import tensordict_utils as tu
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.config.settings import WatcherSettings
 from prefix_opd.run.events import THROWN_AWAY
-from prefix_opd.verl_plugin.fields import TrainBatch
+from prefix_opd.verl_plugin.fields import LENGTH_FIELDS, TrainBatch, read_lengths
 from prefix_opd.verl_plugin.trainer import watchers
 from prefix_opd.verl_plugin.trainer.waiting import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT
@@ -77,7 +77,14 @@ class StepGuard:
         """Every rollout of the step must be there."""
         config = self.trainer.config
         expected = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
-        self._act(watchers.missing_rollouts(len(batch.keys), expected, self.take_failures(), self.settings), metrics)
+        judged = watchers.missing_rollouts(len(batch.keys), expected, self.take_failures(), self.settings)
+        try:
+            self._act(judged, metrics)
+        except ThrownAway:  # those that came were sampled and scored
+            if batch.keys:
+                data = tq.kv_batch_get(batch.keys, batch.partition_id, select_fields=LENGTH_FIELDS)
+                self.trainer.ledger.add_thrown_away(*read_lengths(data), recomputed=False)
+            raise
 
     def check_rollouts(
         self, rollouts: TrainBatch, advantage: Tensor, keys: Sequence[str], metrics: dict[str, Any]
@@ -97,7 +104,12 @@ class StepGuard:
         )
         longest = int(self.trainer.config.data.max_response_length)
         vocabulary = self.trainer.ledger.teacher.vocab_size
-        self._act(watchers.before_update(watched, vocabulary, longest, self.settings), metrics)
+        try:
+            self._act(watchers.before_update(watched, vocabulary, longest, self.settings), metrics)
+        except ThrownAway:
+            ledger = self.trainer.ledger
+            ledger.add_thrown_away(rollouts.prompt_lengths, rollouts.lengths, ledger.recomputed)
+            raise
         metrics["prefix_opd/watch/thrown_away"] = self.attempt
         self.judged = True
 
