@@ -70,7 +70,7 @@ def memory(case: Case) -> Finding:
     reason = f"GiB at the peak of a {name} with {next(iter(peaks.values()))[1]:g}: {told}"
     if all(gib <= device for gib, device in peaks.values()):
         return ok(reason)
-    remedy = next(note for note in found.notes if "does not fit" in note).partition(": ")[2]
+    remedy = next(note for note in found.notes if " GiB exceeds " in note).partition(": ")[2]
     return warn(reason, remedy)
 
 

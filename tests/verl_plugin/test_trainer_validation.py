@@ -66,5 +66,5 @@ def test_a_models_own_code_is_trusted_as_the_run_says(monkeypatch, trusted):
 
     monkeypatch.setattr(ledger, "AutoConfig", types.SimpleNamespace(from_pretrained=config))
     monkeypatch.setattr(ledger, "ModelShape", types.SimpleNamespace(from_config=lambda found: found))
-    assert ledger.model_shape("a/model", trusted) == {}
+    assert ledger._shape("a/model", trusted) == {}
     assert asked == {"model": "a/model", "trust_remote_code": trusted}
