@@ -6,6 +6,8 @@ import os
 
 from omegaconf import DictConfig, OmegaConf
 
+from prefix_opd.base.patching import Patch, Target
+
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ENVIRONMENT = {
     # ray/_private/services.py:get_node_ip_address is then 127.0.0.1, on Linux too. GCS, raylet, workers and agents
@@ -45,3 +47,19 @@ def set_loopback() -> None:
     """For this process and those that it starts; what the user has set stays."""
     for name, value in LOOPBACK_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+LOOPBACK_PATCH = Patch(
+    name="loopback",
+    processes="the launcher and all below it, of runs on one machine",
+    targets=(
+        Target(
+            "ray._private.services:get_node_ip_address",
+            parameters=None,
+            when="by the variables of `prefix_opd.base.loopback`, set before Ray starts",
+        ),
+    ),
+    why="Ray, vLLM and gloo listen on the machine's outer address (ray/_private/services.py:811).",
+    until="Ray takes 127.0.0.1 for a node's address",
+    without="a run on one machine listens on its outer address",
+)

@@ -2,8 +2,8 @@
 
 A run reads a few hundred of the keys that verl's config has, and many of those only at one value. `FREE` lists the
 keys that may be set, each with its rule; every other key must keep its default, so that no setting is ignored in
-silence. To open a key, add it here with a rule and a run that shows that it works. `REASONS` says why a closed key is
-closed; the longest name that fits counts.
+silence. To open a key, add it here with a rule and a run that shows that it works. `reasons` says why a closed key is
+closed.
 """
 
 from __future__ import annotations
@@ -233,105 +233,3 @@ CPU_CLOSED = (
     "ray_kwargs.ray_init.address",
 )
 """Keys that keep their default where there is no GPU."""
-
-_OWN_ADVANTAGE = "the advantage is log p_teacher - log p_student, and nothing else is estimated"
-_LOSS = "the loss is the distillation loss alone"
-_CODE = "would run code that no check has looked at"
-_LORA = "training an adapter is not supported: export, evaluate and the FLOP would read the base model"
-_ONE_TURN = "a rollout is one turn"
-REASONS: dict[str, str] = {
-    "model_engine": "FSDP2 is the only engine that is supported",
-    "critic": "there is no critic",
-    "reward_model": "there is no reward model",
-    "reward.reward_model": "there is no reward model",
-    "reward.reward_manager": "the grader is called by verl's manager 'naive'; set reward.custom_reward_function",
-    "custom_reward_function": "moved to reward.custom_reward_function",
-    "sandbox_fusion": "no code is graded",
-    "reward.sandbox_fusion": "no code is graded",
-    "algorithm": _OWN_ADVANTAGE,
-    "data.custom_cls": _CODE,
-    "data.datagen": _CODE,
-    "data.sampler": _CODE,
-    "data.reward_fn_key": "verl's grader reads data_source whatever this key says",
-    "data.gen_batch_size": "a step hands out data.train_batch_size prompts",
-    "data.tool_config_path": _ONE_TURN,
-    "data.function_tool_path": _ONE_TURN,
-    "data.trust_remote_code": "actor_rollout_ref.model.trust_remote_code is the one switch",
-    "actor_rollout_ref.ref": "there is no reference policy",
-    "actor_rollout_ref.model.lora": _LORA,
-    "actor_rollout_ref.model.lora_rank": _LORA,
-    "actor_rollout_ref.model.lora_alpha": _LORA,
-    "actor_rollout_ref.model.lora_adapter_path": _LORA,
-    "actor_rollout_ref.model.target_modules": _LORA,
-    "actor_rollout_ref.model.target_parameters": _LORA,
-    "actor_rollout_ref.model.exclude_modules": _LORA,
-    "actor_rollout_ref.model.tokenizer_path": "verl would load it with trust_remote_code=true in its reward workers",
-    "actor_rollout_ref.model.hf_config_path": "the config must be that of actor_rollout_ref.model.path",
-    "actor_rollout_ref.model.external_lib": _CODE,
-    "actor_rollout_ref.model.override_config": "the engines would run the model without that override",
-    "actor_rollout_ref.actor.strategy": "fsdp2 is the only strategy that is supported",
-    "actor_rollout_ref.actor.entropy_coeff": _LOSS,
-    "actor_rollout_ref.actor.calculate_entropy": _LOSS,
-    "actor_rollout_ref.actor.use_kl_loss": _LOSS,
-    "actor_rollout_ref.actor.kl_loss_coef": _LOSS,
-    "actor_rollout_ref.actor.kl_loss_type": _LOSS,
-    "actor_rollout_ref.actor.policy_loss": _LOSS,
-    "actor_rollout_ref.actor.clip_ratio": "the importance ratio is truncated by prefix_opd.loss.max_ratio",
-    "actor_rollout_ref.actor.clip_ratio_low": "the importance ratio is truncated by prefix_opd.loss.max_ratio",
-    "actor_rollout_ref.actor.clip_ratio_high": "the importance ratio is truncated by prefix_opd.loss.max_ratio",
-    "actor_rollout_ref.actor.clip_ratio_c": "the importance ratio is truncated by prefix_opd.loss.max_ratio",
-    "actor_rollout_ref.actor.ppo_epochs": "FLOP and plan count one pass over a batch, as in the paper",
-    "actor_rollout_ref.actor.use_dynamic_bsz": "micro-batches are cut by tokens: ppo_max_token_len_per_gpu",
-    "actor_rollout_ref.actor.ppo_micro_batch_size": "micro-batches are cut by tokens: ppo_max_token_len_per_gpu",
-    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu": (
-        "micro-batches are cut by tokens: ppo_max_token_len_per_gpu"
-    ),
-    "actor_rollout_ref.actor.ulysses_sequence_parallel_size": "sequences are not split among ranks",
-    "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size": "sequences are not split among ranks",
-    "actor_rollout_ref.actor.checkpoint.async_save": "a checkpoint counts once all of it is written",
-    "actor_rollout_ref.actor.optim.optimizer": "memory and checkpoints are planned for torch's AdamW",
-    "actor_rollout_ref.actor.optim.optimizer_impl": "memory and checkpoints are planned for torch's AdamW",
-    "actor_rollout_ref.actor.optim.total_training_steps": "follows from trainer.total_training_steps",
-    "actor_rollout_ref.rollout.name": "vLLM is the only engine that is supported",
-    "actor_rollout_ref.rollout.mode": "verl 0.9.1 knows the mode async alone",
-    "actor_rollout_ref.rollout.logprobs_mode": (
-        "log-probs must be of the distribution that is sampled: raw logits make the importance ratio meaningless"
-    ),
-    "actor_rollout_ref.rollout.do_sample": "a rollout is a sample of the student",
-    "actor_rollout_ref.rollout.multi_turn": _ONE_TURN,
-    "actor_rollout_ref.rollout.agent": _ONE_TURN,
-    "actor_rollout_ref.rollout.agent.custom_async_server": _CODE,
-    "actor_rollout_ref.rollout.agent.agent_loop_config_path": _CODE,
-    "actor_rollout_ref.rollout.load_format": "the trainer sends the engine its weights",
-    "actor_rollout_ref.rollout.prompt_length": "follows from data.max_prompt_length",
-    "actor_rollout_ref.rollout.response_length": "follows from data.max_response_length",
-    "actor_rollout_ref.rollout.nnodes": "the engines share the trainer's GPUs",
-    "actor_rollout_ref.rollout.n_gpus_per_node": "the engines share the trainer's GPUs",
-    "distillation.enabled": "distillation is what a run does",
-    "distillation.teacher_models": "a run has one teacher, distillation.teacher_models.teacher_model",
-    "distillation.teacher_key": "a run has one teacher",
-    _TEACHER + "key": "a run has one teacher",
-    _TEACHER + "num_replicas": "follows from distillation.n_gpus_per_node and the teacher's parallel size",
-    _TEACHER + "inference": "the teacher scores the student's tokens with its own weights",
-    "distillation.distillation_loss.use_task_rewards": "a prefix has no final answer to reward",
-    "distillation.distillation_loss.distillation_loss_coef": _LOSS,
-    "distillation.distillation_loss.use_policy_gradient": "the loss back-propagates the distillation loss itself",
-    "distillation.distillation_loss.policy_loss_mode": "is read with use_policy_gradient=true alone",
-    "trainer.v1": "the trainer is this package's, which is synchronous",
-    "trainer.use_v1": "the trainer is this package's, for verl's V1",
-    "trainer.device": "follows from platform",
-    "trainer.critic_warmup": "there is no critic",
-    "trainer.val_only": "use `prefix-opd evaluate`",
-    "trainer.checkpoint_callback_class": _CODE,
-    "trainer.max_actor_ckpt_to_keep": (
-        "verl removes the old checkpoint before the new one counts; set prefix_opd.checkpoint.keep_last"
-    ),
-    "trainer.max_critic_ckpt_to_keep": "there is no critic",
-    "trainer.del_local_ckpt_after_load": "a run that stops again would have nothing to go on from",
-    "trainer.default_hdfs_dir": "checkpoints are kept in the run's folder",
-    "global_profiler": "profiling is not supported",
-    "skip": "a rollout that is read from a file is not the student's",
-    "ray_kwargs.ray_init.runtime_env": "the processes of a run have the environment of the command",
-    "prefix_opd.stop_token_ids": "is filled in from the models; set prefix_opd.rollout.stop",
-    "prefix_opd.ignore_own_end_token": "is filled in from the models; set prefix_opd.rollout.stop",
-}

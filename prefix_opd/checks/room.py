@@ -18,7 +18,8 @@ from prefix_opd.checks.preflight import (
     check_sampling,
 )
 from prefix_opd.cost.arithmetic import ACCELERATORS, GIB, stored_parameters
-from prefix_opd.cost.plan import Assumptions, plan
+from prefix_opd.cost.plan import plan
+from prefix_opd.cost.record import Assumptions
 
 PEAKS = (("student", "peak_sampling"), ("student", "peak_update"), ("teacher", "peak_scoring"))
 ADAM_COPIES = 2

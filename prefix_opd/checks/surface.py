@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.keys import CPU_CLOSED, FREE, REASONS
+from prefix_opd.checks.keys import CPU_CLOSED, FREE
+from prefix_opd.checks.reasons import REASONS
 from prefix_opd.checks.rules import Rule
 from prefix_opd.config.compose import compose
 

@@ -42,7 +42,8 @@ def register(app: typer.Typer) -> None:
             return
         from prefix_opd.checks.surface import check_surface
         from prefix_opd.config.compose import compose
-        from prefix_opd.cost.plan import Assumptions, plan
+        from prefix_opd.cost.plan import plan
+        from prefix_opd.cost.record import Assumptions
         from prefix_opd.verl_plugin import our_run
 
         assumptions = Assumptions(

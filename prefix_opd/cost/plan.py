@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from prefix_opd.config.models import Model, check_dense_decoder
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
+from prefix_opd.cost.record import Assumptions, Cost, Plan
 from prefix_opd.method.flops import ModelShape, StepFlops
 from prefix_opd.method.schedule import Full, Schedule, prefix_lengths
 from prefix_opd.method.weighting import Uniform, Weighting
@@ -26,84 +26,6 @@ MOST_STEPS = 4096
 MEAN_PROMPT = 200.0
 """Estimate for OpenThoughts3: mathematics questions are shorter, code questions longer."""
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """Quantities that a config does not contain."""
-
-    mean_prompt: float | None = None
-    """Mean prompt length, tokens; none: `MEAN_PROMPT`, or half of data.max_prompt_length if that is less."""
-    responses: ResponseLengths = ResponseLengths()
-    """Response lengths without a cap; none: every rollout reaches its cap."""
-    accelerator: str | None = None
-    """A key of `ACCELERATORS`; none: a100, or cpu on that platform."""
-    utilisation: dict[str, float] = field(default_factory=dict)
-    """By phase, share of the peak; replaces `UTILISATION`."""
-    tflops: dict[str, float] = field(default_factory=dict)
-    """By phase, TFLOP/s of one GPU; replaces peak times utilisation."""
-
-    def __post_init__(self) -> None:
-        if self.mean_prompt is not None and not self.mean_prompt > 0:
-            raise UserError(f"--mean-prompt {self.mean_prompt}", "must be above 0")
-        if self.accelerator is not None and self.accelerator not in ACCELERATORS:
-            raise UserError(f"--accelerator {self.accelerator}", f"is not one of {', '.join(ACCELERATORS)}")
-        for option, values, most in (("utilisation", self.utilisation, 1.0), ("tflops", self.tflops, float("inf"))):
-            for phase, value in values.items():
-                if phase not in PHASES:
-                    raise UserError(f"--{option} {phase}={value}", f"the phases are {', '.join(PHASES)}")
-                if not 0 < value <= most:
-                    raise UserError(f"--{option} {phase}={value}", f"must be above 0 and at most {most:g}")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """FLOP, tokens and hours of all updates of one schedule."""
-
-    flop: dict[str, StepFlops]
-    tokens: dict[str, float]
-    hours: dict[str, float]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "flop": {kind: flops.as_dict() for kind, flops in self.flop.items()},
-            "tokens": {kind: round(count) for kind, count in self.tokens.items()},
-            "hours": self.hours,
-        }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Result of `prefix-opd plan`."""
-
-    run: dict[str, Any]
-    """Name, models, updates, rollouts an update, first and last L, GPUs."""
-    cost: Cost
-    full_opd: Cost
-    """The same updates without a prefix."""
-    longest_step: dict[str, Any]
-    """The step that takes longest: its number, its largest L, and seconds by phase with their total."""
-    memory_gib: dict[str, dict[str, float]]
-    """Of ``student`` and ``teacher``, per GPU."""
-    assumptions: dict[str, Any]
-    notes: list[str]
-
-    def as_dict(self) -> dict[str, Any]:
-        full = self.full_opd.as_dict()
-        saved = {kind: self.full_opd.flop[kind].total / self.cost.flop[kind].total for kind in self.cost.flop}
-        return {
-            "run": self.run,
-            **self.cost.as_dict(),
-            "memory_gib": self.memory_gib,
-            "longest_step": self.longest_step,
-            "full_opd": {**full, "times_this_run": {**saved, "hours": full["hours"]["total"] / self.hours}},
-            "assumptions": self.assumptions,
-            "notes": self.notes,
-        }
-
-    @property
-    def hours(self) -> float:
-        return self.cost.hours["total"]
 
 
 def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:

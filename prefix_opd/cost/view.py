@@ -6,7 +6,7 @@ from typing import Any
 
 from prefix_opd.cost.arithmetic import PHASES
 from prefix_opd.cost.paper_check import PaperCheck
-from prefix_opd.cost.plan import Plan
+from prefix_opd.cost.record import Plan
 
 
 def render(plan: Plan):

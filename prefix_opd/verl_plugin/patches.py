@@ -8,6 +8,7 @@ contract test pins the signature of every target. The page of docs is made from 
 
 from __future__ import annotations
 
+from prefix_opd.base.loopback import LOOPBACK_PATCH
 from prefix_opd.base.patching import Patch, Target
 from prefix_opd.cpu.patches import PATCHES as CPU_PATCHES
 
@@ -288,20 +289,7 @@ PATCHES = (
         until="verl writes in groups",
         without="a call of TransferQueue for each rollout and each status",
     ),
-    Patch(
-        name="loopback",
-        processes="the launcher and all below it, of runs on one machine",
-        targets=(
-            Target(
-                "ray._private.services:get_node_ip_address",
-                parameters=None,
-                when="by the variables of `prefix_opd.base.loopback`, set before Ray starts",
-            ),
-        ),
-        why="Ray, vLLM and gloo listen on the machine's outer address (ray/_private/services.py:811).",
-        until="Ray takes 127.0.0.1 for a node's address",
-        without="a run on one machine listens on its outer address",
-    ),
+    LOOPBACK_PATCH,
     *CPU_PATCHES,
 )
 

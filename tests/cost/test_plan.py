@@ -12,7 +12,8 @@ from prefix_opd.config.compose import compose
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ResponseLengths
 from prefix_opd.cost.paper_check import check_paper
-from prefix_opd.cost.plan import Assumptions, plan
+from prefix_opd.cost.plan import plan
+from prefix_opd.cost.record import Assumptions
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 
 TOY = ModelShape(

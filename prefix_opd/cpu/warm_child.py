@@ -1,0 +1,107 @@
+"""The child's side of `warm_python`: a fork becomes the program that was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import runpy
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+RAY_JOB_ID = "01000000"
+"""The first job of a new cluster. Ray's C++ part reads the variable of this name on import, before Ray sets it.
+Therefore the warm copy sets it first, and a process of another job gets a plain interpreter."""
+
+
+def become(argv: list[str], environment: dict, folder: str, numbers: list[int], received: list[int], stand_in: Path):
+    """In the forked child: take over descriptors, environment and arguments, and run the program. Never returns."""
+    code = 1
+    try:
+        _place_descriptors(numbers, received)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        if environment.get("RAY_JOB_ID", RAY_JOB_ID) != RAY_JOB_ID:
+            os.execv(sys.executable, [sys.executable, *argv])
+        _fresh_random_numbers()
+        _point_children_at(stand_in)
+        _run_program(argv)
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            import threading
+
+            threading._shutdown()  # as the interpreter does: programs end when their last thread does
+        with contextlib.suppress(Exception):
+            import atexit
+
+            atexit._run_exitfuncs()
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code & 0xFF)
+
+
+def _place_descriptors(numbers: list[int], received: list[int]) -> None:
+    # Move all descriptors away first: a received number may be the destination of another.
+    above = max([*numbers, *received, 2]) + 1
+    import fcntl
+
+    moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for descriptor in received]
+    for descriptor in received:
+        os.close(descriptor)
+    for number, descriptor in zip(numbers, moved, strict=True):
+        os.dup2(descriptor, number, inheritable=True)
+        os.close(descriptor)
+
+
+def _fresh_random_numbers() -> None:
+    """Reseed NumPy, so that forks draw different numbers. Python's generator reseeds itself after a fork."""
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+
+
+def _point_children_at(stand_in: Path) -> None:
+    import multiprocessing.spawn
+
+    multiprocessing.spawn.set_executable(str(stand_in))
+
+
+def _run_program(argv: list[str]) -> None:
+    """What ``python ARGV…`` does, for the forms that Ray and multiprocessing use."""
+    while argv and argv[0].startswith("-") and argv[0] not in ("-c", "-m"):
+        argv = argv[2:] if argv[0] in ("-X", "-W") else argv[1:]
+    if argv[0] == "-c":
+        sys.argv = ["-c", *argv[2:]]
+        sys.path.insert(0, "")
+        exec(compile(argv[1], "<string>", "exec"), _fresh_main().__dict__)
+    elif argv[0] == "-m":
+        sys.argv = argv[1:]
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(argv)
+        sys.path.insert(0, str(Path(argv[0]).resolve().parent))
+        main = _fresh_main()
+        main.__file__ = argv[0]
+        source = Path(argv[0]).read_bytes()
+        exec(compile(source, argv[0], "exec"), main.__dict__)
+
+
+def _fresh_main():
+    import types
+
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main
+    return main
