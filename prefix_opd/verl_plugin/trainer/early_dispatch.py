@@ -26,7 +26,7 @@ class EarlyDispatch:
     def __init__(self, trainer):
         self.trainer = trainer
         self.dispatched = 0
-        """The last step whose prompts are handed out; 0 for none."""
+        """The last step whose prompts were handed out early; 0 for none."""
 
     def before_update(self, step: int) -> None:
         """Called after the checks of ``step``'s rollouts, before its update."""

@@ -215,7 +215,7 @@ def _reverse_kl(batch: Rollouts, log_q: Tensor, sound: Tensor) -> tuple[float, s
 
 
 def _uniform_teacher(batch: Rollouts, log_q: Tensor, vocabulary: int) -> tuple[float, str]:
-    """``log_q``: (N,) of the sampled tokens, or (N, k) of the teacher's top-k."""
+    """``log_q``: (N,) of the sampled tokens, or (N, k) of the top-k, whose values differ for an informed teacher."""
     parts = zip(log_q.split(list(batch.lengths)), batch.mask.split(list(batch.lengths)), strict=True)
     uniform = [is_uniform(scores[mask].flatten(), vocabulary) for scores, mask in parts]
     told = (
