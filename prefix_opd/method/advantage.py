@@ -9,29 +9,29 @@ from torch import Tensor
 def reverse_kl_advantage(log_p: Tensor, log_q: Tensor, clamp: float | None = None) -> Tensor:
     """A_t = stop_grad[log p_teacher(x_t) - log p_student(x_t)] (arXiv 2602.15260, Eq. 1 and section 3).
 
-    Its mean over tokens that the student sampled is minus the reverse KL, KL(student || teacher). It is the whole
-    return of the token: undiscounted (gamma = 0), without a baseline, a task reward or an entropy term.
+    Its mean over tokens that the student sampled estimates -KL(student || teacher), the negative reverse KL. The
+    advantage is the token's whole return: gamma = 0, no baseline, no task reward, no entropy term.
 
     Args:
-        log_p: the student's log-probs of the sampled tokens, any shape, nats.
-        log_q: the teacher's log-probs of the same tokens, the same shape, nats.
-        clamp: bound of ``|A_t|`` in nats; ``None`` as in the paper.
+        log_p: student log-probs of the sampled tokens, any shape, nats.
+        log_q: teacher log-probs of the same tokens, same shape, nats.
+        clamp: bound of ``|A_t|``, nats; ``None`` (no bound) as in the paper.
 
     Returns:
         The advantage, in the shape of the inputs, without gradient.
     """
     if log_p.shape != log_q.shape:
         raise ValueError(f"student log-probs {tuple(log_p.shape)} and teacher log-probs {tuple(log_q.shape)} differ")
-    # reverse KL: p is the student, which sampled; q is the teacher, which only scores
+    # reverse KL: p is the student, which samples; q is the teacher, which only scores
     advantage = (log_q - log_p).detach()
     return advantage if clamp is None else advantage.clamp(-clamp, clamp)
 
 
 def teacher_log_probs_of_response(log_q_shifted: Tensor, prompt_length: int) -> Tensor:
-    """Cut the teacher's log-probs of the response out of those of the whole sequence.
+    """Extract the teacher's log-probs of the response from those of the whole sequence.
 
-    verl stores a teacher's score of the sequence x_0 … x_{S-1} shifted left by one: entry i is
-    log q(x_{i+1} | x_{<=i}), and the last entry is a dummy 0. The first response token x_P is thus found at
+    verl stores the teacher's scores of the sequence x_0 … x_{S-1} shifted left by one: entry i is
+    log q(x_{i+1} | x_{<=i}), and the last entry is a dummy 0. The first response token x_P has its score at
     entry P - 1. With two prompt tokens a, b and one response token c::
 
         entry      0          1            2
@@ -39,7 +39,7 @@ def teacher_log_probs_of_response(log_q_shifted: Tensor, prompt_length: int) -> 
         prompt_length = 2  ->  [log q(c|a,b)]
 
     Args:
-        log_q_shifted: (S,) or (S, 1), S = prompt and response tokens.
+        log_q_shifted: (S,) or (S, 1), S = number of prompt and response tokens.
         prompt_length: P >= 1.
 
     Returns:
@@ -52,13 +52,13 @@ def teacher_log_probs_of_response(log_q_shifted: Tensor, prompt_length: int) -> 
 
 
 def importance_ratio(log_p_current: Tensor, log_p_rollout: Tensor, maximum: float | None = None) -> Tensor:
-    """p_theta(x_t) / p_rollout(x_t), the correction for sampling and updating with slightly different policies.
+    """p_theta(x_t) / p_rollout(x_t), which corrects for differences between the sampling and the updated policy.
 
     Args:
         log_p_current: log-probs under the policy that is being updated; gradients flow through it.
-        log_p_rollout: what the sampler reported, the same shape; a constant.
-        maximum: truncate the ratio from above (a truncated importance weight); ``None`` as in the paper. Where it
-            is truncated the token gives no gradient, as the derivative of a constant is 0.
+        log_p_rollout: log-probs that the sampler reported, same shape; a constant.
+        maximum: upper bound of the ratio (truncated importance weight); ``None`` (no bound) as in the paper. A token
+            with a truncated ratio gives no gradient.
 
     Returns:
         The ratio, in the shape of the inputs.

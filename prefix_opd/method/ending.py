@@ -8,19 +8,19 @@ NATURAL, CUT, OTHER = "natural", "cut", "other"
 
 
 def how_it_ended(response_ids: Sequence[int], longest: int, end_token_ids: Collection[int]) -> str:
-    """Tell a natural end from a cut one.
+    """Classify the end of a response by its last token.
 
-    vLLM's ``finish_reason`` does not reach us (verl maps "length" and "stop" to the same word), so the last token
-    decides. A response whose last allowed token is an end token ended by itself.
+    verl maps vLLM's finish reasons "length" and "stop" to the same word, so ``finish_reason`` cannot be used. A
+    response of exactly ``longest`` tokens that ends with an end token ended by itself.
 
     Args:
-        response_ids: the response's token ids, at least one.
-        longest: L, or the longest response of a validation, tokens.
+        response_ids: token ids of the response, at least one.
+        longest: L in training, the maximum response length in validation, tokens.
         end_token_ids: every token that stops a rollout.
 
     Returns:
-        "natural"; "cut" (it reached ``longest`` without an end token); or "other" (shorter, without an end token: an
-        engine that aborted, or a context that was full).
+        "natural"; "cut" (``longest`` tokens without an end token); or "other" (shorter, without an end token: the
+        engine aborted, or the context was full).
     """
     if not response_ids:
         raise ValueError("a rollout without tokens: the engine returned nothing")
@@ -30,12 +30,12 @@ def how_it_ended(response_ids: Sequence[int], longest: int, end_token_ids: Colle
 
 
 def stop_token_ids(policy: str | Iterable[int], student: Collection[int], teacher: Collection[int]) -> list[int]:
-    """The tokens that stop a rollout, in rising order.
+    """The ids of the tokens that stop a rollout, sorted.
 
     Args:
-        policy: "both" (the default: a base student and a chat teacher end with different tokens, and a student that
-            learns the teacher's must be able to stop with it), "student", "teacher", or token ids.
-        student, teacher: the end tokens of each, from its tokenizer and generation config.
+        policy: "both" (default), "student", "teacher", or token ids. A base student and a chat teacher may end with
+            different tokens. With "both" a student that learns the teacher's end token can stop with it.
+        student, teacher: end tokens of each model, from its tokenizer and generation config.
     """
     if policy == "both":
         return sorted({*student, *teacher})

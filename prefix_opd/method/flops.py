@@ -1,20 +1,20 @@
-"""FLOP accounting, per phase, in two ways. Both count model FLOP, with verl's counter for Qwen-like decoders:
+"""FLOP of an update per phase, counted in two ways. Both use verl's formula for Qwen-like decoders:
 
     F_train(M, S) = 6 * N * S + a * S^2 * head_dim * heads * layers        (forward and backward of one sequence)
     F_forward     = F_train / 3
 
-N counts the parameters of the projections and the MLP, and embedding and head once each. a = 6 (verl 0.9, causal
-attention) or 12 (earlier releases, the full square).
+N is the number of parameters in projections, MLP, embedding and head. a = 6 (verl 0.9: causal attention) or 12 (earlier
+releases: the full square).
 
 *Exact* (`exact_flops`, ``flops_exact`` in the metrics) applies this to each rollout's own prompt and response length.
-"Exact" refers to these lengths, which are not rounded to the cap or averaged. It is not a count of executed
+"Exact" refers to these lengths: they are neither rounded to the cap nor averaged. It does not count executed
 instructions:
 
 ==========================================================================  =======
 the prompt, once per rollout                                                counted
 the student's second forward pass                                           counted if ``advantage.student_log_prob``
                                                                             asks for it
-sampling and scoring of batches that were thrown away                       counted, in the step that repeats them
+sampling and scoring of discarded batches                                   counted, in the step that repeats them
 the embedding as a matrix product, although it is a lookup                  counted, as verl does
 the head at every position, although sampling needs it at responses alone   counted, as verl does
 a prompt that is computed once for several rollouts (prefix cache,          not subtracted
@@ -24,7 +24,7 @@ validation and probe                                                        not 
 ==========================================================================  =======
 
 *Paper* (`paper_flops`) is the formula of arXiv 2602.15260, Appendix B, for comparison with the published tables. It
-leaves the prompt out and always counts the student's second forward pass.
+omits the prompt and always counts the student's second forward pass.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SIZE_FIELDS = (
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes of a dense decoder (Qwen2, Qwen3, Llama) that FLOP depend on."""
+    """Sizes of a dense decoder (Qwen2, Qwen3, Llama), as FLOP counting needs them."""
 
     hidden_size: int
     intermediate_size: int
@@ -74,7 +74,7 @@ class ModelShape:
 
     @property
     def matmul_parameters(self) -> int:
-        """N: parameters of the projections and the gated MLP of all layers, embedding and head."""
+        """N: parameters of projections and gated MLP in all layers, embedding and head."""
         query = self.num_attention_heads * self.head_dim
         key_value = self.num_key_value_heads * self.head_dim
         attention = self.hidden_size * (2 * query + 2 * key_value)
@@ -82,7 +82,7 @@ class ModelShape:
         return (attention + mlp) * self.num_hidden_layers + 2 * self.vocab_size * self.hidden_size
 
     def train_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
-        """Forward and backward of sequences of these lengths (tokens), each attending to itself alone."""
+        """Forward and backward pass over sequences of these lengths (tokens). Each sequence attends only to itself."""
         tokens = squares = 0.0
         for length in lengths:
             tokens += length
@@ -122,13 +122,13 @@ def exact_flops(
     response_lengths: Iterable[float],
     recomputed_log_probs: bool = False,
 ) -> StepFlops:
-    """Model FLOP of one update, over prompt and response of every rollout; the module's table says what counts.
+    """FLOP of one update over prompt and response of every rollout. The table in this module says what counts.
 
-    Sampling is one forward pass over the whole sequence: token by token, but the same products.
+    Sampling counts as one forward pass over the whole sequence: token by token the matrix products are the same.
 
     Args:
-        prompt_lengths, response_lengths: tokens of each rollout of the update.
-        recomputed_log_probs: whether a separate student pass recomputes the log-probs (off by default).
+        prompt_lengths, response_lengths: (B,) tokens.
+        recomputed_log_probs: whether a separate student pass recomputes the log-probs.
     """
     lengths = [prompt + response for prompt, response in zip(prompt_lengths, response_lengths, strict=True)]
     forward = student.forward_flops(lengths)
@@ -141,7 +141,7 @@ def exact_flops(
 
 
 def paper_flops(student: ModelShape, teacher: ModelShape, response_lengths: Iterable[float]) -> StepFlops:
-    """F_OPD = F_train(S, L) + 2 F_forward(S, L) + F_forward(T, L) (arXiv 2602.15260, Appendix B); prompts left out."""
+    """F_OPD = F_train(S, L) + 2 F_forward(S, L) + F_forward(T, L), without prompts (arXiv 2602.15260, Appendix B)."""
     lengths = list(response_lengths)
     forward = student.forward_flops(lengths)
     return StepFlops(

@@ -20,14 +20,14 @@ def token_losses(
     At p_theta = p_rollout its gradient is -A_t * grad log p_theta(x_t): REINFORCE with a per-token reward.
 
     Args:
-        log_p: (B, T) log-probs of the policy that is updated; the only input that carries a gradient.
+        log_p: (B, T) log-probs of the policy that is updated; the only input with a gradient.
         log_p_rollout: (B, T) log-probs that the sampler reported.
         advantage: (B, T), see `prefix_opd.method.advantage.reverse_kl_advantage`.
-        weights: (B, T) weights of positions, see `prefix_opd.method.weighting`; ``None`` is 1 everywhere.
+        weights: (B, T) position weights, see `prefix_opd.method.weighting`; ``None`` means 1 everywhere.
         max_ratio: see `prefix_opd.method.advantage.importance_ratio`.
 
     Returns:
-        (B, T) losses, not yet masked and not yet aggregated.
+        (B, T) losses, neither masked nor aggregated.
     """
     for name, tensor in (("advantage", advantage), ("weights", weights)):
         if tensor is not None and tensor.shape != log_p.shape:
@@ -44,15 +44,14 @@ def prefix_opd_loss(
     clamp: float | None = None,
     max_ratio: float | None = None,
 ) -> Tensor:
-    """The whole objective in one reading copy: summed over the tokens of a sequence, averaged over sequences.
+    """Reference form of the whole objective: the sum over the tokens of a sequence, averaged over sequences.
 
-    The one denominator is B, the number of sequences, whatever their lengths ("seq-mean-token-sum" in verl's words).
-    verl aggregates across micro-batches and ranks itself; this function is what that must equal, and what the tests
-    compare it with.
+    The denominator is B, the number of sequences, independent of their lengths (verl's "seq-mean-token-sum"). In
+    training verl aggregates across micro-batches and ranks. Tests compare verl's result with this function.
 
     Args:
-        log_p, log_p_rollout, log_q: (B, T) current student, sampler and teacher log-probs of the sampled tokens.
-        mask: (B, T), 1 on tokens that the student sampled inside the prefix.
+        log_p, log_p_rollout, log_q: (B, T) log-probs of the sampled tokens: current student, sampler, teacher.
+        mask: (B, T), 1 on prefix tokens that the student sampled.
 
     Returns:
         A scalar.

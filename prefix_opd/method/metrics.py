@@ -1,4 +1,4 @@
-"""Metrics of one update, computed once from the whole batch: no mean of means."""
+"""Metrics of one update, computed over all tokens of the batch (never a mean of means)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def reverse_kl_metrics(log_p: Tensor, log_q: Tensor, mask: Tensor) -> dict[str, float]:
-    """Mean reverse KL of a token, and of its magnitude (arXiv 2602.15260, figure 2 shows the latter).
+    """Mean of the per-token reverse KL and of its magnitude (arXiv 2602.15260, figure 2 shows the magnitude).
 
     Args:
         log_p, log_q: (N,) student and teacher log-probs of the sampled tokens, nats.
@@ -25,14 +25,14 @@ def reverse_kl_metrics(log_p: Tensor, log_q: Tensor, mask: Tensor) -> dict[str, 
 
 
 def by_position(values: Tensor, positions: Tensor, bin_width: int) -> list[tuple[int, float, int]]:
-    """Means of a per-token value by bin of response positions.
+    """Mean of a per-token value in each bin of response positions.
 
     Args:
         values, positions: (N,), positions from 0.
-        bin_width: tokens a bin.
+        bin_width: positions per bin.
 
     Returns:
-        (first position of the bin, mean, number of tokens) of each bin that holds a token.
+        (first position, mean, number of tokens) of each non-empty bin.
     """
     bins = positions // bin_width
     width = int(bins.max()) + 1 if len(bins) else 0
@@ -48,16 +48,16 @@ def by_position(values: Tensor, positions: Tensor, bin_width: int) -> list[tuple
 def reverse_kl_by_position(
     log_p: Tensor, log_q: Tensor, positions: Tensor, groups: Mapping[str, Tensor], bin_width: int
 ) -> dict[str, float]:
-    """The signal by bin of positions, of all tokens and of each group of them (cut rollouts, natural ends).
+    """Reverse KL by position bin, for all tokens and for each group of tokens (cut rollouts, natural ends).
 
-    The counts let bins of several steps be pooled exactly (`prefix_opd.analysis.signal` does). Figures 2 and 5 of arXiv
+    `prefix_opd.analysis.signal` uses the token counts to pool bins of several steps exactly. Figures 2 and 5 of arXiv
     2602.15260 show the magnitude.
 
     Args:
         log_p, log_q: (N,) student and teacher log-probs of the sampled tokens, nats.
-        positions: (N,) in their responses, from 0.
-        groups: name -> (N,) bool, the tokens of a group.
-        bin_width: tokens a bin.
+        positions: (N,) positions in the response, from 0.
+        groups: name -> (N,) bool, True on the tokens of the group.
+        bin_width: positions per bin.
 
     Returns:
         ``reverse_kl_abs_by_position/{first}``, ``reverse_kl_by_position/{first}``, both again as
@@ -78,13 +78,13 @@ def reverse_kl_by_position(
 def rollout_metrics(
     records: Sequence[dict[str, Any]], lengths: Sequence[int], prefix_lengths: Sequence[int]
 ) -> dict[str, float]:
-    """What became of the rollouts: L, how they ended, how long they are, and when the last one was there.
+    """L, endings, response lengths, and the seconds until the last rollout was generated and scored.
 
     Args:
-        records: one a rollout, with ``ending`` and the seconds ``generated_at`` and ``scored_at`` after
-            the prompts were handed out.
-        lengths: response tokens of each.
-        prefix_lengths: L of each, tokens.
+        records: one per rollout, with ``ending``, ``generated_at`` and ``scored_at`` (seconds since the prompts were
+            handed out).
+        lengths: (B,) response tokens.
+        prefix_lengths: (B,) L of each rollout, tokens.
     """
     endings = [record["ending"] for record in records]
     generated = max(record["generated_at"] for record in records)
@@ -98,6 +98,6 @@ def rollout_metrics(
         "response_length/mean": sum(lengths) / len(lengths),
         "response_length/max": max(lengths),
         "seconds/rollout": generated,
-        # the teacher scores each rollout as soon as it is there; only what comes after the last one costs time
+        # the teacher scores each finished rollout at once: only scoring after the last rollout adds time
         "seconds/score": max(0.0, scored - generated),
     }

@@ -1,13 +1,14 @@
-"""Which sequences go through the model together, where each is padded to the longest beside it.
+"""Split a mini-batch into micro-batches that waste little padding.
 
-Sequences of a mini-batch, longest first, are cut into groups of neighbours. A group costs its padded tokens (its number
-of sequences times its longest) and a fixed overhead: what a pass takes however small it is, counted in padded tokens.
-More groups mean less padding and more overhead. The gradient is a sum over sequences, whatever their groups.
+A micro-batch (a group) pads its sequences to its longest one. Sequences are sorted by length, longest first, and cut
+into groups of neighbours. A group costs its padded tokens (number of sequences times longest length) plus a fixed
+overhead per pass, counted in padded tokens. More groups mean less padding and more overhead. The gradient is a sum over
+sequences, so it does not depend on the groups.
 
-Lengths 9, 8, 2, 1 in one group cost 36 + overhead, as (9, 8), (2, 1) they cost 18 + 4 + 2 * overhead.
+Lengths 9, 8, 2, 1 in one group cost 36 + overhead; (9, 8), (2, 1) cost 18 + 4 + 2 * overhead.
 
-Where the rollouts of a prompt share its computation (`method.shared_prompts`), prompts with their rollouts are
-cut in the same way, and a group's prompts and its responses are padded apart from each other.
+With shared prompts (`method.shared_prompts`) the items are prompts with their rollouts. A group then pads its prompts
+and its responses separately.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from dataclasses import dataclass
 import numpy as np
 
 FURTHER = 7
-"""How many groups beyond the fewest are looked at: at the overheads of real passes more of them do not pay."""
+"""Largest number of groups to try beyond the minimum. At real overheads more groups do not pay."""
 
 KEYS = 1 / 8
-"""What a prompt's token costs for each further rollout, tokens: attention holds its keys and values once for each."""
+"""Cost of a shared prompt token for each further rollout, tokens: attention copies its keys and values per rollout."""
 
 
 class Splits:
-    """What each group of neighbours would cost.
+    """The cost of every group of neighbours.
 
     Args:
-        order: the items, as they stand side by side.
-        tokens: [i, j] the padded tokens of the items at places i to j - 1 as one group; it grows with j.
-        overhead: of a group, padded tokens.
-        budget: padded tokens that a group may have.
+        order: the items, sorted.
+        tokens: [i, j] padded tokens of a group of the items at places i to j - 1; grows with j.
+        overhead: cost of a pass, padded tokens.
+        budget: most padded tokens of a group.
     """
 
     def __init__(self, order: Sequence[int], tokens: np.ndarray, overhead: float, budget: float):
@@ -43,7 +44,7 @@ class Splits:
 
     @classmethod
     def padded(cls, lengths: Sequence[int], overhead: float, budget: int) -> Splits:
-        """``lengths``: of all sequences, tokens."""
+        """Groups of padded sequences. ``lengths``: (B,) tokens."""
         longest_first = np.asarray(lengths)
         order = np.argsort(-longest_first, kind="stable")
         sizes = np.arange(len(order) + 1)[None, :] - np.arange(len(order))[:, None]
@@ -51,7 +52,7 @@ class Splits:
 
     @classmethod
     def shared(cls, families: Sequence[Family], overhead: float, budget: int) -> Splits:
-        """``families``: whose prompts and rollouts stay together."""
+        """Groups of prompts that share their computation. A family is never split."""
         order = sorted(range(len(families)), key=lambda i: -families[i].longest)
         prompts, longest, rollouts = (
             np.array([getattr(families[i], name) for i in order]) for name in ("prompt", "longest", "size")
@@ -64,7 +65,7 @@ class Splits:
         return cls(order, tokens, overhead, budget)
 
     def fewest(self) -> int:
-        """How many groups the budget asks for. An item over the budget counts as a group."""
+        """The smallest number of groups within the budget. An item over the budget counts as a group."""
         groups = start = 0
         while start < len(self._order):
             within = np.isfinite(self._price[start]).nonzero()[0]
@@ -81,11 +82,11 @@ class CheapestSplits:
 
     def __init__(self, order: Sequence[int], price: np.ndarray, most: int):
         self._order = order
-        cheapest = np.full(len(order) + 1, np.inf)  # [j]: the first j, in as many groups as the loop has come to
+        cheapest = np.full(len(order) + 1, np.inf)  # [j]: cost of the first j items
         cheapest[0] = 0.0
-        self._starts = []  # of the last group
+        self._starts = []  # [number of groups - 1][j - 1]: first item of the last group
         self.costs: list[float] = []
-        """Padded tokens and overheads of the cheapest split into 1, 2, ... groups; infinite where there is none."""
+        """Cost of the cheapest split into 1, 2, ... groups, padded tokens with overhead; infinite if impossible."""
         for _ in range(most):
             total = cheapest[:-1, None] + price
             self._starts.append(total.argmin(axis=0))
@@ -93,7 +94,7 @@ class CheapestSplits:
             self.costs.append(float(cheapest[-1]))
 
     def groups(self, number: int) -> list[list[int]]:
-        """The cheapest split into ``number`` groups: the items of each, the group of the longest first."""
+        """The items of each group in the cheapest split into ``number`` groups, longest items first."""
         found, end = [], len(self._order)
         for starts in reversed(self._starts[:number]):
             found.append(sorted(self._order[starts[end] : end]))
@@ -102,7 +103,8 @@ class CheapestSplits:
 
 
 def cheapest_number(costs: Sequence[float]) -> int | None:
-    """The number of groups with the lowest of ``costs`` (for 1, 2, ...), the smallest such; none if there is none."""
+    """The number of groups with the lowest of ``costs`` (for 1, 2, ... groups), the smallest on a tie; None if all are
+    infinite."""
     lowest = min(costs)
     return None if np.isinf(lowest) else costs.index(lowest) + 1
 
@@ -112,11 +114,11 @@ class Family:
     """Rollouts of one prompt."""
 
     rows: tuple[int, ...]
-    """Which they are."""
+    """Row numbers of the rollouts."""
     prompt: int
-    """Length of the prompt, tokens."""
+    """Prompt length, tokens."""
     longest: int
-    """The longest response, tokens."""
+    """Longest response, tokens."""
 
     @property
     def size(self) -> int:
@@ -124,13 +126,13 @@ class Family:
 
 
 def families(owners: Sequence[int], prompts: Sequence[int], responses: Sequence[int], budget: int) -> list[Family]:
-    """The rollouts of each prompt, in several families where they do not fit into one group.
+    """One family per prompt, or several where its rollouts exceed the budget of a group.
 
     Args:
-        owners: of each rollout, the number of its prompt.
-        prompts: of each rollout, the length of its prompt, tokens.
-        responses: of each rollout, its length, tokens.
-        budget: padded tokens that a group may have.
+        owners: (B,) prompt number of each rollout.
+        prompts: (B,) prompt lengths, tokens.
+        responses: (B,) response lengths, tokens.
+        budget: most padded tokens of a group.
     """
     rows_of = defaultdict(list)
     for row in sorted(range(len(owners)), key=lambda row: -responses[row]):
@@ -146,5 +148,5 @@ def families(owners: Sequence[int], prompts: Sequence[int], responses: Sequence[
 
 
 def _shared_tokens(prompts, prompt, rollouts, longest):
-    """Padded tokens of so many prompts and rollouts together; one rollout of each prompt is one padded sequence."""
+    """Padded tokens of a group. A prompt's first rollout pays the whole prompt, each further one pays `KEYS` of it."""
     return prompts * prompt + rollouts * longest + (rollouts - prompts) * prompt * KEYS

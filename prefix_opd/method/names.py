@@ -1,4 +1,4 @@
-"""The names of a run's metrics: the one list. Producers prefix theirs with `OURS`; readers take these constants."""
+"""The one list of metric names of a run. Producers add the prefix `OURS`; readers use these constants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 OURS = "prefix_opd/"
 
 PREFIX_LENGTH = "prefix_opd/prefix_length"
-"""L of the update, tokens. A line with it is an update's; the others are validations."""
+"""L of the update, tokens. Only lines of updates have this metric; all other lines are validations."""
 RESPONSE_LENGTH = "prefix_opd/response_length/mean"
 CUT = "prefix_opd/ending/cut_fraction"
 NATURAL = "prefix_opd/ending/natural_fraction"
@@ -18,7 +18,7 @@ TOKENS_GENERATED = "prefix_opd/tokens/generated"
 TOKENS_SCORED = "prefix_opd/tokens/scored"
 REVERSE_KL = "prefix_opd/reverse_kl/mean"
 SECONDS_STEP = "prefix_opd/seconds/step"
-"""Of the whole update; probe and validation left out."""
+"""Seconds of the whole update, without probe and validation."""
 SECONDS_SINCE_START = "prefix_opd/seconds/since_start"
 TAIL_RATIO = "prefix_opd/probe/tail_ratio"
 WARNED = "prefix_opd/watch/warned"
@@ -26,43 +26,46 @@ THROWN_AWAY = "prefix_opd/watch/thrown_away"
 VALIDATION_MISSING = "prefix_opd/watch/validation_missing"
 
 NEEDED = (FLOPS, FLOPS_PAPER, SECONDS_STEP, RESPONSE_LENGTH, CUT, NATURAL, TOKENS_GENERATED, TOKENS_SCORED)
-"""Every update of a run of this version has them."""
+"""Every update of this version has these metrics."""
 PHASES = ("rollout", "score", "update", "weight_sync")
-"""Of an update, see `seconds`."""
+"""Phases of an update, see `seconds`."""
 GROUPS = ("all", "cut", "natural", "probe")
-"""All rollouts of the step; those cut at L; those that ended by themselves; the uncapped ones of the probe."""
+"""All rollouts of the step; rollouts cut at L; rollouts with a natural end; the uncapped rollouts of the probe."""
 _ACCURACY = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)")
 _VALIDATION_LENGTH = re.compile(r"val-aux/.+/response_length/mean@\d+")
 
 
 def seconds(phase: str) -> str:
-    """Seconds of one of `PHASES`, or of the whole ``step``."""
+    """The name for the seconds of a phase (one of `PHASES`, or ``step`` for the whole update)."""
     return f"prefix_opd/seconds/{phase}"
 
 
 def accuracy(source: str, k: int = 1) -> str:
-    """verl's name for the share of right answers on a data set, k samples a problem."""
+    """verl's name for the accuracy on a data set with k samples per problem."""
     return f"val-core/{source}/reward/mean@{k}"
 
 
 def validation_length(source: str, k: int = 1) -> str:
-    """verl's name for the mean tokens of a validation answer."""
+    """verl's name for the mean length of a validation response, tokens."""
     return f"val-aux/{source}/response_length/mean@{k}"
 
 
 def accuracies(line: Mapping[str, float]) -> dict[str, tuple[float, int]]:
-    """Data set -> (share of right answers, k samples a problem), of a line with a validation; empty of any other."""
+    """Data set -> (accuracy, k samples per problem) in a line of metrics; empty without a validation."""
     found = ((_ACCURACY.fullmatch(name), value) for name, value in line.items())
     return {match["source"]: (value, int(match["k"])) for match, value in found if match}
 
 
 def validation_lengths(line: Mapping[str, float]) -> list[float]:
-    """Mean tokens of a validation answer, one number a data set."""
+    """Mean length of a validation response, tokens, one number per data set."""
     return [value for name, value in line.items() if _VALIDATION_LENGTH.fullmatch(name)]
 
 
 def by_position(group: str) -> tuple[str, str, str]:
-    """What stands before the first position of a bin: mean reverse KL, its magnitude, tokens; for one of `GROUPS`."""
+    """Name prefixes of the bins of a group (of `GROUPS`): mean reverse KL, mean magnitude, number of tokens.
+
+    The first position of the bin follows the prefix.
+    """
     probe, infix = ("probe/", "") if group == "probe" else ("", "" if group == "all" else f"{group}/")
     counted = "" if group == "probe" else f"{group}/"
     return (
@@ -73,7 +76,7 @@ def by_position(group: str) -> tuple[str, str, str]:
 
 
 def bins(line: Mapping[str, float], prefix: str) -> dict[int, float]:
-    """First position -> value, of the names that consist of ``prefix`` and a position."""
+    """First position -> value, for all names that consist of ``prefix`` and a position."""
     ends = ((name.removeprefix(prefix), value) for name, value in line.items() if name.startswith(prefix))
     return {int(end): value for end, value in ends if end.isdecimal()}
 
@@ -91,16 +94,16 @@ ALL = (
     *(WARNED, THROWN_AWAY, VALIDATION_MISSING, "prefix_opd/watch/{missing,not_finite,repetition,uniform_teacher}"),
     "prefix_opd/watch/{reverse_kl,endless,not_finite_update,gradient_norm,sampler_mismatch,validation_endless}",
 )
-"""Every metric of ours. ``{a,b}`` stands for each of them, ``#`` for a position."""
+"""All metrics of this package. ``{a,b}`` stands for a or b, ``#`` for a position."""
 
 
 def is_listed(name: str) -> bool:
-    """Whether `ALL` has a metric."""
+    """Whether `ALL` contains a metric."""
     return any(pattern.fullmatch(name) for pattern in _PATTERNS)
 
 
 def _pattern(listed: str) -> re.Pattern[str]:
-    words = re.split(r"\{(.+?)\}", listed)  # every second one stands for several
+    words = re.split(r"\{(.+?)\}", listed)  # every second word is a list of alternatives
     parts = ["(?:" + "|".join(words[i].split(",")) + ")" if i % 2 else words[i] for i in range(len(words))]
     return re.compile("".join(parts).replace("#", r"\d+"))
 

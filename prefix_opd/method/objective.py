@@ -1,7 +1,7 @@
-"""What an update minimises, and what it needs for that: ``distillation.distillation_loss.loss_mode`` names it.
+"""Objectives: what an update minimises. ``distillation.distillation_loss.loss_mode`` names the objective.
 
-An objective is a class: its fields are its settings, under ``prefix_opd.loss``. A per-token advantage of one's own is
-a subclass of `PrefixOPD` that overrides `advantage`; another loss overrides `token_losses`.
+An objective is a class. Its fields are its settings, under ``prefix_opd.loss``. For a new per-token advantage, subclass
+`PrefixOPD` and override `advantage`; for a new loss, override `token_losses`.
 
 Symbols: B sequences, T response tokens, log_p the student's log-probs of the sampled tokens, log_q the teacher's.
 """
@@ -20,19 +20,19 @@ if TYPE_CHECKING:  # torch is imported where it is used: the settings of a run a
 
 
 class Objective(Fields):
-    """One objective. The attributes say what it needs of a run."""
+    """Base class of objectives. The class attributes say what the objective needs from a run."""
 
     label: ClassVar[str]
-    """What tables and plots call it."""
+    """Name in tables and plots."""
     is_verls: ClassVar[bool] = False
-    """verl implements it: it reads no advantage, weighting or importance ratio of this package."""
+    """Whether verl implements the loss. Such a loss ignores our advantage, weighting and importance ratio."""
     needs_topk: ClassVar[bool] = False
-    """The teacher gives its k likeliest tokens in place of its score of the sampled one. verl computes over them inside
-    its engine (verl/trainer/distillation/losses.py: compute_topk_loss), for a loss of its own alone."""
+    """Whether the teacher returns its k likeliest tokens in place of the sampled token's score. verl's engine supports
+    this only for verl's own losses (verl/trainer/distillation/losses.py: compute_topk_loss)."""
     needs_advantage: ClassVar[bool] = True
-    """The trainer forms the advantage before the update."""
+    """Whether the trainer computes the advantage before the update."""
     estimates_reverse_kl: ClassVar[bool] = False
-    """Whether full-length training by it is the full OPD that prefixes are compared with."""
+    """Whether full-length training with this objective is the full-OPD baseline for prefixes."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -40,33 +40,33 @@ class Objective(Fields):
             raise TypeError(f"{cls.__name__}.needs_topk: verl gives the teacher's top k to its own losses alone")
 
     def needs_teacher_at_update(self, student_log_prob: str) -> bool:
-        """Whether the update itself reads the teacher's scores.
+        """Whether the update reads the teacher's scores.
 
         Args:
-            student_log_prob: ``prefix_opd.advantage.student_log_prob``. "current": the advantage is formed from the
-                policy that is being updated, so in the update.
+            student_log_prob: ``prefix_opd.advantage.student_log_prob``. With "current" the update computes the
+                advantage from the policy that is being updated.
         """
         return self.is_verls or student_log_prob == "current"
 
     def advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor) -> Tensor:
-        """(B, T) of (B, T): how good each sampled token was. ``mask``: 1 on the tokens that the student sampled."""
+        """(B, T) advantage of each token. All inputs are (B, T); ``mask`` is 1 on tokens that the student sampled."""
         raise NotImplementedError(f"{type(self).__name__} defines no advantage")
 
     def bounded_advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor, clamp: float | None) -> Tensor:
-        """The advantage without gradient, within ``clamp`` nats of 0."""
+        """(B, T) advantage without gradient, clamped to [-clamp, clamp] nats."""
         if not log_p.shape == log_q.shape == mask.shape:
             raise ValueError(f"log_p {tuple(log_p.shape)}, log_q {tuple(log_q.shape)}, mask {tuple(mask.shape)} differ")
         advantage = self.advantage(log_p, log_q, mask).detach()
         return advantage if clamp is None else advantage.clamp(-clamp, clamp)
 
     def token_losses(self, log_p: Tensor, log_p_rollout: Tensor, advantage: Tensor, weights: Tensor | None) -> Tensor:
-        """(B, T) losses, neither masked nor aggregated; a gradient flows through ``log_p`` alone.
+        """(B, T) losses, neither masked nor aggregated. Gradients flow only through ``log_p``.
 
         Args:
-            log_p: (B, T) of the policy that is updated.
-            log_p_rollout: (B, T) as the sampler reported them.
+            log_p: (B, T) log-probs of the policy that is updated.
+            log_p_rollout: (B, T) log-probs that the sampler reported.
             advantage: (B, T).
-            weights: (B, T) of positions; ``None`` is 1 everywhere.
+            weights: (B, T) position weights; ``None`` means 1 everywhere.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no token_losses")
 
@@ -100,7 +100,7 @@ class PrefixOPD(_ReverseKL):
 
 @OBJECTIVES.register("k1", "kl", "abs", "mse", "k2", "k3", "low_var_kl")
 class VerlEstimator(_ReverseKL):
-    """verl's own estimators of the reverse KL on sampled tokens. The advantage serves its metrics alone."""
+    """verl's estimators of the reverse KL on sampled tokens. The advantage is only used for metrics."""
 
     label = "reverse KL, verl's estimator"
     is_verls = True

@@ -1,11 +1,11 @@
-"""The tables that the paper published (arXiv 2602.15260 v1), as data."""
+"""The published tables of the paper (arXiv 2602.15260 v1) as data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 BENCHMARKS = ("MATH500", "AIME24", "AIME25", "GPQA", "MMLU-Pro")
-"""Columns of the tables: mean accuracy in %, of 16 samples for AIME and of 4 for the others."""
+"""Columns of the tables: mean accuracy in %, over 16 samples for AIME and 4 for the others."""
 
 DATA_SETS = {
     "math500": "MATH500",
@@ -15,13 +15,13 @@ DATA_SETS = {
     "gpqa-diamond": "GPQA",
     "mmlu-pro": "MMLU-Pro",
 }
-"""The name of a data set in this package -> its column. Which part of GPQA the paper took is not stated."""
+"""Data set in this package -> column. The paper does not say which part of GPQA it uses."""
 
 SIZES = ("1.7b", "8b")
 TEACHER = "Qwen/Qwen3-8B"
 STUDENTS = {"1.7b": "Qwen/Qwen3-1.7B-Base", "8b": "Qwen/Qwen3-8B-Base"}
 ROLLOUTS = 512 * 4
-"""Sequences an update."""
+"""Sequences per update."""
 FULL_LENGTH = 16_384
 
 
@@ -35,9 +35,9 @@ class PaperRow:
     accuracy: tuple[float, float, float, float, float]
     """In %, in the order of `BENCHMARKS`."""
     flop: float | None = None
-    """Training FLOP, evaluation excluded, by the paper's accounting."""
+    """Training FLOP by the paper's accounting, without evaluation."""
     hours: float | None = None
-    """Hours on 8 x A100, evaluation excluded."""
+    """Hours on 8 x A100, without evaluation."""
 
 
 TABLE = (
@@ -66,18 +66,18 @@ TABLE = (
 
 @dataclass(frozen=True)
 class FlopRow:
-    """A published FLOP figure and the set-up that it is said to belong to."""
+    """A published FLOP figure and the set-up that the paper gives for it."""
 
     size: str
     run: str
     schedule: dict[str, int | str]
-    """A node ``prefix_opd.schedule``."""
+    """Config node ``prefix_opd.schedule``."""
     updates: int
-    """Updates: stated, or (``stated=False``) the 60 of the set-up, for want of a word."""
+    """Number of updates: as the paper states it, or the 60 of the set-up (``stated=False``)."""
     flop: float
     stated: bool = True
     note: str = ""
-    """What the paper says of it, where it is not plain."""
+    """Remark on an ambiguous statement in the paper."""
 
 
 def _prefix(length: int) -> dict[str, int | str]:
@@ -109,7 +109,7 @@ FLOP_ROWS = (
 
 @dataclass(frozen=True)
 class WindowRow:
-    """Table 3: 8B, AIME-24 mean@16 in % after 10, 20 and 30 steps, the loss kept inside a window alone."""
+    """Table 3: 8B, AIME-24 mean@16 in % after 10, 20 and 30 steps, with the loss restricted to a window."""
 
     window: str
     aime24: tuple[float, float, float]
@@ -127,7 +127,7 @@ WINDOWS = (
 
 @dataclass(frozen=True)
 class LearningRateRow:
-    """Table 4: 8B, prefix 1024, in %. 2e-4 hurts badly; its figures are not given here."""
+    """Table 4: 8B, prefix 1024, in %. The row for 2e-4, where accuracy collapses, is not included."""
 
     learning_rate: float
     step: int

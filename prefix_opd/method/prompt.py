@@ -1,8 +1,8 @@
-"""The end of the prompt: text forced after the chat template, for student and teacher alike.
+"""The prompt ending: text appended to the chat template for student and teacher, e.g. ``<think>``.
 
-A sampled-token KL teaches special tokens badly: a student that must produce ``<think>`` itself keeps trying another
-token instead (arXiv 2602.15260, section 4.1). So the tag stands at the end of the prompt. It is added to the chat
-template itself, so that every agent loop, the length filter, validation and the exported model see one prompt.
+A sampled-token KL teaches special tokens badly: a student that must produce ``<think>`` itself keeps sampling another
+token (arXiv 2602.15260, section 4.1). So the prompt ends with the tag. The chat template itself is changed: agent
+loops, length filter, validation and the exported model then see the same prompt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def template_with_ending(chat_template: str, ending: str) -> str:
 
 
 def without_ending(chat_template: str, ending: str) -> str:
-    """The template that `template_with_ending` was given; any other as it is."""
+    """Undo `template_with_ending`. A template without the ending is returned unchanged."""
     return chat_template.removesuffix(_snippet(ending))
 
 
@@ -28,27 +28,27 @@ def _snippet(ending: str) -> str:
 
 
 def check_template(tokenizer, template, key: str) -> None:
-    """Refuse a chat template that cannot render a question. Raises UserError."""
+    """Reject a chat template that cannot render a question. Raises UserError."""
     try:
         if not _prompt_ids(tokenizer, template):
             raise ValueError("it renders nothing")
-    except Exception as error:  # a template is a program: it may raise what it likes
+    except Exception as error:  # a template is a program and may raise anything
         raise UserError(key, f"does not render a question ({type(error).__name__}: {str(error)[:120]})") from None
 
 
 def forced_template(tokenizer, ending: str, key: str, allow_split: bool = False, template: str | None = None) -> str:
-    """The template to use in place of the tokenizer's own, after proof that it does what is meant.
+    """The chat template with the ending, after a check that exactly the ending's tokens are added.
 
     Args:
-        tokenizer: of the student (its vocabulary is the teacher's).
+        tokenizer: the student's (the teacher has the same vocabulary).
         ending: the text, e.g. ``<think>``.
-        key: the model's config key, for messages.
+        key: config key of the model, for messages.
         allow_split: accept an ending of several tokens.
-        template: what the user gives in place of the tokenizer's own.
+        template: the user's template in place of the tokenizer's.
 
     Raises:
-        UserError: no chat template; an ending that is split, or that merges with the text before it; a template
-            that ends with it already.
+        UserError: there is no chat template, it already has the ending, or the tokenizer splits the ending or merges
+            it with the text before it.
     """
     own = tokenizer.chat_template if template is None else template
     if not isinstance(own, str):

@@ -1,7 +1,7 @@
-"""What a run chooses by name: a schedule, a weighting, an objective.
+"""Registries of the classes that a run chooses by name: schedules, weightings, objectives.
 
-Each is a class that declares its own settings. A node of the config holds the name and the settings, side by side:
-``prefix_opd.schedule = {name: linear, start: 1, increment: 256}``. A user's own class joins the same registry
+Each class declares its settings. A config node holds the name and the settings:
+``prefix_opd.schedule = {name: linear, start: 1, increment: 256}``. Users can register their own classes
 (`prefix_opd.config.plugins`).
 """
 
@@ -25,8 +25,8 @@ class Registry(dict[str, type[Choice]]):
     """Name -> class.
 
     Args:
-        kind: what the classes are, as a message calls them.
-        default: the name that a node without one chooses.
+        kind: word for the classes in messages, e.g. "schedule".
+        default: the name for a node without ``name``.
     """
 
     def __init__(self, kind: str, default: str):
@@ -34,7 +34,7 @@ class Registry(dict[str, type[Choice]]):
         self.kind, self.default = kind, default
 
     def register(self, *names: str) -> Callable[[type[Choice]], type[Choice]]:
-        """A decorator that adds a class. Raises ValueError if a name is taken."""
+        """Decorator that registers a class. Raises ValueError if a name is taken."""
 
         def add(cls: type[Choice]) -> type[Choice]:
             for name in names:
@@ -46,19 +46,18 @@ class Registry(dict[str, type[Choice]]):
         return add
 
     def fields(self) -> dict[str, FieldInfo]:
-        """Every setting that a registered class declares."""
+        """All settings of all registered classes."""
         return dict(_all_fields(*self.values()).model_fields)
 
     def build(self, node: Any) -> Any:
-        """The chosen class with its settings.
+        """An instance of the chosen class.
 
-        A node may hold settings of other classes, as the shipped YAML does: each is checked by the class that declares
-        it, and not used.
+        A node may hold settings of other classes, as the shipped YAML does. They are checked but not used.
 
         Raises:
-            ValidationError: an unknown name, a key that no class declares, or a value that its class refuses.
+            ValidationError: the name or a key is unknown, or a value is invalid for the class that declares it.
         """
-        if not isinstance(node, Mapping):  # a finished choice, or something that pydantic refuses
+        if not isinstance(node, Mapping):  # an instance, or something that pydantic rejects later
             return node
         name = node.get("name", self.default)
         if not isinstance(name, str) or name not in self:
@@ -77,7 +76,7 @@ class Registry(dict[str, type[Choice]]):
 
 @functools.cache
 def _all_fields(*classes: type[Fields]) -> type[Fields]:
-    """One class with the settings of all; of two that declare the same one, the last counts."""
+    """One class with the settings of all. If two classes declare a setting, the last one wins."""
     fields = {key: field for cls in classes for key, field in cls.model_fields.items()}
     definitions: dict[str, Any] = {key: (field.annotation, field) for key, field in fields.items()}
     return create_model("all", __base__=Fields, **definitions)

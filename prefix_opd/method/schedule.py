@@ -1,8 +1,8 @@
-"""The prefix schedule: L(step), the number of response tokens that a training rollout may have.
+"""The prefix schedule: L(step), the maximum number of response tokens of a training rollout.
 
-A schedule is a class: its fields are its settings, under ``prefix_opd.schedule``. ``step`` is the 1-based update that
-the rollout is trained in (verl's ``global_steps``). The trainer asks for the lengths once a step, when it hands the
-prompts out, and stamps them on the rows (`prefix_opd.verl_plugin.trainer.trainer`).
+A schedule is a class. Its fields are its settings, under ``prefix_opd.schedule``. ``step`` is the update that trains on
+the rollout, from 1 (verl's ``global_steps``). Once per step, when prompts are handed out, the trainer asks the schedule
+for the lengths and writes them on the rows (`prefix_opd.verl_plugin.trainer.trainer`).
 """
 
 from __future__ import annotations
@@ -17,42 +17,41 @@ from prefix_opd.base.fields import Fields, Tokens
 from prefix_opd.method.registry import Registry
 
 ROUNDING = 1e-6
-"""Keeps floor() from losing a token where a length is whole but for the rounding of floats."""
+"""Added before floor(), so that float rounding cannot lose a token of a whole length."""
 
 
 class Schedule(Fields):
-    """L by step. A subclass defines `prefix_length`, or `prefix_lengths` where rows have lengths of their own.
+    """L by step. A subclass defines `prefix_length`, or `prefix_lengths` for a separate length per row.
 
-    A schedule may adapt: it keeps its state in attributes that begin with an underscore and changes it in `observe`
-    alone, so that a checkpoint can hold the state and a resumed run finds the same lengths. A value of the state is
-    what JSON can hold.
+    An adaptive schedule keeps its state in attributes that start with an underscore and changes them only in `observe`.
+    Checkpoints store the state, so a resumed run finds the same lengths. State values must fit into JSON.
     """
 
     maximum: Tokens | None = None
     """Upper bound of L, tokens; none: data.max_response_length."""
 
     def prefix_length(self, step: int, longest: int) -> float:
-        """L at a step. It may be fractional or out of range: `prefix_lengths` rounds it down and bounds it.
+        """L at a step. The function `prefix_lengths` rounds the value down and clips it to its bounds.
 
         Args:
             step: the update, from 1.
-            longest: the upper bound of L, tokens.
+            longest: upper bound of L, tokens.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no prefix_length")
 
     def prefix_lengths(self, step: int, longest: int, rows: int) -> Sequence[float]:
-        """L of each of the ``rows`` prompts of a step. The n rollouts of a prompt share its length."""
+        """(rows,) L of each prompt of a step. The n rollouts of a prompt share its L."""
         return [self.prefix_length(step, longest)] * rows
 
     def observe(self, metrics: Mapping[str, float]) -> None:
-        """Called once after each finished update, with its metrics by their names in metrics.jsonl.
+        """Called once after each finished update, with its metrics under their names in metrics.jsonl.
 
-        They include a probe's of that step. Seconds and the validation that follows the update are not among them.
+        The metrics include those of the step's probe. They include neither seconds nor the validation after the update.
         """
 
     @property
     def adapts(self) -> bool:
-        """Whether L depends on what a run observes."""
+        """Whether L depends on observed metrics."""
         return type(self).observe is not Schedule.observe
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,7 +62,7 @@ class Schedule(Fields):
             setattr(self, name, value)
 
     def named_lengths(self) -> dict[str, int]:
-        """The lengths that the settings name outright, tokens: none may exceed the longest response."""
+        """The lengths in the settings, tokens. Each must be at most the maximum response length."""
         return {} if self.maximum is None else {"maximum": self.maximum}
 
 
@@ -72,12 +71,12 @@ def prefix_lengths(schedule: Schedule, step: int, rows: int, response_length: in
 
     Args:
         step: the update, from 1.
-        rows: prompts of the update.
-        response_length: verl's ``data.max_response_length``, the longest response that the run allows.
+        rows: number of prompts.
+        response_length: verl's ``data.max_response_length``, tokens.
 
     Returns:
-        (rows,) tokens, 1 <= L <= min(schedule.maximum, response_length). At least 1: a rollout without tokens has
-        nothing to learn from, and verl cannot carry one.
+        (rows,) tokens, 1 <= L <= min(schedule.maximum, response_length). The minimum is 1, because verl cannot store a
+        rollout without tokens.
     """
     if step < 1:
         raise ValueError(f"step={step}: the first update is step 1")
@@ -134,10 +133,10 @@ class Linear(_Growing):
 
 @SCHEDULES.register("steps")
 class Steps(Schedule):
-    """A staircase: the length of the last pair (first step, length) whose first step is reached."""
+    """A staircase of (first step, L) pairs. The last pair with first step <= step applies."""
 
     steps: tuple[tuple[Tokens, Tokens], ...] = ()
-    """(first step, L in tokens) pairs, rising, the first from step 1."""
+    """(first step, L in tokens) pairs. First steps rise and begin at 1."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Steps:
@@ -174,7 +173,7 @@ class Cosine(_GrowingOver):
 
 @SCHEDULES.register("geometric")
 class Geometric(_GrowingOver):
-    """From ``start`` to the maximum by a constant factor a step."""
+    """From ``start`` to the maximum by a constant factor per step."""
 
     def prefix_length(self, step: int, longest: int) -> float:
         return self.start * (longest / self.start) ** self.progress(step)

@@ -1,15 +1,14 @@
-"""One computation of a prompt for all of its rollouts: P + n L tokens through the model in place of n (P + L).
+"""Compute a prompt once for all its rollouts: P + n L tokens pass through the model in place of n (P + L).
 
-A causal model computes for a prompt the same whatever follows it. So the tokens of many rollouts are laid out as one
-row without padding: every distinct prompt once, one after the other, then every response. Whatever works token by token
-(projections, norms, MLP, head) needs no more than that row. Attention alone must know who belongs to whom, and goes in
-two pieces: prompts attend within themselves; responses to the keys of their prompt and, causally, to their own. For
-those pieces alone tokens are padded, to the longest prompt and the longest response. No token sees a response other
-than its own, so the gradients of a prompt's rollouts simply add up in it.
+In a causal model the states of a prompt do not depend on the response. So the tokens of many rollouts form one row
+without padding: first each distinct prompt once, then all responses. Layers that work per token (projections, norms,
+MLP, head) process this row as it is. Attention runs in two parts. Prompts attend to themselves; responses attend to
+their prompt's keys and, causally, to their own. Only these two parts are padded, to the longest prompt and the longest
+response. No token sees another rollout's response, so the gradients of a prompt's rollouts add up.
 
     rollouts     a b c | x y      and      a b c | z
     the row      a b c x y z      at positions 0 1 2 3 4 3
-    predicting   c x  c           the tokens whose output scores x y  z
+    predicting   c x  c           the tokens whose outputs predict x y  z
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ from torch.nn.functional import scaled_dot_product_attention
 
 
 def owners(prompts: Sequence[Tensor]) -> list[int]:
-    """Of each rollout, the number of its prompt; equal token ids are one prompt, numbered as they first appear."""
+    """(B,) prompt number of each rollout. Equal token ids are one prompt, numbered by first appearance."""
     numbers: dict[tuple[int, ...], int] = {}
     return [numbers.setdefault(tuple(prompt.tolist()), len(numbers)) for prompt in prompts]
 
 
 class SharedPrompts:
-    """The row of some rollouts, and attention within it.
+    """The row of a batch of rollouts, and attention within the row.
 
     Args:
-        prompt_lengths: of each rollout, tokens, at least 1.
-        response_lengths: of each rollout, tokens, at least 1.
-        owners: of each rollout, the number of its prompt.
-        device: of the tensors below.
+        prompt_lengths: (B,) tokens, at least 1.
+        response_lengths: (B,) tokens, at least 1.
+        owners: (B,) prompt number of each rollout.
+        device: device of the tensors below.
 
     Attributes:
-        tokens: (T,) of each token of the row its index among the tokens of all rollouts, one rollout after the other.
-        predicting: (K,) of each response token, one rollout after the other, the place in the row that predicts it.
+        tokens: (T,) index of each row token among the concatenated tokens of all rollouts.
+        predicting: (K,) place in the row that predicts each response token, rollout after rollout.
     """
 
     def __init__(self, prompt_lengths: Sequence[int], response_lengths: Sequence[int], owners: Sequence[int], device):
@@ -46,7 +45,7 @@ class SharedPrompts:
         firsts: dict[int, int] = {}
         for row, (prompt, response) in enumerate(zip(prompt_lengths, response_lengths, strict=True)):
             starts.append(total)
-            firsts.setdefault(owners[row], row)  # its prompt is taken from the first rollout that has it
+            firsts.setdefault(owners[row], row)  # the prompt is copied from its first rollout
             total += prompt + response
         order = {owner: place for place, owner in enumerate(firsts)}
         lengths = [prompt_lengths[row] for row in firsts.values()]
@@ -61,21 +60,21 @@ class SharedPrompts:
         self._split = sum(lengths)
 
         self.tokens = torch.cat([*prompts, *responses]).to(device)
-        last = self._prompts.ends[self._prompt_of]  # of each rollout's prompt, the last token
+        last = self._prompts.ends[self._prompt_of]  # last prompt token of each rollout
         places = torch.arange(sum(response_lengths), device=device) + self._split
         self.predicting = places - 1
         self.predicting[self._responses.starts] = last
         self._masks: dict[torch.dtype, Tensor] = {}
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float) -> Tensor:
-        """Softmax attention, each token to the tokens before it in its own rollout.
+        """Causal softmax attention within each rollout.
 
         Args:
             query: (1, H, T, d).
-            key: (1, H / g, T, d), each head for g heads of queries.
+            key: (1, H / g, T, d), one key head for g query heads.
             value: as ``key``.
-            scale: of the products of query and key; none: 1 / sqrt(d).
-            dropout: share of the weights that are dropped.
+            scale: factor of the query-key products; None: 1 / sqrt(d).
+            dropout: dropout probability of the attention weights.
 
         Returns:
             (1, T, H, d).
@@ -88,7 +87,7 @@ class SharedPrompts:
             self._prompts.pad(q).transpose(1, 2), k, v, is_causal=True, scale=scale, dropout_p=dropout
         )
         k_own, v_own = (_heads(self._responses.pad(tensor), groups) for tensor in (k_own, v_own))
-        # not by brackets, whose gradient adds what threads bring in the order in which they come
+        # index_select, as the backward pass of [] adds in thread order and is not deterministic
         k, v = (tensor.index_select(0, self._prompt_of) for tensor in (k, v))
         found_own = scaled_dot_product_attention(
             self._responses.pad(q_own).transpose(1, 2),
@@ -102,7 +101,7 @@ class SharedPrompts:
         return torch.cat(parts).unsqueeze(0)
 
     def _mask(self, dtype: torch.dtype) -> Tensor:
-        """(R, 1, L, P + L): 0 where a token of a response may look, else -inf. Padded tokens look somewhere, too."""
+        """(R, 1, L, P + L): 0 where a response token may attend, else -inf. Rows of padding are never all -inf."""
         if dtype not in self._masks:
             device, width = self.tokens.device, self._responses.width
             prompt = torch.arange(self._prompts.width, device=device) < self._prompts.lengths[self._prompt_of, None]
@@ -115,7 +114,7 @@ class SharedPrompts:
 
 
 class _Padded:
-    """Sequences one after the other, as rows padded to the longest, and back."""
+    """Converts between concatenated sequences and rows padded to the longest."""
 
     def __init__(self, lengths: Sequence[int], device):
         self.width, self._even = max(lengths), len(set(lengths)) == 1
@@ -123,7 +122,7 @@ class _Padded:
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.ends = self.starts + self.lengths - 1
         columns = torch.arange(self.width, device=device)
-        # padding repeats the last token: finite values, to which no token looks
+        # padding repeats the last token: its values are finite, and no token attends to them
         self._into = torch.minimum(self.starts[:, None] + columns, self.ends[:, None]).flatten()
         self._back = (columns < self.lengths[:, None]).flatten().nonzero().squeeze(1)
 
@@ -139,5 +138,5 @@ class _Padded:
 
 
 def _heads(tensor: Tensor, groups: int) -> Tensor:
-    """(rows, width, heads, d) -> (rows, heads * groups, width, d), each head so many times."""
+    """(rows, width, heads, d) -> (rows, heads * groups, width, d): each head is repeated ``groups`` times."""
     return tensor.transpose(1, 2).repeat_interleave(groups, dim=1)

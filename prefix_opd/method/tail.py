@@ -1,4 +1,4 @@
-"""Does the tail drift? What a short prefix may do to the positions beyond it (arXiv 2602.15260, figure 5)."""
+"""Detects drift of the positions beyond a short prefix (arXiv 2602.15260, figure 5)."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 Bins = Mapping[int, tuple[float, int]]
-"""First position of a bin -> (mean |reverse KL| of its tokens in nats, their number)."""
+"""First position of a bin -> (mean |reverse KL| per token in nats, number of tokens)."""
 
 
 @dataclass(frozen=True)
 class Tail:
-    """The positions beyond L against the first probe. Example: ``Tail(ratio=1.8, worst=96, worst_ratio=2.5)``."""
+    """Growth beyond L since the first probe. Example: ``Tail(ratio=1.8, worst=96, worst_ratio=2.5)``."""
 
     ratio: float
-    """Mean |reverse KL| of a token now / at the first probe."""
+    """Mean |reverse KL| per token now / at the first probe."""
     worst: int
-    """First position of the bin that grew most."""
+    """First position of the bin with the largest growth."""
     worst_ratio: float
 
 
 def tail_growth(now: Bins, before: Bins, prefix_length: int) -> Tail | None:
-    """Compare the bins that begin at L or beyond it and have tokens in both probes; none where there is no such bin.
+    """Compare the bins that start at or beyond the current L and have tokens in both probes.
 
-    A bin that L cuts through is left out, for a part of it is trained. L grows along a schedule: the same positions
-    are compared, those beyond today's L.
+    A bin that contains L is left out, because part of it is trained. Both probes use the same bins, even if L was
+    shorter at the first one.
 
     Args:
-        now, before: of this probe and of the first.
+        now, before: bins of this probe and of the first.
         prefix_length: L now, tokens.
+
+    Returns:
+        The growth; None without such a bin.
     """
     common = [first for first in now if first in before and first >= prefix_length and before[first][0] > 0]
     if not common:

@@ -1,7 +1,7 @@
-"""Weights of response positions in the loss, apart from L: window masking (arXiv 2602.15260, Table 3).
+"""Weights of response positions in the loss, e.g. window masking (arXiv 2602.15260, Table 3).
 
-L decides which tokens exist; a weighting decides which of them teach. A weighting is a class: its fields are its
-settings, under ``prefix_opd.weighting``.
+L decides which tokens are sampled. A weighting decides how much each sampled token counts in the loss. A weighting is
+a class. Its fields are its settings, under ``prefix_opd.weighting``.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 
 
 class Weighting(Fields):
-    """Which positions of a response teach, and how much."""
+    """Weight of each response position in the loss."""
 
     def weights(self, positions: Tensor, lengths: Tensor) -> Tensor | None:
         """
         Args:
-            positions: (B, T) of the tokens, from 0.
-            lengths: (B, 1) tokens of each response.
+            positions: (B, T) token positions, from 0.
+            lengths: (B, 1) response lengths, tokens.
 
         Returns:
-            (B, T) weights; ``None`` where every token counts alike, so that nothing is multiplied.
+            (B, T) weights; ``None`` means 1 everywhere and skips the multiplication.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no weights")
 
     def counted(self, length: float) -> float:
-        """How many tokens of a response of ``length`` tokens have a weight other than 0."""
-        import torch  # here: the settings of a run are checked, and most runs are planned, without it
+        """Number of tokens with a nonzero weight in a response of ``length`` tokens."""
+        import torch  # imported here, so that checks and most plans run without torch
 
         weights = self.weights(torch.arange(round(length))[None], torch.tensor([[round(length)]]))
         return length if weights is None else float(weights.count_nonzero())
 
 
 def token_weights(lengths: Tensor, width: int, weighting: Weighting) -> Tensor | None:
-    """Weights of the tokens of a batch.
+    """Token weights of a batch.
 
     Args:
-        lengths: (B,) response lengths in tokens.
+        lengths: (B,) response lengths, tokens.
         width: T, the padded width.
 
     Returns:
-        (B, T) float weights; ``None`` where every token counts alike.
+        (B, T) float weights; ``None`` means 1 everywhere.
     """
     import torch
 
@@ -61,7 +61,7 @@ WEIGHTINGS: Registry[Weighting] = Registry("weighting", default="uniform")
 
 @WEIGHTINGS.register("uniform")
 class Uniform(Weighting):
-    """Every token of the prefix counts alike: the paper's loss."""
+    """Weight 1 on every token of the prefix, as in the paper's loss."""
 
     def weights(self, positions: Tensor, lengths: Tensor) -> None:
         return None
@@ -72,12 +72,12 @@ class Uniform(Weighting):
 
 @WEIGHTINGS.register("window")
 class Window(Weighting):
-    """1 inside [start, stop), counted from the first response token; 0 elsewhere."""
+    """Weight 1 inside [start, stop), 0 elsewhere. Positions count from the first response token."""
 
     start: Position = 0
-    """First position, from 0, tokens."""
+    """First position of the window, from 0, tokens."""
     stop: Tokens | None = None
-    """The position after the last, tokens."""
+    """Position after the last one of the window, tokens."""
 
     @model_validator(mode="after")
     def _holds_a_token(self) -> Window:
@@ -94,10 +94,10 @@ class Window(Weighting):
 
 @WEIGHTINGS.register("last")
 class Last(Weighting):
-    """1 on the last ``tokens`` tokens of each response; 0 elsewhere."""
+    """Weight 1 on the last ``tokens`` tokens of each response, 0 elsewhere."""
 
     tokens: Tokens | None = None
-    """How many last tokens count."""
+    """Number of last tokens with weight 1."""
 
     @model_validator(mode="after")
     def _has_a_number(self) -> Last:

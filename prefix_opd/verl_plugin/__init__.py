@@ -1,14 +1,14 @@
-"""The adapters that meet verl 0.9.1. They call the mathematics of `prefix_opd.method` and hold none of their own.
+"""The adapters to verl 0.9.1. All formulas are in `prefix_opd.method`.
 
 ============  ======================================================================================
 ``trainer``   the synchronous trainer: advantage, metrics, FLOP ledger, watchers, probe, validation
-``worker``    the agent loop: caps training rollouts, and what travels to and from it
-``engine``    the loss, and how an update computes it
-``server``    the teacher's scores, the weight socket, vLLM without verl around it
+``worker``    the agent loop: caps training rollouts, and its communication with servers and trainer
+``engine``    the loss, and the computation of an update
+``server``    the teacher's scores, the weight socket, offline vLLM
 ``fields``    reads a batch from TransferQueue into aligned tensors
 ``runner``    starts Ray and verl's task with our trainer
-``patches``   the one table of everything that is replaced at run time
-``our_run``   which processes belong to a run of ours, and which patches act there
-``contract``  names every hook of verl that we extend, and says what broke when one changes
+``patches``   the table of all run-time patches
+``our_run``   marks the processes of a run, and installs patches in them
+``contract``  checks every hook of verl that this package uses, and names what broke
 ============  ======================================================================================
 """

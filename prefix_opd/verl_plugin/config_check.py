@@ -1,4 +1,4 @@
-"""Build verl's own config classes from a config, before Ray starts: what they refuse is one line."""
+"""Build verl's config classes before Ray starts, so that an invalid value gives one line."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ NODES = (
     "algorithm",
     "distillation",
 )
-"""What the processes of a run build (verl/trainer/ppo/v1/trainer_base.py, verl/workers/engine_workers.py). The model's
-class is left out: it loads the tokenizer, which `prefix_opd.checks.preflight` has done."""
+"""Config nodes that a run builds (verl/trainer/ppo/v1/trainer_base.py, verl/workers/engine_workers.py). The model node
+is left out, because its class loads the tokenizer; `prefix_opd.checks.preflight` has done that."""
 
 
 def check_verl_config(config: DictConfig) -> None:
-    """Refuse what a class of verl's refuses.
+    """Reject a config that verl's classes reject.
 
-    The keys that may be set follow rules of their own (`prefix_opd.checks.keys`), which are meant to be as strict; this
-    is the second look, and costs nothing where verl is imported already.
+    `prefix_opd.checks.keys` has its own rules for keys, which should be as strict. This second check costs nothing if
+    verl is imported already.
 
     Raises:
-        UserError: names the node and verl's reason.
+        UserError: with the node and verl's reason.
     """
-    resolved = copy.deepcopy(config)  # some classes change what they are built from
+    resolved = copy.deepcopy(config)  # some classes modify their config
     OmegaConf.resolve(resolved)
     for key in NODES:
         try:
             omega_conf_to_dataclass(OmegaConf.select(resolved, key))
-        except Exception as error:  # assertions, ValueErrors and omegaconf's own, inside Hydra's
+        except Exception as error:  # AssertionError, ValueError or OmegaConf's errors, wrapped by Hydra
             raise UserError(key, f"verl refuses it ({one_line(error.__cause__ or error)})") from None

@@ -1,7 +1,7 @@
-"""Every hook of verl 0.9.1 that this package extends or replaces, with the shape it must have.
+"""Every hook of verl 0.9.1 that this package extends or replaces, with its expected signature.
 
-``check_contract()`` returns what has changed; the test of the same name fails with those lines. When verl is
-upgraded this is the first thing to run:
+``check_contract()`` returns one line per changed hook, and the contract test fails with those lines. Run this first
+after an upgrade of verl:
 
     python -m prefix_opd.verl_plugin.contract
 """
@@ -24,16 +24,16 @@ from prefix_opd.verl_plugin.patches import PATCHES
 
 @dataclass(frozen=True)
 class Hook:
-    """One place of verl that we call or override."""
+    """A function or class of verl that this package calls or overrides."""
 
     where: str
     """``module:qualname``."""
     parameters: tuple[str, ...] | None
-    """The leading parameters that we rely on, ``self`` and ``cls`` left out. None: it is no function."""
+    """The required leading parameters, without ``self`` and ``cls``. None: the hook is not a function."""
     why: str
-    """What of ours breaks without it."""
+    """The part of this package that depends on the hook."""
     reads: tuple[str, ...] = ()
-    """Names and strings in its code that we rely on."""
+    """Names and strings that the hook's code must contain."""
 
 
 _TRAINER = "verl.trainer.ppo.v1.trainer_base:PPOTrainer"
@@ -141,11 +141,11 @@ REPLACED = tuple(
     for target in patch.targets
     if cpu.is_chosen() or not patch.cpu
 )
-"""What patches replace (`prefix_opd.verl_plugin.patches`), as other packages define it."""
+"""The targets of the patches (`prefix_opd.verl_plugin.patches`), checked on the original definitions."""
 
 
 def check_contract() -> list[str]:
-    """One line for each hook that is gone or has another shape; empty if all is as expected."""
+    """One line per missing or changed hook; empty if all are as expected."""
     check_verl_version()
     return [line for hook in (*HOOKS, *REPLACED) if (line := _broken(hook))]
 
@@ -170,7 +170,7 @@ def _broken(hook: Hook) -> str | None:
 
 
 def _words(code: CodeType) -> Iterator[Any]:
-    """The names and constants of a function's code, those of functions within it included."""
+    """The names and constants in a function's code, including nested functions."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -180,5 +180,5 @@ def _words(code: CodeType) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    our_run.begin()  # on a CPU verl finds vLLM by a patch alone
+    our_run.begin()  # on a CPU verl finds vLLM only with a patch
     sys.exit("\n".join(check_contract()) or 0)

@@ -1,6 +1,6 @@
-"""Loaded by ``import verl`` in every process of everybody who has this package: acts in runs of ours alone.
+"""Imported by ``import verl`` in every process of an environment with this package. Acts only in runs of this package.
 
-verl swallows what a plugin raises, so a failure is told here.
+verl swallows exceptions of plugins, so this module prints them.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Read a training batch out of TransferQueue as flat, aligned tensors: nothing is padded."""
+"""Read a training batch from TransferQueue as flat, aligned tensors without padding."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from prefix_opd.method.advantage import teacher_log_probs_of_response
 from prefix_opd.method.objective import Objective
 
 RECORD = "prefix_opd"
-"""The key under which a rollout carries its ending and its times."""
+"""Key of a rollout's ending and times."""
 PREFIX_LENGTH = "prefix_length"
-"""The column of a batch that holds L of each row, tokens. The trainer stamps it when it hands prompts out; verl hands a
-column on to the agent loop as a keyword argument, and stores it with the rollout. Validation batches have none."""
+"""Column with L of each row, tokens. The trainer writes it when it hands prompts out. verl passes columns to the agent
+loop as keyword arguments, and stores them with the rollout. Validation batches lack this column."""
 SETTINGS = "prefix_opd_settings"
-"""The entry of an update's batch that holds the run's `Settings`. The trainer puts it into the batch's ``extra_info``,
-which verl turns into non-tensor data that each mini- and micro-batch keeps."""
+"""Entry of an update's batch with the run's `Settings`. The trainer puts it into the batch's ``extra_info``. verl turns
+``extra_info`` into non-tensor data of every mini- and micro-batch."""
 COPY = "prefix_opd_copy"
-"""The column of a batch that numbers rows which nothing else tells apart (`prefix_opd.verl_plugin.trainer.copies`)."""
+"""Column that numbers identical rows (`prefix_opd.verl_plugin.trainer.copies`)."""
 PROBE_SEED = "prefix_opd_probe"
-"""The column of a probe's batch that holds the seed of each rollout."""
+"""Column of a probe's batch with the seed of each rollout."""
 
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """The rollouts of one update. N = all response tokens of the batch, sequence after sequence.
+    """The rollouts of one update: N response tokens in total, sequence after sequence.
 
     For two rollouts of 2 and 1 tokens: ``lengths = [2, 1]``, ``log_p = [a1, a2, b1]``.
     """
 
     prompts: Tensor
-    """Token ids of all prompts, one after the other."""
+    """Token ids of all prompts, concatenated."""
     tokens: Tensor
     """(N,) token ids."""
     prompt_lengths: list[int]
     lengths: list[int]
     log_p: Tensor
-    """(N,) the student's log-probs: the sampler's, or recomputed ones."""
+    """(N,) student log-probs, from the sampler or recomputed."""
     log_p_rollout: Tensor
-    """(N,) the sampler's."""
+    """(N,) log-probs from the sampler."""
     log_q: Tensor | None
-    """(N,) the teacher's; none where it was asked for its top-k tokens, which need not hold the sampled one."""
+    """(N,) teacher log-probs. None with top-k, which may not contain the sampled token."""
     prefix_lengths: list[int]
-    """L of each, tokens."""
+    """(B,) L of each rollout, tokens."""
     mask: Tensor
-    """(N,) 1 where the student sampled the token, 0 for a tool's answer."""
+    """(N,) bool, True on tokens that the student sampled, False on a tool's answer."""
     records: list[dict[str, Any]]
     topk: Tensor | None = None
-    """(N, k) the teacher's log-probs of its k likeliest tokens, where it was asked for them."""
+    """(N, k) teacher log-probs of its k likeliest tokens; None without top-k."""
 
     def nested(self, flat: Tensor) -> Tensor:
-        """(N,) -> a jagged tensor with one row a rollout, as verl stores it."""
+        """(N,) -> jagged tensor with one row per rollout, as verl stores it."""
         return torch.nested.as_nested_tensor(list(flat.split(self.lengths)), layout=torch.jagged)
 
     def padded(self, flat: Tensor) -> Tensor:
@@ -67,23 +67,23 @@ class TrainBatch:
         return torch.cat([row[:length] for row, length in zip(padded, self.lengths, strict=True)])
 
     def advantage(self, objective: Objective, clamp: float | None) -> Tensor:
-        """(N,) by the objective; zeros where it needs none, as verl's metrics ask for one."""
+        """(N,) advantage by the objective; zeros if the objective needs none (verl's metrics require a tensor)."""
         if not objective.needs_advantage:
             return torch.zeros_like(self.log_p)
         padded = (self.padded(field) for field in (self.log_p, self.log_q, self.mask))
         return self.flat(objective.bounded_advantage(*padded, clamp))
 
     def fingerprints(self) -> dict[str, int]:
-        """CRC-32 of the prompts and of the rollouts: two runs that learn from the same have the same."""
+        """CRC-32 of prompts and rollouts: equal for runs that train on the same tokens."""
         parts = {"prompts": self.prompts, "rollouts": self.tokens}
         return {f"fingerprint/{name}": zlib.crc32(ids.long().numpy().tobytes()) for name, ids in parts.items()}
 
     def positions(self) -> Tensor:
-        """(N,) the position of each token in its response, from 0."""
+        """(N,) position of each token in its response, from 0."""
         return torch.cat([torch.arange(length) for length in self.lengths])
 
     def ended(self, ending: str) -> Tensor:
-        """(N,) bool, the tokens of rollouts that ended so: "cut", "natural" or "other"."""
+        """(N,) bool, True on tokens of rollouts with this ending: "cut", "natural" or "other"."""
         found = torch.tensor([record["ending"] == ending for record in self.records])
         return found.repeat_interleave(torch.tensor(self.lengths))
 
@@ -92,9 +92,9 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
     """Align the fields of one batch.
 
     Args:
-        data: what TransferQueue returns for the fields of `TRAIN_FIELDS`.
-        recomputed: take ``old_log_probs`` for the student's log-probs in place of the sampler's.
-        topk: the teacher was asked for its top-k tokens, for a loss over those.
+        data: the fields `TRAIN_FIELDS` from TransferQueue.
+        recomputed: use ``old_log_probs`` as student log-probs in place of the sampler's.
+        topk: whether the teacher returned its top-k.
     """
     prompt_lengths, lengths = read_lengths(data)
     log_p_rollout = data["rollout_log_probs"].values().float()
@@ -114,7 +114,7 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
 
 
 def read_lengths(data: Any) -> tuple[list[int], list[int]]:
-    """Tokens of each prompt and of each response, from the fields of `LENGTH_FIELDS`."""
+    """(B,) prompt lengths and (B,) response lengths, tokens, from the fields `LENGTH_FIELDS`."""
     prompts, responses = (data[name].offsets().diff().tolist() for name in LENGTH_FIELDS)
     return prompts, responses
 
@@ -142,7 +142,7 @@ TRAIN_FIELDS = [
 
 
 def plain_fields(entry: Any) -> Any:
-    """What a row holds in a column that is no tensor, however TransferQueue wrapped it."""
+    """The value of a non-tensor column in a row, without TransferQueue's wrapper."""
     return getattr(entry, "data", entry)
 
 

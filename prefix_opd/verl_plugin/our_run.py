@@ -1,9 +1,9 @@
-"""Which processes belong to a run of ours, and which patches act in them.
+"""Marks the processes of a run, and installs patches in them.
 
-`RUN` in the environment is the mark: the patches of `prefix_opd.verl_plugin.patches` act where it is set, and nowhere
-else. Whatever starts a run sets it by `begin`; child processes inherit it, and Ray's workers on other machines get it
-through the run's runtime environment (`prefix_opd.launch.run`). Its value is `ALL_PATCHES`, or the names of
-the patches that act, with commas between them.
+The mark is the environment variable `RUN`. The patches of `prefix_opd.verl_plugin.patches` act only where the mark is
+set. The launcher sets it with `begin`. Child processes inherit the mark; Ray workers on other machines get it from the
+run's runtime environment (`prefix_opd.launch.run`). Its value is `ALL_PATCHES`, or the comma-separated names of the
+active patches.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from prefix_opd.verl_plugin.patches import BY_NAME
 
 SETTING = "prefix_opd.patches_off"
 SWITCHES = tuple(name for name, patch in BY_NAME.items() if not patch.needed)
-"""The patches that a run can do without."""
+"""The patches that can be switched off."""
 
 
 def switched_off(config: DictConfig) -> tuple[str, ...]:
     """The patches that a config switches off.
 
     Raises:
-        UserError: one of them is no patch, or one that a run needs.
+        UserError: a name is unknown, or a run needs the patch.
     """
-    names = tuple(OmegaConf.select(config, SETTING) or ())  # a config of an older version has no such key
+    names = tuple(OmegaConf.select(config, SETTING) or ())  # configs of older versions lack the key
     for name in names:
         if name not in BY_NAME:
             nearest = difflib.get_close_matches(name, SWITCHES, n=1)
@@ -44,15 +44,15 @@ def switched_off(config: DictConfig) -> tuple[str, ...]:
 
 
 def begin(off: Sequence[str] = ()) -> str:
-    """Mark this process and those that it starts, and install the patches but for those in ``off``.
+    """Mark this process and its children, and install all patches except those in ``off``.
 
-    A process that runs are forked from begins with all of `SWITCHES` off, and each fork begins again with its own.
+    A process that forks runs calls this with all of `SWITCHES` off. Each fork calls it again with its run's ``off``.
 
     Returns:
         The value of the mark.
 
     Raises:
-        RuntimeError: a patch that is to be off has replaced something in this process.
+        RuntimeError: a patch in ``off`` is already installed in this process.
     """
     replaced = {name for name in off for target in BY_NAME[name].targets if patching.is_replaced(target.where)}
     if replaced:
@@ -63,13 +63,13 @@ def begin(off: Sequence[str] = ()) -> str:
 
 
 def join() -> None:
-    """Install the patches that act in the run to which this process belongs; none if it belongs to none."""
+    """Install the patches that the mark names. A process without the mark installs none."""
     mark = os.environ.get(RUN, "")
     install(BY_NAME if mark == ALL_PATCHES else [name for name in mark.split(",") if name])
 
 
 def install(names: Iterable[str]) -> None:
-    """Install some patches here, in this process alone. Those of the CPU platform wait for it to be chosen."""
+    """Install patches in this process only. Patches of the CPU platform are skipped on other platforms."""
     for name in names:
         patch = BY_NAME[name]
         if patch.cpu and not cpu.is_chosen():

@@ -1,7 +1,7 @@
-"""Everything of verl, vLLM, Ray, torch, transformers and Python that this package replaces at run time: one table.
+"""The table of patches: all that this package replaces in verl, vLLM, Ray, torch, transformers and Python at run time.
 
-A patch acts in runs of ours alone (`prefix_opd.verl_plugin.our_run`). Its code stands in the room of its stage. The
-contract test pins the signature of every target. The page of docs is made from the table:
+Patches act only in runs of this package (`prefix_opd.verl_plugin.our_run`). The code of a patch is in the subpackage of
+its stage. The contract test checks the signature of every target. This command generates the page in docs:
 
     python -m prefix_opd.verl_plugin.patches_page > docs/patches.md
 """

@@ -1,4 +1,4 @@
-"""docs/patches.md, made from the table of patches.
+"""Generates docs/patches.md from the table of patches.
 
 python -m prefix_opd.verl_plugin.patches_page > docs/patches.md
 """

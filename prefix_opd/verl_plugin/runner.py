@@ -1,4 +1,4 @@
-"""Run verl's task with one of our trainers in it."""
+"""Run verl's task with a trainer of this package."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from prefix_opd.verl_plugin.config_check import check_verl_config
 
 
 def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) -> None:
-    """Start Ray, run the task to its end.
+    """Start Ray and run the task to its end.
 
     Args:
         trainer_module: the module that registers the trainer with verl.
-        stop_folder: the run's folder, where SIGTERM and SIGINT leave a stop request (`prefix_opd.run.stopping`). None:
-            signals kill.
+        stop_folder: the run folder. SIGTERM and SIGINT write a stop request there (`prefix_opd.run.stopping`). None:
+            signals kill the process.
 
     Raises:
-        UserError: a class of verl's refuses its part of the config, no Ray cluster answers where one was named, or it
-            has too few free CPUs. Nothing of the run has started then.
+        UserError: verl rejects a part of the config, the configured Ray cluster does not answer, or the cluster has too
+            few free CPUs. No part of the run has started then.
     """
 
     class PrefixOPDTaskRunner(TaskRunnerV1.__ray_metadata__.modified_class):
@@ -48,7 +48,7 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
 
 
 class _Starting:
-    """Stands for an actor class: verl calls ``remote`` when Ray is up and verl's own signal handlers are set."""
+    """Wraps the actor class. verl calls ``remote`` once Ray is up and verl's signal handlers are set."""
 
     def __init__(self, actor_class, config: DictConfig, stop_folder: Path | None):
         self.actor_class, self.config, self.stop_folder = actor_class, config, stop_folder
@@ -64,7 +64,7 @@ class _Starting:
 
 
 def dead_process(error: BaseException) -> str:
-    """One line for the death of a process of the run, which Ray reports in many; empty for any other error."""
+    """One line about a dead process of the run (Ray reports many lines); empty for other errors."""
     error = getattr(error, "cause", error)
     if not isinstance(error, RayActorError):
         return ""

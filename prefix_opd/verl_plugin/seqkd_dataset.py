@@ -1,4 +1,4 @@
-"""Answers cut after their first tokens, for prefix SeqKD by verl's own SFT trainer."""
+"""A data set with truncated answers, for prefix SeqKD with verl's SFT trainer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
 
 
 class PrefixSFTDataset(MultiTurnSFTDataset):
-    """Named by ``data.custom_cls``. ``data.answer_tokens`` response tokens of each example stay; ``null``: all.
+    """The class in ``data.custom_cls``. Keeps the first ``data.answer_tokens`` response tokens; ``null``: all.
 
-    verl's own ``data.max_length`` counts the prompt too, whose length differs from example to example.
+    verl's ``data.max_length`` also counts the prompt, whose length varies.
     """
 
     def __init__(self, *args, config, **kwargs):

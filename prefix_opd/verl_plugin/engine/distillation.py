@@ -1,7 +1,7 @@
-"""The adapter between verl's distillation loss and an objective of ours (`prefix_opd.method.objective`).
+"""Adapter between verl's distillation loss and the objectives of `prefix_opd.method.objective`.
 
-verl calls a distillation loss for the (B, T) losses of the tokens, aggregates them by
-``actor_rollout_ref.actor.loss_agg_mode`` and back-propagates the result as it is (``use_policy_gradient=False``).
+The loss function returns (B, T) token losses. verl aggregates them by ``actor_rollout_ref.actor.loss_agg_mode`` and
+back-propagates the result unchanged (``use_policy_gradient=False``).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from prefix_opd.verl_plugin.fields import SETTINGS
 
 @dataclass
 class PrefixOPDLossConfig(DistillationLossConfig):
-    """Named as ``_target_`` of ``distillation.distillation_loss``.
+    """The ``_target_`` of ``distillation.distillation_loss``.
 
-    Whichever process builds it imports this module and the plugins, and so knows every objective before verl looks for
-    ``loss_mode``.
+    A process that builds this config imports this module and the plugins. So every objective is registered before verl
+    looks up ``loss_mode``.
     """
 
     plugins: list[str] = field(default_factory=list)
@@ -46,17 +46,17 @@ class PrefixOPDLossConfig(DistillationLossConfig):
 
 
 def register_objectives() -> None:
-    """Tell verl the names of the objectives that are implemented here."""
+    """Register the objectives of this package with verl."""
     for name, objective in OBJECTIVES.items():
         if not objective.is_verls and name not in DISTILLATION_LOSS_REGISTRY:
             register_distillation_loss(DistillationLossSettings(names=name, use_estimator=True))(token_losses)
 
 
 def token_losses(config, distillation_config, model_output, data) -> tuple[Tensor, dict[str, Any]]:
-    """verl's jagged fields in, (B, T) token losses and metrics out.
+    """(B, T) token losses and metrics, from verl's jagged fields.
 
-    ``advantages`` was written by the trainer from the sampler's (or recomputed) log-probs. With
-    ``student_log_prob=current`` it is formed here, from the policy as it is at this mini-batch.
+    The trainer computed ``advantages`` from the sampler's (or recomputed) log-probs. With ``student_log_prob=current``
+    the advantage is computed here, from the current policy of this mini-batch.
     """
     ours: Settings = get_non_tensor_data(data, SETTINGS, default=None)
     log_p = no_padding_2_padding(model_output["log_probs"], data)
@@ -70,7 +70,7 @@ def token_losses(config, distillation_config, model_output, data) -> tuple[Tenso
 
     weights = token_weights(mask.sum(-1), mask.shape[-1], ours.weighting)
     losses = ours.loss.token_losses(log_p, log_p_rollout, advantage, weights)
-    # Padding holds log-prob differences of nothing; 0 * inf would be NaN when verl multiplies by its mask.
+    # Losses of padding may be inf, and 0 * inf would be NaN when verl multiplies by its mask.
     losses = torch.where(mask, losses, torch.zeros_like(losses))
     return losses, _metrics(log_p.detach(), log_p_rollout, advantage, mask, ours, data)
 
@@ -78,8 +78,8 @@ def token_losses(config, distillation_config, model_output, data) -> tuple[Tenso
 def _metrics(log_p, log_p_rollout, advantage, mask, ours: Settings, data) -> dict[str, Any]:
     difference = (log_p - log_p_rollout)[mask]
     ratio = importance_ratio(log_p, log_p_rollout)[mask]
-    # A share of the global token count from each micro-batch: their sum is a mean over all tokens, not a mean of
-    # means. verl averages sums over data-parallel ranks, hence dp_size.
+    # Each micro-batch divides by the global token count, so the sum over micro-batches is the mean over all tokens.
+    # verl averages sums over data-parallel ranks, hence dp_size.
     share = data["dp_size"] / data["batch_num_tokens"]
 
     def mean(values: Tensor) -> Metric:

@@ -1,9 +1,9 @@
-"""log p of the sampled tokens where flash-attn is missing: many rows at a time.
+"""Log-probs of the sampled tokens without flash-attn, computed in blocks of rows.
 
-Without flash-attn's cross-entropy verl takes the logits one row at a time
-(verl/utils/torch_functional.py:logprobs_from_logits_v2). With packed or unpadded sequences a row is a token: an
-update of 8 000 tokens makes 8 000 small calls and as many in the backward pass, half of its seconds on a CPU. Here a
-call takes as many rows as fit into `ELEMENTS` logits: the same formulas, and the same memory to the size of a block.
+Without flash-attn's cross-entropy verl processes the logits one row at a time
+(verl/utils/torch_functional.py:logprobs_from_logits_v2). With packed or unpadded sequences a row is a token. An update
+of 8 000 tokens then makes 8 000 small calls, and as many in the backward pass: half of its seconds on a CPU. Here one
+call processes as many rows as fit into `ELEMENTS` logits. The formulas are verl's; memory grows by one block at most.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 ELEMENTS = 2**24
-"""Logits of one block: 64 MiB in fp32, half of that in bf16; 110 rows of Qwen3's vocabulary."""
+"""Logits per block: 64 MiB in fp32, 32 MiB in bf16; 110 rows of Qwen3's vocabulary."""
 
 
 def in_blocks(verls_own: Callable) -> Callable:
@@ -24,8 +24,8 @@ def in_blocks(verls_own: Callable) -> Callable:
 def label_log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """log softmax(logits)[labels].
 
-    As a difference, logit minus log-sum-exp, in fp32 and fp64; in bf16 and fp16 a difference of two large rounded
-    numbers would lose what matters, so there the whole log-softmax is formed, as verl does it.
+    fp32 and fp64 use logit minus log-sum-exp. In bf16 and fp16 the difference of two large rounded numbers is too
+    inaccurate, so the whole log-softmax is computed, as in verl.
 
     Args:
         logits: (..., V).

@@ -1,10 +1,10 @@
-"""Micro-batches by length, where an update pads its sequences.
+"""Micro-batches by length for updates with padded sequences.
 
 Without packed sequences (``use_remove_padding=false``: no flash-attn) verl's engine pads a micro-batch to its longest
-sequence, and verl fills micro-batches up to a number of real tokens: in a small run one, of which half may be padding.
-Here they are cut by `prefix_opd.method.micro_batches`, and the token limit bounds what they hold with padding. Where
-prompts are shared (`update_tokens`), the rollouts of a prompt that are on this rank stay together. Loss and metrics are
-shares of the whole mini-batch's, so the gradient stays what it was.
+sequence. verl fills micro-batches by real tokens; in a small run that gives one micro-batch, half of which may be
+padding. Here `prefix_opd.method.micro_batches` splits the batch, and the token limit includes padding. With shared
+prompts (`update_tokens`) the rollouts of a prompt on this rank stay together. Loss and metrics are normalised by the
+whole mini-batch, so the gradient does not change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prefix_opd.verl_plugin.fields import SETTINGS
 
 
 def by_length(verls_own: Callable) -> Callable:
-    """Stands before verl's function in its FSDP engine. Batches without settings stay verl's."""
+    """Wrap ``prepare_micro_batches`` of verl's FSDP engine. Batches without our settings keep verl's split."""
     from verl.utils import tensordict_utils as tu
 
     @functools.wraps(verls_own)
@@ -39,7 +39,7 @@ def by_length(verls_own: Callable) -> Callable:
 
 
 def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
-    """The rows of each micro-batch, as many on every data-parallel rank; none: verl's own split.
+    """The rows of each micro-batch; None: use verl's split. All data-parallel ranks get the same number.
 
     ``tu``: verl.utils.tensordict_utils.
     """
@@ -50,12 +50,12 @@ def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
     if overhead is None or not padded or read("force_group_size", default=1) != 1:
         return None
     splits, rows = _splits(data, overhead, shared=read(FORM, default=None) == SHARED)
-    # FSDP's collectives want the same number of passes on every rank: the one that costs the dearest rank least.
+    # FSDP's collectives need the same number of passes on every rank: minimise the cost of the most expensive rank.
     most = FURTHER + int(_highest([splits.fewest()], dp_group)[0])
     cheapest = splits.cheapest(most)
     costs = cheapest.costs
     if not all(row.any() for row in data["loss_mask"].unbind()):
-        # verl's stand-ins for missing rollouts: alone in a micro-batch they have no token of which to tell a minimum
+        # verl's placeholders for missing rollouts have no tokens: the min metrics fail on a micro-batch of them alone
         costs = [float("inf")] * most
     number = cheapest_number(_highest(costs, dp_group))
     if number is None:
@@ -64,7 +64,7 @@ def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
 
 
 def _splits(data: Any, overhead: int, shared: bool) -> tuple[Splits, Sequence[Sequence[int]]]:
-    """What there is to choose from, and the rows of each item that is split."""
+    """The possible groups, and the rows of each item."""
     budget = data["max_token_len_per_gpu"]
     if not shared:
         lengths = data["input_ids"].offsets().diff().tolist()
@@ -75,7 +75,7 @@ def _splits(data: Any, overhead: int, shared: bool) -> tuple[Splits, Sequence[Se
 
 
 def _highest(values: Sequence[float], group: Any) -> list[float]:
-    """Of each value, the highest of all ranks."""
+    """The maximum of each value over all ranks."""
     if group is None or not distributed.is_initialized() or distributed.get_world_size(group) == 1:
         return list(values)
     from verl.utils.device import get_device_name

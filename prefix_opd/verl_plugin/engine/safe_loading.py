@@ -1,12 +1,11 @@
-"""A checkpoint is loaded as tensors and plain values, never as code.
+"""Load checkpoints as tensors and plain values, never as code.
 
-verl loads its checkpoints with ``torch.load(..., weights_only=False)``, which runs whatever the file says. While one of
-verl's loaders is at work (`guarded_loader`), ``torch.load`` of a file is weights-only here, for the thread that works.
-What passes besides tensors, plain values and DTensors (verl's FSDP2 and FSDP keep their shards as such) are NumPy's
-arrays of uint32, as its random states have them.
+verl loads its checkpoints with ``torch.load(..., weights_only=False)``, which runs any code in the file. While one of
+verl's loaders runs (`guarded_loader`), ``torch.load`` of a file is weights-only in the loader's thread. Allowed are
+tensors, plain values, DTensors (the shards of verl's FSDP and FSDP2) and NumPy's uint32 arrays (its random states).
 
-Everything else is left as it is, also in that thread: Ray's messages between verl's processes are torch pickles in
-memory, and torch's own switch (TORCH_FORCE_WEIGHTS_ONLY_LOAD) would refuse them too.
+Loads from memory are unchanged, also in that thread: Ray's messages between verl's processes are torch pickles in
+memory. torch's own switch (TORCH_FORCE_WEIGHTS_ONLY_LOAD) would reject those too.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _ALLOWED = (
 _thread = threading.local()
 _lock = threading.Lock()
 _open = 0
-"""How many `weights_only` are open, in all threads: the first replaces torch's function, the last puts it back."""
+"""Number of open `weights_only` contexts in all threads. The first replaces ``torch.load``, the last restores it."""
 _torch_load: Callable | None = None
 _loading = threading.Lock()
-"""torch keeps one list of what is allowed for all threads."""
+"""Guards torch's list of allowed classes, which all threads share."""
 
 
 def guarded_loader(verls_own: Callable) -> Callable:
-    """One of verl's loaders of checkpoints, within `weights_only`."""
+    """Wrap one of verl's checkpoint loaders in `weights_only`."""
 
     @functools.wraps(verls_own)
     def load(*args, **kwargs):
@@ -57,10 +56,10 @@ def guarded_loader(verls_own: Callable) -> Callable:
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Within it and in this thread ``torch.load`` takes no code from files, whatever it is told.
+    """Make ``torch.load`` of files weights-only in this thread, whatever its arguments.
 
     Raises:
-        RunStopped: from ``torch.load``, for a file that holds what is not allowed.
+        RunStopped: from ``torch.load``, for a file with content that is not allowed.
     """
     global _open, _torch_load
     with _lock:
@@ -85,7 +84,7 @@ def _depth() -> int:
 def _guarded(original: Callable) -> Callable:
     @functools.wraps(original)
     def load(f: Any, *args, **kwargs) -> Any:
-        if not _depth() or isinstance(f, io.BytesIO):  # another thread's, or a message from another process
+        if not _depth() or isinstance(f, io.BytesIO):  # another thread, or a message from another process
             return original(f, *args, **kwargs)
         with _loading, torch.serialization.safe_globals(_not_yet_allowed()):
             try:
@@ -97,7 +96,7 @@ def _guarded(original: Callable) -> Callable:
 
 
 def _not_yet_allowed() -> list:
-    """`safe_globals` takes away what it was given, also what others had allowed for good."""
+    """The entries to add. On exit `safe_globals` removes all that it was given, even if allowed before."""
     allowed = torch.serialization.get_safe_globals()
     return [one for one in _ALLOWED if one not in allowed]
 

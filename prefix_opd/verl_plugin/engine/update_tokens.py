@@ -1,12 +1,12 @@
 """Fewer tokens through the model and its head in an update, with the same loss and gradient.
 
-verl's engine computes logits for every token of a rollout; the loss reads those that predict response tokens. And it
-computes a prompt once for each of its rollouts, which causal attention makes the same each time. Here the model is
-asked for those logits alone (Hugging Face's ``logits_to_keep``), and where sequences would be padded, the prompts of a
-micro-batch go through it once, and nothing is padded but in attention (`prefix_opd.method.shared_prompts`). What comes
-out has verl's form: log-probs of whole rollouts, 0 where nobody reads.
+verl's engine computes logits for every token of a rollout, but the loss reads only those that predict response tokens.
+The engine also computes a prompt once per rollout, although causal attention gives the same result each time. Two
+savings follow. The model computes only the logits that the loss reads (Hugging Face's ``logits_to_keep``). In place of
+padded sequences, the prompts of a micro-batch pass through the model once, and only attention is padded
+(`prefix_opd.method.shared_prompts`). The outputs have verl's form: log-probs of whole rollouts, 0 at unread positions.
 
-Both stand aside for whatever reads more (entropy, top-k, images), or computes the head otherwise (fused kernels,
+Both are off if the update reads more (entropy, top-k, images) or computes the head in another way (fused kernels,
 sequence parallelism, a model or an adapter without ``logits_to_keep``).
 """
 
@@ -27,46 +27,46 @@ from prefix_opd.method.shared_prompts import SharedPrompts, owners
 from prefix_opd.verl_plugin.fields import SETTINGS, plain_fields
 
 FORM = "prefix_opd_form"
-"""Under this name a batch carries what its passes are to be; each micro-batch that is cut from it has it, too."""
+"""Key of a batch for the form of its passes. Micro-batches inherit it."""
 
 KEPT = "prefix_opd_kept"
-"""Under this name one hook tells the other for which logits the model was asked."""
+"""Key by which the input hook passes a `Kept` to the output hook."""
 
 LAYOUT = "prefix_opd_shared_prompts"
-"""Under this name a layout goes with a pass, by the keyword arguments that a model hands on to its attention. So it is
-there again when gradient checkpointing repeats a layer, which is later than any context around the pass."""
+"""Keyword argument that carries the layout through the model to its attention. Gradient checkpointing repeats a layer
+with the same arguments, but outside any context around the pass; so the layout is an argument."""
 
 PACKED, PADDED, SHARED = "packed", "padded", "shared"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The logits that a pass was asked for: of each response token, those that predict it."""
+    """The K logits that a pass computes: one for each response token, at the token that predicts it."""
 
     indices: Tensor
-    """(K,) among the tokens of all rollouts, one after the other, those that predict a response token."""
+    """(K,) indices of the predicting tokens among the concatenated tokens of all rollouts."""
     labels: Tensor
-    """(K,) the response tokens."""
+    """(K,) response tokens."""
     temperatures: Tensor
     """(K,)"""
     offsets: Tensor
-    """(R + 1,) where each response begins among the K."""
+    """(R + 1,) start of each response among the K."""
     cells: Tensor | None = None
-    """(K,) where each stands in the logits, row after row; none: they are the logits, in this order."""
+    """(K,) index of each in the flattened logits; None: the logits are exactly these K, in order."""
 
     @classmethod
     def of(cls, micro_batch: TensorDict, temperatures: Tensor) -> Kept:
-        """``temperatures``: of each rollout."""
+        """``temperatures``: (R,) one per rollout."""
         prompts, responses = (micro_batch[name].offsets().diff() for name in ("prompts", "responses"))
         input_ids = micro_batch["input_ids"]
         offsets = torch.nn.functional.pad(responses.cumsum(0), (1, 0))
-        # the first is predicted by the prompt's last token
+        # the prompt's last token predicts the first response token
         firsts = input_ids.offsets()[:-1] + prompts - 1 - offsets[:-1]
         indices = firsts.repeat_interleave(responses) + torch.arange(int(offsets[-1]), device=offsets.device)
         return cls(indices, input_ids.values()[indices + 1], temperatures.repeat_interleave(responses), offsets)
 
     def outputs(self, verls_own: Callable[..., dict], output: Any, output_args: dict, micro_batch: TensorDict) -> dict:
-        """verl's outputs, formed by its own method as for packed responses, each in its rollout's place."""
+        """verl's outputs for whole rollouts. verl's own method computes them as if the responses were packed."""
         if self.cells is not None:
             output.logits = output.logits.flatten(0, 1).index_select(0, self.cells).unsqueeze(0)
         args = {
@@ -98,7 +98,7 @@ def _ask_padded(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
     starts, lengths = micro_batch["input_ids"].offsets()[:-1], kept.offsets.diff()
     rows = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
     columns = kept.indices - starts[rows]
-    first = int(columns.min())  # the logits to keep are the same columns of every row: from the shortest prompt's end
+    first = int(columns.min())  # every row keeps the same columns, from the end of the shortest prompt
     width = inputs["logits_to_keep"] = inputs["input_ids"].shape[1] - first
     output_args[KEPT] = replace(kept, cells=rows * width + columns - first)
 
@@ -114,14 +114,14 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
     inputs["input_ids"], inputs["position_ids"] = (
         micro_batch[name].values()[layout.tokens].unsqueeze(0) for name in ("input_ids", "position_ids")
     )
-    # Of four dimensions it is taken for a finished mask, and none is made; of no size, so that an attention other than
-    # ours cannot use it and says so.
+    # A mask of four dimensions counts as finished, so no mask is built. Its size is zero, so that any attention other
+    # than ours fails on it.
     inputs["attention_mask"] = torch.empty(1, 1, 0, 0, dtype=torch.bool, device=layout.tokens.device)
     inputs[LAYOUT] = layout
     cells = layout.predicting
     if get_non_tensor_data(micro_batch, SETTINGS, default=None).update.response_logits_only:
-        # each once, a prompt's last token too: models pick them by brackets, whose gradient adds what repeated ones
-        # bring in the order in which threads come
+        # unique, as rollouts share the prompt's last token: models select by [], whose backward pass adds repeated
+        # indices in thread order and is not deterministic
         inputs["logits_to_keep"], cells = cells.unique(return_inverse=True)
     output_args[KEPT] = replace(Kept.of(micro_batch, output_args["temperature"]), cells=cells)
 
@@ -130,7 +130,7 @@ _ASK = {PACKED: _ask_packed, PADDED: _ask_padded, SHARED: _ask_shared}
 
 
 def by_layout(sdpa: Callable) -> Callable:
-    """Attends by the layout of a pass, and as before where there is none."""
+    """Wrap ``sdpa`` attention: a pass with a layout uses the layout's attention."""
 
     @functools.wraps(sdpa)
     def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **others):
@@ -143,7 +143,7 @@ def by_layout(sdpa: Callable) -> Callable:
 
 
 def _form(tu: ModuleType, engine: Any, data: TensorDict) -> str | None:
-    """What the passes over a batch can be; none: verl's own. ``tu``: verl.utils.tensordict_utils."""
+    """The form of the passes over a batch; None: verl's own. ``tu``: verl.utils.tensordict_utils."""
     read = functools.partial(tu.get_non_tensor_data, data)
     settings = read(SETTINGS, default=None)
     if settings is None or any(read(name, default=False) for name in _READ_MORE):
@@ -167,11 +167,11 @@ _READ_MORE = (
     "distillation_use_topk",
     "distillation_only",
 )
-"""What computes the head otherwise, or reads the logits of other tokens."""
+"""Settings that compute the head in another way, or read the logits of other tokens."""
 
 
 def _are_whole(data: TensorDict) -> bool:
-    """Whether each sequence is a prompt of some tokens, a response of some, and no more."""
+    """Whether each sequence is a non-empty prompt followed by a non-empty response."""
     if not all(name in data and data[name].is_nested for name in ("input_ids", "prompts", "responses")):
         return False
     total, prompts, responses = (data[name].offsets().diff() for name in ("input_ids", "prompts", "responses"))
@@ -179,7 +179,7 @@ def _are_whole(data: TensorDict) -> bool:
 
 
 def _can_share(module: Any, data: TensorDict) -> bool:
-    """Whether attention is all that mixes tokens, is causal without a window, and is looked up where ours is."""
+    """Whether only attention mixes tokens, attention is causal without a window, and the model looks up "sdpa"."""
     config = module.config
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
     windowed = getattr(config, "sliding_window", None) is not None and not getattr(config, "layer_types", None)
@@ -195,16 +195,16 @@ def _can_share(module: Any, data: TensorDict) -> bool:
 
 
 def choosing_the_form(verls_own: Callable) -> Callable:
-    """``FSDPEngineWithLMHead.forward_backward_batch`` that marks a batch with the form of its passes.
+    """Wrap ``FSDPEngineWithLMHead.forward_backward_batch``: mark a batch with the form of its passes.
 
-    Batches without settings stay verl's.
+    Batches without our settings keep verl's form.
     """
     from verl.utils import tensordict_utils as tu
     from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
     @functools.wraps(verls_own)
     def forward_backward_batch(self, data, loss_function, forward_only=False):
-        # a pass for log-probs has readers of its own, and a subclass its own inputs and outputs
+        # a pass for log-probs has other readers, and a subclass has other inputs and outputs
         if not forward_only and type(self) is FSDPEngineWithLMHead:
             tu.assign_non_tensor(data, **{FORM: _form(tu, self, data)})
         return verls_own(self, data, loss_function, forward_only)
@@ -213,7 +213,7 @@ def choosing_the_form(verls_own: Callable) -> Callable:
 
 
 def inputs_of_the_form(verls_own: Callable) -> Callable:
-    """``FSDPEngineWithLMHead.prepare_model_inputs`` for the form that the batch is marked with."""
+    """Wrap ``FSDPEngineWithLMHead.prepare_model_inputs``: change the inputs to the form of the batch."""
     from verl.utils import tensordict_utils as tu
 
     @functools.wraps(verls_own)
@@ -228,7 +228,7 @@ def inputs_of_the_form(verls_own: Callable) -> Callable:
 
 
 def outputs_of_the_form(verls_own: Callable) -> Callable:
-    """``FSDPEngineWithLMHead.prepare_model_outputs`` for the logits that the model was asked for."""
+    """Wrap ``FSDPEngineWithLMHead.prepare_model_outputs``: read the logits that the model kept."""
 
     @functools.wraps(verls_own)
     def prepare_model_outputs(self, output, output_args, micro_batch, logits_processor_func):

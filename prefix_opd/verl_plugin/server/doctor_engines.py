@@ -1,9 +1,9 @@
-"""vLLM as verl's rollout server sets it up, but offline: sample from a model, and score sequences with it.
+"""Sample from a model and score sequences with offline vLLM, configured as in verl's rollout server.
 
     python -m prefix_opd.verl_plugin.server.doctor_engines FOLDER
 
-FOLDER/requests.json is a list of requests (see `prefix_opd.checks.engines`); each answer goes to FOLDER/NAME.json.
-vLLM is imported once, and each engine lives and dies in a fork of its own, so that its memory is free for the next.
+FOLDER/requests.json is a list of requests (see `prefix_opd.checks.engines`). Each answer is written to
+FOLDER/NAME.json. vLLM is imported once. Each engine runs in its own fork, whose exit frees the memory for the next.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from prefix_opd.verl_plugin.server.offline_engine import OfflineEngine
 
 
 def main(folder: Path) -> int:
-    """Answer every request in turn; the exit code of the first that fails, 0 if none does."""
+    """Answer the requests in turn. Returns 0, or 1 at the first failure."""
     if RUN not in os.environ:
         our_run.begin()
     our_run.join()  # before vLLM looks for its platform
-    import vllm  # noqa: F401  once, for all forks
+    import vllm  # noqa: F401  shared by all forks
 
     for request in json.loads((folder / "requests.json").read_text()):
         pid = os.fork()
@@ -42,12 +42,12 @@ def main(folder: Path) -> int:
 
 def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     extension = "verl.workers.rollout.vllm_rollout.utils.vLLMColocateWorkerExtension"
-    # the fork is the engine's process: vLLM would start one more, which imports everything anew on a CPU
+    # run the engine in this fork: a process of its own would import everything again on a CPU
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    # as verl's server has it: with the model's tokenizer and generation config
+    # as in verl's server: the model's tokenizer and generation config
     own = {"worker_extension_cls": extension, "skip_tokenizer_init": False, "generation_config": "auto"}
     with OfflineEngine(request["model"], **own, **request["engine"]) as engine:
-        # as vLLMHttpServer.run_server does, with the same words: no token beyond the tokenizer is ever sampled
+        # as in vLLMHttpServer.run_server: mask the tokens beyond the tokenizer's vocabulary
         masked = {"vocab_size": request["tokens"], "banned_token_ids": None}
         engine.llm.collective_rpc("monkey_patch_model", kwargs=masked)
         pairs = engine.sample(request["prompts"], **request["sampling"])
@@ -62,7 +62,7 @@ def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _score_twice(engine: OfflineEngine, sequences: list[dict[str, Any]]) -> list[list[list[float]]]:
-    """[2][B][T] log-probs of the response tokens, the second time in the reverse order: in other batches."""
+    """[2][B][T] log-probs of the response tokens. The second pass reverses the order, so that batches differ."""
     prompts, responses = ([one[name] for one in sequences] for name in ("prompt", "tokens"))
     return [engine.score(prompts, responses), engine.score(prompts[::-1], responses[::-1])[::-1]]
 

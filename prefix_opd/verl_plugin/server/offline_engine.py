@@ -1,4 +1,4 @@
-"""vLLM without verl around it: token ids in, token ids or log-probs out."""
+"""vLLM without verl: token ids in, token ids or log-probs out."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from prefix_opd.verl_plugin import our_run
 
 
 class OfflineEngine:
-    """A context: the engine is there inside, and its memory is free after it, so that models can take turns."""
+    """A context with a running engine. Leaving it frees the engine's memory, so that models can take turns."""
 
     def __init__(self, model: str, **engine: Any):
         """
         Args:
             model: folder or hub id.
-            engine: more of vLLM's own arguments, e.g. what `prefix_opd.config.models.engine_arguments` returns.
+            engine: further arguments of vLLM, e.g. from `prefix_opd.config.models.engine_arguments`.
         """
         self.arguments = dict(skip_tokenizer_init=True, disable_log_stats=True, generation_config="vllm", model=model)
         self.arguments |= engine
 
     def __enter__(self) -> OfflineEngine:
-        our_run.install(["vllm_version"])  # vLLM asks for the version of "vllm", which its CPU package does not have
+        our_run.install(["vllm_version"])  # vLLM reads the version of package "vllm"; its CPU package has another name
         from vllm import LLM
 
         self.llm = LLM(**self.arguments)
@@ -40,12 +40,12 @@ class OfflineEngine:
 
         Args:
             prompts: (B,) token ids.
-            room: (B,) tokens at most; 0 gives an empty continuation.
+            room: (B,) maximum number of new tokens; 0 gives an empty continuation.
             seeds: (B,)
-            sampling: vLLM's SamplingParams, alike for all.
+            sampling: arguments of vLLM's SamplingParams, the same for all prompts.
 
         Returns:
-            (B,) the new token ids, a stop token included.
+            (B,) new token ids, including the stop token.
         """
         asked = [i for i in range(len(prompts)) if room[i] > 0]
         each = [dict(sampling, max_tokens=room[i], seed=seeds[i]) for i in asked]
@@ -56,14 +56,14 @@ class OfflineEngine:
         return found
 
     def sample(self, prompts: Sequence[Sequence[int]], **sampling: Any) -> list[tuple[list[int], list[float]]]:
-        """One response to each of B prompts: (B,) pairs of its T token ids and the sampler's log-prob of each, nats."""
+        """Sample one response per prompt: (B,) pairs of T token ids and T log-probs of the sampler, nats."""
         answers = self._ask(prompts, [dict(sampling, logprobs=0)] * len(prompts))
         outputs = [answer.outputs[0] for answer in answers]
         return [(list(one.token_ids), _of_tokens(one.logprobs, one.token_ids)) for one in outputs]
 
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[list[float]]:
-        """(B,) the log-probs of each response's T tokens after its prompt, nats."""
-        # as verl asks its teacher (verl/experimental/teacher_loop/teacher_manager.py)
+        """(B,) log-probs of the T response tokens given the prompt, nats."""
+        # the parameters of verl's teacher (verl/experimental/teacher_loop/teacher_manager.py)
         asked = dict(max_tokens=1, temperature=1.0, prompt_logprobs=0)
         ids = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
         answers = self._ask(ids, [asked] * len(ids))

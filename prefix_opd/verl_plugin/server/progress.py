@@ -1,8 +1,8 @@
-"""A vLLM server answers how long ago its engine generated a token.
+"""A page of the vLLM server: seconds since its engine generated a token.
 
-vLLM counts tokens in its Prometheus page only with ``disable_log_stats=false``, which costs time in each step of the
-engine and which verl switches off. A request over HTTP is answered also while Ray's limit of concurrent calls of the
-server's actor is reached by waiting rollouts.
+vLLM's Prometheus page counts tokens only with ``disable_log_stats=false``, which costs time in each engine step; verl
+switches it off. The page uses HTTP, because waiting rollouts can use up Ray's limit of concurrent calls to the server's
+actor.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 
 PATH = "/prefix_opd/seconds_since_token"
 ANSWER_SECONDS = 30.0
-"""A server whose event loop is full of rollouts may answer late."""
+"""Long, because a server with many rollouts in its event loop may answer late."""
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""A proxy that the environment names (http_proxy) knows nothing of the engines' addresses."""
+"""Ignores http_proxy of the environment: a proxy cannot reach the engines' addresses."""
 
 _last_token = time.monotonic()
-"""When the engine of this process last generated a token; its start before the first."""
+"""Time of the last token of this process's engine; before the first token, the time of import."""
 
 
 def timed(verls_own: Callable) -> Callable:
-    """``OutputProcessor.process_outputs`` that notes the time of each step of the engine that generated a token.
+    """Wrap ``OutputProcessor.process_outputs``: record the time of each engine step that generated a token.
 
-    An aborted request has no new token. The only token of a request that scores a prompt counts.
+    An aborted request has no new token. The single token of a scoring request counts.
     """
 
     @functools.wraps(verls_own)
@@ -42,7 +42,7 @@ def timed(verls_own: Callable) -> Callable:
 
 
 def answering(verls_own: Callable) -> Callable:
-    """``build_app`` of vLLM's server with the page `PATH`."""
+    """Wrap ``build_app`` of vLLM's server: add the page `PATH`."""
 
     @functools.wraps(verls_own)
     def build_app(*args, **kwargs) -> Any:
@@ -58,7 +58,7 @@ def answering(verls_own: Callable) -> Callable:
 
 
 def ask(address: str) -> float:
-    """Seconds since the server at ``host:port`` generated a token; infinite if it does not answer or has no such page.
+    """Seconds since the server at ``host:port`` generated a token; infinite without an answer or without the page.
 
     Blocks for at most `ANSWER_SECONDS`.
     """

@@ -1,11 +1,11 @@
-"""Read a teacher's log-probs as arrays, without an object for each of them.
+"""Read a teacher's log-probs as arrays, without one object per log-prob.
 
-verl asks vLLM for the log-probs of a whole sequence. vLLM answers with a dict of objects for each token, verl goes
-through them one by one, and lists of lists travel to the agent loop (verl/workers/rollout/vllm_rollout/utils.py:
-extract_prompt_logprobs). Here vLLM keeps them in flat lists, which it can do for a request that asks for it, and
-arrays travel: the same ids and log-probs in half of the time (130 tokens), with top-k in a third (k = 8) or a fifth
-(k = 32). It is the time of the server's one event loop, which all sequences of its engine pass. Positions of the prompt
-stay in the answer: verl counts them, and the proof of alignment (`agent_loop.check_scored_tokens`) reads them.
+verl asks vLLM for the log-probs of a whole sequence. vLLM answers with a dict of objects per token. verl loops over the
+objects and sends lists of lists to the agent loop (verl/workers/rollout/vllm_rollout/utils.py:
+extract_prompt_logprobs). Here the request asks vLLM for flat lists, and arrays are sent. The ids and log-probs are the
+same. The server's one event loop, which handles all sequences, needs 1/2 of the time for 130 tokens, with top-k 1/3
+(k = 8) or 1/5 (k = 32). The answer keeps the prompt positions: verl counts them, and the alignment check
+(`agent_loop.check_scored_tokens`) reads them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import numpy as np
 
 
 def flat_to_arrays(flat: Any, topk: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and log-probs of a sequence of S tokens: row i belongs to token i + 1, the last row is padding (zeros).
+    """Ids and log-probs of a sequence of S tokens. Row i belongs to token i + 1; the last row is padding (zeros).
 
     Args:
-        flat: vLLM's ``FlatLogprobs``: nothing for the first token; for each other one itself and the k likeliest.
-        topk: k, or 0 for the tokens of the sequence alone.
+        flat: vLLM's ``FlatLogprobs``: no entry for the first token; for every other token itself and the k likeliest.
+        topk: k, or 0 for the tokens of the sequence only.
 
     Returns:
-        (S, max(k, 1)) ids, int32, and log-probs in nats, float32; with k in the order of their rank.
+        (S, max(k, 1)) ids, int32, and log-probs in nats, float32. With top-k, columns are sorted by rank.
 
     Raises:
-        RuntimeError: the lists have another shape, so a row might belong to another token.
+        RuntimeError: the lists have an unexpected shape, so rows could belong to other tokens.
     """
     rows, width = len(flat) - 1, topk + 1
     starts = [0, *range(0, rows * width, width)]
@@ -51,12 +51,12 @@ def flat_to_arrays(flat: Any, topk: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def asked_for_flat_lists(original: Callable) -> Callable:
-    """``_get_teacher_sampling_params`` that asks vLLM for flat lists."""
+    """Wrap ``_get_teacher_sampling_params``: ask vLLM for flat lists."""
 
     @functools.wraps(original)
     def _get_teacher_sampling_params(teacher_model_config, distillation_loss_config):
         asked = original(teacher_model_config, distillation_loss_config)
-        if teacher_model_config.inference.name == "vllm":  # other engines know no such parameter
+        if teacher_model_config.inference.name == "vllm":  # other engines lack this parameter
             asked["flat_logprobs"] = True
         return asked
 
@@ -64,7 +64,7 @@ def asked_for_flat_lists(original: Callable) -> Callable:
 
 
 def read_as_arrays(original: Callable) -> Callable:
-    """``extract_prompt_logprobs`` that reads flat lists; what is not flat is read as before."""
+    """Wrap ``extract_prompt_logprobs``: read flat lists as arrays. verl reads all other answers."""
     from vllm.logprobs import FlatLogprobs
 
     @functools.wraps(original)

@@ -1,9 +1,9 @@
-"""Each run sends its weights through a socket of its own.
+"""A separate weight socket for each run.
 
-verl names the socket between a trainer and its engine after Ray's job id (verl/workers/rollout/vllm_rollout:
-vllm_rollout.py:141, vllm_async_server.py:143), which is 01000000 in every cluster that a run starts for itself. Two
-runs on one machine would meet in one socket: one waits for ever, or its engine takes the other's weights. Here the
-name holds Ray's session as well.
+verl names the socket between trainer and engine after Ray's job id (verl/workers/rollout/vllm_rollout:
+vllm_rollout.py:141, vllm_async_server.py:143). A run that starts its own cluster always has job id 01000000. Two runs
+on one machine would share a socket: one run hangs, or its engine receives the other's weights. Here the name also
+contains Ray's session.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 
 def own_name() -> str:
-    """Ray's session and job: what no other run on this machine shares."""
+    """Ray's session and job id, unique on this machine."""
     import ray
 
     context = ray.get_runtime_context()
@@ -22,7 +22,7 @@ def own_name() -> str:
 
 
 def renamed_at_the_trainer(original: Callable) -> Callable:
-    """``ServerAdapter.__init__``, whose end of the socket gets the run's own name."""
+    """Wrap ``ServerAdapter.__init__``: put the run's own name into the trainer's end of the socket."""
 
     @functools.wraps(original)
     def __init__(self, *args, **kwargs):
@@ -34,11 +34,11 @@ def renamed_at_the_trainer(original: Callable) -> Callable:
 
 
 def renamed_at_the_engine(original: Callable) -> Callable:
-    """``vLLMHttpServer.__init__``, whose engine gets the run's own name. Both ends are always on one machine."""
+    """Wrap ``vLLMHttpServer.__init__``: pass the run's own name to the engine. Both ends are on one machine."""
 
     @functools.wraps(original)
     def __init__(self, *args, **kwargs):
         original(self, *args, **kwargs)
-        os.environ["VERL_RAY_JOB_ID"] = own_name()  # the engine, started later, takes it from here
+        os.environ["VERL_RAY_JOB_ID"] = own_name()  # read by the engine, which starts later
 
     return __init__

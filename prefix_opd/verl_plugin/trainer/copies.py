@@ -1,7 +1,7 @@
-"""Rows of a data set that nothing tells apart: the same prompt under the same index, or under none.
+"""Numbers identical rows of a data set (same prompt, same index or no index).
 
-A rollout's seed is made of its prompt and index (`prefix_opd.method.seeds`), so copies of a row would draw the same
-tokens. Each copy is numbered; a row that occurs once keeps the seed that it always had.
+A rollout's seed depends on prompt and index (`prefix_opd.method.seeds`), so identical rows would sample the same
+tokens. The number of the copy enters the seed. The seed of a row without copies does not change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prefix_opd.verl_plugin.fields import COPY
 
 
 def count_copies(rows: Iterable[Any]) -> list[int]:
-    """How often each row occurred before it.
+    """For each row, the number of earlier identical rows.
 
     >>> count_copies(["a", "b", "a", "a"])
     [0, 0, 1, 2]
@@ -30,7 +30,7 @@ def count_copies(rows: Iterable[Any]) -> list[int]:
 
 
 def mark_copies(dataset: Any) -> None:
-    """Number the copies in a column `COPY` of verl's data set (``RLHFDataset``), where it has any."""
+    """Add the column `COPY` to verl's data set (``RLHFDataset``) if it has identical rows."""
     table = dataset.dataframe
     extra = table["extra_info"] if "extra_info" in table.column_names else [None] * len(table)
     indices = ((one or {}).get("index", 0) for one in extra)  # as RLHFDataset.__getitem__ reads it

@@ -1,7 +1,7 @@
-"""An engine that dies while weights travel to it must end the run, not stop it for ever.
+"""End the run if an engine dies while it receives weights.
 
-verl's trainer waits for its engines without end: a worker offers the weights through a socket from which a dead
-process never reads. Here the wait goes on in a thread, and the engines' own health page is asked meanwhile.
+verl's trainer would hang: a worker offers the weights through a socket, and a dead engine never reads from it. Here
+verl's call runs in a thread, and the main thread polls the engines' health page.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from prefix_opd.verl_plugin.server.progress import DIRECT
 
 ASK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
-"""An engine that is busy may answer late, which is no sign of death; one that is gone refuses at once."""
+"""A late answer counts as alive: the engine may be busy. A dead engine refuses the connection at once."""
 
 
 def while_alive(call: Callable[..., Any], addresses: Callable[[], Sequence[str]], what: str) -> Callable[..., Any]:
-    """``call``, given up with RunStopped once one of the engines is dead.
+    """Wrap ``call``: raise RunStopped when one of the engines is dead.
 
     Args:
-        addresses: of the engines' servers, ``host:port``.
-        what: what the call does, for the message.
+        addresses: returns ``host:port`` of the engines' servers.
+        what: description of the call, for the message.
     """
 
     def called(*args, **kwargs):
@@ -34,7 +34,7 @@ def while_alive(call: Callable[..., Any], addresses: Callable[[], Sequence[str]]
         def work() -> None:
             try:
                 result["value"] = call(*args, **kwargs)
-            except BaseException as error:  # handed to the thread that waits
+            except BaseException as error:  # raised again in the waiting thread
                 result["error"] = error
 
         thread = threading.Thread(target=work, daemon=True, name=what)
@@ -51,7 +51,7 @@ def while_alive(call: Callable[..., Any], addresses: Callable[[], Sequence[str]]
 
 
 def watched(verls_own: Callable) -> Callable:
-    """``CheckpointEngineManager.update_weights``, given up once one of its engines is dead."""
+    """Wrap ``CheckpointEngineManager.update_weights``: raise RunStopped when one of its engines is dead."""
 
     @functools.wraps(verls_own)
     def update_weights(self, *args, **kwargs):
@@ -64,7 +64,7 @@ def watched(verls_own: Callable) -> Callable:
 
 
 def is_dead(address: str) -> bool:
-    """Whether the server says that its engine is dead (vllm: 503), or is not there any more."""
+    """Whether the server reports a dead engine (vLLM: status 503) or refuses the connection."""
     try:
         DIRECT.open(f"http://{address}/health", timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError as error:

@@ -1,4 +1,4 @@
-"""verl's validation, chunk by chunk: each chunk's responses are kept before the next is asked."""
+"""verl's validation in chunks. The responses of a chunk are stored before the next chunk starts."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PROGRESS_SECONDS = 1.0
 
 @register_trainer(TRAINER)
 class Evaluator(PrefixOPDTrainer):
-    """Chosen by ``trainer.v1.trainer_mode=prefix_opd_evaluate``, with ``trainer.val_only``.
+    """Selected by ``trainer.v1.trainer_mode=prefix_opd_evaluate`` with ``trainer.val_only``.
 
-    ``_validate`` stays verl's. It reads its problems from ``val_dataloader`` and hands its responses to
-    ``_dump_generations``; here the one gives a single chunk, the other keeps it.
+    verl's ``_validate`` runs once per chunk. It reads problems from ``val_dataloader``, which holds one chunk here, and
+    passes the responses to ``_dump_generations``, which stores them here.
     """
 
     def __init__(self, config):
@@ -40,7 +40,7 @@ class Evaluator(PrefixOPDTrainer):
         self._count_finished()
 
     def on_validate_begin(self):
-        pass  # no run log: an evaluation has no steps
+        pass  # an evaluation has no steps, hence no run log
 
     def _validate(self) -> dict[str, float]:
         todo = {}
@@ -69,9 +69,9 @@ class Evaluator(PrefixOPDTrainer):
         self.chunk = chunk
         metrics = super()._validate()
         if (came := len(self.dumped["uid"])) < (asked := len(chunk.problems) * chunk.samples):
-            # a part that is short would pass for a result
+            # a stored part with missing responses would count as complete
             raise RunStopped(f"{chunk.benchmark}: {came} of {asked} responses came back; ask again to go on from here")
-        # verl named the prompts of its batch, which is ours, by random uids
+        # verl gave the prompts of the chunk random uids
         problems = dict(zip(batch["uid"].tolist(), chunk.problems, strict=True))
         write_part(self.run_folder, chunk, self._rows(problems, ids))
         return metrics
@@ -107,7 +107,7 @@ class Evaluator(PrefixOPDTrainer):
     # ---- progress ----
 
     def _count_finished(self) -> None:
-        """verl's replay buffer counts the prompts that are done each time that it looks; tell the progress bar."""
+        """Update the progress bar from the replay buffer's count of finished prompts while verl waits."""
 
         def show(partition_id: str) -> None:
             self._show(self.chunk.benchmark, len(self.replay_buffer.finished_keys[partition_id]))
@@ -119,7 +119,7 @@ class Evaluator(PrefixOPDTrainer):
 
 
 class EvaluationWorker(PrefixAgentLoopWorker):
-    """Seeds each response by its problem and number, so that chunks and stops do not change what is drawn."""
+    """Seeds each response by problem and sample number, so that chunks and stops do not change the responses."""
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
         seed = answer_seed(self.config[NODE].seed, kwargs[PROBLEM], kwargs["session_id"])
@@ -127,7 +127,7 @@ class EvaluationWorker(PrefixAgentLoopWorker):
 
 
 class EvaluationManager(PrefixAgentLoopManager):
-    """Named by ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
+    """The class in ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""What a run has spent, and the metrics of each batch that follow from its tokens."""
+"""Tokens and FLOP of a run, and the metrics of each batch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from prefix_opd.verl_plugin.fields import TrainBatch
 
 
 class Ledger:
-    """Tokens and FLOP of the run so far. A checkpoint keeps it.
+    """Tokens and FLOP of the run so far. Checkpoints store the ledger.
 
     Args:
-        student, teacher: sizes of the models.
-        position_bin: tokens a bin of the metrics by position.
-        recomputed: whether a student pass of its own recomputes the log-probs.
+        student, teacher: model sizes.
+        position_bin: positions per bin in metrics by position.
+        recomputed: whether a separate student pass recomputes the log-probs.
     """
 
     def __init__(self, student: ModelShape, teacher: ModelShape, position_bin: int, recomputed: bool):
@@ -33,7 +33,7 @@ class Ledger:
 
     @classmethod
     def of(cls, config: DictConfig, settings: Settings) -> Ledger:
-        """The ledger of a run that begins."""
+        """The ledger of a new run."""
         trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
         student, teacher = (_shape(OmegaConf.select(config, key), trusted) for key in (STUDENT_KEY, TEACHER_KEY))
         width = -(-int(config.data.max_response_length) // settings.position_bins)
@@ -46,11 +46,11 @@ class Ledger:
         self.flops, self.tokens = state["flops"], state["tokens"]
 
     def add_thrown_away(self, prompt_lengths: Sequence[int], lengths: Sequence[int], recomputed: bool) -> None:
-        """Count the rollouts of a batch that is not learned from, as part of the step that samples them again.
+        """Count a discarded batch as part of the step that samples it again.
 
         Args:
-            prompt_lengths, lengths: tokens of each prompt and of each response.
-            recomputed: whether the student's own pass over them had been made.
+            prompt_lengths, lengths: (B,) tokens of prompts and of responses.
+            recomputed: whether the student pass that recomputes log-probs had run.
         """
         student, teacher = self.student, self.teacher
         self.thrown_flops += replace(exact_flops(student, teacher, prompt_lengths, lengths, recomputed), update=0.0)
@@ -61,7 +61,7 @@ class Ledger:
         self.thrown_flops, self.thrown_tokens = StepFlops(), {"generated": 0, "scored": 0, "trained": 0}
 
     def add(self, rollouts: TrainBatch) -> dict[str, Any]:
-        """Count the batch of an update, and those that were thrown away before it; returns the step's metrics."""
+        """Count the batch of an update and the batches discarded before it. Returns the metrics of the step."""
         found = rollout_metrics(rollouts.records, rollouts.lengths, rollouts.prefix_lengths)
         if rollouts.log_q is not None:
             found.update(self._reverse_kl(rollouts))

@@ -1,9 +1,9 @@
-"""The full-length probe: a few training prompts, sampled without a cap and scored, never trained on.
+"""The full-length probe: rollouts of a few training prompts, sampled without a cap and scored, never trained on.
 
-A run with a short prefix says nothing about the positions beyond it. The probe does: it sends the same few prompts
-through verl's own agent loop, their L the longest response (`fields.PREFIX_LENGTH`), and reads the reverse KL at every
-position. It asks the data set and not the data loader, and gives each rollout a seed of its own, so that training
-sees the prompts and the random numbers that it would see without it. Its cost stays out of the run's ledger.
+Training with a short prefix gives no metrics beyond the prefix. The probe sends the same few prompts through verl's
+agent loop with L = ``data.max_response_length`` (`fields.PREFIX_LENGTH`) and measures the reverse KL at every position.
+It reads the data set in place of the data loader, and its rollouts have their own seeds. So the probe changes neither
+the prompts nor the random numbers of training. The run's ledger does not include its cost.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, PROBE_SEED, TRAIN_FIELD
 from prefix_opd.verl_plugin.trainer.step_guard import forget_rollouts
 
 TOLD = 3
-"""How many failed rollouts a warning names."""
+"""Number of failed rollouts that a warning names."""
 
 
 class Probe:
-    """Run by the trainer before an update, on the weights that the update's own rollouts are sampled with."""
+    """Run by the trainer before an update, with the weights that sample the update's rollouts."""
 
     def __init__(self, trainer):
         self.trainer = trainer
@@ -41,18 +41,18 @@ class Probe:
         self.found: dict[str, float] = {}
 
     def is_due(self, step: int) -> bool:
-        """At step 1, 1 + every, 1 + 2 every, ..., and at the last: before the first update and after every so many."""
+        """True at step 1, 1 + every, 1 + 2 every, ..., and at the last step."""
         last = step == self.trainer.total_training_steps
         return self.settings.every > 0 and (last or (step - 1) % self.settings.every == 0)
 
     def run(self, step: int) -> None:
-        """Sample, score and measure; `take` hands over what was found."""
+        """Sample, score and measure. `take` returns the metrics."""
         began = time.monotonic()
         try:
             self._run(step)
         except RunStopped:
             raise
-        except RuntimeError as error:  # from here, or from verl's replay buffer when no rollout came back
+        except RuntimeError as error:  # from `_sample`, or from verl's replay buffer if no rollout came back
             self._give_up(error)
         self.seconds = time.monotonic() - began
         self.found["probe/seconds"] = self.seconds
@@ -65,7 +65,7 @@ class Probe:
         self.trainer.samples.record(step, "probe", rollouts, data, [length] * len(rollouts.lengths))
 
     def _give_up(self, error: RuntimeError) -> None:
-        """Nothing is learnt from a probe, so the run needs none: what came of it is forgotten, and the step is made."""
+        """Discard the probe's rollouts and warn. The step goes on, because training does not need the probe."""
         failures = self.trainer.guard.take_failures()
         forget_rollouts()
         told = "; ".join(failures[:TOLD]) or one_line(error)
@@ -73,11 +73,11 @@ class Probe:
         self.found = {"probe/failed": 1.0}
 
     def metrics(self) -> dict[str, float]:
-        """What the probe of this step found; nothing where there was none, or after `take`."""
+        """The metrics of this step's probe; empty without a probe or after `take`."""
         return {f"prefix_opd/{name}": value for name, value in self.found.items()}
 
     def take(self) -> dict[str, float]:
-        """The same, once."""
+        """Return the metrics and clear them."""
         found = self.metrics()
         self.found, self.seconds = {}, 0.0
         return found
@@ -88,18 +88,18 @@ class Probe:
         return {"first": self.first, "flops": self.flops}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        first = state["first"]  # JSON knows no integer keys
+        first = state["first"]  # JSON has no integer keys
         self.first = first and {int(position): tuple(found) for position, found in first.items()}
         self.flops = state["flops"]
 
     # ---- sampling ----
 
     def _sample(self, step: int) -> Any:
-        """The fields of one scored rollout a prompt."""
+        """The fields of one scored rollout per prompt."""
         prompts = self._prompts()
         batch = tu.get_tensordict(prompts)
         tu.assign_non_tensor_data(batch, "global_steps", step)
-        # verl's own, as the trainer's remembers what it hands out, to sample a step once more
+        # verl's method: the trainer's override would remember these prompts as those of the step
         PPOTrainerSync._submit_batch_to_rollout(self.trainer, batch)
         answered, _ = self.trainer.replay_buffer.sample(
             global_steps=step, partition_id="train", batch_size=len(prompts["uid"])
@@ -108,14 +108,14 @@ class Probe:
             raise RuntimeError(
                 f"{len(answered.keys)} of {len(prompts['uid'])} came back scored; see the log for the others"
             )
-        # in the order of the prompts: the same ones each time can be followed from probe to probe
+        # in the order of the prompts, to compare the same prompts across probes
         keys = sorted(answered.keys, key=lambda key: prompts["uid"].tolist().index(key.rsplit("_", 2)[0]))
         data = tq.kv_batch_get(keys=keys, partition_id="train", select_fields=TRAIN_FIELDS)
         tq.kv_clear(keys=keys, partition_id="train")
         return data
 
     def _prompts(self) -> dict[str, Any]:
-        """Evenly spread over the training data."""
+        """The probe's prompts, evenly spread over the training data."""
         data = self.trainer.train_dataset
         count = min(self.settings.prompts, len(data))
         batch = collate_fn([data[i * len(data) // count] for i in range(count)])
@@ -145,7 +145,7 @@ class Probe:
     def _account(self, rollouts: TrainBatch) -> dict[str, float]:
         models = (self.trainer.ledger.student, self.trainer.ledger.teacher)
         spent = exact_flops(*models, rollouts.prompt_lengths, rollouts.lengths)
-        flops = spent.sampling + spent.teacher_scoring  # nothing is learnt
+        flops = spent.sampling + spent.teacher_scoring  # no update
         self.flops += flops
         return {"probe/flops_exact": flops, "probe/flops_exact/so_far": self.flops}
 

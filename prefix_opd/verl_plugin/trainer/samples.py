@@ -1,4 +1,4 @@
-"""Hand a few rollouts of a step to `prefix_opd.run.samples`: what the step has anyway, no pass of its own."""
+"""Pass a few rollouts of a step to `prefix_opd.run.samples`, without extra computation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefix_opd.verl_plugin.fields import TrainBatch
 
 
 class SampleRecorder:
-    """Owned by the trainer; opened with the run's log."""
+    """Part of the trainer. `open` is called together with the run log."""
 
     def __init__(self, trainer):
         self.trainer = trainer
@@ -24,11 +24,11 @@ class SampleRecorder:
         return is_sampled(step, config.test_freq, self.trainer.total_training_steps)
 
     def record(self, step: int, kind: str, rollouts: TrainBatch, data: Any, prefix_lengths: list[int]) -> None:
-        """Keep the first rollouts of a batch.
+        """Store the first rollouts of a batch.
 
         Args:
-            rollouts, data: the batch, and the fields of TransferQueue that it was read from.
-            prefix_lengths: L of each, tokens; a probe's rollouts go beyond that of their step.
+            rollouts, data: the batch, and the TransferQueue fields that it was read from.
+            prefix_lengths: L of each rollout, tokens. Rollouts of a probe may be longer than L.
         """
         decode = self.trainer.tokenizer.decode
         prompts, responses = (data[name].unbind()[:ROLLOUTS] for name in ("prompts", "responses"))

@@ -1,8 +1,8 @@
-"""Bring student and teacher up side by side.
+"""Start student and teacher in parallel.
 
-verl 0.9.1 starts the teacher's servers after the student's trainer and before the student's server
-(verl/trainer/ppo/v1/trainer_base.py:_setup, steps 6, 8, 9), each waiting for the one before. None needs another, so
-the teacher is started in a thread as soon as there are resource pools, and joined where verl would have made it.
+verl 0.9.1 starts the student's trainer, then the teacher's servers, then the student's servers, one after the other
+(verl/trainer/ppo/v1/trainer_base.py:_setup, steps 6, 8, 9). They do not depend on each other. So a thread starts the
+teacher as soon as the resource pools exist, and `_setup` waits for the thread at its end at the latest.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from prefix_opd.base.patching import is_replaced, original
 TEACHER = "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager"
 
 _under_way: EngineStartup | None = None
-"""The start-up that is bringing up a teacher in this process."""
+"""The start-up of this process that is starting a teacher."""
 
 
 class _Teacher:
-    """Stands where verl keeps its teacher manager until the real one is there."""
+    """Placeholder for verl's teacher manager. Any access waits for the real manager."""
 
     def __init__(self, manager: Future):
         self._manager = manager
@@ -37,7 +37,7 @@ class _Teacher:
 
 
 def the_one_under_way(verls_own: type) -> Callable[..., Any]:
-    """In place of ``MultiTeacherModelManager``: the teacher that `EngineStartup` is starting, or a new one."""
+    """Replace ``MultiTeacherModelManager``: return the teacher that `EngineStartup` is starting, or a new one."""
 
     @functools.wraps(verls_own, updated=())
     def teacher(config, resource_pool):
@@ -49,7 +49,7 @@ def the_one_under_way(verls_own: type) -> Callable[..., Any]:
 
 
 def once(verls_own: Callable) -> Callable:
-    """``ResourcePoolManager.create_resource_pool`` that leaves pools that are there."""
+    """Wrap ``ResourcePoolManager.create_resource_pool``: do nothing if the pools exist."""
 
     @functools.wraps(verls_own)
     def create_resource_pool(self):
@@ -60,7 +60,7 @@ def once(verls_own: Callable) -> Callable:
 
 
 class EngineStartup:
-    """A context around verl's ``_setup``. Without the patch `startup` verl starts one engine after the other."""
+    """Context around verl's ``_setup``. Without the patch `startup` verl starts one engine after the other."""
 
     def __init__(self, trainer):
         self.trainer = trainer
@@ -69,7 +69,7 @@ class EngineStartup:
         self._teacher: Future | None = None
 
     def begin(self) -> None:
-        """Called when the pools are known: make them, and start the teacher in its own."""
+        """Create the resource pools and start the teacher. Called when the pools are configured."""
         global _under_way
         if not self.trainer.use_teacher_policy:
             return
@@ -83,7 +83,7 @@ class EngineStartup:
         _under_way = self
 
     def hand_over(self) -> _Teacher:
-        """What verl gets in place of its manager, once the student's trainer is ready."""
+        """The placeholder for verl's teacher manager. verl asks for it when the student's trainer is ready."""
         self.trainer.events.milestone("student's trainer is ready, waiting for the engines")
         return _Teacher(self._teacher)
 

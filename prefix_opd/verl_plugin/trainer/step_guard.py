@@ -1,7 +1,7 @@
-"""A step counts only if it learnt from every rollout that it claims: what to do with those that are wrong.
+"""Guards a step: every rollout of the batch must come back and pass the watchers before the update.
 
-verl trains on whatever came back. Here a batch is judged (`watchers`) before it is learnt from; one that is
-thrown away is sampled again from the same prompts, for the same step, a bounded number of times.
+verl trains on whatever comes back. Here `watchers` checks the batch before the update. A discarded batch is sampled
+again from the same prompts, for the same step, up to ``retries`` times.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT
 
 PARTITION = "train"
 ALIVE_SECONDS = 10.0
-"""How often the agent-loop workers are asked whether they live, while the trainer waits for their rollouts."""
+"""Seconds between checks that the agent-loop workers live, while the trainer waits for rollouts."""
 
 
 def forget_rollouts() -> None:
-    """Clear what the engines answered, and what they were asked, for no later step to find."""
+    """Delete all rollouts and requests from TransferQueue, so that no later step reads them."""
     keys = list((tq.kv_list(PARTITION) or {}).get(PARTITION, {}))
     if keys:
         tq.kv_clear(keys=keys, partition_id=PARTITION)
 
 
 class ThrownAway(Exception):
-    """This batch is not learnt from; the message says why."""
+    """The batch is discarded; the message gives the reason."""
 
 
 class StepGuard:
-    """Stands around one update of `PrefixOPDTrainer`."""
+    """Wraps an update of `PrefixOPDTrainer`."""
 
     def __init__(self, trainer, settings: WatcherSettings):
         self.trainer, self.settings = trainer, settings
@@ -47,19 +47,19 @@ class StepGuard:
         self.places: dict[str, int] = {}
         self.attempt = 0
         self.judged = False
-        """Whether the step's rollouts are all there and good: what fails from then on is no failure of theirs."""
-        self.warned = 0  # in this step; the trainer sets it back when one begins
+        """Whether the step's rollouts passed all checks. Later errors are not caused by these rollouts."""
+        self.warned = 0  # warnings of this step; the trainer resets the count when a step begins
         self._ask_whether_workers_live()
 
     # ---- order ----
 
     def remember(self, batch) -> None:
-        """Keep the prompts that are handed out, and their order."""
+        """Keep the prompts of the step and their order."""
         self.submitted = batch
         self.places = {str(uid): place for place, uid in enumerate(batch["uid"])}
 
     def put_in_order(self, batch) -> None:
-        """Rollouts in the order of their prompts, not of their arrival, so that sums are the same in every run."""
+        """Sort rollouts by prompt in place of arrival, so that floating-point sums are the same in every run."""
         batch.reorder(sorted(range(len(batch.keys)), key=lambda i: self._place(batch.keys[i])))
 
     def _place(self, key: str) -> tuple[int, ...]:
@@ -67,20 +67,20 @@ class StepGuard:
         return (self.places[uid], *map(int, numbers))
 
     def name(self, key: str) -> str:
-        """How a message calls a rollout."""
+        """The name of a rollout in messages."""
         prompt, rollout, *_ = self._place(key)
         return f"prompt {prompt}, rollout {rollout} (from 0)"
 
     # ---- judgement ----
 
     def check_all_came(self, batch, metrics: dict[str, Any]) -> None:
-        """Every rollout of the step must be there."""
+        """Check that every rollout of the step came back."""
         config = self.trainer.config
         expected = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
         judged = watchers.missing_rollouts(len(batch.keys), expected, self.take_failures(), self.settings)
         try:
             self._act(judged, metrics)
-        except ThrownAway:  # those that came were sampled and scored
+        except ThrownAway:  # the rollouts that came back cost FLOP
             if batch.keys:
                 data = tq.kv_batch_get(batch.keys, batch.partition_id, select_fields=LENGTH_FIELDS)
                 self.trainer.ledger.add_thrown_away(*read_lengths(data), recomputed=False)
@@ -89,7 +89,7 @@ class StepGuard:
     def check_rollouts(
         self, rollouts: TrainBatch, advantage: Tensor, keys: Sequence[str], metrics: dict[str, Any]
     ) -> None:
-        """The last look at a batch before it is learnt from."""
+        """The last check of a batch before the update."""
         watched = watchers.Rollouts(
             names=[self.name(key) for key in keys],
             tokens=rollouts.tokens,
@@ -114,17 +114,17 @@ class StepGuard:
         self.judged = True
 
     def check_update(self, metrics: dict[str, Any]) -> None:
-        """A look at what the update reported."""
+        """Check the metrics of the update."""
         self._act(watchers.after_update(metrics, self.settings), metrics)
 
     def check_validation(
         self, came: int, expected: int, natural_ends: Sequence[float | None], metrics: dict[str, Any]
     ) -> None:
-        """A look at the answers that a validation is made of."""
+        """Check the responses of a validation."""
         self._act(watchers.validation(came, expected, self.take_failures(), natural_ends, self.settings), metrics)
 
     def warn(self, told: str) -> None:
-        """Say what is wrong in this step, and count it."""
+        """Report and count a warning of this step."""
         self.warned += 1
         self.trainer.events.warn(self.trainer.global_steps, told)
 
@@ -142,7 +142,7 @@ class StepGuard:
     # ---- once more ----
 
     def run(self, step_once: Callable[[], Any], metrics: dict[str, Any]):
-        """Make one update, with a fresh sample of the same prompts when a batch was thrown away."""
+        """Run one update. A discarded batch is sampled again from the same prompts."""
         self.attempt = 0
         before = dict(metrics)
         while True:
@@ -161,7 +161,7 @@ class StepGuard:
                 metrics.update(before)
                 try:
                     self._sample_again()
-                except Exception as error:  # an engine that is gone cannot be woken
+                except Exception as error:  # e.g. an engine died
                     raise RunStopped(f"{told}; it cannot be sampled again ({one_line(error)})") from error
 
     def _with_reasons(self, step_once: Callable[[], Any]):
@@ -169,15 +169,15 @@ class StepGuard:
         try:
             return step_once()
         except RuntimeError as error:
-            # verl's replay buffer, when not one rollout of the batch came back; failures that are told while the update
-            # is made may be those of the next step
+            # verl's replay buffer raises if no rollout came back. After the checks (`judged`), failures may belong to
+            # rollouts of the next step.
             if isinstance(error, RunStopped) or self.judged or not (failures := self.take_failures()):
                 raise
             raise ThrownAway(f"no rollout came back whole and scored ({failures[0]})") from error
 
     def _sample_again(self) -> None:
         forget_rollouts()
-        # wake the engines, which sleep while verl trains; the weights are still those of the step before
+        # wake the engines, which sleep while verl trains; their weights are those of the previous step
         self.trainer.checkpoint_manager.update_weights(self.trainer.global_steps - 1)
         tu.assign_non_tensor_data(self.submitted, ATTEMPT, self.attempt)
         self.trainer._submit_batch_to_rollout(self.submitted)
@@ -185,12 +185,12 @@ class StepGuard:
     # ---- the workers ----
 
     def take_failures(self) -> list[str]:
-        """What went wrong with rollouts since the last call, one line each."""
+        """Failures of rollouts since the last call, one line each."""
         workers = self.trainer.agent_loop_manager.agent_loop_workers
         return [line for lines in ray.get([worker.take_failures.remote() for worker in workers]) for line in lines]
 
     def _ask_whether_workers_live(self) -> None:
-        """verl polls for rollouts without end; of a worker that died none would ever come."""
+        """Check the workers regularly: verl polls without end, even if a worker died."""
 
         def ask(partition_id: str) -> None:
             ray.get([worker.alive.remote() for worker in self.trainer.agent_loop_manager.agent_loop_workers])

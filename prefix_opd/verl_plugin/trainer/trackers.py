@@ -1,7 +1,8 @@
-"""verl's trackers, none of which can end the run: not when it is made, not when it is written to, not at the end.
+"""verl's trackers, with failures that cannot end the run.
 
-verl makes all of them in one constructor inside ``fit``, where the first that is out of reach raises. Here each is made
-by itself; one that fails is told and done without, and the run's own record (`prefix_opd.run.log`) has it all anyway.
+verl creates all trackers in one constructor inside ``fit``; the first unreachable tracker raises. Here each tracker is
+created separately. The run logs a warning about a failed tracker and goes on without it. The run's own record
+(`prefix_opd.run.log`) is complete in any case.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trackers(Tracking):
-    """verl's trackers, each made by itself, tried once, and ended once."""
+    """verl's trackers, each created separately, tried once, and closed once."""
 
     def __init__(
         self, project_name: str, experiment_name: str, default_backend: str | list[str] = "console", config: Any = None
@@ -27,15 +28,15 @@ class Trackers(Tracking):
         for name in names:
             try:
                 made = Tracking(project_name, experiment_name, [name], config)
-            except AssertionError:  # no tracker of this name: bad input
+            except AssertionError:  # unknown tracker name: bad input
                 raise
             except Exception as error:
                 logger.warning("%s cannot be reached (%s); the run goes on without it", name, error)
                 continue
-            made._finished = True  # it would end its tracker when it is collected; that is ours to do
+            made._finished = True  # keeps its destructor from closing the tracker; this class closes it
             self.logger.update({one: Forgiving(one, tracker) for one, tracker in made.logger.items()})
 
 
 def forgiving(verls_own: type) -> type:
-    """`Trackers` in place of verl's class."""
+    """Replace verl's class with `Trackers`."""
     return Trackers

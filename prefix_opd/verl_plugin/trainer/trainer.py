@@ -44,10 +44,10 @@ logger = logging.getLogger(__name__)
 
 @register_trainer("prefix_opd")
 class PrefixOPDTrainer(PPOTrainerSync):
-    """Chosen by ``trainer.v1.trainer_mode=prefix_opd``.
+    """Selected by ``trainer.v1.trainer_mode=prefix_opd``.
 
-    verl compares the mode with the literal "sync" in its replay buffer, its refill and its checkpoints; any other
-    word would silently select their asynchronous form. So the mode reads "sync" from here on.
+    verl compares the mode with the literal "sync" in its replay buffer, its refill and its checkpoints. Any other mode
+    silently selects their asynchronous form. So the constructor sets the mode to "sync".
     """
 
     def __init__(self, config):
@@ -90,13 +90,13 @@ class PrefixOPDTrainer(PPOTrainerSync):
     # ---- one update ----
 
     def prefix_lengths(self, step: int, rows: int) -> list[int]:
-        """L of each of the ``rows`` prompts of a step, as the schedule has it now, tokens."""
+        """(rows,) L of each prompt of a step by the schedule's current state, tokens."""
         return prefix_lengths(self.settings.schedule, step, rows, int(self.config.data.max_response_length))
 
     def step(self, metrics, timing_raw):
         self.step_metrics, self.step_began = metrics, time.time()
         batch = super().step(metrics, timing_raw)
-        # before the checkpoint, which keeps what the schedule learnt, and before the next prompts are handed out
+        # before the checkpoint, which stores the schedule's state, and before the next prompts are handed out
         self.settings.schedule.observe(numbers({**metrics, **self.probe.metrics()}))
         return batch
 
@@ -110,7 +110,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         return {} if self.early.is_done(self.global_steps) else super().prepare_step()
 
     def _submit_batch_to_rollout(self, batch):
-        if PREFIX_LENGTH not in batch:  # prompts that are sampled again keep theirs
+        if PREFIX_LENGTH not in batch:  # prompts that are sampled again keep their L
             lengths = self.prefix_lengths(self.global_steps, len(batch))
             tu.assign_non_tensor_stack(batch, PREFIX_LENGTH, lengths)
         self.guard.remember(batch)
@@ -127,7 +127,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         return super()._balance_batch(batch, metrics, *args, **kwargs)
 
     def _compute_old_log_prob(self, batch, metrics):
-        """The sampler's log-probs serve as old ones: no second student pass, unless it is asked for."""
+        """Use the sampler's log-probs as old log-probs, unless the settings ask for a second student pass."""
         if self.settings.advantage.recomputes:
             batch.extra_info[SETTINGS] = self.settings
             return super()._compute_old_log_prob(batch, metrics)
@@ -141,11 +141,11 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
         if rollouts.log_q is not None and self.samples.is_due(
             self.global_steps
-        ):  # a batch that is thrown away leaves none
+        ):  # after the checks: discarded batches leave no samples
             self.samples.record(self.global_steps, "train", rollouts, data, rollouts.prefix_lengths)
         nested = rollouts.nested(advantage)
         metrics.update(self.ledger.add(rollouts))
-        # gamma = 0: the return of a token is its own reward
+        # gamma = 0: a token's return is its own reward
         fields = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
         stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
         return for_update(stored, self)
@@ -160,13 +160,13 @@ class PrefixOPDTrainer(PPOTrainerSync):
         return batch
 
     def on_step_end(self):
-        # prompts that are handed out already are learnt from first: no checkpoint has them
+        # checkpoints do not contain prompts that are handed out early: train on these first
         if stopping.is_asked(self.run_folder) and not self.early.is_done(self.global_steps + 1):
             if self.saved_step != self.global_steps:
                 self._save_checkpoint()
             self.total_training_steps = self.global_steps  # verl's loop ends here
             with open_dict(self.config):
-                self.config.trainer.test_freq = -1  # the resumed run validates this step, if it is one to validate
+                self.config.trainer.test_freq = -1  # the resumed run validates this step if it is due
             logger.warning("asked to end: step %d is the last, its checkpoint is written", self.global_steps)
         with marked_timer("gen", self.timing_raw):
             self.early.wait()
@@ -175,7 +175,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
 
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch):
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
-        metrics["prefix_opd/seconds/update"] = timing_raw.get("update_actor", 0.0)  # none while a critic warms up
+        metrics["prefix_opd/seconds/update"] = timing_raw.get("update_actor", 0.0)  # missing while a critic warms up
         metrics["prefix_opd/seconds/weight_sync"] = timing_raw["update_weights"]
         metrics["prefix_opd/seconds/step"] = timing_raw["step"] - self.probe.seconds
         metrics["prefix_opd/seconds/since_start"] = time.time() - self.startup.started
@@ -191,7 +191,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         except Exception as error:
             if not (failures := self.guard.take_failures()):
                 raise
-            raise RunStopped(  # verl has no words for a validation of which nothing came back
+            raise RunStopped(  # verl's own error does not say that no response came back
                 f"step {self.global_steps}: the validation failed ({failures[0]}); the log above has the others"
             ) from error
 
@@ -211,7 +211,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
     def _maybe_log_val_generations(self, inputs, outputs, scores):
         try:
             super()._maybe_log_val_generations(inputs, outputs, scores)
-        except Exception as error:  # a tracker out of reach ends no run, see `trackers`
+        except Exception as error:  # an unreachable tracker must not end the run, see `trackers`
             self.events.warn(self.global_steps, f"no tracker took the validation answers ({one_line(error)})")
 
     # ---- the run's record ----
@@ -226,7 +226,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         super().on_train_begin()
 
     def _open_run_log(self) -> None:
-        # verl makes its trackers inside fit(); ours joins them before the first of them is written to.
+        # verl creates its trackers inside fit(); the run log joins them before the first write
         if "prefix_opd" not in self.logger.logger:
             due = self.resumed_step > 0 and self.config.trainer.val_before_train
             ours = RunLog(self.run_folder, self.resumed_step, self.recovered, due)
@@ -239,12 +239,12 @@ class PrefixOPDTrainer(PPOTrainerSync):
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / LEDGER_FILE, json.dumps(self._ledger()))
             super()._save_checkpoint()
-            if not self.config.actor_rollout_ref.actor.checkpoint.async_save:  # else it is still being written
+            if not self.config.actor_rollout_ref.actor.checkpoint.async_save:  # async: files are still being written
                 checkpoints.write_manifest(folder)
         except ray.exceptions.RayActorError:
             raise
         except Exception as error:
-            shutil.rmtree(folder, ignore_errors=True)  # half of it is of no use, and the disk may be full
+            shutil.rmtree(folder, ignore_errors=True)  # an incomplete checkpoint is useless, and the disk may be full
             raise RunStopped(
                 f"step {self.global_steps}: its checkpoint could not be written to {folder} ({one_line(error)}); "
                 "free space, or set trainer.default_local_dir"
@@ -252,15 +252,15 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.saved_step = self.global_steps
         try:
             checkpoints.prune(self.run_folder, self.settings.checkpoint, self.global_steps)
-        except Exception as error:  # the new checkpoint is whole: older ones that stay harm nobody
+        except Exception as error:  # harmless: the new checkpoint is complete
             self.events.warn(self.global_steps, f"old checkpoints could not be removed ({one_line(error)})")
 
     def _ledger(self) -> dict[str, Any]:
-        """What the run is to know of itself when it goes on from this checkpoint.
+        """The state that a resumed run needs.
 
-        With the numbers of its own step: their line is written only after the validation that follows.
+        It includes the metrics of this step, whose line is written only after the next validation.
         """
-        seconds = {"prefix_opd/seconds/step": time.time() - self.step_began}  # it began after the probe
+        seconds = {"prefix_opd/seconds/step": time.time() - self.step_began}  # step_began is after the probe
         line = {**self.step_metrics, **seconds, **self.probe.metrics()}
         return {
             **self.ledger.state_dict(),
@@ -276,22 +276,22 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.events.milestone("engines are ready, sending weights and validating", self.resumed_step)
         if not self.resumed_step:
             return
-        # the launcher has named the checkpoint: see prefix_opd.run.checkpoints.settle_resume
+        # the launcher chose the checkpoint, see prefix_opd.run.checkpoints.settle_resume
         ledger_file = Path(self.config.trainer.resume_from_path) / LEDGER_FILE
         if ledger_file.exists():
             ledger = json.loads(ledger_file.read_text())
             self.ledger.load_state_dict(ledger)
             self.recovered = ledger.get("metrics", {})
-            if "probe" in ledger:  # not in those written before there were probes
+            if "probe" in ledger:  # missing in checkpoints of versions without probes
                 self.probe.load_state_dict(ledger["probe"])
-            self.settings.schedule.load_state_dict(ledger.get("schedule", {}))  # none before schedules had a state
+            self.settings.schedule.load_state_dict(ledger.get("schedule", {}))  # missing in older checkpoints
         else:  # a checkpoint of verl's own trainer
             logger.warning("%s is not there: FLOP and tokens are counted from here on", ledger_file)
         with open_dict(self.config):
             self.config.trainer.val_before_train = self._validation_is_due(self.resumed_step)
 
     def _validation_is_due(self, step: int) -> bool:
-        """Whether the run ended before a step that was to be validated had been."""
+        """Whether the validation after the step is due but missing."""
         return self.is_validated(step) and step not in accuracies(self.run_folder)
 
     def is_validated(self, step: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a trainer does while verl's replay buffer waits for rollouts."""
+"""Periodic calls while verl's replay buffer waits for rollouts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def while_waiting(buffer: Any, seconds: float, call: Callable[[str], None]) -> N
 
 
 def attentive(verls_own: Callable) -> Callable:
-    """``ReplayBuffer._wait_for_next_poll`` that makes the calls of `while_waiting` first."""
+    """Wrap ``ReplayBuffer._wait_for_next_poll``: first run the calls of `while_waiting`."""
 
     @functools.wraps(verls_own)
     def _wait_for_next_poll(self, partition_id, last_debug_time):

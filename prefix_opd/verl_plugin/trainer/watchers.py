@@ -1,8 +1,8 @@
-"""What is watched in every step, as pure functions of one batch: numbers first, judgement second.
+"""The watchers of every step, as pure functions of one batch.
 
-``before_update`` sees the rollouts and their scores while the batch can still be thrown away; ``after_update`` sees
-what the update reported. Both return the watched values, which become metrics, and one `Alarm` for each that is
-past its threshold. What happens then is the trainer's (`prefix_opd.verl_plugin.trainer.step_guard`).
+``before_update`` checks rollouts and scores while the batch can still be discarded. ``after_update`` checks the metrics
+of the update. Both return the watched values, which become metrics, and one `Alarm` per value past its threshold. The
+trainer acts on alarms (`prefix_opd.verl_plugin.trainer.step_guard`).
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from torch import Tensor
 from prefix_opd.config.settings import EveryRollout, LateWatcher, Watcher, WatcherSettings
 
 SHORTEST_JUDGED = 8
-"""Tokens below which a teacher's answer is too short to be called uniform: at L = 1 all are alike by chance."""
+"""Minimum tokens to call a teacher's answer uniform. In shorter answers (L = 1) equal log-probs occur by chance."""
 ALIKE = 1e-6
-"""Spread of log-probs, nats, below which they are one number: what fp32 leaves of it."""
+"""Standard deviation, nats, below which log-probs count as equal: the rounding of fp32."""
 CERTAIN = -1e-3
-"""Mean log-prob, nats, above which equal log-probs are those of a teacher that is sure of every token."""
+"""Mean log-prob, nats. Above it equal log-probs mean that the teacher is sure of every token."""
 NEAR_CHANCE = 0.05
-"""How near the mean log-prob must be to -log V, and the spread to 0, as a share of log V."""
+"""Tolerance for a mean log-prob of -log V and a standard deviation of 0, as a fraction of log V."""
 LONGEST_CYCLE = 8
-"""Tokens of the longest cycle that counts as repetition."""
+"""Length of the longest cycle that counts as repetition, tokens."""
 REPEATED_TOKENS = 32
-"""How many last tokens must go round in it."""
+"""Number of last tokens that must repeat the cycle."""
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What the watchers see of a batch of B rollouts with N response tokens in all, sequence after sequence."""
+    """A batch of B rollouts with N response tokens in total, sequence after sequence."""
 
     names: Sequence[str]
-    """(B,) how a message calls each, e.g. "prompt 3, rollout 1"."""
+    """(B,) names in messages, e.g. "prompt 3, rollout 1"."""
     tokens: Tensor
     """(N,) response token ids."""
     lengths: Sequence[int]
-    """(B,) response tokens of each; they sum to N."""
+    """(B,) response lengths, tokens; their sum is N."""
     log_p: Tensor
     """(N,) student log-probs, nats."""
     log_q: Tensor | None
-    """(N,) teacher log-probs, nats; none where the teacher gave its top-k."""
+    """(N,) teacher log-probs, nats; None if the teacher returned its top-k."""
     advantage: Tensor
     """(N,)."""
     mask: Tensor
@@ -51,9 +51,9 @@ class Rollouts:
     endings: Sequence[str]
     """(B,) cut, natural or other."""
     prefix_lengths: Sequence[int]
-    """(B,) L of each, tokens."""
+    """(B,) L of each rollout, tokens."""
     topk: Tensor | None = None
-    """(N, k) the teacher's log-probs of its k likeliest tokens, nats; none where it scored the sampled ones."""
+    """(N, k) teacher log-probs of its k likeliest tokens, nats; None if the teacher scored the sampled tokens."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Alarm:
     watcher: str
     action: str
     told: str
-    """What is wrong, in which sample, and what to do."""
+    """The message: the problem, the rollout, and the fix."""
 
 
 def missing_rollouts(
     came: int, expected: int, reasons: Sequence[str], settings: WatcherSettings
 ) -> tuple[dict[str, float], list[Alarm]]:
-    """Every rollout that a step claims must be there: verl would train on what is left."""
+    """Check that every rollout of a step came back. verl would train on the rest."""
     reason = f" ({reasons[0]})" if reasons else ""
     told = f"{came} of {expected} rollouts came back whole and scored{reason}; see the log for the others"
     return _judge({"missing": (float(expected - came), told)}, settings)
@@ -78,16 +78,16 @@ def missing_rollouts(
 def before_update(
     batch: Rollouts, vocabulary: int, longest: int, settings: WatcherSettings
 ) -> tuple[dict[str, float], list[Alarm]]:
-    """Judge a batch that has not been learnt from yet.
+    """Check a batch before the update.
 
     Args:
         batch: the rollouts.
-        vocabulary: V, the number of tokens that the teacher spreads its probability over.
+        vocabulary: V, the size of the teacher's vocabulary.
         longest: ``data.max_response_length``, tokens.
         settings: thresholds and actions.
 
     Returns:
-        The watched values by name, and what is past its threshold.
+        Watched values by name, and an alarm per value past its threshold.
     """
     broken = _not_finite(batch)
     watched = {
@@ -104,7 +104,7 @@ def before_update(
     elif batch.topk is not None:
         watched["uniform_teacher"] = _uniform_teacher(batch, batch.topk, vocabulary)
     whole = [length >= longest for length in batch.prefix_lengths]
-    if any(whole):  # a shorter L cuts by design
+    if any(whole):  # rollouts with a shorter L are cut by design
         cut = [one and ending == "cut" for one, ending in zip(whole, batch.endings, strict=True)]
         share = sum(cut) / sum(whole)
         watched["endless"] = (
@@ -116,7 +116,7 @@ def before_update(
 
 
 def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tuple[dict[str, float], list[Alarm]]:
-    """Judge what an update reported, under verl's names."""
+    """Check the metrics of an update (verl's names)."""
     watched = {}
     numbers = {name: float(metrics[name]) for name in ("actor/loss", "actor/grad_norm") if name in metrics}
     broken = {name: number for name, number in numbers.items() if not math.isfinite(number)}
@@ -131,7 +131,7 @@ def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tup
         watched["gradient_norm"] = (norm, f"the gradient norm is {norm:.3g}; lower actor_rollout_ref.actor.optim.lr")
     if "prefix_opd/log_prob_diff/abs_mean" in metrics:
         gap = float(metrics["prefix_opd/log_prob_diff/abs_mean"])
-        # the workers report no rollout, only the worst token of them all
+        # the workers report the worst token without its rollout
         worst = metrics.get("prefix_opd/log_prob_diff/abs_max")
         most = "" if worst is None else f" (the worst by {float(worst):.3g})"
         watched["sampler_mismatch"] = (
@@ -145,12 +145,12 @@ def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tup
 def validation(
     came: int, expected: int, reasons: Sequence[str], natural_ends: Sequence[float | None], settings: WatcherSettings
 ) -> tuple[dict[str, float], list[Alarm]]:
-    """Judge a validation by what came back of it.
+    """Check the responses of a validation.
 
     Args:
-        came, expected: answers.
-        reasons: one line for each that failed, as far as they are known.
-        natural_ends: of each answer 1 if it ended by itself, else 0; nothing of an answer that nobody graded.
+        came, expected: number of responses.
+        reasons: one line per known failure.
+        natural_ends: for each response 1 if it ended by itself, else 0; None if it was not graded.
     """
     reason = f" ({reasons[0]})" if reasons else ""
     watched = {
@@ -177,7 +177,7 @@ def _judge(watched: Mapping[str, tuple[float, str]], settings: WatcherSettings) 
         if watcher.action == "off":
             continue
         values[name] = value
-        # a value that is no number is past every threshold
+        # written so that NaN is past every threshold
         if not value <= watcher.threshold:
             rule = f"prefix_opd.watchers.{name}: threshold {watcher.threshold:g}"
             alarms.append(Alarm(name, watcher.action, f"{told} ({rule})"))
@@ -185,10 +185,10 @@ def _judge(watched: Mapping[str, tuple[float, str]], settings: WatcherSettings) 
 
 
 def _not_finite(batch: Rollouts) -> Tensor:
-    """(N,) bool, tokens of the student's with a number that is none."""
+    """(N,) bool, student tokens with a non-finite log-prob or advantage."""
     fields = [batch.log_p, batch.advantage] + ([] if batch.log_q is None else [batch.log_q])
     if batch.topk is not None:
-        fields.append(batch.topk.sum(-1))  # finite only if all of them are
+        fields.append(batch.topk.sum(-1))  # finite only if all k are
     return ~torch.stack([field.isfinite() for field in fields]).all(0) & batch.mask
 
 
@@ -201,7 +201,7 @@ def _named(batch: Rollouts, chosen: Sequence[bool]) -> Iterable[str]:
 
 
 def _reverse_kl(batch: Rollouts, log_q: Tensor, sound: Tensor) -> tuple[float, str]:
-    """The mean over all tokens, and the rollout whose own mean is the largest. ``sound`` (N,): tokens that count."""
+    """Mean |log p - log q| over all tokens, and a message with the worst rollout. ``sound``: (N,) tokens that count."""
     gap, lengths = (batch.log_p - log_q).abs(), list(batch.lengths)
     mean = gap[sound].mean().item() if sound.any() else 0.0
     parts = zip(gap.split(lengths), sound.split(lengths), strict=True)
@@ -215,7 +215,7 @@ def _reverse_kl(batch: Rollouts, log_q: Tensor, sound: Tensor) -> tuple[float, s
 
 
 def _uniform_teacher(batch: Rollouts, log_q: Tensor, vocabulary: int) -> tuple[float, str]:
-    """``log_q``: (N,) of the sampled tokens, or (N, k) of the likeliest, which a teacher that knows tells apart."""
+    """``log_q``: (N,) of the sampled tokens, or (N, k) of the top-k, whose values differ for an informed teacher."""
     parts = zip(log_q.split(list(batch.lengths)), batch.mask.split(list(batch.lengths)), strict=True)
     uniform = [is_uniform(scores[mask].flatten(), vocabulary) for scores, mask in parts]
     told = (
@@ -226,15 +226,15 @@ def _uniform_teacher(batch: Rollouts, log_q: Tensor, vocabulary: int) -> tuple[f
 
 
 def is_uniform(log_q: Tensor, vocabulary: int) -> bool:
-    """Whether a teacher's answer for one rollout carries no knowledge.
+    """Whether a teacher's log-probs of one rollout carry no information.
 
     Args:
-        log_q: (T,) log-probs in one rollout, nats.
+        log_q: (T,) log-probs, nats.
         vocabulary: V.
 
     Returns:
-        True if all are one number (that of a teacher who is sure of each token excepted), or all lie near -log V.
-        Fewer than ``SHORTEST_JUDGED`` tokens are never judged.
+        True if all log-probs are equal (and not near 0, as for a teacher that is sure of every token), or all are near
+        -log V. False for fewer than ``SHORTEST_JUDGED`` tokens.
     """
     if len(log_q) < SHORTEST_JUDGED or not log_q.isfinite().all():
         return False
@@ -254,7 +254,7 @@ def _repetition(batch: Rollouts) -> tuple[float, str]:
 
 
 def ends_in_a_cycle(tokens: Tensor) -> bool:
-    """Whether the last ``REPEATED_TOKENS`` of a (T,) response repeat with a period of at most ``LONGEST_CYCLE``."""
+    """Whether the last ``REPEATED_TOKENS`` of a (T,) response have a period of at most ``LONGEST_CYCLE``."""
     last = tokens[-REPEATED_TOKENS:]
     if len(last) < REPEATED_TOKENS:
         return False

@@ -1,8 +1,8 @@
-"""The rollout hook: a training rollout stops at its row's L inside the engine; validation is never capped.
+"""The agent-loop worker: the engine stops a training rollout at its L. Validation is never capped.
 
-The trainer decides L and stamps it on the row (`fields.PREFIX_LENGTH`). verl's worker hands the sampling parameters to
-any agent loop, so L is set there, on a copy (verl shares one dict among the n rollouts of a prompt). A loop of several
-turns may ask the engine more than once; what exceeds L tokens in all is cut before the teacher scores it.
+The trainer writes L on the row (`fields.PREFIX_LENGTH`). The worker sets L as ``max_tokens`` in a copy of the sampling
+parameters, since verl shares one dict among the n rollouts of a prompt. This works for every agent loop. A loop with
+several turns may exceed L in total; the excess tokens are cut before the teacher scores the rollout.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
 FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
 
 ATTEMPT = "prefix_opd_attempt"
-"""The field of a batch that is sampled again: how often it was thrown away."""
+"""The field of a batch for the number of times it was discarded and sampled again."""
 
-# AgentLoopWorkerTQ is a Ray actor class; a subclass goes through the class beneath it.
+# AgentLoopWorkerTQ is a Ray actor class; only the class beneath it can be subclassed.
 _AgentLoopWorker = AgentLoopWorkerTQ.__ray_metadata__.modified_class
 
 
 class PrefixAgentLoopWorker(_AgentLoopWorker):
-    """verl's agent-loop worker with L, stop tokens, and a record of what became of each rollout."""
+    """verl's agent-loop worker with L, stop tokens, seeds, and a record of each rollout's ending and times."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -58,10 +58,10 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             sampling_params["ignore_eos"] = True
         if not trajectory["validate"]:
             sampling_params["max_tokens"] = int(kwargs[PREFIX_LENGTH])
-            if PROBE_SEED in kwargs:  # of its own, so that a probe takes nothing from the engine's random stream
+            if PROBE_SEED in kwargs:  # a seed keeps the probe from changing the engine's random stream
                 sampling_params["seed"] = int(kwargs[PROBE_SEED])
         if self.settings.rollout.final_output_only and self.rollout_config.name == "vllm":
-            # verl reads the tokens alone, and only when all are there; text is needed to stop at a text
+            # verl reads only the tokens of the finished rollout; stop strings need the text
             sampling_params.update(output_kind=FINAL_ONLY, detokenize=bool(sampling_params.get("stop")))
         if self.settings.rollout.seeded is not None:
             sampling_params.setdefault("seed", self._seed(trajectory, kwargs))
@@ -71,7 +71,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         )
 
     def _seed(self, trajectory: dict[str, Any], sample: dict[str, Any]) -> int:
-        # an index alone would be 0 for every row of a data set that has none
+        # the index alone is not enough: verl uses 0 for every row of a data set without indices
         prompt = [str(trajectory["sample_index"]), list(sample["raw_prompt"])]
         if copy := int(sample.get(COPY, 0)):
             prompt.append(copy)
@@ -79,7 +79,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         return rollout_seed(self.settings.rollout.seeded, *place, validate=bool(trajectory["validate"]))
 
     async def _noting_failure(self, rollout, trajectory: dict[str, Any], sample: dict[str, Any]):
-        """Wait for a rollout and its score; why there is none is kept for the trainer's message."""
+        """Wait for a rollout and its score. A failure is kept for the trainer's message and raised again."""
         try:
             return await rollout
         except Exception as error:
@@ -88,7 +88,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             raise
 
     async def take_failures(self) -> list[str]:
-        """What went wrong since the last call, one line a rollout."""
+        """Failures since the last call, one line per rollout."""
         taken, self.failures = self.failures, []
         return taken
 
@@ -102,7 +102,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             longest = self.response_length if validate else int(kwargs[PREFIX_LENGTH])
             if not validate:
                 _truncate(one, longest)
-                # A prefix has no final answer to reward: a named zero, and no scorer runs on it.
+                # A prefix has no final answer to reward. With a score of 0 verl runs no scorer.
                 one.reward_score = 0.0
                 one.extra_fields["reward_extra_info"] = {}
             one.extra_fields[RECORD] = {
@@ -116,7 +116,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         final = outputs[-1]
         record = final.extra_fields[RECORD]
         if "reward_extra_info" in final.extra_fields and final.extra_fields["reward_extra_info"]:
-            # verl averages every number found here over the validation set.
+            # verl averages each of these numbers over the validation set
             final.extra_fields["reward_extra_info"].update(
                 response_length=len(final.response_ids), natural_end=float(record["ending"] == "natural")
             )
@@ -129,7 +129,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if self.settings.loss.needs_topk:
             check_scored_length(output.extra_fields["teacher_logprobs"], len(prompt_ids) + len(response_ids))
         else:
-            # The teacher scored the sampled tokens themselves: prove it here, then save the transport.
+            # Check here that the teacher scored the sampled tokens; then its token ids need not be sent on.
             scored = output.extra_fields.pop("teacher_ids").reshape(-1)[:-1]
             check_scored_tokens(scored, [*prompt_ids, *response_ids])
 
@@ -142,13 +142,13 @@ def _truncate(output: AgentLoopOutput, longest: int) -> None:
 
 
 def check_scored_length(log_probs: torch.Tensor, tokens: int) -> None:
-    """A teacher's top-k answer must have a row for each token of the sequence."""
+    """Raise RuntimeError unless a teacher's top-k answer has one row per token of the sequence."""
     if len(log_probs) != tokens:
         raise RuntimeError(f"the teacher scored {len(log_probs)} tokens of {tokens}")
 
 
 def check_scored_tokens(scored: torch.Tensor, sequence: list[int]) -> None:
-    """Entry i of a teacher's answer must score token i + 1 of the sequence."""
+    """Raise RuntimeError unless entry i of a teacher's answer scores token i + 1 of the sequence."""
     expected = torch.tensor(sequence[1:], dtype=scored.dtype)
     if scored.shape != expected.shape:
         raise RuntimeError(f"the teacher scored {len(scored)} tokens of {len(expected)}")
@@ -161,7 +161,7 @@ def check_scored_tokens(scored: torch.Tensor, sequence: list[int]) -> None:
 
 
 class PrefixAgentLoopManager(AgentLoopManagerTQ):
-    """Named by ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
+    """The class in ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

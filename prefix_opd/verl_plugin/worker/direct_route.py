@@ -1,7 +1,7 @@
-"""Ask the only server directly.
+"""Requests go directly to the only server.
 
-verl asks a load-balancer actor for a server before each request, and tells it after: two actor calls a request. With
-one replica the answer is always the same. With several, the calls stay verl's.
+verl calls a load-balancer actor before and after each request. With one replica the answer is always the same, so both
+calls are skipped. With several replicas verl's calls remain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ONLY, _SEVERAL = "prefix_opd_only_server", "prefix_opd_several_servers"
 
 
 def asked_once(verls_own: Callable) -> Callable:
-    """``LLMServerClient._acquire_server`` that remembers the only server."""
+    """Wrap ``LLMServerClient._acquire_server``: remember the only server."""
 
     @functools.wraps(verls_own)
     async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, Any]:
@@ -32,7 +32,7 @@ def asked_once(verls_own: Callable) -> Callable:
 
 
 def told_if_several(verls_own: Callable) -> Callable:
-    """``LLMServerClient._release_server`` that tells the balancer where there is a choice."""
+    """Wrap ``LLMServerClient._release_server``: call the load balancer only if there are several servers."""
 
     @functools.wraps(verls_own)
     def _release_server(self, server_id: str, request_id: str | None = None) -> None:

@@ -1,9 +1,9 @@
-"""Write to TransferQueue in groups: one call for all rollouts that are waiting, in place of one call each.
+"""Write to TransferQueue in groups: one call for all waiting rollouts.
 
-verl's worker puts every rollout, and the status of every prompt, by a call of its own (three messages each). Here the
-first write goes out at once; what arrives while it is under way waits, and then goes out together. A lone write
-loses no time, and a step of B * n short rollouts needs a handful of calls. Each writer still waits until its own rows
-are stored, so the order that verl relies on (rollouts first, then the status of their prompt) stays as it is.
+verl's worker makes one call (three messages) per rollout and per prompt status. Here the first write is sent at once.
+Writes that arrive meanwhile wait, and are then sent together. A single write is not delayed, and a step of B * n short
+rollouts needs a handful of calls. Each writer waits until its own rows are stored, which keeps the order that verl
+relies on: rollouts first, then the status of their prompt.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class _Write:
 
 
 _Group = tuple[str, tuple[str, ...] | None]
-"""What can go out together: a partition, and the names of the fields (None: tags only)."""
+"""Writes with the same partition and field names (None: tags only) can share a call."""
 
 
 class GroupCommit:
-    """Stands for the module ``transfer_queue`` in verl's agent-loop worker; whatever else is asked of it is its own.
+    """Replaces the module ``transfer_queue`` in verl's agent-loop worker. Other attributes are the module's own.
 
     Args:
-        queue: the module (or anything with its ``async_kv_batch_put``).
+        queue: the module, or an object with its ``async_kv_batch_put``.
         to_table: rows -> the table that ``queue`` stores (verl's ``list_of_dict_to_tensordict``).
     """
 
@@ -52,7 +52,7 @@ class GroupCommit:
     async def async_kv_batch_put(
         self, keys: list[str], partition_id: str, fields: list[dict[str, Any]], tags: list[dict[str, Any]]
     ) -> None:
-        """Store rows, given as they are: the table is made of all that go out together."""
+        """Store rows. One table is made of all rows that are sent together."""
         await self._write(keys, partition_id, fields, tags)
 
     async def _write(self, keys, partition_id, rows, tags) -> None:
@@ -66,7 +66,7 @@ class GroupCommit:
     async def _commit_all(self, group: _Group) -> None:
         try:
             while writes := self._waiting.pop(group, []):
-                # as without groups: a writer that was cancelled before its turn (it took too long) stores nothing
+                # as without groups, a writer that was cancelled before its turn (time limit) stores nothing
                 if wanted := [write for write in writes if not write.done.done()]:
                     await self._commit(group[0], wanted)
         finally:
@@ -81,9 +81,9 @@ class GroupCommit:
                 fields=self._to_table(rows) if rows else None,
                 tags=[tag for write in writes for tag in write.tags],
             )
-        except Exception as error:  # every writer must hear of it, also those that did not make this call
+        except Exception as error:  # passed on to every writer of the group
             for write in writes:
-                if not write.done.done():  # nobody waits for a write whose writer was cancelled meanwhile
+                if not write.done.done():  # done already: its writer was cancelled meanwhile
                     write.done.set_exception(error)
         else:
             for write in writes:
@@ -92,14 +92,14 @@ class GroupCommit:
 
 
 def grouped(queue: Any) -> GroupCommit:
-    """In place of the module ``transfer_queue`` in verl's agent-loop worker."""
+    """The `GroupCommit` that replaces the module ``transfer_queue`` in verl's agent-loop worker."""
     from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
     return GroupCommit(queue, list_of_dict_to_tensordict)
 
 
 def rows_as_they_are(verls_own: Callable) -> Callable:
-    """In place of ``list_of_dict_to_tensordict`` there: `GroupCommit` makes the table of a whole group."""
+    """Replace ``list_of_dict_to_tensordict`` there: rows stay lists until `GroupCommit` makes a group's table."""
 
     @functools.wraps(verls_own)
     def list_of_dict_to_tensordict(list_of_dicts):

@@ -1,7 +1,8 @@
-"""Make an agent loop without a walk through its arguments.
+"""Create agent loops without copying their arguments.
 
-verl makes one for each rollout by ``hydra.utils.instantiate`` (verl/experimental/agent_loop/agent_loop.py:683), which
-copies and resolves what it is given: 2 ms of an idle core, in the one event loop that all rollouts of a worker share.
+verl creates one agent loop per rollout with ``hydra.utils.instantiate``
+(verl/experimental/agent_loop/agent_loop.py:683), which copies and resolves the arguments. That takes 2 ms on an idle
+core, in the one event loop of the worker.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 
 class QuickHydra:
-    """``hydra`` as verl's agent-loop module sees it: all of it but ``utils.instantiate``."""
+    """Replaces ``hydra`` in verl's agent-loop module. Only ``utils.instantiate`` differs."""
 
     def __init__(self, hydra: Any):
         self._hydra = hydra
@@ -30,7 +31,7 @@ class _QuickUtils:
         return getattr(self._utils, name)
 
     def instantiate(self, config: Any, **arguments: Any) -> Any:
-        """Call the class of a config that names nothing else; any other config goes to Hydra."""
+        """Call the class of a config with ``_target_`` only. Hydra handles all other configs."""
         if set(config) == {"_target_"}:
             return self._class(config["_target_"])(**arguments)
         return self._utils.instantiate(config, **arguments)

@@ -1,4 +1,4 @@
-"""A time limit for engines that make no progress; a rollout that waits in a queue of a working engine has none."""
+"""A time limit for engines without progress. It does not limit a rollout that waits in a working engine's queue."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ Result = TypeVar("Result")
 
 
 async def ask(address: str) -> float:
-    """See `prefix_opd.verl_plugin.server.progress.ask`; the event loop goes on meanwhile."""
+    """`prefix_opd.verl_plugin.server.progress.ask` without blocking the event loop."""
     return await asyncio.to_thread(server_progress.ask, address)
 
 
 class NoProgress(TimeoutError):
-    """The engines made no progress for as long as the limit allows."""
+    """The engines made no progress within the time limit."""
 
 
 class Progress:
     """The clock that all rollouts of an agent-loop worker share.
 
-    It starts again with each rollout that begins and each answer of an engine. When it reaches the limit, the engines
-    are asked for the time of their last token, which counts as progress too.
+    Each new rollout and each answer of an engine restarts the clock. At the limit, the worker asks the engines for the
+    time of their last token, which also counts as progress.
     """
 
     def __init__(self, seconds: float, ask: Callable[[str], Awaitable[float]] = ask):
         """
         Args:
-            seconds: the limit.
-            ask: seconds since an engine generated a token, by the address of its server.
+            seconds: the time limit.
+            ask: server address -> seconds since its engine generated a token.
         """
         self.seconds = seconds
         self.engines: dict[str, Any] = {}
-        """The servers that were asked for anything, by address."""
+        """Address -> server, for all servers that received a request."""
         self._ask = ask
         self._last = float("-inf")
         self._given_up: float | None = None
         self._asking = asyncio.Lock()
 
     def came(self) -> None:
-        """An engine has made progress now."""
+        """Record progress of an engine now."""
         self._last = _now()
 
     @property
@@ -56,11 +56,10 @@ class Progress:
         return self._last + self.seconds - _now()
 
     async def watch(self, rollout: Coroutine[Any, Any, Result]) -> Result:
-        """The result of a rollout.
+        """Wait for the result of a rollout.
 
         Raises:
-            NoProgress: the engines made no progress for the time allowed. The rollout is cancelled, and with it its
-                request in the engine.
+            NoProgress: the engines made no progress within the limit. The rollout and its engine request are cancelled.
         """
         self.came()
         task = asyncio.ensure_future(rollout)
@@ -75,7 +74,7 @@ class Progress:
             await asyncio.wait({task})
 
     async def _is_over(self) -> bool:
-        async with self._asking:  # one asks for all that wait
+        async with self._asking:  # one rollout asks on behalf of all
             if self.left > 0:
                 return False
             if self._given_up != self._last:
@@ -87,10 +86,10 @@ class Progress:
             return True
 
     async def call(self, server: Any, **request: Any) -> Any:
-        """``server.generate`` with this request. If the caller is cancelled, so is the request in the engine.
+        """Call ``server.generate``. If the caller is cancelled, the request in the engine is cancelled too.
 
-        verl's ``abort_request`` does not find it: vLLM's table has request ids with a random end. A cancelled call
-        of the server's actor ends in vLLM's ``generate``, which aborts its own request.
+        verl's ``abort_request`` cannot find the request, because vLLM adds a random suffix to request ids. Cancelling
+        the actor call cancels vLLM's ``generate``, which aborts its own request.
         """
         answer = server.generate.remote(**request)
         try:
@@ -103,7 +102,7 @@ class Progress:
 
 
 class WatchedClient(LLMServerClient):
-    """verl's client of a model's servers, whose answers and engines a `Progress` sees."""
+    """verl's client of a model's servers, which reports answers and engines to a `Progress`."""
 
     def __init__(self, client: LLMServerClient, progress: Progress):
         vars(self).update(vars(client))

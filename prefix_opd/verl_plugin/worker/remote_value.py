@@ -1,4 +1,4 @@
-"""A value that is looked up where it is received."""
+"""A reference to a value, which the receiving process looks up."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import importlib
 
 
 class RemoteValue:
-    """Stands for ``module.qualname`` and turns into it when it is unpickled.
+    """A reference to ``module.qualname``. Unpickling returns the value itself.
 
-    The agent-loop workers name an enum member of vLLM's sampling parameters in their requests. Importing vLLM there
-    costs some ten seconds and half a gigabyte in each; the server that receives the request has it anyway.
+    Requests of the agent-loop workers contain an enum member of vLLM's sampling parameters. Importing vLLM in a worker
+    costs about ten seconds and half a gigabyte. The server that receives the request has imported vLLM anyway.
     """
 
     def __init__(self, module: str, qualname: str):
