@@ -1,4 +1,4 @@
-"""Run the cases that have no row yet, one after another; the same command continues after an interruption."""
+"""Run the cases without a row, one after another. The same command continues after an interruption."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Job:
 
     title: str
     key: Hashable
-    """As `Store.key` gives it for the row of this run."""
+    """The `Store.key` of this run's row."""
     run: Callable[[], Row]
-    """A run that fails returns a row with an ``error``."""
+    """Runs the case and returns its row; a failed run's row has an ``error``."""
     summary: Callable[[Row], str]
-    """The result in a few words; not asked for a failed run."""
+    """The result in a few words. Not called for a failed run."""
 
 
 def run_missing(jobs: Sequence[Job], store: Store) -> list[Row]:
-    """Run the jobs that have no finished row in the store, and append theirs; returns the rows of failed runs."""
+    """Run the jobs without a finished row in the store, and append their rows. Returns the rows of failed runs."""
     lead()
     failed = []
     for number, job in enumerate(jobs, start=1):
@@ -47,7 +47,7 @@ def run_missing(jobs: Sequence[Job], store: Store) -> list[Row]:
 
 
 def lead() -> None:
-    """Prepare this process to fork runs: it adopts orphans, and SIGTERM interrupts it as Ctrl-C does."""
+    """Prepare this process to fork runs: it adopts orphans and handles SIGTERM like Ctrl-C."""
     become_subreaper()
     signal.signal(signal.SIGTERM, _interrupt)
 
@@ -57,7 +57,7 @@ def _interrupt(*_) -> NoReturn:
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """The exit code of ``command``; 2 for bad input, after one line on stderr, and 130 for an interruption."""
+    """The exit code of ``command``: 2 for bad input, after one line on stderr, and 130 for an interruption."""
     try:
         return command()
     except UserError as error:
@@ -69,14 +69,14 @@ def exit_code(command: Callable[[], int]) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses bad options with a UserError."""
+    """Raises UserError for bad options."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(self.prog, message, "see --help")
 
 
 def whole(name: str, value: str | None, least: int, most: int | None = None) -> int | None:
-    """An option's whole number; none for none given. Raises UserError."""
+    """The integer value of an option; None if not given. Raises UserError."""
     if value is None:
         return None
     number = int(value) if value.isascii() and value.isdigit() else least - 1
@@ -87,7 +87,7 @@ def whole(name: str, value: str | None, least: int, most: int | None = None) -> 
 
 
 def names(option: str, given: Sequence[str], known: Sequence[str], kind: str) -> None:
-    """Refuse a name that is unknown or given twice. Raises UserError."""
+    """Reject a name that is unknown or repeated. Raises UserError."""
     for name in given:
         if name not in known:
             raise UserError(f"{option} {name}", f"is no {kind}", f"known: {', '.join(known)}")
@@ -95,7 +95,7 @@ def names(option: str, given: Sequence[str], known: Sequence[str], kind: str) ->
 
 
 def once(option: str, given: Sequence) -> None:
-    """Refuse a value that is given twice. Raises UserError."""
+    """Reject repeated values. Raises UserError."""
     if len(set(given)) < len(given):
         raise UserError(f"{option} {' '.join(map(str, given))}", "names one twice", "name each once")
 

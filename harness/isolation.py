@@ -1,7 +1,7 @@
-"""One run at a time in a forked process; when it ends, all processes that it started are ended, too.
+"""Run work in a forked process, one run at a time. When it ends, all processes that it started are ended.
 
-Linux gives a process whose parent has died to the nearest *subreaper*. The driver is one, so all processes of a run,
-detached or not, stay descendants of the driver, which can find and end them.
+Linux gives a process whose parent has died to the nearest *subreaper*. The driver is a subreaper. So all processes
+of a run, detached or not, stay descendants of the driver, which can find and end them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import psutil
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 POLL_SECONDS = 0.2
 STALL_SECONDS = 600.0
-"""A run whose log does not grow for so long is ended and counts as failed."""
+"""Seconds without new output in the log after which a run is ended and counts as failed."""
 LEAVE_SECONDS, GRACE_SECONDS = 2.0, 5.0
-"""The remaining processes of a run get SIGTERM after the first time, and SIGKILL after the second time more."""
+"""Seconds before the remaining processes of a run get SIGTERM, and further seconds before they get SIGKILL."""
 LATE = 124
-"""Exit code of a run that took too long, as of timeout(1)."""
+"""Exit code of a run that took too long, as in timeout(1)."""
 
 
 def become_subreaper(become: bool = True) -> None:
-    """Begin or stop adopting orphans. Raises OSError if the kernel has no subreapers."""
+    """Start or stop adopting orphans. Raises OSError if the kernel has no subreapers."""
     _prctl(PR_SET_CHILD_SUBREAPER, int(become))
 
 
@@ -40,14 +40,14 @@ def run_isolated(
     stall: float = STALL_SECONDS,
     timeout: float = float("inf"),
 ) -> int:
-    """Run ``work`` in a forked child and wait until it and all that it started are gone.
+    """Run ``work`` in a forked child and wait until the child and all its descendants have ended.
 
-    Call `become_subreaper` before, and start no thread in this process: a fork keeps only the thread that forks.
+    Call `become_subreaper` first. Start no thread in this process: a fork keeps only the forking thread.
 
     Args:
-        work: ends normally or raises.
-        log: the child's stdout and stderr are appended to it.
-        watch: is called a few times a second, to show progress.
+        work: returns or raises.
+        log: receives the child's stdout and stderr, appended.
+        watch: called a few times per second, to show progress.
         stall: seconds without a new line in the log after which the run is ended.
         timeout: seconds after which the run is ended.
 
@@ -69,7 +69,7 @@ def run_isolated(
 
 @contextlib.contextmanager
 def output_in(log: Path) -> Iterator[None]:
-    """Append the block's stdout and stderr, that of libraries included, to ``log`` instead."""
+    """Redirect the block's stdout and stderr, including that of libraries, to the end of ``log``."""
     log.parent.mkdir(parents=True, exist_ok=True)
     before = [os.dup(1), os.dup(2)]
     _point_output_at(log)
@@ -111,10 +111,10 @@ def _wait(pid: int, log: Path, watch: Callable[[], None], stall: float, timeout:
 
 
 def _become_run(work: Callable[[], None], log: Path) -> None:
-    """In the child; never returns."""
+    """Run ``work`` in the child. Never returns."""
     code = 1
     try:
-        os.setsid()  # Ctrl-C is the driver's to handle
+        os.setsid()  # only the driver handles Ctrl-C
         _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -130,7 +130,7 @@ def _become_run(work: Callable[[], None], log: Path) -> None:
         with contextlib.suppress(Exception):
             import atexit
 
-            atexit._run_exitfuncs()  # Ray ends its cluster there
+            atexit._run_exitfuncs()  # ends Ray's cluster
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -138,7 +138,7 @@ def _become_run(work: Callable[[], None], log: Path) -> None:
 
 
 def end_descendants() -> None:
-    """Wait for all descendants, then send SIGTERM, then SIGKILL. Returns when none is left."""
+    """Wait for all descendants, then send SIGTERM, then SIGKILL. Returns when all have ended."""
     began = time.monotonic()
     while left := _descendants():
         waited = time.monotonic() - began

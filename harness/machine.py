@@ -31,7 +31,7 @@ def machine() -> dict[str, object]:
 def commit(paths: Sequence[str]) -> str | None:
     """The last commit that touched `CODE` or ``paths``.
 
-    `CHANGED` is appended if files differ from it. None outside git.
+    `CHANGED` is appended if files differ from the commit. None outside git.
     """
     try:
         last = _git("log", "-1", "--format=%h", "--", *CODE, *paths)

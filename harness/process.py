@@ -43,10 +43,10 @@ def run_command(
 ) -> None:
     """
     Args:
-        log: is overwritten with the command's output.
+        log: overwritten with the command's output.
         environment: variables besides the caller's and `OF_EVERY_RUN`.
         timeout: seconds.
-        watch: is entered with the process id and left when the process ends.
+        watch: entered with the process id, left when the process ends.
 
     Raises:
         RunFailed: with the last line of the output.
@@ -92,12 +92,12 @@ def warm_up(*modules: str, log: Path | None = None) -> None:
     """Import `IMPORTED` and ``modules`` once for all later forks.
 
     Args:
-        log: for the output of the imports; none for this process's own output.
+        log: receives the output of the imports; None leaves it on stdout and stderr.
     """
     os.environ.update(OF_EVERY_RUN)
     set_environment()
     stay_on_loopback_in_forks()
-    our_run.begin(off=our_run.SWITCHES)  # each run adds its own
+    our_run.begin(off=our_run.SWITCHES)  # each run installs its own patches
     with output_in(log) if log else nullcontext():
         warm_python.load((*IMPORTED, *modules))
 

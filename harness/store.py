@@ -1,4 +1,4 @@
-"""Results as JSON lines: one row a run, appended when the run ends."""
+"""Results as JSON lines: one row per run, appended when the run ends."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Row = dict[str, Any]
 
 
 class Store:
-    """A file of rows. ``key`` names a row's case: of two finished rows with one key the later counts."""
+    """A file of rows. ``key`` identifies a row's case. Of two finished rows with the same key, the later counts."""
 
     def __init__(self, path: Path, key: Callable[[Row], Hashable]):
         self.path, self.key = path, key
 
     def read(self) -> list[Row]:
-        """All rows, except a torn last line of a killed run. Raises ValueError for another line that is no JSON."""
+        """All rows. Skips a torn last line of a killed run; raises ValueError for any other line that is not JSON."""
         return list(read_lines(self.path))
 
     def finished(self) -> dict[Hashable, Row]:
-        """The rows of runs that did not fail, by key."""
+        """Key -> row, for the runs that did not fail."""
         return {self.key(row): row for row in self.read() if not row.get("error")}
 
     def append(self, row: Row) -> None:

@@ -33,16 +33,16 @@ from prefix_opd.run.follow import STOPPED
 from prefix_opd.verl_plugin import our_run
 
 EXAMINED = "--examined"
-"""Argument of `main`: `examine` has been done by the process that starts this one."""
+"""Argument of `main`: the parent process has already run `examine`."""
 VERLS_OWN = "--verls-own"
 """Argument of `main`: see `prepare`."""
 
 
 def prepare(overrides: Sequence[str], verls_own: bool = False) -> DictConfig:
-    """Compose and check a run; nothing is started. Raises UserError.
+    """Compose and check a run without starting it. Raises UserError.
 
     Args:
-        verls_own: the run is of verl's own trainer and loss, for a benchmark: keys that ours do not read may be set.
+        verls_own: use verl's own trainer and loss, for a benchmark; keys that only they read may be set.
     """
     config = compose(overrides)
     if config.platform == "cpu":
@@ -55,10 +55,10 @@ def prepare(overrides: Sequence[str], verls_own: bool = False) -> DictConfig:
 
 
 def examine(config: DictConfig) -> None:
-    """Whether a prepared run may go on in its folder, and what the doctor's quick part says, warnings on stdout.
+    """Check that a prepared run may use its folder, and run the doctor's quick checks, with warnings on stdout.
 
     Raises:
-        UserError: a live run holds the folder, another run is in it, its checkpoints are damaged, or a check fails.
+        UserError: the folder is in use or has another run, its checkpoints are damaged, or a check fails.
     """
     from rich.console import Console
 
@@ -67,15 +67,15 @@ def examine(config: DictConfig) -> None:
 
     check_is_free(Path(config.trainer.default_local_dir))
     check_same_run(config)
-    settle_resume(config.copy())  # `run` does it for good; here what is damaged is told where it is seen
+    settle_resume(config.copy())  # on a copy, to report damaged checkpoints now; `run` settles it
     say(quick(config), Console())
 
 
 def _make_paths_absolute(config: DictConfig) -> None:
-    # relative paths are the launcher's; Ray's workers have working directories of their own
+    # resolve relative paths here, because Ray's workers have other working directories
     for key in ("trainer.default_local_dir", "trainer.validation_data_dir", "data.train_files", "data.val_files"):
         value = OmegaConf.select(config, key)
-        if value is None:  # verl then writes no validation answers
+        if value is None:  # verl then does not write validation answers
             continue
         paths = [str(Path(path).expanduser().absolute()) for path in ([value] if isinstance(value, str) else value)]
         OmegaConf.update(config, key, paths[0] if isinstance(value, str) else paths)
@@ -93,10 +93,10 @@ def run(
     Args:
         config: from `prepare`.
         trainer_module: the module that registers the trainer with verl.
-        stops_after_step: the trainer heeds `prefix_opd.run.stopping`, so signals ask in place of killing.
+        stops_after_step: the trainer follows `prefix_opd.run.stopping`, so signals request a stop instead of killing.
     """
     folder = Path(config.trainer.default_local_dir)
-    held = hold(folder)  # noqa: F841  until this process ends
+    held = hold(folder)  # noqa: F841  held until this process ends
     give_cpus(config)
     save_config(config, folder / "config.yaml")
     stay_on_loopback(config)
@@ -106,21 +106,21 @@ def run(
 
     if config.platform == "cpu" and "warm_python" not in our_run.switched_off(config):
         _warm_up(config)
-    # verl reads the platform when it is imported: the environment must be set before
+    # set the environment first, because verl reads the platform at import
     from prefix_opd.verl_plugin.runner import run_task
 
     run_task(config, trainer_module, folder if stops_after_step else None)
 
 
 def _begin(config: DictConfig) -> None:
-    """Install the run's patches here, and in Ray's workers wherever they are."""
+    """Install the run's patches in this process and in all of Ray's workers."""
     mark = our_run.begin(our_run.switched_off(config))
     with open_dict(config):
         OmegaConf.update(config, f"ray_kwargs.ray_init.runtime_env.env_vars.{RUN}", mark, force_add=True)
 
 
 def _warm_up(config: DictConfig) -> None:
-    """Have Ray start its processes from one that has imported everything: see prefix_opd/cpu/warm_python.py."""
+    """Let Ray fork its processes from one with all imports done: see prefix_opd/cpu/warm_python.py."""
     from prefix_opd.cpu import warm_python
 
     with open_dict(config):
@@ -128,7 +128,7 @@ def _warm_up(config: DictConfig) -> None:
 
 
 def main(overrides: Sequence[str]) -> int:
-    """Exit codes: docs/faults.md."""
+    """Run the module's command line. Exit codes: docs/faults.md."""
     logs.configure()
     examined, verls_own = EXAMINED in overrides, VERLS_OWN in overrides
     overrides = [word for word in overrides if word not in (EXAMINED, VERLS_OWN)]
@@ -141,7 +141,7 @@ def main(overrides: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except RunStopped as stopped:  # Ray hands the trainer's on, with its traceback in front
+    except RunStopped as stopped:  # from the trainer through Ray, which prepends the traceback
         traceback.print_exc()
         print(f"{STOPPED}{getattr(stopped, 'cause', stopped)}", file=sys.stderr)
         return EXIT_STOPPED
@@ -160,7 +160,7 @@ def main(overrides: Sequence[str]) -> int:
 
 
 def evaluate(folder: Path) -> int:
-    """Run the evaluation whose plan is in ``folder``. Parts that are complete are kept. Returns the exit code."""
+    """Run the evaluation planned in ``folder``, keeping complete parts. Returns the exit code."""
     try:
         lock = hold_evaluation(folder)
     except UserError as error:

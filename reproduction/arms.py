@@ -1,4 +1,4 @@
-"""The arms that are compared, and a run of an arm."""
+"""The arms of the comparison, and a run of an arm."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 PROMPTS, ROLLOUTS = 16, 4
 SEQUENCES = PROMPTS * ROLLOUTS
-"""Sequences of an update, the same for every arm."""
+"""Sequences per update, the same for every arm."""
 UPDATES = 55
 PROBLEMS = 512
-"""All held-out problems."""
+"""Number of held-out problems; all are used."""
 SEEDS = (0, 1, 2)
 VALIDATIONS = 5
-"""Validations after the one before training, evenly over the updates."""
+"""Validations during training, evenly spread over the updates, after the one before training."""
 
 PREFIX = 24
-"""Tokens of the prefix arms that are compared by objective; the paper's 2048 of 16 384, scaled to 192."""
+"""L of the prefix arms that differ in the objective: the paper's 2048 of 16 384, scaled to 192 tokens."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Arm:
     name: str
     label: str
     experiment: str | None = None
-    """The experiment of an on-policy arm; none for SeqKD."""
+    """The experiment of an on-policy arm; None for SeqKD."""
     answer_tokens: int | None = None
-    """SeqKD: the number of answer tokens to learn from; none for all."""
+    """SeqKD: the number of answer tokens to train on; None for all."""
     paper: str | None = None
     """The corresponding row of the paper (`prefix_opd.method.paper`)."""
     probed: bool = True
@@ -55,14 +55,14 @@ BY_NAME = {arm.name: arm for arm in ARMS}
 
 @dataclass(frozen=True)
 class Run:
-    """One arm with one seed. The seed draws the data's order, the rollouts and the validation's answers."""
+    """One arm with one seed. The seed determines the data order, the rollouts and the validation answers."""
 
     arm: Arm
     seed: int
     updates: int
     problems: int
     out: Path
-    """The reproduction's folder of runs."""
+    """The folder of all runs."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The seeds of an arm together: accuracy with its band, and cost."""
+"""Accuracy with its band, and cost, over the seeds of an arm."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Place:
 
     step: int
     accuracies: tuple[float, ...]
-    """One a seed."""
+    """One per seed."""
     problems: int
     flops: float
-    """Exact, of training up to here, mean of the seeds."""
+    """Exact training FLOP up to here, mean of the seeds."""
     flops_paper: float
     seconds: float
 
     @property
     def accuracy(self) -> float:
-        """Mean of the seeds."""
+        """Mean accuracy of the seeds."""
         return sum(self.accuracies) / len(self.accuracies)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% Wilson interval of the mean over the problems of one seed: seeds share them, so they add none."""
+        """95% Wilson interval of the mean. n is the problems of one seed, because the seeds share their problems."""
         return wilson(self.accuracy, self.problems)
 
     @property
@@ -39,12 +39,12 @@ class Place:
         return min(low, *self.accuracies), max(high, *self.accuracies)
 
     def above(self, other: Place) -> bool:
-        """Whether this band lies wholly above the other: what the findings call higher."""
+        """Whether this band lies entirely above the other, which the findings call higher."""
         return self.band[0] > other.band[1]
 
 
 def curve(records: Sequence[Record]) -> list[Place]:
-    """The validations that all these seeds of one arm have, in order."""
+    """The validations that all seeds of one arm have, in order."""
     if not records:
         return []
     by_step = [{point.step: point for point in record.points} for record in records]

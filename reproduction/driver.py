@@ -31,9 +31,9 @@ SMALL_UPDATES = 20
 SMALL_SEEDS = (0,)
 RUNS, DOCS = Path("outputs/reproduction"), Path("docs/reproduction")
 IMPORTED = ("verl.trainer.sft_trainer", "prefix_opd.verl_plugin.trainer.evaluator")
-"""Before the first run is forked, beside what every CPU run imports."""
+"""Modules to import before the first fork, besides those of every CPU run."""
 MEASURED = tuple(f"reproduction/{name}.py" for name in ("arms", "on_policy", "seqkd", "sft"))
-"""With `harness.machine.CODE`, what a row depends on: arms of different commits are not compared by seconds."""
+"""Files that a row depends on, besides `harness.machine.CODE`. Seconds of different commits are not compared."""
 PROGRESS_SECONDS = 2.0
 
 
@@ -50,20 +50,20 @@ class Asked:
 
     @property
     def runs(self) -> list[Run]:
-        """Seed by seed, so that an interrupted reproduction has complete comparisons."""
+        """The runs, seed by seed, so that an interrupted reproduction has complete comparisons."""
         return [
             Run(BY_NAME[arm], seed, self.updates, self.problems, self.out) for seed in self.seeds for arm in self.arms
         ]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code: 0, 1 if a run failed, 2 for bad input, 130 if it was interrupted."""
+    """Run the command. Returns the exit code: 0, 1 if a run failed, 2 for bad input, 130 if interrupted."""
     command = shlex.join(["bash", "scripts/reproduce_miniature.sh", *arguments])
     return exit_code(lambda: reproduce(parse(arguments), command))
 
 
 def parse(arguments: Sequence[str]) -> Asked:
-    """Raises UserError."""
+    """Parse the command line. Raises UserError."""
     parser = Parser(prog="reproduce_miniature.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--small", action="store_true", help="the whole path in minutes: one seed, fewer arms, updates")
     parser.add_argument("--only", nargs="+", metavar="ARM", help=f"of {' '.join(BY_NAME)}")
@@ -105,7 +105,7 @@ def reproduce(asked: Asked, command: str) -> int:
     with hold(asked.out):
         lost = _measure_prefixes(asked)
         failed = run_missing(jobs, store)
-    # with the runs of earlier commands: a part of them must not replace the results of all
+    # include the runs of earlier commands, so that a partial run does not replace the full results
     if records := record.comparable(store, asked.updates, asked.problems):
         from reproduction.report import write_report
 
@@ -117,7 +117,7 @@ def reproduce(asked: Asked, command: str) -> int:
 
 
 def _measure_prefixes(asked: Asked) -> list[str]:
-    """Measure the missing ones of `KINDS`; returns the failures."""
+    """Measure the missing ones of `KINDS`. Returns the failures."""
     lost = []
     lead()
     for kind in (kind for kind in KINDS if not prefixes.file_of(kind, asked.docs).is_file()):
@@ -132,7 +132,7 @@ def _measure_prefixes(asked: Asked) -> list[str]:
 
 
 def stages(run: Run) -> list[tuple[str, Callable[[Run], None]]]:
-    """The remaining stages of a run, in order; each runs in its own process."""
+    """The remaining stages of a run, in order. Each runs in its own process."""
     if run.arm.experiment:
         return [("train", on_policy.train)]
     left = []
@@ -144,7 +144,7 @@ def stages(run: Run) -> list[tuple[str, Callable[[Run], None]]]:
 
 
 def _run(run: Run) -> Row:
-    """All stages of a run as a row."""
+    """Run all stages of a run. Returns its row."""
     from prefix_opd.run.follow import cause
 
     warm_up(*IMPORTED, log=run.out / "import.log")
@@ -168,7 +168,7 @@ def _accuracy(row: Row) -> str:
 
 
 class _Progress:
-    """One line for each validation of a run."""
+    """Prints one line per validation of a run."""
 
     def __init__(self, run: Run):
         self.run, self.shown = run, -1

@@ -1,4 +1,4 @@
-"""The pictures of a reproduction, as PNG, from its records alone."""
+"""The figures of a reproduction, as PNG, from its records alone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COMPUTE, OTHERS = "compute.png", "compute_others.png"
 CLAIM = ("full", "prefix_3", "prefix_12", "prefix_24", "schedule")
 """The arms of the paper's figure 4."""
 BESIDE = ("full", "prefix_24", "schedule")
-"""What all other arms are compared with."""
+"""The reference arms of all other arms."""
 TAIL_ARMS = ("full", "prefix_3", "prefix_24", "schedule")
 POSITION, KL = "position in the answer (tokens)", "mean |reverse KL| of a token (nats)"
 PREFIXES = {kind: f"{kind.replace('-', '_')}.png" for kind in KINDS}
 
 
 def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> list[str]:
-    """Draw what the records hold; returns the names of the files written."""
+    """Draw the figures that the records allow. Returns the names of the written files."""
     probed = [arm for arm in TAIL_ARMS if any(record.probe for record in records if record.arm == arm)]
     others = [arm.name for arm in ARMS if arm.name in evidence.curves and arm.name not in CLAIM]
     scheduled = any(record.prefix_lengths for record in records)
@@ -47,7 +47,7 @@ def draw_all(records: Sequence[Record], evidence: Evidence, folder: Path) -> lis
 
 
 def _signal(axes, full: Sequence[Record]) -> None:
-    """Figure 2: mean |reverse KL| by position, mean of the seeds, at three moments of full OPD."""
+    """Figure 2: mean |reverse KL| by position, mean of the seeds, at three updates of full OPD."""
     updates = full[0].updates
     for step in sorted({1, max(1, updates // 2), updates}):
         axes.plot(*_mean([record.signal[step] for record in full]), marker=".", label=f"update {step}")
@@ -58,18 +58,18 @@ def _signal(axes, full: Sequence[Record]) -> None:
 
 
 def _mean(bins: Sequence[Mapping[int, float]]) -> tuple[list[int], list[float]]:
-    """The positions that all seeds have, and the mean of the seeds there."""
+    """The positions that all seeds have, and the mean over the seeds at each."""
     positions = sorted(set.intersection(*(set(one) for one in bins)))
     return positions, [sum(one[position] for one in bins) / len(bins) for position in positions]
 
 
 def _tail(axes, records: Sequence[Record], arms: Sequence[str]) -> None:
-    """Figure 5: |reverse KL| of uncapped rollouts, before the first and before the last update, mean of the seeds."""
+    """Figure 5: |reverse KL| of uncapped rollouts before the first and the last update, mean of the seeds."""
     for i, arm in enumerate(arms):
         probes = [record.probe for record in records if record.arm == arm and record.probe]
         for pick, style in ((min, ":"), (max, "-")):
             if pick is min and i:
-                continue  # before the first update all arms are one student
+                continue  # all arms have the same student before the first update
             label = "before training" if pick is min else f"{BY_NAME[arm].label}, update {max(probes[0])}"
             colour = "0.5" if pick is min else f"C{i}"
             axes.plot(*_mean([probe[pick(probe)] for probe in probes]), style, color=colour, label=label)
@@ -80,7 +80,7 @@ def _tail(axes, records: Sequence[Record], arms: Sequence[str]) -> None:
 
 
 def _compute(axes, evidence: Evidence, arms: Sequence[str]) -> None:
-    """Figure 4: accuracy against exact training FLOP; band: lowest to highest seed."""
+    """Figure 4: accuracy against exact training FLOP. The band spans the lowest to the highest seed."""
     for i, arm in enumerate(arm for arm in arms if arm in evidence.curves):
         places, color = evidence.curves[arm], f"C{i}"
         flops = [place.flops for place in places]
@@ -94,7 +94,7 @@ def _compute(axes, evidence: Evidence, arms: Sequence[str]) -> None:
 
 
 def _schedule(axes, records: Sequence[Record], evidence: Evidence) -> None:
-    """L of each update, and the accuracy that the same arm had there."""
+    """L of each update, and the accuracy of the same arm there."""
     for i, name in enumerate(("schedule", "full", "prefix_24")):
         lengths = next((record.prefix_lengths for record in records if record.arm == name), ())
         if lengths:

@@ -1,7 +1,7 @@
 """The paper's findings, each with a rule that turns our numbers into a verdict.
 
-Nobody writes a verdict: `findings` computes them from the lines of results.jsonl. *Higher* and *lower* mean that two
-bands (95% Wilson interval over the problems, widened to the lowest and the highest seed) do not overlap.
+`findings` computes every verdict from the lines of results.jsonl. *Higher* and *lower* mean that two bands (95% Wilson
+interval over the problems, widened to the lowest and the highest seed) do not overlap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LATER = ("window_72_96", "last_24")
 FLOP_AIM, SECONDS_AIM = 0.5, 0.6
 """The schedule's limits, relative to full OPD."""
 HALF_GAIN_AIM = 0.1
-"""The best fixed prefix's limit for half of full OPD's gain, relative to the FLOP that full OPD needs for it."""
+"""FLOP limit of the best fixed prefix to reach half of full OPD's gain, relative to the FLOP of full OPD."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Evidence:
     """The input of the rules."""
 
     curves: Mapping[str, list[Place]]
-    """By arm; no entry for an arm that did not run."""
+    """Arm -> curve, for the arms that ran."""
     full: tuple[Record, ...] = ()
-    """The seeds of full OPD, for the signal by position."""
+    """The runs of full OPD, for the signal by position."""
     prefixes: Mapping[str, Prefixes] = field(default_factory=dict)
-    """By kind: the student continues the teacher's prefix, and the reverse."""
+    """Kind -> results: the student continues the teacher's prefix, or the reverse."""
     commits: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By arm: the commits of its runs."""
+    """Arm -> the commits of its runs."""
 
     @classmethod
     def of(cls, records: Sequence[Record], prefixes: Mapping[str, Prefixes] | None = None) -> Evidence:
@@ -60,11 +60,11 @@ class Evidence:
         )
 
     def last(self, *arms: str) -> list[Place]:
-        """The last validation of each of these arms that ran."""
+        """The last validation of each of ``arms`` that ran."""
         return [self.curves[arm][-1] for arm in arms if arm in self.curves]
 
     def share_of_seconds(self, arm: str) -> float | None:
-        """Seconds relative to full OPD; none if the two ran different commits, which may differ in speed."""
+        """Seconds relative to full OPD. None if the two ran different commits, which may differ in speed."""
         found = self.last(arm, "full")
         if len(found) < 2 or self.commits.get(arm) != self.commits.get("full"):
             return None
@@ -72,7 +72,7 @@ class Evidence:
 
     @property
     def base(self) -> Place | None:
-        """The student before training: the first arm's validation at step 0; weights and seeds are those of any arm."""
+        """The student before training: the first arm's validation at step 0. All arms share weights and seeds there."""
         for places in self.curves.values():
             if places[0].step == 0:
                 return places[0]
@@ -94,8 +94,8 @@ FINDINGS: list[Claim] = []
 
 
 def finding(title: str, paper: str, rule: str, arms: Sequence[str] = ()) -> Callable:
-    """Add the decorated rule to `FINDINGS`. The rule gets the evidence and the last validation of each of ``arms``; its
-    verdict is `OPEN` where one of them did not run."""
+    """Add the decorated rule to `FINDINGS`. The rule gets the evidence and the last validation of each of ``arms``. Its
+    verdict is `OPEN` if one of the arms did not run."""
 
     def add(rule_of: Callable[..., Verdict]) -> Callable[[Evidence], Verdict]:
         def judge(evidence: Evidence) -> Verdict:
@@ -123,9 +123,9 @@ def signal_is_early(evidence: Evidence) -> Verdict:
 
 
 def early_over_late(signal: Mapping[int, Mapping[int, float]], updates: int) -> float | None:
-    """Mean |reverse KL| of a token in the bins before position `PREFIX` over that of the others.
+    """Mean |reverse KL| per token in the bins before position `PREFIX`, divided by that in the later bins.
 
-    Bins count alike; read over the first quarter of the updates, before training has moved the signal itself.
+    Bins have equal weight. Only the first quarter of the updates counts, before training changes the signal.
     """
     read = [bin for step, bins in signal.items() if step <= max(1, updates // 4) for bin in bins.items()]
     early = [value for position, value in read if position < PREFIX]
@@ -176,9 +176,9 @@ def early_compute_is_cheaper(evidence: Evidence, full: Place) -> Verdict:
 
 
 def half_gain_costs(evidence: Evidence, kind: str = "flops") -> dict[str, float | None]:
-    """FLOP (`cost_of`) of each arm to the base student's accuracy plus half of full OPD's gain; none if never reached.
+    """FLOP (`cost_of`) of each arm to reach the base accuracy plus half of full OPD's gain; None if never reached.
 
-    Empty where full OPD gained nothing. An arm without a validation before training (SeqKD) is left out.
+    Empty if full OPD gained nothing. Omits arms without a validation before training (SeqKD).
     """
     full, base = evidence.curves.get("full"), evidence.base
     if not full or base is None or full[-1].accuracy <= base.accuracy:

@@ -1,17 +1,17 @@
-"""An on-policy run: an experiment that ships, with the reproduction's seed, length and validations."""
+"""An on-policy run: a shipped experiment with the seed, length and validations of the reproduction."""
 
 from __future__ import annotations
 
 from reproduction.arms import Run
 
 POSITION_BINS = 32
-"""Of the reverse KL by position: 6 tokens a bin."""
+"""Bins of the reverse KL by position, 6 tokens each."""
 PROBE_PROMPTS = 16
-"""Training prompts that are sampled without a cap, not trained on, as often as the student is validated."""
+"""Training prompts that the probe samples uncapped at each validation, without training on them."""
 
 
 def overrides(run: Run) -> list[str]:
-    """The Hydra overrides of a run: those of `prefix-opd train`."""
+    """The Hydra overrides of a run, as for `prefix-opd train`."""
     return [
         f"experiment={run.arm.experiment}",
         f"trainer.experiment_name={run.name}",
@@ -19,7 +19,7 @@ def overrides(run: Run) -> list[str]:
         f"trainer.total_training_steps={run.updates}",
         f"trainer.test_freq={run.validate_every}",
         f"trainer.save_freq={run.validate_every}",
-        # not trainer.max_actor_ckpt_to_keep: verl empties the old folder before the new one counts
+        # not trainer.max_actor_ckpt_to_keep: verl empties the old folder before the new one is complete
         "prefix_opd.checkpoint.keep_last=1",
         "prefix_opd.checkpoint.keep_best=false",
         f"data.seed={run.seed}",
@@ -32,7 +32,7 @@ def overrides(run: Run) -> list[str]:
 
 
 def train(run: Run) -> None:
-    """Train to the end, from the last checkpoint where there is one. Call it in a process of its own."""
+    """Train to the end, from the last checkpoint if there is one. Call this in a separate process."""
     from prefix_opd import launch
     from prefix_opd.run.folder import check_same_run
 

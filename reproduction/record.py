@@ -1,4 +1,4 @@
-"""A run as one row of results.jsonl: all that the findings, the pictures and the table are made from."""
+"""A run as one row of results.jsonl, the only input of findings, figures and table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from reproduction.arms import ARMS, Run
 
 RESULTS_FILE = "results.jsonl"
 RECORD_FILE = "record.json"
-"""In a run's folder: its row. So the runs can be moved, and the results made anew from them."""
+"""A run's row, stored in its folder. So the runs can be moved, and the results rebuilt from them."""
 BY_POSITION, PROBE_BY_POSITION = names.by_position("all")[1], names.by_position("probe")[1]
-"""Mean |reverse KL| of a token by position, of all rollouts and of the probe's."""
+"""Mean |reverse KL| per token by position, of all rollouts and of the probe's."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Point:
     accuracy: float
     problems: int
     flops_exact: float
-    """Of training up to here."""
+    """Training FLOP up to here."""
     flops_paper: float
     seconds: float
-    """Of training steps up to here, without validation and start-up."""
+    """Seconds of training steps up to here, without validation and start-up."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run that has ended. ``status`` is "finished" or "failed"; a failed one has an error and no points."""
+    """A run that has ended. ``status`` is "finished" or "failed"; a failed run has an error and no points."""
 
     arm: str
     seed: int
@@ -47,11 +47,11 @@ class Record:
     status: str
     points: tuple[Point, ...] = ()
     prefix_lengths: tuple[int, ...] = ()
-    """L of each update; none for SeqKD."""
+    """L of each update; empty for SeqKD."""
     signal: dict[int, dict[int, float]] = field(default_factory=dict)
-    """Update -> first position of a bin -> mean |reverse KL| of a token, nats; of full OPD."""
+    """Update -> first position of a bin -> mean |reverse KL| per token, nats. For full OPD."""
     probe: dict[int, dict[int, float]] = field(default_factory=dict)
-    """The same of uncapped rollouts sampled before that update; of every on-policy arm."""
+    """The same for uncapped rollouts sampled before that update. For every on-policy arm."""
     error: str = ""
     commit: str = ""
     day: str = ""
@@ -64,7 +64,7 @@ class Record:
     def from_row(cls, row: Row) -> Record:
         found = {**row, "points": tuple(Point(**point) for point in row["points"])}
         found["prefix_lengths"] = tuple(row["prefix_lengths"])
-        for name in ("signal", "probe"):  # JSON knows no integer keys
+        for name in ("signal", "probe"):  # JSON has no integer keys
             found[name] = {
                 int(step): {int(at): value for at, value in bins.items()} for step, bins in row[name].items()
             }
@@ -72,17 +72,17 @@ class Record:
 
 
 def key(row: Row) -> tuple:
-    """What a finished row is a result of. Not the commit: a reproduction may span several."""
+    """The settings that identify a finished row. The commit is excluded: a reproduction may span several."""
     return row["arm"], row["seed"], row["updates"], row["points"][-1]["problems"] if row["points"] else None
 
 
 def key_of(run: Run) -> tuple:
-    """The key of the row that a run will have."""
+    """The key of a run's future row."""
     return run.arm.name, run.seed, run.updates, run.problems
 
 
 def gather(store: Store, out: Path) -> None:
-    """Append the rows that lie in folders of runs and that the store lacks."""
+    """Append the rows in run folders that the store lacks."""
     there = store.finished()
     for path in sorted(out.glob(f"*/{RECORD_FILE}")):
         for row in read_lines(path):
@@ -91,14 +91,14 @@ def gather(store: Store, out: Path) -> None:
 
 
 def comparable(store: Store, updates: int, problems: int) -> list[Record]:
-    """The finished runs of this length and on these problems, seed by seed in the arms' order."""
+    """The finished runs with this number of updates and problems, seed by seed in the order of the arms."""
     order = {arm.name: i for i, arm in enumerate(ARMS)}
     found = [Record.from_row(row) for name, row in store.finished().items() if name[2:] == (updates, problems)]
     return sorted(found, key=lambda one: (one.seed, order[one.arm]))
 
 
 def check_folder(run: Run) -> None:
-    """Refuse a folder that holds a run of another length or on other problems. Raises UserError."""
+    """Reject a folder with a run of another length or on other problems. Raises UserError."""
     for row in read_lines(run.folder / RECORD_FILE):
         there = Record.from_row(row)
         for name, found, asked in (
@@ -111,7 +111,7 @@ def check_folder(run: Run) -> None:
 
 
 def keep(run: Run, commit: str) -> Row:
-    """Read what a run left, check that it is whole, and write its row into its folder.
+    """Read a run's output, check that it is complete, and write its row into its folder.
 
     Raises:
         RuntimeError: an update or a validation is missing.

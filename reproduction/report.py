@@ -1,4 +1,4 @@
-"""``results.md``: the paper's table beside ours, finding by finding, from the records alone."""
+"""``results.md``: the paper's table and ours, finding by finding, from the records alone."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ CAPTIONS = {  # in the page's order
 
 
 def write_report(records: Sequence[Record], folder: Path, command: str) -> Path:
-    """Write ``results.md`` and the pictures into ``folder``; returns the report's path.
+    """Write ``results.md`` and the figures into ``folder``. Returns the report's path.
 
     Args:
-        records: runs that finished.
-        command: what was typed, for the reader to type again.
+        records: finished runs.
+        command: the command line, for the reader to repeat.
     """
     evidence = Evidence.of(records, prefixes.read(folder))
     pictures = draw_all(records, evidence, folder)
@@ -125,7 +125,7 @@ def _findings(evidence: Evidence) -> Iterator[str]:
 
 
 def _mirror(evidence: Evidence) -> Iterator[str]:
-    """Which L to train this pair with, by the student's own prefixes."""
+    """The L to train this pair with, from the student's own prefixes."""
     found = evidence.prefixes.get("student-prefix")
     if found is None:
         return

@@ -1,11 +1,11 @@
-"""SeqKD and prefix SeqKD: the teacher answers once, verl's own SFT trainer learns, `prefix-opd evaluate` measures.
+"""SeqKD and prefix SeqKD: the teacher answers once, verl's SFT trainer trains, `prefix-opd evaluate` measures.
 
 FLOP of an example with P prompt and R trained response tokens, S the student and T the teacher:
 
     exact = F_forward(T, P + R) + F_train(S, P + R)
     paper = F_train(S, R)
 
-The paper's SeqKD learns from answers that were there already, and its FLOP fit the student's training alone.
+The paper's SeqKD trains on existing answers, and its FLOP match the student's training alone.
 """
 
 from __future__ import annotations
@@ -45,40 +45,40 @@ ANSWER_SEED = 0
 
 @dataclass(frozen=True)
 class Spent:
-    """What the training of a run took. Example: ``Spent(1.2e12, 8e11, 31.5)``."""
+    """The cost of a run's training. Example: ``Spent(1.2e12, 8e11, 31.5)``."""
 
     flops_exact: float
     flops_paper: float
     seconds: float
-    """Of the updates; the teacher's answers, which all SeqKD runs share, left out."""
+    """Seconds of the updates, without the teacher's answers, which all SeqKD runs share."""
 
 
 def seqkd_flops(
     student: ModelShape, teacher: ModelShape, prompt_lengths: list[int], response_lengths: list[int]
 ) -> tuple[float, float]:
-    """(exact, paper) FLOP of learning each of these examples once, as in the module's docstring."""
+    """(exact, paper) FLOP of training once on each example, as in the module's docstring."""
     lengths = [prompt + response for prompt, response in zip(prompt_lengths, response_lengths, strict=True)]
     exact = teacher.forward_flops(lengths) + student.train_flops(lengths)
     return exact, student.train_flops(response_lengths)
 
 
 def answers_folder(run: Run) -> Path:
-    """The teacher's answers to as many questions as a run of this length sees."""
+    """Folder of the teacher's answers to as many questions as a run of this length uses."""
     return run.out / f"{ANSWERS}_{run.updates}"
 
 
 def plan_answers(run: Run) -> None:
-    """Plan that the teacher answers the questions, ``ROLLOUTS`` times each."""
+    """Plan ``ROLLOUTS`` answers of the teacher per question."""
     _plan(tiny_path("teacher"), tiny_path("train"), answers_folder(run), ROLLOUTS, PROMPTS * run.updates, ANSWER_SEED)
 
 
 def answer(run: Run) -> None:
-    """Have the teacher answer; what is there already is not asked again."""
+    """Let the teacher answer. Existing answers are kept."""
     _measure(answers_folder(run))
 
 
 def train(run: Run) -> None:
-    """Write the run's examples and learn them. A run that was stopped here begins again: it takes a minute."""
+    """Write the run's examples and train on them. An interrupted training restarts, because it takes a minute."""
     from reproduction.sft import run as run_sft
 
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def train(run: Run) -> None:
 
 
 def plan_evaluation(run: Run) -> None:
-    """Plan to measure the trained model as on-policy runs are validated: one answer a problem, temperature 1."""
+    """Plan to evaluate the trained model like on-policy validation: one answer per problem at temperature 1."""
     model = run.folder / f"global_step_{run.updates}" / "huggingface"
     _plan(str(model), tiny_path("test"), run.folder / EVALUATION, 1, run.problems, run.seed)
 
@@ -112,7 +112,7 @@ def trained(run: Run) -> bool:
 
 
 def measured(run: Run) -> tuple[float, int] | None:
-    """(accuracy, problems) of a finished evaluation; none before."""
+    """(accuracy, problems) of a finished evaluation, else None."""
     path = run.folder / EVALUATION / RESULTS_FILE
     if not path.is_file():
         return None
@@ -125,7 +125,7 @@ def read_spent(run: Run) -> Spent:
 
 
 def _write_examples(run: Run) -> tuple[float, float]:
-    """Returns (exact, paper) FLOP of the run's updates on them."""
+    """Write the examples. Returns the (exact, paper) FLOP of the run's updates on them."""
     from transformers import AutoTokenizer
 
     from prefix_opd.miniature.tokenizer import prompt_text
@@ -134,7 +134,7 @@ def _write_examples(run: Run) -> tuple[float, float]:
     tokenizer = AutoTokenizer.from_pretrained(models["student"])
     questions = [row["content"] for (row,) in pq.read_table(tiny_path("train"))["prompt"].to_pylist()]
     rows = _whole_answers(answers_folder(run))
-    random.Random(run.seed).shuffle(rows)  # verl's sampler has one order for all seeds
+    random.Random(run.seed).shuffle(rows)  # verl's sampler uses the same order for all seeds
     prompts = [len(tokenizer.encode(prompt_text(tokenizer, questions[row["problem"]]))) for row in rows]
     kept = run.arm.answer_tokens
     responses = [min(row["response_length"], kept or row["response_length"]) for row in rows]
@@ -147,7 +147,7 @@ def _write_examples(run: Run) -> tuple[float, float]:
 
 
 def _whole_answers(folder: Path) -> list[dict[str, Any]]:
-    """Answers that ended by themselves; one that ran into the token limit has no end to learn."""
+    """The complete answers. An answer that hit the token limit has no ending to learn."""
     columns = ["problem", "response", "response_length", "natural_end"]
     found = [row for row in pq.read_table(folder / RESPONSES_FILE, columns=columns).to_pylist() if row["natural_end"]]
     if len(found) < SEQUENCES:
@@ -156,12 +156,12 @@ def _whole_answers(folder: Path) -> list[dict[str, Any]]:
 
 
 def _messages(question: str, response: str) -> list[dict[str, str]]:
-    # verl's template writes the end of the turn itself
+    # verl's template adds the end of the turn
     answer = response.removesuffix(END_OF_TURN).removesuffix(END_OF_TEXT)
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-# ---- what `prefix-opd evaluate` does, in two processes of their own: reading the problems starts threads, and verl
+# ---- `prefix-opd evaluate` in two separate processes: reading the problems starts threads, and verl
 # ---- must start in a process that has none (prefix_opd/cpu/warm_python.py)
 
 

@@ -1,8 +1,8 @@
-"""Run verl's own SFT trainer in this process, on one rank: SeqKD of the miniature.
+"""Run verl's SFT trainer in this process, on one rank: SeqKD of the miniature.
 
     python -m reproduction.sft data.train_files=FILE.parquet trainer.total_training_steps=20
 
-`scripts/run_seqkd.sh` is the same on GPUs, by torchrun.
+`scripts/run_seqkd.sh` does the same on GPUs with torchrun.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ CONFIG_NAME = "seqkd_tiny"
 
 
 def run(overrides: Sequence[str]) -> float:
-    """Train to the end; the model is in ``global_step_N/huggingface`` of the run's folder.
+    """Train to the end. The model is in ``global_step_N/huggingface`` of the run folder.
 
     Returns:
-        Seconds of the updates, the last checkpoint included, start-up left out.
+        Seconds of the updates, with the last checkpoint and without start-up.
     """
     set_environment()
     set_loopback()
@@ -52,7 +52,7 @@ def run(overrides: Sequence[str]) -> float:
 
 
 def _one_rank() -> None:
-    """What torchrun would tell its only process."""
+    """Set the variables that torchrun would set for its only process."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a user may mistype for `prefix-opd evaluate`: rows of the table in test_bad_input.py."""
+"""Bad arguments of `prefix-opd evaluate`: rows of the table in test_bad_input.py."""
 
 import json
 import shutil
@@ -84,7 +84,7 @@ CASES = [
 
 
 def write_places(root: Path) -> dict[str, str]:
-    """Broken files and folders that the cases name."""
+    """Write the broken files and folders that the cases use."""
     root.mkdir()
     good = write_data(root / "data", train=1, test=3)["test"]
     table = pq.read_table(good)

@@ -1,4 +1,4 @@
-"""Settings that verl takes and a run would ignore, crash on or be spoilt by: (arguments, what the one line says)."""
+"""Settings that verl accepts but a run ignores, crashes on or is spoilt by: (arguments, text of the error)."""
 
 TRAIN = ["train", "experiment=tiny/schedule"]
 GPU = ["train", "experiment=tiny/schedule", "platform=gpu"]
@@ -57,7 +57,7 @@ IGNORED = [
     (["~trainer.v1"], "trainer.v1=null: is a group of settings"),
     (["prefix_opd.stop_token_ids=[3]"], "prefix_opd.stop_token_ids=[3]: is filled in from the models"),
 ]
-"""What a run reads at one value alone."""
+"""Settings that a run supports at one value only."""
 
 NOT_WHOLE = [
     ([f"{MODEL}.lora_rank=8"], f"{MODEL}.lora_rank=8: training an adapter is not supported"),
@@ -89,7 +89,7 @@ NOT_WHOLE = [
     ([f"{ROLLOUT}.free_cache_engine=true"], "free_cache_engine=true: has one value on platform=cpu; leave it at false"),
     ([f"{ROLLOUT}.enable_chunked_prefill=true"], "enable_chunked_prefill=true: has one value on platform=cpu"),
 ]
-"""Features that are refused until they are right everywhere."""
+"""Features that are rejected because they do not work everywhere yet."""
 
 VALUES = [
     ([f"{ACTOR}.optim.lr=abc"], f"{ACTOR}.optim.lr=abc: must be a number above 0"),
@@ -124,7 +124,7 @@ VALUES = [
     (["trainer.project_name=null"], "trainer.project_name=null: must be a text that is not empty"),
     (["trainer.val_before_train=maybe"], "trainer.val_before_train=maybe: must be true or false"),
 ]  # fmt: skip
-"""Values of the wrong kind, or that fit no other."""
+"""Values of the wrong type, or that do not fit other settings."""
 
 TOGETHER = [
     (["+data.apply_chat_template_kwargs.tokenize=true"], "apply_chat_template_kwargs.tokenize=True: is no variable of"),
@@ -139,7 +139,7 @@ TOGETHER = [
     (["prefix_opd.weighting.name=window", "prefix_opd.weighting.start=110", "prefix_opd.weighting.stop=120"],
      "counts no token of any rollout: L is at most 109 in 55 updates"),
 ]  # fmt: skip
-"""Right one by one, and wrong together."""
+"""Settings that are valid separately but not together."""
 
 
 SERVICES = [
@@ -178,7 +178,7 @@ CODE = [
     ([f"{ACTOR}._target_=os.system"], "_target_=os.system: names the class that verl builds; leave it at verl."),
     (["data.trust_remote_code=true"], "data.trust_remote_code=true: actor_rollout_ref.model.trust_remote_code is the"),
 ]
-"""Every key by which verl loads code, but for the grader and the models, which have checks of their own."""
+"""Every key by which verl loads code, except the grader and the models, which have separate checks."""
 
 ON_A_GPU = [
     (["trainer.n_gpus_per_node=1", f"{ROLLOUT}.tensor_model_parallel_size=2"],
@@ -210,7 +210,7 @@ INSTANCES = (
     "~trainer.v1",
     "data.nonsense=1",
 )
-"""Those of `BY_KEY` that go through the command; the others are refused by the same function, which costs less."""
+"""The cases of `BY_KEY` that run through the command. The others call the same check directly, which is faster."""
 BY_KEY = [*IGNORED, *NOT_WHOLE, *VALUES]
 
 CASES = [

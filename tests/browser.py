@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its own debugging protocol: open a page, ask it, photograph it."""
+"""A headless Chromium, controlled over its debugging protocol: open a page, query it, take a screenshot."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FLAGS = (
 
 
 def find_chromium() -> str | None:
-    """The browser that ``PREFIX_OPD_CHROMIUM`` names, or one on the path."""
+    """The browser named by ``PREFIX_OPD_CHROMIUM``, or one on the PATH."""
     named = os.environ.get("PREFIX_OPD_CHROMIUM")
     return named or next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 class Browser:
-    """A context with one page."""
+    """Context manager for a browser with one page."""
 
     def __init__(self, program: str, profile: Path):
         self.command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
@@ -84,7 +84,7 @@ class Browser:
             self.errors.append(f"request to {found['request']['url']}")
 
     def open(self, page: Path, width: int, theme: str) -> None:
-        """Load a file and wait until its scripts have run."""
+        """Load a file and wait for its scripts."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
         )
@@ -93,14 +93,14 @@ class Browser:
         self.wait_for("document.readyState === 'complete' && !!document.querySelector('.plot .main-svg')")
 
     def wait_for(self, expression: str) -> None:
-        """Until a JavaScript expression holds."""
+        """Wait until a JavaScript expression is true."""
         deadline = time.time() + 60
         while not self.ask(expression):
             assert time.time() < deadline, f"{expression} does not hold: {self.errors}"
             time.sleep(0.1)
 
     def click(self, selector: str) -> None:
-        """With the mouse, into the middle of the first element that a CSS selector finds."""
+        """Click with the mouse on the middle of the first element that matches a CSS selector."""
         found = f"document.querySelector({json.dumps(selector)})"
         self.ask(f"{found}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
         x, y = self.ask(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({found}.getBoundingClientRect())")
@@ -112,7 +112,7 @@ class Browser:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def photograph(self, path: Path) -> None:
-        """The whole page as PNG."""
+        """Save the whole page as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)

@@ -1,4 +1,4 @@
-"""The wheel of this checkout, built from a copy, and a command that runs from it alone."""
+"""Build the wheel from a copy of this checkout, and run a command from the wheel alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("prefix_opd", "recipe")
 BESIDE = ("benchmarks", "harness", "reproduction", "tests")
-"""Not in the wheel."""
+"""Packages that are not in the wheel."""
 
 
 def build(folder: Path) -> Path:
-    """Build and unpack the wheel, without what an earlier build left in the checkout; returns where it is unpacked."""
+    """Build and unpack the wheel, without leftovers of earlier builds. Returns the folder of the unpacked wheel."""
     source = folder / "source"
     for name in (*SHIPPED, *BESIDE):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -32,7 +32,7 @@ def build(folder: Path) -> Path:
 
 
 def run(unpacked: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run Python in an empty folder, with the wheel before whatever this environment has installed."""
+    """Run Python in an empty folder, with the wheel ahead of the installed packages."""
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)

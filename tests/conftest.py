@@ -1,4 +1,4 @@
-"""Every test runs on the CPU platform; nothing here may reach a hub."""
+"""Every test runs on the CPU platform, without access to a hub."""
 
 import json
 import os
@@ -16,7 +16,7 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 
 def end_to_end(nodeid: str) -> bool:
-    """Whether a test runs the real program: the name of its file says so."""
+    """Whether a test runs the real program, by the name of its file."""
     return "end_to_end" in nodeid.partition("::")[0]
 
 
@@ -29,9 +29,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Among several workers: a file's tests go to one, and all runs of the real program to one, after the rest.
+    """With several workers, the tests of a file share a worker. All runs of the real program share one and come last.
 
-    Such a run is a dozen processes. Two at once, or one beside other tests, would not be done sooner.
+    Such a run has a dozen processes. Running two at once, or one beside other tests, would not be faster.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -45,7 +45,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def long_context_models(tmp_path_factory):
-    """The miniature's models with the published context of Qwen3-8B-Base: stand-ins for the paper's."""
+    """The miniature's models with the published context of Qwen3-8B-Base, as stand-ins for the paper's models."""
     from prefix_opd.miniature import shipped_models
 
     folder = tmp_path_factory.mktemp("stand_in_models")
@@ -58,7 +58,7 @@ def long_context_models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory):
-    """A process group of this process alone, as verl's FSDP engine wants one."""
+    """A process group with one process, which verl's FSDP engine needs."""
     import torch
 
     store = tmp_path_factory.mktemp("group") / "store"

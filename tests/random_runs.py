@@ -2,8 +2,8 @@
 
     python tests/random_runs.py --runs 40 --seed 0 --out FOLDER
 
-A run that is accepted and does not end with exit code 0 is a hole in the checks. Writes one line a run to
-``FOLDER/runs.jsonl``; exit code 1 if any failed. A run takes about a minute.
+An accepted run that ends with another exit code than 0 shows a gap in the checks. Writes one line per run to
+``FOLDER/runs.jsonl``. The exit code is 1 if any run failed. A run takes about a minute.
 """
 
 from __future__ import annotations
@@ -101,18 +101,18 @@ DRAWN: dict[str, tuple[str, ...]] = {
     "prefix_opd.probe.every": ("0", "1"),
     "prefix_opd.prompt.ending": ("null", '"<think>"'),
 }
-"""Key -> values that could be right."""
+"""Key -> candidate values."""
 SECONDS = 600
 
 
 def draw(rng: random.Random) -> list[str]:
-    """The overrides of one run."""
+    """Draw the overrides of one run."""
     keys = rng.sample(list(DRAWN), rng.randint(2, 8))
     return [f"experiment={rng.choice(EXPERIMENTS)}", *(f"{key}={rng.choice(DRAWN[key])}" for key in keys)]
 
 
 def accepted(rng: random.Random, out: Path) -> tuple[list[str], int]:
-    """The next run that the check accepts, and how many it refused before."""
+    """The next run that the check accepts, and the number of rejected ones before."""
     refused = 0
     always = [f"trainer.default_local_dir={out}", "trainer.total_training_steps=2", "trainer.test_freq=2"]
     always += ["trainer.save_freq=2", "data.val_max_samples=16"]

@@ -1,4 +1,4 @@
-"""Which room of the package imports which, and the drawing ``docs/rooms.svg``.
+"""The imports between the rooms of the package, and the drawing ``docs/rooms.svg``.
 
 python tests/rooms.py > docs/rooms.svg
 """
@@ -18,7 +18,7 @@ STYLE = (
 
 
 def imported(path: Path) -> set[str]:
-    """The modules that a file imports, at any depth of its code."""
+    """The modules that a file imports, including imports inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -50,7 +50,7 @@ def arrows() -> dict[str, set[str]]:
 
 
 def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Without the arrows that a longer path implies: a -> c goes where a -> b -> c stands."""
+    """The graph without arrows that a longer path implies: a -> b -> c removes a -> c."""
 
     def reachable(room: str) -> set[str]:
         return graph[room].union(*(reachable(below) for below in graph[room]))
@@ -59,9 +59,9 @@ def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def chains(graph: dict[str, set[str]]) -> tuple[list[list[str]], list[list[str]]]:
-    """Rows of rooms by their longest path to the ground, the highest first; and each arrow as a chain of places.
+    """Rows of rooms by their longest path to the bottom, top row first, and each arrow as a chain of places.
 
-    An arrow across several rows gets a place of its own in each row between, so that it passes beside the boxes.
+    An arrow across several rows gets a place in each row between, so that it passes beside the boxes.
     """
 
     def height(room: str) -> int:
@@ -82,7 +82,7 @@ def chains(graph: dict[str, set[str]]) -> tuple[list[list[str]], list[list[str]]
 
 
 def places(rows: list[list[str]], found: list[list[str]]) -> tuple[dict[tuple[str, int], float], float]:
-    """The middle of each place by (name, row), and the width of the drawing; a row is ordered by what is above it."""
+    """(name, row) -> middle of the place, and the width of the drawing. The row above determines the order in a row."""
     above: dict[str, list[str]] = {}
     for chain in found:
         for upper, lower in itertools.pairwise(chain):
@@ -102,7 +102,7 @@ def places(rows: list[list[str]], found: list[list[str]]) -> tuple[dict[tuple[st
 
 
 def drawing(graph: dict[str, set[str]], adapters: tuple[str, ...] = ("cpu", "verl_plugin")) -> str:
-    """An SVG: one box a room, one arrow for each import that no longer path implies."""
+    """An SVG with one box per room and one arrow per import, except imports that a longer path implies."""
     rows, found = chains(graph)
     middles, width = places(rows, found)
     levels = {name: index for index, row in enumerate(rows) for name in row if ">" not in name}

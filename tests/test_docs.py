@@ -28,7 +28,7 @@ def test_every_page_is_in_the_index():
 
 @pytest.fixture
 def registries():
-    """The registries, as they were once the test is over."""
+    """Restores the registries after the test."""
     kept = [(registry, dict(registry)) for registry in (SCHEDULES, OBJECTIVES)]
     yield
     for registry, before in kept:

@@ -60,7 +60,7 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen, seconds: int 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The folder of a run that was killed after its third step and started again."""
+    """The folder of a run that was killed after its third step and restarted."""
     folder = tmp_path_factory.mktemp("end_to_end")
     run = folder / "outputs" / "tiny_schedule"
     first = start(folder)
@@ -124,7 +124,7 @@ def test_every_metric_of_ours_stands_in_the_list(finished):
 
 
 def test_each_start_leaves_its_milestones(finished):
-    """The second one goes on from the checkpoint of step 2."""
+    """The second start resumes from the checkpoint of step 2."""
     events = [event for event in read_lines(finished[0] / EVENTS_FILE) if event["kind"] == MILESTONE]
     assert [event["step"] for event in events] == [None, None, 0, None, None, 2]
     assert (

@@ -10,7 +10,7 @@ ROOMS = (
     *("__init__", "base", "method", "miniature", "grading", "config", "cpu", "data", "run", "cost", "checks"),
     *("evaluation", "verl_plugin", "analysis", "report", "launch", "commands", "cli"),
 )
-"""From the ground up."""
+"""From bottom to top."""
 ADAPTERS = ("verl_plugin", "cpu")
 FOREIGN = {"verl", "ray", "vllm"}
 
@@ -38,7 +38,7 @@ def test_only_the_adapters_import_verl(path):
 
 
 def test_importable_without_verl():
-    """In one process, as each import alone takes seconds."""
+    """One process for all modules, because each separate import takes seconds."""
     method = [f"method.{path.stem}" for path in FILES if room_of(path) == "method" and path.stem != "__init__"]
     others = ["config.settings", "checks.preflight", "report.summary", "cli", "run.history", "analysis.continuation"]
     program = f"import sys, {', '.join(f'prefix_opd.{name}' for name in method + others)}\n"

@@ -102,12 +102,12 @@ OWN = [
     *SMALL,
     "trainer.save_freq=2",
 ]
-"""Keys of its own are overridden as ours are, without a +."""
+"""The loss's own keys are overridden like ours, without a +."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Name -> the metrics of its two updates."""
+    """Name -> metrics of the two updates."""
     folder = tmp_path_factory.mktemp("kinds")
     (folder / "my_method.py").write_text(OWN_MODULE)
     runs = folder / "runs.json"
@@ -175,7 +175,7 @@ def test_a_method_of_ones_own_goes_on_where_it_stopped(trained):
 
 
 def test_seqkd_by_verls_own_sft_trainer(tmp_path):
-    """The off-policy baseline: two steps on the teacher's written answers, through the script and YAML that ship."""
+    """The off-policy baseline: two steps on the teacher's answers, through the shipped script and YAML."""
     rng = random.Random(0)
     problems = [random_problem(rng) for _ in range(16)]
     messages = [

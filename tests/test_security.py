@@ -96,7 +96,7 @@ def test_code_is_found_in_any_json_file_and_in_a_config_within_a_config(name, tm
 
 @pytest.fixture
 def foreign_run(tmp_path):
-    """A run's folder with a checkpoint that was exported, whose config and model say what they like."""
+    """A run folder with an exported checkpoint, whose config and model files are not trusted."""
     run = tmp_path / "run"
     (run / "global_step_2" / "actor").mkdir(parents=True)
     (run / "latest_checkpointed_iteration.txt").write_text("2")
@@ -213,7 +213,7 @@ def test_a_hub_that_cannot_be_asked_is_passed_over(monkeypatch):
 
 
 def test_export_reads_shards_without_running_what_is_pickled(tmp_path):
-    """verl's merger asks for full pickle. In the environment that export gives it, torch refuses code all the same."""
+    """verl's merger requests full pickle, but torch rejects code in the environment that export sets."""
     shard = tmp_path / "model_world_size_1_rank_0.pt"
     torch.save({"weight": torch.ones(2), "evil": Touch(tmp_path / "it_ran")}, shard)
     program = f"import torch; torch.load({str(shard)!r}, weights_only=False)"

@@ -1,8 +1,7 @@
-"""Several short runs of the real program, one after another, that share their imports: ``python warm_runs.py FILE``.
+"""Run the real program several times, one after another, with shared imports: ``python warm_runs.py FILE``.
 
-FILE is JSON: name -> Hydra overrides. Beside it each run has its folder NAME (unless it names
-another) and its output in NAME.log, and codes.json
-says how each ended.
+FILE is JSON: name -> Hydra overrides. The runs write next to it: the folder NAME (unless the overrides name another),
+the output NAME.log, and the exit codes in codes.json.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def main(file: Path) -> None:
     warm_up()
     codes = {}
     for name, overrides in json.loads(file.read_text()).items():
-        # a folder of its own, unless it goes on in that of another
+        # its own folder, unless it resumes in that of another run
         own = f"trainer.default_local_dir={file.parent / name}"
         work = functools.partial(train, [own, *overrides])
         codes[name] = run_isolated(work, (file.parent / name).with_suffix(".log"))

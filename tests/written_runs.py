@@ -1,4 +1,4 @@
-"""Run folders written by hand, for whoever reads them."""
+"""Run folders written by hand, for tests of their readers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _tiny() -> DictConfig:
 
 
 def write_run(folder: Path, lines: list[dict[str, Any]], **settings: Any) -> Path:
-    """A run of the tiny experiment, named after its folder, with these metrics; ``settings`` are keys of the config."""
+    """A run of the tiny experiment, named after its folder, with these metrics. ``settings`` are config keys."""
     (folder / "validation").mkdir(parents=True)
     config = copy.deepcopy(_tiny())
     for key, value in {"trainer.experiment_name": folder.name, **settings}.items():

@@ -1,4 +1,4 @@
-"""The run that is looked at: its config, its two models by their small files, and its prompts."""
+"""The run under check: its config, the small files of its two models, and its prompts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from prefix_opd.method.prompt import template_with_ending, without_ending
 
 @dataclass(frozen=True)
 class Case:
-    """A composed config with what follows from it. Nothing is started, no weight is read."""
+    """A composed config and what follows from it. Starts nothing and reads no weights."""
 
     config: DictConfig
     settings: Settings
     student: Model
     teacher: Model
     sample: int | None = None
-    """Prompts that are tokenized, evenly spread over the training rows; none: all."""
+    """Number of prompts to tokenize, evenly spread over the training rows; None: all."""
 
     @classmethod
     def open(cls, config: DictConfig, sample: int | None = None) -> Case:
-        """Read what every check needs. Raises UserError if a model or a data file cannot be looked at at all."""
+        """Read what every check needs. Raises UserError if a model or a data file cannot be read."""
         settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
         student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
         for key in (TRAIN_KEY, VAL_KEY):
@@ -50,7 +50,7 @@ class Case:
 
     @cached_property
     def train_messages(self) -> list[list[dict[str, Any]]]:
-        """The conversation of every training row."""
+        """Conversations of all training rows."""
         return conversations(self.config, TRAIN_KEY)
 
     @cached_property
@@ -59,7 +59,7 @@ class Case:
 
     @cached_property
     def sampled_messages(self) -> list[list[dict[str, Any]]]:
-        """Training rows whose prompts are tokenized."""
+        """Conversations of the training rows whose prompts are tokenized."""
         return self._spread(self.train_messages)
 
     def _spread(self, rows: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
@@ -69,20 +69,20 @@ class Case:
 
     @cached_property
     def prompts(self) -> list[list[int]]:
-        """Token ids of the sampled training prompts, forced ending included: what student and teacher see."""
+        """Token ids of the sampled training prompts, with the forced ending: the input of student and teacher."""
         return self.tokenize(self.student, self.sampled_messages)
 
     @cached_property
     def val_prompts(self) -> list[list[int]]:
-        """The same of the validation rows, which verl filters and cuts alike."""
+        """Token ids of the validation prompts, which verl filters and truncates in the same way."""
         return self.tokenize(self.student, self._spread(self.val_messages))
 
     def tokenize(self, model: Model, conversations: list[list[dict[str, Any]]]) -> list[list[int]]:
-        """Prompts as verl would render them with this model's own chat template, and the forced ending."""
+        """Token ids of the prompts as verl renders them with this model's chat template, with the forced ending."""
         return model.tokenizer(self.render(model, conversations), add_special_tokens=False)["input_ids"]
 
     def render(self, model: Model, conversations: list[list[dict[str, Any]]], **kwargs) -> list[str]:
-        """The same as text. ``kwargs`` go to the chat template, over ``data.apply_chat_template_kwargs``."""
+        """The prompts as text. ``kwargs`` go to the chat template and override ``data.apply_chat_template_kwargs``."""
         ending = self.settings.prompt.ending
         own = self.own_template(model)
         given = OmegaConf.select(self.config, "data.apply_chat_template_kwargs")
@@ -96,10 +96,10 @@ class Case:
         )
 
     def own_template(self, model: Model) -> str:
-        """The chat template before an ending is forced: the tokenizer's, or the user's for the student."""
+        """The chat template without the forced ending: the tokenizer's, or for the student the user's if set."""
         given = OmegaConf.select(self.config, TEMPLATE_KEY) if model is self.student else None
         own = model.tokenizer.chat_template if given is None else given
         if not isinstance(own, str):
             raise UserError(f"{model.key}={model.path}", "has no chat template", "give one in its tokenizer files")
-        # before a run the config is one that `prefix_opd.checks.preflight` has put the ending into
+        # before a run, `prefix_opd.checks.preflight` has already added the ending to the config
         return without_ending(own, self.settings.prompt.ending or "")

@@ -1,4 +1,4 @@
-"""The list of checks: what `prefix-opd doctor` looks at, in this order."""
+"""The checks of `prefix-opd doctor`, in order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUICK: tuple[Check, ...] = (
     ("memory", room.memory),
     ("disk", room.disk),
 )
-"""What is looked at before each run, beside what `prefix_opd.checks.preflight` refuses."""
+"""Checks before each run, in addition to `prefix_opd.checks.preflight`."""
 
 ALL: tuple[Check, ...] = (
     ("verl", versions.verl_release),
@@ -44,11 +44,11 @@ ALL: tuple[Check, ...] = (
 )
 
 WITH_ENGINES: tuple[Check, ...] = (("hooks of verl", versions.verl_hooks),)
-"""What takes as long as an engine; the checks of the engines themselves are in `prefix_opd.checks.signal`."""
+"""Slow checks that run only with the engines; `prefix_opd.checks.signal` checks the engines' scores."""
 
 
 def look(checks: Iterable[Check], subject) -> list[Finding]:
-    """Run every check on ``subject``, a `Case` or the engines' scores; what a check refuses is a fail."""
+    """Run every check on ``subject``, a `Case` or the engines' scores. A UserError of a check becomes a fail."""
     return [_one(name, check, subject) for name, check in checks]
 
 
@@ -57,6 +57,6 @@ def _one(name: str, check: Callable[..., Finding], subject) -> Finding:
         return check(subject).named(name)
     except UserError as error:
         return fail(f"{error.what}: {error.rule}", error.fix).named(name)
-    except Exception as error:  # one check that breaks must not hide what the others find
+    except Exception as error:  # a check that crashes must not hide the findings of the others
         why = " ".join(str(error).split())[:200]
         return fail(f"could not be looked at ({type(error).__name__}: {why})", "look at what it names").named(name)

@@ -1,4 +1,4 @@
-"""GPUs, ranks and Ray's logical CPUs: do they come out even, and does Ray have as many as the run asks for?"""
+"""GPUs, ranks and Ray's logical CPUs: whether they divide evenly, and whether Ray has enough of them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from prefix_opd.base.errors import UserError
 
 BUNDLE_CPUS = 3
-"""CPUs of the bundle of one GPU (verl/single_controller/ray/base.py: ResourcePoolManager.max_colocate_count)."""
+"""Logical CPUs in one GPU's Ray bundle (verl/single_controller/ray/base.py: ResourcePoolManager.max_colocate_count)."""
 CONTROLLER_CPUS = 1
-"""TransferQueue's controller."""
+"""Logical CPUs of TransferQueue's controller."""
 SCHEDULING_CPUS = 1
-"""An actor that holds no CPU still waits for a free one before it starts: task runner, servers, workers."""
+"""An actor that holds no CPU (task runner, server, worker) still needs a free CPU to start."""
 CPUS_KEY = "ray_kwargs.ray_init.num_cpus"
 GPUS_KEY = "ray_kwargs.ray_init.num_gpus"
 UNITS_KEY = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
 ADDRESS_KEY = "ray_kwargs.ray_init.address"
 OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir")
-"""`ray.init` refuses them together with the address of a cluster."""
+"""`ray.init` rejects these keys together with a cluster address."""
 
 
 def gpus(config: DictConfig) -> tuple[int, int]:
-    """GPUs of the student and of the teacher, pretended ones on ``platform: cpu``."""
+    """Number of GPUs of the student and of the teacher; on ``platform: cpu`` these are simulated."""
     trainer, teacher = config.trainer, config.distillation
     own = teacher.n_gpus_per_node * teacher.nnodes if teacher.enabled else 0
     return trainer.n_gpus_per_node * trainer.nnodes, own
 
 
 def needed_cpus(config: DictConfig) -> int:
-    """Logical CPUs that a run holds in Ray at once, and one more to start its actors with."""
+    """Logical CPUs that a run needs in Ray: those it holds at once, plus one to start actors."""
     units = OmegaConf.select(config, UNITS_KEY)
     return BUNDLE_CPUS * sum(gpus(config)) + CONTROLLER_CPUS + units + SCHEDULING_CPUS
 
@@ -40,7 +40,7 @@ def joins_a_cluster(config: DictConfig) -> bool:
 
 
 def check_parallel_sizes(config: DictConfig) -> None:
-    """An engine spans ``tensor_model_parallel_size`` GPUs, so that must divide the GPUs it is on. Raises UserError."""
+    """Check that ``tensor_model_parallel_size`` divides the number of the engine's GPUs. Raises UserError."""
     sizes = zip(
         ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference"), gpus(config), strict=True
     )
@@ -56,11 +56,11 @@ def check_parallel_sizes(config: DictConfig) -> None:
 
 
 def check_cluster(config: DictConfig) -> None:
-    """A cluster of the run's own must be large enough; see `check_running_cluster` for one that is there already.
+    """Check that a cluster started by the run is large enough; `check_running_cluster` checks an existing one.
 
     Raises:
-        UserError: RAY_ADDRESS or an address together with what only a new cluster can be given, or too few CPUs or
-            GPUs, with both numbers.
+        UserError: RAY_ADDRESS or an address together with keys of a new cluster, or too few CPUs or GPUs (the message
+            gives both numbers).
     """
     if joins_a_cluster(config):
         what = f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}" if os.environ.get("RAY_ADDRESS") else ADDRESS_KEY
@@ -91,7 +91,7 @@ def check_cluster(config: DictConfig) -> None:
 
 
 def give_cpus(config: DictConfig) -> None:
-    """Let a cluster of the run's own have as many logical CPUs as it needs, whatever the machine has."""
+    """Give a cluster started by the run the logical CPUs that it needs, whatever the machine has."""
     if joins_a_cluster(config) or OmegaConf.select(config, CPUS_KEY) is not None:
         return
     with open_dict(config):
@@ -99,10 +99,10 @@ def give_cpus(config: DictConfig) -> None:
 
 
 def check_running_cluster(config: DictConfig, cpus: float) -> None:
-    """Refuse a cluster that has too few free CPUs: the run's workers would wait for ever. Raises UserError.
+    """Reject an existing cluster with too few free CPUs: the workers would wait forever. Raises UserError.
 
     Args:
-        cpus: that are free as the run begins, ``ray.available_resources()["CPU"]``.
+        cpus: free logical CPUs at the start of the run, ``ray.available_resources()["CPU"]``.
     """
     needed = needed_cpus(config)
     if cpus < needed:

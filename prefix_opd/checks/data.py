@@ -1,4 +1,4 @@
-"""The rows that a run would train and validate on."""
+"""Checks of the training and validation rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefix_opd.checks.run_data import check_data
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
 MANY = 0.5
-"""Share of lost prompts from which on the limit, and not the data, is what is wrong."""
+"""At this share of lost prompts or more, the limit is at fault rather than the data."""
 
 
 def columns(key: str) -> Callable[[Case], Finding]:
@@ -32,7 +32,7 @@ def empty_prompts(case: Case) -> Finding:
 
 
 def long_prompts(case: Case) -> Finding:
-    """verl's filter drops them without a count that anyone sees; without the filter they are cut on the left
+    """Long prompts: verl's filter drops them silently; without the filter verl truncates them on the left
     (verl/utils/dataset/rl_dataset.py, verl/experimental/agent_loop/agent_loop.py: _cap_text_prompt_length)."""
     limit = case.config.data.max_prompt_length
     dropped = case.config.data.filter_overlong_prompts

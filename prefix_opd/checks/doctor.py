@@ -1,13 +1,13 @@
-"""What makes an OPD run fail in silence, looked for before it starts.
+"""Checks, before a run starts, for what makes OPD fail silently.
 
 A tour:
 
-``finding``     what a check says: ok, warn or fail, the reason, the remedy
-``case``        the run that is looked at
+``finding``     the result of a check: ok, warn or fail, the reason, the remedy
+``case``        the run under check
 ``checks``      the list of checks
 ``vocabulary``  ``prompts``  ``room``  ``data``  ``versions``     the checks, by subject
-``engines``     real engines that sample and score, with ``forward``, the trainer's side
-``signal``      the checks of their scores
+``engines``     real engines sample and score; ``forward`` computes the trainer's log-probs
+``signal``      the checks of these scores
 ``view``        the table
 """
 
@@ -22,22 +22,22 @@ from prefix_opd.checks.finding import Finding, Status, fail
 from prefix_opd.checks.surface import check_surface
 
 QUICK_PROMPTS = 256
-"""Prompts that the quick part tokenizes."""
+"""Number of prompts that `quick` tokenizes."""
 
 
 def quick(config) -> list[Finding]:
-    """What takes a second or two: beside a run that `prefix_opd.checks.preflight` has accepted."""
+    """The checks that take a second or two, for a run that `prefix_opd.checks.preflight` has accepted."""
     return look(QUICK, Case.open(config, sample=QUICK_PROMPTS))
 
 
 def diagnose(config, engines: bool = False) -> list[Finding]:
-    """Every check of a composed config.
+    """Run every check on a composed config.
 
     Args:
-        engines: bring up the student's and the teacher's vLLM engines as well.
+        engines: also start the vLLM engines of student and teacher.
 
     Raises:
-        UserError: a setting that no run reads, a model or a data file that cannot be looked at at all.
+        UserError: an unused setting, or a model or data file that cannot be read.
     """
     check_surface(config)
     case = Case.open(config)

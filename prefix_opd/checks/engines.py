@@ -1,7 +1,7 @@
-"""Bring up the real engines, one after the other, and let them sample and score.
+"""Start the real engines, one after the other, to sample and score.
 
-The student samples x and scores it itself; the teacher samples its own text y, and scores x twice. Then the trainer's
-forward pass of the student, by transformers in the trainer's precision, scores x and y.
+The student samples x and scores x. The teacher samples y and scores x twice. Then a forward pass of the student, by
+transformers in the trainer's precision, scores x and y.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from prefix_opd.config.models import Model, engine_arguments
 
 PROMPTS = 16
 TOKENS = 96
-"""Of a response at most: a beginning is what a prefix trains."""
+"""Maximum response length. A short one suffices, because prefix training uses the beginning."""
 SEED = 0
 ENGINE_SECONDS = 3600.0
-"""For both engines together: to read the weights of a large model from a network disk takes its time."""
+"""Time limit for both engines together; large weights on a network disk load slowly."""
 TEACHER_KEY = "distillation.teacher_models.teacher_model.inference"
 
 Rows = list[np.ndarray]
@@ -37,38 +37,38 @@ Rows = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Scores:
-    """What the engines and the trainer's forward pass said of two sets of responses."""
+    """Log-probs of two sets of responses, by the engines and by the trainer's forward pass."""
 
     student_tokens: list[list[int]]
-    """[B][T] sampled by the student: x."""
+    """x, sampled by the student: [B][T]."""
     sampler: Rows
-    """log p(x) as the student's engine sampled it."""
+    """log p(x) from the student's engine, at sampling."""
     student_again: Rows
-    """log p(x) when the student's engine scores it as a teacher would."""
+    """log p(x) from the student's engine, scored as a teacher scores."""
     trainer: Rows
-    """log p(x) of the trainer's forward pass."""
+    """log p(x) from the trainer's forward pass."""
     teacher: Rows
     """log q(x)."""
     teacher_again: Rows
-    """log q(x), in another order."""
+    """log q(x), scored again in another order."""
     teacher_on_own: Rows
-    """log q(y) as the teacher's engine sampled it."""
+    """log q(y) from the teacher's engine, at sampling."""
     student_on_teachers: Rows
-    """log p(y) of the trainer's forward pass."""
+    """log p(y) from the trainer's forward pass."""
     teacher_tokens: list[list[int]]
-    """[B][T] sampled by the teacher: y, the token that stopped it included."""
+    """y, sampled by the teacher, stop token included: [B][T]."""
     student_ends: dict[int, str]
-    """The student's own end tokens by id, for messages by name."""
+    """The student's end tokens: id -> name."""
     stop_ids: frozenset[int]
-    """Tokens that stopped both."""
+    """Stop tokens of both models."""
     vocabulary: int
     special_ids: frozenset[int]
     exact: bool
-    """Whether engines and trainer all compute in fp32."""
+    """Whether the engines and the trainer all compute in fp32."""
 
 
 def measure(case: Case) -> Scores:
-    """Run the engines. Raises UserError, with the engine's last words, if one does not come up."""
+    """Run the engines. Raises UserError with the end of the engine's output if an engine does not start."""
     prompts = [prompt for prompt in case.prompts if len(prompt) <= case.config.data.max_prompt_length][:PROMPTS]
     if not prompts:
         raise UserError("data.train_files", "no prompt fits data.max_prompt_length")
@@ -76,7 +76,7 @@ def measure(case: Case) -> Scores:
         _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None),
         _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), prompts, "student"),
     ]
-    stay_on_loopback(case.config)  # as in training: the engines inherit it
+    stay_on_loopback(case.config)  # as in training; the engines inherit it
     student, teacher = _answers(requests)
     ours, theirs = (trainer_log_probs(case, answer["sampled"]) for answer in (student, teacher))
     (again, _), (first, second) = (map(_rows, answer["scored"]) for answer in (student, teacher))

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Finding:
 
     status: Status
     reason: str
-    """What was looked at and what it says, with numbers."""
+    """What was checked and the result, with numbers."""
     remedy: str = ""
-    """What to change; empty where nothing is to be done."""
+    """What to change; empty if nothing."""
     check: str = ""
     """The check's name in the list of checks."""
 
     detail: str = ""
-    """More than a table has room for; told by ``--json``."""
+    """Details that only ``--json`` prints."""
 
     def named(self, check: str) -> Finding:
         return replace(self, check=check)

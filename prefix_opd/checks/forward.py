@@ -1,4 +1,4 @@
-"""log p of given responses by a plain forward pass, as the trainer computes it."""
+"""Log-probs of given responses by a plain forward pass, as the trainer computes them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from omegaconf import OmegaConf
 from prefix_opd.checks.case import Case
 
 BATCH = 4
-"""Sequences at once; their logits are what takes memory."""
+"""Sequences per forward pass; their logits dominate memory."""
 
 
 def trainer_log_probs(case: Case, sequences: list[dict[str, Any]]) -> list[np.ndarray]:
-    """The student's log-probs, softmax over all its embedding rows, in the precision of the trainer's products.
+    """The student's log-probs in the trainer's matmul precision, with a softmax over all embedding rows.
 
     Args:
-        sequences: [B] of ``prompt`` and ``tokens``, both token ids.
+        sequences: [B] dicts with the token ids ``prompt`` and ``tokens``.
 
     Returns:
         [B] arrays [T], nats.

@@ -1,9 +1,8 @@
-"""Which keys of a run may be set, and to what.
+"""Which keys of a run may be set, and their allowed values.
 
-A run reads a few hundred of the keys that verl's config has, and many of those only at one value. `FREE` lists the
-keys that may be set, each with its rule; every other key must keep its default, so that no setting is ignored in
-silence. To open a key, add it here with a rule and a run that shows that it works. `reasons` says why a closed key is
-closed.
+A run reads a few hundred of verl's config keys and supports only one value for many of them. `FREE` lists the keys
+that may be set, each with its rule. Every other key must keep its default, so that no setting is silently ignored. To
+open a key, add it here with a rule and a run that shows that it works. `reasons` says why a key is closed.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ TRACKERS = (
     "vemlp_wandb",
     "wandb",
 )
-"""verl's own table (verl/utils/tracking.py: Tracking.supported_backend)."""
+"""verl's trackers (verl/utils/tracking.py: Tracking.supported_backend)."""
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _PRECISIONS = ("fp32", "bf16")
@@ -110,15 +109,15 @@ _TEACHERLESS = ("k1", "kl")
 
 
 def _objective(value: object) -> str:
-    """A registered objective, a user's own among them."""
+    """A registered objective, including the user's own."""
     if not isinstance(value, str) or value not in OBJECTIVES:
         return f"must be one of {', '.join(sorted(set(OBJECTIVES) - set(_TEACHERLESS)))}"
-    # verl/trainer/distillation/losses.py: the estimator log p - log q itself is differentiated
+    # verl/trainer/distillation/losses.py differentiates the estimator log p - log q itself
     return "has a gradient in which the teacher does not occur" if value in _TEACHERLESS else ""
 
 
 def _engine(prefix: str) -> dict[str, Rule]:
-    """What student's and teacher's engines share."""
+    """Keys that the engines of student and teacher share."""
     rules: dict[str, Rule] = {
         "dtype": one_of(*_DTYPES),
         "gpu_memory_utilization": number(above=0, most=1),
@@ -209,7 +208,7 @@ RUN: dict[str, Rule] = {
 }
 
 FREE: dict[str, Rule] = {**DATA, **ACTOR, **ROLLOUT, **DISTILLATION, **RUN}
-"""Key -> rule. A name that ends with a dot stands for everything below it."""
+"""Key -> rule. A name that ends with a dot covers all keys below it."""
 
 CPU_CLOSED = (
     "actor_rollout_ref.model.override_config.attn_implementation",
@@ -232,4 +231,4 @@ CPU_CLOSED = (
     "trainer.nnodes",
     "ray_kwargs.ray_init.address",
 )
-"""Keys that keep their default where there is no GPU."""
+"""Keys that must keep their default without a GPU."""

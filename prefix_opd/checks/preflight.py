@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before a model or a server starts: one line, exit code 2."""
+"""Checks before any model or server starts; an error is one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ RESUME_MODES = ("auto", "disable", "resume_path")
 def check(config: DictConfig, verls_own: bool = False) -> Settings:
     """Check a composed config and fill in what follows from its models (chat template, stop tokens).
 
-    The cheap checks come first, so that a slip of the keyboard is told within a second.
+    The cheap checks come first, so that a typo is reported within a second.
 
     Args:
         verls_own: see `prefix_opd.launch.prepare`.
 
     Raises:
-        UserError: the first thing that is wrong.
+        UserError: the first error found.
     """
     check_verl_version()
     if not verls_own:
         check_surface(config)
-    _positive(config, "trainer.total_training_steps")  # schedules may grow over it, so before them
+    _positive(config, "trainer.total_training_steps")  # before the schedules, which may depend on it
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     check_folder(config)
     check_lengths(config, settings)
@@ -72,7 +72,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     for model in (student, teacher):
         check_context(config, model)
         model.check_weights()
-        _ = model.shape  # reads the sizes, or tells which is none
+        _ = model.shape  # reads the sizes; raises if one is missing
     check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
@@ -82,7 +82,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
 
 
 def check_verl_version() -> None:
-    """This package extends hooks of one verl release."""
+    """Check that the verl release is the one whose hooks this package extends."""
     try:
         found = importlib.metadata.version("verl")
     except importlib.metadata.PackageNotFoundError:
@@ -112,7 +112,7 @@ def check_lengths(config: DictConfig, settings: Settings) -> None:
 
 
 def _check_schedule(config: DictConfig, schedule: Schedule, response: int) -> None:
-    """A user's schedule must give a length at the first step and at the last."""
+    """Check that a schedule, which may be the user's own, gives a valid L at the first and the last step."""
     rows = _positive(config, "data.train_batch_size")
     for step in (1, _positive(config, "trainer.total_training_steps")):
         try:
@@ -126,7 +126,7 @@ def _check_schedule(config: DictConfig, schedule: Schedule, response: int) -> No
 
 
 def check_folder(config: DictConfig) -> None:
-    """Where a run writes, when it saves, and what it goes on from."""
+    """Check where a run writes, when it saves, and what it resumes from."""
     trainer = config.trainer
     if not isinstance(trainer.default_local_dir, str) or not trainer.default_local_dir:
         raise UserError(f"trainer.default_local_dir={trainer.default_local_dir}", "must name the run's folder")
@@ -146,7 +146,7 @@ def check_folder(config: DictConfig) -> None:
 
 
 def check_context(config: DictConfig, model: Model) -> None:
-    """Room in the model itself, which counts where no shorter context is set."""
+    """Check that the sequences fit the model's context, the limit unless a shorter one is set."""
     needed = config.data.max_prompt_length + config.data.max_response_length + 1
     room = model.context
     if room is not None and needed > room:
@@ -219,7 +219,7 @@ def check_probe(config: DictConfig, settings: Settings) -> None:
 
 
 def check_loss(config: DictConfig, settings: Settings) -> None:
-    """Settings that the chosen objective would ignore without a word."""
+    """Reject settings that the chosen objective would silently ignore."""
     mode = OmegaConf.select(config, LOSS_MODE_KEY)
     if (given := OmegaConf.select(config, "prefix_opd.loss.name") or OBJECTIVES.default) != mode:
         raise UserError(f"prefix_opd.loss.name={given}", f"follows {LOSS_MODE_KEY}={mode}", f"set {LOSS_MODE_KEY}")
@@ -242,7 +242,7 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
 
 
 def check_timeout(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
-    """Refuse a limit within which an engine cannot even score one rollout, so that none would ever come back."""
+    """Reject a timeout too short for an engine to score even one rollout."""
     limit = settings.rollout.timeout_seconds
     needed = longest_score(config, settings, (student.shape, teacher.shape))
     if needed > limit:
@@ -269,7 +269,7 @@ def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Mo
     if not ids:
         raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token: rollouts never end")
     own = OmegaConf.select(config, TEMPLATE_KEY)
-    if ending and isinstance(own, str):  # a config that was checked before has the ending
+    if ending and isinstance(own, str):  # a config that was already checked has the ending
         own = without_ending(own, ending)
     with open_dict(config):
         if ending:
@@ -283,7 +283,7 @@ def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Mo
 
 
 def _fit_bucket(config: DictConfig, student: Model) -> None:
-    """Weights travel to the engine in fp32 through shared memory, and one tensor must fit the bucket that is passed."""
+    """Fit the bucket to the largest tensor: weights go to the engine in fp32 through shared memory in buckets."""
     needed = -(-student.largest_tensor * FP32_BYTES >> 20)
     key = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"
     if OmegaConf.select(config, key) < needed:

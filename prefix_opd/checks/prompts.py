@@ -1,4 +1,4 @@
-"""What student and teacher see before the first response token."""
+"""Checks of the prompts that student and teacher see."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.method.prompt import forced_template
 
 SHOWN_AT_EACH_END = 24
-"""Tokens of a long prompt that are shown from its beginning and its end."""
+"""Number of tokens shown at each end of a long prompt."""
 
 
 def forced_ending(case: Case) -> Finding:
@@ -28,7 +28,7 @@ def forced_ending(case: Case) -> Finding:
 
 
 def prompt_by_token(case: Case) -> Finding:
-    """The first training prompt, token by token: verl renders it once, and the teacher is given its ids."""
+    """The first training prompt, token by token. verl renders it once, and the teacher gets the same ids."""
     ids = case.prompts[0]
     pieces = [f"{token}:{piece!r}" for token, piece in zip(ids, map(case.student.tokenizer.decode, ids), strict=True)]
     whole = " ".join(pieces)
@@ -39,7 +39,7 @@ def prompt_by_token(case: Case) -> Finding:
 
 
 def same_template(case: Case) -> Finding:
-    """The teacher scores the student's template. Where its own differs, it is asked in a way that it never saw."""
+    """The teacher scores prompts in the student's template. A different template of its own is a mismatch."""
     messages = case.sampled_messages[:1]
     ours, theirs = (case.tokenize(model, messages)[0] for model in (case.student, case.teacher))
     for position, (mine, other) in enumerate(zip_longest(ours, theirs)):
@@ -57,7 +57,7 @@ def _piece(case: Case, token: int | None) -> str:
 
 
 def thinking_mode(case: Case) -> Finding:
-    """Templates such as Qwen3's close an empty thought where thinking is switched off; the ending opens another."""
+    """Templates such as Qwen3's close an empty thought if thinking is off; the forced ending would open another."""
     messages = case.sampled_messages[:1]
     plain, on, off = (
         case.render(case.student, messages, **switch)[0]

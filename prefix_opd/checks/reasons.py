@@ -1,4 +1,4 @@
-"""Why a key is closed, by the key or a node above it. The longest name that fits counts."""
+"""Why a key is closed, by the key or a node above it. The longest matching name counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room for tokens, memory and checkpoints, and settings that must fit each other."""
+"""Checks of context length, memory, disk, and settings that must fit each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prefix_opd.cost.record import Assumptions
 
 PEAKS = (("student", "peak_sampling"), ("student", "peak_update"), ("teacher", "peak_scoring"))
 ADAM_COPIES = 2
-"""Two moments of AdamW beside each weight."""
+"""AdamW's two moments per weight."""
 
 
 def tokens(case: Case) -> Finding:
@@ -63,7 +63,7 @@ def folder(case: Case) -> Finding:
 
 
 def memory(case: Case) -> Finding:
-    """Arithmetic, not a measurement: see `prefix_opd.cost.arithmetic`."""
+    """Memory, calculated rather than measured: see `prefix_opd.cost.arithmetic`."""
     found = plan(case.config, Assumptions(accelerator=_accelerator(case)))
     name = found.assumptions["accelerator"]
     peaks = {peak: (found.memory_gib[who][peak], found.memory_gib[who]["device"]) for who, peak in PEAKS}
@@ -76,7 +76,7 @@ def memory(case: Case) -> Finding:
 
 
 def _accelerator(case: Case) -> str | None:
-    """The GPU of this machine, if `prefix_opd.cost.arithmetic` knows it; None: the plan's own assumption."""
+    """The GPU of this machine if `prefix_opd.cost.arithmetic` knows it; None: the plan's default."""
     if case.config.platform == "cpu" or shutil.which("nvidia-smi") is None:
         return None
     told = run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
@@ -84,14 +84,14 @@ def _accelerator(case: Case) -> str | None:
 
 
 def disk(case: Case) -> Finding:
-    """Checkpoints: weights and AdamW's moments as the trainer holds them, times how many are kept."""
+    """Disk space of the checkpoints: the trainer's weights and AdamW moments, times the number kept."""
     check_folder(case.config)
     trainer, keep = case.config.trainer, case.settings.checkpoint
     if trainer.save_freq < 1:
         return ok("no checkpoint is asked for (trainer.save_freq)")
     one = _checkpoint_gib(case)
     saves = -(-trainer.total_training_steps // trainer.save_freq)
-    beside = keep.keep_best + 1  # the best, and the new one that is whole before an old one goes
+    beside = keep.keep_best + 1  # the best ones, and a new one that is complete before an old one is deleted
     most = saves if keep.keep_last is None else min(saves, keep.keep_last + beside)
     place = Path(trainer.default_local_dir).expanduser().absolute()
     free = shutil.disk_usage(next(there for there in (place, *place.parents) if there.exists())).free / GIB

@@ -1,4 +1,4 @@
-"""Rules for one value of a config: each takes the value and returns what it must be, or nothing if it is that."""
+"""Rules for one config value: a rule takes the value and returns what it must be, or "" if it is valid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_whole(value: Any) -> bool:
 
 
 def whole(least: int = 1, also: tuple[Any, ...] = ()) -> Rule:
-    """A whole number of at least ``least``, or one of ``also``."""
+    """An integer of at least ``least``, or one of ``also``."""
     told = f"must be a whole number of at least {least}" + _or(also)
     return lambda value: "" if _is_one(value, also) or (is_whole(value) and value >= least) else told
 
@@ -50,14 +50,14 @@ def text(value: Any) -> str:
 
 
 def name_of_a_folder(value: Any) -> str:
-    """A text that can be part of a path and that verl does not split."""
+    """A string that can be part of a path and that verl does not split."""
     if problem := text(value):
         return problem
     return "must be one name, without a slash" if "/" in value or value in (".", "..") or "\0" in value else ""
 
 
 def optional(rule: Rule) -> Rule:
-    """What ``rule`` allows, or null."""
+    """A value that ``rule`` allows, or null."""
     return lambda value: "" if value is None else (told := rule(value)) and f"{told}, or null"
 
 
@@ -73,7 +73,7 @@ def list_of(rule: Rule, least: int = 0, most: float = math.inf) -> Rule:
 
 
 def elsewhere(value: Any) -> str:
-    """Any value: a check of its own looks at it."""
+    """Any value; a separate check examines it."""
     return ""
 
 

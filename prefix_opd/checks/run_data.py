@@ -1,4 +1,4 @@
-"""The data files that a run names: which they are, whether verl can train on them, and the conversations in them."""
+"""The data files of a run: their paths, their conversations, and whether verl can train on them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
 LINES = (".json", ".jsonl")
-"""Files of one JSON object a line, or of one JSON array of them."""
+"""Files with one JSON object per line, or with one JSON array of objects."""
 KINDS = (".parquet", *LINES)
 TAKEN = ("agent_name", "raw_prompt", "uid", "global_steps", "session_id", "index", "dummy_tensor")
-"""Columns that verl adds to a row itself, or that choose an agent loop."""
+"""Columns that verl adds to each row, or that select an agent loop."""
 SEE = "see `prefix-opd prepare --help`"
 
 Conversation = list[dict[str, Any]]
 
 
 def data_files(config: DictConfig, key: str) -> list[Path]:
-    """The files behind a config key. Raises UserError if it names none, or one that does not exist."""
+    """The files of a config key. Raises UserError if the list is empty or a file does not exist."""
     named = OmegaConf.select(config, key)
     if named is None:
         raise UserError(key, "is not set", f"add {key}=FILE.parquet, {SEE}")
@@ -40,10 +40,10 @@ def data_files(config: DictConfig, key: str) -> list[Path]:
 
 
 def check_data(config: DictConfig, key: str) -> int:
-    """Refuse files that verl could not train on, row by row: it would find out after minutes. Returns their rows.
+    """Check every row, because verl would fail on a bad one only after minutes. Returns the number of rows.
 
     Raises:
-        UserError: names the file, and the row where one is wrong.
+        UserError: names the file, and the bad row if there is one.
     """
     paths = data_files(config, key)
     rows = sum(_check_file(f"{key}={path}", path, config.data) for path in paths)
@@ -59,7 +59,7 @@ def check_data(config: DictConfig, key: str) -> int:
 
 
 def conversations(config: DictConfig, key: str) -> list[Conversation]:
-    """The conversation of every row of files that `check_data` accepts."""
+    """The conversations of all rows. The files must have passed `check_data`."""
     check_data(config, key)
     found: list[Conversation] = []
     for path in data_files(config, key):
@@ -94,7 +94,7 @@ def _check_file(what: str, path: Path, data: DictConfig) -> int:
 def _read_lines(what: str, path: Path) -> list[dict[str, Any]]:
     number, rows = 1, []
     try:
-        text = path.read_text(encoding="utf-8-sig")  # a byte order mark is no part of the text
+        text = path.read_text(encoding="utf-8-sig")  # drops a byte order mark
         if text.lstrip().startswith("["):
             rows = json.loads(text)
             wrong = next((row for row, found in enumerate(rows) if not isinstance(found, dict)), None)
@@ -116,7 +116,7 @@ def _read_lines(what: str, path: Path) -> list[dict[str, Any]]:
 
 
 def _schema(what: str, path: Path):
-    """The columns and their types. Raises UserError for a column of rows that do not go together."""
+    """The columns and their types. Raises UserError if the types in a column conflict."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -134,7 +134,7 @@ def _schema(what: str, path: Path):
 
 
 def _check_columns(what: str, schema, validated: bool) -> None:
-    """What verl and the grader take out of a row. Raises UserError that names the column and its type."""
+    """Check the columns that verl and the grader read. Raises UserError that names the column and its type."""
     import pyarrow as pa
 
     def kind(name: str):
@@ -168,7 +168,7 @@ def _is_text(kind) -> bool:
 
 
 def _check_alike(key: str, paths: list[Path], schemas: list) -> None:
-    """verl puts the files of one key together by ``datasets.concatenate_datasets``, which asks for equal types.
+    """verl joins the files of one key by ``datasets.concatenate_datasets``, which requires equal types.
 
     Raises:
         UserError: names two files, the column, and its type in each.
@@ -218,7 +218,7 @@ def _check_parquet(what: str, path: Path, needed: Iterable[str]) -> int:
 
 
 def check_prompts(what: str, name: str, chunks: Iterable[Any]) -> int:
-    """Refuse a row that holds no conversation in text. Returns the number of rows; raises UserError."""
+    """Check that each row is a text conversation. Returns the number of rows. Raises UserError."""
     rows = 0
     for chunk in chunks:
         if (bad := _first_bad(chunk)) is not None:
@@ -230,7 +230,7 @@ def check_prompts(what: str, name: str, chunks: Iterable[Any]) -> int:
 
 
 def check_prompt_type(what: str, name: str, kind) -> None:
-    """Refuse a parquet column that is no list of role and content, both text. Raises UserError."""
+    """Check that a parquet column is a list of role and content, both text. Raises UserError."""
     import pyarrow as pa
 
     if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
@@ -244,7 +244,7 @@ def check_prompt_type(what: str, name: str, kind) -> None:
 
 
 def _first_bad(prompts) -> tuple[int, str] | None:
-    """The first row of a chunk that holds no conversation, and why; looked for as columns, for there are many."""
+    """The first row of a chunk that is not a conversation, and why. Works on columns for speed."""
     import pyarrow.compute as pc
 
     messages = pc.list_flatten(prompts)
@@ -258,7 +258,7 @@ def _first_bad(prompts) -> tuple[int, str] | None:
 
 
 def _problem(messages: Any) -> str:
-    """Why a cell is no conversation; empty if it is one."""
+    """Why a cell is not a conversation; empty if it is one."""
     if not isinstance(messages, list) or not messages:
         return "must be a list of role and content, with at least one message"
     for message in messages:

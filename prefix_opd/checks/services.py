@@ -1,4 +1,4 @@
-"""What a run hands its numbers and answers to: trackers, and the grader."""
+"""Checks of the user's services and code: trackers, grader, and rollout manager."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PACKAGES = {
     "vemlp_wandb": "volcengine_ml_platform",
     "wandb": "wandb",
 }
-"""What a tracker imports (verl/utils/tracking.py)."""
+"""Tracker -> the package that it imports (verl/utils/tracking.py)."""
 VARIABLES = {
     "swanlab": ("SWANLAB_API_KEY",),
     "vemlp_wandb": ("VOLC_ACCESS_KEY_ID", "VOLC_SECRET_ACCESS_KEY", "MLP_TRACKING_REGION"),
 }
-"""What a tracker logs in with, unless `_OFFLINE` says that it does not."""
+"""Tracker -> its login variables, not needed if a variable of `_OFFLINE` says so."""
 _OFFLINE = {
     "wandb": ("WANDB_MODE", ("offline", "disabled", "dryrun")),
     "swanlab": ("SWANLAB_MODE", ("local", "offline", "disabled")),
@@ -41,7 +41,7 @@ PACKAGE = "pkg://"
 
 
 def check_trackers(config: DictConfig) -> None:
-    """Refuse a tracker that verl does not know, that is not installed, or that has nothing to log in with."""
+    """Reject a tracker that is unknown to verl, not installed, or without credentials. Raises UserError."""
     named = config.trainer.logger
     names = list(named) if isinstance(named, ListConfig) else [named]
     for name in names:
@@ -65,7 +65,7 @@ def _missing_login(name: str) -> str:
 
 
 def _in_netrc() -> bool:
-    """`wandb login` writes the key there."""
+    """Whether ~/.netrc has the key; `wandb login` writes it there."""
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
@@ -75,7 +75,7 @@ def _in_netrc() -> bool:
 
 
 def check_grader(config: DictConfig) -> None:
-    """Refuse a grader that is not there. Its file is read, not run. Raises UserError."""
+    """Check that the grader exists, by reading its file without running it. Raises UserError."""
     node = OmegaConf.to_container(OmegaConf.select(config, REWARD_KEY), resolve=True)
     path, name = node.get("path"), node.get("name")
     for part, value in (("path", path), ("name", name)):
@@ -93,9 +93,9 @@ def check_grader(config: DictConfig) -> None:
 
 
 def check_manager(config: DictConfig) -> None:
-    """Refuse a manager of rollouts that does not build on this package's, which cuts them at L. Raises UserError.
+    """Check that a rollout manager derives from this package's, which caps rollouts at L. Raises UserError.
 
-    Its file is read, not run.
+    Reads the file without running it.
     """
     named = OmegaConf.select(config, MANAGER_KEY)
     if named == MANAGER:
@@ -129,7 +129,7 @@ def _file(path: str) -> Path | None:
 
 
 def _top_names(tree: ast.Module) -> set[str]:
-    """Names that a module binds, also within ``if`` and ``try``."""
+    """Names that a module binds, including those within ``if`` and ``try``."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):

@@ -1,7 +1,7 @@
-"""What the scores of real engines must be like for the student to learn from them.
+"""Checks of the real engines' scores: whether the student can learn from them.
 
-log p is the student's, log q the teacher's, all in nats; rows are responses. The tolerances are chosen: in fp32 two
-ways to one number differ by rounding alone, in bf16 (8 bits) by about a hundredth of a nat on average.
+log p is the student's and log q the teacher's, in nats; rows are responses. The tolerances are chosen by hand: two
+computations of one log-prob differ by rounding alone in fp32, and by about 0.01 nats on average in bf16 (8 bits).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from prefix_opd.checks.engines import Rows, Scores
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 
 MEAN_TOLERANCE = {True: 1e-4, False: 0.02}
-"""Mean |difference| of two ways to one log-prob, nats: exact (fp32) or not."""
+"""Exact (fp32) or not -> tolerated mean |difference| of two computations of one log-prob, nats."""
 UNIFORM_SHARE = 0.8
-"""A teacher whose text costs it more than this share of log V nats a token knows nothing of it."""
+"""Share of log V. A teacher whose own text costs it more nats per token than this is broken."""
 STANDARD_ERRORS = 2.0
 MUCH = 0.5
-"""Share of the signal from which on a few tokens are most of it."""
+"""If a few tokens have at least this share of the signal, they dominate it."""
 PARTS = 4
 
 
@@ -72,7 +72,7 @@ def teacher_leads(scores: Scores) -> Finding:
 
 
 def student_agrees_with_itself(scores: Scores) -> Finding:
-    """Put in the teacher's place the student must have a reverse KL of 0."""
+    """With the student as its own teacher, the reverse KL must be 0."""
     kl = float((_all(scores.sampler) - _all(scores.student_again)).mean())
     mean, most = _agreement(scores.sampler, scores.student_again)
     allowed = MEAN_TOLERANCE[scores.exact]
@@ -99,7 +99,7 @@ def sampler_agrees_with_trainer(scores: Scores) -> Finding:
 
 
 def where_the_signal_sits(scores: Scores) -> Finding:
-    """Shares of the sum of |log p - log q| over the student's own tokens."""
+    """Shares of the sum of |log p - log q| over the tokens that the student sampled."""
     signal = [np.abs(p - q) for p, q in zip(scores.sampler, scores.teacher, strict=True)]
     total = float(_all(signal).sum())
     first = sum(float(row[0]) for row in signal) / total if total else 0.0
@@ -113,7 +113,7 @@ def where_the_signal_sits(scores: Scores) -> Finding:
 
 
 def teacher_ends_as_the_student(scores: Scores) -> Finding:
-    """What the files say of end tokens is one thing, what the teacher's texts end with another."""
+    """Compare the tokens that end the teacher's texts with the student's: the models' files may be wrong."""
     ended = [row[-1] for row in scores.teacher_tokens if row and row[-1] in scores.stop_ids]
     names = " or ".join(f"{name} ({index})" for index, name in scores.student_ends.items())
     given = sum(any(token in scores.student_ends for token in row) for row in scores.teacher_tokens)
@@ -137,4 +137,4 @@ CHECKS = (
     ("sampler and trainer", sampler_agrees_with_trainer),
     ("where the signal sits", where_the_signal_sits),
 )
-"""What is looked at with ``--engines``."""
+"""The checks of ``--engines``."""

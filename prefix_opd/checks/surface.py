@@ -1,4 +1,4 @@
-"""Refuse every setting that a run would ignore or cannot follow: see `prefix_opd.checks.keys`."""
+"""Reject every setting that a run ignores or does not support: see `prefix_opd.checks.keys`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from prefix_opd.config.compose import compose
 
 PLATFORMS = ("cpu", "gpu")
 MISSING = object()
-"""In place of a value: there is no such key."""
+"""Stands for the value of an absent key."""
 
 
 def check_surface(config: DictConfig) -> None:
     """Compare a composed config with the defaults of its platform.
 
-    A key of `FREE` must follow its rule. Any other key must keep its default, as it is written or as it resolves.
+    A key of `FREE` must follow its rule. Any other key must keep its default, either as written or as resolved.
 
     Raises:
-        UserError: the first key that is set to what a run does not read, or that breaks its rule.
+        UserError: the first key that breaks its rule or differs from a required default.
     """
     platform = config.get("platform")
     if platform not in PLATFORMS:
@@ -35,7 +35,7 @@ def check_surface(config: DictConfig) -> None:
         if key not in written and not any(name.startswith(f"{key}.") for name in written):
             _refuse_absent(config, key, default[key])
     resolved = OmegaConf.to_container(config, resolve=True)
-    # what the user wrote comes before what follows from it by interpolation
+    # report the key that the user wrote before keys that interpolate it
     for key, raw in sorted(written.items(), key=lambda pair: "${" in str(pair[1])):
         value = _at(resolved, key)
         rule = rule_of(key, platform)
@@ -48,13 +48,13 @@ def check_surface(config: DictConfig) -> None:
 
 @cache
 def _defaults(platform: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config without experiment or layout: every value as it is written, by its key, and the resolved tree."""
+    """The config without experiment or layout: key -> value as written, and the resolved tree."""
     config = compose([f"platform={platform}"])
     return leaves(OmegaConf.to_container(config)), OmegaConf.to_container(config, resolve=True)
 
 
 def rule_of(key: str, platform: str) -> Rule | None:
-    """The rule of a key that may be set; none for a key that must keep its default."""
+    """The rule of a key that may be set; None for a key that must keep its default."""
     if platform == "cpu" and key in CPU_CLOSED:
         return None
     if key in REASONS and key not in FREE:
@@ -66,7 +66,7 @@ def rule_of(key: str, platform: str) -> Rule | None:
 
 
 def _refuse_absent(config: DictConfig, key: str, default: Any) -> None:
-    """A group that is no group, or a key that was taken away."""
+    """Reject a value in place of a group, and the removal of a key. Raises UserError."""
     parts = key.split(".")
     for end in range(1, len(parts)):
         group = ".".join(parts[:end])
@@ -96,7 +96,7 @@ def _shown(value: Any) -> str:
 
 
 def _at(node: Any, key: str) -> Any:
-    """The value of a dotted key in nested dicts; `MISSING` if there is none."""
+    """The value of a dotted key in nested dicts; `MISSING` if absent."""
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
             return MISSING
@@ -105,7 +105,7 @@ def _at(node: Any, key: str) -> Any:
 
 
 def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Every value by its dotted key; an empty group is a leaf."""
+    """Dotted key -> value; an empty group is a leaf."""
     if not isinstance(node, dict) or (not node and prefix):
         return {prefix: node}
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Settings that are right one by one and wrong together."""
+"""Checks of settings that are valid separately but not together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefix_opd.cost.plan import longest_prefix
 
 ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
 DEFAULT_ATTENTION = "flash_attention_2"
-"""verl's, where none is set (verl/workers/config/model.py: HFModelConfig)."""
+"""verl's default attention (verl/workers/config/model.py: HFModelConfig)."""
 NO_FLASH_ATTENTION = (
     "flash-attn is not installed, so the update uses sdpa: the same result, but attention costs the square of a whole "
     "pack of sequences"
@@ -36,15 +36,15 @@ TEMPLATE_ARGUMENTS = (
     "tools",
     "truncation",
 )
-"""Arguments of transformers' ``apply_chat_template`` beside the template's own variables."""
+"""Arguments of transformers' ``apply_chat_template`` itself, not variables of the template."""
 CHECKPOINT_PARTS = ("model", "optimizer", "extra")
 
 
 def choose_attention(config: DictConfig) -> None:
-    """Use sdpa where flash-attn, verl's default, is not installed, and say so.
+    """Use sdpa, with a message, if flash-attn (verl's default) is not installed.
 
     Raises:
-        UserError: flash-attn was asked for.
+        UserError: flash-attn is requested but not installed.
     """
     if importlib.util.find_spec("flash_attn") is not None:
         return
@@ -61,7 +61,7 @@ def choose_attention(config: DictConfig) -> None:
 
 
 def check_engine_settings(config: DictConfig) -> None:
-    """What vLLM refuses only when it starts. Raises UserError."""
+    """Reject engine settings that vLLM would reject only at start-up. Raises UserError."""
     for node in ENGINES:
         engine = OmegaConf.select(config, node)
         if engine.free_cache_engine and not engine.get("enable_sleep_mode", True):
@@ -77,7 +77,7 @@ def check_engine_settings(config: DictConfig) -> None:
 
 
 def check_loss_settings(config: DictConfig, settings: Settings) -> None:
-    """Settings that the chosen loss ignores, or that spoil it. Raises UserError."""
+    """Reject settings that the chosen loss ignores or that invalidate it. Raises UserError."""
     loss = config.distillation.distillation_loss
     if not settings.loss.is_verls:
         for name in ("loss_max_clamp", "log_prob_min_clamp"):
@@ -100,7 +100,7 @@ def check_loss_settings(config: DictConfig, settings: Settings) -> None:
 
 
 def check_template_arguments(config: DictConfig) -> None:
-    """Refuse what verl passes to the chat template itself, or what would change the kind of its answer."""
+    """Reject arguments that verl sets itself or that change the template's return type. Raises UserError."""
     given = config.data.apply_chat_template_kwargs
     if taken := next((name for name in given if name in TEMPLATE_ARGUMENTS), None):
         raise UserError(
@@ -111,7 +111,7 @@ def check_template_arguments(config: DictConfig) -> None:
 
 
 def check_checkpoint(config: DictConfig) -> None:
-    """A run goes on from its weights, its optimizer and its random states. Raises UserError."""
+    """Check that checkpoints contain what a resumed run needs: weights, optimizer, random states. Raises UserError."""
     saved = list(config.actor_rollout_ref.actor.checkpoint.save_contents)
     missing = [part for part in CHECKPOINT_PARTS if part not in saved]
     if missing:
@@ -123,7 +123,7 @@ def check_checkpoint(config: DictConfig) -> None:
 
 
 def check_weighting(config: DictConfig, settings: Settings) -> None:
-    """Refuse a weighting that counts no token of any rollout, such as a window beyond L. Raises UserError."""
+    """Reject a weighting that is 0 for every token, such as a window beyond L. Raises UserError."""
     response, steps = config.data.max_response_length, config.trainer.total_training_steps
     maximum = settings.schedule.maximum or response
     longest = maximum if settings.schedule.adapts else longest_prefix(settings.schedule, steps, response)
@@ -137,7 +137,7 @@ def check_weighting(config: DictConfig, settings: Settings) -> None:
 
 
 def check_epochs(config: DictConfig, rows: int) -> None:
-    """verl ends a run when its epochs are over, whatever the number of steps. Raises UserError."""
+    """Check that the epochs suffice for the steps: verl ends a run after its last epoch. Raises UserError."""
     trainer = config.trainer
     taken = config.data.train_max_samples
     rows = min(rows, taken) if taken > 0 else rows

@@ -1,4 +1,4 @@
-"""What is installed, beside what this package was tested with."""
+"""Checks of the installed versions against the tested ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _installed(name: str) -> str:
 
 
 def verl_hooks(case: Case) -> Finding:
-    """In a process of its own: verl takes some twenty seconds to import, and prints while it does."""
+    """Runs in a separate process, because importing verl takes some 20 seconds and prints."""
     command = python_module("prefix_opd.verl_plugin.contract", [])
     try:
         ran = run(command, IMPORT_SECONDS)

@@ -27,7 +27,7 @@ def render(findings: Sequence[Finding]) -> Table:
 
 
 def say(findings: Sequence[Finding], console: Console) -> None:
-    """Before a run: a line for each warning; the first fail stops it. Raises UserError."""
+    """Before a run: print one line per warning. Raises UserError for the first fail."""
     for finding in findings:
         if finding.status is Status.FAIL:
             raise UserError(finding.check, finding.reason, finding.remedy)

@@ -1,4 +1,4 @@
-"""Do student and teacher mean the same by a token id, and do they end with the same one?"""
+"""Checks that student and teacher share token ids and end tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def same_ids(case: Case) -> Finding:
 
 
 def same_special_tokens(case: Case) -> Finding:
-    """A token that one decoder skips and the other prints is graded differently; other names are told."""
+    """A token that only one tokenizer treats as special is graded differently; different names are reported."""
     ours, theirs = (_special(model) for model in (case.student, case.teacher))
     for index in sorted(ours.keys() | theirs.keys()):
         mine, other = ours.get(index), theirs.get(index)
@@ -34,7 +34,7 @@ def _told(token: tuple[str, bool] | None) -> str:
 
 
 def end_tokens(case: Case) -> Finding:
-    """Who ends with what, and on what rollouts stop."""
+    """The end tokens of both models, and the stop tokens of rollouts."""
     student, teacher, stops = set(case.student.end_token_ids), set(case.teacher.end_token_ids), set(case.stop_ids)
     reason = f"the student ends with {_names(case, student)}, the teacher with {_names(case, teacher)}, "
     reason += f"rollouts stop on {_names(case, stops)}"

@@ -1,4 +1,4 @@
-"""May a model's weights be read, and is there an embedding row for each token?"""
+"""Checks that a model's weights can be read, and that each token has an embedding row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 
 SPARE_ROWS_NATS = 0.01
-"""A gap between sampler and trainer that is worth a word, nats a token."""
+"""A gap between sampler and trainer that is reported, nats per token."""
 
 
 def safe_weights(case: Case) -> Finding:
@@ -18,8 +18,8 @@ def safe_weights(case: Case) -> Finding:
 
 
 def embedding_rows(case: Case) -> Finding:
-    """verl's sampler masks rows beyond the tokenizer (verl/workers/rollout/vllm_rollout/utils.py:
-    monkey_patch_compute_logits) while its trainer's softmax counts them: log p of the two differ by
+    """verl's sampler masks embedding rows beyond the tokenizer (verl/workers/rollout/vllm_rollout/utils.py:
+    monkey_patch_compute_logits) while its trainer's softmax counts them, so their log p differ by
     -log(1 - mass of the spare rows)."""
     told, most = [], 0.0
     for name, model in (("student", case.student), ("teacher", case.teacher)):

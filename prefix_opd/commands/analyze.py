@@ -128,7 +128,7 @@ def _register_prefix(analyze: typer.Typer, kind: str) -> None:
 
 
 def _models(student: str | None, teacher: str | None, data: Path | None) -> list[str]:
-    """The flags as overrides."""
+    """Overrides for the flags."""
     from prefix_opd.analysis.prefixes import NOTHING_IS_TRAINED
     from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
 
@@ -152,7 +152,7 @@ def _numbers(flag: str, text: str | None) -> list[int] | None:
 
 
 def _where(out: Path | None, run: Path, name: str) -> Path:
-    """The JSON file to write. Raises UserError if it cannot be written, or if the picture would replace it."""
+    """Path of the JSON output. Raises UserError if it is not writable, or if the picture would overwrite it."""
     from prefix_opd.base.errors import UserError
     from prefix_opd.base.files import check_out
 
@@ -163,7 +163,7 @@ def _where(out: Path | None, run: Path, name: str) -> Path:
 
 
 def _tell(found: Any, table: Any, figure: Callable[[Any], Any], path: Path, runs: Sequence[Path]) -> None:
-    """Print the table, write JSON and PNG, record the command in the run folders."""
+    """Print the table, write JSON and PNG, and record the command in the run folders."""
     from prefix_opd.analysis.draw import draw
     from prefix_opd.base.files import write_json
     from prefix_opd.base.terminal import console

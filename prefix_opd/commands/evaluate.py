@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
         from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling
         from prefix_opd.evaluation.target import check_target, open_target
 
-        # a benchmark's name has no "=", and a Hydra override always has one (or begins with ~)
+        # a Hydra override contains "=" or begins with ~; the name of a benchmark does neither
         overrides = [word for word in rest or [] if "=" in word or word.startswith("~")]
         names = [word for word in rest or [] if word not in overrides]
         if max_tokens is None:
@@ -87,7 +87,7 @@ def _refuse_equal_samples(sampling, benchmarks) -> None:
 
 
 def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
-    """Content of ``evaluation.json``. ``same`` must not change within a folder; the rest is for the reader."""
+    """Content of ``evaluation.json``. ``same`` must not change within a folder; the rest is information."""
     settings, student = config.prefix_opd, target.model.path
     if target.run_config is not None:
         student = str(target.run_config.actor_rollout_ref.model.path)
@@ -133,7 +133,7 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
     from prefix_opd.run.folder import CONFIG_FILE
     from prefix_opd.verl_plugin import our_run
 
-    our_run.switched_off(config)  # refuses what cannot be
+    our_run.switched_off(config)  # raises UserError for an invalid switch
     told = Console(stderr=True)
     asked = plan["benchmarks"]
     plan = check_same(folder, plan)

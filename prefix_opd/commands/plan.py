@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
         config = compose(overrides or [])
         check_surface(config)
         found = plan(config, assumptions)
-        our_run.switched_off(config)  # refuses what cannot be
+        our_run.switched_off(config)  # raises UserError for an invalid switch
         if as_json:
             print(json.dumps(found.as_dict(), indent=2))
             return

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(overrides: Sequence[str]) -> int:
-    """Train, measure the teacher on the same problems, print the table. Returns the exit code."""
+    """Train, measure the teacher on the same problems, and print the table. Returns the exit code."""
     from prefix_opd.commands import report, summary, train
     from prefix_opd.launch import prepare
 
@@ -56,7 +56,7 @@ def _devices() -> list[str]:
 
 
 def _teacher(folder: Path) -> tuple[float, int]:
-    """The teacher's accuracy at temperature 1 and the number of problems; measured once, stored in the run's folder."""
+    """(accuracy at temperature 1, number of problems) of the teacher; measured once and stored in the run folder."""
     kept = folder / "teacher.json"
     if not kept.exists():
         from prefix_opd.base.files import write_json

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def try_to_write(folder: Path) -> None:
-    """Write the report at the end of a run. A failure is a warning, because the run itself succeeded."""
+    """Write the report at the end of a run. A failure only warns, because the run itself succeeded."""
     from prefix_opd.report.page import write_report
 
     try:

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(folder: Path, teacher: tuple[float, int] | None = None):
-    """Print the table and draw the picture of one run; returns its `prefix_opd.report.summary.Summary`."""
+    """Print the table and draw the picture of one run. Returns its `prefix_opd.report.summary.Summary`."""
     from prefix_opd.base.terminal import console
     from prefix_opd.report.summary import picture, render, summarise
 

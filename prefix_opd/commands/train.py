@@ -19,7 +19,7 @@ HELP = """Train by on-policy prefix distillation.
 Arguments are Hydra overrides: keys under prefix_opd. are settings of this package, all others are verl's. A stopped
 run continues from its last checkpoint when the same command is started again.
 """
-# Environment of the run's process; variables that the user has set take precedence.
+# Environment of the run's process; the user's variables take precedence.
 QUIET = {"HYDRA_FULL_ERROR": "1", "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
 
 

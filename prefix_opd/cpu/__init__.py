@@ -9,7 +9,7 @@
 `vllm_worker`  vLLM's worker: weights stay loadable, seeds count
 ============== ==================================================================================
 
-What of it replaces something of verl, vLLM, torch or Python is a row of `prefix_opd.verl_plugin.patches`.
+Each replacement in verl, vLLM, torch or Python is a row of `prefix_opd.verl_plugin.patches`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Process groups of a CPU run: over gloo, with the cores of idle engines, and on the loopback alone."""
+"""Process groups of a CPU run: over gloo, on the cores of idle engines, and on the loopback interface only."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def over_gloo(original: Callable) -> Callable:
     def init_process_group(backend=None, *args, **kwargs):
         if backend == "cpu:gloo,cpu:gloo":
             backend = "cpu:gloo"
-            # Only verl's training processes come here, and while they train the engines are idle: take their cores.
+            # Only verl's training processes call this. The engines are idle during training, so take their cores.
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
             keep_freed_memory()
-        # trainers, and the engines' receivers of weights (verl/checkpoint_engine/base.py:351)
+        # the trainers, and the engines' weight receivers (verl/checkpoint_engine/base.py:351)
         alone = backend == "cpu:gloo" and os.environ.get("MASTER_ADDR") == LOOPBACK
         if alone and kwargs.get("init_method") is None:
             kwargs.update(_loopback_rendezvous())
@@ -35,7 +35,7 @@ def over_gloo(original: Callable) -> Callable:
 
 
 def _loopback_rendezvous() -> dict[str, Any]:
-    # what torch's env:// does, but for a store that does not listen on every interface
+    # as torch's env://, but the store does not listen on every interface
     rank, world_size, port = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
     listening = {}
     if rank == 0:

@@ -1,4 +1,4 @@
-"""What a run on a CPU replaces: the rows of `prefix_opd.verl_plugin.patches` that act on the CPU platform alone."""
+"""The rows of `prefix_opd.verl_plugin.patches` that apply on the CPU platform only."""
 
 from __future__ import annotations
 

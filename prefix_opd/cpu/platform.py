@@ -17,7 +17,7 @@ class _CpuDevice(types.ModuleType):
     def __getattr__(self, name: str):
         return getattr(torch.cpu, name)
 
-    # verl reads False as "no accelerator to empty, to seed or to profile"
+    # False: verl has no accelerator cache to empty, nothing to seed or to profile
     is_available = staticmethod(lambda: False)
     current_device = staticmethod(lambda: 0)
     device_count = staticmethod(lambda: 1)
@@ -33,7 +33,7 @@ class _CpuDevice(types.ModuleType):
     max_memory_allocated = max_memory_reserved = staticmethod(
         lambda *_: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
-    # verl/utils/checkpoint/checkpoint_manager.py keeps the random states of the device in a checkpoint
+    # verl/utils/checkpoint/checkpoint_manager.py saves the random state of the device
     get_rng_state = staticmethod(torch.get_rng_state)
     set_rng_state = staticmethod(torch.set_rng_state)
     manual_seed = staticmethod(torch.manual_seed)
@@ -46,7 +46,7 @@ class _CpuDevice(types.ModuleType):
 
 
 def platform(nothing: None) -> type:
-    """The class that verl's registry of platforms holds under "cpu", where verl itself has none."""
+    """The class for "cpu" in verl's platform registry; verl itself has none."""
     from verl.plugin.platform import PlatformBase
 
     class PlatformCPU(PlatformBase):
@@ -97,7 +97,7 @@ def platform(nothing: None) -> type:
             yield
 
         def ray_resource_name(self) -> str:
-            # verl/single_controller/ray/base.py:229 counts "GPU" and "NPU" alone; the CPU config pretends Ray GPUs
+            # verl/single_controller/ray/base.py:229 counts only "GPU" and "NPU"; the CPU config simulates Ray GPUs
             return "GPU"
 
         def ray_noset_envvars(self) -> list[str]:

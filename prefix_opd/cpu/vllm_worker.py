@@ -1,4 +1,4 @@
-"""What runs inside vLLM's CPU worker."""
+"""Replacements inside vLLM's CPU worker."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from prefix_opd.method.flops import ModelShape
 
 THREADS_PAY_FROM = 2_000_000
-"""Matrix parameters of a model from which on more threads than one make an engine faster. Below, each step of the
-decoder is a row of products so small that handing them out takes longer than they do."""
+"""Number of matrix parameters from which more threads make an engine faster. The products of a smaller model are so
+small that distributing them takes longer than computing them."""
 
 
 def keeping_weights(original: Callable) -> Callable:
-    """``dispatch_cpu_unquantized_gemm`` that leaves ``layer.weight`` where a weight sync can load into it.
+    """``dispatch_cpu_unquantized_gemm`` that keeps ``layer.weight`` for weight syncs.
 
-    vLLM on a CPU packs each linear layer for oneDNN and replaces ``layer.weight`` by an empty tensor
-    (``remove_weight=True``). A weight sync after start-up would then load into nothing. Here the weight stays, and
-    verl, which has vLLM process weights again at the end of each sync
-    (verl/workers/rollout/vllm_rollout/utils.py: ``update_weights_from_ipc``), packs the new.
+    On a CPU, vLLM packs each linear layer for oneDNN and replaces ``layer.weight`` by an empty tensor
+    (``remove_weight=True``), which a later weight sync cannot load into. Here the weight stays. At the end of each
+    sync verl has vLLM process the weights again (verl/workers/rollout/vllm_rollout/utils.py:
+    ``update_weights_from_ipc``), which packs the new weights.
     """
 
     @functools.wraps(original)
@@ -31,7 +31,7 @@ def keeping_weights(original: Callable) -> Callable:
 
 
 def never(original: Callable) -> Callable:
-    """``check_cpu_sgl_kernel`` that says no: SGLang's kernel packs weights in place."""
+    """``check_cpu_sgl_kernel`` that returns False: SGLang's kernel packs weights in place."""
 
     @functools.wraps(original)
     def check_cpu_sgl_kernel(*args, **kwargs):
@@ -43,8 +43,8 @@ def never(original: Callable) -> Callable:
 def native_sampler(original: Callable) -> Callable:
     """``TopKTopPSampler.forward_native`` in place of ``forward_cpu``.
 
-    The one for CPUs draws noise for all rows before it draws that of each seeded row, and no seed counts in a batch
-    where a row has none. The native one draws the same tokens, without either.
+    ``forward_cpu`` draws noise for all rows before the seeded rows, and ignores all seeds in a batch with an unseeded
+    row. ``forward_native`` draws the same tokens and has neither problem.
     """
     from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
 
@@ -52,7 +52,7 @@ def native_sampler(original: Callable) -> Callable:
 
 
 def taking_cores(original: Callable) -> Callable:
-    """``vLLMColocateWorkerExtension.__new__`` that gives the engine all cores if the model fills them."""
+    """``vLLMColocateWorkerExtension.__new__`` that gives the engine all cores if the model is large enough."""
 
     @functools.wraps(original)
     def __new__(cls, **kwargs):
@@ -65,7 +65,7 @@ def taking_cores(original: Callable) -> Callable:
 def take_cores(config: Any) -> None:
     """
     Args:
-        config: of transformers, the model's.
+        config: the model's transformers config.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The child's side of `warm_python`: a fork becomes the program that was asked for."""
+"""The child's side of `warm_python`: a fork becomes the requested program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 RAY_JOB_ID = "01000000"
 """The first job of a new cluster. Ray's C++ part reads the variable of this name on import, before Ray sets it.
-Therefore the warm copy sets it first, and a process of another job gets a plain interpreter."""
+So the warm copy sets it first, and a process of another job gets a plain interpreter."""
 
 
 def become(argv: list[str], environment: dict, folder: str, numbers: list[int], received: list[int], stand_in: Path):
@@ -41,7 +41,7 @@ def become(argv: list[str], environment: dict, folder: str, numbers: list[int], 
         with contextlib.suppress(Exception):
             import threading
 
-            threading._shutdown()  # as the interpreter does: programs end when their last thread does
+            threading._shutdown()  # as the interpreter does: a program ends with its last thread
         with contextlib.suppress(Exception):
             import atexit
 
@@ -53,7 +53,7 @@ def become(argv: list[str], environment: dict, folder: str, numbers: list[int], 
 
 
 def _place_descriptors(numbers: list[int], received: list[int]) -> None:
-    # Move all descriptors away first: a received number may be the destination of another.
+    # Move all descriptors first: a received number may be the destination of another.
     above = max([*numbers, *received, 2]) + 1
     import fcntl
 

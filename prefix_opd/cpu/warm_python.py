@@ -1,13 +1,13 @@
 """Import once, fork many times: a CPU run starts faster.
 
-A run of verl has about a dozen processes. Each imports torch, Ray, verl and often vLLM, which takes 10 to 30 seconds of
-a core and half a gigabyte per process. Here the launcher imports all of that once and forks a *warm* copy of itself
-before Ray starts. Ray (through its ``py_executable``) and vLLM (through `multiprocessing.set_executable`) then start
-their processes with a stand-in for the interpreter. The stand-in asks the warm copy to fork and run the program. The
-processes share memory that none of them writes to.
+A verl run has about a dozen processes. Each imports torch, Ray, verl and often vLLM, which takes 10 to 30 core-seconds
+and half a gigabyte per process. Here the launcher imports these modules once and forks a *warm* copy of itself before
+Ray starts. Ray (through its ``py_executable``) and vLLM (through `multiprocessing.set_executable`) then start their
+processes with a stand-in for the interpreter. The stand-in asks the warm copy to fork and run the program. The
+processes share the memory pages that they do not write to.
 
 The stand-in sends argv, environment, working directory and open file descriptors over a Unix socket in a folder of the
-user. If it cannot reach the warm copy, it runs the plain interpreter.
+user. If it cannot reach the warm copy, the stand-in runs the plain interpreter.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PRELOAD = (
 
 
 GRACE = 10.0
-"""Seconds from SIGTERM to SIGKILL for programs that still run when the launcher has ended."""
+"""Seconds from SIGTERM to SIGKILL for programs that still run after the launcher has ended."""
 
 _STAND_IN = '''#!{python} -IS
 """Stands in for the interpreter: see prefix_opd/cpu/warm_python.py."""
@@ -93,10 +93,10 @@ _loaded = False
 
 
 def load(modules: Iterable[str] = PRELOAD) -> None:
-    """Import ``modules`` now, so that `start` need not, in this process or in a fork of it.
+    """Import ``modules`` now, so that `start` is fast in this process and in its forks.
 
     Raises:
-        RuntimeError: Ray was imported before, without the variables that a warm copy needs.
+        RuntimeError: Ray is already imported, without the variables that a warm copy needs.
     """
     global _loaded
     if "ray" in sys.modules:
@@ -113,7 +113,7 @@ def load(modules: Iterable[str] = PRELOAD) -> None:
 
 
 def start(modules: Iterable[str] = PRELOAD) -> Path:
-    """Import ``modules`` unless `load` has, fork the warm copy, and return the path of the stand-in interpreter.
+    """Import ``modules`` (unless `load` has), fork the warm copy, and return the path of the stand-in interpreter.
 
     Call it before anything starts a thread (Ray does, on ``ray.init``): a fork keeps only the thread that forks.
     The warm copy ends with this process.
@@ -129,7 +129,7 @@ def start(modules: Iterable[str] = PRELOAD) -> Path:
     stand_in.write_text(_STAND_IN.format(python=sys.executable, address=str(address)))
     stand_in.chmod(0o700)
 
-    leash, held = os.pipe()  # its other end closes when this process ends, however it ends
+    leash, held = os.pipe()  # the other end closes when this process ends in any way
     os.set_inheritable(held, False)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -173,7 +173,7 @@ class _WarmCopy:
     def _end_all(self, wake_up: int) -> None:
         """SIGTERM, then SIGKILL: a program that waits in C++ does not reach its SIGTERM handler."""
         for pid in self.clients.values():
-            os.kill(pid, signal.SIGTERM)  # it is there, or waits to be reaped
+            os.kill(pid, signal.SIGTERM)  # the process runs or is a zombie
         deadline = time.monotonic() + GRACE
         while self.clients and (left := deadline - time.monotonic()) > 0:
             if select.select([wake_up], [], [], left)[0]:
@@ -200,7 +200,7 @@ class _WarmCopy:
         for descriptor in descriptors:
             os.close(descriptor)
         self.clients[client] = pid
-        with contextlib.suppress(OSError):  # it was killed meanwhile: `_client_gone` is next
+        with contextlib.suppress(OSError):  # killed in the meantime: `_client_gone` follows
             client.sendall(pid.to_bytes(8, "big"))
 
     def _reap(self) -> None:

@@ -1,4 +1,4 @@
-"""The data sets that we know: where each one lives, which columns it must have, and how it is read."""
+"""The known data sets: their location, required columns, and layout."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from prefix_opd.base.errors import UserError
 
 @dataclass(frozen=True)
 class Column:
-    """A column that we read, and what a cell of it may be."""
+    """A column to read, and the kind of its cells."""
 
     name: str
     kind: str = "text"
     """One of the keys of ``CELL_KINDS``."""
     required: bool = True
-    """A column that is not required may be absent; where it is present its type is checked all the same."""
+    """An optional column may be absent; if present, its type is checked."""
 
 
 def _is_text(cell: Any) -> bool:
-    """Text that a file can hold: JSON can spell half of a surrogate pair, which has no UTF-8."""
+    """Whether a cell is text that UTF-8 can encode: JSON can contain half of a surrogate pair."""
     try:
         return isinstance(cell, str) and cell.encode() is not None
     except UnicodeEncodeError:
@@ -33,7 +33,7 @@ def _is_whole(cell: Any) -> bool:
 
 
 TURN_PARTS = (("from", "value"), ("role", "content"))
-"""The two ways in which public sets name speaker and text."""
+"""The keys of speaker and text in public sets: two conventions."""
 
 
 def _is_turns(cell: Any) -> bool:
@@ -51,7 +51,7 @@ CELL_KINDS = {
     "list of text": ("a list of text", lambda cell: isinstance(cell, list) and all(map(_is_text, cell))),
     "turns": ("a list of {from, value} or {role, content}, both text", _is_turns),
 }
-"""Kind -> (how an error names it, the check of one cell)."""
+"""Kind -> (its name in errors, the check of one cell)."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +59,35 @@ class KnownSet:
     """One public data set."""
 
     name: str
-    """What the user types, and the ``data_source`` of each row."""
+    """Name on the command line, and ``data_source`` of each row."""
     repo: str
     """Repository on the hub."""
     revision: str
-    """The commit on the hub that is read, as the sets' pages named it in 2026; the user may name another."""
+    """Default commit on the hub, from the set's page in 2026; the user may choose another."""
     config: str | None
-    """Configuration on the hub, or None where there is one alone."""
+    """Configuration on the hub; None if there is only one."""
     split: str
     """Split on the hub."""
     stems: tuple[str, ...]
-    """How the data files of this set begin, in a local copy of the repository."""
+    """Prefixes of the data files' names in a local copy of the repository."""
     columns: tuple[Column, ...]
-    """The columns that we read."""
+    """The columns to read."""
     layout: str
     """The reader in ``layouts.py``: questions, maths, gpqa or mmlu_pro."""
     ability: str
-    """verl's ``ability`` field; for training questions their own domain takes its place."""
+    """verl's ``ability`` field; training questions use their domain instead."""
     purpose: str = "test"
-    """train or test: names the parquet file."""
+    """train or test: the name of the parquet file."""
     count: int | None = None
-    """Problems taken when the user gives no count; None takes all."""
+    """Default number of problems; None takes all."""
     samples: int = 1
-    """Samples per problem that the paper's evaluation averages over."""
+    """Samples per problem in the paper's evaluation."""
     streamed: bool = False
-    """Read in a stream, because the whole is too large to keep."""
+    """Whether the set is streamed because it is too large to store."""
     gated: bool = False
-    """The hub asks for an account and for consent to terms."""
+    """Whether the hub requires an account and acceptance of terms."""
     rows: int | None = None
-    """Rows that the card states; for the progress bar alone."""
+    """Number of rows according to the card; only for the progress bar."""
 
 
 _MATHS = (
@@ -210,7 +210,7 @@ DOMAINS = ("math", "code", "science")
 
 
 def lookup(name: str) -> KnownSet:
-    """The data set called ``name``; capitals and ``_`` for ``-`` do not matter."""
+    """The data set ``name``, ignoring case and the difference between ``_`` and ``-``."""
     folded = name.strip().lower().replace("_", "-")
     if folded in KNOWN:
         return KNOWN[folded]

@@ -1,4 +1,4 @@
-"""From a row in a data set's own layout to a ``Problem``: one small reader for each layout."""
+"""Readers from a row to a ``Problem``, one per data set layout."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ASKER, ANSWERER = ("human", "user"), ("gpt", "assistant")
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with what is needed to grade an answer to it.
+    """A question and what is needed to grade an answer.
 
     Example: ``Problem("What is 1+1?", ("1", "2"), "B", "arithmetic", "q7", 6)``; without options ``truth`` is "2".
     """
 
     question: str
     options: tuple[str, ...]
-    """Empty unless it is multiple choice."""
+    """Empty unless multiple choice."""
     truth: str
-    """The answer, or the right option's letter; empty where the set has none."""
+    """The answer, or the letter of the correct option; empty if the set has none."""
     category: str
     id: str
     index: int
@@ -35,12 +35,12 @@ class Problem:
 
 
 def hint(columns: Iterable[str]) -> str:
-    """What to do about a missing column, where the columns that are there tell."""
+    """The remedy for a missing column, if the present columns suggest one."""
     return "rename 'messages' to 'conversations'" if "messages" in columns else ""
 
 
 def check_row(known: KnownSet, row: dict[str, Any], index: int) -> None:
-    """Names the first column of ``row`` that is missing or of the wrong type."""
+    """Rejects a row with a missing column or a wrong type; the error names the first such column."""
     for column in known.columns:
         if column.required and column.name not in row:
             where = f"{known.name}, row {index}, column {column.name!r}"
@@ -55,7 +55,7 @@ def check_row(known: KnownSet, row: dict[str, Any], index: int) -> None:
 
 
 def turn(row: dict[str, Any], speakers: tuple[str, ...]) -> str:
-    """The first thing that one of ``speakers`` says in a conversation, or "" where none speaks."""
+    """The first turn by one of ``speakers`` in a conversation, or ""."""
     for turn in row["conversations"]:
         speaker, text = next(parts for parts in TURN_PARTS if all(isinstance(turn.get(part), str) for part in parts))
         if turn[speaker] in speakers:
@@ -83,10 +83,10 @@ def _maths(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Probl
 
 def _gpqa(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:
     names = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
-    # `datasets` reads csv with pandas, which takes an option that reads "None" for a missing value.
+    # `datasets` reads csv with pandas, which reads the option "None" as a missing value.
     options = ["None" if row[name] is None else row[name].strip() for name in names]
     question = row["Question"].strip()
-    # An order by keyed hash needs no generator, so it depends on this question and the seed alone, not on its place.
+    # The order by keyed hash depends only on the question and the seed, not on the row's position.
     order = sorted(range(len(options)), key=lambda i: (key_of(seed, question, options[i]), i))
     return Problem(
         question,
@@ -127,7 +127,7 @@ def read_problem(known: KnownSet, row: dict[str, Any], index: int, seed: int) ->
     """Checks a row and reads it.
 
     Args:
-        known: the data set that the row comes from.
+        known: the data set of the row.
         row: column name -> cell.
         index: position of the row in the source, from 0.
         seed: seed of the order of GPQA's options.
@@ -135,6 +135,6 @@ def read_problem(known: KnownSet, row: dict[str, Any], index: int, seed: int) ->
     check_row(known, row, index)
     problem = LAYOUTS[known.layout](known, row, index, seed)
     if known.layout != "questions" and not (problem.question and problem.truth and all(problem.options)):
-        # A training set is left to skip and count such rows; a measure must not change its problems in silence.
+        # A training set may skip and count such rows; an evaluation set must not silently lose problems.
         raise UserError(f"{known.name}, row {index}", "question, answer and options must not be empty")
     return problem

@@ -1,4 +1,4 @@
-"""Rows from local files in a data set's own layout: a copy of its repository, or one file of it."""
+"""Rows from local files in the data set's layout: a copy of its repository, or one file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from prefix_opd.data.layouts import hint
 
 FORMATS = (".parquet", ".jsonl", ".json", ".csv")
 BEGINNING = 256
-"""Characters in which the first sign of a file is looked for."""
+"""Number of characters searched for the first non-space character of a file."""
 BATCH_ROWS = 256
-"""Rows held at once: some 6 MB of OpenThoughts3."""
+"""Rows per batch: some 6 MB of OpenThoughts3."""
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -29,8 +29,8 @@ class LocalSource:
     """Rows from files on this machine.
 
     Args:
-        known: the data set; its ``stems`` say which files of a folder belong to it.
-        place: a folder, searched through, or one file.
+        known: the data set; its ``stems`` select the files in a folder.
+        place: a folder, searched recursively, or one file.
     """
 
     def __init__(self, known: KnownSet, place: Path):
@@ -60,7 +60,7 @@ class LocalSource:
         return file
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Every row, file after file in the order of their names."""
+        """All rows, with the files in order of their names."""
         readers = {".parquet": self._parquet, ".jsonl": self._jsonl, ".json": self._json, ".csv": self._csv}
         for path in self.files:
             yield from readers[path.suffix](path)
@@ -88,7 +88,7 @@ class LocalSource:
                 yield row
 
     def _json(self, path: Path) -> Iterator[dict[str, Any]]:
-        """One array of objects, or one object a line as in a ``.jsonl``."""
+        """Rows of a file with one array of objects, or one object per line as in ``.jsonl``."""
         with open(path, encoding="utf-8-sig") as file:
             try:
                 if file.read(BEGINNING).lstrip()[:1] != "[":
@@ -113,7 +113,7 @@ class LocalSource:
                 raise UserError(str(path), f"cannot be read as csv ({error})") from error
 
     def described(self) -> dict[str, Any]:
-        """The files by name and size, and by content unless the set is too large to read once more."""
+        """Names and sizes of the files, and their hashes unless the set is too large to read again."""
         root = self.place if self.place.is_dir() else self.place.parent
         files = []
         for path in self.files:
@@ -123,7 +123,7 @@ class LocalSource:
 
 
 def _choose(known: KnownSet, place: Path) -> list[Path]:
-    """The files that hold this set, sorted by name."""
+    """The files of this set, sorted by name."""
     if not place.exists():
         raise UserError(f"--from {place}", "does not exist")
     if place.is_file():
@@ -146,7 +146,7 @@ def _choose(known: KnownSet, place: Path) -> list[Path]:
 
 
 def _files(place: Path, kinds: list[str]) -> list[Path]:
-    """Repositories keep descriptions as .json, so that ending is looked for last."""
+    """Visible files with a suffix in ``kinds``. ``.json`` is tried last: repositories use it for descriptions."""
     return sorted(
         path
         for path in place.rglob("*")

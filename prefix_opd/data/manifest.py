@@ -1,4 +1,4 @@
-"""The manifest: contents of a prepared folder, their source, and how to prepare them again."""
+"""The manifest: the contents of a prepared folder, their source, and the settings to reproduce them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Manifest:
     source: dict[str, Any]
     """The hub's repository and commit, or the local files."""
     counts: dict[str, Any]
-    """Rows read, problems selected, long prompts, overlap with evaluation questions (named, never quoted)."""
+    """Rows read, problems selected, long prompts, overlap with evaluation questions (by name, without text)."""
     files: dict[str, FileRecord]
     """File name -> rows, size, SHA-256."""
     settings: dict[str, Any]
@@ -34,7 +34,7 @@ class Manifest:
     """The pyarrow version that wrote the files."""
 
     def to_json(self) -> str:
-        """As text, for ``manifest.json``."""
+        """The text of ``manifest.json``."""
         return redact(json.dumps(asdict(self), indent=2, ensure_ascii=False)) + "\n"
 
     @classmethod
@@ -50,7 +50,7 @@ class Manifest:
 
 
 def check_folder(settings: PrepareSettings) -> None:
-    """Rejects a folder with other content than an earlier run of the same preparation."""
+    """Rejects a folder that contains anything but an earlier run of the same preparation."""
     folder = settings.folder
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}", "is a file", "name a folder")

@@ -21,31 +21,31 @@ _FRACTION = re.compile(r"\\[dt]frac")
 
 @dataclass(frozen=True)
 class Match:
-    """The evaluation question that a text is most similar to.
+    """The evaluation question most similar to a text.
 
-    Example: ``Match("math500#17", equal=False, share=0.8)``: the text contains 80% of its 13-word runs.
+    Example: ``Match("math500#17", equal=False, share=0.8)``: the text contains 80% of the question's 13-word runs.
     """
 
     where: str
-    """data_source#index; the text is never reported, because GPQA's authors ask to keep it off the web."""
+    """data_source#index. The question's text is not reported: GPQA's authors ask to keep it off the web."""
     equal: bool
     share: float
     """0 to 1; 1 for equal text."""
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text without case, punctuation and LaTeX braces, so that two spellings compare equal."""
+    """The words of a text without case, punctuation and LaTeX braces, so that spelling variants compare equal."""
     folded = unicodedata.normalize("NFKC", _FRACTION.sub(r"\\frac", text)).casefold()
     return _WORD.findall(folded)
 
 
 def runs_of(words: Sequence[str]) -> set[tuple[str, ...]]:
-    """All runs of 13 consecutive words. A shorter text has none and can only match as equal."""
+    """All runs of 13 consecutive words. A shorter text has no runs and can only match as equal text."""
     return {tuple(words[i : i + RUN_WORDS]) for i in range(len(words) - RUN_WORDS + 1)}
 
 
 class EvaluationQuestions:
-    """Questions that must not be trained on, indexed for lookup.
+    """Evaluation questions, indexed by their runs; training must not contain them.
 
     Args:
         questions: (where, text) of each; ``where`` names it in reports.
@@ -66,7 +66,7 @@ class EvaluationQuestions:
                 self._with_run.setdefault(run, []).append(where)
 
     def match(self, text: str) -> Match | None:
-        """The question that equals ``text`` or shares most runs with it; None without a shared run."""
+        """The question that equals ``text``, or shares the most runs with it; None without a shared run."""
         words = words_of(text)
         if (where := self._equal.get(tuple(words))) is not None:
             return Match(where, True, 1.0)

@@ -23,10 +23,10 @@ def prepare(settings: PrepareSettings) -> Manifest:
     responses are requested, and ``manifest.json``. The same settings and source give the same bytes.
 
     Args:
-        settings: what to prepare and where to.
+        settings: what to prepare, and the output folder.
 
     Returns:
-        The manifest that was written.
+        The written manifest.
     """
     check_folder(settings)
     screen = Screen(settings)

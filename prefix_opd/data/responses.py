@@ -16,8 +16,8 @@ from prefix_opd.data.source import Source
 def write_responses(settings: PrepareSettings, source: Source, selection: Selection, writer: RowWriter) -> None:
     """Writes each kept response once, in the order of the source.
 
-    Responses are too large to hold (30 700 questions with 16 responses are some 12 GB), so the first pass kept their
-    keys alone. Which responses are kept does not depend on the source's order; the order of the rows does.
+    The first pass keeps only the keys of responses, because 30 700 questions with 16 responses are some 12 GB. The
+    source's order determines the order of the rows, but not which responses are kept.
     """
     waiting = {key: {key for key, _ in chosen.responses.items()} for key, chosen in selection.chosen.items()}
     bar = tqdm(source.rows(), "responses", source.total, unit=" rows", disable=None if settings.progress else True)

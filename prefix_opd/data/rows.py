@@ -78,7 +78,7 @@ def rl_row(known: KnownSet, problem: Problem, index: int, settings: PrepareSetti
 
 
 def sft_row(question: str, response: str, settings: PrepareSettings) -> dict[str, Any]:
-    """A row for verl's SFT trainer: the same user message as in training, and the data set's own response."""
+    """A row for verl's SFT trainer: the user message as in RL training, and a response from the data set."""
     problem = Problem(question, (), "", "", "", 0)
     return {
         "messages": [

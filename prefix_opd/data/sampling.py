@@ -1,8 +1,8 @@
 """Sampling without a generator: the problems with the smallest keyed hashes are the sample.
 
-A hash of (seed, text) is as good as a random number that belongs to the text itself. So the sample depends on the seed
-and on the set of texts alone: not on the order of files or rows, nor on how often a question is repeated. It is found
-in one pass with memory for the sample, and a sample of 100 is the beginning of a sample of 1 000.
+A hash of (seed, text) acts as a random number attached to the text. So the sample depends only on the seed and the set
+of texts, and the order of files and rows and repeated questions do not matter. One pass with memory for the sample
+suffices, and a sample of 100 is the beginning of a sample of 1 000.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def key_of(seed: int, *parts: str) -> int:
 
 
 class SmallestKeys(Generic[Value]):
-    """Holds the ``count`` smallest distinct keys offered so far, each with a value.
+    """The ``count`` smallest distinct keys offered so far, each with a value.
 
     Args:
         count: how many to hold; None holds all.
@@ -48,7 +48,7 @@ class SmallestKeys(Generic[Value]):
         return len(self._values)
 
     def would_hold(self, key: int) -> bool:
-        """Whether a new key would be accepted now. The bound only decreases, so a rejected key stays rejected."""
+        """Whether a new key would be accepted. The bound only decreases, so a rejected key stays rejected."""
         return self.count is None or len(self._values) < self.count or key < -self._largest_first[0]
 
     def offer(self, key: int, make: Callable[[], Value]) -> None:
@@ -62,12 +62,12 @@ class SmallestKeys(Generic[Value]):
 
     @property
     def bar(self) -> int:
-        """The largest key held once the sample is full; before that every key passes."""
+        """The largest key held if the sample is full; otherwise a number above all keys."""
         full = self.count is not None and len(self._values) == self.count
         return -self._largest_first[0] if full else 1 << (8 * KEY_BYTES)
 
     def items(self) -> list[tuple[int, Value]]:
-        """(key, value), smallest key first: a random order that the seed fixes."""
+        """(key, value), smallest key first: a random order determined by the seed."""
         return sorted(self._values.items())
 
     def __getitem__(self, key: int) -> Value:

@@ -16,20 +16,20 @@ class Screened:
     """Result for one problem."""
 
     tokens: int | None
-    """Tokens of its prompt, chat template included; None where no limit was set."""
+    """Length of the prompt in tokens, chat template included; None without a limit."""
     match: Match | None
     """The most similar evaluation question, if any."""
 
 
 class TokenCounter:
-    """Counts a prompt's tokens as a trainer would see them.
+    """Counts a prompt's tokens as the trainer sees them.
 
     Args:
-        tokenizer: folder or hub name; without a chat template the bare message is counted.
+        tokenizer: folder or hub name. Without a chat template, only the message counts.
     """
 
     def __init__(self, tokenizer: str):
-        from transformers import AutoTokenizer  # slow to import, needed only with a limit
+        from transformers import AutoTokenizer  # slow import, needed only with a limit
 
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
@@ -40,7 +40,7 @@ class TokenCounter:
             ) from error
 
     def count(self, message: str) -> int:
-        """Tokens of a conversation that consists of this user message and the opening of the answer."""
+        """Number of tokens of this user message in the chat template, with the generation prompt."""
         text = message
         if self._tokenizer.chat_template:
             text = self._tokenizer.apply_chat_template(
@@ -53,8 +53,8 @@ class Screen:
     """Checks problems against the settings.
 
     Args:
-        settings: names the tokenizer, the limit and the evaluation files; all of them are read here, so that a wrong
-            path is told before the first row is read.
+        settings: the tokenizer, the limit and the evaluation files. The files are read here, so that a wrong path is
+            reported before the first row is read.
     """
 
     def __init__(self, settings: PrepareSettings):
@@ -65,7 +65,7 @@ class Screen:
             self._evaluation = read_evaluation(settings.decontaminate_against)
 
     def look(self, problem: Problem) -> Screened:
-        """Length of one problem and its most similar evaluation question."""
+        """The prompt length of one problem and its most similar evaluation question."""
         tokens = None if self._tokens is None else self._tokens.count(user_message(problem, self._settings))
         return Screened(tokens, None if self._evaluation is None else self._evaluation.match(problem.question))
 
@@ -74,7 +74,7 @@ class Screen:
         return screened.tokens is not None and screened.tokens > (self._settings.max_prompt_tokens or 0)
 
     def is_duplicate(self, screened: Screened) -> bool:
-        """Whether the problem counts as an evaluation question: equal, or with enough of its runs."""
+        """Whether the problem duplicates an evaluation question: equal text, or enough shared runs."""
         return screened.match is not None and (
             screened.match.equal or screened.match.share >= self._settings.overlap_share
         )

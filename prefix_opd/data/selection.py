@@ -34,13 +34,13 @@ class Selection:
     """Result of one pass."""
 
     chosen: dict[int, Chosen] = field(default_factory=dict)
-    """Key -> problem; questions for training in the seed's random order, evaluation problems in their source's."""
+    """Key -> problem. Training questions are in the seed's random order, evaluation problems in the source's order."""
     left_out: list[Screened] = field(default_factory=list)
-    """Of the problems that would be in the sample without the screen."""
+    """Results for the problems that only the screen excludes from the sample."""
     rows_read: int = 0
     rows_without_question: int = 0
     distinct: int = 0
-    """Distinct questions in the requested domains, from which the sample was drawn."""
+    """Number of distinct questions in the requested domains."""
 
     def counts(self, screen: Screen) -> dict[str, Any]:
         """Counts for the manifest."""
@@ -72,7 +72,7 @@ def _figures(findings: list[Screened], screen: Screen) -> dict[str, Any]:
 
 
 def _key(known: KnownSet, problem: Problem, seed: int) -> int:
-    # Rows that share a question are one question for training; an evaluation set keeps each of its rows.
+    # Training counts rows with the same question as one; an evaluation set keeps every row.
     place = () if known.layout == "questions" else (str(problem.index),)
     return key_of(seed, problem.question, *place)
 
@@ -81,9 +81,9 @@ def select(settings: PrepareSettings, source: Source, screen: Screen) -> Selecti
     """Read the source once and select.
 
     Args:
-        settings: seed, count, domains and what the screen drops.
+        settings: seed, count, domains, and what the screen drops.
         source: the rows.
-        screen: looks at each problem that would enter the sample.
+        screen: checks each problem that would enter the sample.
     """
     known, selection = settings.known, Selection()
     sample: SmallestKeys[Chosen] = SmallestKeys(settings.problems)
@@ -107,7 +107,7 @@ def select(settings: PrepareSettings, source: Source, screen: Screen) -> Selecti
             if screen.drops(finding):
                 refused[key] = finding
                 continue
-            # From its first row on, a question of the final sample is held: so it sees each of its responses.
+            # A question of the final sample is held from its first row on, so all its responses are offered.
             sample.offer(key, lambda: Chosen(problem, finding, SmallestKeys(settings.responses_per_question)))  # noqa: B023
         if settings.responses_per_question and (response := turn(row, ANSWERER)):
             sample[key].responses.offer(key_of(settings.seed, problem.question, response), lambda: None)

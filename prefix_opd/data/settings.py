@@ -1,4 +1,4 @@
-"""Settings of data preparation, checked before anything is read."""
+"""Settings of data preparation, validated before any data is read."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ class PrepareSettings:
     out: Path | None = None
     """Folder to write to; None means ``data/<name>`` in the working folder."""
     from_dir: Path | None = None
-    """Folder (or one file) with the set's own parquet, jsonl or csv files; None reads from the hub."""
+    """Folder with the set's parquet, jsonl or csv files, or one such file; None reads from the hub."""
     revision: str | None = None
-    """Branch, tag or commit on the hub; None takes the set's own (``KnownSet.revision``)."""
+    """Branch, tag or commit on the hub; None takes the default, ``KnownSet.revision``."""
     seed: int = 0
-    """Seed of the sampling and of the order of GPQA's options."""
+    """Seed for the sampling and for the order of GPQA's options."""
     count: int | None = None
-    """Problems to take at random; None takes the set's own count (``KnownSet.count``)."""
+    """Number of problems to sample; None takes the default, ``KnownSet.count``."""
     domains: tuple[str, ...] = ()
     """Domains of OpenThoughts3 to keep; empty keeps all, in their original proportions."""
     responses_per_question: int = 0
-    """Responses per question written to ``sft.parquet`` for SeqKD; 0 writes no such file (OpenThoughts3 has 16).
-    This takes a second pass over the source. The hub would send its 28 GB again, so prefer a local copy."""
+    """Responses per question in ``sft.parquet`` for SeqKD; 0 writes no such file (OpenThoughts3 has 16).
+    This needs a second pass over the source. From the hub that is another 28 GB, so prefer a local copy."""
     question_template: str = QUESTION_TEMPLATE
-    """User message of a question without options. The paper: the question alone."""
+    """User message of a question without options. The paper uses the question alone."""
     choice_template: str = CHOICE_TEMPLATE
-    """User message of a question with options, which become lines "A. …". The paper does not state its own."""
+    """User message of a question with options, which become lines "A. …". The paper does not give its template."""
     tokenizer: str | None = None
-    """Folder or hub name of the tokenizer that counts a prompt's tokens; needed with ``max_prompt_tokens``."""
+    """Folder or hub name of the tokenizer that counts prompt tokens; required with ``max_prompt_tokens``."""
     max_prompt_tokens: int | None = None
-    """Limit in tokens, chat template included; longer prompts are counted and reported. None counts nothing."""
+    """Limit in tokens, chat template included; longer prompts are reported. None: no limit, no counting."""
     drop_long: bool = False
-    """Exclude prompts longer than ``max_prompt_tokens`` and take others, instead of only reporting them."""
+    """Replace prompts longer than ``max_prompt_tokens`` instead of only reporting them."""
     decontaminate_against: tuple[Path, ...] = ()
-    """Prepared evaluation parquet files; problems that occur in them are found and reported."""
+    """Prepared evaluation parquet files; problems that duplicate their questions are reported."""
     drop_duplicates: bool = True
-    """Exclude such problems and take others, instead of only reporting them."""
+    """Replace such problems instead of only reporting them."""
     overlap_share: float = 0.5
-    """Share (0 to 1) of an evaluation question's 13-word runs that a problem must hold to be its duplicate;
-    0 means that one run is enough. A single run is often a stock phrase of contests ("where m and n are relatively
-    prime positive integers"), so the default asks for half. Equal text is always a duplicate."""
+    """A problem with at least this share (0 to 1) of an evaluation question's 13-word runs is a duplicate;
+    at 0 one run suffices. The default is half, because a single run is often a stock phrase of contests ("where m and
+    n are relatively prime positive integers"). Equal text is always a duplicate."""
     overwrite: bool = False
-    """Replace another preparation in ``out``."""
+    """Overwrite another preparation in ``out``."""
     progress: bool = True
     """Show a progress bar if stderr is a terminal."""
 
@@ -100,7 +100,7 @@ class PrepareSettings:
         return self.known.count if self.count is None else self.count
 
     def recorded(self) -> dict[str, Any]:
-        """The settings that decide the result, for the manifest; without local paths, so that copies compare equal."""
+        """The settings that determine the result, for the manifest. No local paths, so that copies compare equal."""
         kept = {key: value for key, value in asdict(self).items() if key not in _NOT_PART_OF_THE_RESULT}
         return kept | {
             "dataset": self.known.name,

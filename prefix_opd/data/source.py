@@ -1,4 +1,4 @@
-"""Sources of rows: the hub, or local files in the same layout. Both can be read more than once."""
+"""Sources of rows: the hub, or local files in the same layout. Both support repeated passes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Source(Protocol):
     """Expected number of rows, for the progress bar."""
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Every row, from the beginning."""
+        """All rows, from the beginning."""
 
     def described(self) -> dict[str, Any]:
         """Entry of the manifest for the source."""
 
 
 class HubSource:
-    """Rows from the hub, all passes from one commit.
+    """Rows from the hub; all passes read the same commit.
 
     Args:
         known: the data set.
@@ -39,13 +39,13 @@ class HubSource:
         self.commit = self._resolve()
 
     def _resolve(self) -> str | None:
-        """The commit that the revision names now; None if the hub does not answer."""
+        """The current commit of the revision; None if the hub does not answer."""
         import huggingface_hub
         from huggingface_hub.errors import OfflineModeIsEnabled
 
         try:
             info = huggingface_hub.HfApi().dataset_info(self.known.repo, revision=self.revision, timeout=LOOKUP_SECONDS)
-        except Exception as error:  # whatever it is, loading meets it again; only "no network" is worth telling early
+        except Exception as error:  # loading raises any other error again; report only "no network" early
             offline = isinstance(error, (OfflineModeIsEnabled, ConnectionError)) or "Connect" in type(error).__name__
             if offline and self.known.streamed:
                 raise self._unreachable(error) from error
@@ -53,7 +53,7 @@ class HubSource:
         return info.sha
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Every row; a set too large to keep is streamed, the others land in the cache of ``datasets``."""
+        """All rows. A set too large to store is streamed; the others are cached by ``datasets``."""
         import datasets
 
         try:
@@ -64,7 +64,7 @@ class HubSource:
                 revision=self.commit or self.revision,
                 streaming=self.known.streamed,
             )
-        except Exception as error:  # datasets, the hub client, pyarrow and the network each raise their own
+        except Exception as error:  # datasets, the hub client, pyarrow and the network each raise different types
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: BaseException) -> UserError:
@@ -93,7 +93,7 @@ class HubSource:
 
 
 def _is_refusal(error: BaseException | None) -> bool:
-    """Whether the hub denied access. Without an account it reports a gated set as not found."""
+    """Whether the hub denied access. Without an account the hub reports a gated set as not found."""
     while error is not None:
         if type(error).__name__ in ("GatedRepoError", "DatasetNotFoundError") or "gated" in str(error).lower():
             return True
@@ -102,7 +102,7 @@ def _is_refusal(error: BaseException | None) -> bool:
 
 
 def open_source(settings: PrepareSettings) -> Source:
-    """Open the source of the settings. Local files are checked now, the hub at the first row."""
+    """Open the source named in the settings. Local files are checked now, the hub at the first row."""
     known = settings.known
     if settings.from_dir is not None:
         return LocalSource(known, settings.from_dir)

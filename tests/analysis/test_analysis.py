@@ -239,7 +239,7 @@ def test_files_of_other_programs_are_one_line(run, file, text, told):
 
 
 def test_the_interval_is_over_problems_where_each_has_several_answers(make_run):
-    """Two problems, the one always right and the other never: another draw of two gives 0, 0.5 or 1."""
+    """Two problems, one always right and one always wrong: a resample of two gives 0, 0.5 or 1."""
     answers = [{"input": problem, "output": "?", "score": score} for problem, score in (("a", 1.0), ("b", 0.0))] * 32
     histories = []
     for name, n in {"several": 32, "one_each": 1}.items():
@@ -304,7 +304,7 @@ def test_prefixes_come_back_from_json():
 
 
 def test_error_bars_are_never_less_than_nothing():
-    """Ten tenths of 0.1 make 0.9999999999999999: an interval of equal problems may end a rounding short."""
+    """Ten times 0.1 sums to 0.9999999999999999: rounding may put an interval's end on the wrong side of the mean."""
     one = Point(8, 8.0, 0.3, (0.30000000000000004, 0.29999999999999993), (0.0, 0.0, 0.0))
     assert figures.error_bars([one]) == ([0.0], [0.0])
 

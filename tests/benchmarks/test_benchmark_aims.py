@@ -12,7 +12,7 @@ GKD = "trl_gkd"
 
 
 def _steps(case, seconds):
-    """One step at each cap, all of it update; a token of the cap is 1e9 FLOP."""
+    """One step per cap that consists of the update only; each token of the cap is 1e9 FLOP."""
     idle = dict.fromkeys((*PHASES.values(), REST), 0.0)
     return {
         (case, cap): [
@@ -100,7 +100,7 @@ def test_the_configured_maximum_costs_nothing_or_something(seconds, verdict, rea
 
 
 def _against_trl(*ratios):
-    """Ours takes 1 s a step at caps 10, 100, ...; TRL so many seconds."""
+    """Ours takes 1 s per step at caps 10, 100, ...; TRL takes ``ratios`` seconds."""
     caps = (10, 100, 190)[: len(ratios)]
     ours = Case(OURS, caps)
     trl = [Case(GKD, (cap,)) for cap in caps]

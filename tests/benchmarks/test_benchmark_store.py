@@ -19,7 +19,7 @@ def _result(case=CASE, repetition=1, commit="abc", **more):
 
 
 def _there(row, tmp_path: Path, monkeypatch, commit="abc", case=CASE, repetitions=1):
-    """Of the jobs of a case at a commit: which have a finished row."""
+    """Which jobs of a case at a commit have a finished row."""
     store = Store(tmp_path / "results.jsonl", key)
     store.append(row)
     monkeypatch.setattr(benchmark, "commit", lambda paths: commit)

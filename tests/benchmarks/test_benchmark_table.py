@@ -46,7 +46,7 @@ def _result(case, steps, **more):
 
 
 def _ladder(case, fixed, slope):
-    """``fixed`` seconds, and ``slope`` more for each token of the cap."""
+    """Steps of ``fixed`` seconds plus ``slope`` seconds per token of the cap."""
     return _result(case, [_step(i, cap, fixed + slope * cap) for i, cap in enumerate(case.caps, start=1)])
 
 

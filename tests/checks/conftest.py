@@ -1,4 +1,4 @@
-"""Pairs of models and data files with one thing wrong with them, made from the miniature."""
+"""Pairs of models and data files with one defect each, made from the miniature."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def tiny_data(tmp_path_factory):
 
 @pytest.fixture
 def case(tiny_data):
-    """``case(*overrides)`` opens the miniature's run with small data files."""
+    """``case(*overrides)`` opens a miniature run with small data files."""
 
     def open_case(*overrides: str, **opening) -> Case:
         given = [f"data.train_files={tiny_data['train']}", f"data.val_files={tiny_data['test']}", *overrides]
@@ -49,7 +49,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def questions(tmp_path, tiny_data):
-    """``questions([text, ...])`` writes training rows that ask these."""
+    """``questions([text, ...])`` writes training rows with these questions."""
 
     def write(texts: list[str]) -> Path:
         table = pq.read_table(tiny_data["train"]).slice(0, len(texts))

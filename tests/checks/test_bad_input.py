@@ -30,7 +30,7 @@ TRAIN = ["train", "experiment=tiny/schedule"]
 SCHEDULE = "prefix_opd.schedule"
 TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
 RAW = (f"{SCHEDULE}.start=$", TEMPLATE)
-"""How arguments begin whose braces are their own."""
+"""Prefixes of arguments with literal braces."""
 TEACHER = "distillation.teacher_models.teacher_model"
 
 CASES = [
@@ -235,14 +235,14 @@ PROCESSES = (
     (["prepare", "gpqa"], "nearest first: gpqa-main"),
     (["tain"], "Did you mean 'train'?"),
 )
-"""Some of them once more, as a user's shell runs them."""
+"""Cases that run again in a separate process, as from a user's shell."""
 SECONDS = 10.0
-"""Of the CPU in this process, of the clock in one of its own."""
+"""Limit of CPU seconds in this process, and of wall-clock seconds in a separate one."""
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """Broken files and folders that the cases name."""
+    """The broken files and folders that the cases use."""
     root = tmp_path_factory.mktemp("broken")
     good = pq.read_table(write_data(root / "data", train=40, test=3)["test"])
     found = {"tmp": root / "empty", "few": root / "few.parquet", "no_parquet": root / "text.parquet"}
@@ -297,7 +297,7 @@ def places(tmp_path_factory):
 
 
 def _bad_rows(root, good):
-    """Files of the right columns with one thing wrong in a row."""
+    """Files with the right columns and one defect in a row."""
     where = good.schema.get_field_index("prompt")
     kind, asked = good.schema.field("prompt").type, good["prompt"].to_pylist()
     columns = {
@@ -381,13 +381,13 @@ def test_no_folder_for_validation_answers_is_verls_own_default():
 
 
 def test_a_prepared_config_says_all_by_itself():
-    """Ray's processes resolve it anew, and know no resolver of ours."""
+    """Ray's processes resolve the config again, without our resolvers."""
     config = prepare(["experiment=tiny/schedule", "actor_rollout_ref.rollout.max_model_len=null"])
     assert "${" not in OmegaConf.to_yaml(config, resolve=False)
 
 
 def test_the_launcher_of_the_run_itself_looks_first(places, monkeypatch, capsys, tmp_path):
-    """`python -m recipe.prefix_opd.main_prefix_opd` refuses what `prefix-opd train` does, and does not look twice."""
+    """`python -m recipe.prefix_opd.main_prefix_opd` rejects the same as `prefix-opd train`, and checks only once."""
     seen = []
     monkeypatch.setattr("prefix_opd.checks.doctor.quick", lambda config: seen.append(config) or [])
     monkeypatch.setattr(launch, "run", lambda config, **_: None)

@@ -104,7 +104,7 @@ def test_files_that_can_be_put_together_pass(checked, tmp_path):
 
 
 def test_verl_puts_together_what_is_accepted_and_not_what_is_refused(tmp_path):
-    """The rule is that of ``datasets``, which verl calls (verl/utils/dataset/rl_dataset.py)."""
+    """The check follows ``datasets``, which verl calls (verl/utils/dataset/rl_dataset.py)."""
     import datasets
 
     def together(*files):

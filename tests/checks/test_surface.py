@@ -28,7 +28,7 @@ def composed():
 
 
 def overridden(config: DictConfig, override: str) -> DictConfig:
-    """What Hydra makes of one override, without composing everything anew."""
+    """The config with one override applied as Hydra does, without composing again."""
     changed = copy.deepcopy(config)
     parsed = OverridesParser.create().parse_override(override)
     with open_dict(changed):
@@ -82,7 +82,7 @@ values = scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.text(max_s
 
 
 def _keys():
-    """Every key of verl's and ours, and every group."""
+    """Every key and every group of verl's and our config."""
     leaves = _defaults("cpu")[0]
     groups = {".".join(key.split(".")[:end]) for key in leaves for end in range(1, key.count(".") + 1)}
     # those that may be set more often than those that may not, which all end in one function
@@ -98,7 +98,7 @@ def _keys():
 @example({"ray_kwargs.ray_init.address": "nowhere"})
 @given(st.dictionaries(_keys(), values, min_size=1, max_size=3))
 def test_a_config_of_any_values_is_accepted_or_refused_in_one_line(composed, changes):
-    """What `prefix-opd train --check` does after it has composed: exit code 0 or 2, never a traceback."""
+    """After composing, `prefix-opd train --check` exits with code 0 or 2, without a traceback."""
     changed = copy.deepcopy(composed)
     try:
         for key, value in changes.items():

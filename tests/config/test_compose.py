@@ -32,7 +32,7 @@ def test_a_run_is_named_after_its_experiment_unless_it_is_named():
 
 
 def test_our_settings_and_the_yaml_name_the_same_keys():
-    """A field declared and never forwarded, or a key that nothing reads, shows here."""
+    """Finds a declared field that is missing in the YAML, and a YAML key that nothing reads."""
 
     def keys(node, prefix=""):
         for name, value in node.items():

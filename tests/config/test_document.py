@@ -23,7 +23,7 @@ def test_the_page_is_up_to_date():
 
 
 def test_each_setting_has_one_row():
-    """The keys of the page are those of the shipped YAML; a watcher is one row."""
+    """The page has the keys of the shipped YAML; a watcher has one row."""
     node = OmegaConf.to_container(OmegaConf.load(CONFIG)["prefix_opd"], resolve=False)
 
     def leaves(node, prefix):

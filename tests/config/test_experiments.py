@@ -45,7 +45,7 @@ KINDS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def cached_files():
-    """YAML and tokenizers are read once: two thirds of the time of composing and checking a config."""
+    """Read YAML and tokenizers once: reading takes two thirds of the time to compose and check a config."""
     patch = pytest.MonkeyPatch()
     parse = functools.cache(lambda text, load=OmegaConf.load: load(io.StringIO(text)))
     patch.setattr(OmegaConf, "load", staticmethod(lambda file: copy.deepcopy(parse(file.read()))))
@@ -57,13 +57,13 @@ def cached_files():
 
 @functools.cache
 def composed(experiment: str):
-    """An experiment without a layout; several tests read it and none writes to it."""
+    """An experiment without a layout. Tests share the config and must not modify it."""
     return compose([f"experiment={experiment}"])
 
 
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory, long_context_models) -> list[str]:
-    """Overrides that name tiny models and data in place of the paper's."""
+    """Overrides that replace the paper's models and data by tiny ones."""
     row = {
         "data_source": "stand-in",
         "prompt": [{"role": "user", "content": "1+1="}],
@@ -185,7 +185,7 @@ def test_seqkd_is_verls_own_trainer_with_the_papers_figures(name, length):
 
 
 def test_seqkds_template_keeps_the_thinking():
-    """Qwen3's own template drops what stands before </think> when verl renders the answer on its own."""
+    """Qwen3's own template drops the text before </think> when verl renders the answer alone."""
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base=None):
         template = hydra_compose("seqkd", overrides=[_without_importing_verl()]).model.custom_chat_template

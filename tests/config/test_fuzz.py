@@ -29,7 +29,7 @@ MANY = settings(
     max_examples=200, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 FEW = settings(MANY, max_examples=20)
-"""Each composes a whole config."""
+"""For tests that compose a whole config per example."""
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 values = st.recursive(
@@ -163,7 +163,7 @@ def config(tmp_path_factory):
 @example({"actor_rollout_ref.model.path": "\0"})
 @given(st.dictionaries(st.sampled_from(CHECKED_KEYS), values, min_size=1, max_size=2))
 def test_a_config_of_any_values(config, changes):
-    """What `prefix-opd train --check` looks at, and where its paths go."""
+    """Covers the checks of `prefix-opd train --check`, with paths of any kind."""
     changed = copy.deepcopy(config)
     try:
         for key, value in changes.items():
@@ -190,7 +190,7 @@ rows = st.fixed_dictionaries(
 @example([{"prompt": [{"role": "user", "content": None}], "data_source": "x", "reward_model": 1}])
 @given(st.lists(rows, max_size=3))
 def test_rows_to_train_on_of_any_content(config, tmp_path_factory, drawn):
-    """The columns that preflight accepts are conversations that the doctor can look at."""
+    """The doctor can read every conversation that preflight accepts."""
     folder = tmp_path_factory.mktemp("rows")
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in drawn))
     files = [folder / "rows.jsonl"]

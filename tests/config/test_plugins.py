@@ -35,7 +35,7 @@ numbers = itertools.count()
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Write a module into the working directory; returns its name. What it registers is forgotten after the test."""
+    """Write a module into the working directory and return its name. Its registrations end with the test."""
     monkeypatch.chdir(tmp_path)
     before = {name: dict(registry) for name, registry in CHOICES.items()}
 

@@ -26,7 +26,7 @@ def test_a_weight_loaded_after_start_up_counts_once_it_is_processed(rows, bias):
 
 
 def test_verl_processes_weights_at_the_end_of_a_sync():
-    """Else the packed weights would be those of the sync before."""
+    """Otherwise the engine would use the packed weights of the previous sync."""
     sync = inspect.getsource(vLLMColocateWorkerExtension.update_weights_from_ipc)
     received, processed = sync.index("receive_weights("), sync.rindex("process_weights_after_loading(model, ")
     assert received < processed

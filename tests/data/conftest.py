@@ -1,4 +1,4 @@
-"""The small copies, written once."""
+"""The small copies of the data sets, written once."""
 
 import pytest
 from data_copies import write_aime, write_gpqa, write_math500, write_mmlu, write_openthoughts

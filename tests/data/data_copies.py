@@ -1,4 +1,4 @@
-"""Small copies of the public data sets, in the layouts that they have on the hub. Every question is made up."""
+"""Small copies of the public data sets in the hub's layouts. Every question is invented."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ GPQA_COLUMNS = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect A
 
 
 def openthoughts_rows(questions=40, responses=16):
-    """Each question on many rows, spread over the set: half maths, a quarter code, a quarter science."""
+    """Many rows per question, spread over the set: half maths, a quarter code, a quarter science."""
     domains = ("math", "code", "math", "science")
     return [
         {

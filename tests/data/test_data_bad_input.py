@@ -12,7 +12,7 @@ from prefix_opd.data import PrepareSettings, prepare
 
 
 def refused(match, name, source, out, **settings):
-    """The preparation is refused with this line and writes nothing."""
+    """Check that the preparation fails with this line and writes nothing."""
     with pytest.raises(UserError, match=match) as caught:
         prepare(PrepareSettings(name, out=out, from_dir=source, progress=False, **settings))
     assert "\n" not in str(caught.value)

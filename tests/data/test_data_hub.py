@@ -28,7 +28,7 @@ def _no_network(monkeypatch, tmp_path):
 
 @pytest.fixture
 def on_the_hub(monkeypatch):
-    """Has a known set live in a local folder, which ``datasets`` reads just as it reads the hub."""
+    """Redirect a known set to a local folder, which ``datasets`` reads like the hub."""
 
     def place(name, folder):
         monkeypatch.setitem(KNOWN, name, dataclasses.replace(KNOWN[name], repo=str(folder)))

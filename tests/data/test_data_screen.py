@@ -41,7 +41,7 @@ def test_match(text, expected):
 
 
 def copies(tmp_path):
-    """An evaluation set of two, and training questions of which one equals, one resembles, one shares a phrase."""
+    """Two evaluation questions, and training questions: one equal, one similar, one with a shared phrase."""
     problems = [{"problem": LONG, "answer": "1"}, {"problem": "what is 3 plus 3?", "answer": "6"}]
     run("math500", write_math500(tmp_path / "math", problems), tmp_path / "eval")
     rows = openthoughts_rows(5, 2) + [
@@ -130,7 +130,7 @@ def test_a_file_that_is_no_evaluation_set_is_told(tmp_path, mmlu):
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    """One token a word; its chat template adds two."""
+    """A tokenizer with one token per word, whose chat template adds two tokens."""
     pytest.importorskip("transformers", reason="counting tokens needs transformers, which is not installed")
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -32,7 +32,7 @@ def parts(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """The output folder, the parts at the time of the kill, and what the second start printed."""
+    """The output folder, the parts at the time of the kill, and the output of the second start."""
     folder = tmp_path_factory.mktemp("evaluation")
     out = folder / "out"
     first = start(folder)

@@ -1,4 +1,4 @@
-"""Start the real program on the miniature, wait for it, hurt it, and compare what two runs learnt."""
+"""Start the real program on the miniature, wait for it, inject faults, and compare the results of two runs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from prefix_opd.run.log import read_metrics
 
 TESTS = Path(__file__).parents[1]
 MARK = "PREFIX_OPD_TEST_RUN"
-"""A variable that every process of a run inherits: the run's folder."""
+"""Environment variable with the run's folder, which every process of a run inherits."""
 TEACHER_FAULTS = "TEACHER_FAULTS"
-"""A variable that says which fault the teacher has at which step: see `faults.sabotage`."""
+"""Environment variable with the teacher's faults by step: see `faults.sabotage`."""
 SMALL = (
     "experiment=tiny/schedule",
     "prefix_opd.schedule.increment=12",
@@ -49,14 +49,14 @@ PHASES = {
     "load_checkpoint": "checkpoint reading",
 }
 DIGITS = 1e-3
-"""Relative difference of the learnt metrics: sums over log-probs that a batched engine rounds in its last bits."""
+"""Tolerated relative difference of the learning metrics: a batched engine rounds log-probs in the last bits."""
 
 
 class WarmStart:
-    """Runs one after another that share their imports: each is a copy of a process that has imported everything.
+    """Runs, one after another, that share their imports: each is a fork of a process with all imports done.
 
-    What a run starts stays below this process (`harness.isolation`), and one run is on at a time: so
-    every process below, but for the copied one, is the run's.
+    All processes of a run stay descendants of this process (`harness.isolation`), and only one run is active. So every
+    descendant except the forked process belongs to the run.
     """
 
     def __init__(self):
@@ -67,7 +67,7 @@ class WarmStart:
 
     @property
     def cli(self) -> list[str]:
-        """Arguments of an interpreter whose ``prefix-opd train`` starts the run itself from the copy."""
+        """Interpreter arguments with which ``prefix-opd train`` forks the run from the warm copy."""
         run = f"import sys; sys.executable = {self.python!r}; from prefix_opd.cli import main; sys.exit(main())"
         return ["-c", run]
 
@@ -80,9 +80,9 @@ class WarmStart:
         return found
 
     def end_all(self) -> None:
-        """End what a killed run left.
+        """End the remaining processes of a killed run.
 
-        Ray's processes end with the one that imported Ray for them, which here is this one: elsewhere it is the run.
+        Ray's processes end with the process that imported Ray for them. Here that is this process, elsewhere the run.
         """
         deadline = time.time() + 20
         while (left := self.processes()) and time.time() < deadline:
@@ -100,7 +100,7 @@ class Run:
     overrides: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
     warm: WarmStart | None = None
-    """Start the run's own process from this copy."""
+    """The warm copy to fork the run's process from."""
     process: subprocess.Popen | None = None
 
     @property
@@ -123,7 +123,7 @@ class Run:
         return self
 
     def told(self, seconds: float = 300) -> str:
-        """What the command printed; waits for its end."""
+        """Wait for the end of the command and return its output."""
         return self.process.communicate(timeout=seconds)[0]
 
     def steps(self) -> list[int]:
@@ -139,7 +139,7 @@ class Run:
         raise AssertionError(f"step {step} did not come in {seconds} s")
 
     def processes(self) -> dict[int, str]:
-        """Title by process id of all that were started for this run, Ray's and vLLM's among them."""
+        """Process id -> title of all processes of this run, including Ray's and vLLM's."""
         if self.warm:
             return self.warm.processes()
         mark, found = f"{MARK}={self.folder}".encode(), {}
@@ -154,15 +154,15 @@ class Run:
         return found
 
     def driver(self) -> int:
-        """The child of the command: it holds Ray's driver. The command itself before it has started one."""
+        """The command's child, which is Ray's driver; the command itself before the child starts."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return int(children[0]) if children else pid
 
     def kill(self, victim: str) -> int:
-        """SIGKILL one process: the "driver", the "student server", "teacher engine", …, or what has this in its title.
+        """SIGKILL one process: "driver", "student server", "teacher engine", …, or a process by part of its title.
 
-        Returns its id. Raises StopIteration if there is none.
+        Returns the process id. Raises StopIteration without such a process.
         """
         if victim == "driver":
             pid = self.driver()
@@ -174,7 +174,7 @@ class Run:
         return pid
 
     def _engine(self, model: str, part: str) -> int:
-        # neither has a title that names its model, but both sign what they log
+        # the titles do not name the model, but both processes sign their log lines
         log = self.outputs / "train.log"
         text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text()) if log.exists() else ""
         signed = {name: dict(server=server, engine=engine) for server, engine, name in LOADING.findall(text)}
@@ -184,7 +184,7 @@ class Run:
         return pid
 
     def phase(self) -> str:
-        """What the trainer is at: Ray's title of its worker names the method that runs."""
+        """The trainer's current phase: the title of Ray's worker names the running method."""
         titles = " ".join(self.processes().values())
         busy = re.search(r"ray::WorkerDict\.(?:actor_rollout_)?(\w+)", titles)
         if busy:
@@ -194,7 +194,7 @@ class Run:
         return "rollout and scoring" if self.steps() else "start-up and first validation"
 
     def left_behind(self, seconds: float = 120) -> dict[int, str]:
-        """Processes of the run that still live so long after its end: Ray's agents take up to a minute."""
+        """Processes of the run still alive ``seconds`` after its end. Ray's agents take up to a minute to end."""
         deadline = time.time() + seconds
         while (left := self.processes()) and time.time() < deadline:
             time.sleep(0.5)
@@ -202,9 +202,9 @@ class Run:
 
 
 def differences(reference: Path, other: Path, upto: int | None = None) -> dict[str, float]:
-    """Where two runs differ: the largest relative difference of a metric over the steps; empty if nowhere.
+    """Metric -> largest relative difference between two runs over the steps; empty if they agree.
 
-    L, prompts, rollouts and the ledger must be the same to the last digit, what was learnt to `DIGITS`.
+    L, prompts, rollouts and the ledger must be identical; learning metrics must agree to `DIGITS`.
     """
     wanted = {line["step"]: line for line in read_metrics(reference) if upto is None or line["step"] <= upto}
     found = {line["step"]: line for line in read_metrics(other) if upto is None or line["step"] <= upto}

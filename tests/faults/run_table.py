@@ -2,8 +2,8 @@
 
     python tests/faults/run_table.py --kills 20
 
-An unkilled run is the reference. Each case is one line of ``results.jsonl`` in ``--folder``; a case that is there is
-not run again, so the table can be stopped and gone on with. One case takes one to three minutes on two cores.
+An undisturbed run is the reference. Each case is one line of ``results.jsonl`` in ``--folder``. Existing cases are
+skipped, so the table can be interrupted and continued. One case takes one to three minutes on two cores.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "faults.md"
 BEGIN, END = "<!-- table: tests/faults/run_table.py -->", "<!-- end of the table -->"
 VICTIMS = ("driver", "WorkerDict", *ENGINES, "SpoiltWorker", "TaskRunner")
-"""The processes that are killed: driver, trainer's worker, servers and engines of both models, rollouts, task."""
+"""The processes to kill: driver, trainer's worker, servers and engines of both models, rollout worker, task."""
 LENGTH = [f"trainer.total_training_steps={STEPS}"]
 SPOILT = ["actor_rollout_ref.rollout.agent.agent_loop_manager_class=faults.sabotage.SpoiltManager"]
 
@@ -81,13 +81,13 @@ _warm: WarmStart | None = None
 
 
 def new_run(*settings) -> Run:
-    """A run that shares the imports of all others."""
+    """A run that shares its imports with the others."""
     global _warm
     _warm = _warm or WarmStart()
     return Run(*settings, warm=_warm)
 
 
-# ---- the cases: each returns exit codes, what the user saw, what was lost, and where the result differs ----
+# ---- the cases: each returns exit codes, the output, the lost steps, and the differences of the result ----
 
 
 def reference(at: Path) -> dict:
@@ -99,7 +99,7 @@ def reference(at: Path) -> dict:
 
 
 def killed(at: Path, folder: Path, number: int) -> dict:
-    """SIGKILL one process at a random moment of a random step, or of the start-up, then start again."""
+    """SIGKILL one process at a random moment of a random step or of the start-up, then restart."""
     moments = random.Random(number)
     victim = VICTIMS[number % len(VICTIMS)]
     run, moment = at_a_moment(at, moments, starting=number % 7 == 6)
@@ -115,7 +115,7 @@ def killed(at: Path, folder: Path, number: int) -> dict:
 
 
 def at_a_moment(at: Path, moments: random.Random, starting: bool) -> tuple[Run, float]:
-    """A run, and its seconds, at a random moment; one that has ended by then is run again, to another moment."""
+    """A run at a random moment, and its seconds. If the run has ended by then, repeat with another moment."""
     while True:
         shutil.rmtree(at, ignore_errors=True)
         at.mkdir()
@@ -132,7 +132,7 @@ def at_a_moment(at: Path, moments: random.Random, starting: bool) -> tuple[Run, 
 
 
 def killed_while_saving(at: Path, folder: Path) -> dict:
-    """SIGKILL the trainer's worker when the checkpoint of step 4 has begun to appear."""
+    """SIGKILL the trainer's worker when the checkpoint of step 4 begins to appear."""
     run = new_run(at, LENGTH).start()
     run.wait_for_step(2)
     checkpoint = run.outputs / "global_step_4"
@@ -170,7 +170,7 @@ def truncate_checkpoint(run: Run) -> None:
 
 
 def cut_metrics(run: Run) -> None:
-    """In the middle of the line of step 4, whose checkpoint is the last."""
+    """Cut the metrics in the middle of the line of step 4, which has the last checkpoint."""
     path = run.outputs / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     whole = sum(len(line) for line in lines if json.loads(line)["step"] < 4)
@@ -178,7 +178,7 @@ def cut_metrics(run: Run) -> None:
 
 
 def disk_full(at: Path, folder: Path) -> dict:
-    """A file of the checkpoint of step 4 lies on a device that is always full."""
+    """A file of the checkpoint of step 4 is on a device that is always full."""
     run = new_run(at, LENGTH)
     actor = run.outputs / "global_step_4" / "actor"
     actor.mkdir(parents=True)
@@ -189,7 +189,7 @@ def disk_full(at: Path, folder: Path) -> dict:
 
 
 def without_tracker(at: Path, folder: Path) -> dict:
-    """TensorBoard's folder cannot be made."""
+    """TensorBoard's folder cannot be created."""
     run = new_run(at, [*LENGTH, "trainer.logger=[console,tensorboard]"], {"TENSORBOARD_DIR": "/dev/null/nowhere"})
     result = ended(run.start())
     log = (run.outputs / "train.log").read_text().splitlines()
@@ -223,7 +223,7 @@ def ended(run: Run) -> dict:
 
 
 def again(run: Run, folder: Path, reached: int) -> dict:
-    """Start the same command again; compare with the reference when it has ended."""
+    """Run the same command again to its end and compare with the reference."""
     whole = newest_whole(run.outputs)
     lost = reached - (int(whole.name.split("_")[-1]) if whole else 0)
     told = run.start().told(600)
@@ -238,7 +238,7 @@ def again(run: Run, folder: Path, reached: int) -> dict:
 
 
 def write_table(results: list[dict]) -> None:
-    """Put the results between the marks of the page."""
+    """Write the results between the marks of the page."""
     head, rows = ["case", "exit", "what the user sees", "steps done anew", "against the unkilled run"], []
     for result in results:
         case = result["case"]

@@ -1,8 +1,8 @@
-"""A teacher that answers wrongly at named steps, in the real program.
+"""A teacher with wrong answers at given steps, in the real program.
 
-Named by ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``. Which fault at which step is read from the
-environment: ``TEACHER_FAULTS=2:uniform,3:shifted``. Only the first sample of a step is spoilt, so that the one after
-it can be learnt from.
+Set ``actor_rollout_ref.rollout.agent.agent_loop_manager_class`` to use it. The environment gives the fault of each
+step: ``TEACHER_FAULTS=2:uniform,3:shifted``. Only the first attempt of a step is spoilt, so that the second attempt
+succeeds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def planned() -> dict[int, str]:
 
 
 class WrongTeacher:
-    """Stands in front of verl's teacher client and spoils its answers."""
+    """Wraps verl's teacher client and spoils its answers."""
 
     def __init__(self, client, vocabulary: int):
         self.client, self.vocabulary = client, vocabulary

@@ -14,7 +14,8 @@ from prefix_opd.run.log import read_metrics
 
 OPTIMIZER = "optim_world_size_1_rank_0.pt"
 FAULTS = {2: "uniform", 3: "shifted", 4: "not_finite", 5: "stalled"}
-"""What the teacher does at first in these steps. At step 1 a rollout has one token, too few to call it uniform."""
+"""Step -> the teacher's fault in the first attempt. Rollouts of step 1 have one token, too few to detect a uniform
+teacher."""
 
 
 def test_a_teacher_that_fails_is_noticed_sampled_again_and_at_last_the_end(tmp_path):
@@ -54,14 +55,14 @@ def test_a_teacher_that_fails_is_noticed_sampled_again_and_at_last_the_end(tmp_p
 
 
 def what_counts(run):
-    """Of the first two steps. The seconds of what comes after a checkpoint are not in it."""
+    """Metrics of the first two steps, except the seconds of work after a checkpoint."""
     names = (*EXACT, *LEDGER, *LEARNT)
     return [{name: line[name] for name in names} for line in list(read_metrics(run.outputs))[:2]]
 
 
 @pytest.fixture
 def orphans_are_not_reaped():
-    """This process gets all orphans and leaves them zombies, as the first process of many a container does."""
+    """This process adopts all orphans and leaves them as zombies, like process 1 of many containers."""
     become_subreaper()
     yield
     become_subreaper(False)

@@ -17,7 +17,7 @@ def test_a_command_has_the_callers_environment_and_tells_its_last_line(tmp_path)
 
 
 def _drive(tmp_path, work, timeout):
-    """`run_forked` in a process of its own: a subreaper would take over what pytest has started."""
+    """Call `run_forked` in a separate process: a subreaper would adopt the children of pytest."""
     program = f"""
 import os, sys, time
 from pathlib import Path

@@ -162,7 +162,7 @@ def test_where_the_answer_stands(response, require, correct):
 
 @pytest.mark.parametrize(("kind", "text", "truth", "right"), CASES)
 def test_case(kind, text, truth, right):
-    """Forms around an answer, spellings and kinds of values; a truth "none" is a text that names no option."""
+    """Forms around an answer, spellings and kinds of values. The truth "none" is a text without an option."""
     if truth == "none":
         assert grade(f"17?</think>{text}", "C", kind).extracted == ""
     else:

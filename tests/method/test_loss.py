@@ -56,7 +56,7 @@ def test_gradient_is_reinforce_written_out():
 
 
 def test_its_expected_gradient_is_that_of_the_reverse_kl():
-    """Over all tokens of one position, weighted by p, the gradient equals autograd on KL(p || q)."""
+    """Summed over all tokens of one position with weights p, the gradient equals autograd on KL(p || q)."""
     torch.manual_seed(1)
     logits = torch.randn(6, dtype=torch.float64, requires_grad=True)
     log_q = torch.randn(6, dtype=torch.float64).log_softmax(-1)

@@ -113,7 +113,7 @@ prompt_lengths = st.lists(st.integers(1, 50), min_size=6, max_size=6)
 
 
 def shared_cost(group, overhead):
-    """From the definition: prompts and responses each padded to their longest, an eighth for each further rollout."""
+    """The cost by definition: prompts and responses padded to their longest, an eighth for each further rollout."""
     prompts, rollouts = [family.prompt for family in group], sum(family.size for family in group)
     padded = max(prompts) * len(group) + max(family.longest for family in group) * rollouts
     return padded + (rollouts - len(group)) * max(prompts) / 8 + overhead
@@ -140,7 +140,7 @@ def test_families_are_cut_whole_and_within_the_budget(found, lengths, budget, ov
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 60)), min_size=1, max_size=12), st.integers(0, 300))
 @MANY
 def test_a_rollout_alone_costs_what_a_padded_sequence_does(found, overhead):
-    """One rollout of each prompt, all prompts alike: as if nothing were shared."""
+    """With one rollout per prompt and equal prompts, the cost is the same as without sharing."""
     responses = [response for _, response in found]
     items = families(range(len(found)), [7] * len(found), responses, NO_LIMIT)
     shared = Splits.shared(items, overhead, NO_LIMIT).cheapest(5).costs

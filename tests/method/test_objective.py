@@ -82,11 +82,11 @@ def test_the_teachers_top_k_are_verls_alone():
 
 
 PARTS = {"forward_kl_topk", "forward_kl", "_topk", "topk", "low_var_kl"}
-"""Names of losses, and parts of them, that mean nothing else. The others are words of other lists, too."""
+"""Names of losses, and parts of them, without another meaning. Other loss names also occur in other lists."""
 
 
 def asks_for_a_loss(node: ast.AST) -> bool:
-    """Whether a comparison, or a call like ``mode.startswith("forward_kl")``, has the name of a loss in it."""
+    """Whether a comparison, or a call like ``mode.startswith("forward_kl")``, contains the name of a loss."""
     names = PARTS
     if isinstance(node, ast.Compare):
         parts = [node.left, *node.comparators]

@@ -54,7 +54,7 @@ def test_the_first_step_is_one():
 
 @pytest.fixture
 def square():
-    """A schedule of one's own for the length of a test."""
+    """A user's schedule, registered for the duration of a test."""
 
     @SCHEDULES.register("test-square")
     class Square(Schedule):
@@ -88,7 +88,7 @@ def test_a_name_is_registered_once(square):
 
 
 class Alternating(Schedule):
-    """Short and long rows in turn."""
+    """Alternates short and long rows."""
 
     def prefix_lengths(self, step: int, longest: int, rows: int) -> list[float]:
         return [4.9 if row % 2 else 2 * longest for row in range(rows)]
@@ -111,10 +111,10 @@ def test_a_row_without_a_length_is_an_error():
 
 
 class Doubling(Schedule):
-    """L doubles whenever the student is near the teacher."""
+    """Doubles L whenever the student is near the teacher."""
 
     near: float = 0.5
-    """Mean reverse KL of a token, nats."""
+    """Mean reverse KL per token, nats."""
     _length: int = 1
 
     def prefix_length(self, step: int, longest: int) -> float:

@@ -14,7 +14,7 @@ RESPONSE = "b+3=10;a-5=05;</think>05<|im_end|>"
 
 @pytest.fixture(scope="module", params=["built", "teacher", "student"])
 def tokenizer(request: pytest.FixtureRequest):
-    """The tokenizer as made by the code, and as read back from the shipped folders."""
+    """The tokenizer as built by the code, and as read from the shipped folders."""
     if request.param == "built":
         return build_tokenizer()
     return AutoTokenizer.from_pretrained(shipped_models()[request.param])
@@ -41,7 +41,7 @@ def test_template_with_system_message(tokenizer) -> None:
 
 
 def test_think_appended_as_an_id_equals_the_whole_text(tokenizer) -> None:
-    """The pipeline appends <think>'s id to the template's ids; training tokenized the whole text at once."""
+    """The pipeline appends the id of <think> to the template's ids, but training tokenized the whole text at once."""
     messages = [{"role": "user", "content": QUESTION}]
     template = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     think = tokenizer.convert_tokens_to_ids("<think>")

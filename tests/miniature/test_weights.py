@@ -38,7 +38,7 @@ def test_base_student_is_bad_and_ends_like_a_base_model(measured) -> None:
 
 
 def test_answers_fit(measured) -> None:
-    """The quick style is the shorter one: distillation makes answers longer, as it does with real models."""
+    """The quick style is shorter, so distillation makes answers longer, as with real models."""
     assert 30 < measured["student"].mean_tokens < 80 < measured["teacher"].mean_tokens < 140 < MAX_NEW_TOKENS
 
 

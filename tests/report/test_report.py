@@ -49,7 +49,7 @@ def write_answers(folder, step, text, score):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run whose name, answers, samples and settings all try to break out of the page."""
+    """A run whose name, answers, samples and settings all try to inject code into the page."""
     lines = [
         {"step": 0, ACCURACY: 0.1},
         update(1, 1e9, **binned(SIGNAL)),
@@ -259,7 +259,7 @@ def test_settings_and_versions(bare):
 
 
 def test_pages_and_pictures_show_the_same(run):
-    """The traces of a page's figure by the labels that the PNG of the analysis has."""
+    """Compares the traces of the page's figures with those of the analysis's PNG, by label."""
     from prefix_opd.report.page import _plots
 
     figures = _plots(gather([run]))
@@ -405,7 +405,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(run, written, tmp_path_factory):
-    """The page of one run, and that of two, with the number of their plots."""
+    """The page of one run and the page of two runs, with their numbers of plots."""
     lines = [{"step": 0, ACCURACY: 0.1}, update(1, 8e9, cap=192, **{ACCURACY: 0.9})]
     full = write_run(tmp_path_factory.mktemp("two") / "full", lines, **{"prefix_opd.schedule.name": "full"})
     # three by cost, then two of lengths and seconds, two of the signal and two of the prefixes; two of the other run
@@ -432,7 +432,7 @@ def test_a_browser_draws_it(browser, pages, page, width, theme, tmp_path):
 
 
 def png_size(path):
-    """Width and height, as the header of the file has them."""
+    """Width and height from the file's header."""
     head = path.read_bytes()[:24]
     assert head.startswith(b"\x89PNG")
     return struct.unpack(">II", head[16:])

@@ -1,4 +1,4 @@
-"""Records of runs that never were, with numbers small enough to work out by hand."""
+"""Invented records of runs, with numbers small enough to check by hand."""
 
 from prefix_opd.analysis.prefixes import Point as PrefixPoint
 from prefix_opd.analysis.prefixes import Prefixes
@@ -10,7 +10,7 @@ PROBLEMS = 400
 
 
 def record(arm, seed, *accuracies, flops=8.0, seconds=40.0, signal=None, probe=None, problems=PROBLEMS):
-    """Validations at 0, 10, 20, … with FLOP and seconds that grow evenly to their ends; SeqKD has the last alone."""
+    """Validations at 0, 10, 20, … with FLOP and seconds that grow linearly. SeqKD has only the last validation."""
     steps = len(accuracies) - 1 or 1
     points = [
         Point(10 * i, accuracy, problems, flops * i / steps, flops * i / steps / 2, seconds * i / steps)
@@ -33,7 +33,7 @@ def prefixes(kind, shares):
 
 
 def whole():
-    """Every arm with two seeds; all of the paper's findings hold."""
+    """Every arm with two seeds, such that all findings of the paper hold."""
     signal = {step: {0: 2.0, 12: 1.0, 24: 0.5, 48: 0.5} for step in range(1, 41)}
     ends = {
         "full": (0.05, 0.40, 0.60, 0.70, 0.75, 100.0, 100.0),

@@ -89,7 +89,7 @@ def test_seqkds_flop_by_hand():
 
 
 def stored(folder, records):
-    """The store of a reproduction with rows of these records."""
+    """A store with rows of these records."""
     store = Store(folder / RESULTS_FILE, key)
     for one in records:
         store.append(asdict(one))
@@ -97,7 +97,7 @@ def stored(folder, records):
 
 
 def kept(folder, records):
-    """Folders of runs that hold these records."""
+    """Run folders with these records."""
     for one in records:
         run = folder / f"{one.arm}_seed_{one.seed}"
         run.mkdir(parents=True)
@@ -117,7 +117,7 @@ def test_runs_of_another_length_are_not_compared(tmp_path):
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, capsys):
-    """Every run of the made-up set lies there: nothing is imported, the report is written."""
+    """If every run is finished, nothing is imported and the report is written."""
     (tmp_path / "docs").mkdir()
     for kind, shares in (("teacher-prefix", {0: 0.05, 12: 0.3}), ("student-prefix", {0: 0.9, 12: 0.2})):
         found = prefixes(kind, shares)
@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
 
 
 def test_results_from_another_machine_count_and_a_part_replaces_nothing(tmp_path, capsys):
-    """The runs' folder is empty: the committed results tell of every run but one arm's, which lies in the folder."""
+    """The committed results have the runs of all arms but one, and the folder has only the runs of that arm."""
     docs, out = tmp_path / "docs", tmp_path / "runs"
     for kind in ("teacher-prefix", "student-prefix"):
         docs.mkdir(exist_ok=True)

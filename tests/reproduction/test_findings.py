@@ -164,7 +164,7 @@ def test_seconds_of_different_code_are_not_compared():
 
 @pytest.mark.parametrize(("end", "word"), [(0.72, HOLDS), (0.62, PARTLY), (0.5, FAILS)])
 def test_one_step_early(end, word):
-    """400 problems: 0.7 has the interval 0.653 to 0.743, and 0.62 reaches up to 0.666."""
+    """With 400 problems, 0.7 has the interval 0.653 to 0.743, and the interval of 0.62 ends at 0.666."""
     runs = [record("full", 0, 0.0, 0.7), record("one_step_early", 0, 0.0, end)]
     assert one_step_early_teaches_as_well(Evidence.of(runs)).word == word
     assert one_step_early_teaches_as_well(Evidence.of(runs[1:])).word == OPEN

@@ -30,7 +30,7 @@ from prefix_opd.run.ledger import accuracies
 
 
 def save(run, step, manifest=True):
-    """What verl writes, with tensors as torch saves them."""
+    """Write a checkpoint as verl does, with tensors saved by torch."""
     folder = run / f"global_step_{step}"
     (folder / "actor" / "huggingface").mkdir(parents=True)
     for name in ("model", "optim", "extra_state"):
@@ -93,7 +93,7 @@ def test_other_content_of_the_same_size_is_damage(tmp_path):
 
 @pytest.mark.parametrize("block", [0, 15, 21, 39])
 def test_a_hole_in_a_large_file_is_found(tmp_path, block):
-    """40 MiB: 16 blocks of 1 MiB start at 0, 2.6, 5.2, ... 39 MiB, so that a hole of 4 MiB meets one of them."""
+    """In 40 MiB, 16 blocks of 1 MiB start at 0, 2.6, 5.2, ... 39 MiB, so a hole of 4 MiB overlaps one of them."""
     large = tmp_path / "model.pt"
     large.write_bytes(b"w" * 40 * BLOCK_BYTES)
     write_manifest(tmp_path)
@@ -212,7 +212,7 @@ def test_pruning_removes_folders_and_what_a_kill_left_of_them(tmp_path):
 
 
 def test_the_checkpoints_of_a_run_that_was_given_up_do_not_push_out_this_ones(tmp_path):
-    """Steps 20 and 30 are of the run before; this one, begun anew, has just saved 10."""
+    """Steps 20 and 30 are of the abandoned run; the restarted run has just saved step 10."""
     for step in (10, 20, 30):
         save(tmp_path, step)
     prune(tmp_path, CheckpointSettings(keep_last=1), step=10)

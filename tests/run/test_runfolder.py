@@ -30,7 +30,7 @@ def test_the_same_command_and_more_steps_go_on(tmp_path):
 
 
 def test_a_run_of_the_previous_release_goes_on(tmp_path):
-    """It knew no plugins, no patches by name and no objective's name beside its settings."""
+    """The previous release had no plugins, no named patches, and no name of the objective among its settings."""
     start(tmp_path)
     before = OmegaConf.load(tmp_path / "config.yaml")
     del before.prefix_opd.plugins, before.prefix_opd.patches_off, before.prefix_opd.loss.name

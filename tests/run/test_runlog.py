@@ -45,7 +45,7 @@ def test_a_torn_last_line_is_passed_over(tmp_path):
 
 
 def test_a_line_that_is_written_while_it_is_read_is_passed_over(tmp_path):
-    """The rest of it is there when the reader looks again."""
+    """The next read sees the complete line."""
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step"')
     lines = read_metrics(tmp_path)

@@ -75,7 +75,7 @@ def test_to_start_again_is_advised_where_it_helps(tmp_path, capfd, code, saved_s
 
 
 def test_warnings_of_the_trainer_are_told_once_each(tmp_path, capfd):
-    """Those of this start alone; what a log says is no event."""
+    """Only events of this start count; log text is not an event."""
     EventLog(tmp_path).warn(2, "of the run before")
     run = (
         "from prefix_opd.run.events import EventLog; import sys; "
@@ -137,7 +137,7 @@ def test_a_run_that_tells_why_it_stopped_is_quoted(tmp_path):
 @pytest.mark.parametrize("start", ["run_and_watch", "run_in_sight"])
 @pytest.mark.parametrize(("ending", "code", "shown"), [("sys.exit(4)", 4, "ended after step 0 as asked"), ("", 0, "")])
 def test_a_signal_is_handed_to_the_run(tmp_path, number, start, ending, code, shown):
-    """The command line's own process is signalled; the run ends as it sees fit."""
+    """The signal goes to the command's process, which forwards it; the run decides how to end."""
     run = f"""
 import signal, sys, time
 def asked(number, frame):
@@ -193,7 +193,7 @@ def test_a_run_that_was_killed_is_told_so(tmp_path, capfd):
 @pytest.mark.parametrize("verbose", [False, True])
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_run_ends_with_its_summary_and_its_report(tmp_path, monkeypatch, verbose, code):
-    """Whether its own output is in sight or not; the run itself is a stand-in."""
+    """With and without the run's output on the terminal. The run is a stand-in."""
     started, shown = [], []
     for name in ("run_and_watch", "run_in_sight"):
         monkeypatch.setattr(

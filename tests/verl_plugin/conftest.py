@@ -7,7 +7,7 @@ from prefix_opd.config.compose import compose
 
 @pytest.fixture(scope="module")
 def configs(group):
-    """verl's dataclasses of the model, the actor and the distillation of `tiny/full`."""
+    """verl's dataclasses for model, actor and distillation of `tiny/full`."""
     from verl.utils.config import omega_conf_to_dataclass
 
     config = compose(["experiment=tiny/full"])
@@ -17,7 +17,7 @@ def configs(group):
 
 @pytest.fixture(scope="module")
 def wrapped_student(configs):
-    """The engine, with the student as FSDP2 wraps it."""
+    """The engine with the student, wrapped by FSDP2."""
     from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
     model, actor, _ = configs

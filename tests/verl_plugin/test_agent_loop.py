@@ -33,7 +33,7 @@ def worker(**settings):
 
 
 def asked(monkeypatch, made, step, validate=False, shared=None, session=0, **sample):
-    """What verl's worker is handed for one rollout."""
+    """The input of verl's worker for one rollout."""
     seen = {}
 
     async def record(self, sampling_params, trajectory, **kwargs):

@@ -29,7 +29,7 @@ def test_the_worker_is_a_ray_actor_over_a_class(name):
 
 
 def test_sync_is_still_a_literal_that_verl_compares_with():
-    """Our trainer is named prefix_opd and tells verl "sync" (see PrefixOPDTrainer.__init__)."""
+    """Our trainer is named prefix_opd and reports "sync" to verl (see PrefixOPDTrainer.__init__)."""
     import inspect
 
     from verl.trainer.ppo.v1 import trainer_base

@@ -15,7 +15,7 @@ def loader(rows: int) -> StatefulDataLoader:
 
 
 def draw(data: StatefulDataLoader, batches: int) -> list[list[int]]:
-    """As PPOTrainer._fetch_one_gen_batch does."""
+    """Draw batches like PPOTrainer._fetch_one_gen_batch."""
     drawn, iterator = [], iter(data)
     while len(drawn) < batches:
         try:

@@ -11,7 +11,7 @@ from prefix_opd.verl_plugin.worker.direct_route import asked_once, told_if_sever
 
 
 class _Remote:
-    """A method as a Ray actor handle offers it."""
+    """A method of a Ray actor handle."""
 
     def __init__(self, method):
         self._method = method
@@ -26,7 +26,7 @@ class Balancer:
 
 
 class Client:
-    """What a route touches of verl's client."""
+    """The parts of verl's client that a route uses."""
 
     def __init__(self, servers):
         self._load_balancer = Balancer(servers)

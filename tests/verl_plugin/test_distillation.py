@@ -21,7 +21,7 @@ K1 = ["distillation.distillation_loss.loss_mode=k1", "distillation.distillation_
 
 
 def configs(*overrides):
-    """verl's dataclasses of actor and distillation, and our settings, as the trainer sends them with a batch."""
+    """verl's dataclasses of actor and distillation, and our settings as the trainer sends them with a batch."""
     config = compose([*BASE, *overrides])
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
     return actor, omega_conf_to_dataclass(config.distillation), Settings.from_node(plain(config.prefix_opd))
@@ -39,7 +39,7 @@ class Batch:
         totals = [prompt + length for prompt, length in zip(PROMPTS, LENGTHS, strict=True)]
         self.tokens = [torch.randint(VOCABULARY, (total,)) for total in totals]
         self.logits = [torch.randn(total, VOCABULARY, requires_grad=True) for total in totals]
-        # as verl's engine returns them: entry i scores token i + 1, the last entry is of no use
+        # as verl's engine returns them: entry i scores token i + 1, the last entry is unused
         self.log_p = [
             logits.log_softmax(-1).gather(-1, tokens.roll(-1)[:, None])[:, 0]
             for logits, tokens in zip(self.logits, self.tokens, strict=True)
@@ -66,7 +66,7 @@ class Batch:
         return data
 
     def loss_and_gradient(self, actor, distillation, settings, rows=slice(None)):
-        """``rows``: those of one micro-batch."""
+        """Loss and gradient; ``rows`` selects a micro-batch."""
         data = self.data()
         if rows != slice(None):
             data = tu.index_select_tensor_dict(data, list(range(len(LENGTHS)))[rows])
@@ -101,7 +101,7 @@ def test_truncated_ratio_and_clamp_reach_the_loss():
 
 
 def test_same_gradient_as_verls_k1_policy_gradient_on_policy():
-    """On policy, unclipped, one mini-batch: verl's k1 path and ours are one loss."""
+    """On policy, without clipping, with one mini-batch, verl's k1 loss and ours are equal."""
     batch = Batch()
     _, ours_gradient, _ = batch.loss_and_gradient(*configs())
     _, k1_gradient, _ = batch.loss_and_gradient(*configs(*K1))
@@ -109,9 +109,9 @@ def test_same_gradient_as_verls_k1_policy_gradient_on_policy():
 
 
 def test_where_they_differ():
-    """Off policy, verl's k1 advantage drifts with the policy being updated, and PPO clips; ours stays the sampler's.
+    """Off policy, verl's k1 advantage drifts with the updated policy, and PPO clips. Our advantage stays the sampler's.
 
-    With student_log_prob=current and PPO's clip out of reach the two agree again, which names the cause.
+    With student_log_prob=current and without PPO's clip the two agree again, which confirms the cause.
     """
     batch = Batch(off_policy=0.3)
     _, ours_gradient, _ = batch.loss_and_gradient(*configs())
@@ -157,7 +157,7 @@ def test_micro_batches_report_means_over_all_tokens():
 def test_an_advantage_of_ones_own_is_a_subclass():
     @OBJECTIVES.register("test-later-tokens")
     class LaterTokens(PrefixOPD):
-        """The teacher's log-ratio of a token and of all before it."""
+        """Sums the teacher's log-ratio over a token and all tokens before it."""
 
         def advantage(self, log_p, log_q, mask):
             return (super().advantage(log_p, log_q, mask) * mask).cumsum(-1)

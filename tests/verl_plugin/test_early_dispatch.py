@@ -17,7 +17,8 @@ STEPS = 12
 
 @pytest.fixture
 def trainer(tmp_path):
-    """Between two steps: 6 an epoch, validation after 4, 8 and the last, probes before 6, 11, a checkpoint after 7."""
+    """A trainer between two steps: 6 steps per epoch, validation after 4, 8 and the last, probes before 6 and 11, a
+    checkpoint after 7."""
     made = object.__new__(PrefixOPDTrainer)
     folder = {"default_local_dir": str(tmp_path), "save_freq": 7}
     made.config = OmegaConf.create(
@@ -121,7 +122,7 @@ def test_it_happens_before_the_update(off_policy, monkeypatch):
 
 
 class Buffer:
-    """A replay buffer whose rollouts come in one after another."""
+    """A replay buffer that receives rollouts one after another."""
 
     def __init__(self, running):
         self.left, self.looks = running, 0

@@ -12,7 +12,7 @@ from prefix_opd.verl_plugin.trainer.engine_watch import is_dead, while_alive
 
 @pytest.fixture
 def engine():
-    """A server whose health page answers with ``engine.code``."""
+    """A server whose health endpoint returns ``engine.code``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

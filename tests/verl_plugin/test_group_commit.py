@@ -10,7 +10,7 @@ from prefix_opd.verl_plugin.worker.group_commit import GroupCommit
 
 
 class Queue:
-    """Records the calls. Each takes until it is let go."""
+    """Records the calls. Each call lasts until it is released."""
 
     def __init__(self):
         self.calls: list[dict] = []

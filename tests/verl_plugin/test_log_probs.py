@@ -35,7 +35,7 @@ def test_value_and_gradient_are_those_of_log_softmax_whatever_the_block(shape, m
 
 @pytest.fixture(scope="module")
 def verls_own():
-    """verl's function as verl has it: its module under another name, which nothing of ours replaces in."""
+    """verl's unpatched function, from its module under another name."""
     spec = importlib.util.spec_from_file_location("torch_functional_as_it_is", torch_functional.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -36,14 +36,14 @@ print("FOUND" + json.dumps(found))
 
 @pytest.fixture
 def packages(tmp_path):
-    """A folder of packages in which vLLM's build for CPUs goes by the name that verl looks for, as on a GPU."""
+    """A package folder in which vLLM's CPU build has the name that verl looks for, as on a GPU."""
     (folder := tmp_path / "vllm-0.28.0.dist-info").mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.28.0+cpu\n")
     return {"PYTHONPATH": str(tmp_path)}
 
 
 def standing(targets, **environment):
-    """What a script finds at ``targets`` that imports verl and does nothing else of ours."""
+    """What a script that only imports verl finds at ``targets``."""
     known = {name: value for name, value in os.environ.items() if name != RUN and name not in CPU_ENVIRONMENT}
     ran = subprocess.run(
         [sys.executable, "-c", WHAT_STANDS, json.dumps(targets)],
@@ -66,7 +66,7 @@ def test_a_script_of_plain_verl_gets_verls_functions(packages):
 
 
 def test_a_process_of_our_run_gets_ours():
-    """This one is marked by tests/conftest.py."""
+    """tests/conftest.py marks this process."""
     for where in TARGETS:
         assert current(where) is not original(where), where
 
@@ -139,7 +139,7 @@ def test_a_config_of_an_older_version_switches_nothing_off():
 
 
 def test_rays_workers_on_other_machines_get_the_mark():
-    """They inherit nothing from the launcher: it travels in the runtime environment."""
+    """These workers do not inherit from the launcher, so the runtime environment carries the mark."""
     program = f"""
 from prefix_opd.config.compose import compose
 from prefix_opd.launch import _begin

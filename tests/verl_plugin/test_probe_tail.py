@@ -13,7 +13,7 @@ FIRST = {0: (9.0, 4), 12: (1.0, 4), 24: (1.0, 1)}
 
 @pytest.fixture
 def probe(tmp_path):
-    """A probe that has not run yet."""
+    """A probe before its first run."""
     trainer = types.SimpleNamespace(
         settings=types.SimpleNamespace(probe=ProbeSettings(every=2, tail_warning=1.5)), events=EventLog(tmp_path)
     )

@@ -40,14 +40,14 @@ class SkippingTime(asyncio.SelectorEventLoop):
 
 
 def run(main):
-    """The result of ``main``, and the seconds that it took by the loop's clock."""
+    """The result of ``main``, and its duration in seconds by the loop's clock."""
     with asyncio.Runner(loop_factory=SkippingTime) as runner:
         result = runner.run(main)
         return result, runner.get_loop().time()
 
 
 class Engine:
-    """A server's actor: one request at a time, a token every ``token`` seconds, until ``stops_at``."""
+    """A server's actor: one request at a time, one token per ``token`` seconds, until ``stops_at``."""
 
     def __init__(self, tokens, token=1.0, stops_at=float("inf")):
         self.tokens, self.token, self.stops_at = tokens, token, stops_at
@@ -85,12 +85,12 @@ class Engine:
 
 @pytest.fixture
 def cancelled(monkeypatch):
-    """Ray's cancel of a call; the call here is a task."""
+    """Replaces Ray's cancel of a call by the cancel of a task."""
     monkeypatch.setattr(worker.ray, "cancel", lambda task: task.cancel())
 
 
 def rollouts(engine, count, asks=True):
-    """What becomes of ``count`` rollouts that are handed out at once."""
+    """The results of ``count`` rollouts that start at once."""
 
     async def main():
         progress = Progress(LIMIT, engine.seconds_since_token)

@@ -29,11 +29,11 @@ FILES = [f"{kind}_world_size_1_rank_0.pt" for kind in ("model", "optim", "extra_
 
 
 class Plain:
-    """Of a class that no checkpoint holds, harmless to load."""
+    """A class that no checkpoint contains and that is harmless to load."""
 
 
 class Touch:
-    """Makes a folder when it is loaded as code."""
+    """Creates a folder if unpickling runs its code."""
 
     def __init__(self, path):
         self.path = path
@@ -44,7 +44,7 @@ class Touch:
 
 @pytest.fixture
 def evil(tmp_path):
-    """Spoils a file in place; it must be refused by name, and not run."""
+    """Spoils a file in place. Loading must reject it by name and not run it."""
     ran = tmp_path / "it_ran"
 
     def spoil(file):
@@ -67,7 +67,7 @@ def torch_is_left_as_it_was():
 
 
 def manager(seed: int) -> FSDPCheckpointManager:
-    """Over a sharded model that has learnt two steps, from random numbers of its own."""
+    """The checkpoint manager of a sharded model after two training steps, with its own seed."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(shipped_models()["student"]))
     fully_shard(model, mesh=torch.distributed.init_device_mesh("cpu", (1,), mesh_dim_names=("fsdp",)))
@@ -127,7 +127,7 @@ def loader(workers: int = 0) -> StatefulDataLoader:
 
 
 def trainer(checkpoint, data) -> PPOTrainerSync:
-    """verl's own without engines; loading is the real one."""
+    """verl's trainer without engines, with the real loading."""
     made = object.__new__(PPOTrainerSync)
     settings = dict(resume_mode="resume_path", resume_from_path=str(checkpoint), del_local_ckpt_after_load=False)
     made.config = OmegaConf.create({"trainer": settings})

@@ -21,7 +21,7 @@ PROMPT, RESPONSES = 3, [5, 60, 20, 61, 4, 22, 1, 58]
 TOTALS = [PROMPT + response for response in RESPONSES]
 BY_LENGTH = [[1, 3, 7], [2, 5], [0, 4, 6]]
 OVERHEAD = 40
-"""Three groups cost 192 + 50 + 24 + 3 * 40 = 386, two 192 + 125 + 80 = 397, one 512 + 40."""
+"""Three groups cost 192 + 50 + 24 + 3 * 40 = 386, two cost 192 + 125 + 80 = 397, one costs 512 + 40."""
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def engine(wrapped_student):
 
 OFF = dict(micro_batch_cost=None, share_prompts=False, response_logits_only=False)
 sent = {}
-"""What the trainer sends with each batch."""
+"""The settings that the trainer sends with each batch."""
 
 
 @pytest.fixture(autouse=True)
 def use():
-    """Choose how the updates of the batches from here on go; at first as verl has it."""
+    """Choose how later batches are updated; the default is verl's way."""
 
     def choose(**update):
         sent[SETTINGS] = Settings(update={**OFF, **update})
@@ -47,7 +47,7 @@ def use():
 
 @pytest.fixture
 def passes(engine, monkeypatch):
-    """The sequences of each pass, as they go through the model."""
+    """The sequences of each pass through the model."""
     found = []
 
     def forward_step(micro_batch, **settings):
@@ -63,7 +63,7 @@ def _nested(rows):
 
 
 def batch(learnt=RESPONSES, **settings):
-    """Sequences of `TOTALS` tokens, as verl's trainer sends them; ``learnt``: tokens that count of each response."""
+    """Sequences of `TOTALS` tokens as verl's trainer sends them. ``learnt``: number of counted tokens per response."""
     torch.manual_seed(0)
     tokens = [torch.randint(5, 60, (total,)) for total in TOTALS]
     mask = [(torch.arange(r) < n).long() for r, n in zip(RESPONSES, learnt, strict=True)]
@@ -92,7 +92,7 @@ def batch(learnt=RESPONSES, **settings):
 
 
 def update(engine, configs, data):
-    """One forward and backward pass of verl's engine: what it returns, and the gradient as one vector."""
+    """One forward and backward pass of verl's engine. Returns its output, and the gradient as one vector."""
     _, actor, distillation = configs
     loss = functools.partial(distillation_ppo_loss, config=actor, distillation_config=distillation)
     with engine.train_mode():
@@ -103,7 +103,7 @@ def update(engine, configs, data):
 
 
 def same(found, wanted):
-    """Sequence by sequence. The last value scores the first token of the next sequence, whichever it is."""
+    """Compare by sequence. The last value is ignored, because it scores the first token of the next sequence."""
     assert [len(row) for row in found.unbind()] == TOTALS
     for one, other in zip(found.unbind(), wanted.unbind(), strict=True):
         torch.testing.assert_close(one[:-1], other[:-1], rtol=1e-4, atol=1e-5)
@@ -145,7 +145,7 @@ def test_a_pass_for_log_probs_alone_is_cut_too(engine, passes, use):
 
 
 def rows(**settings):
-    """Of each micro-batch, and the indices that verl puts outputs back by."""
+    """The rows of each micro-batch, and the indices by which verl restores the order of outputs."""
     cut, indices = transformer_impl.prepare_micro_batches(data=batch(**settings), dp_group=None)
     return [micro_batch["row"].tolist() for micro_batch in cut], indices
 
@@ -214,14 +214,14 @@ def _groups_of_two_ranks(tmp_path, *given):
 
 
 def test_all_ranks_make_as_many(tmp_path):
-    """The first rank costs 200 + 40 in one group and 100 + 24 + 80 in two, the second 40 + 40 and 40 + 80."""
+    """The first rank costs 200 + 40 in one group and 100 + 24 + 80 in two; the second costs 40 + 40 and 40 + 80."""
     first, second = _groups_of_two_ranks(tmp_path, [[50, 10, 50, 12], [10, 10, 10, 10]], [None, None])
     assert first == [[0, 2], [1, 3]]
     assert len(second) == 2
 
 
 def test_ranks_that_share_prompts_and_ranks_that_cannot_make_as_many(tmp_path):
-    """On the second the four rollouts of one prompt do not fit: 1 + 4 * 59, so 3 and 1 of them are two groups."""
+    """On the second rank the four rollouts of one prompt (1 + 4 * 59) do not fit, so groups of 3 and 1 form."""
     first, second = _groups_of_two_ranks(tmp_path, [[10, 10, 10, 10], [60, 60, 60, 60]], [None, update_tokens.SHARED])
     assert len(first) == 2
     assert second == [[0, 1, 2], [3]]

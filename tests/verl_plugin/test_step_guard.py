@@ -19,12 +19,12 @@ from prefix_opd.verl_plugin.trainer.step_guard import StepGuard, ThrownAway
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
-    """Events go there."""
+    """Send events to a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
 
 def guard(failures=(), engines=lambda: None, **settings):
-    """A guard whose engines are a function; the methods under test are the real ones."""
+    """A guard with a function as engines. The methods under test are real."""
     made = object.__new__(StepGuard)
     made.trainer = types.SimpleNamespace(global_steps=7, events=EventLog("."))
     made.settings = WatcherSettings(**settings)
@@ -37,7 +37,7 @@ def guard(failures=(), engines=lambda: None, **settings):
 
 
 def step(*outcomes):
-    """A step that raises or returns these, one after the other."""
+    """A step that raises or returns ``outcomes``, one after another."""
     left = list(outcomes)
 
     def once():

@@ -21,13 +21,13 @@ from prefix_opd.verl_plugin.worker.agent_loop import check_scored_tokens
 
 
 def answer(sequence: list[int], log_probs: torch.Tensor, topk: int, asked: dict, chunks: int = 1):
-    """What vLLM's server makes of its engine's answer.
+    """The answer of vLLM's server for given log-probs of its engine.
 
     Args:
         sequence: S tokens.
-        log_probs: (S - 1, V), row i says how likely token i + 1 was.
-        asked: what else the request asks for.
-        chunks: how many parts the answer comes in.
+        log_probs: (S - 1, V); row i scores token i + 1.
+        asked: other parameters of the request.
+        chunks: number of parts of the answer.
     """
     chosen = torch.tensor(sequence[1:])[:, None]
     own = log_probs.gather(-1, chosen)
@@ -42,7 +42,7 @@ def answer(sequence: list[int], log_probs: torch.Tensor, topk: int, asked: dict,
 
 
 def asked_of_vllm(topk: int, name: str = "vllm") -> dict:
-    """What verl's agent loop asks a teacher for, beside the numbers that `answer` takes by name."""
+    """The request of verl's agent loop to a teacher, without the numbers that `answer` takes by name."""
     model = SimpleNamespace(inference=SimpleNamespace(temperature=1.0, name=name))
     loss = SimpleNamespace(topk=topk, loss_settings=SimpleNamespace(use_topk=topk > 0))
     asked = teacher_manager._get_teacher_sampling_params(model, loss)
@@ -51,7 +51,7 @@ def asked_of_vllm(topk: int, name: str = "vllm") -> dict:
 
 
 def received(extract, output, topk: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tensors that the agent loop makes of the server's reply (teacher_manager.py)."""
+    """The agent loop's tensors from the server's reply (teacher_manager.py)."""
     reply = TokenOutput(token_ids=[0])
     extract(output=output, num_prompt_logprobs=topk, result_dict=reply.extra_fields)
     fields = pickle.loads(pickle.dumps(reply)).extra_fields
@@ -59,7 +59,7 @@ def received(extract, output, topk: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 THREE = [2, 1, 0]
-"""A sequence whose second token is the likeliest of three, and whose third is the least likely."""
+"""A sequence whose second token is the most likely of three, and whose third token is the least likely."""
 
 BY_HAND = torch.tensor([[1 / 4, 1 / 2, 1 / 4 - 1e-3], [1 / 8, 1 / 4, 5 / 8]]).log()
 
@@ -109,7 +109,7 @@ def test_what_is_not_flat_is_read_as_verl_reads_it():
 
 
 def test_verls_own_reading_takes_flat_lists_too():
-    """A server without our reading (another version of us on another node) still answers the same."""
+    """A server without our reader (another version of this package on another node) gives the same answer."""
     flat = answer(THREE, BY_HAND, 2, {"flat_logprobs": True})
     wanted = received(utils.extract_prompt_logprobs, answer(THREE, BY_HAND, 2, {}), 2)
     found = received(utils.extract_prompt_logprobs, flat, 2)

@@ -13,7 +13,7 @@ from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
 
 def trainer(run, step=2):
-    """A trainer without engines; the methods under test are the real ones."""
+    """A trainer without engines. The methods under test are real."""
     made = object.__new__(PrefixOPDTrainer)
     written = types.SimpleNamespace(checkpoint=types.SimpleNamespace(async_save=False))
     made.config = types.SimpleNamespace(

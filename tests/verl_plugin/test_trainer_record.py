@@ -40,7 +40,7 @@ BATCH = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}])
 
 @pytest.fixture
 def trainer(monkeypatch):
-    """Before the advantage of step 1, of which samples are kept."""
+    """A trainer before the advantage of step 1, with samples recorded."""
     made = object.__new__(PrefixOPDTrainer)
     made.settings, made.data = Settings(), {}
     made.processor = None
@@ -62,7 +62,7 @@ def test_the_advantage_of_each_objective():
 
 
 class Counting(Schedule):
-    """L of a row is its number and what was observed."""
+    """L of a row is its number plus the observed value."""
 
     _seen: float = 0.0
 
@@ -75,7 +75,7 @@ class Counting(Schedule):
 
 @pytest.fixture
 def scheduled(trainer, monkeypatch):
-    """With the schedule above, up to 8 tokens, and two prompts to hand out."""
+    """A trainer with the schedule above, at most 8 tokens, and two prompts to dispatch."""
     trainer.settings = Settings(schedule=Counting())
     trainer.config = OmegaConf.create({"data": {"max_response_length": 8}})
     trainer.guard.remember = lambda batch: None

@@ -30,19 +30,19 @@ SIZES = dict(
     attn_implementation="sdpa",
 )
 ROLLOUTS = [(0, 5), (0, 9), (1, 1), (0, 5), (2, 3), (1, 7), (2, 1), (2, 2), (1, 4), (0, 1), (3, 6)]
-"""The prompt and the response's length of each: 4, 3, 3 and, others lost, 1 of a prompt, and not side by side."""
+"""(prompt, response length) of each rollout. The prompts have 4, 3, 3 and, after losses, 1 rollout, interleaved."""
 PROMPTS = [6, 1, 11, 4]
 EVEN = [(prompt, 5) for prompt in range(3) for _ in range(4)]
 
 
 OFF = dict(micro_batch_cost=None, share_prompts=False, response_logits_only=False)
 sent = {}
-"""What the trainer sends with each batch."""
+"""The settings that the trainer sends with each batch."""
 
 
 @pytest.fixture(autouse=True)
 def use():
-    """Choose how the updates of the batches from here on go; at first as verl has it."""
+    """Choose how later batches are updated; the default is verl's way."""
 
     def choose(**update):
         sent[SETTINGS] = Settings(update={**OFF, **update})
@@ -53,7 +53,7 @@ def use():
 
 @pytest.fixture
 def engine(wrapped_student, monkeypatch):
-    """verl's engine around a small random model, which `put` exchanges."""
+    """verl's engine around a small random model, which `put` replaces."""
     wrapped_student.put = lambda model: monkeypatch.setattr(wrapped_student, "module", model)
     wrapped_student.put(qwen3())
     return wrapped_student
@@ -73,7 +73,7 @@ def nested(rows):
 
 
 def batch(rollouts=ROLLOUTS, prompts=PROMPTS, **settings):
-    """As verl's trainer sends it; prompts are equal where their number is."""
+    """A batch as verl's trainer sends it. Rollouts with the same prompt number have equal prompts."""
     torch.manual_seed(1)
     first = [torch.randint(5, 60, (length,)) for length in prompts]
     responses = [torch.randint(5, 60, (length,)) for _, length in rollouts]
@@ -104,7 +104,7 @@ def batch(rollouts=ROLLOUTS, prompts=PROMPTS, **settings):
 
 
 def update(engine, configs, data):
-    """One forward and backward pass of verl's engine: what it returns, and the gradient as one vector."""
+    """One forward and backward pass of verl's engine. Returns its output, and the gradient as one vector."""
     _, actor, distillation = configs
     loss = functools.partial(distillation_ppo_loss, config=actor, distillation_config=distillation)
     with engine.train_mode():
@@ -231,7 +231,7 @@ def test_rollouts_of_a_prompt_part_where_they_do_not_fit(engine, configs, passes
 
 @pytest.fixture
 def passes(engine, monkeypatch):
-    """The rows of each pass, found again by their rollout's log-probs."""
+    """The rows of each pass, identified by their rollout log-probs."""
     found, drawn = [], batch()["rollout_log_probs"].unbind()
 
     def forward_step(self, micro_batch, **settings):
@@ -245,7 +245,7 @@ def passes(engine, monkeypatch):
 
 
 def test_what_goes_through_the_model_and_its_head(engine, configs, form, use):
-    """The saving itself: tokens of the model's input and rows of its head's."""
+    """The saving itself: tokens in the model's input and rows in the head's input."""
     settings, kind = form
     use(**settings)
     shapes = []
@@ -270,7 +270,7 @@ def test_what_goes_through_the_model_and_its_head(engine, configs, form, use):
 
 
 class _Accumulates(TorchDispatchMode):
-    """Whether a gradient is added up by indices that repeat."""
+    """Detects gradient sums over repeated indices."""
 
     repeated = False
 
@@ -282,7 +282,7 @@ class _Accumulates(TorchDispatchMode):
 
 
 def test_a_gradient_is_added_up_in_one_order(engine, configs, form, use):
-    """On a CPU the threads of such a sum come in any order, and a run that is repeated ends in other bits."""
+    """On a CPU the threads of such a sum run in any order, so a repeated run ends with different bits."""
     settings, kind = form
     use(**settings)
     with _Accumulates() as seen:
@@ -295,7 +295,7 @@ def test_a_gradient_is_added_up_in_one_order(engine, configs, form, use):
 
 
 def test_a_response_does_not_see_another(engine, configs, use):
-    """Another first response of a prompt changes its own log-probs and no other's."""
+    """Another first response of a prompt changes only its own log-probs."""
     use(response_logits_only=True, share_prompts=True)
     data, other = batch(), batch()
     changed = [row.clone() for row in other["input_ids"].unbind()]

@@ -134,7 +134,7 @@ def test_a_reverse_kl_that_explodes_is_told():
 
 
 def test_the_rollout_that_differs_most_is_named():
-    """Two rollouts differ by 1 nat and one by 100: 34 on average."""
+    """Two rollouts differ by 1 nat and one by 100, on average 34."""
     gap = torch.ones(30)
     gap[10:20] = 100
     (finding,) = findings(batch(log_p=batch().log_q + gap))

@@ -14,7 +14,7 @@ JOB = "01000000"
 
 @pytest.fixture
 def in_session(monkeypatch):
-    """Pretend to be in a session of Ray: a cluster of one's own numbers its first job alike each time."""
+    """Simulate a Ray session: each new cluster gives its first job the same number."""
 
     def enter(name):
         context = SimpleNamespace(get_session_name=lambda: name, get_job_id=lambda: JOB)
@@ -24,21 +24,21 @@ def in_session(monkeypatch):
 
 
 class ServerAdapter:
-    """What verl's sets, at the trainer's end."""
+    """The attributes of verl's adapter at the trainer's end."""
 
     def __init__(self):
         self.zmq_handle = f"ipc:///tmp/rl-colocate-zmq-{JOB}-replica-0-rank-1.sock"
 
 
 class Server:
-    """What verl's sets, at the engine's end."""
+    """The attributes of verl's server at the engine's end."""
 
     def __init__(self):
         os.environ["VERL_RAY_JOB_ID"] = JOB
 
 
 def names(monkeypatch) -> tuple[str, str]:
-    """The socket's name at the trainer, and at the engine as verl makes it up there."""
+    """The socket's name at the trainer, and at the engine as verl builds it there."""
     adapter = type("Adapter", (), {"__init__": weight_socket.renamed_at_the_trainer(ServerAdapter.__init__)})
     server = type("Named", (), {"__init__": weight_socket.renamed_at_the_engine(Server.__init__)})
     monkeypatch.setenv("VERL_RAY_JOB_ID", "")
