@@ -43,7 +43,7 @@ DRAWN: dict[str, tuple[str, ...]] = {
     f"{ACTOR}.loss_agg_mode": ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"),
     f"{ACTOR}.shuffle": BOOL,
     f"{ACTOR}.use_torch_compile": BOOL,
-    f"{ACTOR}.checkpoint.save_contents": ("[model,optimizer,extra,hf_model]", "[model]"),
+    f"{ACTOR}.checkpoint.save_contents": ("[model,optimizer,extra,hf_model]", "[model,optimizer,extra]"),
     f"{ACTOR}.optim.lr": ("1e-5", "1", "1e-12"),
     f"{ACTOR}.optim.betas": ("[0.0,0.5]", "[0.9,0.95]"),
     f"{ACTOR}.optim.clip_grad": ("0.1", "1000"),

@@ -155,7 +155,7 @@ def test_nothing_is_looked_up_for_a_foreign_config(foreign_run, key, monkeypatch
     config = OmegaConf.create(text)
     OmegaConf.update(config, key, "${oc.env:HOME}")
     (Path(run) / "config.yaml").write_text(OmegaConf.to_yaml(config))
-    with pytest.raises(UserError, match=rf"holds \$\{{...\}} in {key}"):
+    with pytest.raises(UserError, match=rf"contains \$\{{...\}} in {key}"):
         open_target(run, None)
 
 

@@ -65,7 +65,6 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     cluster.check_cluster(config)
     services.check_trackers(config)
     services.check_grader(config)
-    together.choose_attention(config)
     rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
     together.check_epochs(config, rows[TRAIN_KEY])
     student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
@@ -76,6 +75,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
+    together.choose_attention(config)
     if config.platform == "cpu":
         _fit_bucket(config, student)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))

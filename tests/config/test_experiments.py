@@ -90,8 +90,8 @@ def test_the_same_kinds_ship_for_both_sizes():
 
 @pytest.mark.parametrize("experiment", experiments())
 def test_every_experiment_with_every_layout_passes_the_whole_check(experiment, stand_ins):
-    for layout in LAYOUTS:
-        config = compose([f"experiment={experiment}", f"layout={layout}", *stand_ins])
+    for layout in [None] if experiment.startswith("tiny/") else LAYOUTS:  # a layout is of GPUs
+        config = compose([f"experiment={experiment}", *([f"layout={layout}"] if layout else []), *stand_ins])
         settings = check(config)
         assert settings.stop_token_ids
         assert config.actor_rollout_ref.model.custom_chat_template

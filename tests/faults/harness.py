@@ -111,7 +111,7 @@ class Run:
         environment = {
             **os.environ,
             "TENSORBOARD_DIR": str(self.folder / "tensorboard"),
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),  # Ray's workers import faults and harness
             MARK: str(self.folder),
             **self.environment,
         }

@@ -112,8 +112,8 @@ def test_the_recipe_hands_the_prompts_ending_to_the_grader():
         ([None, None], None),
         (["no answer was found", "the thinking did not end"], None),
         (["the thinking did not end", "equal"], None),
-        (["no answer was found", None, "no answer was found"], "none of the 2 answers .*: no answer was found$"),
-        (["the thinking did not end"] * 4, "none of the 4 .*: the thinking did not end; raise .*prompt.ending=null"),
+        (["no answer was found", None, "no answer was found"], "all 2 answers .*: no answer was found$"),
+        (["the thinking did not end"] * 4, "all 4 .*: the thinking did not end; raise .*prompt.ending=null"),
     ],
 )
 def test_a_batch_that_was_refused_for_one_reason_warns_of_it(reasons, warning):

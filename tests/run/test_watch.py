@@ -153,7 +153,8 @@ time.sleep(30)
         f"sys.exit({start}([sys.executable, '-c', {run!r}], Path('.'), {steps}{{}}))"
     )
     process = subprocess.Popen([sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    while not (tmp_path / "metrics.jsonl").exists():
+    metrics = tmp_path / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text()):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)

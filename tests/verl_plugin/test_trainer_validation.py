@@ -41,7 +41,7 @@ def test_answers_that_were_all_refused_for_one_reason_are_warned_of():
     made = trainer()
     infos = {"reward": [0.0, 0.0], "reason": ["the thinking did not end"] * 2, "pred": ["", ""]}
     metrics = made._val_metrics_update(["tiny"] * 2, ["a", "b"], infos, [])
-    assert len(made.warned) == 1 and "for one reason: the thinking did not end" in made.warned[0]
+    assert len(made.warned) == 1 and "for the same reason: the thinking did not end" in made.warned[0]
     assert not any("reason" in name for name in metrics), "verl averages no words"
 
 
