@@ -39,7 +39,7 @@ LEDGER = ("prefix_opd/flops_exact/so_far", "prefix_opd/flops_paper/so_far", "pre
 LEARNT = ("prefix_opd/reverse_kl/mean", "prefix_opd/reverse_kl/abs_mean", "actor/loss", "actor/grad_norm")
 ENGINES = tuple(f"{model} {part}" for model in ("student", "teacher") for part in ("server", "engine"))
 LOADING = re.compile(
-    r"\(CpuvLLMHttpServer pid=(\d+)\) \(EngineCore pid=(\d+)\).*Starting to load model \S*/(student|teacher)\b"
+    r"\(vLLMHttpServer pid=(\d+)\) \(EngineCore pid=(\d+)\).*Starting to load model \S*/(student|teacher)\b"
 )
 PHASES = {
     "init_model": "start-up",

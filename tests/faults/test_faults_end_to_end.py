@@ -32,7 +32,7 @@ def test_a_teacher_that_fails_is_noticed_sampled_again_and_at_last_the_end(tmp_p
         {TEACHER_FAULTS: faults},
     ).start()
     run.wait_for_step(max(FAULTS) + 1)
-    run.kill("CpuvLLMHttpServer")
+    run.kill("vLLMHttpServer")
     told = run.told()
     # 1 if it was the student's server and no rollout was under way
     assert run.process.returncode in (EXIT_FAILED, EXIT_STOPPED), told
