@@ -53,7 +53,7 @@ IGNORED = [
     (["data.return_raw_chat=false"], "data.return_raw_chat=false: a run does not read it; leave it at true"),
     (["+data.nonsense=1"], "data.nonsense=1: is not a setting that a run reads; leave it out"),
     ([f"+{ROLLOUT}.repetition_penalty=1.1"], "repetition_penalty=1.1: is not a setting that a run reads"),
-    (["~data.shuffle"], "data.shuffle: is taken away, and a run reads it; leave it at true"),
+    (["~data.shuffle"], "data.shuffle: was removed, but a run reads it; leave it at true"),
     (["~trainer.v1"], "trainer.v1=null: is a group of settings"),
     (["prefix_opd.stop_token_ids=[3]"], "prefix_opd.stop_token_ids=[3]: is filled in from the models"),
 ]

@@ -72,8 +72,8 @@ def _refuse_absent(config: DictConfig, key: str, default: Any) -> None:
         group = ".".join(parts[:end])
         node = OmegaConf.select(config, group)
         if not isinstance(node, DictConfig):
-            raise UserError(f"{group}={_shown(node)}", "is a group of settings", "leave it one")
-    raise UserError(key, "is taken away, and a run reads it", f"leave it at {_shown(default)}")
+            raise UserError(f"{group}={_shown(node)}", "is a group of settings", "set its keys one by one")
+    raise UserError(key, "was removed, but a run reads it", f"leave it at {_shown(default)}")
 
 
 def _refuse_closed(key: str, value: Any, defaults: dict[str, Any], platform: str) -> None:
