@@ -8,7 +8,7 @@
 set -euo pipefail
 
 # ---- paths and sizes; set any of them as an environment variable ----
-CONFIG=${CONFIG:-seqkd}                  # seqkd or seqkd_prefix
+CONFIG=${CONFIG:-seqkd}                  # seqkd, seqkd_prefix or seqkd_off (then set TRAIN_FILES)
 STUDENT=${STUDENT:-Qwen/Qwen3-8B-Base}   # a folder or a hub id
 TRAIN_FILES=${TRAIN_FILES:-data/openthoughts3/sft.parquet}
 GPUS=${GPUS:-8}

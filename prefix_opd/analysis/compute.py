@@ -28,11 +28,12 @@ SAME_EVALUATION = (
 SAME_WHERE_KNOWN = (
     "prefix_opd.stop_token_ids",
     "prefix_opd.ignore_own_end_token",
+    "prefix_opd.prompt.thinking",
     "reward.custom_reward_function.path",
     "reward.custom_reward_function.name",
     "reward.custom_reward_function.reward_kwargs",
 )
-"""Stop tokens and grader. These keys must be equal too, but a config without one of them passes."""
+"""Stop tokens, thinking and grader. These keys must be equal too, but a config without one of them passes."""
 _UNKNOWN = "unknown"
 COST_LABELS = {
     "flops": "training FLOP, prompts included",

@@ -106,13 +106,14 @@ def questions(config: DictConfig, problems: int) -> list[Question]:
 
     student = _model(config, STUDENT_KEY)
     template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
+    variables = dict(config.data.apply_chat_template_kwargs)
     files = config.data.val_files
     rows: list[dict[str, Any]] = []
     for file in [files] if isinstance(files, str) else files:
         rows += pq.read_table(file).slice(0, problems - len(rows)).to_pylist()
     found = []
     for row in rows:
-        text = student.prompt(row[config.data.prompt_key], template)
+        text = student.prompt(row[config.data.prompt_key], template, **variables)
         prompt = student.tokenizer.encode(text, add_special_tokens=False)
         if len(prompt) > config.data.max_prompt_length:
             raise UserError(

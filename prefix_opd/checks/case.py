@@ -9,13 +9,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.chat_template import form_of, template_variables
 from prefix_opd.checks.preflight import model_of
 from prefix_opd.checks.run_data import conversations, data_files
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.ending import stop_token_ids
-from prefix_opd.method.prompt import template_with_ending, without_ending
+from prefix_opd.method.prompt import PromptForm
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Case:
         for model in (student, teacher):
             case.own_template(model)
         return case
+
+    @cached_property
+    def form(self) -> PromptForm:
+        """How the end of a prompt is made."""
+        return form_of(self.config, self.settings.prompt)
 
     @cached_property
     def stop_ids(self) -> list[int]:
@@ -81,18 +87,14 @@ class Case:
         """Token ids of the prompts as verl renders them with this model's chat template, with the forced ending."""
         return model.tokenizer(self.render(model, conversations), add_special_tokens=False)["input_ids"]
 
-    def render(self, model: Model, conversations: list[list[dict[str, Any]]], **kwargs) -> list[str]:
-        """The prompts as text. ``kwargs`` go to the chat template and override ``data.apply_chat_template_kwargs``."""
-        ending = self.settings.prompt.ending
-        own = self.own_template(model)
-        given = OmegaConf.select(self.config, "data.apply_chat_template_kwargs")
-        options = {**(OmegaConf.to_container(given, resolve=True) if given else {}), **kwargs}
+    def render(self, model: Model, conversations: list[list[dict[str, Any]]]) -> list[str]:
+        """The prompts as text."""
         return model.tokenizer.apply_chat_template(
             conversations,
-            chat_template=template_with_ending(own, ending) if ending else own,
+            chat_template=self.form.apply(model.tokenizer, self.own_template(model)),
             add_generation_prompt=True,
             tokenize=False,
-            **options,
+            **template_variables(self.config),
         )
 
     def own_template(self, model: Model) -> str:
@@ -102,4 +104,4 @@ class Case:
         if not isinstance(own, str):
             raise UserError(f"{model.key}={model.path}", "has no chat template", "give one in its tokenizer files")
         # before a run, `prefix_opd.checks.preflight` has already added the ending to the config
-        return without_ending(own, self.settings.prompt.ending or "")
+        return self.form.own(own)

@@ -12,15 +12,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from prefix_opd import VERL_VERSION
 from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.checks import cluster, services, together
+from prefix_opd.checks.chat_template import fill_in_template
 from prefix_opd.checks.run_data import check_data
 from prefix_opd.checks.surface import check_surface
-from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, check_same_vocabulary
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost.plan import longest_score
 from prefix_opd.method.ending import stop_token_ids
 from prefix_opd.method.objective import OBJECTIVES
-from prefix_opd.method.prompt import check_template, forced_template, without_ending
 from prefix_opd.method.schedule import Schedule, prefix_lengths
 from prefix_opd.method.weighting import Uniform
 
@@ -264,20 +264,11 @@ def model_of(config: DictConfig, key: str) -> Model:
 
 
 def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
-    ending = settings.prompt.ending
     ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, teacher.end_token_ids)
     if not ids:
         raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token: rollouts never end")
-    own = OmegaConf.select(config, TEMPLATE_KEY)
-    if ending and isinstance(own, str):  # a config that was already checked has the ending
-        own = without_ending(own, ending)
+    fill_in_template(config, settings.prompt, student)
     with open_dict(config):
-        if ending:
-            config.actor_rollout_ref.model.custom_chat_template = forced_template(
-                student.tokenizer, ending, student.key, settings.prompt.allow_split, own
-            )
-        elif own is not None:
-            check_template(student.tokenizer, own, TEMPLATE_KEY)
         config.prefix_opd.stop_token_ids = ids
         config.prefix_opd.ignore_own_end_token = not set(student.end_token_ids) <= set(ids)
 

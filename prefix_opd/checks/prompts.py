@@ -5,24 +5,19 @@ from __future__ import annotations
 from itertools import zip_longest
 
 from prefix_opd.checks.case import Case
-from prefix_opd.checks.finding import Finding, fail, ok, warn
-from prefix_opd.method.prompt import forced_template
+from prefix_opd.checks.chat_template import template_variables
+from prefix_opd.checks.finding import Finding, ok, warn
+from prefix_opd.method.prompt import THINK_END, has_switch, opens_thinking, prompt_end
 
 SHOWN_AT_EACH_END = 24
 """Number of tokens shown at each end of a long prompt."""
 
 
 def forced_ending(case: Case) -> Finding:
+    case.form.checked(case.student.tokenizer, case.student.key, case.own_template(case.student))
     ending = case.settings.prompt.ending
     if not ending:
         return ok("none is forced")
-    forced_template(
-        case.student.tokenizer,
-        ending,
-        case.student.key,
-        case.settings.prompt.allow_split,
-        case.own_template(case.student),
-    )
     ids = case.student.tokenizer.encode(ending, add_special_tokens=False)
     return ok(f"{ending} stands at the end of every prompt as token {', '.join(map(str, ids))}")
 
@@ -57,25 +52,17 @@ def _piece(case: Case, token: int | None) -> str:
 
 
 def thinking_mode(case: Case) -> Finding:
-    """Templates such as Qwen3's close an empty thought if thinking is off; the forced ending would open another."""
-    messages = case.sampled_messages[:1]
-    plain, on, off = (
-        case.render(case.student, messages, **switch)[0]
-        for switch in ({}, {"enable_thinking": True}, {"enable_thinking": False})
-    )
-    ending = case.settings.prompt.ending
-    if on == off:
-        return ok("the chat template has no thinking mode")
-    if plain == on:
-        if ending:
-            return ok("the template has a thinking mode, which is on")
+    """Templates such as Qwen3's close an empty thought if thinking is off; a forced ending would open another."""
+    tokenizer, own, thinking = case.student.tokenizer, case.own_template(case.student), case.settings.prompt.thinking
+    made = case.form.checked(tokenizer, case.student.key, own)  # refuses a mode that the template contradicts
+    end = prompt_end(tokenizer, made, **template_variables(case.config))
+    if opens_thinking(end):
+        return ok(f"the prompt opens the thinking: an answer follows {THINK_END}")
+    if not has_switch(tokenizer, own):
+        return ok("the chat template has no thinking mode, and the prompt opens no thinking")
+    if thinking == "forced" and THINK_END not in end:
         return warn(
             "the template has a thinking mode, and no ending is forced: the student has to open its thought itself",
-            "set prefix_opd.prompt.ending='\"<think>\"'",
+            "leave prefix_opd.prompt.ending out, or choose prefix_opd.prompt.thinking=off",
         )
-    if ending:
-        return fail(
-            f"thinking is switched off, and {ending} is forced after it",
-            "drop data.apply_chat_template_kwargs.enable_thinking, or set prefix_opd.prompt.ending=null",
-        )
-    return ok("the template has a thinking mode, which is off")
+    return ok(f"the template has a thinking mode, which is {'off' if THINK_END in end else 'on'}")

@@ -105,7 +105,7 @@ def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
             "model": target.fingerprint,
             **sampling.as_dict(),
             "top_k": config.actor_rollout_ref.rollout.val_kwargs.top_k,
-            "prompt_ending": settings.prompt.ending,
+            "prompt_ending": reward.reward_kwargs.prompt_ending,
             "stop_token_ids": list(settings.stop_token_ids),
             "grader": f"{reward.path}:{reward.name}",
         },

@@ -27,6 +27,9 @@ def register(app: typer.Typer) -> None:
         count: int = typer.Option(None, help="Number of questions."),
         domain: list[str] = typer.Option(None, help="Domain of OpenThoughts3 to keep. Repeatable."),
         responses: int = typer.Option(0, help="OpenThoughts3: responses kept per question, for SeqKD."),
+        thinking: str = typer.Option(
+            "forced", help="prompt.thinking of the run; off: SeqKD responses are answers alone."
+        ),
         tokenizer: str = typer.Option(None, help="Tokenizer that counts prompt tokens."),
         max_prompt_tokens: int = typer.Option(None, help="Count prompts longer than this."),
         drop_long: bool = typer.Option(False, help="Drop the prompts that --max-prompt-tokens counts."),
@@ -52,6 +55,7 @@ def register(app: typer.Typer) -> None:
             PrepareSettings(
                 dataset=dataset,
                 seed=seed,
+                thinking=thinking,
                 drop_long=drop_long,
                 drop_duplicates=not keep_duplicates,
                 overwrite=overwrite,

@@ -1,10 +1,13 @@
-"""``${context:PROMPT,RESPONSE}`` in a config: tokens that an engine needs for one sequence."""
+"""Resolvers of the recipe: ``${context:PROMPT,RESPONSE}``, tokens that an engine needs for one sequence, and
+``${ending:THINKING}``, the text that a prompt ends with by default."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from omegaconf import OmegaConf
+
+from prefix_opd.method.prompt import THINK_START
 
 
 def context(prompt: Any, response: Any) -> int | None:
@@ -18,6 +21,12 @@ def context(prompt: Any, response: Any) -> int | None:
     return prompt + response + 1
 
 
+def ending(thinking: Any) -> str | None:
+    """The default of ``prefix_opd.prompt.ending``: only ``thinking=forced`` puts a text at the prompt's end."""
+    return THINK_START if thinking == "forced" else None
+
+
 def register_resolver() -> None:
-    """Register ``${context:...}`` with OmegaConf."""
+    """Register ``${context:...}`` and ``${ending:...}`` with OmegaConf."""
     OmegaConf.register_new_resolver("context", context, replace=True)
+    OmegaConf.register_new_resolver("ending", ending, replace=True)

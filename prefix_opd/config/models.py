@@ -163,10 +163,10 @@ class Model:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise UserError(f"{self.key}={self.path}", f"its tokenizer does not load: {reason}") from None
 
-    def prompt(self, messages: Sequence[Mapping[str, str]], template: str | None = None) -> str:
-        """A chat prompt as text; ``template`` replaces the tokenizer's own."""
+    def prompt(self, messages: Sequence[Mapping[str, str]], template: str | None = None, **variables: Any) -> str:
+        """A chat prompt as text; ``template`` replaces the tokenizer's own, ``variables`` go to it."""
         return self.tokenizer.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=True, tokenize=False
+            messages, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
         )
 
     @cached_property

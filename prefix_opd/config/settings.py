@@ -9,13 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.fields import Fields, Position, Seconds, Tokens, whole
 from prefix_opd.config.keys import LOSS_MODE_KEY
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.method.objective import OBJECTIVES, Objective, PrefixOPD
+from prefix_opd.method.prompt import Thinking
 from prefix_opd.method.registry import Registry
 from prefix_opd.method.schedule import SCHEDULES, Linear, Schedule
 from prefix_opd.method.weighting import WEIGHTINGS, Uniform, Weighting
@@ -25,12 +34,34 @@ CHOICES: dict[str, Registry[Any]] = {"schedule": SCHEDULES, "loss": OBJECTIVES, 
 
 
 class PromptSettings(Fields):
-    """The end of every prompt."""
+    """The end of every prompt (`prefix_opd.method.prompt`)."""
 
+    thinking: Thinking = "forced"
+    """forced: `ending` opens the thinking. template: the chat template decides, by its own default or
+    `data.apply_chat_template_kwargs.enable_thinking`. off: the student answers at once; the template's switch
+    enable_thinking is false."""
     ending: str | None = "<think>"
-    """Text after the chat template's generation prompt, for student and teacher alike; null for none."""
+    """Text after the chat template's generation prompt, for student and teacher alike; null for none. For
+    `thinking=forced` only."""
     allow_split: StrictBool = False
     """Accept an ending of several tokens. The teacher was not trained on a tag that the tokenizer splits."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_forced(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("thinking", "forced") == "forced":
+            return given
+        thinking = "off" if given["thinking"] is False else given["thinking"]  # YAML reads a bare off as false
+        return {"ending": None, **given, "thinking": thinking}
+
+    @field_validator("ending")
+    @classmethod
+    def _forced_alone(cls, ending: str | None, info: ValidationInfo) -> str | None:
+        if ending and info.data.get("thinking", "forced") != "forced":
+            raise ValueError(
+                f"is not put at the prompt's end with prompt.thinking={info.data['thinking']}; leave it out"
+            )
+        return ending
 
 
 class RolloutSettings(Fields):

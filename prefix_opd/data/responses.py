@@ -11,6 +11,7 @@ from prefix_opd.data.sampling import key_of
 from prefix_opd.data.selection import Selection
 from prefix_opd.data.settings import PrepareSettings
 from prefix_opd.data.source import Source
+from prefix_opd.method.prompt import THINK_END
 
 
 def write_responses(settings: PrepareSettings, source: Source, selection: Selection, writer: RowWriter) -> None:
@@ -30,4 +31,8 @@ def write_responses(settings: PrepareSettings, source: Source, selection: Select
         key = key_of(settings.seed, question, response)
         if key in kept:
             kept.remove(key)
-            writer.add(sft_row(question, response, settings))
+            if settings.thinking == "off":
+                _, closed, answer = response.rpartition(THINK_END)
+                response = answer.strip() if closed else ""
+            if response:  # one that never closes its thinking has no answer
+                writer.add(sft_row(question, response, settings))

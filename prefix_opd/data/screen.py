@@ -9,6 +9,7 @@ from prefix_opd.data.layouts import Problem
 from prefix_opd.data.overlap import EvaluationQuestions, Match, read_evaluation
 from prefix_opd.data.rows import user_message
 from prefix_opd.data.settings import PrepareSettings
+from prefix_opd.method.prompt import THINK_START, PromptForm, Thinking
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,10 @@ class TokenCounter:
 
     Args:
         tokenizer: folder or hub name. Without a chat template, only the message counts.
+        thinking: ``prefix_opd.prompt.thinking`` of the run.
     """
 
-    def __init__(self, tokenizer: str):
+    def __init__(self, tokenizer: str, thinking: Thinking = "forced"):
         from transformers import AutoTokenizer  # slow import, needed only with a limit
 
         try:
@@ -38,13 +40,19 @@ class TokenCounter:
             raise UserError(
                 f"tokenizer={tokenizer}", f"cannot be loaded ({first_line})", "give a folder that holds tokenizer.json"
             ) from error
+        own = self._tokenizer.chat_template
+        form = PromptForm(thinking, THINK_START if thinking == "forced" else None, False if thinking == "off" else None)
+        self._template = form.apply(self._tokenizer, own) if own else None
 
     def count(self, message: str) -> int:
         """Number of tokens of this user message in the chat template, with the generation prompt."""
         text = message
-        if self._tokenizer.chat_template:
+        if self._template:
             text = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
+                [{"role": "user", "content": message}],
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=True,
             )
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -59,7 +67,7 @@ class Screen:
 
     def __init__(self, settings: PrepareSettings):
         self._settings = settings
-        self._tokens = TokenCounter(settings.tokenizer) if settings.tokenizer is not None else None
+        self._tokens = TokenCounter(settings.tokenizer, settings.thinking) if settings.tokenizer is not None else None
         self._evaluation: EvaluationQuestions | None = None
         if settings.decontaminate_against:
             self._evaluation = read_evaluation(settings.decontaminate_against)

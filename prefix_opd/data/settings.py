@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.data.known import DOMAINS, KnownSet, lookup
+from prefix_opd.method.prompt import Thinking
 
 QUESTION_TEMPLATE = "{question}"
 CHOICE_TEMPLATE = "{question}\n\n{options}\n\nAnswer with the letter of the correct option."
 
-_NOT_PART_OF_THE_RESULT = ("out", "from_dir", "overwrite", "progress")
+_NOT_PART_OF_THE_RESULT = ("out", "from_dir", "overwrite", "progress", "thinking")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class PrepareSettings:
     """Number of problems to sample; None takes the default, ``KnownSet.count``."""
     domains: tuple[str, ...] = ()
     """Domains of OpenThoughts3 to keep; empty keeps all, in their original proportions."""
+    thinking: Thinking = "forced"
+    """``prefix_opd.prompt.thinking`` of the run, for the number of prompt tokens. With "off", ``sft.parquet`` has the
+    answers alone: the text after ``</think>``, without responses that never close their thinking."""
     responses_per_question: int = 0
     """Responses per question in ``sft.parquet`` for SeqKD; 0 writes no such file (OpenThoughts3 has 16).
     This needs a second pass over the source. From the hub that is another 28 GB, so prefer a local copy."""
@@ -65,6 +69,8 @@ class PrepareSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}", "must be a whole number of at least 1")
+        if self.thinking not in get_args(Thinking):
+            raise UserError(f"thinking={self.thinking}", f"must be one of {', '.join(get_args(Thinking))}")
         if self.responses_per_question < 0:
             raise UserError(f"responses_per_question={self.responses_per_question}", "must be 0 or more")
         if not 0.0 <= self.overlap_share <= 1.0:
@@ -102,14 +108,19 @@ class PrepareSettings:
     def recorded(self) -> dict[str, Any]:
         """The settings that determine the result, for the manifest. No local paths, so that copies compare equal."""
         kept = {key: value for key, value in asdict(self).items() if key not in _NOT_PART_OF_THE_RESULT}
-        return kept | {
-            "dataset": self.known.name,
-            "count": self.problems,
-            "revision": None if self.from_dir is not None else self.revision or self.known.revision,
-            "domains": sorted(set(self.domains)),
-            "tokenizer": None if self.tokenizer is None else Path(self.tokenizer).name,
-            "decontaminate_against": [Path(path).name for path in self.decontaminate_against],
-        }
+        mode = {} if self.thinking == "forced" else {"thinking": self.thinking}
+        return (
+            kept
+            | mode
+            | {
+                "dataset": self.known.name,
+                "count": self.problems,
+                "revision": None if self.from_dir is not None else self.revision or self.known.revision,
+                "domains": sorted(set(self.domains)),
+                "tokenizer": None if self.tokenizer is None else Path(self.tokenizer).name,
+                "decontaminate_against": [Path(path).name for path in self.decontaminate_against],
+            }
+        )
 
 
 def _check_template(name: str, template: str, fields: tuple[str, ...]) -> None:

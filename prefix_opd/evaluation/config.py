@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.chat_template import fill_in_template, template_variables
 from prefix_opd.checks.preflight import check_verl_version
 from prefix_opd.checks.surface import check_surface, leaves, rule_of
 from prefix_opd.config.compose import compose
@@ -19,7 +20,6 @@ from prefix_opd.evaluation.benchmarks import TINY, Benchmark
 from prefix_opd.evaluation.settings import Sampling
 from prefix_opd.evaluation.target import Target
 from prefix_opd.method.ending import stop_token_ids
-from prefix_opd.method.prompt import forced_template
 
 TRAINER = "prefix_opd_evaluate"
 MANAGER = "prefix_opd.verl_plugin.trainer.evaluator.EvaluationManager"
@@ -27,7 +27,7 @@ _ABSENT = object()
 NODE = "prefix_opd_evaluation"
 """Our node of the config. verl does not read it."""
 
-ASKED = ("prefix_opd.prompt", "prefix_opd.rollout", "data.max_prompt_length")
+ASKED = ("prefix_opd.prompt", "prefix_opd.rollout", "data.max_prompt_length", "data.apply_chat_template_kwargs")
 ENGINE = (
     "actor_rollout_ref.model.override_config.attn_implementation",
     "actor_rollout_ref.model.use_remove_padding",
@@ -106,6 +106,8 @@ def evaluation_config(
     config = compose([*_base(target, tiny, overrides), *overrides])
     check_surface(config)
     touched = {_key(override) for override in overrides}
+    if "prefix_opd.prompt.thinking" in touched:  # another mode than the run's has another ending
+        touched.add("prefix_opd.prompt.ending")
     if target.run_config is not None:
         layout = "layout" in touched or "experiment" in touched
         _take_over(config, target.run_config, (*ASKED, *(() if layout else ENGINE)), touched)
@@ -224,13 +226,7 @@ def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
             config.prefix_opd.ignore_own_end_token = not set(model.end_token_ids) <= set(ids)
         # the teacher is never started, but its config is read for the ledger
         config.distillation.teacher_models.teacher_model.model_path = config.actor_rollout_ref.model.path
-        ending = settings.prompt.ending
-        # the template of an exported checkpoint already adds the ending
-        has_template = isinstance(model.tokenizer.chat_template, str)
-        if ending and not (has_template and model.prompt([{"role": "user", "content": "1+1="}]).endswith(ending)):
-            config.actor_rollout_ref.model.custom_chat_template = forced_template(
-                model.tokenizer, ending, "model", settings.prompt.allow_split
-            )
+    fill_in_template(config, settings.prompt, model, evaluated=True)
 
 
 def _set_lengths(
@@ -238,7 +234,9 @@ def _set_lengths(
 ) -> None:
     """Make room for the longest prompt, so that no problem is left out."""
     template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
-    prompts = (target.model.prompt(row["prompt"], template) for benchmark in benchmarks for row in benchmark.rows)
+    variables = template_variables(config)
+    rows = (row for benchmark in benchmarks for row in benchmark.rows)
+    prompts = (target.model.prompt(row["prompt"], template, **variables) for row in rows)
     longest = max(len(target.model.tokenizer.encode(prompt, add_special_tokens=False)) for prompt in prompts)
     if "data.max_prompt_length" in touched and longest > config.data.max_prompt_length:
         raise UserError(

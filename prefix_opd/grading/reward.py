@@ -10,8 +10,9 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.grading.choice import LETTERS
 from prefix_opd.grading.expression import canonical
 from prefix_opd.grading.grader import grade
-from prefix_opd.grading.text import THINK_END, THINK_START, answer_part
+from prefix_opd.grading.text import answer_part
 from prefix_opd.grading.verdict import DIFFERENT, EQUAL, UNFINISHED, GradeSettings
+from prefix_opd.method.prompt import THINK_END, opens_thinking
 
 TINY = "tiny/"
 CHOICE_BEGINNINGS = ("gpqa", "mmlu")
@@ -43,7 +44,7 @@ def compute_score(
         ground_truth: the true answer. Without one the score is 0 and ``graded_by`` is "none".
         extra_info: may have ``n_options``.
         kwargs: fields of ``GradeSettings`` (``custom_reward_function.reward_kwargs``), arguments that verl adds, and
-            ``prompt_ending``, the forced end of every prompt. ``require_think_end`` is by default whether that ending
+            ``prompt_ending``, the end of every rendered prompt. ``require_think_end`` is by default whether that end
             opens the thinking.
 
     Returns:
@@ -54,15 +55,17 @@ def compute_score(
     if unknown:
         raise UserError(f"reward_kwargs.{min(unknown)}", "is not known", f"choose from {', '.join(sorted(_SETTINGS))}")
     if "prompt_ending" in kwargs:
-        kwargs.setdefault("require_think_end", THINK_START in (kwargs["prompt_ending"] or "").rpartition(THINK_END)[2])
+        kwargs.setdefault("require_think_end", opens_thinking(kwargs["prompt_ending"]))
     settings = GradeSettings(**{name: value for name, value in kwargs.items() if name in _SETTINGS})
     n_options = int((extra_info or {}).get("n_options") or 0)
     kind, truth = kind_of(data_source, n_options), "" if ground_truth is None else str(ground_truth)
     if kind == "tiny":
         from prefix_opd.miniature import task
 
-        part = answer_part(solution_str, require_think_end=True)
-        score = float(task.grade(solution_str, truth))
+        at_once = not settings.require_think_end and THINK_END not in solution_str
+        text = f"{THINK_END}{solution_str}" if at_once else solution_str
+        part = answer_part(text, require_think_end=True)
+        score = float(task.grade(text, truth))
         reason = UNFINISHED if part is None else EQUAL if score else DIFFERENT
         return {"score": score, "pred": (part or "").strip(), "graded_by": kind, "reason": reason}
     if not truth.strip():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-THINK_START, THINK_END = "<think>", "</think>"
+from prefix_opd.method.prompt import THINK_END, THINK_START
+
 FOREIGN_ANSWER = "antwort|réponse|respuesta|resposta|risposta|ответ"
 EAST_ASIAN_ANSWER = r"(?:答案|答え|正解|정답)\s*(?:是|为|為|は|은|는)?\s*[:：]?"
 """Patterns of "answer" in other languages; the second includes the verb or colon."""

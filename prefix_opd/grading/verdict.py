@@ -59,7 +59,7 @@ def common_refusal(reasons: Sequence[str | None]) -> str | None:
     if len(set(known)) != 1 or known[0] in (EQUAL, DIFFERENT):
         return None
     advice = (
-        "; raise data.max_response_length, or set prefix_opd.prompt.ending=null for a model that does not think"
+        "; raise data.max_response_length, or set prefix_opd.prompt.thinking=off for a model that does not think"
         if known[0] == UNFINISHED
         else ""
     )

@@ -1,30 +1,60 @@
-"""The prompt ending: text appended to the chat template for student and teacher, e.g. ``<think>``.
+"""The end of every prompt, for student and teacher alike: does it open the thinking, close it, or leave that open?
 
 A sampled-token KL teaches special tokens badly: a student that must produce ``<think>`` itself keeps sampling another
-token (arXiv 2602.15260, section 4.1). So the prompt ends with the tag. The chat template itself is changed: agent
-loops, length filter, validation and the exported model then see the same prompt.
+token (arXiv 2602.15260, section 4.1). So by default the prompt ends with the tag.
+
+============  =====================================================  =================================
+``thinking``  the prompt's end                                       ``enable_thinking``
+============  =====================================================  =================================
+forced        the template's, then ``ending`` (null: nothing more)   as given, or the template's default
+template      the template's, which must have the switch             as given, or the template's default
+off           the template's, which must not open the thinking       false, if the template has it
+============  =====================================================  =================================
+
+The chat template itself is changed: agent loops, length filter, validation and the exported model then see the same
+prompt. Graders ask what the rendered prompt ends with (`opens_thinking`), not which mode was chosen.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from prefix_opd.base.errors import UserError
 
-_EXAMPLE = [{"role": "user", "content": "1+1="}]
+Thinking = Literal["forced", "template", "off"]
+THINK_START, THINK_END = "<think>", "</think>"
+KEY = "prefix_opd.prompt"
+SWITCH_KEY = "data.apply_chat_template_kwargs.enable_thinking"
+_QUESTION = "1+1="
+_EXAMPLE = [{"role": "user", "content": _QUESTION}]
 
 
-def template_with_ending(chat_template: str, ending: str) -> str:
-    """A chat template whose generation prompt ends with ``ending``."""
-    return chat_template + _snippet(ending)
+def opens_thinking(prompt_end: str | None) -> bool:
+    """Whether an answer after this prompt must follow ``</think>``."""
+    return THINK_START in (prompt_end or "").rpartition(THINK_END)[2]
 
 
-def without_ending(chat_template: str, ending: str) -> str:
-    """Undo `template_with_ending`. A template without the ending is returned unchanged."""
-    return chat_template.removesuffix(_snippet(ending))
+def template_with_ending(chat_template: str, ending: str | None, switch: bool | None = None) -> str:
+    """A chat template whose generation prompt ends with ``ending``, with ``enable_thinking`` fixed to ``switch``."""
+    return _switch(switch) + chat_template + _snippet(ending)
 
 
-def _snippet(ending: str) -> str:
+def without_ending(chat_template: str, ending: str | None, switch: bool | None = None) -> str:
+    """Undo `template_with_ending`. A template without these parts is returned unchanged."""
+    return chat_template.removeprefix(_switch(switch)).removesuffix(_snippet(ending))
+
+
+def _snippet(ending: str | None) -> str:
+    if not ending:
+        return ""
     quoted = ending.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
     return "{% if add_generation_prompt %}{{ '" + quoted + "' }}{% endif %}"
+
+
+def _switch(value: bool | None) -> str:
+    # the empty expression keeps a line end at the template's beginning
+    return "" if value is None else "{% set enable_thinking = " + str(value).lower() + " %}{{ '' }}"
 
 
 def check_template(tokenizer, template, key: str) -> None:
@@ -36,48 +66,107 @@ def check_template(tokenizer, template, key: str) -> None:
         raise UserError(key, f"does not render a question ({type(error).__name__}: {str(error)[:120]})") from None
 
 
-def forced_template(tokenizer, ending: str, key: str, allow_split: bool = False, template: str | None = None) -> str:
-    """The chat template with the ending, after a check that exactly the ending's tokens are added.
+def has_switch(tokenizer, template: str) -> bool:
+    """Whether the template reads ``enable_thinking``."""
+    on, off = (prompt_end(tokenizer, template, enable_thinking=value) for value in (True, False))
+    return on != off
 
-    Args:
-        tokenizer: the student's (the teacher has the same vocabulary).
-        ending: the text, e.g. ``<think>``.
-        key: config key of the model, for messages.
-        allow_split: accept an ending of several tokens.
-        template: the user's template in place of the tokenizer's.
 
-    Raises:
-        UserError: there is no chat template, it already has the ending, or the tokenizer splits the ending or merges
-            it with the text before it.
-    """
-    own = tokenizer.chat_template if template is None else template
-    if not isinstance(own, str):
-        raise UserError(f"{key}={tokenizer.name_or_path}", "has no chat template", "give one in its tokenizer files")
-    check_template(tokenizer, own, f"{key}: its chat template" if template is None else "custom_chat_template")
-    ids = tokenizer.encode(ending, add_special_tokens=False)
-    if len(ids) != 1 and not allow_split:
-        pieces = ", ".join(repr(tokenizer.decode([token])) for token in ids[:6])
-        raise UserError(
-            f"prefix_opd.prompt.ending={ending}",
-            f"the tokenizer splits it into {len(ids)} tokens ({pieces})",
-            "name one token of the vocabulary, or set prefix_opd.prompt.allow_split=true",
-        )
-    before, after = (_prompt_ids(tokenizer, template) for template in (own, template_with_ending(own, ending)))
-    if before[-len(ids) :] == ids:
-        raise UserError(
-            f"prefix_opd.prompt.ending={ending}",
-            "the chat template ends with it already",
-            "set prefix_opd.prompt.ending=null",
-        )
-    if after != before + ids:
-        raise UserError(
-            f"prefix_opd.prompt.ending={ending}",
-            "it does not stand as tokens of its own at the end of the prompt",
-            "choose a text that the tokenizer does not merge with the end of the chat template",
-        )
-    return template_with_ending(own, ending)
+def prompt_end(tokenizer, template: str, **variables) -> str:
+    """The text between a question and the response, as the template renders it."""
+    return _render(tokenizer, template, **variables).rpartition(_QUESTION)[2]
+
+
+@dataclass(frozen=True)
+class PromptForm:
+    """How the end of a prompt is made; the table above. Example: ``PromptForm("forced", "<think>")``."""
+
+    thinking: Thinking = "forced"
+    ending: str | None = None
+    """Text, e.g. ``<think>``; None: nothing."""
+    switch: bool | None = None
+    """Value of the template's ``enable_thinking``; None: the template's default."""
+    allow_split: bool = False
+    """Accept an ending of several tokens."""
+
+    def own(self, template: str) -> str:
+        """The template before `apply`."""
+        return without_ending(template, self.ending, self.switch)
+
+    def apply(self, tokenizer, own: str) -> str:
+        """The template with this form."""
+        # a switch that the template does not read stays out of it
+        switch = self.switch if self.switch is not None and has_switch(tokenizer, own) else None
+        return template_with_ending(own, self.ending, switch)
+
+    def checked(self, tokenizer, key: str, template: str | None = None) -> str:
+        """`apply`, after the check that the prompt ends as the mode says and gains exactly the ending's tokens.
+
+        Args:
+            tokenizer: the student's (the teacher has the same vocabulary).
+            key: config key of the model, for messages.
+            template: the user's template in place of the tokenizer's; it may have this form already.
+
+        Raises:
+            UserError: there is no chat template, it has no switch (``template``) or opens the thinking (``off``), it
+                closes the thinking or has the ending already (``forced``), or the tokenizer splits the ending or
+                merges it with the text before it.
+        """
+        own = tokenizer.chat_template if template is None else template
+        if not isinstance(own, str):
+            raise UserError(
+                f"{key}={tokenizer.name_or_path}", "has no chat template", "give one in its tokenizer files"
+            )
+        own = self.own(own)
+        check_template(tokenizer, own, f"{key}: its chat template" if template is None else "custom_chat_template")
+        made = self.apply(tokenizer, own)
+        if self.thinking == "template" and not has_switch(tokenizer, own):
+            raise UserError(
+                f"{KEY}.thinking=template",
+                f"the chat template of {key} has no switch (enable_thinking)",
+                f"set {KEY}.thinking=forced, or off for a model that does not think",
+            )
+        if self.thinking == "off" and opens_thinking(prompt_end(tokenizer, made)):
+            raise UserError(
+                f"{KEY}.thinking=off",
+                "the chat template opens the thinking and has no switch (enable_thinking)",
+                "give a template that does not as actor_rollout_ref.model.custom_chat_template",
+            )
+        if self.ending:
+            self._check_ending(tokenizer, own, made)
+        return made
+
+    def _check_ending(self, tokenizer, own: str, made: str) -> None:
+        ending = self.ending or ""
+        what, ids = f"{KEY}.ending={ending}", tokenizer.encode(ending, add_special_tokens=False)
+        if len(ids) != 1 and not self.allow_split:
+            pieces = ", ".join(repr(tokenizer.decode([token])) for token in ids[:6])
+            raise UserError(
+                what,
+                f"the tokenizer splits it into {len(ids)} tokens ({pieces})",
+                f"name one token of the vocabulary, or set {KEY}.allow_split=true",
+            )
+        before = template_with_ending(own, None, self.switch)
+        if opens_thinking(ending) and THINK_END in prompt_end(tokenizer, before):
+            raise UserError(
+                what, f"thinking is switched off, and {ending} is forced after it", f"set {KEY}.thinking=off"
+            )
+        before_ids, after_ids = _prompt_ids(tokenizer, before), _prompt_ids(tokenizer, made)
+        if before_ids[-len(ids) :] == ids:
+            raise UserError(what, "the chat template ends with it already", f"set {KEY}.ending=null")
+        if after_ids != before_ids + ids:
+            raise UserError(
+                what,
+                "it does not stand as tokens of its own at the end of the prompt",
+                "choose a text that the tokenizer does not merge with the end of the chat template",
+            )
 
 
 def _prompt_ids(tokenizer, template: str) -> list[int]:
-    text = tokenizer.apply_chat_template(_EXAMPLE, chat_template=template, add_generation_prompt=True, tokenize=False)
-    return tokenizer.encode(text, add_special_tokens=False)
+    return tokenizer.encode(_render(tokenizer, template), add_special_tokens=False)
+
+
+def _render(tokenizer, template: str, **variables) -> str:
+    return tokenizer.apply_chat_template(
+        _EXAMPLE, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
+    )

@@ -44,6 +44,7 @@ SETTINGS = (
     "actor_rollout_ref.actor.loss_agg_mode",
     "distillation.distillation_loss.loss_mode",
     "prefix_opd.schedule",
+    "prefix_opd.prompt.thinking",
     "prefix_opd.prompt.ending",
     "prefix_opd.rollout.stop",
     "prefix_opd.rollout.seeded",

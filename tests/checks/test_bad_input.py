@@ -123,6 +123,11 @@ CASES = [
     (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not"),
     # the forced ending, the loss, the end tokens
     ([*TRAIN, 'prefix_opd.prompt.ending="<thought>"'], "the tokenizer splits it into"),
+    (
+        [*TRAIN, "prefix_opd.prompt.thinking=template"],
+        "thinking=template: the chat template of actor_rollout_ref.model",
+    ),
+    (["prepare", "math500", "--thinking", "maybe"], "thinking=maybe: must be one of forced, template, off"),
     ([*TRAIN, "prefix_opd.advantage.clamp=-1"], "prefix_opd.advantage.clamp=-1: input should be greater than 0"),
     ([*TRAIN, "prefix_opd.advantage.student_log_prob=samplr"], "input should be 'sampler', 'current' or 'recomputed'"),
     ([*TRAIN, "prefix_opd.rollout.stop=[]"], "names no end token: rollouts never end"),

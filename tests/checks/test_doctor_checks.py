@@ -5,6 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 import torch
+from chat_templates import PLAIN, SWITCHED
 from safetensors.torch import save_file
 
 from prefix_opd.base.errors import UserError
@@ -18,15 +19,7 @@ from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 from prefix_opd.method.prompt import template_with_ending
 from prefix_opd.miniature import shipped_models
 
-TEMPLATE = (
-    "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}"
-    "{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}"
-)
-THINKING = TEMPLATE + (
-    "{%- if enable_thinking is defined and enable_thinking is false -%}{{- '<think></think>' -}}{%- endif -%}"
-    "{%- endif -%}"
-)
-OTHER = TEMPLATE.replace("assistant", "system") + "{%- endif -%}"
+OTHER = PLAIN.replace("assistant", "system") + "{%- endif -%}"
 
 
 def one(check, case):
@@ -172,7 +165,9 @@ def test_templates_that_differ(case, model):
 @pytest.mark.parametrize(
     ("overrides", "status", "told"),
     [
-        ([], Status.OK, "which is on"),
+        ([], Status.OK, "the prompt opens the thinking"),
+        (["prefix_opd.prompt.thinking=template"], Status.OK, "which is on"),
+        (["prefix_opd.prompt.thinking=off"], Status.OK, "which is off"),
         (["+data.apply_chat_template_kwargs.enable_thinking=false"], Status.FAIL, "<think> is forced after it"),
         (["prefix_opd.prompt.ending=null"], Status.WARN, "has to open its thought itself"),
         (
@@ -183,9 +178,11 @@ def test_templates_that_differ(case, model):
     ],
 )
 def test_thinking_mode(case, model, overrides, status, told):
-    finding = one(prompts.thinking_mode, case(f"{STUDENT}={model('student', chat_template=THINKING)}", *overrides))
+    finding = one(prompts.thinking_mode, case(f"{STUDENT}={model('student', chat_template=SWITCHED)}", *overrides))
     assert (finding.status, told in finding.reason) == (status, True), finding
-    assert "no thinking mode" in one(prompts.thinking_mode, case()).reason
+    assert "no thinking mode" in one(prompts.thinking_mode, case("prefix_opd.prompt.thinking=off")).reason
+    refused = one(prompts.thinking_mode, case("prefix_opd.prompt.thinking=template"))
+    assert refused.status is Status.FAIL and "has no switch" in refused.reason
 
 
 # ---- data ----

@@ -36,6 +36,7 @@ KINDS = [
     "prefix_256",
     "prefix_512",
     "schedule",
+    "schedule_off",
     "window_0_1024",
     "window_1024_2048",
     "window_2048_3072",
@@ -109,8 +110,8 @@ def test_the_papers_set_up(pair, kind):
     assert (config.data.train_batch_size, config.actor_rollout_ref.rollout.n) == (512, 4)
     assert config.actor_rollout_ref.actor.ppo_mini_batch_size == 512
     assert config.trainer.total_training_steps == 60
-    assert config.data.max_response_length == 16384
-    assert config.prefix_opd.prompt.ending == "<think>"
+    assert config.data.max_response_length == (4096 if kind == "schedule_off" else 16384)
+    assert config.prefix_opd.prompt.ending == (None if kind == "schedule_off" else "<think>")
     assert config.actor_rollout_ref.actor.loss_agg_mode == "seq-mean-token-sum"
     rate = float(kind.removeprefix("lr_")) if kind.startswith("lr_") else 5e-5
     assert config.actor_rollout_ref.actor.optim.lr == rate
@@ -173,7 +174,7 @@ def test_a_layout_gives_teacher_and_student_gpus_of_their_own():
     assert compose(["layout=multi_node"]).ray_kwargs.ray_init.address == "auto"
 
 
-@pytest.mark.parametrize(("name", "length"), [("seqkd", 18432), ("seqkd_prefix", 456)])
+@pytest.mark.parametrize(("name", "length"), [("seqkd", 18432), ("seqkd_prefix", 456), ("seqkd_off", 18432)])
 def test_seqkd_is_verls_own_trainer_with_the_papers_figures(name, length):
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base=None):
@@ -184,18 +185,22 @@ def test_seqkd_is_verls_own_trainer_with_the_papers_figures(name, length):
     assert config.data.messages_key == "messages"
 
 
-def test_seqkds_template_keeps_the_thinking():
+@pytest.mark.parametrize(
+    ("name", "content", "before"),
+    [("seqkd", "<think>\n1+1\n</think>\n2", ""), ("seqkd_off", "2", "<think>\n\n</think>\n\n")],
+)
+def test_seqkds_template_keeps_the_thinking_or_closes_it(name, content, before):
     """Qwen3's own template drops the text before </think> when verl renders the answer alone."""
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base=None):
-        template = hydra_compose("seqkd", overrides=[_without_importing_verl()]).model.custom_chat_template
+        template = hydra_compose(name, overrides=[_without_importing_verl()]).model.custom_chat_template
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(shipped_models()["student"]))
-    answer = [{"role": "assistant", "content": "<think>\n1+1\n</think>\n2"}]
+    answer = [{"role": "assistant", "content": content}]
     question = [{"role": "user", "content": "1+1="}]
 
     def text(messages, **more):
         return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **more)
 
-    assert text(answer) == "<|im_start|>assistant\n<think>\n1+1\n</think>\n2<|im_end|>\n"
+    assert text(answer) == f"<|im_start|>assistant\n{before}{content}<|im_end|>\n"
     assert text(question) + text(answer) == text(question + answer)
-    assert text(question, add_generation_prompt=True).endswith("<|im_end|>\n<|im_start|>assistant\n")
+    assert text(question, add_generation_prompt=True).endswith(f"<|im_end|>\n<|im_start|>assistant\n{before}")

@@ -37,7 +37,7 @@ values = st.recursive(
 )
 KEYS = {
     "schedule": ("name", "start", "increment", "maximum", "length", "steps", "over"),
-    "prompt": ("ending", "allow_split"),
+    "prompt": ("thinking", "ending", "allow_split"),
     "rollout": ("stop", "final_output_only", "seeded", "off_policy_steps", "timeout_seconds"),
     "advantage": ("student_log_prob", "clamp"),
     "loss": ("name", "max_ratio"),

@@ -153,6 +153,15 @@ def test_responses_for_seqkd(openthoughts, tmp_path):
     assert sorted(map(json.dumps, rows)) == sorted(map(json.dumps, rows_of(tmp_path / "b", "sft.parquet")))
 
 
+def test_responses_without_thinking_are_the_answers(tmp_path):
+    rows = openthoughts_rows(questions=4, responses=2)
+    rows[0]["conversations"][1]["value"] = "<think>\nnever ends"
+    source = write_openthoughts(tmp_path / "in", rows)
+    run("openthoughts3", source, tmp_path / "out", count=4, responses_per_question=2, thinking="off")
+    taught = [row["messages"][1]["content"] for row in rows_of(tmp_path / "out", "sft.parquet")]
+    assert sorted(taught) == sorted([f"\\boxed{{{2 * q}}}" for q in range(4)] * 2)[1:]
+
+
 def test_the_responses_of_verls_sft_trainer_are_read_by_it(openthoughts, tmp_path):
     datasets = pytest.importorskip("datasets")
     run("openthoughts3", openthoughts, tmp_path, count=4, responses_per_question=16)

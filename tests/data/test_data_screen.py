@@ -8,6 +8,8 @@ from data_copies import openthoughts_rows, write_math500, write_openthoughts
 from prefix_opd.base.errors import UserError
 from prefix_opd.data import PrepareSettings, prepare
 from prefix_opd.data.overlap import EvaluationQuestions, Match, runs_of, words_of
+from prefix_opd.data.screen import TokenCounter
+from prefix_opd.miniature import shipped_models
 
 LONG = "a b c d e f g h i j k l m n o"  # 15 words: 3 runs of 13
 
@@ -155,6 +157,11 @@ def test_long_prompts_are_counted_or_dropped(tokenizer, tmp_path):
     assert (dropped.counts["kept"]["long_prompts"], dropped.counts["kept"]["longest_prompt_tokens"]) == (0, 8)
     with pytest.raises(UserError, match="count=7: openthoughts3 gives 6 here"):
         run("openthoughts3", source, tmp_path / "c", count=7, drop_long=True, **limit)
+
+
+def test_a_prompt_is_counted_with_its_forced_ending():
+    forced, off = (TokenCounter(str(shipped_models()["student"]), mode) for mode in ("forced", "off"))
+    assert forced.count("1+1") == off.count("1+1") + 1
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_told(tmp_path, math500):

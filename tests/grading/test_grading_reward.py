@@ -113,7 +113,7 @@ def test_the_recipe_hands_the_prompts_ending_to_the_grader():
         (["no answer was found", "the thinking did not end"], None),
         (["the thinking did not end", "equal"], None),
         (["no answer was found", None, "no answer was found"], "all 2 answers .*: no answer was found$"),
-        (["the thinking did not end"] * 4, "all 4 .*: the thinking did not end; raise .*prompt.ending=null"),
+        (["the thinking did not end"] * 4, "all 4 .*: the thinking did not end; raise .*prompt.thinking=off"),
     ],
 )
 def test_a_batch_that_was_refused_for_one_reason_warns_of_it(reasons, warning):
