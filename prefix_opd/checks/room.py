@@ -111,5 +111,5 @@ def _checkpoint_gib(case: Case) -> float:
     contents = actor.checkpoint.save_contents
     copies = ("model" in contents) + ADAM_COPIES * ("optimizer" in contents)
     each_value = 4 if actor.fsdp_config.model_dtype in ("fp32", "float32") else 2
-    parameters = stored_parameters(case.student.shape, bool(case.student.config.get("tie_word_embeddings", False)))
+    parameters = stored_parameters(case.student.shape, bool(case.student.decoder.get("tie_word_embeddings", False)))
     return parameters * each_value * copies / GIB

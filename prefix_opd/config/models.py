@@ -14,7 +14,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.method.flops import SIZE_FIELDS, ModelShape
+from prefix_opd.config.decoder import decoder_config, shape_of
+from prefix_opd.method.flops import ModelShape
 
 SMALL_FILE = 4 << 20
 """Bytes. Any JSON file of a model but its vocabulary may name Python code (``auto_map``) for transformers to run; the
@@ -118,40 +119,28 @@ class Model:
 
     @cached_property
     def largest_tensor(self) -> int:
-        """Numbers in the largest tensor: by the headers of the local weights, else the embedding or an MLP matrix."""
+        """Numbers in the largest tensor: by the headers of the local weights, else by the config."""
         sizes = [
             math.prod(entry["shape"])
             for path in sorted(Path(self.path).expanduser().glob("*.safetensors"))
             for entry in _safetensors_header(self, path).values()
         ]
         shape = self.shape
-        return max(sizes, default=shape.hidden_size * max(shape.vocab_size, shape.intermediate_size))
+        return max(sizes, default=shape.largest_tensor)
+
+    @cached_property
+    def decoder(self) -> dict[str, Any]:
+        """The text part of the config, completed (`prefix_opd.config.decoder`)."""
+        return decoder_config(f"{self.key}={self.path}", self.config)
 
     @cached_property
     def shape(self) -> ModelShape:
-        check_dense_decoder(f"{self.key}={self.path}", self.config)
-        for name in SIZE_FIELDS:
-            if name not in self.config:
-                raise UserError(f"{self.key}={self.path}", f"its config.json lacks {name!r}")
-            self._size(name)
-        if self.config.get("head_dim") is not None:
-            self._size("head_dim")
-        return ModelShape.from_config(self.config)
+        return shape_of(f"{self.key}={self.path}", self.decoder)
 
     @property
     def context(self) -> int | None:
         """Positions that the model was made for; none: it does not say."""
-        if self.config.get("max_position_embeddings") is None:
-            return None
-        return self._size("max_position_embeddings")
-
-    def _size(self, name: str) -> int:
-        value = self.config[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(
-                f"{self.key}={self.path}", f"its config.json has {name}={value!r}, not a whole number of at least 1"
-            )
-        return value
+        return self.decoder.get("max_position_embeddings")
 
     @cached_property
     def tokenizer(self):
@@ -188,44 +177,6 @@ def _names_code(node: Any) -> bool:
     if isinstance(node, dict):
         return "auto_map" in node or any(map(_names_code, node.values()))
     return isinstance(node, list) and any(map(_names_code, node))
-
-
-NOT_DENSE = {
-    "text_config": "nests its sizes in text_config, as models of several modalities do",
-    "vision_config": "has a vision part",
-    "num_experts": "is a mixture of experts",
-    "num_local_experts": "is a mixture of experts",
-    "n_routed_experts": "is a mixture of experts",
-    "moe_intermediate_size": "is a mixture of experts",
-    "kv_lora_rank": "has latent attention",
-    "full_attention_interval": "has layers without full attention",
-    "linear_num_key_heads": "has layers without full attention",
-}
-"""Keys of a ``config.json`` that a dense decoder does not have -> what they say."""
-
-
-def check_dense_decoder(what: str, config: Mapping[str, Any]) -> None:
-    """Refuse a model whose parameters, FLOP and memory are not those of a dense decoder. Raises UserError.
-
-    Args:
-        what: names the model in the message.
-        config: its ``config.json``.
-    """
-    told = next((told for key, told in NOT_DENSE.items() if config.get(key)), "")
-    if config.get("is_encoder_decoder"):
-        told = "has an encoder"
-    if any(kind not in ("full_attention", "sliding_attention") for kind in config.get("layer_types") or ()):
-        told = told or "has layers without full attention"
-    if told:
-        raise UserError(
-            what,
-            f"{told} (model_type {config.get('model_type')}), and parameters, FLOP and memory are counted for dense "
-            "decoders alone",
-            "take a dense decoder, such as Qwen3-8B",
-        )
-    kinds = config.get("architectures")
-    if kinds is not None and (not isinstance(kinds, list) or len(kinds) != 1):
-        raise UserError(what, f"its config.json names {kinds} as architectures, not one")
 
 
 def _read_json(model: Model, path: Path) -> dict[str, Any]:

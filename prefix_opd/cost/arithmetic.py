@@ -160,14 +160,14 @@ ASLEEP_GIB = 2.0
 """Memory that a sleeping vLLM keeps on the GPU."""
 
 
-def kv_bytes_per_token(shape: ModelShape, bytes_per_value: int = 2) -> int:
-    """Key and value of one token in all layers: 2 * layers * kv heads * head_dim values."""
-    return 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim * bytes_per_value
+def cache_bytes(shape: ModelShape, tokens: float, bytes_per_value: int = 2) -> float:
+    """Cache of one sequence: keys and values, bounded by a sliding window, and the states of linear attention."""
+    return sum(count * mixer.cache_bytes(tokens, bytes_per_value) for (mixer, _), count in shape.kinds.items())
 
 
 def stored_parameters(shape: ModelShape, tied: bool) -> int:
     """Parameters in memory; an embedding tied to the head counts once, norms are left out."""
-    return shape.matmul_parameters - (shape.vocab_size * shape.hidden_size if tied else 0)
+    return shape.all_parameters - (shape.vocab_size * shape.hidden_size if tied else 0)
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def engine_memory(
     weights = parameters * bytes_per_value / tensor_parallel / GIB
     share = utilisation * device_gib
     room = max(0.0, share - weights - ENGINE_OVERHEAD_GIB) if room_gib is None else room_gib
-    one = kv_bytes_per_token(shape, bytes_per_value) / tensor_parallel * longest / GIB
+    one = cache_bytes(shape, longest, bytes_per_value) / tensor_parallel / GIB
     return EngineMemory(
         share=share if room_gib is None else weights + room,
         weights=weights,
@@ -237,14 +237,13 @@ def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
     each = 4 if engine["model_dtype"] in ("fp32", "float32") else 2
     # weights, gradients, two moments of AdamW
     states = 0.0 if engine["offload_policy"] else 4 * each * parameters / ranks / GIB
-    layer = (parameters - shape.vocab_size * shape.hidden_size) / shape.num_hidden_layers
     return {
         "states": states,
         "logits": logits_gib(tokens, shape.vocab_size, LOGIT_BYTES_UPDATE),
         # checkpointing keeps each layer's input and recomputes one layer at a time (about ten tensors of MLP width)
-        "activations": (shape.num_hidden_layers * shape.hidden_size + 10 * shape.intermediate_size) * tokens * 2 / GIB,
-        # two layers, the embedding and the head, in bf16
-        "gathered": (2 * layer + 2 * shape.vocab_size * shape.hidden_size) * 2 / GIB,
+        "activations": (len(shape.layers) * shape.hidden_size + 10 * shape.mlp_width) * tokens * 2 / GIB,
+        # two layers (all of their experts), the embedding and the head, in bf16
+        "gathered": (2 * shape.largest_layer + 2 * shape.vocab_size * shape.hidden_size) * 2 / GIB,
         "asleep_engine": ASLEEP_GIB,
     }
 

@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.config.decoder import decoder_config, shape_of
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
-from prefix_opd.config.models import Model, check_dense_decoder
+from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
@@ -122,22 +123,18 @@ def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelSha
 
 
 def published_config(config: DictConfig, key: str) -> dict[str, Any]:
-    """``config.json`` of a model: from its folder, from this package, or from the hub."""
+    """``config.json`` of a model (its text part): from its folder, from this package, or from the hub."""
     path = OmegaConf.select(config, key)
     if not path:
         raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id, or an experiment")
     shipped = resources.files("prefix_opd.config") / "model_shapes" / f"{str(path).rpartition('/')[2]}.json"
     if not Path(str(path)).expanduser().is_dir() and str(path).startswith("Qwen/") and shipped.is_file():
-        return json.loads(shipped.read_text())
-    return Model(key, str(path)).config
+        return decoder_config(f"{key}={path}", json.loads(shipped.read_text()))
+    return Model(key, str(path)).decoder
 
 
 def _shape(config: DictConfig, key: str, published: dict[str, Any]) -> ModelShape:
-    check_dense_decoder(f"{key}={OmegaConf.select(config, key)}", published)
-    try:
-        return ModelShape.from_config(published)
-    except KeyError as error:
-        raise UserError(f"{key}={OmegaConf.select(config, key)}", f"its config.json lacks {error.args[0]!r}") from None
+    return shape_of(f"{key}={OmegaConf.select(config, key)}", published)
 
 
 def _parameters(shape: ModelShape, published: dict[str, Any]) -> int:

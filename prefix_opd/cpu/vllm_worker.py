@@ -69,5 +69,5 @@ def take_cores(config: Any) -> None:
     """
     import torch
 
-    if ModelShape.from_config(config.to_dict()).matmul_parameters >= THREADS_PAY_FROM:
+    if ModelShape.from_config(config.get_text_config().to_dict()).matmul_parameters >= THREADS_PAY_FROM:
         torch.set_num_threads(os.cpu_count() or 1)

@@ -244,7 +244,7 @@ def _set_lengths(
         )
     config.data.max_prompt_length = max(longest, config.data.max_prompt_length)
     needed = config.data.max_prompt_length + sampling.max_tokens + 1
-    room = target.model.config.get("max_position_embeddings")
+    room = target.model.context
     if room is not None and longest + sampling.max_tokens > room:
         raise UserError(
             f"--max-tokens={sampling.max_tokens}",

@@ -116,7 +116,8 @@ def _check_same_architecture(checkpoint: Path, config: DictConfig) -> None:
     student = Path(str(config.actor_rollout_ref.model.path)).expanduser() / "config.json"
     if not student.is_file() or not (checkpoint / "config.json").is_file():
         return
-    ours, theirs = (json.loads(path.read_text()) for path in (checkpoint / "config.json", student))
+    configs = (json.loads(path.read_text()) for path in (checkpoint / "config.json", student))
+    ours, theirs = ({**config, **(config.get("text_config") or {})} for config in configs)
     for name in _SHAPE:
         if ours.get(name) != theirs.get(name):
             raise UserError(

@@ -1,10 +1,11 @@
-"""FLOP of an update per phase, counted in two ways. Both use verl's formula for Qwen-like decoders:
+"""FLOP of an update per phase, counted in two ways. Both use verl's formula:
 
     F_train(M, S) = 6 * N * S + a * S^2 * head_dim * heads * layers        (forward and backward of one sequence)
     F_forward     = F_train / 3
 
-N is the number of parameters in projections, MLP, embedding and head. a = 6 (verl 0.9: causal attention) or 12 (earlier
-releases: the full square).
+N is the number of parameters that a token passes: projections, MLP (of a mixture, the active experts and the router),
+embedding and head. a = 6 (verl 0.9: causal attention) or 12 (earlier releases: the full square). A sliding window
+bounds S^2, and linear attention has a term linear in S instead (`prefix_opd.method.layers`).
 
 *Exact* (`exact_flops`, ``flops_exact`` in the metrics) applies this to each rollout's own prompt and response length.
 "Exact" refers to these lengths: they are neither rounded to the cap nor averaged. It does not count executed
@@ -30,64 +31,83 @@ omits the prompt and always counts the student's second forward pass.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from prefix_opd.method.layers import Layer, read_layers
 
 ATTENTION_FLOP_FACTOR = 6
 """The factor ``a`` above, as verl 0.9.1 counts."""
 
-SIZE_FIELDS = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "vocab_size",
-)
-
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of a dense decoder (Qwen2, Qwen3, Llama), as FLOP counting needs them."""
+    """Sizes of a decoder, as FLOP and memory need them."""
 
     hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
     vocab_size: int
-    head_dim: int
+    layers: tuple[Layer, ...]
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShape:
-        """Read a Hugging Face ``config.json``; raises KeyError with the name of a missing field."""
-        sizes = {name: int(config[name]) for name in SIZE_FIELDS}
-        head_dim = config.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
-        return cls(**sizes, head_dim=int(head_dim))
+        """Read a Hugging Face config (of the text part): KeyError and ValueError of `layers.read_layers`."""
+        return cls(int(config["hidden_size"]), int(config["vocab_size"]), read_layers(config))
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> ModelShape:
         """Read ``config.json`` of a model folder."""
         return cls.from_config(json.loads((Path(folder) / "config.json").read_text()))
 
-    @property
+    @cached_property
+    def kinds(self) -> Mapping[Layer, int]:
+        """Kind of layer -> number of such layers."""
+        return Counter(self.layers)
+
+    def _parameters(self, of_a_token: bool) -> int:
+        layers = (
+            count * (mixer.parameters(self.hidden_size) + mlp.parameters(self.hidden_size, of_a_token))
+            for (mixer, mlp), count in self.kinds.items()
+        )
+        return sum(layers) + 2 * self.vocab_size * self.hidden_size
+
+    @cached_property
     def matmul_parameters(self) -> int:
-        """N: parameters of projections and gated MLP in all layers, embedding and head."""
-        query = self.num_attention_heads * self.head_dim
-        key_value = self.num_key_value_heads * self.head_dim
-        attention = self.hidden_size * (2 * query + 2 * key_value)
-        mlp = 3 * self.hidden_size * self.intermediate_size
-        return (attention + mlp) * self.num_hidden_layers + 2 * self.vocab_size * self.hidden_size
+        """N: parameters that one token passes: its layers (of a mixture, the active experts), embedding and head."""
+        return self._parameters(of_a_token=True)
+
+    @cached_property
+    def all_parameters(self) -> int:
+        """With every expert; embedding and head are counted apart, even where they are one matrix."""
+        return self._parameters(of_a_token=False)
+
+    @property
+    def largest_layer(self) -> int:
+        """Parameters."""
+        return max(mixer.parameters(self.hidden_size) + mlp.parameters(self.hidden_size) for mixer, mlp in self.kinds)
+
+    @property
+    def largest_tensor(self) -> int:
+        """Numbers in the embedding or an MLP's matrix; transformers keeps a layer's experts in two tensors."""
+        widths = (mlp.width if mlp.experts == 1 else 2 * mlp.experts * mlp.width for _, mlp in self.kinds)
+        return self.hidden_size * max(self.vocab_size, *widths)
+
+    @property
+    def mlp_width(self) -> int:
+        """Of the widest MLP, in a mixture of the experts that a token passes together."""
+        return max(mlp.active_width for _, mlp in self.kinds)
 
     def train_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
         """Forward and backward pass over sequences of these lengths (tokens). Each sequence attends only to itself."""
-        tokens = squares = 0.0
-        for length in lengths:
-            tokens += length
-            squares += length * length
-        attention = attention_factor * squares * self.head_dim * self.num_attention_heads * self.num_hidden_layers
+        tokens = attention = 0.0
+        for length, sequences in Counter(lengths).items():
+            tokens += sequences * length
+            attention += sequences * sum(
+                count * mixer.train_flops(length, attention_factor) for (mixer, _), count in self.kinds.items()
+            )
         return float(6 * self.matmul_parameters * tokens + attention)
 
     def forward_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:

@@ -16,14 +16,16 @@ from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 
-TOY = ModelShape(
-    hidden_size=4,
-    intermediate_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    vocab_size=10,
-    head_dim=3,
+TOY = ModelShape.from_config(
+    dict(
+        hidden_size=4,
+        intermediate_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        vocab_size=10,
+        head_dim=3,
+    )
 )
 
 
@@ -49,7 +51,7 @@ def run(*arguments):
 
 def test_kv_cache_by_hand():
     # key and value, 2 layers, 1 head of 3, 2 bytes: 2 * 2 * 1 * 3 * 2
-    assert cost.kv_bytes_per_token(TOY) == 24
+    assert cost.cache_bytes(TOY, 1) == 24
 
 
 def test_a_tied_embedding_is_stored_once():
@@ -220,7 +222,7 @@ def test_throughput_is_what_the_user_states(node):
 def test_a_model_folder_of_ones_own(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8}))
     config = compose(["experiment=qwen3_8b/full", f"actor_rollout_ref.model.path={tmp_path}"])
-    with pytest.raises(UserError, match="its config.json lacks 'intermediate_size'"):
+    with pytest.raises(UserError, match="its config.json lacks 'vocab_size'"):
         plan(config)
 
 

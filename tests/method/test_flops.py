@@ -15,14 +15,16 @@ QWEN3_8B = ModelShape.from_config(
         vocab_size=151936,
     )
 )
-TOY = ModelShape(
-    hidden_size=4,
-    intermediate_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    vocab_size=10,
-    head_dim=3,
+TOY = ModelShape.from_config(
+    dict(
+        hidden_size=4,
+        intermediate_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        vocab_size=10,
+        head_dim=3,
+    )
 )
 
 
@@ -76,5 +78,5 @@ def test_the_papers_figures_for_8b_within_ten_percent(prefix, updates, published
 
 
 def test_a_config_without_a_size_names_it():
-    with pytest.raises(KeyError, match="intermediate_size"):
+    with pytest.raises(KeyError, match="vocab_size"):
         ModelShape.from_config({"hidden_size": 1})

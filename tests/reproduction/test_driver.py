@@ -82,8 +82,9 @@ def test_seqkd_goes_on_at_the_stage_that_is_missing(tmp_path):
 
 def test_seqkds_flop_by_hand():
     from prefix_opd.method.flops import ModelShape
+    from prefix_opd.method.layers import Attention, Mlp
 
-    shape = ModelShape(2, 3, 1, 1, 1, 5, 2)  # N = 2 * (2*2 + 2*2) + 3*2*3 + 2*5*2 = 54
+    shape = ModelShape(2, 5, ((Attention(1, 1, 2), Mlp(3)),))  # N = 2 * (2*2 + 2*2) + 3*2*3 + 2*5*2 = 54
     # 6 N S + 6 S^2 * 2: S = 5 is 1620 + 300 = 1920, a forward pass 640; S = 3 alone 972 + 108 = 1080
     assert seqkd.seqkd_flops(shape, shape, [2], [3]) == (640 + 1920, 1080)
 

@@ -11,6 +11,7 @@ import prefix_opd.verl_plugin.trainer.step_guard as module
 from prefix_opd.base.errors import RunStopped
 from prefix_opd.config.settings import WatcherSettings
 from prefix_opd.method.flops import ModelShape
+from prefix_opd.method.layers import Attention, Mlp
 from prefix_opd.run.events import EventLog
 from prefix_opd.verl_plugin.fields import TrainBatch
 from prefix_opd.verl_plugin.trainer.ledger import Ledger
@@ -87,7 +88,7 @@ def test_no_rollout_at_all_is_a_batch_to_throw_away():
         guard().run(step(empty), {})  # nobody failed: another error, which is not ours to explain
 
 
-SHAPE = ModelShape(4, 8, 1, 1, 1, 10, 4)
+SHAPE = ModelShape(4, 10, ((Attention(1, 1, 4), Mlp(8)),))
 
 
 def test_what_came_of_a_batch_with_missing_rollouts_is_counted(monkeypatch):

@@ -14,6 +14,7 @@ from verl.utils import tensordict_utils as tu
 import prefix_opd.verl_plugin.trainer.trainer as module
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.flops import ModelShape
+from prefix_opd.method.layers import Attention, Mlp
 from prefix_opd.method.objective import ForwardKLTopK, PrefixOPD
 from prefix_opd.method.schedule import Schedule
 from prefix_opd.verl_plugin.fields import TrainBatch
@@ -34,7 +35,7 @@ ROLLOUT = TrainBatch(
     records=[{"ending": "natural"}],
 )
 TIMED = {"ending": "natural", "generated_at": 1.0, "scored_at": 1.5}
-SHAPE = ModelShape(4, 8, 1, 1, 1, 10, 4)
+SHAPE = ModelShape(4, 10, ((Attention(1, 1, 4), Mlp(8)),))
 BATCH = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{}])
 
 

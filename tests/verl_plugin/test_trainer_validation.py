@@ -6,7 +6,6 @@ import pytest
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
 from prefix_opd.base.errors import RunStopped
-from prefix_opd.verl_plugin.trainer import ledger
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
 
@@ -54,17 +53,3 @@ def test_a_validation_of_which_nothing_came_back_is_told_in_one_line(monkeypatch
         trainer(["row 3, rollout 0: gone"])._validate()
     with pytest.raises(IndexError):
         trainer()._validate()  # nobody failed: another error, which is not ours to explain
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-def test_a_models_own_code_is_trusted_as_the_run_says(monkeypatch, trusted):
-    asked = {}
-
-    def config(model, **named):
-        asked.update(named, model=model)
-        return types.SimpleNamespace(to_dict=dict)
-
-    monkeypatch.setattr(ledger, "AutoConfig", types.SimpleNamespace(from_pretrained=config))
-    monkeypatch.setattr(ledger, "ModelShape", types.SimpleNamespace(from_config=lambda found: found))
-    assert ledger._shape("a/model", trusted) == {}
-    assert asked == {"model": "a/model", "trust_remote_code": trusted}

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from transformers import AutoConfig
 
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
@@ -34,8 +34,7 @@ class Ledger:
     @classmethod
     def of(cls, config: DictConfig, settings: Settings) -> Ledger:
         """The ledger of a new run."""
-        trusted = bool(config.actor_rollout_ref.model.trust_remote_code)
-        student, teacher = (_shape(OmegaConf.select(config, key), trusted) for key in (STUDENT_KEY, TEACHER_KEY))
+        student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
         width = -(-int(config.data.max_response_length) // settings.position_bins)
         return cls(student, teacher, width, settings.advantage.recomputes)
 
@@ -103,7 +102,3 @@ class Ledger:
     def _flop_metrics(self, kind: str, step: StepFlops) -> dict[str, float]:
         phases = {f"flops_{kind}/{phase}": value for phase, value in step.as_dict().items()}
         return {**phases, f"flops_{kind}/so_far": self.flops[kind]}
-
-
-def _shape(model: str, trust_remote_code: bool) -> ModelShape:
-    return ModelShape.from_config(AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict())

@@ -1,0 +1,113 @@
+"""The decoder in a Hugging Face config: its text part, with the defaults of its family, and its sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.method.flops import ModelShape
+
+SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+)
+DENSE_FAMILIES = ("llama", "qwen2", "qwen3")
+"""Families whose sizes are all in ``config.json`` and whose layers are alike unless it says otherwise."""
+COUNTED_FAMILIES = {
+    *DENSE_FAMILIES,
+    *("gemma2", "gemma3_text", "gemma4_text", "glm4_moe", "gpt_oss", "mistral", "mixtral", "phi3", "qwen2_moe"),
+    *("qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
+}
+"""Families whose parameters are known to be those that `ModelShape` counts (tests/config/test_decoder.py)."""
+CLOSE = 0.02
+"""Difference to transformers' count, as a share, that norms and biases may make."""
+FIX = "take a decoder of a family that docs/guide.md names"
+
+
+def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
+    """The text part of a ``config.json``, completed by transformers: published configs leave out defaults.
+
+    ``tie_word_embeddings`` is that of the whole model, which transformers ties by.
+
+    Args:
+        what: names the model in a message.
+
+    Raises:
+        UserError: a size that is no positive whole number; several architectures; transformers rejects the config.
+    """
+    architectures = published.get("architectures")
+    if architectures is not None and (not isinstance(architectures, list) or len(architectures) != 1):
+        raise UserError(what, f"its config.json names {architectures} as architectures, not one")
+    text = published.get("text_config") or published
+    if not isinstance(text, Mapping):
+        raise UserError(what, f"its config.json has text_config={text}, not a group of sizes")
+    for name in (*SIZES, "head_dim", "max_position_embeddings"):
+        optional = name in ("head_dim", "max_position_embeddings")
+        if name in text and not (optional and text[name] is None):
+            _check_size(what, name, text[name])
+    windowed = text.get("sliding_window") and text.get("use_sliding_window") is not False
+    if published.get("model_type") in DENSE_FAMILIES and text is published and not windowed:
+        return dict(published)
+    return _completed(what, published, text)
+
+
+def _check_size(what: str, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(what, f"its config.json has {name}={value!r}, not a whole number of at least 1")
+
+
+def _completed(what: str, published: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    from transformers import AutoConfig, logging
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if published.get("model_type") not in CONFIG_MAPPING:  # a model with code of its own
+        return {"tie_word_embeddings": published.get("tie_word_embeddings", False), **text}
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        whole = AutoConfig.for_model(**published)
+        tied = bool(whole.tie_word_embeddings)
+        decoder = {**whole.get_text_config().to_dict(), "tie_word_embeddings": tied}
+        if decoder["model_type"] not in COUNTED_FAMILIES:
+            _check_count(what, whole.get_text_config(), shape_of(what, decoder), tied)
+        return decoder
+    except UserError:
+        raise
+    except Exception as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:160]
+        raise UserError(what, f"transformers rejects its config.json: {why}") from None
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _check_count(what: str, config: Any, shape: ModelShape, tied: bool) -> None:
+    """Reject a family whose parameters, as transformers builds it without memory, are not those counted."""
+    import torch
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    family = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]  # imported before the device is another
+    with torch.device("meta"):
+        found = sum(weight.numel() for weight in family(config).parameters())
+    counted = shape.all_parameters - (shape.vocab_size * shape.hidden_size if tied else 0)
+    if abs(counted / found - 1) > CLOSE:
+        rule = f"a model of the family {config.model_type} has {found:.3e} parameters, and {counted:.3e} are counted"
+        raise UserError(what, rule, FIX)
+
+
+def shape_of(what: str, decoder: Mapping[str, Any]) -> ModelShape:
+    """Sizes of a decoder. Raises UserError where one is missing, or where layers are of a kind that is not counted."""
+    try:
+        return ModelShape.from_config(decoder)
+    except KeyError as error:
+        raise UserError(what, f"its config.json lacks {error.args[0]!r}") from None
+    except ValueError as error:
+        raise UserError(
+            what,
+            f"{error} (model_type {decoder.get('model_type')}), whose parameters, FLOP and memory are not counted",
+            FIX,
+        ) from None

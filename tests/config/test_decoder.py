@@ -1,0 +1,145 @@
+"""The decoder in a config: nested text parts, defaults of a family, and counts beside transformers' own models."""
+
+import json
+
+import pytest
+import torch
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.config import decoder
+from prefix_opd.config.compose import compose
+from prefix_opd.config.decoder import COUNTED_FAMILIES, decoder_config, shape_of
+from prefix_opd.config.models import Model
+from prefix_opd.cost.arithmetic import stored_parameters
+from prefix_opd.cost.plan import plan
+
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 320,
+    "pad_token_id": None,
+}
+EXPERTS = {"moe_intermediate_size": 32, "num_experts": 8, "num_experts_per_tok": 2}
+SHARED = {**EXPERTS, "shared_expert_intermediate_size": 48}
+LINEAR = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+GEMMA_4 = {"sliding_window": 8, "hidden_size_per_layer_input": 0, "global_head_dim": 32}
+FAMILIES = [
+    ("llama", {}),
+    ("qwen2", {}),
+    ("qwen3", {}),
+    ("phi3", {}),
+    ("mistral", {"sliding_window": 8}),
+    ("mixtral", {"num_local_experts": 8, "num_experts_per_tok": 2}),
+    ("gemma2", {"sliding_window": 8}),
+    ("gemma3_text", {"sliding_window": 8}),
+    ("gemma4_text", {**GEMMA_4, "num_global_key_value_heads": 1, "attention_k_eq_v": True}),
+    ("gemma4_text", {**GEMMA_4, **EXPERTS, "enable_moe_block": True, "top_k_experts": 2}),
+    ("glm4_moe", {**EXPERTS, "n_routed_experts": 8, "n_shared_experts": 1, "first_k_dense_replace": 1}),
+    ("gpt_oss", {"num_local_experts": 8, "num_experts_per_tok": 2}),
+    ("qwen2_moe", SHARED),
+    ("qwen3_moe", EXPERTS),
+    ("qwen3_moe", {**EXPERTS, "decoder_sparse_step": 2, "mlp_only_layers": [3]}),
+    ("qwen3_next", {**SHARED, **LINEAR}),
+    ("qwen3_5_text", LINEAR),
+    ("qwen3_5_moe_text", {**SHARED, **LINEAR}),
+]
+
+
+def test_every_counted_family_is_compared():
+    assert {family for family, _ in FAMILIES} == COUNTED_FAMILIES
+
+
+@pytest.mark.parametrize(("family", "more"), FAMILIES)
+def test_parameters_are_those_of_transformers_without_norms_and_biases(family, more):
+    published = {"model_type": family, **SIZES, **more}
+    found = decoder_config(family, published)
+    config = AutoConfig.for_model(**published)
+    family = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]  # imported before the device is another
+    with torch.device("meta"):
+        model = family(config)
+    weights = {name: weight.numel() for name, weight in model.named_parameters() if weight.dim() > 1}
+    biases = sum(count for name, count in weights.items() if name.endswith("_bias"))  # of gpt-oss's experts
+    tied = bool(found.get("tie_word_embeddings", model.config.tie_word_embeddings))
+    assert stored_parameters(shape_of(family, found), tied) == sum(weights.values()) - biases
+
+
+def test_a_family_that_is_not_listed_is_counted_by_transformers_first():
+    same = {"model_type": "olmo3", **SIZES, "sliding_window": 8}  # layers of two kinds, as counted
+    assert [mixer.window for mixer, _ in shape_of("olmo3", decoder_config("olmo3", same)).layers] == [8, 8, 8, None]
+    with pytest.raises(UserError, match=r"family starcoder2 has 1\.\d+e\+05 parameters, and 1\.\d+e\+05 are counted"):
+        decoder_config("model", {"model_type": "starcoder2", **SIZES})  # its MLPs have two matrices
+
+
+def test_gemma_3_completes_what_its_config_leaves_out():
+    # google/gemma-3-4b: the published config names neither heads nor vocabulary
+    text = {"hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34}
+    published = {"model_type": "gemma3", "text_config": {**text, "sliding_window": 1024}, "vision_config": {}}
+    found = decoder_config("gemma", published)
+    shape = shape_of("gemma", found)
+    assert found["tie_word_embeddings"] is True
+    assert stored_parameters(shape, tied=True) / 1e9 == pytest.approx(3.88, abs=0.005)  # published: 3.88e9 of text
+    assert [mixer.window for mixer, _ in shape.layers][:7] == [1024] * 5 + [None, 1024]
+
+
+QWEN_3_5 = {
+    "architectures": ["Qwen3_5ForConditionalGeneration"],
+    "model_type": "qwen3_5",
+    "tie_word_embeddings": True,
+    "text_config": {
+        "model_type": "qwen3_5_text",
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 256,
+        "vocab_size": 248320,
+        "full_attention_interval": 4,
+        "linear_num_value_heads": 16,
+        "max_position_embeddings": 262144,
+    },
+    "vision_config": {"depth": 24},
+}
+
+
+def test_qwen_3_5_2b_by_hand(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(QWEN_3_5))
+    model = Model("model", str(tmp_path))
+    full = 2048 * (3 * 8 * 256 + 2 * 2 * 256)
+    linear = 2048 * (3 * 2048 + 2 * 2048 + 2 * 16) + 4 * 3 * 2048
+    layers = 24 * 3 * 2048 * 6144 + 6 * full + 18 * linear
+    assert stored_parameters(model.shape, tied=True) == layers + 248320 * 2048 == 1_881_718_784  # published: 1.9e9
+    assert model.context == 262144
+    config = compose(["experiment=qwen3_8b/schedule", f"actor_rollout_ref.model.path={tmp_path}"])
+    engine = plan(config).as_dict()["memory_gib"]["student"]["engine"]
+    assert engine["weights"] == pytest.approx(2 * 1_881_718_784 / 2**30)
+
+
+def test_a_dense_family_needs_no_transformers(monkeypatch):
+    monkeypatch.setattr(decoder, "_completed", None)
+    assert decoder_config("model", {"model_type": "qwen3", **SIZES})["hidden_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"text_config": 3}, "text_config=3, not a group of sizes"),
+        ({"text_config": {**SIZES, "hidden_size": -1}}, "hidden_size=-1, not a whole number"),
+        ({"architectures": ["A", "B"]}, "as architectures, not one"),
+        ({"model_type": "mistral", "sliding_window": "wide"}, "transformers rejects its config.json"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(changed, line):
+    with pytest.raises(UserError, match=line) as told:
+        decoder_config("model", {"model_type": "qwen3", **SIZES, **changed})
+    assert "\n" not in str(told.value)
