@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tiny_models import FAMILIES, write_model
 
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.task import END_OF_TURN, TEACHER, random_problem, respond
@@ -112,6 +113,10 @@ def trained(tmp_path_factory):
     (folder / "my_method.py").write_text(OWN_MODULE)
     runs = folder / "runs.json"
     planned = {name: [*overrides, *SMALL] for name, overrides in RUNS.items()}
+    for family in FAMILIES:
+        model = write_model(folder / f"{family}_model", family)
+        teacher = f"distillation.teacher_models.teacher_model.model_path={model}"
+        planned[family] = ["experiment=tiny/prefix_24", f"actor_rollout_ref.model.path={model}", teacher, *SMALL]
     # the second goes on where the first ended
     planned |= {"own": OWN, "own_resumed": [*OWN, "trainer.total_training_steps=4"]}
     runs.write_text(json.dumps(planned))
@@ -122,7 +127,18 @@ def trained(tmp_path_factory):
         log = (folder / f"{name}.log").read_text()
         assert code == 0, log[-3000:]
         assert "LLMServerManager: ['127.0.0.1:" in log, "also what is forked listens on the loopback alone"
-    return {name: list(read_metrics(folder / name)) for name in (*RUNS, "own")}
+    return {name: list(read_metrics(folder / name)) for name in (*RUNS, *FAMILIES, "own")}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_student_and_teacher_of_another_family(trained, family):
+    """Both have the same weights: a reverse KL of 0 says that sampler, teacher and trainer compute the same model."""
+    first, second = trained[family]
+    assert first["prefix_opd/reverse_kl/abs_mean"] < 1e-3
+    assert first["prefix_opd/log_prob_diff/abs_mean"] < 1e-3
+    # the engine samples with the weights that the trainer sent
+    assert second["prefix_opd/log_prob_diff/abs_mean"] < 1e-3
+    assert first["prefix_opd/flops_exact/teacher_scoring"] == first["prefix_opd/flops_exact/sampling"]
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -72,6 +72,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
         check_context(config, model)
         model.check_weights()
         _ = model.shape  # reads the sizes; raises if one is missing
+    together.check_packing(config, student)
     check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)

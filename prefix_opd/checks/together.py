@@ -8,8 +8,10 @@ import sys
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost.plan import longest_prefix
+from prefix_opd.method.layers import DeltaNet
 
 ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
 DEFAULT_ATTENTION = "flash_attention_2"
@@ -37,6 +39,8 @@ TEMPLATE_ARGUMENTS = (
     "truncation",
 )
 """Arguments of transformers' ``apply_chat_template`` itself, not variables of the template."""
+PACKED = ("qwen3_5", "qwen3_5_moe")
+"""Families with linear attention whose packed sequences verl separates."""
 CHECKPOINT_PARTS = ("model", "optimizer", "extra")
 
 
@@ -57,6 +61,22 @@ def choose_attention(config: DictConfig) -> None:
             f"{ATTENTION_KEY}={chosen}",
             "needs the package flash_attn, which is not installed",
             "install it, or set sdpa",
+        )
+
+
+def check_packing(config: DictConfig, student: Model) -> None:
+    """Reject packed sequences for a student with linear attention whose states verl does not separate.
+
+    verl hands the ends of the sequences to the layers of these families alone (verl/models/transformers/qwen3_5.py).
+    Raises UserError.
+    """
+    linear = any(isinstance(mixer, DeltaNet) for mixer, _ in student.shape.kinds)
+    if linear and config.actor_rollout_ref.model.use_remove_padding and student.config.get("model_type") not in PACKED:
+        raise UserError(
+            f"{student.key}={student.path}",
+            f"has linear attention (model_type {student.config.get('model_type')}), whose state would run from one "
+            "packed sequence into the next in the update",
+            "set actor_rollout_ref.model.use_remove_padding=false",
         )
 
 

@@ -119,14 +119,13 @@ class Model:
 
     @cached_property
     def largest_tensor(self) -> int:
-        """Numbers in the largest tensor: by the headers of the local weights, else by the config."""
+        """Numbers in the largest tensor: by the config, and by the headers of the local weights."""
         sizes = [
             math.prod(entry["shape"])
             for path in sorted(Path(self.path).expanduser().glob("*.safetensors"))
             for entry in _safetensors_header(self, path).values()
         ]
-        shape = self.shape
-        return max(sizes, default=shape.largest_tensor)
+        return max([*sizes, self.shape.largest_tensor])  # files may hold the experts one by one
 
     @cached_property
     def decoder(self) -> dict[str, Any]:

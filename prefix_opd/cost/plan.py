@@ -82,6 +82,10 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "first_cap": max(rows[0]),
             "last_cap": max(rows[-1]),
             "gpus": gpus,
+            "parameters": {
+                name: {"stored": _parameters(shape, found), "of_a_token": _passed(shape, found)}
+                for name, shape, found in zip(gpus, shapes, (student, teacher), strict=True)
+            },
         },
         cost=total(rows, settings.weighting),
         full_opd=total(lengths_of(Full()), Uniform()),
@@ -135,6 +139,11 @@ def published_config(config: DictConfig, key: str) -> dict[str, Any]:
 
 def _shape(config: DictConfig, key: str, published: dict[str, Any]) -> ModelShape:
     return shape_of(f"{key}={OmegaConf.select(config, key)}", published)
+
+
+def _passed(shape: ModelShape, published: dict[str, Any]) -> int:
+    """Parameters that one token passes: all but the experts that are not its own."""
+    return _parameters(shape, published) - (shape.all_parameters - shape.matmul_parameters)
 
 
 def _parameters(shape: ModelShape, published: dict[str, Any]) -> int:

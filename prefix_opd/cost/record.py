@@ -59,7 +59,7 @@ class Plan:
     """Result of `prefix-opd plan`."""
 
     run: dict[str, Any]
-    """Name, models, updates, rollouts an update, first and last L, GPUs."""
+    """Name, models and their parameters, updates, rollouts an update, first and last L, GPUs."""
     cost: Cost
     full_opd: Cost
     """The same updates without a prefix."""

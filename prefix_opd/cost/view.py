@@ -24,7 +24,9 @@ def render(plan: Plan):
     tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
     longest = plan.longest_step
     seconds = ", ".join(f"{_words(phase)} {longest['seconds'][phase]:.3g}" for phase in PHASES)
+    sizes = ", ".join(f"{name} {_parameters(found)}" for name, found in run["parameters"].items())
     foot = [
+        f"parameters: {sizes}.",
         f"longest step: {longest['step']} (L {longest['prefix_length']}), {longest['seconds']['total']:.3g} s; "
         f"by phase: {seconds}.",
         f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens; "
@@ -32,6 +34,11 @@ def render(plan: Plan):
         *(f"note: {note}" for note in plan.notes),
     ]
     return Group(Text(head), _cost_table(plan), _memory_table(plan.memory_gib), Text("\n".join(foot)))
+
+
+def _parameters(found: dict[str, int]) -> str:
+    stored, passed = found["stored"], found["of_a_token"]
+    return f"{stored:.3g}" if stored == passed else f"{stored:.4g}, of which a token passes {passed:.3g}"
 
 
 def _cost_table(plan: Plan):

@@ -7,6 +7,7 @@ import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.together import check_packing
 from prefix_opd.config import decoder
 from prefix_opd.config.compose import compose
 from prefix_opd.config.decoder import COUNTED_FAMILIES, decoder_config, shape_of
@@ -123,6 +124,19 @@ def test_qwen_3_5_2b_by_hand(tmp_path):
     config = compose(["experiment=qwen3_8b/schedule", f"actor_rollout_ref.model.path={tmp_path}"])
     engine = plan(config).as_dict()["memory_gib"]["student"]["engine"]
     assert engine["weights"] == pytest.approx(2 * 1_881_718_784 / 2**30)
+
+
+def test_packed_sequences_with_linear_attention(tmp_path):
+    published = {**QWEN_3_5, "model_type": "qwen3_5"}
+    (tmp_path / "config.json").write_text(json.dumps(published))
+    config = compose(["experiment=tiny/schedule", "actor_rollout_ref.model.use_remove_padding=true"])
+    check_packing(config, Model("model", str(tmp_path)))  # verl separates their states
+    text = {**QWEN_3_5["text_config"], "architectures": ["Qwen3_5ForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(text))
+    with pytest.raises(UserError, match=r"linear attention \(model_type qwen3_5_text\), whose state would run"):
+        check_packing(config, Model("model", str(tmp_path)))
+    config.actor_rollout_ref.model.use_remove_padding = False
+    check_packing(config, Model("model", str(tmp_path)))
 
 
 def test_a_dense_family_needs_no_transformers(monkeypatch):
