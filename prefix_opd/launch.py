@@ -20,7 +20,7 @@ from prefix_opd.base import logs
 from prefix_opd.base.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, RunStopped, UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.base.redaction import redact, save_config
-from prefix_opd.checks.cluster import give_cpus
+from prefix_opd.checks.cluster import check_machine, give_cpus
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import GRADER_KEY, STUDENT_KEY, TEACHER_KEY
@@ -135,6 +135,7 @@ def main(overrides: Sequence[str]) -> int:
     try:
         config = prepare(overrides, verls_own)
         if not examined:
+            check_machine(config)
             examine(config)
         _keep_command(Path(config.trainer.default_local_dir), overrides)
         run(config, stops_after_step=True)

@@ -6,9 +6,7 @@ cd "$(dirname "$0")/.."
 
 device=${1:-${PREFIX_OPD_DEVICE:-}}
 if [[ -z $device ]]; then
-  # student and teacher need one GPU each
-  gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
-  if ((gpus >= 2)); then device=gpu; else device=cpu; fi
+  if nvidia-smi -L 2>/dev/null | grep -q ^GPU; then device=gpu; else device=cpu; fi
 fi
 case $device in
   cpu) version=3.11 requirements=requirements-cpu.txt ;;  # the CPU wheels of torch and vLLM are built for 3.11

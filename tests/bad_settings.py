@@ -9,6 +9,7 @@ LOSS = "distillation.distillation_loss"
 TEACHERS = "distillation.teacher_models"
 TEACHER = f"{TEACHERS}.teacher_model"
 RAY = "ray_kwargs.ray_init"
+SHARED, TURNS = "prefix_opd.teacher.placement=shared", "prefix_opd.teacher.phases=turns"
 SDPA = f"+{MODEL}.override_config.attn_implementation=sdpa"
 
 IGNORED = [
@@ -142,6 +143,16 @@ TOGETHER = [
 """Settings that are valid separately but not together."""
 
 
+PLACED = [
+    (["prefix_opd.teacher.placement=mine"], "prefix_opd.teacher.placement=mine: input should be 'own' or 'shared'"),
+    ([SHARED, TURNS, "prefix_opd.rollout.off_policy_steps=1", "prefix_opd.advantage.student_log_prob=current"],
+     "prefix_opd.rollout.off_policy_steps=1: samples and scores during the update, and prefix_opd.teacher.phases"),
+    ([SHARED, f"{TEACHER}.inference.free_cache_engine=true"], "free_cache_engine=true: has one value on platform=cpu"),
+    ([SHARED, "trainer.n_gpus_per_node=3", f"{RAY}.num_gpus=2", "data.train_batch_size=24"],
+     f"{RAY}.num_gpus=2: the run asks Ray for 3: 3 for the student (trainer.n_gpus_per_node x nnodes); set it to 3"),
+]  # fmt: skip
+"""Where the teacher lives, and when it scores."""
+
 SERVICES = [
     (["trainer.logger=[consol]"], "consol is no tracker of verl; known: clearml, console"),
     (["trainer.logger=[console,clearml]"], "clearml needs the package clearml; pip install clearml"),
@@ -187,6 +198,18 @@ ON_A_GPU = [
      f"{TEACHER}.inference.tensor_model_parallel_size=3: must divide the 1 GPU of its engines"),
     ([f"{ROLLOUT}.free_cache_engine=true", f"+{ROLLOUT}.enable_sleep_mode=false"],
      f"{ROLLOUT}.free_cache_engine=true: needs enable_sleep_mode=true"),
+    ([SHARED, "distillation.n_gpus_per_node=2"],
+     "distillation.n_gpus_per_node=2: differs from trainer.n_gpus_per_node=8, whose GPUs the teacher shares"),
+    ([SHARED, "distillation.nnodes=2"], "distillation.nnodes=2: differs from trainer.nnodes=1"),
+    ([SHARED, "trainer.n_gpus_per_node=1", f"{TEACHER}.inference.tensor_model_parallel_size=2"],
+     f"{TEACHER}.inference.tensor_model_parallel_size=2: must divide the 1 GPU of its engines"),
+    ([SHARED, TURNS, f"{TEACHER}.inference.free_cache_engine=false"],
+     f"{TEACHER}.inference.free_cache_engine=false: keeps the engine awake in the turns of the others"),
+    ([SHARED, TURNS, f"{ROLLOUT}.free_cache_engine=false"], f"{ROLLOUT}.free_cache_engine=false: keeps the engine"),
+    ([SHARED, TURNS, f"+{TEACHER}.inference.enable_sleep_mode=false"],
+     f"{TEACHER}.inference.free_cache_engine=true: needs enable_sleep_mode=true"),
+    ([TURNS], "prefix_opd.teacher.phases=turns: leaves the teacher's GPUs idle while the student samples"),
+    (["layout=one_gpu_tiny"], "nvidia-smi shows 0 GPUs: the run asks for 1: 1 for the student"),
 ]  # fmt: skip
 
 INSTANCES = (
@@ -215,7 +238,7 @@ BY_KEY = [*IGNORED, *NOT_WHOLE, *VALUES]
 
 CASES = [
     *(([*TRAIN, *overrides], line) for overrides, line in BY_KEY if overrides[0].lstrip("+") in INSTANCES),
-    *(([*TRAIN, *overrides], line) for overrides, line in [*TOGETHER, *SERVICES, *CODE]),
+    *(([*TRAIN, *overrides], line) for overrides, line in [*TOGETHER, *PLACED, *SERVICES, *CODE]),
     *(([*GPU, *overrides], line) for overrides, line in ON_A_GPU),
     (
         ["train", "experiment=tiny/forward_kl_24", f"+{TEACHER}.inference.engine_kwargs.vllm.max_logprobs=4"],

@@ -1,12 +1,15 @@
-"""GPUs, ranks and Ray's logical CPUs: whether they divide evenly, and whether Ray has enough of them."""
+"""GPUs, ranks and Ray's logical CPUs: whether they divide evenly, and whether machine and Ray have enough of them."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.processes import run
 
 BUNDLE_CPUS = 3
 """Logical CPUs in one GPU's Ray bundle (verl/single_controller/ray/base.py: ResourcePoolManager.max_colocate_count)."""
@@ -17,16 +20,29 @@ SCHEDULING_CPUS = 1
 CPUS_KEY = "ray_kwargs.ray_init.num_cpus"
 GPUS_KEY = "ray_kwargs.ray_init.num_gpus"
 UNITS_KEY = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
+PLACEMENT_KEY = "prefix_opd.teacher.placement"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 ADDRESS_KEY = "ray_kwargs.ray_init.address"
 OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir")
 """`ray.init` rejects these keys together with a cluster address."""
 
 
-def gpus(config: DictConfig) -> tuple[int, int]:
-    """Number of GPUs of the student and of the teacher; on ``platform: cpu`` these are simulated."""
+def is_shared(config: DictConfig) -> bool:
+    """Whether the teacher lives on the student's GPUs."""
+    return OmegaConf.select(config, PLACEMENT_KEY) == "shared"
+
+
+def pools(config: DictConfig) -> tuple[int, int]:
+    """Number of GPUs that the student's and the teacher's engines run on; on ``platform: cpu`` these are simulated."""
     trainer, teacher = config.trainer, config.distillation
-    own = teacher.n_gpus_per_node * teacher.nnodes if teacher.enabled else 0
-    return trainer.n_gpus_per_node * trainer.nnodes, own
+    scoring = teacher.n_gpus_per_node * teacher.nnodes if teacher.enabled else 0
+    return trainer.n_gpus_per_node * trainer.nnodes, scoring
+
+
+def gpus(config: DictConfig) -> tuple[int, int]:
+    """Number of GPUs that a run asks Ray for: the student's, and the teacher's own."""
+    student, teacher = pools(config)
+    return student, 0 if is_shared(config) else teacher
 
 
 def needed_cpus(config: DictConfig) -> int:
@@ -42,7 +58,7 @@ def joins_a_cluster(config: DictConfig) -> bool:
 def check_parallel_sizes(config: DictConfig) -> None:
     """Check that ``tensor_model_parallel_size`` divides the number of the engine's GPUs. Raises UserError."""
     sizes = zip(
-        ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference"), gpus(config), strict=True
+        ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference"), pools(config), strict=True
     )
     for node, count in sizes:
         key = f"{node}.tensor_model_parallel_size"
@@ -85,9 +101,59 @@ def check_cluster(config: DictConfig) -> None:
     if pretended is not None and pretended < asked:
         raise UserError(
             f"{GPUS_KEY}={pretended}",
-            f"the run asks Ray for {asked}: trainer.n_gpus_per_node and distillation.n_gpus_per_node",
+            f"the run asks Ray for {asked}: {_asked(config)}",
             f"set it to {asked}",
         )
+
+
+def _asked(config: DictConfig) -> str:
+    student, teacher = gpus(config)
+    trainers = f"{student} for the student (trainer.n_gpus_per_node x nnodes)"
+    if not teacher:
+        return trainers
+    return f"{trainers} and {teacher} for the teacher ({PLACEMENT_KEY}=own: distillation.n_gpus_per_node x nnodes)"
+
+
+def check_machine(config: DictConfig) -> None:
+    """Check that this machine has the GPUs of a run that starts its own cluster. Raises UserError.
+
+    A run may be checked on a machine that could not train it (``train --check``). So this is no part of preflight.
+    """
+    if config.platform == "cpu" or joins_a_cluster(config):
+        return
+    visible = os.environ.get(VISIBLE)
+    if twice := [name for name, count in Counter(_named(visible)).items() if count > 1]:
+        raise UserError(
+            f"{VISIBLE}={visible}",
+            f"names GPU {twice[0]} more than once: CUDA does not start in a process that inherits such a list (error "
+            "101, invalid device ordinal)",
+            f"name each GPU once, and share them by {PLACEMENT_KEY}=shared",
+        )
+    if OmegaConf.select(config, GPUS_KEY) is None:  # a number that is given was checked against what the run asks for
+        count, shown = visible_gpus(), "nvidia-smi" if visible is None else f"{VISIBLE}={visible}"
+        _check_gpus(config, count, f"{shown} shows {count} GPU{'' if count == 1 else 's'}")
+
+
+def visible_gpus() -> int:
+    """Number of this machine's GPUs that a run can use: those of CUDA_VISIBLE_DEVICES, else those of nvidia-smi."""
+    if (visible := os.environ.get(VISIBLE)) is not None:
+        return len(_named(visible))
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    return sum(line.startswith("GPU ") for line in run(["nvidia-smi", "-L"]).stdout.splitlines())
+
+
+def _named(visible: str | None) -> list[str]:
+    return [name.strip() for name in (visible or "").split(",") if name.strip() not in ("", "-1")]
+
+
+def _check_gpus(config: DictConfig, count: float, shown: str) -> None:
+    asked, (student, teacher) = sum(gpus(config)), gpus(config)
+    if count >= asked:
+        return
+    shared = f"set {PLACEMENT_KEY}=shared, " if teacher and 0 < student <= count else ""
+    rest = "lower their numbers, or choose another layout" if count else "use a machine with GPUs, or platform=cpu"
+    raise UserError(shown, f"the run asks for {asked}: {_asked(config)}", f"{shared}{rest}")
 
 
 def give_cpus(config: DictConfig) -> None:
@@ -98,11 +164,11 @@ def give_cpus(config: DictConfig) -> None:
         config.ray_kwargs.ray_init.num_cpus = max(os.cpu_count() or 1, needed_cpus(config))
 
 
-def check_running_cluster(config: DictConfig, cpus: float) -> None:
-    """Reject an existing cluster with too few free CPUs: the workers would wait forever. Raises UserError.
+def check_running_cluster(config: DictConfig, cpus: float, gpus: float) -> None:
+    """Reject an existing cluster with too few free CPUs or GPUs: the workers would wait forever. Raises UserError.
 
     Args:
-        cpus: free logical CPUs at the start of the run, ``ray.available_resources()["CPU"]``.
+        cpus, gpus: free logical CPUs and GPUs at the start of the run, ``ray.available_resources()``.
     """
     needed = needed_cpus(config)
     if cpus < needed:
@@ -111,3 +177,4 @@ def check_running_cluster(config: DictConfig, cpus: float) -> None:
             f"the run asks it for {needed}",
             "end other jobs, start nodes with `ray start --num-cpus N` (they are logical), or add nodes",
         )
+    _check_gpus(config, gpus, f"the Ray cluster has {gpus:g} free GPU{'' if gpus == 1 else 's'}")

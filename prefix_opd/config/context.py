@@ -1,5 +1,6 @@
-"""Resolvers of the recipe: ``${context:PROMPT,RESPONSE}``, tokens that an engine needs for one sequence, and
-``${ending:THINKING}``, the text that a prompt ends with by default."""
+"""Resolvers of the recipe: ``${context:PROMPT,RESPONSE}``, tokens that an engine needs for one sequence,
+``${ending:THINKING}``, the text that a prompt ends with by default, and ``${teacher_pool:PLACEMENT,TRAINERS}``, the
+teacher's nodes or GPUs per node by default."""
 
 from __future__ import annotations
 
@@ -26,7 +27,12 @@ def ending(thinking: Any) -> str | None:
     return THINK_START if thinking == "forced" else None
 
 
+def teacher_pool(placement: Any, trainers: Any) -> Any:
+    """On shared GPUs the trainer's number, otherwise 1; a layout with GPUs for the teacher alone gives their number."""
+    return trainers if placement == "shared" else 1
+
+
 def register_resolver() -> None:
-    """Register ``${context:...}`` and ``${ending:...}`` with OmegaConf."""
-    OmegaConf.register_new_resolver("context", context, replace=True)
-    OmegaConf.register_new_resolver("ending", ending, replace=True)
+    """Register the resolvers with OmegaConf."""
+    for resolver in (context, ending, teacher_pool):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

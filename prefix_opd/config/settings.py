@@ -83,6 +83,17 @@ class RolloutSettings(Fields):
     limit."""
 
 
+class TeacherSettings(Fields):
+    """The teacher's GPUs, and when it scores (docs/gpu.md)."""
+
+    placement: Literal["own", "shared"] = "own"
+    """own: distillation.n_gpus_per_node x nnodes GPUs for the teacher alone. shared: the teacher's engines run on the
+    student's GPUs."""
+    phases: Literal["overlap", "turns"] = "overlap"
+    """overlap: the teacher scores each rollout as it ends; on shared GPUs both engines then need memory at once. turns:
+    it scores after the last rollout of a step; engines with free_cache_engine=true sleep outside their turn."""
+
+
 class AdvantageSettings(Fields):
     """A_t = stop_grad[log p_teacher - log p_student] (`prefix_opd.method.advantage`)."""
 
@@ -194,6 +205,7 @@ class Settings(Fields):
     """L, the longest training rollout in tokens, by step (`prefix_opd.method.schedule`)."""
     prompt: PromptSettings = PromptSettings()
     rollout: RolloutSettings = RolloutSettings()
+    teacher: TeacherSettings = TeacherSettings()
     advantage: AdvantageSettings = AdvantageSettings()
     loss: Annotated[Objective, BeforeValidator(OBJECTIVES.build)] = PrefixOPD()
     """What the update minimises (`prefix_opd.method.objective`)."""

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks import cluster
 from prefix_opd.checks.chat_template import fill_in_template, template_variables
 from prefix_opd.checks.preflight import check_verl_version
 from prefix_opd.checks.surface import check_surface, leaves, rule_of
@@ -151,7 +152,7 @@ def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set
     elif run is not None and not touched & {"layout", "experiment", "trainer.n_gpus_per_node"}:
         # without a teacher, its GPUs on the same node are free
         together = run.trainer.nnodes == run.distillation.nnodes == 1 and run.platform != "cpu"
-        teacher = run.distillation.n_gpus_per_node if together and run.distillation.enabled else 0
+        teacher = cluster.gpus(run)[1] if together else 0
         config.trainer.n_gpus_per_node = run.trainer.n_gpus_per_node + teacher
     ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
     shards = config.actor_rollout_ref.rollout.tensor_model_parallel_size

@@ -88,7 +88,7 @@ def rollout_metrics(
     """
     endings = [record["ending"] for record in records]
     generated = max(record["generated_at"] for record in records)
-    scored = max(record["scored_at"] for record in records)
+    scores = [record["scored_at"] for record in records]
     return {
         "prefix_length": max(prefix_lengths),
         "prefix_length/min": min(prefix_lengths),
@@ -98,6 +98,7 @@ def rollout_metrics(
         "response_length/mean": sum(lengths) / len(lengths),
         "response_length/max": max(lengths),
         "seconds/rollout": generated,
-        # the teacher scores each finished rollout at once: only scoring after the last rollout adds time
-        "seconds/score": max(0.0, scored - generated),
+        # scoring adds time only after the last rollout
+        "seconds/score": max(0.0, max(scores) - generated),
+        "seconds/overlap": max(0.0, generated - min(scores)),
     }

@@ -84,7 +84,8 @@ def bins(line: Mapping[str, float], prefix: str) -> dict[int, float]:
 ALL = (
     *(PREFIX_LENGTH, "prefix_opd/prefix_length/min", REVERSE_KL, "prefix_opd/reverse_kl/{abs_mean,max}"),
     *(RESPONSE_LENGTH, "prefix_opd/response_length/max", CUT, NATURAL, "prefix_opd/ending/other_fraction"),
-    *("prefix_opd/fingerprint/{prompts,rollouts}", SECONDS_SINCE_START, *map(seconds, (*PHASES, "step"))),
+    *("prefix_opd/fingerprint/{prompts,rollouts}", SECONDS_SINCE_START, "prefix_opd/seconds/{overlap,turns}"),
+    *map(seconds, (*PHASES, "step")),
     "prefix_opd/flops_{exact,paper}/{sampling,student_scoring,teacher_scoring,update,total,so_far}",
     "prefix_opd/{tokens,tokens_so_far}/{generated,scored,trained}",
     "prefix_opd/ratio/{mean,max,min,truncated_fraction}",

@@ -57,7 +57,8 @@ class _Starting:
         return _Starting(self.actor_class.options(**options), self.config, self.stop_folder)
 
     def remote(self):
-        check_running_cluster(self.config, ray.available_resources().get("CPU", 0))
+        free = ray.available_resources()
+        check_running_cluster(self.config, free.get("CPU", 0), free.get("GPU", 0))
         if self.stop_folder is not None:
             stopping.listen(self.stop_folder)
         return self.actor_class.remote()

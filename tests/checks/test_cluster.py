@@ -56,8 +56,69 @@ def test_too_few_cpus_are_told_with_both_numbers():
     told = refused(cluster.check_cluster, config(ray_kwargs__ray_init__num_cpus=33))
     assert told.startswith("ray_kwargs.ray_init.num_cpus=33: the run asks Ray for 34: 3 for each of 4 + 4 GPUs, 8 for")
     cluster.check_cluster(config(ray_kwargs__ray_init__num_cpus=34))
-    assert "free CPUs: the run asks it for 34" in refused(cluster.check_running_cluster, config(), 33.0)
-    cluster.check_running_cluster(config(), 34.0)
+    assert "free CPUs: the run asks it for 34" in refused(cluster.check_running_cluster, config(), 33.0, 8.0)
+    cluster.check_running_cluster(config(), 34.0, 8.0)
+
+
+def test_a_teacher_on_the_students_gpus_asks_ray_for_none():
+    shared = config(prefix_opd__teacher__placement="shared", distillation__n_gpus_per_node=4, distillation__nnodes=1)
+    assert cluster.gpus(shared) == (4, 0) and cluster.pools(shared) == (4, 4)
+    assert cluster.needed_cpus(shared) == 12 + 1 + 8 + 1
+    shared[TEACHER.split(".")[0]].teacher_models.teacher_model.inference.tensor_model_parallel_size = 8
+    assert "=8: must divide the 4 GPUs of its engines" in refused(cluster.check_parallel_sizes, shared)
+    cluster.check_running_cluster(shared, 22.0, 4.0)
+    told = refused(cluster.check_running_cluster, config(), 34.0, 4.0)
+    assert told.startswith("the Ray cluster has 4 free GPUs: the run asks for 8: 4 for the student")
+    assert "set prefix_opd.teacher.placement=shared" in told
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A function that sets what nvidia-smi lists and what the environment names."""
+
+    def with_gpus(count, visible=None):
+        program = tmp_path / "nvidia-smi"
+        lines = "\n".join(f"echo 'GPU {index}: NVIDIA H100 (UUID: GPU-{index})'" for index in range(count))
+        program.write_text(f"#!/bin/sh\n{lines}\necho '  MIG 1g.10gb Device 0: (UUID: MIG-0)'\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        monkeypatch.setenv(cluster.VISIBLE, "")
+        monkeypatch.delenv(cluster.VISIBLE)
+        if visible is not None:
+            monkeypatch.setenv(cluster.VISIBLE, visible)
+
+    return with_gpus
+
+
+ONE = {"trainer__n_gpus_per_node": 1, "distillation__n_gpus_per_node": 1, "distillation__nnodes": 1}
+
+
+def test_one_card_holds_no_teacher_with_gpus_of_its_own(machine):
+    machine(1)
+    told = refused(cluster.check_machine, config(**ONE))
+    assert told.startswith("nvidia-smi shows 1 GPU: the run asks for 2: 1 for the student (trainer.n_gpus_per_node")
+    assert "set prefix_opd.teacher.placement=shared, " in told
+    shared = config(**ONE, prefix_opd__teacher__placement="shared")
+    cluster.check_machine(shared)
+    machine(2)
+    cluster.check_machine(config(**ONE))
+    machine(2, visible="1")
+    assert refused(cluster.check_machine, config(**ONE)).startswith("CUDA_VISIBLE_DEVICES=1 shows 1 GPU: the run asks")
+
+
+def test_a_card_named_twice_is_one_card(machine):
+    machine(1, visible="0,0")
+    told = refused(cluster.check_machine, config(**ONE, ray_kwargs__ray_init__num_gpus=2))
+    assert told.startswith("CUDA_VISIBLE_DEVICES=0,0: names GPU 0 more than once") and "error 101" in told
+
+
+@pytest.mark.parametrize("visible", [None, "", "-1"])
+def test_a_layout_of_gpus_on_a_machine_without_one(machine, visible):
+    machine(0, visible)
+    told = refused(cluster.check_machine, config(**ONE, prefix_opd__teacher__placement="shared"))
+    assert "shows 0 GPUs: the run asks for 1" in told and told.endswith("use a machine with GPUs, or platform=cpu")
+    cluster.check_machine(config(platform="cpu"))
+    cluster.check_machine(config(**ONE, ray_kwargs__ray_init__address="auto"))  # the cluster has its own
 
 
 def test_a_cluster_of_its_own_gets_as_many_cpus_as_it_needs(monkeypatch):

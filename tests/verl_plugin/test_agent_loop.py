@@ -27,6 +27,7 @@ def worker(**settings):
     made.rollout_config = types.SimpleNamespace(name="vllm")
     made.dispatched_at = 0.0
     made.failures = []
+    made.gate = None
     made.distillation_enabled = True
     made.progress = Progress(made.settings.rollout.timeout_seconds)
     return made

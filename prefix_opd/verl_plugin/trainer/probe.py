@@ -101,9 +101,15 @@ class Probe:
         tu.assign_non_tensor_data(batch, "global_steps", step)
         # verl's method: the trainer's override would remember these prompts as those of the step
         PPOTrainerSync._submit_batch_to_rollout(self.trainer, batch)
-        answered, _ = self.trainer.replay_buffer.sample(
-            global_steps=step, partition_id="train", batch_size=len(prompts["uid"])
-        )
+        self.trainer.turns.begin_scoring()
+        try:
+            answered, _ = self.trainer.replay_buffer.sample(
+                global_steps=step, partition_id="train", batch_size=len(prompts["uid"])
+            )
+        finally:
+            if self.trainer.turns.taken:
+                self.trainer.turns.sample_again()
+                self.trainer.turns.take_seconds()  # they are no part of the step
         if len(answered.keys) != len(prompts["uid"]):
             raise RuntimeError(
                 f"{len(answered.keys)} of {len(prompts['uid'])} came back scored; see the log for the others"

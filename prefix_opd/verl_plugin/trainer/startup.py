@@ -1,8 +1,10 @@
-"""Start student and teacher in parallel.
+"""Place the teacher, and start student and teacher in parallel.
 
 verl 0.9.1 starts the student's trainer, then the teacher's servers, then the student's servers, one after the other
 (verl/trainer/ppo/v1/trainer_base.py:_setup, steps 6, 8, 9). They do not depend on each other. So a thread starts the
 teacher as soon as the resource pools exist, and `_setup` waits for the thread at its end at the latest.
+
+On shared GPUs engines wait for each other where vLLM measures free memory (`prefix_opd.checks.placement`).
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from verl.trainer.ppo.utils import Role
+from verl.utils.device import get_device_name
 
 from prefix_opd.base.patching import is_replaced, original
+from prefix_opd.checks import placement
+from prefix_opd.verl_plugin.trainer import turns
 
 TEACHER = "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager"
 
@@ -59,6 +64,12 @@ def once(verls_own: Callable) -> Callable:
     return create_resource_pool
 
 
+def share_pool(pools: Any) -> None:
+    """Give the teacher the student's resource pool in place of its own, before verl's manager creates them."""
+    del pools.resource_pool_spec["teacher_pool"]
+    pools.mapping[Role.TeacherModel] = "global_pool"
+
+
 class EngineStartup:
     """Context around verl's ``_setup``. Without the patch `startup` verl starts one engine after the other."""
 
@@ -74,17 +85,31 @@ class EngineStartup:
         if not self.trainer.use_teacher_policy:
             return
         self.trainer.events.milestone("starting workers and engines")
+        pools = self.trainer.resource_pool_manager
+        if self.trainer.settings.teacher.placement == "shared":
+            share_pool(pools)
         if not is_replaced(TEACHER):
             return
-        pools = self.trainer.resource_pool_manager
         pools.create_resource_pool()
-        pool = pools.get_resource_pool(Role.TeacherModel)
-        self._teacher = self._threads.submit(original(TEACHER), config=self.trainer.config, resource_pool=pool)
+        # now, because two threads that made them would make them twice
+        pools.get_resource_pool(Role.TeacherModel).get_placement_groups(device_name=get_device_name())
         _under_way = self
+        if not placement.measures_memory(self.trainer.config):
+            self._start()
+
+    def _start(self) -> None:
+        pool = self.trainer.resource_pool_manager.get_resource_pool(Role.TeacherModel)
+        self._teacher = self._threads.submit(original(TEACHER), config=self.trainer.config, resource_pool=pool)
 
     def hand_over(self) -> _Teacher:
         """The placeholder for verl's teacher manager. verl asks for it when the student's trainer is ready."""
         self.trainer.events.milestone("student's trainer is ready, waiting for the engines")
+        if self._teacher is None:
+            self._start()
+        if placement.one_after_the_other(self.trainer.config):
+            manager = self._teacher.result()
+            if self.trainer.turns.taken:
+                turns.call(turns.replicas(manager), "sleep")
         return _Teacher(self._teacher)
 
     def __enter__(self):

@@ -177,8 +177,7 @@ class StepGuard:
 
     def _sample_again(self) -> None:
         forget_rollouts()
-        # wake the engines, which sleep while verl trains; their weights are those of the previous step
-        self.trainer.checkpoint_manager.update_weights(self.trainer.global_steps - 1)
+        self.trainer.turns.sample_again()  # the engines sleep while verl trains
         tu.assign_non_tensor_data(self.submitted, ATTEMPT, self.attempt)
         self.trainer._submit_batch_to_rollout(self.submitted)
 

@@ -38,12 +38,13 @@ from prefix_opd.verl_plugin.trainer.probe import Probe
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 from prefix_opd.verl_plugin.trainer.startup import EngineStartup
 from prefix_opd.verl_plugin.trainer.step_guard import StepGuard
+from prefix_opd.verl_plugin.trainer.turns import TakesTurns, Turns
 
 logger = logging.getLogger(__name__)
 
 
 @register_trainer("prefix_opd")
-class PrefixOPDTrainer(PPOTrainerSync):
+class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
     """Selected by ``trainer.v1.trainer_mode=prefix_opd``.
 
     verl compares the mode with the literal "sync" in its replay buffer, its refill and its checkpoints. Any other mode
@@ -60,6 +61,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         self.data = checkpoints.data_fingerprint(config)
         self.events = EventLog(self.run_folder)
         self.startup = EngineStartup(self)
+        self.turns = Turns(self)
         self.guard = StepGuard(self, self.settings.watchers)
         self.recovered: dict[str, Any] = {}
         self.saved_step = 0
@@ -177,6 +179,7 @@ class PrefixOPDTrainer(PPOTrainerSync):
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         metrics["prefix_opd/seconds/update"] = timing_raw.get("update_actor", 0.0)  # missing while a critic warms up
         metrics["prefix_opd/seconds/weight_sync"] = timing_raw["update_weights"]
+        metrics["prefix_opd/seconds/turns"] = self.turns.take_seconds()
         metrics["prefix_opd/seconds/step"] = timing_raw["step"] - self.probe.seconds
         metrics["prefix_opd/seconds/since_start"] = time.time() - self.startup.started
         metrics.update(self.probe.take())
@@ -288,11 +291,8 @@ class PrefixOPDTrainer(PPOTrainerSync):
         else:  # a checkpoint of verl's own trainer
             logger.warning("%s is not there: FLOP and tokens are counted from here on", ledger_file)
         with open_dict(self.config):
-            self.config.trainer.val_before_train = self._validation_is_due(self.resumed_step)
-
-    def _validation_is_due(self, step: int) -> bool:
-        """Whether the validation after the step is due but missing."""
-        return self.is_validated(step) and step not in accuracies(self.run_folder)
+            due = self.is_validated(self.resumed_step)
+            self.config.trainer.val_before_train = due and self.resumed_step not in accuracies(self.run_folder)
 
     def is_validated(self, step: int) -> bool:
         """Whether a validation follows the step."""

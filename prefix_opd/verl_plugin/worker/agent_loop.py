@@ -20,6 +20,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.method.ending import how_it_ended
 from prefix_opd.method.seeds import rollout_seed
 from prefix_opd.verl_plugin.fields import COPY, PREFIX_LENGTH, PROBE_SEED, RECORD, plain
+from prefix_opd.verl_plugin.worker.gate import Gate
 from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, WatchedClient
 from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
 
@@ -41,6 +42,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         self.response_length = int(self.rollout_config.response_length)
         self.dispatched_at = 0.0
         self.failures: list[str] = []
+        self.gate = Gate() if self.settings.teacher.phases == "turns" else None
         self.progress = Progress(self.settings.rollout.timeout_seconds)
         self.llm_client = WatchedClient(self.llm_client, self.progress)
         if self.distillation_enabled:
@@ -50,7 +52,18 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
 
     async def generate_sequences(self, batch) -> None:
         self.dispatched_at = time.monotonic()
+        if self.gate and not ("validate" in batch and batch["validate"]):
+            rollouts = batch["__rollout_n__"] if "__rollout_n__" in batch else [self.rollout_config.n] * len(batch)
+            self.gate.hand_out(zip(map(str, batch["uid"]), map(int, rollouts), strict=True))
         await super().generate_sequences(batch)
+
+    async def _run_prompt(self, prompt, *args, **kwargs) -> None:
+        uid = str(prompt["uid"])
+        try:
+            await super()._run_prompt(prompt, *args, **kwargs)
+        finally:
+            if self.gate:
+                self.gate.ended(uid)
 
     async def _run_agent_loop(self, sampling_params: dict[str, Any], trajectory: dict[str, Any], **kwargs):
         sampling_params = dict(sampling_params, stop_token_ids=list(self.settings.stop_token_ids))
@@ -86,6 +99,17 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             told = str(error) if isinstance(error, NoProgress) else one_line(error)
             self.failures.append(f"row {trajectory['sample_index']}, rollout {sample['session_id']}: {told}")
             raise
+        finally:
+            if self.gate:  # a failed rollout does not come to the gate
+                self.gate.left(str(sample["uid"]), int(sample["session_id"]))
+
+    async def sampled(self) -> None:
+        """Wait until every training rollout of this worker waits for the teacher, or has failed."""
+        await self.gate.sampled()
+
+    async def score(self) -> None:
+        """Begin the teacher's turn."""
+        self.gate.open()
 
     async def take_failures(self) -> list[str]:
         """Failures since the last call, one line per rollout."""
@@ -122,6 +146,9 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             )
 
     async def _compute_teacher_logprobs(self, output: AgentLoopOutput, prompt_ids, response_ids, validate, **kwargs):
+        if self.gate and not validate:
+            sample = kwargs["sample_kwargs"]
+            await self.gate.wait(str(sample["uid"]), int(sample["session_id"]))
         await super()._compute_teacher_logprobs(output, prompt_ids, response_ids, validate, **kwargs)
         if validate or not self.distillation_enabled:
             return
