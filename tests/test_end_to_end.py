@@ -154,13 +154,29 @@ def test_the_ledger_survives_the_kill(finished):
             assert line[f"prefix_opd/flops_{kind}/so_far"] == pytest.approx(total)
 
 
-def test_a_run_that_is_not_killed_learns_the_same_and_ends_when_it_is_asked_to(finished, tmp_path):
-    whole = Run(tmp_path, ["trainer.total_training_steps=60", "trainer.save_freq=50"]).start()
-    whole.wait_for_step(STEPS)
+SHARED = [
+    "prefix_opd.teacher.placement=shared",
+    "prefix_opd.teacher.phases=turns",
+    "prefix_opd.probe.every=2",
+    "ray_kwargs.ray_init.num_gpus=1",
+]
+
+
+def test_a_teacher_on_the_students_gpu_teaches_the_same_in_turns(finished, tmp_path):
+    """The run is killed only after the steps that are compared. It then resumes, and ends when it is asked to."""
+    whole = Run(tmp_path, [*SHARED, "trainer.total_training_steps=60", "trainer.save_freq=4"]).start()
+    whole.wait_for_step(STEPS + 1)
+    whole.kill("driver")
+    assert "start the same command again" in whole.told()
+    assert differences(finished[0], whole.outputs, upto=STEPS) == {}
+    for line in list(read_metrics(whole.outputs))[1:]:
+        assert line["prefix_opd/seconds/overlap"] == 0, "no rollout was scored before the last one ended"
+    whole.overrides = [*whole.overrides, "trainer.save_freq=50"]
+    whole.start()
+    whole.wait_for_step(STEPS + 2)
     whole.process.send_signal(signal.SIGTERM)
     told = whole.told()
     assert whole.process.returncode == EXIT_ASKED, told
-    assert differences(whole.outputs, finished[0], upto=STEPS) == {}
     last = whole.steps()[-1]
     assert f"ended after step {last} as asked, with a checkpoint" in told
     assert whole.steps() == list(range(last + 1)) and last < 60

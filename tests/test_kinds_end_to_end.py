@@ -35,14 +35,16 @@ RUNS = {
     "last": ["experiment=tiny/last_24"],
     "forward_kl": ["experiment=tiny/forward_kl_24"],
     "one_step_early": ["experiment=tiny/one_step_early", "prefix_opd.probe.every=0"],
-    # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step
+    # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step, a teacher
+    # on the student's GPUs, with an engine on each
     "two_ranks": [
         "experiment=tiny/prefix_24",
         "prefix_opd.advantage.student_log_prob=recomputed",
         "prefix_opd.loss.max_ratio=2.0",
         "actor_rollout_ref.actor.ppo_mini_batch_size=2",
         "trainer.n_gpus_per_node=2",
-        "ray_kwargs.ray_init.num_gpus=3",
+        "ray_kwargs.ray_init.num_gpus=2",
+        "prefix_opd.teacher.placement=shared",
     ],
 }
 

@@ -61,6 +61,7 @@ FREE_KEYS = (
     "prefix_opd.watchers.",
     "prefix_opd.checkpoint.",
     "prefix_opd.rollout.timeout_seconds",
+    "prefix_opd.teacher.",
     "prefix_opd.update.",
 )
 """Prefixes of keys that may differ between runs, because they do not affect learning."""
