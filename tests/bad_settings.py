@@ -209,7 +209,7 @@ ON_A_GPU = [
     ([SHARED, TURNS, f"+{TEACHER}.inference.enable_sleep_mode=false"],
      f"{TEACHER}.inference.free_cache_engine=true: needs enable_sleep_mode=true"),
     ([TURNS], "prefix_opd.teacher.phases=turns: leaves the teacher's GPUs idle while the student samples"),
-    (["layout=one_gpu_tiny"], "nvidia-smi shows 0 GPUs: the run asks for 1: 1 for the student"),
+    ([SHARED, "trainer.n_gpus_per_node=1"], "nvidia-smi shows 0 GPUs: the run asks for 1: 1 for the student"),
 ]  # fmt: skip
 
 INSTANCES = (

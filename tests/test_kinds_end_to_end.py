@@ -35,8 +35,8 @@ RUNS = {
     "last": ["experiment=tiny/last_24"],
     "forward_kl": ["experiment=tiny/forward_kl_24"],
     "one_step_early": ["experiment=tiny/one_step_early", "prefix_opd.probe.every=0"],
-    # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step, a teacher
-    # on the student's GPUs, with an engine on each
+    # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step, and a
+    # teacher on the student's GPUs with an engine on each
     "two_ranks": [
         "experiment=tiny/prefix_24",
         "prefix_opd.advantage.student_log_prob=recomputed",

@@ -16,6 +16,16 @@ HELP = """Train the miniature with the prefix schedule, on verl, Ray and vLLM. N
   prefix-opd quickstart prefix_opd.schedule.increment=8 trainer.total_training_steps=20
 """
 PROBLEMS = 256
+_CACHE = "engine_kwargs.vllm.kv_cache_memory_bytes"
+TWO_GPUS = ("platform=gpu", "layout=two_gpus")
+ONE_GPU = (
+    "platform=gpu",
+    "trainer.n_gpus_per_node=1",
+    "prefix_opd.teacher.placement=shared",
+    f"++actor_rollout_ref.rollout.{_CACHE}={2**29}",
+    f"++distillation.teacher_models.teacher_model.inference.{_CACHE}={2**29}",
+)
+"""The miniature on one GPU of any size. The teacher stays awake, and no engine measures the memory that others use."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +63,7 @@ def _devices() -> list[str]:
     except importlib.metadata.PackageNotFoundError:
         from prefix_opd.checks.cluster import visible_gpus
 
-        return ["platform=gpu", "layout=two_gpus" if visible_gpus() > 1 else "layout=one_gpu_tiny"]
+        return list(TWO_GPUS if visible_gpus() > 1 else ONE_GPU)
     return []
 
 
