@@ -95,6 +95,8 @@ DRAWN: dict[str, tuple[str, ...]] = {
     "prefix_opd.rollout.seeded": ("null", "5"),
     "prefix_opd.rollout.final_output_only": BOOL,
     "prefix_opd.rollout.off_policy_steps": ("0", "1"),
+    "prefix_opd.teacher.placement": ("own", "shared"),
+    "prefix_opd.teacher.phases": ("turns",),
     "prefix_opd.update.micro_batch_cost": ("null", "50"),
     "prefix_opd.update.share_prompts": BOOL,
     "prefix_opd.update.response_logits_only": BOOL,

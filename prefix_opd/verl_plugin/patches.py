@@ -190,7 +190,8 @@ PATCHES = (
         why="The teacher's servers are started after the student's trainer and before its servers, one after the other "
         "(trainer_base.py:_setup, steps 6, 8, 9).",
         until="verl starts them side by side",
-        without="start-up takes as long as both engines together",
+        without="start-up takes as long as both engines together, and both must fit on a GPU that they share until the "
+        "teacher first sleeps",
     ),
     Patch(
         name="engine_watch",

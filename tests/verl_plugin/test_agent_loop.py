@@ -3,10 +3,12 @@
 import asyncio
 import types
 
+import numpy as np
 import pytest
 import torch
 from ray.exceptions import RayTaskError
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.utils import tensordict_utils as tu
 
 from prefix_opd.config.settings import Settings
 from prefix_opd.verl_plugin.worker import agent_loop
@@ -16,6 +18,7 @@ from prefix_opd.verl_plugin.worker.agent_loop import (
     check_scored_length,
     check_scored_tokens,
 )
+from prefix_opd.verl_plugin.worker.gate import Gate
 from prefix_opd.verl_plugin.worker.progress import Progress
 
 
@@ -24,10 +27,10 @@ def worker(**settings):
     made = object.__new__(PrefixAgentLoopWorker)
     made.settings = Settings.from_node({"stop_token_ids": [8, 9], **settings})
     made.response_length = 16
-    made.rollout_config = types.SimpleNamespace(name="vllm")
+    made.rollout_config = types.SimpleNamespace(name="vllm", n=2)
     made.dispatched_at = 0.0
     made.failures = []
-    made.gate = None
+    made.gate = Gate() if made.settings.teacher.phases == "turns" else None
     made.distillation_enabled = True
     made.progress = Progress(made.settings.rollout.timeout_seconds)
     return made
@@ -198,3 +201,72 @@ def test_an_enum_member_of_vllm_travels_by_name():
     from vllm.sampling_params import RequestOutputKind
 
     assert cloudpickle.loads(cloudpickle.dumps(agent_loop.FINAL_ONLY)) is RequestOutputKind.FINAL_ONLY
+
+
+TURNS = {"teacher": {"placement": "shared", "phases": "turns"}}
+
+
+def handed_out(made, monkeypatch, validate=False, **columns):
+    """Hand a worker two prompts. verl's part, which starts their rollouts, is left out."""
+
+    async def nothing(self, batch):
+        return None
+
+    monkeypatch.setattr(agent_loop._AgentLoopWorker, "generate_sequences", nothing)
+    columns = {"uid": ["a", "b"], **columns}
+    batch = tu.get_tensordict({name: np.array(values, dtype=object) for name, values in columns.items()})
+    if validate:
+        tu.assign_non_tensor_data(batch, "validate", True)
+    return made.generate_sequences(batch)
+
+
+@pytest.mark.parametrize(("columns", "rollouts"), [({}, 4), ({"__rollout_n__": [1, 2]}, 3)])
+def test_the_teacher_waits_for_every_rollout_that_is_handed_out(monkeypatch, columns, rollouts):
+    async def step():
+        made, scored = worker(**TURNS), []
+
+        async def score(self, output, prompt_ids, response_ids, validate, **kwargs):
+            scored.append((kwargs["sample_kwargs"]["uid"], kwargs["sample_kwargs"]["session_id"]))
+            raise OSError("no teacher here")
+
+        monkeypatch.setattr(agent_loop._AgentLoopWorker, "_compute_teacher_logprobs", score)
+        await handed_out(made, monkeypatch, **columns)
+        counts = columns.get("__rollout_n__", [2, 2])
+        places = [(uid, number) for uid, count in zip("ab", counts, strict=True) for number in range(count)]
+        sampled = asyncio.create_task(made.sampled())
+        waiting = []
+        for uid, number in places:
+            await asyncio.sleep(0)
+            assert not sampled.done()
+            sample = {"uid": uid, "session_id": number}
+            waiting.append(
+                asyncio.create_task(made._compute_teacher_logprobs(None, [], [], False, sample_kwargs=sample))
+            )
+            await asyncio.sleep(0)
+        await asyncio.wait_for(sampled, 5)
+        assert scored == [] and len(places) == rollouts
+        await made.score()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert sorted(scored) == places
+
+    asyncio.run(step())
+
+
+def test_a_failed_rollout_and_a_validation_keep_no_teacher_waiting(monkeypatch):
+    async def step():
+        made = worker(**TURNS)
+        await handed_out(made, monkeypatch, validate=True)
+        await asyncio.wait_for(made.sampled(), 5)
+        await handed_out(made, monkeypatch, uid=["a"], __rollout_n__=[1])
+
+        async def fails(self, sampling_params, trajectory, **kwargs):
+            raise OSError("the engine is gone")
+
+        monkeypatch.setattr(agent_loop._AgentLoopWorker, "_run_agent_loop", fails)
+        trajectory = {"step": 1, "validate": False, "sample_index": 3}
+        sample = {"uid": "a", "session_id": 0, "raw_prompt": [], "prefix_length": 5}
+        with pytest.raises(OSError, match="gone"):
+            await made._run_agent_loop({}, trajectory, agent_name="any", **sample)
+        await asyncio.wait_for(made.sampled(), 5)
+
+    asyncio.run(step())

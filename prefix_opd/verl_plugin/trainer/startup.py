@@ -86,13 +86,14 @@ class EngineStartup:
             return
         self.trainer.events.milestone("starting workers and engines")
         pools = self.trainer.resource_pool_manager
-        if self.trainer.settings.teacher.placement == "shared":
+        shared = self.trainer.settings.teacher.placement == "shared"
+        if shared:
             share_pool(pools)
         if not is_replaced(TEACHER):
             return
         pools.create_resource_pool()
-        # now, because two threads that made them would make them twice
-        pools.get_resource_pool(Role.TeacherModel).get_placement_groups(device_name=get_device_name())
+        if shared:  # both threads need the placement groups, and each would make them
+            pools.get_resource_pool(Role.TeacherModel).get_placement_groups(device_name=get_device_name())
         _under_way = self
         if not placement.measures_memory(self.trainer.config):
             self._start()

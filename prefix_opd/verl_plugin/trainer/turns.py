@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from verl.utils.ray_utils import auto_await
 
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.verl_plugin.trainer.engine_watch import while_alive
@@ -102,10 +103,7 @@ def replicas(manager: Any) -> list[Any]:
     return [one for teacher in manager.teacher_model_managers.values() for one in teacher.rollout_replicas]
 
 
-def call(found: list[Any], method: str) -> None:
+@auto_await
+async def call(found: list[Any], method: str) -> None:
     """``sleep`` or ``wake_up`` of all engines that can sleep, at once."""
-
-    async def all_at_once() -> None:
-        await asyncio.gather(*(getattr(one, method)() for one in found if one.config.free_cache_engine))
-
-    asyncio.run(all_at_once())
+    await asyncio.gather(*(getattr(one, method)() for one in found if one.config.free_cache_engine))
