@@ -13,6 +13,7 @@ run that is cut keeps the caps that it finished, and the next start measures the
 `cases`            what is measured
 `runs`             a case as a run of verl: overrides, steps
 `agent_loop`       verl's agent loop with a cap that changes by step
+`native`           verl's own trainer with our placement of the teacher; `native_poll` also polls as ours
 `cards`            names, driver and used memory of the cards, by nvidia-smi
 `page`             the page
 =================  ==================================================================

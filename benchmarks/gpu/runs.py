@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import NATIVE_POLL, VERLS_OWN
+from benchmarks.cases import NATIVE, NATIVE_POLL, OURS, VERLS_OWN
 from benchmarks.gpu import cards
-from benchmarks.gpu.cases import CPU, GPU, SHARED, GpuCase
+from benchmarks.gpu.cases import GPU, SHARED, GpuCase
 from benchmarks.models import BEYOND, make_models, model_folders
 from benchmarks.prompts import TRAIN, write_words
 from benchmarks.steps import WALL
@@ -25,10 +25,11 @@ from benchmarks.verl_run import LOG_PATH, NO_TOKEN, VERLS_LOSS, VERLS_TRAINER, p
 from harness.machine import ROOT
 from harness.process import LOG, RunFailed, run_forked, warm_up
 from prefix_opd.base.files import read_lines
+from prefix_opd.cpu import warm_python
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.run.events import EVENTS_FILE, MILESTONE
 
-PATCHES = ("log_probs", "loopback", "safe_loading", "weight_socket")
+PATCHES = ("log_probs", "loopback", "safe_loading", "warm_python", "weight_socket")
 """Patches of ours that stay on in verl's own run: without flash-attn its log-probs take a call for each token."""
 MEMORY = "memory.csv"
 GIB = 2**30
@@ -36,6 +37,7 @@ STUDENT_CACHE, TEACHER_CACHE = 18 * GIB, 4 * GIB
 """KV caches on a card of 80 GB that holds trainer, student and teacher of 1.7B and 8B."""
 TEMPLATE = 16
 """Tokens of the chat template around a message, at most."""
+_TRAINERS = {OURS: "benchmarks.clock", NATIVE: "benchmarks.gpu.native", NATIVE_POLL: "benchmarks.gpu.native_poll"}
 _LOOP = "capped_single_turn"
 _FEW_PROCESSES = (
     "actor_rollout_ref.rollout.agent.num_workers=2",
@@ -63,8 +65,8 @@ def run(case: GpuCase, folder: Path, made: Path, seconds: float) -> dict[str, An
     run_forked(functools.partial(make_models, case.model, made.absolute()), folder / "models.log", seconds)
     left = seconds - (time.monotonic() - began)
     started, log, error = time.time(), folder / "steps.jsonl", ""
-    if case.platform == CPU:
-        warm_up("benchmarks.clock", log=folder.with_name("import.log"))
+    if warm_python.is_asked(case.platform):
+        warm_up("benchmarks.clock", log=folder.with_name("import.log"), platform=case.platform)
     try:
         run_forked(functools.partial(_train, case, folder, models, log), folder / LOG, left, stall=left)
     except RunFailed as failed:
@@ -90,7 +92,7 @@ def _train(case: GpuCase, folder: Path, models: dict[str, Path], log: Path) -> N
 
     config = launch.prepare(overrides(case, folder, models), case.system in VERLS_OWN)
     with cards.memory_in(folder / MEMORY):
-        launch.run(config, "benchmarks.poll" if case.system == NATIVE_POLL else "benchmarks.clock")
+        launch.run(config, _TRAINERS[case.system])
 
 
 def overrides(case: GpuCase, folder: Path, models: dict[str, Path]) -> list[str]:
@@ -125,7 +127,7 @@ def overrides(case: GpuCase, folder: Path, models: dict[str, Path]) -> list[str]
         loops = "actor_rollout_ref.rollout.agent."
         return [
             *found,
-            *(*VERLS_TRAINER, *VERLS_LOSS, patches_off(PATCHES if case.platform == GPU else (*PATCHES, "warm_python"))),
+            *(*VERLS_TRAINER, *VERLS_LOSS, patches_off(PATCHES)),
             f"{loops}agent_loop_config_path={_agent_loops(caps, folder)}",
             f"{loops}default_agent_loop={_LOOP}",
         ]
