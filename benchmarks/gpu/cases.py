@@ -32,6 +32,8 @@ class GpuCase(Case):
     """Tokens of a user's message."""
     micro_batch: int = 8192
     """Tokens of a micro-batch of the update."""
+    given: tuple[str, ...] = ()
+    """Further overrides of every system."""
 
     def __post_init__(self):
         if self.system not in SYSTEMS or self.model not in PAIRS:

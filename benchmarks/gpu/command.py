@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         for name, value in (("prompts", options.prompts), ("rollouts", options.rollouts), ("model", options.pair))
         if value is not None
     }
-    sizes["placement"] = options.placement
+    sizes |= {"placement": options.placement, "given": tuple(options.set)}
     caps = tuple(options.caps or CAPS[options.platform])
     runs = cases(len(found), options.systems, options.platform, caps=caps, measured=options.steps, **sizes)
     failed = 0
@@ -71,6 +71,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--steps", default="2", help="measured steps at each cap, after one that warms up (default 2)")
     parser.add_argument("--placement", default=SHARED, help="of the teacher: shared (default) or own, on another card")
     parser.add_argument("--pair", help=f"models: {', '.join(PAIRS)}")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further overrides of every system")
     parser.add_argument("--minutes", type=float, default=10, help="time limit of all runs together (default 10)")
     parser.add_argument("--out", type=Path, help="folder of gpu.jsonl and gpu.md (default docs/benchmarks)")
     parser.add_argument("--report", action="store_true", help="only write the page from existing rows")

@@ -131,6 +131,7 @@ def _head(last: Measured, rows: Sequence[Row]) -> str:
         f"{row['machine']['memory_gib']} GiB.\n{versions}.\n"
         f"Models {case.model}, {case.prompts} prompts x {case.rollouts} rollouts, prompts of {case.words} words, "
         f"micro-batches of {case.micro_batch} tokens."
+        + (f" Overrides: `{' '.join(case.given)}`." if case.given else "")
     )
 
 

@@ -122,6 +122,7 @@ def overrides(case: GpuCase, folder: Path, models: dict[str, Path]) -> list[str]
         "prefix_opd.rollout.seeded=null",
         *([f"prefix_opd.teacher.placement={SHARED}"] if case.placement == SHARED else []),
         *(_of_gpus(case) if case.platform == GPU else [f"ray_kwargs.ray_init.num_gpus={case.cards}"]),
+        *case.given,
     ]
     if case.system in VERLS_OWN:
         loops = "actor_rollout_ref.rollout.agent."

@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 from on_platform import ATTENTION_KEY, PLATFORM, attention
 from tensordict import TensorDict
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -15,6 +16,7 @@ from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.method.loss import prefix_opd_loss
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.task import random_problem
+from prefix_opd.verl_plugin.fields import SETTINGS, plain
 
 CAPS = (40, 3, 64, 1, 120, 17, 8, 90)
 """Response tokens of each sequence."""
@@ -63,11 +65,11 @@ def reference():
     return rows, [p.detach() for p in log_p], log_q, gradient
 
 
-def batch(rows: list[tuple[torch.Tensor, int]], log_p: list[torch.Tensor], log_q: list[torch.Tensor]) -> TensorDict:
+def batch(
+    rows: list[tuple[torch.Tensor, int]], log_p: list[torch.Tensor], log_q: list[torch.Tensor], settings: Settings
+) -> TensorDict:
     """The sequences as the trainer sends them, to be packed into one micro-batch."""
     from verl.utils import tensordict_utils as tu
-
-    from prefix_opd.verl_plugin.fields import SETTINGS
 
     def nested(tensors):
         return torch.nested.as_nested_tensor(list(tensors), layout=torch.jagged)
@@ -95,29 +97,30 @@ def batch(rows: list[tuple[torch.Tensor, int]], log_p: list[torch.Tensor], log_q
         use_dynamic_bsz=True,
         max_token_len_per_gpu=8192,
         multi_modal_inputs=[{}] * len(rows),
-        **{SETTINGS: Settings()},
+        **{SETTINGS: settings},
     )
     return data
 
 
-def gradient_on_device(data: TensorDict, precision: str) -> dict[str, torch.Tensor]:
+def configured(precision: str) -> DictConfig:
+    """A run as this platform configures it, with packed sequences."""
+    attends = attention() if precision == "bf16" else "sdpa"
+    overrides = ["experiment=tiny/full", f"platform={PLATFORM}", f"{ATTENTION_KEY}={attends}"]
+    overrides += ["prefix_opd.update.share_prompts=false"]  # of padded sequences
+    return compose([*overrides, f"actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype={precision}"])
+
+
+def gradient_on_device(config: DictConfig, data: TensorDict) -> dict[str, torch.Tensor]:
     from verl.trainer.distillation.losses import distillation_ppo_loss
     from verl.utils.config import omega_conf_to_dataclass
     from verl.utils.device import get_device_name
     from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-    attends = attention() if precision == "bf16" else "sdpa"
-    config = compose(
-        [
-            *("experiment=tiny/full", f"platform={PLATFORM}", f"{ATTENTION_KEY}={attends}"),
-            f"actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype={precision}",
-        ]
-    )
     nodes = config.actor_rollout_ref.model, config.actor_rollout_ref.actor, config.distillation
     model, actor, distillation = map(omega_conf_to_dataclass, nodes)
     engine = FSDPEngineWithLMHead(model, actor.engine, actor.optim, actor.checkpoint)
     engine.initialize()
-    assert engine.module.config._attn_implementation == attends
+    assert engine.module.config._attn_implementation == OmegaConf.select(config, ATTENTION_KEY)
     loss = functools.partial(distillation_ppo_loss, config=actor, distillation_config=distillation)
     with engine.train_mode():
         engine.module.zero_grad()
@@ -134,7 +137,8 @@ def read():
 @pytest.mark.parametrize("precision", TOLERANCES)
 def test_gradient_of_a_packed_batch(group, read, precision):
     rows, log_p, log_q, wanted = read
-    found = gradient_on_device(batch(rows, log_p, log_q), precision)
+    config = configured(precision)
+    found = gradient_on_device(config, batch(rows, log_p, log_q, Settings.from_node(plain(config.prefix_opd))))
     assert found.keys() == wanted.keys()
     whole, other = (torch.cat([one[name].flatten() for name in wanted]).double() for one in (wanted, found))
     cosine = float(torch.nn.functional.cosine_similarity(whole, other, dim=0))
