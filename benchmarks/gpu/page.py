@@ -117,6 +117,7 @@ def _head(last: Measured, rows: Sequence[Row]) -> str:
     row, case = last.row, last.case
     cards = ", ".join(row["cards"]) or f"no GPU: a rehearsal on {row['machine']['cpu']}"
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+    given = f" Overrides: `{' '.join(case.given)}`." if case.given else ""
     least = min(counted for row in rows if (counted := _counted(row)))
     return (
         "# GPU benchmark\n\n"
