@@ -96,7 +96,7 @@ def page(rows: Sequence[Row], runs: Sequence[GpuCase], update: str) -> str:
     Args:
         rows: of one commit.
         runs: what was to be measured.
-        update: output of the benchmark of the update alone; empty if there is none.
+        update: sections of `benchmarks.update`; empty if it did not run.
     """
     found = sorted(
         (Measured(row) for row in rows if _counted(row)), key=lambda one: (one.cap, one.case.cards, one.named)
@@ -107,7 +107,7 @@ def page(rows: Sequence[Row], runs: Sequence[GpuCase], update: str) -> str:
         _ratios(found),
         _savings(found),
         _launch(rows),
-        f"## The update alone\n\n```\n{update.strip()}\n```" if update.strip() else "",
+        update.strip(),
         _missing(found, runs),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -131,8 +131,7 @@ def _head(last: Measured, rows: Sequence[Row]) -> str:
         f"Commit {row['commit'] or 'unknown'}, {row['date'][:10]}. {cards}; {row['machine']['cores']} cores, "
         f"{row['machine']['memory_gib']} GiB.\n{versions}.\n"
         f"Models {case.model}, {case.prompts} prompts x {case.rollouts} rollouts, prompts of {case.words} words, "
-        f"micro-batches of {case.micro_batch} tokens."
-        + (f" Overrides: `{' '.join(case.given)}`." if case.given else "")
+        f"micro-batches of {case.micro_batch} tokens.{given}"
     )
 
 

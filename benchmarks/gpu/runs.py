@@ -29,8 +29,9 @@ from prefix_opd.cpu import warm_python
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.run.events import EVENTS_FILE, MILESTONE
 
-PATCHES = ("log_probs", "loopback", "safe_loading", "warm_python", "weight_socket")
-"""Patches of ours that stay on in verl's own run: without flash-attn its log-probs take a call for each token."""
+PATCHES = ("log_probs", "loopback", "packed_attention", "safe_loading", "warm_python", "weight_socket")
+"""Patches of ours that stay on in verl's own run: without flash-attn its log-probs take a call for each token, and its
+attention the square of a pack."""
 MEMORY = "memory.csv"
 GIB = 2**30
 STUDENT_CACHE, TEACHER_CACHE = 18 * GIB, 4 * GIB
@@ -154,6 +155,7 @@ def _agent_loops(caps: Sequence[int], folder: Path) -> Path:
 def _of_gpus(case: GpuCase) -> list[str]:
     student, teacher = "actor_rollout_ref.rollout.", "distillation.teacher_models.teacher_model.inference."
     return [
+        "~actor_rollout_ref.model.override_config.attn_implementation",  # the fastest that is installed
         "actor_rollout_ref.model.enable_gradient_checkpointing=true",
         f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={case.micro_batch}",
         f"{student}max_num_batched_tokens=8192",

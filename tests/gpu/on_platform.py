@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 
+from prefix_opd.config import keys
+
 PLATFORM = os.environ.get("PREFIX_OPD_TEST_PLATFORM", "")
 GIB = 2**30
 ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
@@ -31,7 +33,9 @@ def why_not() -> str:
 
 def attention() -> str:
     """The fastest attention for packed sequences that is installed."""
-    return "flash_attention_2" if PLATFORM == "gpu" and find_spec("flash_attn") else "sdpa"
+    if PLATFORM == "gpu":
+        return "flash_attention_2" if find_spec("flash_attn") else getattr(keys, "PACKED_ATTENTION", "sdpa")
+    return "sdpa"
 
 
 def overrides(cards: int = 1) -> list[str]:
