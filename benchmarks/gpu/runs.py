@@ -158,7 +158,10 @@ def _of_gpus(case: GpuCase) -> list[str]:
         "~actor_rollout_ref.model.override_config.attn_implementation",  # the fastest that is installed
         "actor_rollout_ref.model.enable_gradient_checkpointing=true",
         f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={case.micro_batch}",
+        f"{student}max_num_seqs={case.sequences}",  # CUDA graphs for no larger batches
         f"{student}max_num_batched_tokens=8192",
+        f"{teacher}max_num_seqs={case.sequences}",
+        f"{teacher}enforce_eager=true",  # it only scores prompts, which no graph serves; its start is faster
         # a token that is scored needs two rows of fp32 logits
         f"{teacher}max_num_batched_tokens=4096",
         f"++{student}engine_kwargs.vllm.kv_cache_memory_bytes={STUDENT_CACHE}",

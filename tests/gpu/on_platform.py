@@ -49,6 +49,8 @@ def overrides(cards: int = 1) -> list[str]:
         *shared,
         f"{ATTENTION_KEY}={attention()}",
         *(f"++{engine}.engine_kwargs.vllm.kv_cache_memory_bytes={GIB}" for engine in engines),
+        f"{engines[0]}.max_num_seqs=128",  # CUDA graphs for no larger batches
+        f"{engines[1]}.enforce_eager=true",  # it only scores prompts, which no graph serves
         # verl's defaults are 8 each, and every process imports torch, verl and vLLM
         "actor_rollout_ref.rollout.agent.num_workers=2",
         "reward.num_workers=1",
