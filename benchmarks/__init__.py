@@ -2,6 +2,7 @@
 
     bash benchmarks/run.sh --small     # a trial: one repetition of a few cases, into outputs/benchmarks_small
     bash benchmarks/run.sh             # the published numbers, into docs/benchmarks
+    bash benchmarks/run.sh --gpu       # on GPUs, into docs/benchmarks/gpu.md: `benchmarks.gpu`
 
 A case is a real run of a few steps in its own processes. Repetition 1 of all cases comes before repetition 2 of any,
 so a slow hour of the machine affects all cases alike. A case that has a row of this commit is not measured again.
@@ -20,5 +21,6 @@ so a slow hour of the machine affects all cases alike. A case that has a row of 
 `rows`              measured steps by case and cap, and which rows are compared
 `table`, `savings`  the page, in the words of `words`, with the pictures of `plots`
 `aims`              the aims, and whether they are reached
+`gpu`               the same question on GPUs
 ==================  ==================================================================
 """

@@ -31,6 +31,10 @@ MODELS = (TINY, *SIZES)
 
 
 def main(arguments: Sequence[str]) -> int:
+    if "--gpu" in arguments:
+        from benchmarks.gpu import command
+
+        return exit_code(lambda: command.main(arguments))
     return exit_code(lambda: _main(_options(arguments)))
 
 
@@ -50,6 +54,7 @@ def _main(options: argparse.Namespace) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="benchmarks/run.sh", description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="a trial: few cases, two steps, one repetition")
+    parser.add_argument("--gpu", action="store_true", help="the benchmark on GPUs: see --gpu --help")
     parser.add_argument("--only", nargs="+", metavar="GROUP", help=f"some groups: {', '.join(GROUPS)}")
     parser.add_argument("--models", nargs="+", metavar="MODEL", help=f"some models: {', '.join(MODELS)}")
     parser.add_argument("--repetitions", help="runs of each case (default 2, with --small 1)")

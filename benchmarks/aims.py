@@ -63,7 +63,7 @@ def aims(groups: Groups, steps: Steps, results: Sequence[Result]) -> list[Aim]:
         _maximum(groups, steps),
         Aim(
             "GPU: tokens a second and utilisation by phase, caps 256, 1024, 4096",
-            reason="this benchmark runs on a CPU",
+            reason="this benchmark runs on a CPU: see `benchmarks/run.sh --gpu`",
         ),
     ]
 

@@ -13,14 +13,14 @@ from typing import Any
 from verl.utils import tracking
 
 import prefix_opd.verl_plugin.trainer.trainer  # noqa: F401  registers the trainer, which is what verl asks of this import
-from benchmarks.steps import CLOCK
+from benchmarks.steps import CLOCK, WALL
 
 
 class ClockedFileLogger(tracking.FileLogger):
     """verl's file logger, which writes at the end of a step, before the progress bar alone."""
 
     def log(self, data: dict[str, Any], step: int) -> None:
-        super().log({**data, CLOCK: time.monotonic()}, step)
+        super().log({**data, CLOCK: time.monotonic(), WALL: time.time()}, step)
 
 
 tracking.FileLogger = ClockedFileLogger

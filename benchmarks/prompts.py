@@ -43,3 +43,28 @@ def _message(question: str, length: int, rng: random.Random) -> str:
         steps, answer = respond(problem, TEACHER, rng).split("</think>")
         examples = f"{problem.question} {steps} {answer[:2]} {examples}"
     return examples[len(examples) + len(question) - length :] + question
+
+
+def write_words(words: int, vocabulary: int, folder: Path, count: int = 512) -> None:
+    """Write ``folder / TRAIN``: prompts of random words for the models of `benchmarks.models.PAIRS`.
+
+    Args:
+        words: tokens of the user's message.
+        vocabulary: plain words of the tokenizer.
+        count: rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = random.Random(0)
+    rows = [
+        {
+            "data_source": "tiny",
+            "prompt": [{"role": "user", "content": " ".join(f"w{rng.randrange(2, vocabulary)}" for _ in range(words))}],
+            "ability": "math",
+            "reward_model": {"style": "rule", "ground_truth": "1"},
+            "extra_info": {"split": "train", "index": i},
+        }
+        for i in range(count)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / TRAIN)

@@ -10,6 +10,8 @@ from prefix_opd.method.flops import ModelShape, exact_flops
 
 CLOCK = "benchmark/clock"
 """The key that `benchmarks.clock` adds to verl's log: seconds of a monotonic clock at the end of the step."""
+WALL = "benchmark/wall"
+"""Likewise: seconds since 1970."""
 
 
 def step_line(
@@ -48,4 +50,5 @@ def step_line(
         "tokens": round(tokens),
         "sequences": case.sequences,
         "flops": flops.total,
+        "flops_by_phase": flops.as_dict(),
     }

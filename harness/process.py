@@ -22,8 +22,8 @@ from prefix_opd.cpu.environment import set_environment
 from prefix_opd.verl_plugin import our_run
 
 LOG = "log.txt"
-IMPORTED = (*warm_python.PRELOAD, "verl.trainer.main_ppo", "prefix_opd.launch")
-"""What every CPU run of verl imports."""
+IMPORTED = ("verl.trainer.main_ppo", "prefix_opd.launch")
+"""What every run of verl imports, besides `warm_python.PRELOAD`."""
 OF_EVERY_RUN = {"RAY_DEDUP_LOGS": "0", "HF_HUB_OFFLINE": "1"}
 _CALLERS = dict(os.environ)
 """The environment before `warm_up` changes it, for commands: `warm_up` sets one thread per process, but TRL uses all
@@ -88,18 +88,20 @@ def run_forked(
 
 
 @functools.cache
-def warm_up(*modules: str, log: Path | None = None) -> None:
+def warm_up(*modules: str, log: Path | None = None, platform: str = "cpu") -> None:
     """Import `IMPORTED` and ``modules`` once for all later forks.
 
     Args:
+        platform: of the runs: cpu or gpu.
         log: receives the output of the imports; None leaves it on stdout and stderr.
     """
     os.environ.update(OF_EVERY_RUN)
-    set_environment()
+    if platform == "cpu":
+        set_environment()
     stay_on_loopback_in_forks()
     our_run.begin(off=our_run.SWITCHES)  # each run installs its own patches
     with output_in(log) if log else nullcontext():
-        warm_python.load((*IMPORTED, *modules))
+        warm_python.load((*warm_python.PRELOAD[platform], *IMPORTED, *modules))
 
 
 def _check(code: int, log: Path) -> None:

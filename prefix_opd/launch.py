@@ -24,6 +24,7 @@ from prefix_opd.checks.cluster import check_machine, give_cpus
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import GRADER_KEY, STUDENT_KEY, TEACHER_KEY
+from prefix_opd.cpu import warm_python
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.evaluation.record import hold as hold_evaluation
 from prefix_opd.run import stopping
@@ -104,7 +105,7 @@ def run(
     stopping.forget(folder)
     _begin(config)
 
-    if config.platform == "cpu" and "warm_python" not in our_run.switched_off(config):
+    if warm_python.is_asked(config.platform) and "warm_python" not in our_run.switched_off(config):
         _warm_up(config)
     # set the environment first, because verl reads the platform at import
     from prefix_opd.verl_plugin.runner import run_task
@@ -121,10 +122,12 @@ def _begin(config: DictConfig) -> None:
 
 def _warm_up(config: DictConfig) -> None:
     """Let Ray fork its processes from one with all imports done: see prefix_opd/cpu/warm_python.py."""
-    from prefix_opd.cpu import warm_python
-
+    stand_in = warm_python.start(warm_python.PRELOAD[config.platform])
+    if stand_in is None:
+        print("an import has started CUDA, so every process of this run imports for itself", file=sys.stderr)
+        return
     with open_dict(config):
-        config.ray_kwargs.ray_init.runtime_env.py_executable = str(warm_python.start())
+        config.ray_kwargs.ray_init.runtime_env.py_executable = str(stand_in)
 
 
 def main(overrides: Sequence[str]) -> int:

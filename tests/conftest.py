@@ -1,4 +1,4 @@
-"""Every test runs on the CPU platform, without access to a hub."""
+"""Every test runs on the CPU platform, except the self-test on a GPU (`tests/gpu`), and without access to a hub."""
 
 import json
 import os
@@ -9,7 +9,9 @@ import pytest
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.verl_plugin import our_run
 
-set_environment()
+ON_GPU = os.environ.get("PREFIX_OPD_TEST_PLATFORM") == "gpu"
+if not ON_GPU:
+    set_environment()
 our_run.begin()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -62,6 +64,7 @@ def group(tmp_path_factory):
     import torch
 
     store = tmp_path_factory.mktemp("group") / "store"
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    backend = "cpu:gloo,cuda:nccl" if ON_GPU else "gloo"
+    torch.distributed.init_process_group(backend, init_method=f"file://{store}", rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()

@@ -6,6 +6,7 @@ A tour:
 ``case``        the run under check
 ``checks``      the list of checks
 ``vocabulary``  ``prompts``  ``room``  ``data``  ``versions``     the checks, by subject
+``gpu``         of the machine's GPUs; ``gpu_probe`` tries kernels and processes on them
 ``engines``     real engines sample and score; ``forward`` computes the trainer's log-probs
 ``signal``      the checks of these scores
 ``view``        the table
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks import gpu
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.checks import ALL, QUICK, WITH_ENGINES, look
 from prefix_opd.checks.finding import Finding, Status, fail
@@ -27,7 +29,8 @@ QUICK_PROMPTS = 256
 
 def quick(config) -> list[Finding]:
     """The checks that take a second or two, for a run that `prefix_opd.checks.preflight` has accepted."""
-    return look(QUICK, Case.open(config, sample=QUICK_PROMPTS))
+    checks = QUICK if config.platform == "cpu" else (*QUICK, *gpu.QUICK)
+    return look(checks, Case.open(config, sample=QUICK_PROMPTS))
 
 
 def diagnose(config, engines: bool = False) -> list[Finding]:
@@ -41,7 +44,7 @@ def diagnose(config, engines: bool = False) -> list[Finding]:
     """
     check_surface(config)
     case = Case.open(config)
-    found = look(ALL, case)
+    found = look(ALL if config.platform == "cpu" else (*ALL, *gpu.CHECKS), case)
     return found + _with_engines(case) if engines else found
 
 

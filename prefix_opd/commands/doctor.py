@@ -6,7 +6,7 @@ import json
 
 import typer
 
-HELP = """Check what makes a distillation run fail silently: tokens, prompts, data, memory, versions.
+HELP = """Check what makes a distillation run fail silently: tokens, prompts, data, memory, versions, GPUs.
 
 \b
   prefix-opd doctor experiment=tiny/schedule
@@ -14,7 +14,8 @@ HELP = """Check what makes a distillation run fail silently: tokens, prompts, da
   prefix-opd doctor experiment=qwen3_8b/schedule layout=node_8x80gb --json
 
 Arguments are Hydra overrides, as for `train`. --engines also starts vLLM for the student and for the teacher, one after
-the other, and lets each score the other's tokens. Exit code 1: a check failed. 2: bad input. 0: otherwise.
+the other, and lets each score the other's tokens. With platform=gpu it also checks the machine: driver, attention
+kernels, processes that share a GPU, host memory, /dev/shm, CPUs. Exit code 1: a check failed. 2: bad input.
 """
 
 

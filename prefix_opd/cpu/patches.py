@@ -7,7 +7,7 @@ from prefix_opd.base.patching import Patch, Target
 PATCHES = (
     Patch(
         name="warm_python",
-        processes="all of a run on a CPU",
+        processes="all of a run on a CPU; with PREFIX_OPD_WARM_START=1 also on GPUs",
         targets=(
             Target(
                 "multiprocessing.spawn:set_executable",

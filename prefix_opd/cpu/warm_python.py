@@ -1,4 +1,4 @@
-"""Import once, fork many times: a CPU run starts faster.
+"""Import once, fork many times: a run starts faster. Always on a CPU; on GPUs if `SWITCH` is 1.
 
 A verl run has about a dozen processes. Each imports torch, Ray, verl and often vLLM, which takes 10 to 30 core-seconds
 and half a gigabyte per process. Here the launcher imports these modules once and forks a *warm* copy of itself before
@@ -8,6 +8,9 @@ processes share the memory pages that they do not write to.
 
 The stand-in sends argv, environment, working directory and open file descriptors over a Unix socket in a folder of the
 user. If it cannot reach the warm copy, the stand-in runs the plain interpreter.
+
+CUDA does not work in a fork of a process in which it has started. So the launcher of a GPU run asks NVML instead of
+CUDA what GPUs there are (`load`), and does without a warm copy if CUDA has started anyway (`cuda_has_started`).
 """
 
 from __future__ import annotations
@@ -28,7 +31,13 @@ from pathlib import Path
 
 from prefix_opd.cpu.warm_child import RAY_JOB_ID, become
 
-PRELOAD = (
+SWITCH = "PREFIX_OPD_WARM_START"
+"""Environment variable: 1 starts GPU runs from a warm copy, too. Off by default: not yet tried on a GPU."""
+NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
+"""Environment variable of torch: 1 keeps ``torch.cuda.is_available()`` from starting CUDA."""
+_OPEN_FILES = Path("/proc/self/fd")
+
+_PRELOAD = (
     "prefix_opd.verl_plugin.worker.agent_loop",
     "prefix_opd.verl_plugin.engine.distillation",
     "prefix_opd.verl_plugin.trainer.trainer",
@@ -36,13 +45,13 @@ PRELOAD = (
     "verl.workers.engine_workers",
     "verl.workers.rollout.vllm_rollout.vllm_async_server",
     "vllm.v1.engine.core",
-    "vllm.v1.worker.cpu_worker",
     "vllm.model_executor.models.qwen3",
     "transformers.models.qwen3.modeling_qwen3",
     "verl.workers.rollout.vllm_rollout.utils",
     "ray._private.workers.default_worker",
 )
-"""The modules that the processes of a run import."""
+PRELOAD = {name: (*_PRELOAD, f"vllm.v1.worker.{name}_worker") for name in ("cpu", "gpu")}
+"""Platform -> the modules that the processes of a run import."""
 
 
 GRACE = 10.0
@@ -92,7 +101,18 @@ os._exit(code)
 _loaded = False
 
 
-def load(modules: Iterable[str] = PRELOAD) -> None:
+def is_asked(platform: str) -> bool:
+    """Whether a run on this platform starts from a warm copy, unless its patch is switched off."""
+    return platform == "cpu" or os.environ.get(SWITCH) == "1"
+
+
+def cuda_has_started() -> bool:
+    """Whether this process has a CUDA driver at work: it then holds /dev/nvidia-uvm open, which NVML does not."""
+    names = (os.readlink(one) for one in _OPEN_FILES.iterdir() if one.is_symlink())
+    return any(name.startswith("/dev/nvidia-uvm") for name in names)
+
+
+def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
     """Import ``modules`` now, so that `start` is fast in this process and in its forks.
 
     Raises:
@@ -105,6 +125,7 @@ def load(modules: Iterable[str] = PRELOAD) -> None:
     # raylet does not exist yet, so the id is that of the launcher (or of the process that it was forked from).
     told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
     os.environ.update(told)
+    os.environ.setdefault(NVML, "1")
     for module in modules:
         importlib.import_module(module)
     for name in told:
@@ -112,14 +133,18 @@ def load(modules: Iterable[str] = PRELOAD) -> None:
     _loaded = True
 
 
-def start(modules: Iterable[str] = PRELOAD) -> Path:
+def start(modules: Iterable[str] = PRELOAD["cpu"]) -> Path | None:
     """Import ``modules`` (unless `load` has), fork the warm copy, and return the path of the stand-in interpreter.
+
+    None, and no warm copy, if an import has started CUDA.
 
     Call it before anything starts a thread (Ray does, on ``ray.init``): a fork keeps only the thread that forks.
     The warm copy ends with this process.
     """
     if not _loaded:
         load(modules)
+    if cuda_has_started():
+        return None
     folder = Path(tempfile.mkdtemp(prefix="prefix-opd-"))
     address = folder / "warm.sock"
     stand_in = folder / "python"

@@ -1,5 +1,6 @@
 """The stand-in interpreter behaves as an interpreter; each test talks to one warm copy."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from prefix_opd.cpu import warm_python
 
 LAUNCHER = """
 import sys
@@ -167,3 +170,21 @@ def test_what_is_deaf_to_sigterm_ends_a_while_after_the_launcher(tmp_path):
         time.sleep(0.05)
     assert 0.5 < time.monotonic() - ended < 15
     assert program.wait() != 0
+
+
+def test_an_import_that_starts_cuda_is_noticed(tmp_path, monkeypatch):
+    assert not warm_python.cuda_has_started()
+    monkeypatch.setattr(warm_python, "_OPEN_FILES", tmp_path)
+    (tmp_path / "5").symlink_to("/dev/nvidiactl")  # NVML's
+    assert not warm_python.cuda_has_started()
+    (tmp_path / "6").symlink_to("/dev/nvidia-uvm")
+    assert warm_python.cuda_has_started()
+
+
+def test_a_gpu_run_has_a_warm_copy_if_it_is_asked_for(monkeypatch):
+    monkeypatch.delenv(warm_python.SWITCH, raising=False)
+    assert [warm_python.is_asked(platform) for platform in ("cpu", "gpu")] == [True, False]
+    monkeypatch.setenv(warm_python.SWITCH, "1")
+    assert warm_python.is_asked("gpu")
+    for platform in ("cpu", "gpu"):
+        assert all(importlib.util.find_spec(module) for module in warm_python.PRELOAD[platform])

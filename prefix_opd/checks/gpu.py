@@ -1,0 +1,195 @@
+"""Checks of a GPU machine: cards, kernels, processes that share a card, host memory, /dev/shm, CPUs."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefix_opd.base.processes import python_module, run
+from prefix_opd.checks.case import Case
+from prefix_opd.checks.cluster import gpus, needed_cpus
+from prefix_opd.checks.finding import Finding, fail, ok, warn
+from prefix_opd.cost.arithmetic import GIB, stored_parameters
+
+QUERY = "name,memory.total,memory.used,driver_version"
+NO_GPU = "no GPU here (nvidia-smi lists none), so this was not tried"
+USED_MIB = 1024
+"""Memory of an idle GPU that its driver may take."""
+ERROR = 0.02
+"""Largest error of bf16 attention relative to the largest value: bf16 keeps 8 bits, 0.4%."""
+PROBE_SECONDS = 300.0
+SHM_GIB = 1.0
+"""Least size of /dev/shm: Docker's default of 64 MB is too small for NCCL and Ray."""
+CPUS = 4
+"""Least CPUs for each GPU: trainer, two engines and their servers."""
+SHM = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Card:
+    name: str
+    total_mib: float
+    used_mib: float
+    driver: str
+
+
+def parse(told: str) -> list[Card]:
+    """The cards in the output of ``nvidia-smi --query-gpu=QUERY --format=csv,noheader,nounits``.
+
+    >>> parse("NVIDIA H100 80GB HBM3, 81559, 4, 580.82.07")
+    [Card(name='NVIDIA H100 80GB HBM3', total_mib=81559.0, used_mib=4.0, driver='580.82.07')]
+    """
+    found = []
+    for line in told.splitlines():
+        fields = [field.strip() for field in line.rsplit(",", 3)]
+        try:
+            found.append(Card(fields[0], float(fields[1]), float(fields[2]), fields[3]))
+        except (IndexError, ValueError):  # a message of the driver, or "[N/A]"
+            continue
+    return found
+
+
+def cards_here() -> list[Card]:
+    if shutil.which("nvidia-smi") is None:
+        return []
+    told = run(["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"])
+    return parse(told.stdout) if told.returncode == 0 else []
+
+
+def cards(case: Case) -> Finding:
+    found, asked = cards_here(), sum(gpus(case.config))
+    if not found:
+        return warn(f"nvidia-smi lists no GPU; the run asks for {asked}", "run the doctor on the machine of the run")
+    names = ", ".join(
+        f"{card.name} with {(card.total_mib - card.used_mib) / 1024:.1f} of {card.total_mib / 1024:.1f} GiB free"
+        for card in found
+    )
+    reason = f"{names}; driver {found[0].driver}"
+    if busy := [str(i) for i, card in enumerate(found) if card.used_mib > USED_MIB]:
+        return warn(f"{reason}; others use GPU {', '.join(busy)}", "end them: nvidia-smi lists them")
+    if len(found) < asked and case.config.trainer.nnodes == 1:
+        return warn(
+            f"{reason}; the run asks for {asked}", "choose another layout, or prefix_opd.teacher.placement=shared"
+        )
+    return ok(reason)
+
+
+@functools.cache
+def _probe() -> dict[str, Any]:
+    """What `gpu_probe` found; empty without a GPU."""
+    if not cards_here():
+        return {}
+    try:
+        ran = run(python_module("prefix_opd.checks.gpu_probe", []), PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {PROBE_SECONDS:g} s"}
+    lines = ran.stdout.strip().splitlines()
+    try:
+        return json.loads(lines[-1])
+    except (IndexError, ValueError):
+        return {"error": (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1][:300]}
+
+
+def _trial(name: str) -> dict[str, Any] | None:
+    """The result of a trial, with an ``error`` if it failed; None without a GPU."""
+    found = _probe()
+    if not found:
+        return None
+    return found.get(name) or {"error": found.get("error", "was not tried")}
+
+
+def attention(case: Case) -> Finding:
+    found = _trial("attention")
+    if found is None:
+        return ok(NO_GPU)
+    if "error" in found:
+        return fail(f"attention over packed sequences: {found['error']}", "use attn_implementation=sdpa")
+    reason = f"{found['by']}, bf16 against fp32: output {found['output']:.1e}, gradient {found['gradient']:.1e}"
+    if max(found["output"], found["gradient"]) > ERROR:
+        return fail(f"{reason} (allowed {ERROR:g})", "reinstall it for this GPU, or use attn_implementation=sdpa")
+    return ok(f"{reason} of the largest value")
+
+
+def shared_memory(case: Case) -> Finding:
+    found = _trial("shared memory")
+    if found is None:
+        return ok(NO_GPU)
+    if not found.get("right"):
+        why = found.get("error", "it read other numbers")
+        return fail(f"a process cannot read another's GPU memory: {why}", "run containers with --ipc=host")
+    return ok("a process reads another's GPU memory: the engine gets weights by CUDA IPC")
+
+
+def sum_over_gpus(case: Case) -> Finding:
+    found = _trial("sum over GPUs")
+    if found is None:
+        return ok(NO_GPU)
+    if "error" in found:
+        return fail(f"NCCL: {found['error']}", "see its reasons with NCCL_DEBUG=INFO")
+    if found["gpus"] < 2:
+        return ok("one GPU: NCCL has nothing to sum over")
+    return ok(f"NCCL sums over {found['gpus']} GPUs")
+
+
+def model_runner(case: Case) -> Finding:
+    """vLLM takes its older model runner without Triton (vllm/config/vllm.py:use_v2_model_runner)."""
+    if importlib.util.find_spec("triton") is None:
+        return warn("triton is not installed, so vLLM uses its older model runner (V1)", "install triton")
+    return ok("vLLM's newer one can run: triton is installed")
+
+
+def host_memory(case: Case) -> Finding:
+    """Host memory while weights load, and of weights and optimizer that stay there."""
+    import psutil
+
+    available = psutil.virtual_memory().available / GIB
+    actor = case.config.actor_rollout_ref.actor.fsdp_config
+    student, teacher = (
+        stored_parameters(model.shape, bool(model.config.get("tie_word_embeddings", False)))
+        for model in (case.student, case.teacher)
+    )
+    offloaded = actor.offload_policy or (actor.param_offload and actor.optimizer_offload)
+    # fp32 weights, gradients and two moments; otherwise fp32 weights on their way to the GPU. The teacher's in bf16
+    needed = ((16 if offloaded else 4) * student + 2 * teacher) / GIB
+    reason = f"{available:.0f} GiB of host memory are free; {needed:.0f} are needed"
+    return ok(reason) if available >= needed else warn(reason, "use a machine with more, or do not offload")
+
+
+def shm(case: Case) -> Finding:
+    if not SHM.is_dir():
+        return warn("there is no /dev/shm", "mount one")
+    usage = shutil.disk_usage(SHM)
+    reason = f"/dev/shm has {usage.free / GIB:.1f} of {usage.total / GIB:.1f} GiB free"
+    return (
+        ok(reason) if usage.free / GIB >= SHM_GIB else warn(reason, "run containers with --shm-size=16g or --ipc=host")
+    )
+
+
+def cpus(case: Case) -> Finding:
+    count, wanted = len(os.sched_getaffinity(0)), CPUS * sum(gpus(case.config)) // case.config.trainer.nnodes
+    reason = f"{count} CPUs; Ray is given {needed_cpus(case.config)} logical ones, which no core is bound to"
+    if count < wanted:
+        return warn(f"{reason}; {wanted} are advised ({CPUS} for each GPU)", "expect slower starts and rollouts")
+    return ok(reason)
+
+
+QUICK = (("model runner", model_runner),)
+"""Checks before each run on ``platform: gpu``."""
+CHECKS = (
+    *QUICK,
+    ("GPUs", cards),
+    ("packed attention", attention),
+    ("GPU memory between processes", shared_memory),
+    ("NCCL", sum_over_gpus),
+    ("host memory", host_memory),
+    ("shared memory", shm),
+    ("CPUs", cpus),
+)
+"""Checks of the doctor on ``platform: gpu``."""
