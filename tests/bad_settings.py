@@ -9,6 +9,7 @@ LOSS = "distillation.distillation_loss"
 TEACHERS = "distillation.teacher_models"
 TEACHER = f"{TEACHERS}.teacher_model"
 RAY = "ray_kwargs.ray_init"
+SHARED = "prefix_opd.teacher.placement=shared"
 SDPA = f"+{MODEL}.override_config.attn_implementation=sdpa"
 
 IGNORED = [
@@ -187,6 +188,13 @@ ON_A_GPU = [
      f"{TEACHER}.inference.tensor_model_parallel_size=3: must divide the 1 GPU of its engines"),
     ([f"{ROLLOUT}.free_cache_engine=true", f"+{ROLLOUT}.enable_sleep_mode=false"],
      f"{ROLLOUT}.free_cache_engine=true: needs enable_sleep_mode=true"),
+    ([SHARED, f"{ROLLOUT}.gpu_memory_utilization=1"],
+     "peak_sampling: 63.2 (teacher) + 79.0 (student) = 142.2 GiB exceeds 79 GiB of a card; lower actor_rollout_ref"),
+    ([SHARED, "prefix_opd.teacher.phases=turns",
+      f"+{TEACHER}.inference.engine_kwargs.vllm.kv_cache_memory_bytes=99000000000"],
+     " GiB exceeds 79 GiB of a card; lower distillation.teacher_models"),
+    ([SHARED, f"+{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes=1000"], "left for its KV cache, and one sequence"),
+    (["prefix_opd.accelerator=tpu"], "prefix_opd.accelerator=tpu: is not one of a100, h100"),
 ]  # fmt: skip
 
 INSTANCES = (

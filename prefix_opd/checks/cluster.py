@@ -51,7 +51,7 @@ def check_parallel_sizes(config: DictConfig) -> None:
             raise UserError(
                 f"{key}={parallel}",
                 f"must divide the {count} GPU{'s' if count > 1 else ''} of its engines",
-                "set it to 1, or choose a layout (layout=two_gpus, node_8x80gb, multi_node)",
+                "set it to 1, or choose a layout with more GPUs (`prefix-opd plan … --layouts`)",
             )
 
 

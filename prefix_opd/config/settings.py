@@ -97,6 +97,15 @@ class AdvantageSettings(Fields):
         return self.student_log_prob == "recomputed"
 
 
+class TeacherSettings(Fields):
+    """Where the teacher scores."""
+
+    placement: Literal["own", "shared"] = "own"
+    """own: distillation.n_gpus_per_node x nnodes GPUs for the teacher alone. shared: the student's GPUs."""
+    phases: Literal["overlap", "turns"] = "overlap"
+    """overlap: the teacher scores each rollout as soon as it ends. turns: after the last rollout of a step."""
+
+
 class UpdateSettings(Fields):
     """How an update processes its sequences; the gradient does not depend on it."""
 
@@ -194,6 +203,7 @@ class Settings(Fields):
     """L, the longest training rollout in tokens, by step (`prefix_opd.method.schedule`)."""
     prompt: PromptSettings = PromptSettings()
     rollout: RolloutSettings = RolloutSettings()
+    teacher: TeacherSettings = TeacherSettings()
     advantage: AdvantageSettings = AdvantageSettings()
     loss: Annotated[Objective, BeforeValidator(OBJECTIVES.build)] = PrefixOPD()
     """What the update minimises (`prefix_opd.method.objective`)."""
@@ -203,6 +213,9 @@ class Settings(Fields):
     watchers: WatcherSettings = WatcherSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     probe: ProbeSettings = ProbeSettings()
+    accelerator: str | None = None
+    """GPU that `prefix-opd plan` assumes, and the engines' shares where nvidia-smi shows none: a100, h100, h200, l4,
+    rtx4090 or cpu; null: a100, or cpu on that platform."""
     position_bins: Tokens = 16
     """Number of position bins of the reverse KL in the metrics."""
     poll_seconds: Annotated[float, Field(gt=0, le=2)] = 0.05
