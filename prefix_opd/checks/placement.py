@@ -5,9 +5,10 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.cluster import PLACEMENT_KEY, is_shared
+from prefix_opd.checks.cluster import PLACEMENT_KEY
 from prefix_opd.checks.together import ENGINES
 from prefix_opd.config.settings import Settings
+from prefix_opd.cost.memory import is_shared
 
 PHASES_KEY = "prefix_opd.teacher.phases"
 KV_BYTES = "engine_kwargs.vllm.kv_cache_memory_bytes"
