@@ -210,6 +210,15 @@ ON_A_GPU = [
      f"{TEACHER}.inference.free_cache_engine=true: needs enable_sleep_mode=true"),
     ([TURNS], "prefix_opd.teacher.phases=turns: leaves the teacher's GPUs idle while the student samples"),
     ([SHARED, "trainer.n_gpus_per_node=1"], "nvidia-smi shows 0 GPUs: the run asks for 1: 1 for the student"),
+    ([f"+{ACTOR}.optim.override_optimizer_config.foreach=true"],
+     "foreach=true: cannot be true beside fused=true; set"),
+    ([f"{MODEL}.override_config.attn_implementation=torch_varlen", f"{MODEL}.use_remove_padding=false"],
+     "attn_implementation=torch_varlen: needs packed sequences (actor_rollout_ref.model.use_remove_padding=true); set"),
+    ([f"{MODEL}.override_config.attn_implementation=torch_varlen", "prefix_opd.patches_off=[packed_attention]"],
+     "attn_implementation=torch_varlen: needs the patch packed_attention"),
+    ([f"{MODEL}.override_config.attn_implementation=flash_attention_2"],
+     "attn_implementation=flash_attention_2: needs the package flash_attn, which is not installed; install it, or set "
+     "torch_varlen"),
 ]  # fmt: skip
 
 INSTANCES = (
