@@ -65,6 +65,7 @@ import torch._dynamo.testing
 from torch.distributed.fsdp import fully_shard
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from prefix_opd.verl_plugin.engine import layers
+from prefix_opd.verl_plugin.engine.fused_head import label_log_probs
 from prefix_opd.verl_plugin.engine.packed_attention import bounds
 
 torch.distributed.init_process_group("gloo", init_method="file://" + {store!r}, rank=0, world_size=1)
@@ -100,14 +101,26 @@ for checkpointed in (False, True):
     found = gradients(True, checkpointed)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     print("graphs", compiler.frame_count)
+
+torch._dynamo.reset()
+compiler.frame_count = 0
+for rows in (50, 33, 8):
+    hidden, weight = torch.randn(rows, 6, requires_grad=True), torch.randn(11, 6, requires_grad=True)
+    labels, found = torch.arange(rows) % 11, []
+    for compiled in (False, True):
+        log_probs = label_log_probs(hidden, weight, labels, None, keep=True, compiled=compiled)
+        found.append((log_probs, *torch.autograd.grad(log_probs.square().sum(), (hidden, weight))))
+    torch.testing.assert_close(*found)
+print("graphs", compiler.frame_count)
 """
 
 
-def test_all_layers_share_one_graph_for_any_length(tmp_path):
+def test_all_layers_share_one_graph_for_any_length_and_so_does_the_head(tmp_path):
     """In a process of its own, as CPU runs switch torch's compiler off. A break in the graph fails (``fullgraph``)."""
     program = COMPILED.format(store=str(tmp_path / "store"), sizes=SIZES)
     environment = {**os.environ, "TORCHDYNAMO_DISABLE": "0"}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert ran.returncode == 0, ran.stderr
-    plain, checkpointed = map(int, ran.stdout.split()[1::2])
+    plain, checkpointed, head = map(int, ran.stdout.split()[1::2])
     assert plain == 1 and checkpointed <= 2, "a graph for each of the 3 layers, or for each of the 3 lengths"
+    assert head == 2  # forward and backward

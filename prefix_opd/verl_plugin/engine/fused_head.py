@@ -121,7 +121,16 @@ def _chunks(rows: int, *tensors: Tensor | None):
 
 @functools.cache
 def _compiled(function):
-    return torch.compile(function, dynamic=True)
+    """Compiled for any number of rows and this vocabulary."""
+    compiled = torch.compile(function)
+
+    def call(*tensors):
+        for tensor in tensors:
+            if tensor is not None:
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return compiled(*tensors)
+
+    return call
 
 
 def _scaled(logits: Tensor, temperatures: Tensor | None) -> Tensor:
