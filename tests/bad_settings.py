@@ -217,6 +217,15 @@ ON_A_GPU = [
      " GiB exceeds 79 GiB of a card; lower distillation.teacher_models"),
     ([SHARED, f"+{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes=1000"], "left for its KV cache, and one sequence"),
     (["prefix_opd.accelerator=tpu"], "prefix_opd.accelerator=tpu: is not one of a100, h100"),
+    ([f"+{ACTOR}.optim.override_optimizer_config.foreach=true"],
+     "foreach=true: cannot be true beside fused=true; set"),
+    ([f"{MODEL}.override_config.attn_implementation=torch_varlen", f"{MODEL}.use_remove_padding=false"],
+     "attn_implementation=torch_varlen: needs packed sequences (actor_rollout_ref.model.use_remove_padding=true); set"),
+    ([f"{MODEL}.override_config.attn_implementation=torch_varlen", "prefix_opd.patches_off=[packed_attention]"],
+     "attn_implementation=torch_varlen: needs the patch packed_attention"),
+    ([f"{MODEL}.override_config.attn_implementation=flash_attention_2"],
+     "attn_implementation=flash_attention_2: needs the package flash_attn, which is not installed; install it, or set "
+     "torch_varlen"),
 ]  # fmt: skip
 
 INSTANCES = (

@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from prefix_opd.checks.case import Case
+from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
 
 BATCH = 4
 """Sequences per forward pass; their logits dominate memory."""
@@ -45,12 +46,14 @@ def _load(case: Case):
     from transformers import AutoModelForCausalLM
 
     actor = case.config.actor_rollout_ref
-    override = OmegaConf.to_container(actor.model.override_config, resolve=True) if actor.model.override_config else {}
+    name = OmegaConf.select(case.config, ATTENTION_KEY)
+    if name == PACKED_ATTENTION:  # this pass is padded
+        name = "sdpa"
     bf16 = actor.actor.fsdp_config.mixed_precision.param_dtype in ("bf16", "bfloat16")
     model = AutoModelForCausalLM.from_pretrained(
         Path(case.student.path).expanduser() if Path(case.student.path).expanduser().is_dir() else case.student.path,
         dtype=torch.bfloat16 if bf16 else torch.float32,
         trust_remote_code=case.student.trust_remote_code,
-        **({"attn_implementation": name} if (name := override.get("attn_implementation")) else {}),
+        **({"attn_implementation": name} if name else {}),
     )
     return model.eval().to("cuda" if torch.cuda.is_available() and case.config.platform != "cpu" else "cpu")

@@ -19,6 +19,7 @@ from prefix_opd.checks.rules import (
     text,
     whole,
 )
+from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
 from prefix_opd.method.objective import OBJECTIVES
 
 TRACKERS = (
@@ -63,7 +64,7 @@ ACTOR: dict[str, Rule] = {
     "actor_rollout_ref.model.path": elsewhere,
     "actor_rollout_ref.model.trust_remote_code": flag,
     "actor_rollout_ref.model.custom_chat_template": optional(text),
-    "actor_rollout_ref.model.override_config.attn_implementation": one_of("sdpa", "flash_attention_2"),
+    ATTENTION_KEY: one_of("sdpa", "flash_attention_2", PACKED_ATTENTION),
     "actor_rollout_ref.model.enable_gradient_checkpointing": flag,
     "actor_rollout_ref.model.use_remove_padding": flag,
     "actor_rollout_ref.nccl_timeout": whole(),
@@ -211,7 +212,7 @@ FREE: dict[str, Rule] = {**DATA, **ACTOR, **ROLLOUT, **DISTILLATION, **RUN}
 """Key -> rule. A name that ends with a dot covers all keys below it."""
 
 CPU_CLOSED = (
-    "actor_rollout_ref.model.override_config.attn_implementation",
+    ATTENTION_KEY,
     "actor_rollout_ref.model.use_remove_padding",
     "actor_rollout_ref.rollout.enforce_eager",
     "actor_rollout_ref.rollout.free_cache_engine",

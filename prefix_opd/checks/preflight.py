@@ -60,6 +60,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     together.check_weighting(config, settings)
     together.check_template_arguments(config)
     together.check_checkpoint(config)
+    together.check_optimizer(config)
     together.check_engine_settings(config)
     placement.check_placement(config, settings)
     cluster.check_parallel_sizes(config)
@@ -78,7 +79,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
     shares.fit_engines(config)
-    together.choose_attention(config)
+    together.choose_attention(config, student)
     placement.give_shares(config)
     if config.platform == "cpu":
         _fit_bucket(config, student)

@@ -8,19 +8,22 @@ import sys
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.models import Model
+from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
+from prefix_opd.config.models import PLAIN_DECODERS, Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY
 from prefix_opd.cost.plan import longest_prefix
 from prefix_opd.method.layers import DeltaNet
 
-ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
 DEFAULT_ATTENTION = "flash_attention_2"
 """verl's default attention (verl/workers/config/model.py: HFModelConfig)."""
-NO_FLASH_ATTENTION = (
-    "flash-attn is not installed, so the update uses sdpa: the same result, but attention costs the square of a whole "
-    "pack of sequences"
-)
+HEAD_DIM = 256
+"""Largest head dimension of torch's flash kernels; it must be a multiple of 8."""
+INSTEAD = {
+    PACKED_ATTENTION: "flash-attn is not installed, so the update uses torch's own flash kernels for packed sequences",
+    "sdpa": "flash-attn is not installed, so the update uses sdpa: the same result, but attention costs the square of "
+    "a whole pack of sequences",
+}
 LOSS = "distillation.distillation_loss"
 ENGINES = (ROLLOUT_KEY, INFERENCE_KEY)
 TEMPLATE_ARGUMENTS = (
@@ -45,23 +48,27 @@ PACKED = ("qwen3_5", "qwen3_5_moe")
 CHECKPOINT_PARTS = ("model", "optimizer", "extra")
 
 
-def choose_attention(config: DictConfig) -> None:
-    """Use sdpa, with a message, if flash-attn (verl's default) is not installed.
+def choose_attention(config: DictConfig, student: Model) -> None:
+    """Choose the student's attention, with a message, if flash-attn (verl's default) is not installed.
 
     Raises:
-        UserError: flash-attn is requested but not installed.
+        UserError: the requested attention cannot run.
     """
+    chosen = OmegaConf.select(config, ATTENTION_KEY)
+    reason = _why_not_packed(config, student)
+    if chosen == PACKED_ATTENTION and reason:
+        raise UserError(f"{ATTENTION_KEY}={chosen}", reason, "set sdpa")
     if importlib.util.find_spec("flash_attn") is not None:
         return
-    chosen = OmegaConf.select(config, ATTENTION_KEY)
     if chosen is None:
-        OmegaConf.update(config, ATTENTION_KEY, "sdpa", force_add=True)
-        print(NO_FLASH_ATTENTION, file=sys.stderr)
+        instead = "sdpa" if reason else PACKED_ATTENTION
+        OmegaConf.update(config, ATTENTION_KEY, instead, force_add=True)
+        print(INSTEAD[instead], file=sys.stderr)
     elif chosen == DEFAULT_ATTENTION:
         raise UserError(
             f"{ATTENTION_KEY}={chosen}",
             "needs the package flash_attn, which is not installed",
-            "install it, or set sdpa",
+            f"install it, or set {'sdpa' if reason else PACKED_ATTENTION}",
         )
 
 
@@ -79,6 +86,25 @@ def check_packing(config: DictConfig, student: Model) -> None:
             "packed sequence into the next in the update",
             "set actor_rollout_ref.model.use_remove_padding=false",
         )
+
+
+def _why_not_packed(config: DictConfig, student: Model) -> str:
+    """Why torch's kernels for packed sequences cannot serve; empty if they can."""
+    actor = config.actor_rollout_ref
+    if config.platform != "gpu":
+        return "needs platform=gpu"
+    if not actor.model.use_remove_padding:
+        return "needs packed sequences (actor_rollout_ref.model.use_remove_padding=true)"
+    if "packed_attention" in (config.prefix_opd.patches_off or ()):
+        return "needs the patch packed_attention, which prefix_opd.patches_off switches off"
+    if OmegaConf.select(actor, "actor.fsdp_config.mixed_precision.param_dtype") == "fp32":
+        return "needs actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=bf16"
+    if (family := student.config.get("model_type")) not in PLAIN_DECODERS:
+        return f"is not known to serve {family}, but {', '.join(PLAIN_DECODERS)}"
+    head_dim = next(mixer.head_dim for mixer, _ in student.shape.kinds)
+    if head_dim % 8 or head_dim > HEAD_DIM:
+        return f"needs a head dimension that is a multiple of 8 up to {HEAD_DIM}; the student has {head_dim}"
+    return ""
 
 
 def check_engine_settings(config: DictConfig) -> None:
@@ -129,6 +155,14 @@ def check_template_arguments(config: DictConfig) -> None:
             "is no variable of a chat template: verl passes it itself",
             "leave it out",
         )
+
+
+def check_optimizer(config: DictConfig) -> None:
+    """Reject two implementations of AdamW at once, as torch would after the models have loaded. Raises UserError."""
+    key = "actor_rollout_ref.actor.optim.override_optimizer_config"
+    chosen = OmegaConf.select(config, key) or {}
+    if chosen.get("fused") and chosen.get("foreach"):
+        raise UserError(f"{key}.foreach=true", "cannot be true beside fused=true", f"set {key}.fused=false")
 
 
 def check_checkpoint(config: DictConfig) -> None:

@@ -21,6 +21,8 @@ SMALL_FILE = 4 << 20
 """Bytes. Any JSON file of a model but its vocabulary may name Python code (``auto_map``) for transformers to run; the
 largest tokenizer_config.json of public models has some 200 KB."""
 HUB_SECONDS = 10.0
+PLAIN_DECODERS = ("llama", "mistral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
+"""Model types with plain softmax attention, whose logits are the output of the head as it is."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 

@@ -120,6 +120,14 @@ class UpdateSettings(Fields):
     (`prefix_opd.method.shared_prompts`). For padded sequences with sdpa attention."""
     response_logits_only: StrictBool = True
     """Compute logits only for the positions that predict response tokens."""
+    fused_head: StrictBool = False
+    """Compute log-probs from hidden states in chunks, without logits in fp32
+    (`prefix_opd.verl_plugin.engine.fused_head`). Models: llama, mistral, qwen2, qwen3, without and with experts."""
+    compile_layers: StrictBool = False
+    """Compile the layers by ``torch.compile`` for the update; the first update takes longer."""
+    fit_memory: StrictBool = False
+    """Skip gradient checkpointing in updates whose activations fit the GPU's free memory, with micro-batches of 4 096
+    tokens up to ppo_max_token_len_per_gpu (`prefix_opd.verl_plugin.engine.layers`)."""
 
 
 class Watcher(Fields):

@@ -174,6 +174,17 @@ HOOKS = (
     ),
     Hook("transfer_queue.interface:async_kv_batch_put", ("keys", "partition_id", "fields", "tags"), "group_commit"),
     Hook("verl.utils.tensordict_utils:index_select_tensor_dict", ("batch", "indices"), "micro_batches"),
+    Hook(
+        "torch.nn.attention.varlen:varlen_attn",
+        ("query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"),
+        "packed_attention",
+    ),
+    Hook(
+        "transformers.modeling_layers:GradientCheckpointingLayer.__call__",
+        (),
+        "layers: checkpointing by a flag, outside the compiled forward pass",
+        ("gradient_checkpointing", "_gradient_checkpointing_func", "training"),
+    ),
     Hook("vllm.logprobs:create_prompt_logprobs", ("flat_logprobs",), "teacher_scores"),
     Hook("verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.__init__", (), "agent_loop.PrefixAgentLoopManager"),
     Hook(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from prefix_opd.base.loopback import LOOPBACK_PATCH
 from prefix_opd.base.patching import Patch, Target
+from prefix_opd.config.keys import PACKED_ATTENTION
 from prefix_opd.cpu.patches import PATCHES as CPU_PATCHES
 
 _ENGINE = "prefix_opd.verl_plugin.engine"
@@ -130,6 +131,20 @@ PATCHES = (
         "rollouts (transformer_impl.py:1145, 1332).",
         until="verl's engine computes logits of the response alone",
         without="logits of all tokens: more memory and time in an update",
+    ),
+    Patch(
+        name="packed_attention",
+        processes="training workers",
+        targets=(
+            Target(
+                f"transformers.modeling_utils:AttentionInterface._global_mapping.{PACKED_ATTENTION}",
+                f"{_ENGINE}.packed_attention:registered",
+                parameters=None,
+            ),
+        ),
+        why="flash-attn has no wheel, and sdpa pays the square of a whole pack of sequences.",
+        until="transformers knows torch.nn.attention.varlen",
+        without="runs with attn_implementation=torch_varlen fail while the trainer loads its model",
     ),
     Patch(
         name="safe_loading",

@@ -5,6 +5,7 @@ import functools
 import pytest
 import torch
 from tensordict import TensorDict
+from test_packed_attention import loop
 from torch.nn.functional import rms_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
@@ -13,10 +14,11 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.metric import reduce_metrics
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from prefix_opd.config.keys import PACKED_ATTENTION
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.shared_prompts import SharedPrompts
 from prefix_opd.verl_plugin import our_run
-from prefix_opd.verl_plugin.engine import update_tokens
+from prefix_opd.verl_plugin.engine import packed_attention, update_tokens
 from prefix_opd.verl_plugin.fields import SETTINGS
 
 SIZES = dict(
@@ -138,6 +140,7 @@ FORMS = {
     "padded": (dict(share_prompts=False, response_logits_only=True), {}),
     "packed": (dict(share_prompts=False, response_logits_only=True), {"use_remove_padding": True}),
 }
+FORMS |= {f"{name}, fused": ({**settings, "fused_head": True}, kind) for name, (settings, kind) in FORMS.items()}
 
 
 @pytest.fixture(params=FORMS)
@@ -207,6 +210,25 @@ def test_other_models_that_look_their_attention_up(engine, configs, use):
     data = batch()
     same(update(engine, configs, data), wanted, data, tolerance=1e-5)
     assert update_tokens._form(tu, engine, data) == update_tokens.SHARED
+
+
+def test_packed_passes_carry_the_bounds_of_their_sequences(engine, configs, monkeypatch, use):
+    wanted = update(engine, configs, batch())
+    engine.put(qwen3(attn_implementation=PACKED_ATTENTION))
+    monkeypatch.setattr(packed_attention, "varlen_attn", loop)
+    monkeypatch.delattr(packed_attention, "offsets_of")  # what a layer without bounds would call
+    use(response_logits_only=True)
+    data = batch(use_remove_padding=True)
+    same(update(engine, configs, data), wanted, data)
+
+
+def test_a_head_whose_output_is_not_the_logits_stays_as_it_is(engine, configs, use):
+    engine.module.config.model_type = "gemma3_text"
+    wanted = update(engine, configs, batch())
+    use(response_logits_only=True, fused_head=True)
+    data = batch(use_remove_padding=True)
+    same(update(engine, configs, data), wanted, data)
+    assert "forward" not in vars(engine.module.lm_head)
 
 
 def test_rollouts_of_a_prompt_stay_together_where_an_update_is_cut(engine, configs, passes, use):

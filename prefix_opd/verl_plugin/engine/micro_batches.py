@@ -15,11 +15,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import distributed
-
 from prefix_opd.method.micro_batches import FURTHER, Splits, cheapest_number, families
 from prefix_opd.method.shared_prompts import owners
+from prefix_opd.verl_plugin.engine.ranks import highest
 from prefix_opd.verl_plugin.engine.update_tokens import FORM, SHARED
 from prefix_opd.verl_plugin.fields import SETTINGS
 
@@ -51,13 +49,13 @@ def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
         return None
     splits, rows = _splits(data, overhead, shared=read(FORM, default=None) == SHARED)
     # FSDP's collectives need the same number of passes on every rank: minimise the cost of the most expensive rank.
-    most = FURTHER + int(_highest([splits.fewest()], dp_group)[0])
+    most = FURTHER + int(highest([splits.fewest()], dp_group)[0])
     cheapest = splits.cheapest(most)
     costs = cheapest.costs
     if not all(row.any() for row in data["loss_mask"].unbind()):
         # verl's placeholders for missing rollouts have no tokens: the min metrics fail on a micro-batch of them alone
         costs = [float("inf")] * most
-    number = cheapest_number(_highest(costs, dp_group))
+    number = cheapest_number(highest(costs, dp_group))
     if number is None:
         return None
     return [sorted(itertools.chain(*(rows[item] for item in group))) for group in cheapest.groups(number)]
@@ -72,14 +70,3 @@ def _splits(data: Any, overhead: int, shared: bool) -> tuple[Splits, Sequence[Se
     prompts, responses = (data[name].offsets().diff().tolist() for name in ("prompts", "responses"))
     found = families(owners(data["prompts"].unbind()), prompts, responses, budget)
     return Splits.shared(found, overhead, budget), [family.rows for family in found]
-
-
-def _highest(values: Sequence[float], group: Any) -> list[float]:
-    """The maximum of each value over all ranks."""
-    if group is None or not distributed.is_initialized() or distributed.get_world_size(group) == 1:
-        return list(values)
-    from verl.utils.device import get_device_name
-
-    tensor = torch.tensor(values, dtype=torch.float64, device=get_device_name())
-    distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX, group=group)
-    return tensor.tolist()

@@ -5,6 +5,7 @@ The engine also computes a prompt once per rollout, although causal attention gi
 savings follow. The model computes only the logits that the loss reads (Hugging Face's ``logits_to_keep``). In place of
 padded sequences, the prompts of a micro-batch pass through the model once, and only attention is padded
 (`prefix_opd.method.shared_prompts`). The outputs have verl's form: log-probs of whole rollouts, 0 at unread positions.
+With ``fused_head`` the head returns the log-probs themselves (`fused_head`).
 
 Both are off if the update reads more (entropy, top-k, images) or computes the head in another way (fused kernels,
 sequence parallelism, a model or an adapter without ``logits_to_keep``).
@@ -24,6 +25,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from prefix_opd.method.shared_prompts import SharedPrompts, owners
+from prefix_opd.verl_plugin.engine import fused_head, layers, packed_attention
 from prefix_opd.verl_plugin.fields import SETTINGS, plain_fields
 
 FORM = "prefix_opd_form"
@@ -53,6 +55,8 @@ class Kept:
     """(R + 1,) start of each response among the K."""
     cells: Tensor | None = None
     """(K,) index of each in the flattened logits; None: the logits are exactly these K, in order."""
+    fused: bool = False
+    """Whether the head returns (1, K) log-probs in place of logits."""
 
     @classmethod
     def of(cls, micro_batch: TensorDict, temperatures: Tensor) -> Kept:
@@ -67,6 +71,8 @@ class Kept:
 
     def outputs(self, verls_own: Callable[..., dict], output: Any, output_args: dict, micro_batch: TensorDict) -> dict:
         """verl's outputs for whole rollouts. verl's own method computes them as if the responses were packed."""
+        if self.fused:
+            return {"log_probs": self._whole(output.logits.squeeze(0), micro_batch["input_ids"])}
         if self.cells is not None:
             output.logits = output.logits.flatten(0, 1).index_select(0, self.cells).unsqueeze(0)
         args = {
@@ -142,13 +148,17 @@ def by_layout(sdpa: Callable) -> Callable:
     return attention
 
 
+def _model(engine: Any) -> Any:
+    return getattr(engine.module, "module", engine.module)  # FSDP1 wraps it
+
+
 def _form(tu: ModuleType, engine: Any, data: TensorDict) -> str | None:
     """The form of the passes over a batch; None: verl's own. ``tu``: verl.utils.tensordict_utils."""
     read = functools.partial(tu.get_non_tensor_data, data)
     settings = read(SETTINGS, default=None)
     if settings is None or any(read(name, default=False) for name in _READ_MORE):
         return None
-    module = getattr(engine.module, "module", engine.module)  # FSDP1 wraps it
+    module = _model(engine)
     chooses = "logits_to_keep" in signature(module.forward).parameters
     if engine.use_ulysses_sp or engine.pad_to_length or not chooses or not _are_whole(data):
         return None
@@ -207,6 +217,7 @@ def choosing_the_form(verls_own: Callable) -> Callable:
         # a pass for log-probs has other readers, and a subclass has other inputs and outputs
         if not forward_only and type(self) is FSDPEngineWithLMHead:
             tu.assign_non_tensor(data, **{FORM: _form(tu, self, data)})
+            layers.prepare(self, _model(self), data)
         return verls_own(self, data, loss_function, forward_only)
 
     return forward_backward_batch
@@ -219,9 +230,24 @@ def inputs_of_the_form(verls_own: Callable) -> Callable:
     @functools.wraps(verls_own)
     def prepare_model_inputs(self, micro_batch):
         inputs, output_args = verls_own(self, micro_batch)
+        model, offsets = _model(self), micro_batch["input_ids"].offsets()
+        packed = tu.get_non_tensor_data(micro_batch, key="use_remove_padding", default=True)
+        if packed and not self.use_ulysses_sp and not output_args["pad_size"] and packed_attention.takes_bounds(model):
+            inputs.update(packed_attention.bounds(offsets))
         form = tu.get_non_tensor_data(micro_batch, key=FORM, default=None)
         if form is not None:
             _ASK[form](micro_batch, inputs, output_args)
+            settings = tu.get_non_tensor_data(micro_batch, key=SETTINGS, default=None).update
+            if settings.fused_head and (head := fused_head.plain_head(model)) is not None:
+                kept = output_args[KEPT] = replace(output_args[KEPT], fused=True)
+                fused_head.ask(
+                    head,
+                    labels=kept.labels,
+                    temperatures=None if output_args["temperature_is_one"] else kept.temperatures,
+                    keep=not layers.are_checkpointed(model),
+                    compiled=settings.compile_layers,
+                    cells=kept.cells,
+                )
         return inputs, output_args
 
     return prepare_model_inputs

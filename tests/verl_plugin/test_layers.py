@@ -1,0 +1,126 @@
+"""Which updates do without gradient checkpointing, with which micro-batches; compiled layers in verl's FSDP2."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from tensordict import TensorDict
+from transformers import Qwen3Config, Qwen3ForCausalLM
+from verl.utils import tensordict_utils as tu
+
+from prefix_opd.cost.activations import kept_bytes
+from prefix_opd.method.flops import ModelShape
+from prefix_opd.verl_plugin.engine import layers
+
+SIZES = dict(hidden_size=16, intermediate_size=32, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = Qwen3ForCausalLM(Qwen3Config(vocab_size=50, num_hidden_layers=2, **SIZES)).train()
+    made.gradient_checkpointing_enable({"use_reentrant": False})
+    return made
+
+
+def batch(lengths, budget=18432):
+    rows = [torch.zeros(length, dtype=torch.long) for length in lengths]
+    fields = dict(input_ids=torch.nested.as_nested_tensor(rows, layout=torch.jagged))
+    data = TensorDict(fields, batch_size=len(rows))
+    tu.assign_non_tensor(data, max_token_len_per_gpu=budget)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("lengths", "fits", "checkpointed", "budget"),
+    [
+        ([400] * 100, 40000, False, 18432),  # all that is asked for fits
+        ([400] * 100, 6000, False, 6000),  # smaller micro-batches fit
+        ([400] * 100, 4095, True, 18432),  # they would be too small
+        ([5000] * 10, 4999, True, 18432),  # the longest sequence does not fit
+        ([100] * 3, 300, False, 300),  # the whole update is small
+        ([100] * 3, 299, True, 18432),
+        ([100] * 3, -1, True, 18432),  # no room at all
+    ],
+)
+def test_checkpointing_where_the_activations_do_not_fit(model, lengths, fits, checkpointed, budget):
+    each = kept_bytes(ModelShape.from_config(model.config.to_dict()), compiled=False) + layers.FUSED * 50
+    data = batch(lengths)
+    layers.fit_memory(model, data, fits * each, None, layers.FUSED)
+    assert layers.are_checkpointed(model) == checkpointed
+    assert data["max_token_len_per_gpu"] == budget
+
+
+def test_a_model_built_without_checkpointing_stays_as_it_is():
+    made = Qwen3ForCausalLM(Qwen3Config(vocab_size=50, num_hidden_layers=1, **SIZES))
+    data = batch([10])
+    layers.fit_memory(made, data, 0, None, layers.FUSED)
+    assert not layers.are_checkpointed(made)
+
+
+COMPILED = """
+import torch
+import torch._dynamo.testing
+from torch.distributed.fsdp import fully_shard
+from transformers import Qwen3Config, Qwen3ForCausalLM
+from prefix_opd.verl_plugin.engine import layers
+from prefix_opd.verl_plugin.engine.fused_head import label_log_probs
+from prefix_opd.verl_plugin.engine.packed_attention import bounds
+
+torch.distributed.init_process_group("gloo", init_method="file://" + {store!r}, rank=0, world_size=1)
+compiler = torch._dynamo.testing.CompileCounterWithBackend("eager")
+torch.compile = __import__("functools").partial(torch.compile, backend=compiler, fullgraph=True)
+
+
+def gradients(compiled, checkpointed):
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(Qwen3Config(**{sizes!r}, vocab_size=50, num_hidden_layers=3)).train()
+    model.gradient_checkpointing_enable({{"use_reentrant": False}})
+    layers.checkpoint(model, checkpointed)
+    for layer in model.model.layers:
+        fully_shard(layer)
+    fully_shard(model)
+    if compiled:
+        layers.compile_layers(model)
+    for lengths in ([5, 9], [7, 3, 4], [4, 8]):
+        ids, offsets = torch.arange(sum(lengths))[None] % 50, torch.tensor([0, *lengths]).cumsum(0)
+        positions = torch.cat([torch.arange(length) for length in lengths])[None]
+        logits = model(input_ids=ids, position_ids=positions, use_cache=False, **bounds(offsets)).logits
+        logits.log_softmax(-1)[..., 0].sum().backward()
+    found = torch.cat([parameter.grad.full_tensor().flatten() for parameter in model.parameters()])
+    with torch.no_grad():  # passes without a gradient are not compiled
+        model(input_ids=ids, position_ids=positions, use_cache=False)
+    return found
+
+
+wanted = gradients(False, False)
+for checkpointed in (False, True):
+    torch._dynamo.reset()
+    compiler.frame_count = 0
+    found = gradients(True, checkpointed)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    print("graphs", compiler.frame_count)
+
+torch._dynamo.reset()
+compiler.frame_count = 0
+for rows in (50, 33, 8):
+    hidden, weight = torch.randn(rows, 6, requires_grad=True), torch.randn(11, 6, requires_grad=True)
+    labels, found = torch.arange(rows) % 11, []
+    for compiled in (False, True):
+        log_probs = label_log_probs(hidden, weight, labels, None, keep=True, compiled=compiled)
+        found.append((log_probs, *torch.autograd.grad(log_probs.square().sum(), (hidden, weight))))
+    torch.testing.assert_close(*found)
+print("graphs", compiler.frame_count)
+"""
+
+
+def test_all_layers_share_one_graph_for_any_length_and_so_does_the_head(tmp_path):
+    """In a process of its own, as CPU runs switch torch's compiler off. A break in the graph fails (``fullgraph``)."""
+    program = COMPILED.format(store=str(tmp_path / "store"), sizes=SIZES)
+    environment = {**os.environ, "TORCHDYNAMO_DISABLE": "0"}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    plain, checkpointed, head = map(int, ran.stdout.split()[1::2])
+    assert plain == 1 and checkpointed <= 2, "a graph for each of the 3 layers, or for each of the 3 lengths"
+    assert head == 2  # forward and backward
