@@ -10,7 +10,7 @@
 
 # ---- paths and sizes; set any of them, or STUDENT and TEACHER, as an environment variable ----
 KIND=${KIND:-schedule}                    # full, prefix_256, prefix_512, ...: recipe/prefix_opd/config/experiment/$PAIR
-LAYOUT=${LAYOUT:-node_8x80gb}             # node_8x80gb, two_gpus, multi_node
+LAYOUT=${LAYOUT:-node_8x80gb}             # `prefix-opd plan … --layouts` compares all
 TRAIN_FILES=${TRAIN_FILES:-data/openthoughts3/train.parquet}
 VAL_FILES=${VAL_FILES:-data/aime2024/test.parquet}
 STUDENT_NODES=${STUDENT_NODES:-}          # empty: as in the layout

@@ -210,6 +210,13 @@ ON_A_GPU = [
      f"{TEACHER}.inference.free_cache_engine=true: needs enable_sleep_mode=true"),
     ([TURNS], "prefix_opd.teacher.phases=turns: leaves the teacher's GPUs idle while the student samples"),
     ([SHARED, "trainer.n_gpus_per_node=1"], "nvidia-smi shows 0 GPUs: the run asks for 1: 1 for the student"),
+    ([SHARED, f"{ROLLOUT}.gpu_memory_utilization=1"],
+     "GiB exceeds 79 GiB of a card; lower actor_rollout_ref.rollout.gpu_memory_utilization (null: what fits)"),
+    ([SHARED, TURNS,
+      f"+{TEACHER}.inference.engine_kwargs.vllm.kv_cache_memory_bytes=99000000000"],
+     " GiB exceeds 79 GiB of a card; lower distillation.teacher_models"),
+    ([SHARED, f"+{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes=1000"], "left for its KV cache, and one sequence"),
+    (["prefix_opd.accelerator=tpu"], "prefix_opd.accelerator=tpu: is not one of a100, h100"),
 ]  # fmt: skip
 
 INSTANCES = (

@@ -1,5 +1,8 @@
 """Every test runs on the CPU platform, except the self-test on a GPU (`tests/gpu`), and without access to a hub."""
 
+import copy
+import functools
+import io
 import json
 import os
 import shutil
@@ -43,6 +46,21 @@ def pytest_xdist_make_scheduler(config, log):
 
     config.option.loadscopereorder = False  # else by the number of tests
     return Scheduling(config, log)
+
+
+@pytest.fixture(scope="module")
+def cached_files():
+    """Read YAML and tokenizers once: reading takes two thirds of the time to compose and check a config."""
+    import transformers
+    from omegaconf import OmegaConf
+
+    patch = pytest.MonkeyPatch()
+    parse = functools.cache(lambda text, load=OmegaConf.load: load(io.StringIO(text)))
+    patch.setattr(OmegaConf, "load", staticmethod(lambda file: copy.deepcopy(parse(file.read()))))
+    read = transformers.AutoTokenizer.from_pretrained
+    patch.setattr(transformers.AutoTokenizer, "from_pretrained", staticmethod(functools.cache(read)))
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.processes import run
+from prefix_opd.cost.memory import PLACEMENT_KEY, is_shared
 
 BUNDLE_CPUS = 3
 """Logical CPUs in one GPU's Ray bundle (verl/single_controller/ray/base.py: ResourcePoolManager.max_colocate_count)."""
@@ -20,16 +21,10 @@ SCHEDULING_CPUS = 1
 CPUS_KEY = "ray_kwargs.ray_init.num_cpus"
 GPUS_KEY = "ray_kwargs.ray_init.num_gpus"
 UNITS_KEY = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
-PLACEMENT_KEY = "prefix_opd.teacher.placement"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ADDRESS_KEY = "ray_kwargs.ray_init.address"
 OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir")
 """`ray.init` rejects these keys together with a cluster address."""
-
-
-def is_shared(config: DictConfig) -> bool:
-    """Whether the teacher lives on the student's GPUs."""
-    return OmegaConf.select(config, PLACEMENT_KEY) == "shared"
 
 
 def pools(config: DictConfig) -> tuple[int, int]:
@@ -67,7 +62,7 @@ def check_parallel_sizes(config: DictConfig) -> None:
             raise UserError(
                 f"{key}={parallel}",
                 f"must divide the {count} GPU{'s' if count > 1 else ''} of its engines",
-                "set it to 1, or choose a layout (layout=two_gpus, node_8x80gb, multi_node)",
+                "set it to 1, or choose a layout with more GPUs (`prefix-opd plan … --layouts`)",
             )
 
 

@@ -120,7 +120,7 @@ def _engine(prefix: str) -> dict[str, Rule]:
     """Keys that the engines of student and teacher share."""
     rules: dict[str, Rule] = {
         "dtype": one_of(*_DTYPES),
-        "gpu_memory_utilization": number(above=0, most=1),
+        "gpu_memory_utilization": number(above=0, most=1, none=True),
         "enforce_eager": flag,
         "cudagraph_capture_sizes": optional(list_of(whole())),
         "free_cache_engine": flag,

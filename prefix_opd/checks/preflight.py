@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd import VERL_VERSION
 from prefix_opd.base.errors import UserError, one_line
-from prefix_opd.checks import cluster, placement, services, together
+from prefix_opd.checks import cluster, placement, services, shares, together
 from prefix_opd.checks.chat_template import fill_in_template
 from prefix_opd.checks.run_data import check_data
 from prefix_opd.checks.surface import check_surface
@@ -77,8 +77,8 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)
+    shares.fit_engines(config)
     together.choose_attention(config)
-    placement.give_shares(config)
     if config.platform == "cpu":
         _fit_bucket(config, student)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from prefix_opd.base.processes import run
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.checks.preflight import (
@@ -17,11 +16,11 @@ from prefix_opd.checks.preflight import (
     check_probe,
     check_sampling,
 )
-from prefix_opd.cost.arithmetic import ACCELERATORS, GIB, stored_parameters
+from prefix_opd.checks.shares import this_machines_gpu
+from prefix_opd.cost.arithmetic import GIB, stored_parameters
+from prefix_opd.cost.memory import shortages
 from prefix_opd.cost.plan import plan
-from prefix_opd.cost.record import Assumptions
 
-PEAKS = (("student", "peak_sampling"), ("student", "peak_update"), ("teacher", "peak_scoring"))
 ADAM_COPIES = 2
 """AdamW's two moments per weight."""
 
@@ -64,23 +63,13 @@ def folder(case: Case) -> Finding:
 
 def memory(case: Case) -> Finding:
     """Memory, calculated rather than measured: see `prefix_opd.cost.arithmetic`."""
-    found = plan(case.config, Assumptions(accelerator=_accelerator(case)))
-    name = found.assumptions["accelerator"]
-    peaks = {peak: (found.memory_gib[who][peak], found.memory_gib[who]["device"]) for who, peak in PEAKS}
-    told = ", ".join(f"{peak.removeprefix('peak_')} {gib:.1f}" for peak, (gib, _) in peaks.items())
-    reason = f"GiB at the peak of a {name} with {next(iter(peaks.values()))[1]:g}: {told}"
-    if all(gib <= device for gib, device in peaks.values()):
-        return ok(reason)
-    remedy = next(note for note in found.notes if " GiB exceeds " in note).partition(": ")[2]
-    return warn(reason, remedy)
-
-
-def _accelerator(case: Case) -> str | None:
-    """The GPU of this machine if `prefix_opd.cost.arithmetic` knows it; None: the plan's default."""
-    if case.config.platform == "cpu" or shutil.which("nvidia-smi") is None:
-        return None
-    told = run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
-    return next((name for name in ACCELERATORS if name in told.stdout.lower()), None)
+    on_a_gpu = case.config.platform != "cpu"
+    found = plan(case.config, this_machines_gpu() if on_a_gpu else None)
+    name, student = found.assumptions["accelerator"], found.memory_gib["student"]
+    told = ", ".join(f"{phase} {sum(parts.values()):.1f}" for phase, parts in found.memory_gib["phases"].items())
+    reason = f"GiB at the peak of a {name} with {student['device']:.3g}: {told}"
+    missing = shortages(found.memory_gib)
+    return warn(reason, missing[0].fix) if missing else ok(reason)
 
 
 def disk(case: Case) -> Finding:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
+from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY
 from prefix_opd.cost.plan import longest_prefix
 from prefix_opd.method.layers import DeltaNet
 
@@ -21,7 +22,7 @@ NO_FLASH_ATTENTION = (
     "pack of sequences"
 )
 LOSS = "distillation.distillation_loss"
-ENGINES = ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference")
+ENGINES = (ROLLOUT_KEY, INFERENCE_KEY)
 TEMPLATE_ARGUMENTS = (
     "add_generation_prompt",
     "chat_template",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from prefix_opd.cost.record import Assumptions
 
 HELP = """Estimate the cost of a run before it starts: tokens, FLOP, memory and hours, beside full OPD.
 
@@ -14,11 +18,12 @@ HELP = """Estimate the cost of a run before it starts: tokens, FLOP, memory and 
   prefix-opd plan experiment=qwen3_8b/prefix_256 trainer.total_training_steps=10 --json
   prefix-opd plan experiment=qwen3_8b/full layout=node_8x80gb --mean-response 9000
   prefix-opd plan experiment=qwen3_8b/schedule layout=multi_node --accelerator h100 --tflops sampling=60
+  prefix-opd plan experiment=qwen3_1.7b/schedule --layouts --gpus 1 --accelerator h100
   prefix-opd plan --paper
 
-Arguments are Hydra overrides. No weights are read. The sizes of Qwen3-8B(-Base) and Qwen3-1.7B(-Base) ship with the
-package; other models need the config.json of their folder. Hours assume a share of the accelerator's peak for each
-phase: sampling, student_scoring, teacher_scoring, update. Pass measured values with --utilisation or --tflops.
+Arguments are Hydra overrides. No weights are read. The sizes of Qwen3-8B(-Base), 4B, 1.7B(-Base) and 0.6B-Base ship
+with the package; other models need the config.json of their folder. Hours assume a share of the accelerator's peak for
+each phase: sampling, student_scoring, teacher_scoring, update. Pass measured values with --utilisation or --tflops.
 """
 
 
@@ -33,7 +38,9 @@ def register(app: typer.Typer) -> None:
         response_histogram: Path = typer.Option(
             None, help='Response lengths without a cap: JSON {"length": count} or CSV lines length,count.'
         ),
-        accelerator: str = typer.Option(None, help="a100 (default), h100, h200 or cpu."),
+        layouts: bool = typer.Option(False, "--layouts", help="Compare all layouts for this run."),
+        gpus: int = typer.Option(None, min=1, help="With --layouts: number of GPUs at hand."),
+        accelerator: str = typer.Option(None, help="a100 (default), h100, h200, l4, rtx4090 or cpu."),
         utilisation: list[str] = typer.Option(None, help="PHASE=SHARE of the peak, e.g. sampling=0.1. Repeatable."),
         tflops: list[str] = typer.Option(None, help="PHASE=TFLOP/s of one GPU, as measured. Repeatable."),
     ) -> None:
@@ -53,6 +60,9 @@ def register(app: typer.Typer) -> None:
             utilisation=_by_phase("utilisation", utilisation),
             tflops=_by_phase("tflops", tflops),
         )
+        if layouts:
+            _print_layouts(overrides or [], assumptions, gpus, as_json)
+            return
         config = compose(overrides or [])
         check_surface(config)
         found = plan(config, assumptions)
@@ -78,6 +88,27 @@ def _print_paper(as_json: bool) -> None:
         print(json.dumps([check.as_dict() for check in checks], indent=2))
     else:
         Console().print(render_paper(checks), highlight=False)
+
+
+def _print_layouts(overrides: list[str], assumptions: Assumptions, gpus: int | None, as_json: bool) -> None:
+    from rich.console import Console
+
+    from prefix_opd.checks.cluster import check_parallel_sizes
+    from prefix_opd.checks.preflight import check_batches
+    from prefix_opd.checks.surface import check_surface
+    from prefix_opd.cost import layouts
+    from prefix_opd.cost.view import render_layouts
+
+    def check(config) -> None:
+        for one in (check_surface, check_batches, check_parallel_sizes):
+            one(config)
+
+    rows = layouts.compare(overrides, assumptions, gpus, check)
+    if as_json:
+        print(json.dumps(layouts.as_dict(rows), indent=2))
+        return
+    accelerator = assumptions.accelerator or layouts.DEFAULT_ACCELERATOR
+    Console().print(render_layouts(rows, accelerator), highlight=False)
 
 
 def _responses(mean: float | None, histogram: Path | None):

@@ -71,6 +71,11 @@ def experiments() -> list[str]:
     return sorted(name for name in names if not Path(name).name.startswith("base"))
 
 
+def layouts() -> list[str]:
+    """Every shipped layout."""
+    return sorted(path.stem for path in (Path(str(resources.files(CONFIG_MODULE))) / "layout").glob("*.yaml"))
+
+
 def missing_keys(config: DictConfig) -> list[str]:
     """Keys whose value is still ``???``."""
     return sorted(OmegaConf.missing_keys(config))

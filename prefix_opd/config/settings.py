@@ -215,6 +215,9 @@ class Settings(Fields):
     watchers: WatcherSettings = WatcherSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     probe: ProbeSettings = ProbeSettings()
+    accelerator: str | None = None
+    """GPU that `prefix-opd plan` assumes, and the engines' shares where nvidia-smi shows none: a100, h100, h200, l4,
+    rtx4090 or cpu; null: a100, or cpu on that platform."""
     position_bins: Tokens = 16
     """Number of position bins of the reverse KL in the metrics."""
     poll_seconds: Annotated[float, Field(gt=0, le=2)] = 0.05

@@ -20,13 +20,17 @@ PHASES = ("sampling", "student_scoring", "teacher_scoring", "update")
 
 UTILISATION = {"sampling": 0.08, "student_scoring": 0.30, "teacher_scoring": 0.25, "update": 0.35}
 """Share of the peak FLOP/s that each phase reaches: assumed, not measured. Sampling is bound by memory bandwidth: it
-reads all weights and the cache for each token. With the FLOP that the paper states for a row, layout=node_8x80gb needs
-1.0 to 1.5 times the paper's hours on 8 x A100 for 8B, and half of them for 1.7B."""
+reads all weights and the cache for each token. With the FLOP that the paper states for a row,
+layout=node_8x80gb_dedicated needs 1.0 to 1.5 times the paper's hours on 8 x A100 for 8B, and half of them for 1.7B."""
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Peak dense bf16 FLOP/s from the data sheet, and the memory available to a program."""
+    """Peak dense bf16 FLOP/s from the data sheet, and the memory available to a program.
+
+    L4: 242 TFLOP/s with sparsity, half of it dense (NVIDIA L4 data sheet). RTX 4090: 165.2 TFLOP/s with fp32 sums
+    (NVIDIA Ada GPU architecture, appendix A).
+    """
 
     peak: float
     memory_gib: float
@@ -36,6 +40,8 @@ ACCELERATORS = {
     "a100": Accelerator(312e12, 79),
     "h100": Accelerator(989e12, 79),
     "h200": Accelerator(989e12, 139),
+    "l4": Accelerator(121e12, 22),
+    "rtx4090": Accelerator(165.2e12, 23.5),
     "cpu": Accelerator(1e11, 16),  # a few cores; order of magnitude only
 }
 
@@ -130,22 +136,25 @@ def add_up(weighted: Sequence[tuple[float, StepFlops]]) -> StepFlops:
 # ---- hours ----
 
 
-def hours(flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping[str, int]) -> dict[str, float]:
+def hours(
+    flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping[str, int], one_by_one: bool = False
+) -> dict[str, float]:
     """Hours by phase, and their total.
 
-    The teacher scores each rollout as soon as it is finished, on its own GPUs, while others are sampled. Therefore only
+    A teacher on its own GPUs scores each rollout as soon as it is finished, while others are sampled. Therefore only
     the longer of sampling and teacher scoring counts.
 
     Args:
         flops_per_second: by phase, of one GPU.
         gpus: number of GPUs of ``student`` and ``teacher``.
+        one_by_one: add both, since the teacher scores after the last rollout, or on the GPUs that sample.
     """
     found = {}
     for phase in PHASES:
         pool = gpus["teacher" if phase == "teacher_scoring" else "student"]
         found[phase] = getattr(flops, phase) / (flops_per_second[phase] * pool) / 3600
-    overlapped = max(found["sampling"], found["teacher_scoring"])
-    return {**found, "total": overlapped + found["student_scoring"] + found["update"]}
+    rollouts = (sum if one_by_one else max)((found["sampling"], found["teacher_scoring"]))
+    return {**found, "total": rollouts + found["student_scoring"] + found["update"]}
 
 
 # ---- memory ----
@@ -154,10 +163,18 @@ LOGIT_BYTES_UPDATE = 8
 """Bytes of a logit in the update: 2 in bf16, 2 for its gradient, 4 for an fp32 copy."""
 LOGIT_BYTES_SCORING = 8
 """Bytes of a logit when vLLM scores a prompt: 4 for the fp32 logit, 4 for the log-prob."""
-ENGINE_OVERHEAD_GIB = 3.0
-"""Graphs, activations and other buffers within vLLM's share."""
-ASLEEP_GIB = 2.0
-"""Memory that a sleeping vLLM keeps on the GPU."""
+USABLE = 0.92
+"""Share of a card that is given out; the rest is for CUDA contexts and fragmentation."""
+
+
+def overhead_gib(eager: bool) -> float:
+    """Graphs, activations and other buffers of a vLLM engine beside weights and cache: assumed, not measured."""
+    return 1.0 if eager else 3.0
+
+
+def asleep_gib(eager: bool) -> float:
+    """Memory that a sleeping vLLM engine keeps on the GPU, its graphs included: assumed, not measured."""
+    return 1.0 if eager else 2.0
 
 
 def cache_bytes(shape: ModelShape, tokens: float, bytes_per_value: int = 2) -> float:
@@ -175,15 +192,18 @@ class EngineMemory:
     """Memory of a vLLM engine, GiB per GPU."""
 
     share: float
-    """Upper limit of the engine's memory."""
+    """All of it: weights, buffers and the whole cache."""
     weights: float
     kv_cache: float
     """Peak: the smaller of ``kv_cache_wanted`` and ``kv_cache_room``."""
     kv_cache_wanted: float
     """Need of all concurrent sequences at their longest."""
     kv_cache_room: float
+    kv_cache_least: float
+    """Need of one sequence of ``max_model_len`` tokens. vLLM does not start with less."""
     sequences_at_once: int
     """Number of sequences that fit at their longest; vLLM queues the others."""
+    asleep: float
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
@@ -193,31 +213,34 @@ def engine_memory(
     shape: ModelShape,
     parameters: int,
     tensor_parallel: int,
-    device_gib: float,
-    utilisation: float,
+    room_gib: float,
     sequences: int,
     longest: float,
-    room_gib: float | None = None,
+    context: int,
+    eager: bool = False,
     bytes_per_value: int = 2,
 ) -> EngineMemory:
     """Memory of one vLLM engine.
 
     Args:
+        room_gib: size of the KV cache.
         sequences: number of concurrent sequences.
         longest: tokens of the longest sequence, prompt and response.
-        room_gib: cache size if it is set explicitly (``kv_cache_memory_bytes``).
+        context: ``max_model_len``, tokens.
+        eager: whether it has no CUDA graphs (``enforce_eager``).
     """
     weights = parameters * bytes_per_value / tensor_parallel / GIB
-    share = utilisation * device_gib
-    room = max(0.0, share - weights - ENGINE_OVERHEAD_GIB) if room_gib is None else room_gib
-    one = cache_bytes(shape, longest, bytes_per_value) / tensor_parallel / GIB
+    room = max(0.0, room_gib)
+    one, least = (cache_bytes(shape, tokens, bytes_per_value) / tensor_parallel / GIB for tokens in (longest, context))
     return EngineMemory(
-        share=share if room_gib is None else weights + room,
+        share=weights + overhead_gib(eager) + room,
         weights=weights,
         kv_cache=min(room, one * sequences),
         kv_cache_wanted=one * sequences,
         kv_cache_room=room,
+        kv_cache_least=least,
         sequences_at_once=min(sequences, int(room / one)),
+        asleep=asleep_gib(eager),
     )
 
 
@@ -234,7 +257,7 @@ def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
         tokens: tokens of a micro-batch.
     """
     engine = actor["fsdp_config"]
-    each = 4 if engine["model_dtype"] in ("fp32", "float32") else 2
+    each = _bytes_of_a_weight(engine)
     # weights, gradients, two moments of AdamW
     states = 0.0 if engine["offload_policy"] else 4 * each * parameters / ranks / GIB
     return {
@@ -244,15 +267,24 @@ def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
         "activations": (len(shape.layers) * shape.hidden_size + 10 * shape.mlp_width) * tokens * 2 / GIB,
         # two layers (all of their experts), the embedding and the head, in bf16
         "gathered": (2 * shape.largest_layer + 2 * shape.vocab_size * shape.hidden_size) * 2 / GIB,
-        "asleep_engine": ASLEEP_GIB,
     }
 
 
 def resident_gib(parameters: int, actor: Mapping[str, Any], ranks: int) -> float:
     """GiB per GPU that the trainer keeps during sampling: weights and AdamW, unless offloaded."""
     engine = actor["fsdp_config"]
-    each = 4 if engine["model_dtype"] in ("fp32", "float32") else 2
     if engine["offload_policy"]:
         return 0.0
     kept = (0 if engine["param_offload"] else 1) + (0 if engine["optimizer_offload"] else 2)
-    return kept * each * parameters / ranks / GIB
+    return kept * _bytes_of_a_weight(engine) * parameters / ranks / GIB
+
+
+def offloaded_gib(parameters: int, actor: Mapping[str, Any], nodes: int) -> float:
+    """GiB of host memory per node that hold the trainer's offloaded states."""
+    engine = actor["fsdp_config"]
+    moved = 4 if engine["offload_policy"] else engine["param_offload"] + 2 * engine["optimizer_offload"]
+    return moved * _bytes_of_a_weight(engine) * parameters / nodes / GIB
+
+
+def _bytes_of_a_weight(engine: Mapping[str, Any]) -> int:
+    return 4 if engine["model_dtype"] in ("fp32", "float32") else 2

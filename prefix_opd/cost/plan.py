@@ -17,6 +17,7 @@ from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
+from prefix_opd.cost.memory import INFERENCE_KEY, is_shared, memory, shortages
 from prefix_opd.cost.record import Assumptions, Cost, Plan
 from prefix_opd.method.flops import ModelShape, StepFlops
 from prefix_opd.method.schedule import Full, Schedule, prefix_lengths
@@ -26,7 +27,6 @@ MOST_STEPS = 4096
 """Of a run, for its largest L."""
 MEAN_PROMPT = 200.0
 """Estimate for OpenThoughts3: mathematics questions are shorter, code questions longer."""
-INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
 
 
 def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
@@ -58,7 +58,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
 
     def total(rows: list[list[int]], weighting: Weighting) -> Cost:
         responses = [_responses(assumptions.responses, lengths) for lengths in rows]
-        return _cost(shapes, responses, rollouts, prompt, recomputed, weighting, throughput, gpus)
+        return _cost(shapes, responses, rollouts, prompt, recomputed, weighting, throughput, gpus, is_shared(config))
 
     schedule, rows = settings.schedule, lengths_of(settings.schedule)
 
@@ -71,7 +71,9 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     # the longest possible response: memory is planned for the worst case
     most = min(schedule.maximum or longest, longest) if schedule.adapts else max(map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
-    memory = _memory(config, shapes, (student, teacher), rollouts, gpus, prompt + response, throughput)
+    parameters = tuple(_parameters(*pair) for pair in zip(shapes, (student, teacher), strict=True))
+    device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
+    found = memory(config, shapes, parameters, rollouts, gpus, prompt + response, device)
     return Plan(
         run={
             "experiment_name": config.trainer.experiment_name,
@@ -82,6 +84,9 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "first_cap": max(rows[0]),
             "last_cap": max(rows[-1]),
             "gpus": gpus,
+            "placement": settings.teacher.placement,
+            "phases": settings.teacher.phases,
+            "cards": gpus["student"] + (0 if is_shared(config) else gpus["teacher"]),
             "parameters": {
                 name: {"stored": _parameters(shape, found), "of_a_token": _passed(shape, found)}
                 for name, shape, found in zip(gpus, shapes, (student, teacher), strict=True)
@@ -90,7 +95,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         cost=total(rows, settings.weighting),
         full_opd=total(lengths_of(Full()), Uniform()),
         longest_step=longest_step(),
-        memory_gib=memory,
+        memory_gib=found,
         assumptions={
             "accelerator": throughput["accelerator"],
             "tflops_per_gpu": {phase: throughput["flops_per_second"][phase] / 1e12 for phase in PHASES},
@@ -99,7 +104,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             if not assumptions.responses.shares
             else f"mean {sum(n * share for n, share in assumptions.responses.shares):.0f} tokens without a cap",
         },
-        notes=_notes(config, settings, memory, rollouts, most),
+        notes=_notes(config, settings, found, most),
     )
 
 
@@ -162,7 +167,7 @@ def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, f
     return sorted(found.items())
 
 
-def _cost(shapes, updates, rollouts, prompt, recomputed, weighting, throughput, gpus) -> Cost:
+def _cost(shapes, updates, rollouts, prompt, recomputed, weighting, throughput, gpus, one_by_one) -> Cost:
     student, teacher = shapes
     steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
@@ -175,11 +180,14 @@ def _cost(shapes, updates, rollouts, prompt, recomputed, weighting, throughput, 
         tokens["scored"] += rollouts * prompt + generated
         tokens["in_loss"] += rollouts * sum(weighting.counted(length) * share for length, share in responses)
     flop = {kind: cost.add_up([(1.0, flops) for flops in found]) for kind, found in steps.items()}
-    return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], gpus))
+    return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], gpus, one_by_one))
 
 
 def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
-    name = assumptions.accelerator or ("cpu" if config.platform == "cpu" else "a100")
+    set_one = config.prefix_opd.accelerator
+    if set_one is not None and set_one not in ACCELERATORS:
+        raise UserError(f"prefix_opd.accelerator={set_one}", f"is not one of {', '.join(ACCELERATORS)}")
+    name = assumptions.accelerator or set_one or ("cpu" if config.platform == "cpu" else "a100")
     shares = {**UTILISATION, **assumptions.utilisation}
     per_second = {
         phase: assumptions.tflops[phase] * 1e12
@@ -190,72 +198,16 @@ def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
     return {"accelerator": name, "flops_per_second": per_second}
 
 
-def _memory(config, shapes, published, rollouts, gpus, longest, throughput) -> dict[str, dict[str, float]]:
-    device = ACCELERATORS[throughput["accelerator"]].memory_gib
-    rollout, inference = config.actor_rollout_ref.rollout, OmegaConf.select(config, INFERENCE_KEY)
-    parameters = [_parameters(*pair) for pair in zip(shapes, published, strict=True)]
-    actor: Any = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
-
-    def engine(node: DictConfig, index: int, pool: int):
-        parallel = int(node.tensor_model_parallel_size)
-        engines = max(1, pool // parallel)
-        fixed = OmegaConf.select(node, "engine_kwargs.vllm.kv_cache_memory_bytes")
-        return cost.engine_memory(
-            shapes[index],
-            parameters[index],
-            parallel,
-            device,
-            float(node.gpu_memory_utilization),
-            min(int(node.max_num_seqs), -(-rollouts // engines)),
-            longest,
-            None if fixed is None else fixed / cost.GIB,
-            4 if node.dtype in ("float32", "fp32") else 2,
-        )
-
-    sampling, scoring = engine(rollout, 0, gpus["student"]), engine(inference, 1, gpus["teacher"])
-    micro = min(int(actor["ppo_max_token_len_per_gpu"]), rollouts / gpus["student"] * longest)
-    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro)
-    resident = cost.resident_gib(parameters[0], actor, gpus["student"])
-    batch = min(int(inference.max_num_batched_tokens), rollouts / gpus["teacher"] * longest)
-    logits = cost.logits_gib(batch, shapes[1].vocab_size, cost.LOGIT_BYTES_SCORING)
-    return {
-        "student": {
-            "device": device,
-            "kv_cache": sampling.kv_cache,
-            "logits": update["logits"],
-            "peak_sampling": resident + sampling.share,
-            "peak_update": sum(update.values()),
-            "trainer_while_sampling": resident,
-            "engine": sampling.as_dict(),
-            "update": update,
-        },
-        "teacher": {
-            "device": device,
-            "kv_cache": scoring.kv_cache,
-            "logits": logits,
-            "peak_scoring": scoring.share + logits,
-            "engine": scoring.as_dict(),
-        },
-    }
-
-
-def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], rollouts: int, longest: int) -> list[str]:
-    notes = []
-    student, teacher = memory["student"], memory["teacher"]
-    fixes = (
-        (student, "peak_sampling", "lower actor_rollout_ref.rollout.gpu_memory_utilization, or offload"),
-        (student, "peak_update", "lower actor_rollout_ref.actor.ppo_max_token_len_per_gpu, or use more GPUs"),
-        (teacher, "peak_scoring", f"lower {INFERENCE_KEY}.max_num_batched_tokens or .gpu_memory_utilization"),
-    )
-    for part, name, fix in fixes:
-        if part[name] > part["device"]:
-            notes.append(f"{name} {part[name]:.0f} GiB exceeds {part['device']:.0f} GiB: {fix}")
-    engine = student["engine"]
+def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], longest: int) -> list[str]:
+    notes = [f"{short.what}: {short.rule}: {short.fix}" for short in shortages(memory)]
+    engine = memory["student"]["engine"]
     if engine["kv_cache_wanted"] > engine["kv_cache_room"]:
         notes.append(
             f"at the longest L the KV cache of an engine holds about {engine['sequences_at_once']} rollouts; "
             "vLLM queues the others, so sampling is slower than its FLOP suggest"
         )
+    if memory["host"]["trainer_offloaded"]:
+        notes.append("the hours leave out the time that moves the trainer's states to host memory and back")
     if settings.loss.needs_topk:
         notes.append(f"{settings.loss.label}: FLOP are those of the reverse KL; the top k is not counted")
     if settings.schedule.adapts:

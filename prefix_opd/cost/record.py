@@ -19,7 +19,9 @@ class Assumptions:
     responses: ResponseLengths = ResponseLengths()
     """Response lengths without a cap; none: every rollout reaches its cap."""
     accelerator: str | None = None
-    """A key of `ACCELERATORS`; none: a100, or cpu on that platform."""
+    """A key of `ACCELERATORS`; none: prefix_opd.accelerator, else a100, or cpu on that platform."""
+    memory_gib: float | None = None
+    """Memory of a card, where it is known; none: that of the accelerator."""
     utilisation: dict[str, float] = field(default_factory=dict)
     """By phase, share of the peak; replaces `UTILISATION`."""
     tflops: dict[str, float] = field(default_factory=dict)
@@ -59,14 +61,14 @@ class Plan:
     """Result of `prefix-opd plan`."""
 
     run: dict[str, Any]
-    """Name, models and their parameters, updates, rollouts an update, first and last L, GPUs."""
+    """Name, models and their parameters, updates, rollouts an update, first and last L, GPUs, cards in all."""
     cost: Cost
     full_opd: Cost
     """The same updates without a prefix."""
     longest_step: dict[str, Any]
     """The step that takes longest: its number, its largest L, and seconds by phase with their total."""
-    memory_gib: dict[str, dict[str, float]]
-    """Of ``student`` and ``teacher``, per GPU."""
+    memory_gib: dict[str, dict[str, Any]]
+    """Of ``student`` and ``teacher`` and by ``phases``, per GPU; ``host``, per node (`prefix_opd.cost.memory`)."""
     assumptions: dict[str, Any]
     notes: list[str]
 

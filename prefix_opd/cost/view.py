@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefix_opd.cost.arithmetic import PHASES
+from prefix_opd.cost.layouts import Row, fastest
 from prefix_opd.cost.paper_check import PaperCheck
 from prefix_opd.cost.record import Plan
 
@@ -18,19 +19,22 @@ def render(plan: Plan):
     caps = f"L {run['first_cap']}" + (f" to {run['last_cap']}" if run["last_cap"] != run["first_cap"] else "")
     head = (
         f"{run['experiment_name']}: {run['student']} learns from {run['teacher']}; {run['updates']} updates of "
-        f"{run['rollouts_per_update']} rollouts, {caps}; {run['gpus']['student']} + {run['gpus']['teacher']} GPUs"
+        f"{run['rollouts_per_update']} rollouts, {caps}; {gpus_of(plan)}"
     )
     said = plan.assumptions
     tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
     longest = plan.longest_step
     seconds = ", ".join(f"{_words(phase)} {longest['seconds'][phase]:.3g}" for phase in PHASES)
     sizes = ", ".join(f"{name} {_parameters(found)}" for name, found in run["parameters"].items())
+    host = plan.memory_gib["host"]
     foot = [
         f"parameters: {sizes}.",
         f"longest step: {longest['step']} (L {longest['prefix_length']}), {longest['seconds']['total']:.3g} s; "
         f"by phase: {seconds}.",
         f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens; "
         f"{said['response_lengths']}. Evaluation and start-up are not included.",
+        f"host memory of a node: {host['trainer_offloaded']:.1f} GiB of offloaded states, "
+        f"{host['teacher_asleep']:.1f} of sleeping teachers.",
         *(f"note: {note}" for note in plan.notes),
     ]
     return Group(Text(head), _cost_table(plan), _memory_table(plan.memory_gib), Text("\n".join(foot)))
@@ -39,6 +43,22 @@ def render(plan: Plan):
 def _parameters(found: dict[str, int]) -> str:
     stored, passed = found["stored"], found["of_a_token"]
     return f"{stored:.3g}" if stored == passed else f"{stored:.4g}, of which a token passes {passed:.3g}"
+
+
+def gpus_of(plan: Plan) -> str:
+    """E.g. "4 + 4 GPUs"."""
+    gpus = plan.run["gpus"]
+    return f"{plan.run['cards']} GPUs, shared" if _shared(plan) else f"{gpus['student']} + {gpus['teacher']} GPUs"
+
+
+def _shared(plan: Plan) -> bool:
+    return plan.run["placement"] == "shared"
+
+
+def _order(plan: Plan) -> str:
+    if _shared(plan):
+        return "Sampling, teacher scoring and the update follow each other."
+    return "Sampling and teacher scoring overlap; only the longer one counts."
 
 
 def _cost_table(plan: Plan):
@@ -59,7 +79,7 @@ def _cost_table(plan: Plan):
     counts = plan.cost.tokens
     table.caption = (
         f"tokens: {counts['generated']:.3g} generated, {counts['scored']:.3g} scored, {counts['in_loss']:.3g} in the "
-        "loss. Sampling and teacher scoring overlap; only the longer one counts."
+        f"loss. {_order(plan)}"
     )
     return table
 
@@ -82,6 +102,24 @@ def _memory_table(memory: dict[str, Any]):
     row("teacher scores", teacher["peak_scoring"], scorer["weights"], scorer["kv_cache"], teacher["logits"])
     table.caption = "Weights of the update include gradients and AdamW. An engine reserves its whole share."
     return table
+
+
+def render_layouts(rows: list[Row], accelerator: str):
+    """Layouts side by side."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"layouts on {accelerator}; memory in GiB", title_justify="left")
+    for heading in ("layout", "GPUs", "teacher's", "hours", "sampling", "scoring", "update", "host", "fits?"):
+        table.add_column(heading, justify="left" if heading in ("layout", "teacher's", "fits?") else "right")
+    for row in rows:
+        peaks = (f"{row.peaks[phase]:.1f}" for phase in ("sampling", "scoring", "update"))
+        told = [row.layout, f"{row.cards}", row.placement, _hours(row.hours), *peaks, f"{row.host:.0f}"]
+        table.add_row(*told, row.problem or "yes")
+    table.caption = "Memory: the peak of a GPU in each phase; host memory of a node."
+    best = fastest(rows)
+    return Group(table, Text(f"fastest that fits: layout={best}" if best else "no layout fits"))
 
 
 def render_paper(checks: list[PaperCheck]):

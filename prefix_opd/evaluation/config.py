@@ -112,7 +112,9 @@ def evaluation_config(
     if target.run_config is not None:
         layout = "layout" in touched or "experiment" in touched
         _take_over(config, target.run_config, (*ASKED, *(() if layout else ENGINE)), touched)
-    if config.platform != "cpu" and target.run_config is None and "layout" not in touched:
+    # a layout that leaves the memory to the arithmetic of a training run
+    open_share = config.actor_rollout_ref.rollout.gpu_memory_utilization is None
+    if config.platform != "cpu" and (open_share or (target.run_config is None and "layout" not in touched)):
         for key, value in GPU_DEFAULTS.items():
             if not any(_same_or_within(one, key) for one in touched):
                 OmegaConf.update(config, key, value, force_add=True)

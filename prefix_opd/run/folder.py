@@ -52,6 +52,7 @@ change."""
 
 FREE_KEYS = (
     "actor_rollout_ref.actor.optim.total_training_steps",
+    "prefix_opd.accelerator",
     "prefix_opd.loss.name",  # derived from loss_mode, which is compared
     "prefix_opd.patches_off",
     "prefix_opd.plugins",  # the names of what they register are compared

@@ -174,7 +174,7 @@ CASES = [
     (["plan"], "actor_rollout_ref.model.path: is not set"),
     (["plan", *TRAIN[1:], "--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),
     (["plan", *TRAIN[1:], "--mean-response", "0.5"], "--mean-response 0.5: must be at least 1"),
-    (["plan", *TRAIN[1:], "--accelerator", "tpu"], "--accelerator tpu: is not one of a100, h100, h200, cpu"),
+    (["plan", *TRAIN[1:], "--accelerator", "tpu"], "--accelerator tpu: is not one of a100, h100, h200, l4"),
     (["plan", *TRAIN[1:], "--utilisation", "sampling"], "--utilisation sampling: is not PHASE=NUMBER"),
     (["plan", *TRAIN[1:], "--utilisation", "sampling=2"], "must be above 0 and at most 1"),
     (["plan", *TRAIN[1:], "--tflops", "rest=2"], "--tflops rest=2.0: the phases are"),

@@ -1,8 +1,6 @@
-"""Every experiment that ships, with every layout that ships: composed, and checked as before a run."""
+"""Every experiment and every layout that ships: composed, and checked as before a run."""
 
-import copy
 import functools
-import io
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,16 +42,7 @@ KINDS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cached_files():
-    """Read YAML and tokenizers once: reading takes two thirds of the time to compose and check a config."""
-    patch = pytest.MonkeyPatch()
-    parse = functools.cache(lambda text, load=OmegaConf.load: load(io.StringIO(text)))
-    patch.setattr(OmegaConf, "load", staticmethod(lambda file: copy.deepcopy(parse(file.read()))))
-    read = transformers.AutoTokenizer.from_pretrained
-    patch.setattr(transformers.AutoTokenizer, "from_pretrained", staticmethod(functools.cache(read)))
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("cached_files")
 
 
 @functools.cache
@@ -86,18 +75,27 @@ def stand_ins(tmp_path_factory, long_context_models) -> list[str]:
 def test_the_same_kinds_ship_for_both_sizes():
     for pair in ("qwen3_8b", "qwen3_1.7b"):
         assert [name.partition("/")[2] for name in experiments() if name.startswith(f"{pair}/")] == KINDS
-    assert {"multi_node", "node_8x80gb", "two_gpus"} <= set(LAYOUTS)
+    small = [name.partition("/")[2] for name in experiments() if name.startswith("qwen3_0.6b/")]
+    assert small == ["full", "prefix_256", "schedule"]
+    assert {"multi_node", "node_8x80gb", "two_gpus", "one_gpu", "one_gpu_24gb"} <= set(LAYOUTS)
 
 
 @pytest.mark.parametrize("experiment", experiments())
-def test_every_experiment_with_every_layout_passes_the_whole_check(experiment, stand_ins):
-    for layout in [None] if experiment.startswith("tiny/") else LAYOUTS:  # a layout is of GPUs
+def test_every_experiment_passes_the_whole_check_and_one_of_each_pair_with_every_layout(experiment, stand_ins):
+    layouts = LAYOUTS if experiment.endswith("/schedule") else ["node_8x80gb"]
+    for layout in [None] if experiment.startswith("tiny/") else layouts:  # a layout is of GPUs
+        if layout == "one_gpu_24gb" and not experiment.startswith("qwen3_0.6b/"):
+            continue  # its micro-batch holds no sequence of 18 432 tokens
         config = compose([f"experiment={experiment}", *([f"layout={layout}"] if layout else []), *stand_ins])
         settings = check(config)
         assert settings.stop_token_ids
         assert config.actor_rollout_ref.model.custom_chat_template
         micro_batch = config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu
         assert micro_batch >= config.data.max_prompt_length + config.data.max_response_length
+        for node in (config.actor_rollout_ref.rollout, config.distillation.teacher_models.teacher_model.inference):
+            assert node.gpu_memory_utilization > 0
+            if config.prefix_opd.teacher.placement == "shared":
+                assert node.engine_kwargs.vllm.kv_cache_memory_bytes >= 2**20
 
 
 @pytest.mark.parametrize("pair", ["qwen3_8b", "qwen3_1.7b"])
@@ -161,15 +159,34 @@ def test_the_sweep_has_the_papers_learning_rates():
     assert {row.learning_rate for row in LEARNING_RATES} <= swept
 
 
-def test_a_layout_gives_teacher_and_student_gpus_of_their_own():
+def test_the_small_pair_for_a_card_of_24_gb():
+    config = composed("qwen3_0.6b/schedule")
+    assert config.actor_rollout_ref.model.path == "Qwen/Qwen3-0.6B-Base"
+    assert config.distillation.teacher_models.teacher_model.model_path == "Qwen/Qwen3-4B"
+    assert (config.data.max_prompt_length, config.data.max_response_length) == (1024, 3072)
+    schedule = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True)).schedule
+    assert [prefix_lengths(schedule, step, 1, 3072) for step in (1, 60)] == [[1], [1 + 59 * 48]]
+
+
+def test_the_gpus_of_a_layout():
     counts = {}
     for layout in LAYOUTS:
         config = compose(["experiment=qwen3_8b/full", f"layout={layout}"])
         student = config.trainer.nnodes * config.trainer.n_gpus_per_node
         teacher = config.distillation.nnodes * config.distillation.n_gpus_per_node
-        counts[layout] = (student, teacher)
+        counts[layout] = (config.prefix_opd.teacher.placement, student, teacher)
         assert 2048 % student == 0
-    assert {"multi_node": (8, 8), "node_8x80gb": (4, 4), "two_gpus": (1, 1)}.items() <= counts.items()
+        assert config.actor_rollout_ref.rollout.tensor_model_parallel_size == 1
+    assert counts == {
+        "multi_node": ("shared", 16, 16),
+        "multi_node_dedicated": ("own", 8, 8),
+        "node_8x80gb": ("shared", 8, 8),
+        "node_8x80gb_dedicated": ("own", 4, 4),
+        "one_gpu": ("shared", 1, 1),
+        "one_gpu_24gb": ("shared", 1, 1),
+        "one_gpu_offload": ("shared", 1, 1),
+        "two_gpus": ("own", 1, 1),
+    }
     assert compose(["layout=two_gpus"]).ray_kwargs.ray_init.get("address") is None
     assert compose(["layout=multi_node"]).ray_kwargs.ray_init.address == "auto"
 

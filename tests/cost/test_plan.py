@@ -31,7 +31,9 @@ TOY = ModelShape.from_config(
 
 @pytest.fixture(scope="module")
 def node():
-    return compose(["experiment=qwen3_8b/prefix_256", "layout=node_8x80gb", "trainer.total_training_steps=10"])
+    return compose(
+        ["experiment=qwen3_8b/prefix_256", "layout=node_8x80gb_dedicated", "trainer.total_training_steps=10"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +82,18 @@ def test_hours_by_hand():
     speed = {"sampling": 1.0, "student_scoring": 1.0, "teacher_scoring": 10.0, "update": 1.0}
     found = cost.hours(flops, speed, {"student": 2, "teacher": 1})
     assert found == {"sampling": 1, "student_scoring": 0, "teacher_scoring": 2, "update": 2, "total": 4}
+    assert cost.hours(flops, speed, {"student": 2, "teacher": 1}, one_by_one=True)["total"] == 5
 
 
 def test_an_engine_queues_what_does_not_fit():
     # 24 bytes a token, 2**20 tokens a sequence: 24 MiB each; room 100 MiB holds 4 of 8
-    memory = cost.engine_memory(TOY, 416, 1, 80, 0.5, sequences=8, longest=2**20, room_gib=100 / 1024)
+    memory = cost.engine_memory(TOY, 416, 1, room_gib=100 / 1024, sequences=8, longest=2**20, context=2**21)
     assert memory.sequences_at_once == 4
     assert memory.kv_cache == memory.kv_cache_room == 100 / 1024
     assert memory.kv_cache_wanted == pytest.approx(8 * 24 / 1024)
+    assert memory.kv_cache_least == pytest.approx(48 / 1024)
+    # 416 weights of 2 bytes, graphs and buffers 3 GiB
+    assert memory.share == pytest.approx(832 / 2**30 + 3 + 100 / 1024)
 
 
 def test_teacher_logits_by_the_rule_of_thumb():
@@ -165,7 +171,7 @@ def test_tokens(planned):
 
 
 def test_full_opd_stands_beside_it(planned):
-    full = compose(["experiment=qwen3_8b/full", "layout=node_8x80gb", "trainer.total_training_steps=10"])
+    full = compose(["experiment=qwen3_8b/full", "layout=node_8x80gb_dedicated", "trainer.total_training_steps=10"])
     assert planned["full_opd"]["flop"] == plan(full).as_dict()["flop"]
     ratio = planned["full_opd"]["flop"]["paper"]["total"] / planned["flop"]["paper"]["total"]
     assert planned["full_opd"]["times_this_run"]["paper"] == pytest.approx(ratio)
@@ -181,17 +187,6 @@ def test_the_longest_step_is_told_by_phase():
     assert grows["longest_step"]["prefix_length"] == grows["run"]["last_cap"]
 
 
-def test_memory_of_the_layouts_fits_80_gb():
-    for layout in ("node_8x80gb", "two_gpus", "multi_node"):
-        found = plan(compose(["experiment=qwen3_8b/full", f"layout={layout}"])).as_dict()
-        for part, peaks in (("student", ("peak_sampling", "peak_update")), ("teacher", ("peak_scoring",))):
-            memory = found["memory_gib"][part]
-            assert memory["device"] == 79
-            for peak in peaks:
-                assert memory[peak] < 0.92 * memory["device"], (layout, peak)
-        assert not any("exceeds" in note for note in found["notes"])
-
-
 def test_memory_by_hand(planned):
     student = planned["memory_gib"]["student"]
     # 8 190 427 136 parameters, 16 bytes each, 4 ranks
@@ -201,15 +196,6 @@ def test_memory_by_hand(planned):
     # 512 rollouts of an engine, 456 tokens, 2 * 36 layers * 8 heads * 128 * 2 bytes
     assert student["kv_cache"] == pytest.approx(512 * 456 * 147456 / 2**30)
     assert planned["memory_gib"]["teacher"]["logits"] == pytest.approx(9.27, abs=0.01)
-
-
-def test_what_does_not_fit_is_said():
-    config = compose(["experiment=qwen3_8b/full", "layout=node_8x80gb"])
-    config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu = 65536
-    config.distillation.teacher_models.teacher_model.inference.max_num_batched_tokens = 65536
-    notes = " ".join(plan(config).notes)
-    assert "peak_update" in notes and "ppo_max_token_len_per_gpu" in notes
-    assert "peak_scoring" in notes and "max_num_batched_tokens" in notes
 
 
 def test_throughput_is_what_the_user_states(node):

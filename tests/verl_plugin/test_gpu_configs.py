@@ -8,15 +8,16 @@ from vllm import SamplingParams
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check_lengths
-from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.compose import compose, experiments, layouts
 from prefix_opd.config.settings import Settings
 
-LAYOUTS = ["node_8x80gb", "two_gpus", "multi_node"]
+LAYOUTS = layouts()
 PAPER = [name for name in experiments() if name.startswith("qwen3_")]
+PAIRS = [(name, layout) for name in PAPER for layout in LAYOUTS if "schedule" in name or layout == "node_8x80gb"]
+pytestmark = pytest.mark.usefixtures("cached_files")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("experiment", PAPER)
+@pytest.mark.parametrize(("experiment", "layout"), PAIRS)
 def test_verl_accepts_it(experiment, layout):
     config = compose([f"experiment={experiment}", f"layout={layout}"])
     validate_config(config, need_reference_policy(config), need_critic(config))
@@ -29,6 +30,8 @@ def test_verl_accepts_it(experiment, layout):
     # the trainer's ranks must hold whole rollout replicas
     ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
     assert ranks % rollout.tensor_model_parallel_size == 0
+    if config.prefix_opd.teacher.placement == "shared":
+        assert teachers[0].num_replicas * teachers[0].per_replica_world_size == ranks
 
 
 def engines(config):
@@ -75,5 +78,5 @@ def test_validation_draws_as_the_paper_evaluates_whatever_training_does():
     assert (drawn.temperature, drawn.top_p, drawn.top_k, drawn.do_sample, drawn.n) == (1.0, 1.0, -1, True, 16)
 
 
-def test_there_are_experiments_for_both_sizes():
-    assert {name.split("/")[0] for name in PAPER} == {"qwen3_8b", "qwen3_1.7b"}
+def test_there_are_experiments_for_all_sizes():
+    assert {name.split("/")[0] for name in PAPER} == {"qwen3_8b", "qwen3_1.7b", "qwen3_0.6b"}

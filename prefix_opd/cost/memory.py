@@ -1,0 +1,162 @@
+"""Memory of a GPU in each phase of a step, and of its node, from a composed config.
+
+========  =======================================  ======================================  =====================
+phase     teacher on its own GPUs                  on the student's, in turns              on the student's, overlap
+========  =======================================  ======================================  =====================
+sampling  trainer, student                         trainer, student, teacher asleep        all, awake
+scoring   teacher, its logits                      trainer, student asleep, teacher, its   all, awake
+                                                   logits
+update    trainer with gradients, student asleep   trainer with gradients, both asleep     teacher awake
+========  =======================================  ======================================  =====================
+
+The KV cache of an engine is ``kv_cache_memory_bytes`` if the config gives it, else what ``gpu_memory_utilization``
+leaves. If both are null, the teacher's cache holds one sequence and two batches (vLLM schedules one while it computes
+the other), and the student's cache takes what the other parts leave of `USABLE`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.cost import arithmetic as cost
+from prefix_opd.method.flops import ModelShape
+
+ROLLOUT_KEY = "actor_rollout_ref.rollout"
+INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
+PLACEMENT_KEY = "prefix_opd.teacher.placement"
+FIXES = {
+    "sampling": f"lower {ROLLOUT_KEY}.gpu_memory_utilization (null: what fits), offload, or use more GPUs",
+    "scoring": f"lower {INFERENCE_KEY}.max_num_batched_tokens or .gpu_memory_utilization (null: what fits)",
+    "update": "lower actor_rollout_ref.actor.ppo_max_token_len_per_gpu, or use more GPUs",
+}
+
+Phases = dict[str, dict[str, float]]
+"""Phase -> what stands on the card in it -> GiB."""
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Something that does not fit."""
+
+    what: str
+    rule: str
+    fix: str
+
+
+def is_shared(config: DictConfig) -> bool:
+    """Whether the teacher's engines live on the student's GPUs."""
+    return OmegaConf.select(config, PLACEMENT_KEY) == "shared"
+
+
+def memory(
+    config: DictConfig,
+    shapes: tuple[ModelShape, ModelShape],
+    parameters: tuple[int, int],
+    rollouts: int,
+    gpus: dict[str, int],
+    longest: float,
+    device: float,
+) -> dict[str, Any]:
+    """GiB per GPU of student and teacher, by phase, and of host memory per node.
+
+    Args:
+        shapes, parameters: of student and teacher.
+        rollouts: sequences of a step.
+        gpus: number of GPUs of ``student`` and ``teacher``.
+        longest: tokens of the longest sequence, prompt and response.
+        device: GiB of a card.
+    """
+    shared, turns = is_shared(config), config.prefix_opd.teacher.phases == "turns"
+    actor: Any = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
+    rollout, inference = (OmegaConf.select(config, key) for key in (ROLLOUT_KEY, INFERENCE_KEY))
+    resident = cost.resident_gib(parameters[0], actor, gpus["student"])
+    batch = min(int(inference.max_num_batched_tokens), rollouts / gpus["teacher"] * longest)
+    logits = cost.logits_gib(batch, shapes[1].vocab_size, cost.LOGIT_BYTES_SCORING)
+
+    def engine(node: DictConfig, index: int, room: float | None) -> cost.EngineMemory:
+        """``room``: GiB of engine and cache if the config gives neither; None: a cache of what scoring needs."""
+        parallel, eager = int(node.tensor_model_parallel_size), bool(node.enforce_eager)
+        width = 4 if node.dtype in ("float32", "fp32") else 2
+        context = int(node.max_model_len or longest + 1)
+        fixed = parameters[index] * width / parallel / cost.GIB + cost.overhead_gib(eager)
+        given = OmegaConf.select(node, "engine_kwargs.vllm.kv_cache_memory_bytes")
+        if given is not None:
+            room = given / cost.GIB
+        elif node.gpu_memory_utilization is not None:
+            room = float(node.gpu_memory_utilization) * device - fixed
+        elif room is None:
+            whole, usual = (cost.cache_bytes(shapes[index], tokens, width) for tokens in (context, longest))
+            room = (whole + 2 * int(node.max_num_batched_tokens) / longest * usual) / parallel / cost.GIB
+        else:
+            room -= fixed
+        engines = max(1, gpus[("student", "teacher")[index]] // parallel)
+        sequences = min(int(node.max_num_seqs), -(-rollouts // engines))
+        return cost.engine_memory(
+            shapes[index], parameters[index], parallel, room, sequences, longest, context, eager, width
+        )
+
+    def resting(node: DictConfig, one: cost.EngineMemory) -> float:
+        return one.asleep if node.free_cache_engine else one.share
+
+    scorer = engine(inference, 1, None)
+    beside = {"trainer": resident}
+    if shared:
+        beside |= {"teacher": resting(inference, scorer)} if turns else {"teacher": scorer.share, "logits": logits}
+    sampler = engine(rollout, 0, cost.USABLE * device - sum(beside.values()))
+    micro = min(int(actor["ppo_max_token_len_per_gpu"]), rollouts / gpus["student"] * longest)
+    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro)
+    update |= {"asleep_engine": resting(rollout, sampler)}
+    scoring = {"teacher": scorer.share, "logits": logits}
+    if shared:
+        waiting = resting(rollout, sampler) if turns else sampler.share
+        scoring = {"trainer": resident, "student": waiting, **scoring}
+        update |= {"teacher": resting(inference, scorer) if turns else scorer.share}
+    phases: Phases = {"sampling": {**beside, "student": sampler.share}, "scoring": scoring, "update": update}
+    return {
+        "student": {
+            "device": device,
+            "kv_cache": sampler.kv_cache,
+            "logits": update["logits"],
+            "peak_sampling": sum(phases["sampling"].values()),
+            "peak_update": sum(update.values()),
+            "trainer_while_sampling": resident,
+            "engine": sampler.as_dict(),
+            "update": update,
+        },
+        "teacher": {
+            "device": device,
+            "kv_cache": scorer.kv_cache,
+            "logits": logits,
+            "peak_scoring": sum(scoring.values()),
+            "engine": scorer.as_dict(),
+        },
+        "phases": phases,
+        "host": {
+            "trainer_offloaded": cost.offloaded_gib(parameters[0], actor, config.trainer.nnodes),
+            "teacher_asleep": scorer.weights * config.trainer.n_gpus_per_node if shared else 0.0,
+        },
+    }
+
+
+def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -> list[Shortage]:
+    """What of a planned memory does not fit a card, the sum and the card's memory in the message."""
+    found = []
+    device = planned["student"]["device"]
+    for phase in phases:
+        parts = planned["phases"][phase]
+        if sum(parts.values()) > device:
+            told = " + ".join(f"{gib:.1f} ({name.replace('_', ' ')})" for name, gib in parts.items() if gib >= 0.05)
+            rule = f"{told} = {sum(parts.values()):.1f} GiB exceeds {device:g} GiB of a card"
+            found.append(Shortage(f"peak_{phase}", rule, FIXES[phase]))
+    for who, key in (("student", ROLLOUT_KEY), ("teacher", INFERENCE_KEY)):
+        engine = planned[who]["engine"]
+        if engine["kv_cache_room"] < engine["kv_cache_least"]:
+            rule = (
+                f"{engine['kv_cache_room']:.2f} GiB of {device:g} are left for its KV cache, and one sequence takes "
+                f"{engine['kv_cache_least']:.2f}"
+            )
+            found.append(Shortage(key, rule, "offload the trainer, shorten the sequences, or use more GPUs"))
+    return found

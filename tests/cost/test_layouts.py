@@ -1,0 +1,103 @@
+"""`prefix-opd plan --layouts`, and the hours of the shared layouts."""
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.commands import plan as plan_command
+from prefix_opd.config.compose import compose, layouts
+from prefix_opd.cost.plan import plan
+
+pytestmark = pytest.mark.usefixtures("cached_files")
+
+
+def run(*arguments):
+    app = typer.Typer()
+    plan_command.register(app)
+    app.command("other")(lambda: None)
+    return CliRunner().invoke(app, ["plan", *arguments])
+
+
+def compared(*arguments):
+    result = run(*arguments, "--layouts", "--json")
+    assert result.exit_code == 0, result.exception
+    found = json.loads(result.stdout)
+    return found["fastest"], {row["layout"]: row for row in found["layouts"]}
+
+
+def test_eight_shared_cards_take_0_62_of_the_hours_of_four_and_four():
+    hours = {}
+    for layout in ("node_8x80gb", "node_8x80gb_dedicated"):
+        found = plan(compose(["experiment=qwen3_8b/schedule", f"layout={layout}"]))
+        assert found.run["cards"] == 8 and found.assumptions["accelerator"] == "a100"
+        hours[layout] = found.hours
+        if layout == "node_8x80gb":
+            assert found.memory_gib["host"]["trainer_offloaded"] == 0
+    assert hours["node_8x80gb"] <= 0.62 * hours["node_8x80gb_dedicated"]
+
+
+def test_hours_of_turns_add_up():
+    # by FLOP alone: sampling and scoring F each, the update 3 F; F / (8 x 0.08) + F / (8 x 0.25) + 3 F / (8 x 0.35)
+    # against F / (4 x 0.08) + 3 F / (4 x 0.35), in which scoring hides behind sampling
+    expected = (1 / 0.64 + 1 / 2 + 3 / 2.8) / (1 / 0.32 + 3 / 1.4)
+    shared, own = (
+        plan(compose(["experiment=qwen3_8b/full", f"layout=node_8x80gb{suffix}"])) for suffix in ("", "_dedicated")
+    )
+    assert shared.hours / own.hours == pytest.approx(expected)
+
+
+def test_two_shared_nodes_halve_the_hours():
+    one, two = (plan(compose(["experiment=qwen3_8b/full", f"layout={name}"])) for name in ("node_8x80gb", "multi_node"))
+    assert two.run["cards"] == 16 and two.run["gpus"] == {"student": 16, "teacher": 16}
+    assert two.hours == pytest.approx(one.hours / 2)
+
+
+def test_the_fastest_layout_for_the_cards_at_hand():
+    fastest, rows = compared("experiment=qwen3_8b/schedule", "--gpus", "8")
+    assert rows.keys() == set(layouts())
+    assert fastest == "node_8x80gb"
+    assert rows["multi_node"]["problem"] == "needs 16 GPUs"
+    assert not rows["node_8x80gb_dedicated"]["problem"] and not rows["one_gpu_offload"]["problem"]
+    assert "= 110.8 GiB exceeds 79 GiB of a card" in rows["one_gpu"]["problem"]
+    assert "holds no sequence of prompt + response" in rows["one_gpu_24gb"]["problem"]
+    times = [row["hours"] for row in rows.values() if not row["problem"]]
+    assert times == sorted(times)
+
+
+def test_of_equal_hours_the_one_that_offloads_less():
+    fastest, rows = compared("experiment=qwen3_1.7b/schedule", "--gpus", "1", "--accelerator", "h100")
+    assert fastest == "one_gpu"
+    assert rows["one_gpu"]["hours"] == rows["one_gpu_offload"]["hours"]
+    assert rows["one_gpu"]["host"] < rows["one_gpu_offload"]["host"]
+
+
+@pytest.mark.parametrize("card", ["l4", "rtx4090"])
+def test_a_card_of_24_gb(card):
+    fastest, rows = compared("experiment=qwen3_0.6b/schedule", "--gpus", "1", "--accelerator", card)
+    assert fastest == "one_gpu_24gb"
+    assert "exceeds" in rows["one_gpu"]["problem"]
+    # the paper's small pair does not fit: 12 bytes of 1.72e9 weights and a teacher of 15.3 GiB
+    assert compared("experiment=qwen3_1.7b/schedule", "--gpus", "1", "--accelerator", card)[0] is None
+
+
+def test_the_table_names_the_fastest(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = run("experiment=qwen3_8b/schedule", "--layouts", "--gpus", "8").stdout
+    assert "layouts on a100" in shown and "fastest that fits: layout=node_8x80gb\n" in shown
+    assert "no layout fits" in run("experiment=qwen3_8b/full", "--layouts", "--accelerator", "l4").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["layout=two_gpus"], "layout=two_gpus: is one of the layouts that --layouts compares"),
+        (["prefix_opd.accelerator=tpu"], "prefix_opd.accelerator=tpu: is not one of a100, h100, h200, l4"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message):
+    result = run("experiment=qwen3_8b/schedule", "--layouts", *arguments)
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)

@@ -1,0 +1,143 @@
+"""Memory by phase: sums made by hand, GiB = 2**30 bytes, a card of 79 GiB."""
+
+import pytest
+
+from prefix_opd.config.compose import compose
+from prefix_opd.cost.memory import shortages
+from prefix_opd.cost.plan import plan
+
+pytestmark = pytest.mark.usefixtures("cached_files")
+GIB = 2**30
+SIZE_8B, SIZE_17B, SIZE_06B, SIZE_4B = 8_190_427_136, 1_720_451_072, 595_984_384, 4_022_272_000
+"""Parameters without norms; an embedding tied to the head counts once."""
+VOCABULARY = 151936
+TOKEN_36 = 2 * 36 * 8 * 128 * 2
+"""Bytes of a token's keys and values in 36 layers."""
+FITTING = [
+    ("qwen3_8b", "node_8x80gb"),
+    ("qwen3_8b", "node_8x80gb_dedicated"),
+    ("qwen3_8b", "multi_node"),
+    ("qwen3_8b", "multi_node_dedicated"),
+    ("qwen3_8b", "two_gpus"),
+    ("qwen3_8b", "one_gpu_offload"),
+    ("qwen3_1.7b", "node_8x80gb"),
+    ("qwen3_1.7b", "two_gpus"),
+    ("qwen3_1.7b", "one_gpu"),
+    ("qwen3_0.6b", "one_gpu_24gb"),
+]
+
+
+def memory(pair, layout, *overrides, kind="full"):
+    return plan(compose([f"experiment={pair}/{kind}", f"layout={layout}", *overrides])).memory_gib
+
+
+def gib(count):
+    return pytest.approx(count / GIB, rel=1e-3)
+
+
+@pytest.mark.parametrize(("pair", "layout"), FITTING)
+def test_what_a_layout_is_made_for_fits(pair, layout):
+    found = memory(pair, layout)
+    device = 22 if "24gb" in layout else 79
+    assert found["student"]["device"] == found["teacher"]["device"] == device
+    assert not shortages(found)
+    for phase, parts in found["phases"].items():
+        assert sum(parts.values()) <= 0.92 * device + 1e-9, phase
+
+
+def test_shared_in_turns_by_hand():
+    phases = memory("qwen3_8b", "node_8x80gb")["phases"]
+    trainer, weights = 12 * SIZE_8B / 8, 2 * SIZE_8B
+    # awake: weights, 3 GiB of graphs and buffers (1 without graphs), the cache; asleep: 2 GiB (1 without graphs)
+    room = 0.92 * 79 * GIB - trainer - weights - 3 * GIB - 1 * GIB
+    cache = (18_433 + 2 * 8_192) * TOKEN_36
+    assert phases["sampling"] == {"trainer": gib(trainer), "student": gib(weights + 3 * GIB + room), "teacher": 1}
+    logits = 8_192 * VOCABULARY * 8
+    assert phases["scoring"] == {
+        "trainer": gib(trainer),
+        "student": 2,
+        "teacher": gib(weights + GIB + cache),
+        "logits": gib(logits),
+    }
+    update = phases["update"]
+    assert update["states"] == gib(16 * SIZE_8B / 8)
+    assert update["logits"] == gib(18_432 * VOCABULARY * 8)
+    assert (update["asleep_engine"], update["teacher"]) == (2, 1)
+    assert room / GIB == pytest.approx(42.0, abs=0.05)
+
+
+def test_host_memory_by_hand():
+    # the weights of eight sleeping teachers, in bf16
+    assert memory("qwen3_8b", "node_8x80gb")["host"] == {"trainer_offloaded": 0, "teacher_asleep": gib(16 * SIZE_8B)}
+    # weights and AdamW of the one node that trains
+    dedicated = memory("qwen3_8b", "node_8x80gb_dedicated")["host"]
+    assert dedicated == {"trainer_offloaded": gib(12 * SIZE_8B), "teacher_asleep": 0}
+    # gradients, too
+    assert memory("qwen3_8b", "one_gpu_offload")["host"]["trainer_offloaded"] == gib(16 * SIZE_8B)
+    # half of the states would lie on each of two nodes; nothing is offloaded, and each node has its own teachers
+    two = memory("qwen3_8b", "multi_node", "actor_rollout_ref.actor.fsdp_config.optimizer_offload=true")["host"]
+    assert two == {"trainer_offloaded": gib(8 * SIZE_8B / 2), "teacher_asleep": gib(16 * SIZE_8B)}
+
+
+def test_one_card_by_hand():
+    found = memory("qwen3_1.7b", "one_gpu")["phases"]
+    assert found["sampling"]["trainer"] == gib(12 * SIZE_17B)  # 20.6 GB
+    assert found["update"]["states"] == gib(16 * SIZE_17B)
+    small = memory("qwen3_0.6b", "one_gpu_24gb")["phases"]
+    assert small["sampling"]["trainer"] == gib(12 * SIZE_06B)  # 7.2 GB
+    assert small["scoring"]["teacher"] == gib(2 * SIZE_4B + GIB + (4_097 + 2 * 1_024) * TOKEN_36)
+    assert small["update"]["logits"] == gib(4_096 * VOCABULARY * 8)  # 5 GB
+
+
+def test_shared_with_overlap_holds_both_engines_at_once():
+    found = memory("qwen3_1.7b", "one_gpu", "prefix_opd.teacher.phases=overlap")
+    phases = found["phases"]
+    both = phases["sampling"]
+    assert sorted(both.items()) == sorted(phases["scoring"].items())
+    assert both["teacher"] == found["teacher"]["engine"]["share"] and "logits" in both
+    assert sum(both.values()) == pytest.approx(0.92 * 79)
+    assert phases["update"]["teacher"] == both["teacher"]
+    # the student's cache makes room for the teacher's weights, cache and logits: 20.0 and 9.3 GiB
+    turns = memory("qwen3_1.7b", "one_gpu")
+    less = turns["student"]["engine"]["kv_cache_room"] - found["student"]["engine"]["kv_cache_room"]
+    assert less == gib(2 * SIZE_8B + (18_433 + 2 * 8_192) * TOKEN_36 + 8_192 * VOCABULARY * 8)
+
+
+def test_an_engine_that_never_sleeps_stands_in_the_update():
+    key = "actor_rollout_ref.rollout.free_cache_engine=false"
+    found = memory("qwen3_1.7b", "one_gpu", key)
+    assert found["phases"]["update"]["asleep_engine"] == found["student"]["engine"]["share"]
+    assert found["phases"]["scoring"]["student"] == found["student"]["engine"]["share"]
+
+
+def test_what_the_user_gives_counts():
+    rollout = "actor_rollout_ref.rollout"
+    given = memory("qwen3_1.7b", "one_gpu", f"{rollout}.gpu_memory_utilization=0.5")
+    assert given["phases"]["sampling"]["student"] == pytest.approx(0.5 * 79)
+    bytes_ = memory("qwen3_1.7b", "one_gpu", f"+{rollout}.engine_kwargs.vllm.kv_cache_memory_bytes={8 * GIB}")
+    assert bytes_["student"]["engine"]["kv_cache_room"] == 8
+
+
+def test_tensor_parallel_ranks_share_weights_and_cache():
+    rollout = "actor_rollout_ref.rollout"
+    one, two = (memory("qwen3_8b", "node_8x80gb", f"{rollout}.tensor_model_parallel_size={size}") for size in (1, 2))
+    assert two["student"]["engine"]["weights"] == one["student"]["engine"]["weights"] / 2
+    assert two["student"]["engine"]["kv_cache_least"] == one["student"]["engine"]["kv_cache_least"] / 2
+    assert two["student"]["peak_sampling"] == pytest.approx(one["student"]["peak_sampling"])
+
+
+def test_what_does_not_fit_is_said():
+    config = compose(["experiment=qwen3_8b/full", "layout=node_8x80gb_dedicated"])
+    config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu = 65536
+    config.distillation.teacher_models.teacher_model.inference.max_num_batched_tokens = 65536
+    notes = " ".join(plan(config).notes)
+    assert "peak_update" in notes and "ppo_max_token_len_per_gpu" in notes
+    assert "peak_scoring" in notes and "max_num_batched_tokens" in notes
+
+
+def test_a_cache_that_holds_no_sequence_is_said():
+    # 15.3 GiB of weights and 3 of graphs leave 1.4 of 0.25 x 79; a sequence of 18 433 tokens takes 2.53
+    found = memory("qwen3_8b", "node_8x80gb", "actor_rollout_ref.rollout.gpu_memory_utilization=0.25")
+    (short,) = shortages(found)
+    assert short.what == "actor_rollout_ref.rollout"
+    assert short.rule == "1.49 GiB of 79 are left for its KV cache, and one sequence takes 2.53"
