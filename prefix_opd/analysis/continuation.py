@@ -150,7 +150,7 @@ def _engine(config: DictConfig, key: str) -> dict[str, Any]:
     node = OmegaConf.select(config, "actor_rollout_ref.rollout" if key == STUDENT_KEY else INFERENCE_KEY)
     return engine_arguments(node) | {
         # no trainer shares the GPU
-        "gpu_memory_utilization": max(0.8, node.gpu_memory_utilization),
+        "gpu_memory_utilization": max(0.8, node.gpu_memory_utilization or 0),
         "max_model_len": config.data.max_prompt_length + config.data.max_response_length + 1,
     }
 

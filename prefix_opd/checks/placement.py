@@ -5,16 +5,12 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.cluster import PLACEMENT_KEY
 from prefix_opd.checks.together import ENGINES
 from prefix_opd.config.settings import Settings
-from prefix_opd.cost.memory import is_shared
+from prefix_opd.cost.memory import PLACEMENT_KEY, is_shared
 
 PHASES_KEY = "prefix_opd.teacher.phases"
 KV_BYTES = "engine_kwargs.vllm.kv_cache_memory_bytes"
-FREE_AT_START = 0.01
-"""`gpu_memory_utilization` of an engine whose cache has a size in bytes. vLLM then uses it for one thing: it does not
-start unless this share of the GPU is free (vllm/v1/worker/utils.py: request_memory)."""
 
 
 def check_placement(config: DictConfig, settings: Settings) -> None:
@@ -69,12 +65,3 @@ def one_after_the_other(config: DictConfig) -> bool:
 def measures_memory(config: DictConfig) -> bool:
     """Whether the teacher's engine must wait for the student's trainer: it measures the GPU that they share."""
     return is_shared(config) and OmegaConf.select(config, f"{ENGINES[1]}.{KV_BYTES}") is None
-
-
-def give_shares(config: DictConfig) -> None:
-    """Let engines on a shared GPU start with as little free memory as their `KV_BYTES` ask for."""
-    if config.platform == "cpu" or not is_shared(config):
-        return
-    for node in ENGINES:
-        if OmegaConf.select(config, f"{node}.{KV_BYTES}") is not None:
-            OmegaConf.update(config, f"{node}.gpu_memory_utilization", FREE_AT_START)

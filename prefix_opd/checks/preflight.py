@@ -80,7 +80,6 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     _fill_in(config, settings, student, teacher)
     shares.fit_engines(config)
     together.choose_attention(config, student)
-    placement.give_shares(config)
     if config.platform == "cpu":
         _fit_bucket(config, student)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))

@@ -13,13 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.processes import run
+from prefix_opd.checks.placement import KV_BYTES
 from prefix_opd.cost.arithmetic import ACCELERATORS, GIB
 from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY, is_shared, shortages
 from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
 
-BYTES = "engine_kwargs.vllm.kv_cache_memory_bytes"
 MEBIBYTE = 1 << 20
+FREE_AT_START = 0.01
+"""`gpu_memory_utilization` of an engine whose cache has a size in bytes. vLLM then uses it for one thing: it does not
+start unless this share of the GPU is free (vllm/v1/worker/utils.py: request_memory)."""
 
 
 def this_machines_gpu() -> Assumptions:
@@ -53,8 +56,7 @@ def fit_engines(config: DictConfig) -> None:
         raise UserError(short.what, short.rule, short.fix)
     for who in open_ones:
         node, engine = nodes[who], planned[who]["engine"]
-        if OmegaConf.select(node, BYTES) is None:
+        if OmegaConf.select(node, KV_BYTES) is None:
             size = int(engine["kv_cache_room"] * GIB / MEBIBYTE) * MEBIBYTE
-            OmegaConf.update(node, BYTES, size, force_add=True)
-        if node.gpu_memory_utilization is None:  # vLLM starts only where that share of the GPU is free
-            node.gpu_memory_utilization = max(0.01, int(100 * engine["share"] / planned[who]["device"]) / 100)
+            OmegaConf.update(node, KV_BYTES, size, force_add=True)
+        node.gpu_memory_utilization = FREE_AT_START

@@ -1,6 +1,6 @@
 """Resolvers of the recipe: ``${context:PROMPT,RESPONSE}``, tokens that an engine needs for one sequence,
-``${ending:THINKING}``, the text that a prompt ends with by default, and ``${teacher_pool:PLACEMENT,TRAINERS}``, the
-teacher's nodes or GPUs per node by default."""
+``${ending:THINKING}``, the text that a prompt ends with by default, ``${teacher_pool:PLACEMENT,TRAINERS}``, the
+teacher's nodes or GPUs per node by default, and ``${engine_share:PLACEMENT,ALONE}``, an engine's share of a GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ def teacher_pool(placement: Any, trainers: Any) -> Any:
     return trainers if placement == "shared" else 1
 
 
+def engine_share(placement: Any, alone: Any) -> Any:
+    """On shared GPUs null: the share then follows from `prefix_opd.cost.memory`. Otherwise ``alone``."""
+    return None if placement == "shared" else alone
+
+
 def register_resolver() -> None:
     """Register the resolvers with OmegaConf."""
-    for resolver in (context, ending, teacher_pool):
+    for resolver in (context, ending, teacher_pool, engine_share):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

@@ -26,6 +26,7 @@ from prefix_opd.method.flops import ModelShape
 
 ROLLOUT_KEY = "actor_rollout_ref.rollout"
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
+PLACEMENT_KEY = "prefix_opd.teacher.placement"
 FIXES = {
     "sampling": f"lower {ROLLOUT_KEY}.gpu_memory_utilization (null: what fits), offload, or use more GPUs",
     "scoring": f"lower {INFERENCE_KEY}.max_num_batched_tokens or .gpu_memory_utilization (null: what fits)",
@@ -47,14 +48,7 @@ class Shortage:
 
 def is_shared(config: DictConfig) -> bool:
     """Whether the teacher's engines live on the student's GPUs."""
-    return OmegaConf.select(config, "prefix_opd.teacher.placement") == "shared"
-
-
-def cards(config: DictConfig) -> int:
-    """GPUs of a run, student's and teacher's together."""
-    student, teacher = config.trainer, config.distillation
-    own = 0 if is_shared(config) else teacher.n_gpus_per_node * teacher.nnodes
-    return student.n_gpus_per_node * student.nnodes + own
+    return OmegaConf.select(config, PLACEMENT_KEY) == "shared"
 
 
 def memory(

@@ -17,7 +17,7 @@ from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
-from prefix_opd.cost.memory import INFERENCE_KEY, cards, is_shared, memory, shortages
+from prefix_opd.cost.memory import INFERENCE_KEY, is_shared, memory, shortages
 from prefix_opd.cost.record import Assumptions, Cost, Plan
 from prefix_opd.method.flops import ModelShape, StepFlops
 from prefix_opd.method.schedule import Full, Schedule, prefix_lengths
@@ -86,7 +86,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "gpus": gpus,
             "placement": settings.teacher.placement,
             "phases": settings.teacher.phases,
-            "cards": cards(config),
+            "cards": gpus["student"] + (0 if is_shared(config) else gpus["teacher"]),
             "parameters": {
                 name: {"stored": _parameters(shape, found), "of_a_token": _passed(shape, found)}
                 for name, shape, found in zip(gpus, shapes, (student, teacher), strict=True)
