@@ -7,11 +7,10 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 
-from prefix_opd.config import keys
+from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
 
 PLATFORM = os.environ.get("PREFIX_OPD_TEST_PLATFORM", "")
 GIB = 2**30
-ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
 
 
 def cards() -> int:
@@ -34,7 +33,7 @@ def why_not() -> str:
 def attention() -> str:
     """The fastest attention for packed sequences that is installed."""
     if PLATFORM == "gpu":
-        return "flash_attention_2" if find_spec("flash_attn") else getattr(keys, "PACKED_ATTENTION", "sdpa")
+        return "flash_attention_2" if find_spec("flash_attn") else PACKED_ATTENTION
     return "sdpa"
 
 

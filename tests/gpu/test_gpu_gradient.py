@@ -6,11 +6,12 @@ import random
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from on_platform import ATTENTION_KEY, PLATFORM, attention
+from on_platform import PLATFORM, attention
 from tensordict import TensorDict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_opd.config.compose import compose
+from prefix_opd.config.keys import ATTENTION_KEY
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.method.loss import prefix_opd_loss

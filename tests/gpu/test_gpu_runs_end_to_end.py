@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 from omegaconf import OmegaConf
-from on_platform import ATTENTION_KEY, PLATFORM, attention, cards, overrides
+from on_platform import PLATFORM, attention, cards, overrides
 
+from prefix_opd.config.keys import ATTENTION_KEY
 from prefix_opd.method import names
 from prefix_opd.run.checkpoints import newest_whole
 from prefix_opd.run.events import EVENTS_FILE
