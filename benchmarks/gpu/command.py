@@ -20,6 +20,7 @@ from benchmarks.models import PAIRS
 from benchmarks.verl_run import PACKAGES, versions
 from harness.driver import Parser, lead, names, once, say, whole
 from harness.machine import CHANGED, ROOT, commit, machine
+from harness.process import LOG
 from harness.store import Row, Store
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import write_whole
@@ -31,6 +32,8 @@ WORK = ROOT / "outputs" / "benchmarks"
 RESULTS, PAGE, UPDATE_PAGE = "gpu.jsonl", "gpu.md", "gpu_update.txt"
 MEASURED = ("benchmarks", "requirements.txt")
 CAPS = {GPU: (256, 1024, 4096), CPU: (4, 8)}
+OF_GPUS = {GPU: ("vllm", "flash-attn", "triton"), CPU: ()}
+"""Packages besides `PACKAGES`."""
 UPDATE = "benchmarks.update"
 """The benchmark of the update alone, whose rows the page shows."""
 LEAST_SECONDS = 30.0
@@ -110,7 +113,7 @@ def measure(case: GpuCase, store: Store, found: list[str], end: float) -> int:
         "commit": commit(MEASURED),
         "cards": found,
         "machine": machine(),
-        "versions": versions([name for name in (*PACKAGES, "vllm", "flash-attn") if _is_installed(name)]),
+        "versions": versions([name for name in (*PACKAGES, *OF_GPUS[case.platform]) if _is_installed(name)]),
     }
     stands = about["commit"] is not None and not about["commit"].endswith(CHANGED)
     done = store.finished() if stands else {}
@@ -123,7 +126,7 @@ def measure(case: GpuCase, store: Store, found: list[str], end: float) -> int:
         say(f"{title}: no time left for caps {', '.join(map(str, caps))}")
         return len(caps)
     say(f"{title}: caps {', '.join(map(str, caps))}")
-    folder = WORK / "gpu_run"
+    folder = WORK / f"gpu_{case.system}_{case.placement}_{case.cards}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     about["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -136,6 +139,8 @@ def measure(case: GpuCase, store: Store, found: list[str], end: float) -> int:
         store.append(row)
         counted = [f"{step['seconds']:.2f}" for step in row["steps"] if step["counts"]]
         say(f"  cap {cap}: {', '.join(counted) or 'no'} s a step" + (f" ({row['error']})" if "error" in row else ""))
+    if unmeasured:
+        say(f"  log: {folder / LOG}")
     return unmeasured
 
 

@@ -125,7 +125,7 @@ def _head(last: Measured, rows: Sequence[Row]) -> str:
         "weights of published shapes. End tokens are ignored, so each response has exactly the cap's length. Both\n"
         "systems have the same models, prompts, engines, attention, micro-batches and placement of the teacher.\n"
         "verl's own trainer polls for finished rollouts every 0.05 s, as ours does, or every 2 s, its default. A cell\n"
-        f"is the median of {least} or more steps after a warm-up step. MFU is the FLOP of\n"
+        f"is the median of at least {least} steps after a warm-up step. MFU is the FLOP of\n"
         "`prefix_opd/method/flops.py` over seconds and dense bf16 peak; gradient checkpointing is not counted. Memory\n"
         "is the most that nvidia-smi saw on a card, of all processes.\n\n"
         f"Commit {row['commit'] or 'unknown'}, {row['date'][:10]}. {cards}; {row['machine']['cores']} cores, "

@@ -121,6 +121,7 @@ def overrides(case: GpuCase, folder: Path, models: dict[str, Path]) -> list[str]
         f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",
         *("actor_rollout_ref.rollout.ignore_eos=true", f"prefix_opd.rollout.stop=[{NO_TOKEN}]"),
         "prefix_opd.rollout.seeded=null",
+        "prefix_opd.watchers.uniform_teacher.action=warn",  # a teacher with random weights knows nothing
         *([f"prefix_opd.teacher.placement={SHARED}"] if case.placement == SHARED else []),
         *(_of_gpus(case) if case.platform == GPU else [f"ray_kwargs.ray_init.num_gpus={case.cards}"]),
         *case.given,
