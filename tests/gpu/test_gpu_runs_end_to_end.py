@@ -89,7 +89,7 @@ def finished(tmp_path_factory):
     finally:
         kill(process)
     before = updates(run)
-    assert newest_whole(run).step == SAVED
+    assert newest_whole(run).name == f"global_step_{SAVED}"
     finish(start(folder, *given), folder)
     print((run / EVENTS_FILE).read_text())  # how long each start took
     return run, before
