@@ -108,7 +108,7 @@ def configured(precision: str) -> DictConfig:
     attends = attention() if precision == "bf16" else "sdpa"
     overrides = ["experiment=tiny/full", f"platform={PLATFORM}", f"{ATTENTION_KEY}={attends}"]
     overrides += ["prefix_opd.update.share_prompts=false"]  # of padded sequences
-    return compose([*overrides, f"actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype={precision}"])
+    return compose([*overrides, f"++actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype={precision}"])
 
 
 def gradient_on_device(config: DictConfig, data: TensorDict) -> dict[str, torch.Tensor]:
