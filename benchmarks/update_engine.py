@@ -62,6 +62,8 @@ class Variant:
     fused_adam: bool = False
     reshard: bool = True
     """FSDP frees a layer's gathered weights after the forward pass."""
+    reduce_once: bool = False
+    """FSDP reduces gradients after the last micro-batch, and until then holds those of whole weights."""
     verls_head: bool = False
     """verl's Triton kernel in place of our fused head."""
     settings: dict[str, bool] = field(default_factory=dict)
@@ -87,6 +89,7 @@ VARIANTS = (
     Variant("+ one micro-batch", micro_batches=1),
     Variant("+ fused AdamW", fused_adam=True),
     Variant("+ gathered weights stay", reshard=False),
+    Variant("+ gradients reduced once", reduce_once=True),
 )
 
 
@@ -230,6 +233,8 @@ class Bench:
         module.config._attn_implementation = PACKED_ATTENTION if ours else flash
         layers.checkpoint(module, variant.checkpointed)
         module.set_reshard_after_forward(variant.reshard)
+        # verl's config is frozen
+        object.__setattr__(self.engine.engine_config, "use_no_sync_for_gradient_accumulation", variant.reduce_once)
         self.engine.optimizer = None
         optimizer = replace(self.actor.optim, lr=0.0, override_optimizer_config={"fused": variant.fused_adam})
         self.engine.optimizer = build_optimizer(module.parameters(), optimizer)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,6 +58,27 @@ def test_a_model_built_without_checkpointing_stays_as_it_is():
     data = batch([10])
     layers.fit_memory(made, data, 0, None, layers.FUSED)
     assert not layers.are_checkpointed(made)
+
+
+@pytest.mark.parametrize(
+    ("device", "whole", "stepped", "bytes_of_a_weight"),
+    [
+        ("meta", False, False, 12),  # fp32 gradient and two moments
+        ("meta", False, True, 4),
+        ("meta", True, True, 8),  # the gradient twice on one rank
+        ("cpu", False, False, 0),  # offloaded
+        ("cpu", True, False, 4),
+    ],
+)
+def test_what_an_update_allocates_besides_activations(device, whole, stepped, bytes_of_a_weight):
+    weights = torch.nn.Linear(3, 5, device=device)
+    weights.bias.requires_grad_(False)
+    engine = SimpleNamespace(
+        module=weights,
+        engine_config=SimpleNamespace(use_no_sync_for_gradient_accumulation=whole),
+        optimizer=SimpleNamespace(state={weights.weight: {}} if stepped else {}),
+    )
+    assert layers._pending(engine) == 15 * bytes_of_a_weight
 
 
 COMPILED = """

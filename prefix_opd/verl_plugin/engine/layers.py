@@ -115,10 +115,11 @@ def _pending(engine: Any) -> int:
     whole = local = 0
     for parameter in engine.module.parameters():
         if parameter.requires_grad:
-            whole += 4 * parameter.numel()
             shard = parameter.to_local() if hasattr(parameter, "to_local") else parameter
-            local += 4 * shard.numel() if shard.is_cuda else 0
-    # FSDP2 sums the gradients of whole weights in fp32 until the last micro-batch; then those of the shard exist.
+            whole += 4 * parameter.numel()
+            local += 4 * shard.numel() if shard.device.type != "cpu" else 0
+    if not engine.engine_config.use_no_sync_for_gradient_accumulation:
+        whole = 0  # else FSDP2 sums the gradients of whole weights in fp32 until the last micro-batch
     # AdamW makes its two moments in its first step
     return whole + local + (0 if engine.optimizer.state else 2 * local)
 
