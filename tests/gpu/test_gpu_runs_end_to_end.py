@@ -42,6 +42,8 @@ def finish(process: subprocess.Popen, folder: Path) -> None:
 
 def kill(process: subprocess.Popen) -> None:
     """SIGKILL to the run and to all that it has started; returns when they are gone, and their memory with them."""
+    if process.poll() is not None:
+        return
     everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for one in everything:
         if one.is_running():
