@@ -158,7 +158,7 @@ def host_memory(case: Case) -> Finding:
     offloaded = actor.offload_policy or (actor.param_offload and actor.optimizer_offload)
     # fp32 weights, gradients and two moments; otherwise fp32 weights on their way to the GPU. The teacher's in bf16
     needed = ((16 if offloaded else 4) * student + 2 * teacher) / GIB
-    reason = f"{available:.0f} GiB of host memory are free; {needed:.0f} are needed"
+    reason = f"{available:.1f} GiB of host memory are free; {needed:.1f} are needed"
     return ok(reason) if available >= needed else warn(reason, "use a machine with more, or do not offload")
 
 
