@@ -39,7 +39,11 @@ def attention() -> str:
 
 def overrides(cards: int = 1) -> list[str]:
     """A run whose trainer and engines share ``cards`` GPUs; on a CPU they are simulated."""
-    shared = ["prefix_opd.teacher.placement=shared", f"trainer.n_gpus_per_node={cards}"]
+    shared = [
+        "prefix_opd.teacher.placement=shared",
+        "prefix_opd.teacher.phases=turns",
+        f"trainer.n_gpus_per_node={cards}",
+    ]
     if PLATFORM == "cpu":
         return ["platform=cpu", f"ray_kwargs.ray_init.num_gpus={cards}", *shared]
     engines = ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference")

@@ -24,9 +24,10 @@ _FEWER_KEY_HEADS = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn
 def registered(nothing: None) -> Callable:
     """The attention function that transformers finds under `PACKED_ATTENTION`.
 
-    transformers builds no mask for a name without a mask function.
+    transformers builds no mask for a name without a mask function. Compiled layers call it between their graphs: torch
+    2.11 failed to compile graphs that hold the bounds, whose size changes with the number of sequences.
     """
-    return attention
+    return torch.compiler.disable(attention)
 
 
 def bounds(offsets: Tensor) -> dict[str, Any]:
