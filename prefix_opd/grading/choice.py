@@ -19,29 +19,32 @@ _LETTER = rf"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|(?:(?P<bare>[A-J])|(?P<sma
 _BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
 _ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just)\s)?"
 _NAMED = rf"{_ADVERB}(?:(?:the\s)?(?:correct\s|right\s|best\s)?(?:letter|option|choice|answer)\s?:?\s?)?"
+_ASKED = r"(?:answer|ans\.?|choice|option|(?:right|correct|best|true|false|incorrect)\s(?:one|statement|response))"
 _LAST = r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|overall)\s?[,:]?\s"
 _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
-        (rf"\b(?:answer|choice|option)(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
+        (rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
         (rf"\b(?:{FOREIGN_ANSWER})(?:\s\w+)?\s?(?:[:：]|\s(?:ist|est|es|é|è)\b)\s?", ""),
         (rf"{EAST_ASIAN_ANSWER}\s?", ""),
-        (r"\banswer\s", ""),
+        (r"\banswer\s|\bans\.\s|\bnot\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选", ""),
         (
             r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|"
             r"opt for|settle on)\s",
             "",
         ),
-        (rf"(?<!if\s)(?<!whether\s)\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|\bI\s(?:think|believe|say)\s|{_LAST}", _END),
+        (rf"(?<!if\s)(?<!whether\s)\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|{_LAST}", _END),
+        (r"\bI(?:['’]d|\swould)?\s(?:think|believe|say)\s", _END),
         (
             r"(?<!if\s)(?<!whether\s)(?<!suppose\s)(?<!assume\s)",
             rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b",
         ),
         (r"\b(?:option|choice)\s?", r"\s(?:fits|matches|works|is it)\b"),
+        ("", r"\sit\sis\b"),
     )
 ]
 _NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?:?\s?)"
-_LINE = re.compile(rf"(?:[-#>]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
+_LINE = re.compile(rf"(?:[-=#>→⇒]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
 _SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which|is|must|would|will|seems)\b)[a-z]")
 _WORDY = "AI"  # letters that are also words
