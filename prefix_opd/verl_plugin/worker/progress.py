@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -43,6 +44,7 @@ class Progress:
         """Address -> server, for all servers that received a request."""
         self._ask = ask
         self._last = float("-inf")
+        self._standing = 0
         self._given_up: float | None = None
         self._asking = asyncio.Lock()
 
@@ -50,10 +52,20 @@ class Progress:
         """Record progress of an engine now."""
         self._last = _now()
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The clock does not run: a response is graded, which is no work of the engines."""
+        self._standing += 1
+        try:
+            yield
+        finally:
+            self._standing -= 1
+            self.came()
+
     @property
     def left(self) -> float:
         """Seconds until the limit."""
-        return self._last + self.seconds - _now()
+        return self.seconds if self._standing else self._last + self.seconds - _now()
 
     async def watch(self, rollout: Coroutine[Any, Any, Result]) -> Result:
         """Wait for the result of a rollout.
