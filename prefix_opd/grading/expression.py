@@ -21,7 +21,7 @@ _SHORT_WORDS = {"yes", "no", "odd"}
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _POWER_OF_TEN = re.compile(r"(?:(.+?)(?:\\times|\\cdot|\*|x))?10\^(?:\{([-+]?\d{1,3})\}|(\d))")
 _E_NOTATION = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([-+]?\d{1,3})")
-_ENDLESS = re.compile(r"(\d*\.\d*?)(\d{1,9}?)\2{2,}\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")  # 0.333...
+_ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d*?)(\d{1,9}?)\2{2,}\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")  # 0.333...
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d{1,30})\}|(\d))")
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,;: ]|~|\{,\}|,\\!\s*)(?=\d{3}(?!\d))")  # 12\,345 and 58{,}500

@@ -44,6 +44,8 @@ _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(
 _SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=[\s*)\"'”]|$)")
 _BARE = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+−]?\\?[$€£]?[\d.,\s/^*+\-()\[\]{}\\%°π√]{0,80}")
 _BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
+# "the value of $x$ is 42."
+_STATED = re.compile(rf"(?:\$|\\\))[ ]{_VERB}[ ](?:\*\*)?([-+−]?\d[\d.,/]*%?)(?: [A-Za-z]+)?(?:\*\*)?[.!]?\s*$")
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
 _LETTER_TRUTH = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
 
@@ -76,6 +78,8 @@ def find_answer(text: str) -> tuple[str, str]:
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
         return answer, ""
     last = tail.strip(" \n`").rpartition("\n\n")[2]
+    if (stated := _STATED.search(last)) is not None:
+        return tidy(stated[1]), ""
     if (formulas := _formulas(last)) and (answer := tidy(formulas[-1])):
         return answer, ""
     line = last.rpartition("\n")[2]
