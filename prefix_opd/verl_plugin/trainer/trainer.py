@@ -91,6 +91,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
 
     def fit(self, agent_loop_manager):
         self.events.milestone("engines are ready, sending weights and validating", self.resumed_step)
+        self.checkpoint_manager.limit_seconds = self.settings.rollout.timeout_seconds
         super().fit(agent_loop_manager)
 
     # ---- one update ----
@@ -209,8 +210,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         expected = sum((expected_acc_counts or {}).values())
         if refusal := common_refusal(reward_extra_infos_dict.get("reason", [])):
             self.guard.warn(refusal)
-        natural_ends = reward_extra_infos_dict.get("natural_end", [])
-        self.guard.check_validation(len(sample_uids), expected, natural_ends, metrics)
+        self.guard.check_validation(len(sample_uids), expected, reward_extra_infos_dict.get("natural_end", []), metrics)
         return metrics
 
     def _maybe_log_val_generations(self, inputs, outputs, scores):

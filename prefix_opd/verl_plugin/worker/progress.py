@@ -22,6 +22,10 @@ async def ask(address: str) -> float:
     return await asyncio.to_thread(server_progress.ask, address)
 
 
+NO_PROGRESS = "no progress in "
+"""Start of the message of `NoProgress`."""
+
+
 class NoProgress(TimeoutError):
     """The engines made no progress within the time limit."""
 
@@ -79,7 +83,7 @@ class Progress:
             while not task.done():
                 await asyncio.wait({task}, timeout=max(self.left, 0))
                 if not task.done() and await self._is_over():
-                    raise NoProgress(f"no progress in {self.seconds:g} s: no rollout, no score, no token")
+                    raise NoProgress(f"{NO_PROGRESS}{self.seconds:g} s: no rollout, no score, no token")
             return task.result()
         finally:
             task.cancel()
