@@ -80,7 +80,7 @@ class RolloutSettings(Fields):
     timeout_seconds: Seconds = 1800
     """How long the engines may make no progress, seconds: no rollout or score comes back, and no engine generates a
     token. The rollouts and validation answers that wait then count as failed and are aborted. Waiting in the queue of a
-    working engine and grading have no limit."""
+    working engine and grading have no limit. A weight transfer that takes longer ends the run."""
 
 
 class TeacherSettings(Fields):
