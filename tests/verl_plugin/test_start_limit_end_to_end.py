@@ -20,5 +20,5 @@ def test_a_start_up_that_waits_for_ever_ends_with_what_it_waits_for(tmp_path):
     told = ran.stderr.rstrip().rpartition("\n")[2]
     assert ran.returncode == 3, ran.stderr[-3000:]
     assert told.startswith("stopped: the start-up made no progress in 10 s after "), told
-    assert "no place in Ray for " in told, told
-    assert "of 2 CPUs and 0 of 2 GPUs: raise ray_kwargs.ray_init.num_cpus" in told, told
+    assert "no place in Ray for " in told and "a group of workers (3 CPU, 1 GPU); free are " in told, told
+    assert " of 2 CPUs and 2 of 2 GPUs: raise ray_kwargs.ray_init.num_cpus" in told, told
