@@ -48,6 +48,8 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         with initialize_config_module(CONFIG_MODULE, version_base=None):
             config = hydra_compose(CONFIG_NAME, overrides=given)
         OmegaConf.to_container(config, resolve=True)  # the first reader of a broken ${...} would raise a traceback
+    except UserError:  # from a resolver
+        raise
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise _one_line(error, overrides) from None
     check_no_secrets(config)
@@ -61,7 +63,7 @@ def experiments() -> list[str]:
 
 def layouts() -> list[str]:
     """Every shipped layout."""
-    return sorted(path.stem for path in (Path(str(resources.files(CONFIG_MODULE))) / "layout").glob("*.yaml"))
+    return options("layout")
 
 
 def missing_keys(config: DictConfig) -> list[str]:
