@@ -45,7 +45,7 @@ _SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=[\s*)\"'”]|$)")
 _BARE = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+−]?\\?[$€£]?[\d.,\s/^*+\-()\[\]{}\\%°π√]{0,80}")
 _BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
 # "the value of $x$ is 42."
-_STATED = re.compile(rf"(?:\$|\\\))[ ]{_VERB}[ ](?:\*\*)?([-+−]?\d[\d.,/]*%?)(?: [A-Za-z]+)?(?:\*\*)?[.!]?\s*$")
+_STATED = re.compile(rf"(?:\$|\\\))[ ](?:{_VERB}|=)[ ](?:\*\*)?([-+−]?\d[\d.,/]*%?)(?: [A-Za-z]+)?(?:\*\*)?[.!]?\s*$")
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
 _LETTER_TRUTH = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
 
