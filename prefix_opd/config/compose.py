@@ -109,7 +109,7 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> UserError:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
         return UserError(key.group(1), "is not a key of the config", _nearest_key(key.group(1), overrides))
-    if getattr(error, "full_key", None):
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
         return UserError(error.full_key, text.splitlines()[0], "name a key of the config in ${...}")
     group = re.search(r"Could not find '([^']+)'", text)
     if group:
