@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -135,13 +135,27 @@ def main(overrides: Sequence[str]) -> int:
     logs.configure()
     examined, verls_own = EXAMINED in overrides, VERLS_OWN in overrides
     overrides = [word for word in overrides if word not in (EXAMINED, VERLS_OWN)]
-    try:
+
+    def train() -> int:
         config = prepare(overrides, verls_own)
         if not examined:
             check_machine(config)
             examine(config)
-        _keep_command(Path(config.trainer.default_local_dir), overrides)
+        folder = Path(config.trainer.default_local_dir)
+        _keep_command(folder, overrides)
         run(config, stops_after_step=True)
+        if stopping.is_asked(folder):
+            stopping.forget(folder)
+            return stopping.EXIT_ASKED
+        return 0
+
+    return _in_one_line(train)
+
+
+def _in_one_line(work: Callable[[], int]) -> int:
+    """The exit code of ``work``. An error prints its reason as the last line."""
+    try:
+        return work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -156,26 +170,20 @@ def main(overrides: Sequence[str]) -> int:
         if died := dead_process(error):
             print(f"{STOPPED}{died}", file=sys.stderr)
         return EXIT_FAILED
-    folder = Path(config.trainer.default_local_dir)
-    if stopping.is_asked(folder):
-        stopping.forget(folder)
-        return stopping.EXIT_ASKED
-    return 0
 
 
 def evaluate(folder: Path) -> int:
     """Run the evaluation planned in ``folder``, keeping complete parts. Returns the exit code."""
-    try:
-        lock = hold_evaluation(folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    config = OmegaConf.load(folder / CONFIG_FILE)
-    if config.platform == "cpu":
-        set_environment()
-    with lock:
-        run(config, trainer_module="prefix_opd.verl_plugin.trainer.evaluator")
-    return 0
+
+    def work() -> int:
+        with hold_evaluation(folder):
+            config = OmegaConf.load(folder / CONFIG_FILE)
+            if config.platform == "cpu":
+                set_environment()
+            run(config, trainer_module="prefix_opd.verl_plugin.trainer.evaluator")
+        return 0
+
+    return _in_one_line(work)
 
 
 def _keep_command(folder: Path, overrides: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ CASES = [
         ["evaluate", STUDENT, "tiny", "--", "trainer.nnode=2"],
         "trainer.nnode: is not a key of the config; did you mean trainer.nnodes?",
     ),
-    (["evaluate", STUDENT, "tiny", "--", "layout=moon"], "layout/moon: is no config of that name"),
+    (["evaluate", STUDENT, "tiny", "--", "layout=moon"], "layout=moon: does not exist; known: "),
     # folders
     (["evaluate", STUDENT, "tiny", "--out", "{good}"], "is a file; name a folder"),
     (

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 
 from prefix_opd import cli
 from prefix_opd.base import loopback
@@ -164,6 +165,39 @@ def test_a_run_that_trained_an_adapter_is_not_exported_or_evaluated(foreign_run)
     for look in (lambda: export_checkpoint(Path(run)), lambda: check_target(run, None)):
         with pytest.raises(UserError, match="trained a LoRA adapter"):
             look()
+
+
+OWN_CODE = """
+from pathlib import Path
+from transformers import Qwen3Config, Qwen3ForCausalLM
+Path({mark!r}).touch()
+class Config(Qwen3Config):
+    pass
+class Model(Qwen3ForCausalLM):
+    config_class = Config
+"""
+
+
+def test_a_checkpoint_with_code_of_its_own_is_exported_only_if_it_is_trusted(foreign_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    run, mark = Path(foreign_run()), tmp_path / "it_ran"
+    actor = run / "global_step_2" / "actor"
+    model = shutil.copytree(shipped_models()["student"], actor / "huggingface")
+    weights = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    torch.save(weights, actor / "model_world_size_1_rank_0.pt")
+    (actor / "fsdp_config.json").write_text('{"world_size": 1}')
+    named = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
+    config = {**json.loads((model / "config.json").read_text()), "auto_map": named, "architectures": ["Model"]}
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "mine.py").write_text(OWN_CODE.format(mark=str(mark)))
+    with pytest.raises(UserError, match="names code of its own.*add --trust-remote-code; or remove the entry"):
+        export_checkpoint(run, out=tmp_path / "out")
+    assert not mark.exists() and not (tmp_path / "out").exists()
+    out = export_checkpoint(run, out=tmp_path / "out", trusted=True)
+    assert mark.exists() and (out / "mine.py").exists()
+    exported = load_file(out / "model.safetensors")
+    assert all(torch.equal(exported[name], tensor.bfloat16()) for name, tensor in weights.items())
 
 
 # ---- pickles ----

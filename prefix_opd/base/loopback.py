@@ -18,6 +18,8 @@ LOOPBACK_ENVIRONMENT = {
     "VLLM_HOST_IP": LOOPBACK,
     # gloo's own sockets are on the interface of the host's name otherwise
     "GLOO_SOCKET_IFNAME": "lo",
+    # so are those of NCCL's bootstrap, which leaves lo out unless it is named
+    "NCCL_SOCKET_IFNAME": "lo",
 }
 
 
@@ -59,7 +61,7 @@ LOOPBACK_PATCH = Patch(
             when="by the variables of `prefix_opd.base.loopback`, set before Ray starts",
         ),
     ),
-    why="Ray, vLLM and gloo listen on the machine's outer address (ray/_private/services.py:811).",
+    why="Ray, vLLM, gloo and NCCL listen on the machine's outer address (ray/_private/services.py:811).",
     until="Ray takes 127.0.0.1 for a node's address",
     without="a run on one machine listens on its outer address",
 )

@@ -37,6 +37,7 @@ REASONS: dict[str, str] = {
     "actor_rollout_ref.model.tokenizer_path": "verl would load it with trust_remote_code=true in its reward workers",
     "actor_rollout_ref.model.hf_config_path": "the config must be that of actor_rollout_ref.model.path",
     "actor_rollout_ref.model.external_lib": _CODE,
+    "actor_rollout_ref.model.use_liger": "Liger's kernels are not among the requirements, and no run has compared them",
     "actor_rollout_ref.model.override_config": "the engines would run the model without that override",
     "actor_rollout_ref.actor.strategy": "fsdp2 is the only strategy that is supported",
     "actor_rollout_ref.actor.entropy_coeff": _LOSS,

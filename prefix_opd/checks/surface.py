@@ -87,7 +87,8 @@ def _refuse_closed(key: str, value: Any, defaults: dict[str, Any], platform: str
     default = _at(defaults, key)
     if default is MISSING:
         raise UserError(f"{key}={_shown(value)}", reason or "is not a setting that a run reads", "leave it out")
-    raise UserError(f"{key}={_shown(value)}", reason or "a run does not read it", f"leave it at {_shown(default)}")
+    rule = reason or "only the default is supported"
+    raise UserError(f"{key}={_shown(value)}", rule, f"leave it at {_shown(default)}")
 
 
 def _shown(value: Any) -> str:

@@ -187,6 +187,8 @@ def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
     console = Console()
     console.print(render(f"{about['name']}{step}", rows, caption), highlight=False)
     for name, row in rows.items():
+        if row.rejected:
+            console.print(f"warning: {name}: {row.rejected}", style="yellow", highlight=False, soft_wrap=True)
         if row.ungraded:
             console.print(f"{name}: {row.ungraded} responses have no true answer and count as wrong", highlight=False)
     left = [name for name in plan["benchmarks"] if name not in rows]

@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
         run: Path = typer.Argument(..., help="A run's folder."),
         step: int = typer.Option(None, help="Checkpoint; the last by default."),
         out: Path = typer.Option(None, help="Folder to write; RUN/hf_step_N by default."),
+        trusted: bool = typer.Option(False, "--trust-remote-code", help="Run the Python that the checkpoint brings."),
     ) -> None:
         from prefix_opd.run.export import export_checkpoint
 
-        print(export_checkpoint(run, step, out))
+        print(export_checkpoint(run, step, out, trusted))

@@ -6,21 +6,20 @@ import difflib
 import importlib.util
 import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException, OverrideParseException
+from hydra.core.override_parser.types import OverrideType
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import check_no_secrets
 from prefix_opd.config import context
+from prefix_opd.config.overrides import CONFIG_MODULE, misplaced, options, parse
 from prefix_opd.config.plugins import KEY as PLUGINS_KEY
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.config.settings import CHOICES
@@ -29,7 +28,6 @@ from prefix_opd.miniature import paths
 paths.register_resolver()
 context.register_resolver()
 
-CONFIG_MODULE = "recipe.prefix_opd.config"
 CONFIG_NAME = "prefix_opd"
 
 
@@ -46,34 +44,26 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     overrides = _with_plugins(overrides)
     GlobalHydra.instance().clear()
     given = [_without_importing_verl(), *_name(overrides), *overrides]
-    with initialize_config_module(CONFIG_MODULE, version_base=None):
-        try:
+    try:
+        with initialize_config_module(CONFIG_MODULE, version_base=None):
             config = hydra_compose(CONFIG_NAME, overrides=given)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last of a group set to null
-            raise _one_line(error, overrides) from None
-    _check_interpolations(config)
+        OmegaConf.to_container(config, resolve=True)  # the first reader of a broken ${...} would raise a traceback
+    except UserError:  # from a resolver
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise _one_line(error, overrides) from None
     check_no_secrets(config)
     return config
 
 
-def _check_interpolations(config: DictConfig) -> None:
-    """Reject a ``${...}`` that cannot be resolved; the first reader would raise a traceback."""
-    try:
-        OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(error.full_key or "config", str(error).splitlines()[0]) from None
-
-
 def experiments() -> list[str]:
     """Every shipped experiment, as ``<pair>/<kind>``."""
-    root = Path(str(resources.files(CONFIG_MODULE))) / "experiment"
-    names = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
-    return sorted(name for name in names if not Path(name).name.startswith("base"))
+    return options("experiment")
 
 
 def layouts() -> list[str]:
     """Every shipped layout."""
-    return sorted(path.stem for path in (Path(str(resources.files(CONFIG_MODULE))) / "layout").glob("*.yaml"))
+    return options("layout")
 
 
 def missing_keys(config: DictConfig) -> list[str]:
@@ -98,7 +88,7 @@ def _name(overrides: Sequence[str]) -> list[str]:
 
 def _with_plugins(overrides: Sequence[str]) -> list[str]:
     """Import the plugins that are named; a setting that their classes declare is then overridden as ours are."""
-    found = [_parsed(override) for override in overrides]
+    found = [parse(override) for override in overrides]
     plugins = [override for override in found if override.key_or_group == PLUGINS_KEY]
     for override in plugins:
         import_plugins(override.value())
@@ -112,44 +102,30 @@ def _with_plugins(overrides: Sequence[str]) -> list[str]:
     ]
 
 
-def _parsed(override: str) -> Override:
-    try:
-        return OverridesParser.create().parse_overrides([override])[0]
-    except OverrideParseException:
-        raise UserError(
-            override,
-            "is not a Hydra override",
-            """write key=value, and quote what is no plain word, e.g. 'prefix_opd.prompt.ending="<think>"'""",
-        ) from None
-
-
 def _one_line(error: Exception, overrides: Sequence[str]) -> UserError:
     text = str(error)
-    experiment = re.search(r"experiment/([\w./-]+)", text)
-    if experiment and ("Could not find" in text or "Could not load" in text):
-        name = experiment.group(1).rstrip(".'")
-        return UserError(f"experiment={name}", "does not exist", _nearest(name, experiments()))
+    if (wrong := misplaced(overrides, lambda: _base(overrides))) is not None:
+        return wrong
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
         return UserError(key.group(1), "is not a key of the config", _nearest_key(key.group(1), overrides))
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return UserError(error.full_key, text.splitlines()[0], "name a key of the config in ${...}")
     group = re.search(r"Could not find '([^']+)'", text)
     if group:
-        return UserError(group.group(1), "is no config of that name")
+        return UserError(group.group(1).replace("/", "="), "is no config of that name", "leave it at its default")
     return UserError("config", text.splitlines()[0])
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+def _base(overrides: Sequence[str]) -> DictConfig:
+    """The config of the experiment alone."""
+    kept = [override for override in overrides if override.startswith("experiment=")]
+    with initialize_config_module(CONFIG_MODULE, version_base=None):
+        return hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *kept])
 
 
 def _nearest_key(key: str, overrides: Sequence[str]) -> str:
-    kept = [override for override in overrides if override.lstrip("+~").startswith("experiment=")]
-    try:
-        keys = _leaves(hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *kept]))
-    except (HydraException, OmegaConfBaseException):
-        return "see `prefix-opd train --help`"
-    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(key, _leaves(_base(overrides)), n=1, cutoff=0.5)
     return f"did you mean {nearest[0]}? (a new key of verl's takes a + in front)" if nearest else "see verl's config"
 
 

@@ -64,8 +64,11 @@ class Model:
     def config(self) -> dict[str, Any]:
         return _read_json(self, self.folder / "config.json")
 
-    def check_own_code(self) -> None:
+    def check_own_code(self, trust: str = "set actor_rollout_ref.model.trust_remote_code=true") -> None:
         """Refuse a model that brings Python of its own, unless it is trusted. Raises UserError.
+
+        Args:
+            trust: how the user of this command says that the model is trusted.
 
         Needed before verl: its reward workers load the student's tokenizer with ``trust_remote_code=True`` whatever
         the config says (verl/experimental/reward_loop/reward_loop.py:_init_reward_fn).
@@ -77,7 +80,7 @@ class Model:
                 raise UserError(
                     f"{self.key}={self.path}",
                     f"its {path.name} names code of its own (auto_map)",
-                    "read that code, then set actor_rollout_ref.model.trust_remote_code=true; or remove the entry",
+                    f"read that code, then {trust}; or remove the entry",
                 )
 
     def check_weights(self) -> None:

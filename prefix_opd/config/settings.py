@@ -79,8 +79,8 @@ class RolloutSettings(Fields):
     update, and the importance ratio corrects for the difference."""
     timeout_seconds: Seconds = 1800
     """How long the engines may make no progress, seconds: no rollout or score comes back, and no engine generates a
-    token. The rollouts that wait then count as failed and are aborted. Waiting in the queue of a working engine has no
-    limit."""
+    token. The rollouts and validation answers that wait then count as failed and are aborted. Waiting in the queue of a
+    working engine and grading have no limit. A weight transfer that takes longer ends the run."""
 
 
 class TeacherSettings(Fields):
@@ -228,6 +228,9 @@ class Settings(Fields):
     rtx4090 or cpu; null: a100, or cpu on that platform."""
     position_bins: Tokens = 16
     """Number of position bins of the reverse KL in the metrics."""
+    start_up_seconds: Seconds = 1800
+    """How long the start-up may make no progress, seconds: no milestone, and no process of the run starts in Ray. The
+    run then ends with what it waits for."""
     poll_seconds: Annotated[float, Field(gt=0, le=2)] = 0.05
     """Interval at which the trainer looks for finished rollouts, seconds (verl: 2)."""
     patches_off: tuple[str, ...] = ()

@@ -37,12 +37,14 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),
         ("pred", pa.string()),
         ("graded_by", pa.string()),
+        ("reason", pa.string()),
         ("response_length", pa.int64()),
         ("natural_end", pa.bool_()),
         ("cut", pa.bool_()),
     ]
 )
-"""One response. ``problem``: row of the benchmark's file. ``cut``: the response reached the token limit."""
+"""One response. ``problem``: row of the benchmark's file. ``cut``: the response reached the token limit. ``reason``:
+the grader's phrase, e.g. "the thinking did not end"."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,11 @@ def _parts(folder: Path, benchmark: str) -> list[Path]:
 
 def _read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(path, columns=columns)
+        with pq.ParquetFile(path) as file:
+            known = file.schema_arrow.names
+            table = file.read([name for name in columns or SCHEMA.names if name in known])
+        for name in set(columns or SCHEMA.names) - set(known):  # written before this column existed
+            table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
+        return table.select(columns or SCHEMA.names)
     except (pa.ArrowException, OSError, ValueError):
         raise UserError(str(path), "is damaged", "remove it, and its problems will be repeated") from None

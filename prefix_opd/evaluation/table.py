@@ -10,6 +10,7 @@ from typing import Any
 
 from prefix_opd.base.terminal import between, table
 from prefix_opd.grading.statistics import bootstrap_interval, maj_at_k, mean_at_k, pass_at_k
+from prefix_opd.grading.verdict import common_refusal
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Row:
     """Mean length of a response, tokens."""
     ungraded: int
     """Responses to problems without a true answer. They count as wrong."""
+    rejected: str | None = None
+    """A warning if the grader rejected all responses for the same reason."""
 
 
 def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
@@ -40,7 +43,7 @@ def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
 
     Args:
         responses: k dicts per problem, with ``problem``, ``score`` (above 0.5 is right), ``pred``, ``graded_by``,
-            ``response_length``, ``natural_end``, ``cut``.
+            ``response_length``, ``natural_end``, ``cut``, and ``reason`` if the grader gave one.
         k: responses per problem.
     """
     ordered = sorted(responses, key=lambda row: row["problem"])
@@ -67,6 +70,7 @@ def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
         cut=fmean(row["cut"] for row in ordered),
         mean_length=fmean(row["response_length"] for row in ordered),
         ungraded=sum(row["graded_by"] == "none" for row in ordered),
+        rejected=common_refusal([row.get("reason") for row in ordered if row["graded_by"] != "none"], "--max-tokens"),
     )
 
 

@@ -17,6 +17,7 @@ from prefix_opd.run.folder import CONFIG_FILE, METRICS_FILE, check_full_weights,
 from prefix_opd.run.ledger import Spent, with_costs
 from prefix_opd.run.log import read_metrics
 
+_TRUST = "add `-- actor_rollout_ref.model.trust_remote_code=true`"
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _SHAPE = ("model_type", "architectures", "hidden_size", "num_hidden_layers", "vocab_size")
 
@@ -92,16 +93,16 @@ def open_target(name: str, step: int | None, trust_remote_code: bool = False) ->
     path = Path(name).expanduser()
     if not is_run(path):
         model = Model("model", name, trust_remote_code)
-        model.check_own_code()
+        model.check_own_code(_TRUST)
         title = path.resolve().name if path.is_dir() else name.replace("/", "--")
         return Target(title, model, Path("evaluations") / title)
     config = read_config(path)
     step, _ = choose(path, step, name)
     exported = path / f"hf_step_{step}"
     if not exported.exists():
-        export_checkpoint(path, step)
+        export_checkpoint(path, step, None, trust_remote_code, _TRUST)
     model = Model("model", str(exported), trust_remote_code)
-    model.check_own_code()
+    model.check_own_code(_TRUST)
     _check_same_architecture(exported, config)
     check_model(model)
     spent = Spent()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, boxed, tagged, unmarked
 
@@ -19,29 +20,34 @@ _LETTER = rf"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|(?:(?P<bare>[A-J])|(?P<sma
 _BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
 _ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just)\s)?"
 _NAMED = rf"{_ADVERB}(?:(?:the\s)?(?:correct\s|right\s|best\s)?(?:letter|option|choice|answer)\s?:?\s?)?"
+_ASKED = r"(?:answer|ans\.?|choice|option|(?:right|correct|best|true)\s(?:one|statement|response))"
 _LAST = r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|overall)\s?[,:]?\s"
 _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
-        (rf"\b(?:answer|choice|option)(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
+        (rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
         (rf"\b(?:{FOREIGN_ANSWER})(?:\s\w+)?\s?(?:[:：]|\s(?:ist|est|es|é|è)\b)\s?", ""),
         (rf"{EAST_ASIAN_ANSWER}\s?", ""),
-        (r"\banswer\s", ""),
+        (r"\banswer\s|\bans\.\s|\bnot\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选", ""),
         (
             r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|"
             r"opt for|settle on)\s",
             "",
         ),
-        (rf"(?<!if\s)(?<!whether\s)\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|\bI\s(?:think|believe|say)\s|{_LAST}", _END),
+        (rf"(?<!if\s)(?<!whether\s)\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|{_LAST}", _END),
+        (r"\bI(?:['’]d|\swould)?\s(?:think|believe|say)\s", _END),
         (
             r"(?<!if\s)(?<!whether\s)(?<!suppose\s)(?<!assume\s)",
             rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b",
         ),
         (r"\b(?:option|choice)\s?", r"\s(?:fits|matches|works|is it)\b"),
+        ("", r"\sit\sis\b"),
     )
 ]
+# the answer to "which is false?", if the text names no other
+_FALSE = [re.compile(rf"\b(?i:(?:false|incorrect|wrong)\s(?:one|statement|option)\s(?:{_BE}\s|:\s?)){_LETTER}{_END}")]
 _NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?:?\s?)"
-_LINE = re.compile(rf"(?:[-#>]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
+_LINE = re.compile(rf"(?:[-=#>→⇒]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
 _SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which|is|must|would|will|seems)\b)[a-z]")
 _WORDY = "AI"  # letters that are also words
@@ -74,7 +80,7 @@ def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
     box = boxed(after)[0] or boxed(inside)[0] or inside
     plain = _plain(text).strip()
     last = letter_of(box) if box else None
-    letter = last or _given(plain) or letter_of(plain.rpartition("\n")[2])
+    letter = last or _given(plain) or letter_of(plain.rpartition("\n")[2]) or _given(plain, _FALSE)
     return letter if letter and letter in LETTERS[:n_options] else None
 
 
@@ -84,9 +90,9 @@ def _plain(text: str) -> str:
     return _SPACE.sub(lambda space: "\n" if "\n" in space.group() else " ", bare)
 
 
-def _given(plain: str) -> str | None:
+def _given(plain: str, patterns: Sequence[re.Pattern[str]] = _GIVEN) -> str | None:
     """The letter of the last statement with a letter."""
-    matches = [match for pattern in _GIVEN for match in pattern.finditer(plain)]
+    matches = [match for pattern in patterns for match in pattern.finditer(plain)]
     for match in sorted(matches, key=_place, reverse=True):
         rest = plain[_place(match) : _place(match) + 40]
         if match["bare"] is not None and match["bare"] in _WORDY and _SENTENCE_GOES_ON.match(rest):

@@ -9,7 +9,7 @@ from fractions import Fraction
 from prefix_opd.grading.notation import COMMANDS, plain_latex
 
 _MARKS = (
-    *(("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"), ("`", "`")),
+    *(("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"), ("==", "==")),
     *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("``", "''")),
 )
 _MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\in\b|∈)\s*")
@@ -21,6 +21,7 @@ _SHORT_WORDS = {"yes", "no", "odd"}
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _POWER_OF_TEN = re.compile(r"(?:(.+?)(?:\\times|\\cdot|\*|x))?10\^(?:\{([-+]?\d{1,3})\}|(\d))")
 _E_NOTATION = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([-+]?\d{1,3})")
+_ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d*?)(\d{1,9}?)\2{2,}\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")  # 0.333...
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d{1,30})\}|(\d))")
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,;: ]|~|\{,\}|,\\!\s*)(?=\d{3}(?!\d))")  # 12\,345 and 58{,}500
@@ -38,19 +39,27 @@ _UNIT = (
 _WORD = rf"(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|the|a|an|is|as|we|are|by|so|per|(?:{_UNIT}))"
 _EXPONENT = re.compile(r"\^\s*\{?-?\d\}?")
 _TEXT = r"\\(?:text(?:bf|it|rm|normal)?|[mh]box|mathrm|operatorname)\s*\{([^{}]*)\}(?:\s*\^\s*\{?-?\d\}?)?"
-_TEXT_AFTER = re.compile(rf"(?P<value>.*?[^\s=<>+(/-])(?P<words>(?:\s*(?:/|\\cdot\b|\\times\b)?\s*{_TEXT})+)")
+_TEXT_AFTER = re.compile(
+    r"(?P<value>.*?[^\s=<>+(/-])(?P<words>(?:\s*(?:/|\\cdot\b|\\times\b)?\s*"
+    rf"(?:{_TEXT}|\\frac\s*\{{\s*{_TEXT}\s*\}}\s*\{{\s*{_TEXT}\s*\}}))+)"
+)
 _CLAUSE_AFTER = re.compile(
     r"(?P<value>.*?\S)\s*(?:[,;]|--?|—)\s*(?:and\s)?(?P<words>(?:as|which|where|since|because|for|so|that|this|when|with|"
     r"thus|hence|by|the|who|whose|it|we|after|given|assuming|rounded|i\.e\.|namely|in|from|to)\s[^\d\\$]*)"
 )
+_DENIAL_AFTER = re.compile(r"(?P<value>.*?[^\s,])\s*,?\s+(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*")
+_TH = r"(?:\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
+_ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
+_TEXT_BEFORE = re.compile(r"(?P<words>\\text(?:bf|it|rm)?\s*\{[A-Za-z ,:'’]+\})\s*(?P<value>[-+]?[\d.].*)")
 _NOTE_AFTER = re.compile(r"(?P<value>.*[\d)\]}%!])\s+\((?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})\)")
 _WORDS_AFTER = re.compile(
-    rf"(?P<value>.*[\d)\]}}%!])\s+(?P<words>{_WORD}(?:(?:\s*[/·]\s*|\s*\\cdot\s*|\s+){_WORD})*)(?:\s*\^\s*\{{?[23]\}}?)?"
+    r"(?P<value>.*(?:[\d)\]}%!]|\\pi(?=\s+[A-Za-z]{2})))\s+"
+    rf"(?P<words>{_WORD}(?:(?:\s*[/·]\s*|\s*\\cdot\s*|\s+){_WORD})*)(?:\s*\^\s*\{{?[23]\}}?)?"
 )
 _CHANGES_THE_VALUE = re.compile(
     r"^\s*(?:and|squared|cubed|to)\b|^\s*[ijkexyznd]\s*$|\b(?:or|not|no|if|mod|modulo|more|less|fewer|least|most|than|"
-    r"times|over|half|halves|thirds?|quarters?|plus|minus|divided|factorial|wrong|incorrect|false|impossible|undefined|"
-    r"above|below|except|choose|base)\b|\d",
+    r"times|over|twice|double|triple|negative|half|halves|thirds?|quarters?|plus|minus|divided|factorial|wrong|incorrect|"
+    r"false|impossible|undefined|above|below|except|choose|base)\b|\d",
     re.IGNORECASE,
 )
 _LARGE = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -68,7 +77,7 @@ def tidy(text: str) -> str:
     text = text.strip()
     shorter = None
     while shorter != text:
-        shorter, text = text, text.strip().rstrip(".,;:").strip()
+        shorter, text = text, text.strip().rstrip(".,;:?").strip()
         for left, right in _MARKS:
             if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):
                 text = text[len(left) : -len(right)]
@@ -80,13 +89,15 @@ def tidy(text: str) -> str:
 @functools.lru_cache(maxsize=1024)  # a truth is compared with every sample
 def value_of(text: str) -> str:
     """An answer in plain LaTeX without units, currency, styles and words that do not change its value."""
-    text = tidy(text)
+    text = tidy(_ENDLESS.sub(r"\1\\overline{\2}", text))
     if _NUMBER.fullmatch(text):
         return text
-    text = plain_latex(_LATEX_THOUSANDS.sub("", text))
+    text = _ORDINAL.sub("", plain_latex(_LATEX_THOUSANDS.sub("", text)))
+    if (denied := _DENIAL_AFTER.fullmatch(text)) is not None:
+        text = denied["value"]
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[2].lower()]}}}", text)
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
-    for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER):
+    for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)
         if match and not _CHANGES_THE_VALUE.search(unwrapped(_EXPONENT.sub("", match["words"]))):
             text = match["value"]
@@ -148,7 +159,7 @@ def as_words(text: str) -> str:
     text = " ".join(tidy(unwrapped(tidy(text))).split())
     if (clause := _CLAUSE_AFTER.fullmatch(text)) is not None:
         text = clause["value"]
-    return re.sub(r"^(?:the|an?) ", "", text.casefold())
+    return re.sub(r"^(?:(?:the )?(?:final |correct )?answer(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold())
 
 
 def is_words(text: str) -> bool:

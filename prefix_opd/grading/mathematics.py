@@ -34,7 +34,8 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _MATH = re.compile(
-    r"\$\$(?P<a>.{1,500}?)\$\$|\\\[(?P<b>.{1,500}?)\\\]|\\\((?P<c>.{1,500}?)\\\)|(?<![\\\d])\$(?P<d>(?:\\\$|[^$\n]){1,500})\$",
+    r"\$\$(?P<a>.{1,500}?)\$\$|\\\[(?P<b>.{1,500}?)\\\]|\\\((?P<c>.{1,500}?)\\\)|(?<![\\\d])\$(?P<d>(?:\\\$|[^$\n]){1,500})\$|"
+    r"\\begin\{(?:equation|align|gather|displaymath)\*?\}(?P<e>.{1,500}?)\\end\{(?:equation|align|gather|displaymath)",
     re.DOTALL,
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathbf|mbox)\s*\{([^{}]*(?:answer|result)[^{}]*)\}", re.IGNORECASE)
@@ -43,8 +44,14 @@ _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(
 _SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=[\s*)\"'”]|$)")
 _BARE = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+−]?\\?[$€£]?[\d.,\s/^*+\-()\[\]{}\\%°π√]{0,80}")
 _BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
+# "the value of $x$ is 42."
+_STATED = re.compile(rf"(?:\$|\\\))[ ](?:{_VERB}|=)[ ](?:\*\*)?([-+−]?\d[\d.,/]*%?)(?: [A-Za-z]+)?(?:\*\*)?[.!]?\s*$")
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
 _LETTER_TRUTH = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
+
+_RESIDUE = re.compile(
+    r"(?:[A-Za-z]\s*(?:\\equiv\b|≡)\s*)?(?P<value>\d+)\s*[,(]?\s*\\?[pb]?mod(?:ulo)?[\s({]*(?P<modulus>\d+)[\s)}]*"
+)
 
 UNCLOSED = "the box was left open"
 NONE_FOUND = "no answer was found"
@@ -70,7 +77,9 @@ def find_answer(text: str) -> tuple[str, str]:
     announced = list(_ANNOUNCED.finditer(plain))
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
         return answer, ""
-    last = tail.strip().rpartition("\n\n")[2]
+    last = tail.strip(" \n`").rpartition("\n\n")[2]
+    if (stated := _STATED.search(last)) is not None:
+        return tidy(stated[1]), ""
     if (formulas := _formulas(last)) and (answer := tidy(formulas[-1])):
         return answer, ""
     line = last.rpartition("\n")[2]
@@ -132,6 +141,9 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
     if is_words(tidy(truth)) or (is_words(tidy(answer)) and as_words(answer) == as_words(truth)):
         return as_words(answer) == as_words(truth)
     (answer, answer_percent), (truth, truth_percent) = map(without_percent, (value_of(answer), value_of(truth)))
+    residue = _RESIDUE.fullmatch(answer)
+    if residue and int(residue["value"]) < int(residue["modulus"]) and not _RESIDUE.fullmatch(truth):
+        answer = residue["value"]
     if _equal_values(answer, truth, symbolically):
         return True
     if answer_percent == truth_percent:

@@ -11,7 +11,10 @@ COMMANDS = (
 )
 """Commands for the style of their argument, or for text."""
 
-_NAMES = r"arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|max|min|det"
+_NAMES = (
+    r"arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|csc|ln|log|exp|gcd|lcm|max|det|"
+    r"(?:sec|min)(?=\s*\}?\s*[({\\^_\w])"  # 90 sec and 5\text{ min} are units: a function has an argument
+)
 _ENVIRONMENTS = r"aligned|align\*?|gathered|equation\*?|split"
 
 _SYMBOLS = {
@@ -22,7 +25,7 @@ _SYMBOLS = {
         "∅": r"\emptyset ", "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
         "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "°": r"^\circ ", "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ",
         "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "∣": "|", "…": r"\ldots ",
-        "€£¥₹": "", "\u200b\u200c\u200d\u2060\ufeff": "",
+        "∶": ":", "€£¥₹": "", "\u200b\u200c\u200d\u2060\ufeff": "",
     }.items()
     for symbol in symbols
 }  # fmt: skip
@@ -48,7 +51,7 @@ _REWRITES = [
         (r"\\(?:left|right|middle)(?![A-Za-z])\s*\.?|\\[bB]igg?[lrm]?(?![A-Za-z])", ""),
         (r"\\(?:(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|normalsize|limits|bf|rm|it)(?![A-Za-z])", ""),
         (r"\\q?quad(?![A-Za-z])|(?<!\\)\\[ ;:,]|~", " "),
-        (r"\\(?:pounds|euro|yen|texteuro)(?![A-Za-z])|(?<!\\)\\[!()\[\]]|\\\$|\$|(?<=\\\\)\[\d+\s?[a-z]+\]", ""),
+        (r"\\(?:pounds|euro|yen|texteuro|cents?)(?![A-Za-z])|(?<!\\)\\[!()\[\]]|\\\$|\$|(?<=\\\\)\[\d+\s?[a-z]+\]", ""),
         # synonyms
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
@@ -77,6 +80,8 @@ _REWRITES = [
         # arguments without braces
         (r"\\(frac|binom)\s*(\d)\s*(\d)(?!\d)", r"\\\1{\2}{\3}"),
         (r"\\sqrt\s*([\dA-Za-z])", r"\\sqrt{\1}"),
+        (r"(\d+|[A-Za-z])!\s*\^", r"(\1!)^"),
+        (r"\{?([\w+-]+)\s*\\choose\s*([\w+-]+)\}?", r"\\binom{\1}{\2}"),
         (r"\{(\d+)⁄(\d+)\}|(\d+)⁄(\d+)", r"\\frac{\1\3}{\2\4}"),
         (r"(\d)\s+(\d+)/(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),
     )

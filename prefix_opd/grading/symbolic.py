@@ -85,14 +85,15 @@ def _without_names(text: str, other: str) -> str:
 def _structure(text: str) -> tuple[str, list[str]]:
     """(kind, elements). Kinds: "list" (also a set), "()", "[]", "(]", "[)", ":" (a ratio), "" (a single value)."""
     text = re.sub(r"\\langle\b(.*)\\rangle\b", r"(\1)", text.strip())
-    if text.startswith("\\{") and text.endswith("\\}") and len(_pieces(text[1:-2] + "}", "}")) == 2:
+    if text.startswith("\\{") and text.endswith("\\}") and closing_brace(text[1:]) == len(text) - 2:
         return "list", [element for part in _pieces(text[2:-2], ",;") for element in _signs(part)]
     if len(parts := _pieces(text, ",;")) > 1:
         return "list", [element for part in parts if part for element in _signs(part)]
     if text[:1] in "([" and text[-1:] in ")]" and closing_brace(text) == len(text) - 1:
         inside = _pieces(text[1:-1], ",;")
         if len(inside) > 1:
-            return text[0] + text[-1], inside
+            signs = _signs(text)  # (0, \pm 1): two tuples
+            return (text[0] + text[-1], inside) if len(signs) == 1 else ("list", signs)
     if len(parts := _pieces(text, ":")) > 1:
         return ":", parts
     signs = _signs(text)
@@ -101,7 +102,7 @@ def _structure(text: str) -> tuple[str, list[str]]:
 
 def _signs(text: str) -> list[str]:
     """Both values of an expression with one plus-minus sign, or the text itself."""
-    if text.count("\\pm") != 1 or text.startswith(("(", "[", "\\{")):
+    if text.count("\\pm") != 1 or text.startswith("\\{"):
         return [text]
     return [text.replace("\\pm", sign).replace("\\mp", other).removeprefix("+") for sign, other in ("+-", "-+")]
 
@@ -173,11 +174,17 @@ def _parsed(text: str):
 
 
 def _exact(term):
-    """The term with rationals in place of floats. The letter i is the imaginary unit."""
+    """The term with rationals in place of floats and real odd roots. The letter i is the imaginary unit."""
     if not isinstance(term, sympy.Expr):
         return term
     term = term.replace(lambda part: part.is_Float, lambda part: sympy.Rational(str(part)))
+    term = term.replace(_is_odd_root, lambda root: (-1) ** root.exp.p * (-root.base) ** root.exp)  # sympy's is complex
     return term.subs({symbol: sympy.I for symbol in term.free_symbols if symbol.name == "i"})
+
+
+def _is_odd_root(term) -> bool:
+    """Whether the term is a root of a negative number that has a real value."""
+    return bool(term.is_Pow and term.exp.is_Rational and term.exp.q > 1 and term.exp.q % 2 and term.base.is_negative)
 
 
 def _equal_terms(one, other) -> bool:
@@ -209,8 +216,11 @@ def _equal_scalars(one, other) -> bool:
         left, right = _value(one, at), _value(other, at)
         if left is None or right is None:
             continue
-        if (left == 0) != (right == 0):  # zero, or a value below the precision
+        zero, other_zero = _vanishes(left), _vanishes(right)
+        if zero != other_zero:
             return bool(sympy.simplify(one - other) == 0)
+        if zero:
+            continue
         same = bool(abs(left - right) <= RELATIVE * abs(left))
         if not same and (complex_too or left.is_real or right.is_real):
             return False
@@ -225,6 +235,11 @@ def _value(term, at: dict):
     except Exception:
         return None
     return value if value.is_number and value.is_finite else None
+
+
+def _vanishes(value) -> bool:
+    """Whether a value is zero as far as it can be computed: sympy gives 0.e-10111 for 8^2 - 8^2."""
+    return all(part == 0 or (part.is_Float and part._prec == 1) for part in value.as_real_imag())
 
 
 def _done(term):

@@ -26,7 +26,11 @@ _STYLE_TAG = re.compile(
     r"</?(?:b|strong|em|i|u|p|span|code|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
 _EMPHASIS = re.compile(r"\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])")
-_HEADING = re.compile(r"^[ \t]*(?:#+|>+)[ \t]*", re.MULTILINE)
+_HEADING = re.compile(r"^[ \t]*(?:#+|>+)[ \t]*|^```\w*$", re.MULTILINE)
+_ORNAMENT = re.compile("[\u220e\u25a0-\u27bf\ufe0f\U0001f000-\U0001faff]")  # emoji, squares at the end of a proof
+_JSON = re.compile(
+    r'"(?:final_?)?answer"\s*:\s*(?:"((?:[^"\\]|\\.){1,500})"|([^"{}\[\],]{1,100}))\s*[,}]', re.IGNORECASE
+)
 
 
 def answer_part(response: str, require_think_end: bool) -> str | None:
@@ -47,17 +51,21 @@ def answer_part(response: str, require_think_end: bool) -> str | None:
 
 
 def unmarked(text: str) -> str:
-    """Text without markup: bold, italics, code, headings, quotations and HTML style tags."""
-    return _EMPHASIS.sub("", _HEADING.sub("", _STYLE_TAG.sub("", text)))
+    """Text without markup: bold, italics, code, headings, quotations, HTML style tags and emoji."""
+    return _EMPHASIS.sub("", _HEADING.sub("", _STYLE_TAG.sub("", _ORNAMENT.sub("", text))))
 
 
 def tagged(text: str) -> tuple[str, str]:
-    """(content of the last non-empty ``<answer>…</answer>``, the text after it); ("", text) without one."""
+    """(content of the last non-empty ``<answer>…</answer>``, the text after it); ("", text) without one.
+
+    JSON with the key "answer" counts as a tag if the text has no tag.
+    """
     for end in reversed(list(_TAG_END.finditer(text))):
         starts = list(_TAG_START.finditer(text, 0, end.start()))
         if starts and (content := text[starts[-1].end() : end.start()].strip()):
             return content, text[end.end() :]
-    return "", text
+    *_, last = [None, *_JSON.finditer(text)]
+    return ((last[1] or last[2]).strip(), text[last.end() :]) if last else ("", text)
 
 
 def boxed(text: str) -> tuple[str, bool]:

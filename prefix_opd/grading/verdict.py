@@ -49,17 +49,18 @@ class GradeSettings:
                 raise UserError(f"{name}={getattr(self, name)}", "must be more than 0")
 
 
-def common_refusal(reasons: Sequence[str | None]) -> str | None:
+def common_refusal(reasons: Sequence[str | None], longest: str = "data.max_response_length") -> str | None:
     """A warning if all graded answers of a batch were rejected for the same reason, else None.
 
     Args:
         reasons: ``Verdict.reason`` of each answer; None for an ungraded answer.
+        longest: the setting of the longest answer.
     """
     known = [reason for reason in reasons if reason is not None]
     if len(set(known)) != 1 or known[0] in (EQUAL, DIFFERENT):
         return None
     advice = (
-        "; raise data.max_response_length, or set prefix_opd.prompt.thinking=off for a model that does not think"
+        f"; raise {longest}, or set prefix_opd.prompt.thinking=off for a model that does not think"
         if known[0] == UNFINISHED
         else ""
     )

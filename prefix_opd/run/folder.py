@@ -62,6 +62,7 @@ FREE_KEYS = (
     "prefix_opd.watchers.",
     "prefix_opd.checkpoint.",
     "prefix_opd.rollout.timeout_seconds",
+    "prefix_opd.start_up_seconds",
     "prefix_opd.teacher.",
     "prefix_opd.update.",
 )

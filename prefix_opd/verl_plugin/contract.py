@@ -90,6 +90,8 @@ HOOKS = (
     Hook("verl.checkpoint_engine.base:CheckpointEngineManager.sleep_replicas", (), "turns: the student's engine"),
     Hook("verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync.on_sample_end", (), "turns", ("sleep_replicas",)),
     Hook(f"{_TRAINER}.on_sample_begin", (), "turns"),
+    Hook(f"{_TRAINER}.fit", ("agent_loop_manager",), "the milestone at the end of the start-up"),
+    Hook("ray._private.state:GlobalState._connect_and_get_accessor", (), "start_limit.processes"),
     Hook(f"{_TRAINER}.step", ("metrics", "timing_raw"), "the numbers of a step in its checkpoint"),
     Hook(f"{_TRAINER}._step_once", ("metrics", "timing_raw", "sample_batch_size"), "step_guard: once more"),
     Hook(f"{_TRAINER}._submit_batch_to_rollout", ("batch",), "step_guard: the prompts to sample again; probe.Probe"),

@@ -11,10 +11,11 @@ from ray.exceptions import RayActorError
 from verl.trainer.main_ppo import TaskRunnerV1, auto_set_device, run_ppo
 
 from prefix_opd.base import logs
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import RunStopped, UserError
 from prefix_opd.checks.cluster import check_running_cluster, joins_a_cluster
 from prefix_opd.run import stopping
 from prefix_opd.verl_plugin.config_check import check_verl_config
+from prefix_opd.verl_plugin.start_limit import StartLimit
 
 
 def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) -> None:
@@ -26,6 +27,7 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
             signals kill the process.
 
     Raises:
+        RunStopped: the start-up made no progress for ``prefix_opd.start_up_seconds``.
         UserError: verl rejects a part of the config, the configured Ray cluster does not answer, or the cluster has too
             few free CPUs. No part of the run has started then.
     """
@@ -38,9 +40,14 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
 
     check_verl_config(config)
     auto_set_device(config)
-    runner = _Starting(ray.remote(PrefixOPDTaskRunner), config, stop_folder)
+    limited = trainer_module.startswith("prefix_opd.")  # verl's own trainer has no milestones
+    runner = _Starting(ray.remote(PrefixOPDTaskRunner), config, stop_folder, limited)
     try:
         run_ppo(config, task_runner_class=runner)
+    except RayActorError:
+        if runner.limit is not None and runner.limit.reason:
+            raise RunStopped(runner.limit.reason) from None
+        raise
     except ConnectionError as error:
         if ray.is_initialized() or not joins_a_cluster(config):
             raise
@@ -50,18 +57,24 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
 class _Starting:
     """Wraps the actor class. verl calls ``remote`` once Ray is up and verl's signal handlers are set."""
 
-    def __init__(self, actor_class, config: DictConfig, stop_folder: Path | None):
-        self.actor_class, self.config, self.stop_folder = actor_class, config, stop_folder
+    def __init__(self, actor_class, config: DictConfig, stop_folder: Path | None, limited: bool):
+        self.actor_class, self.config, self.stop_folder, self.limited = actor_class, config, stop_folder, limited
+        self.limit: StartLimit | None = None
 
     def options(self, **options) -> _Starting:
-        return _Starting(self.actor_class.options(**options), self.config, self.stop_folder)
+        self.actor_class = self.actor_class.options(**options)
+        return self
 
     def remote(self):
         free = ray.available_resources()
         check_running_cluster(self.config, free.get("CPU", 0), free.get("GPU", 0))
         if self.stop_folder is not None:
             stopping.listen(self.stop_folder)
-        return self.actor_class.remote()
+        task = self.actor_class.remote()
+        if self.limited:
+            folder = Path(self.config.trainer.default_local_dir)
+            self.limit = StartLimit(task, folder, float(self.config.prefix_opd.start_up_seconds))
+        return task
 
 
 def dead_process(error: BaseException) -> str:

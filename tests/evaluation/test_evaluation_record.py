@@ -21,6 +21,7 @@ def rows(chunk, drop=0):
             "score": 1.0,
             "pred": "2",
             "graded_by": "math",
+            "reason": "equal",
             "response_length": 1,
             "natural_end": True,
             "cut": False,
@@ -52,6 +53,15 @@ def test_parts_say_what_is_done(tmp_path):
     assert [(row["problem"], row["sample"]) for row in read] == [(p, s) for p in (0, 1, 4) for s in (0, 1)]
     table = pq.read_table(record.write_responses(tmp_path, ["b", "b-c"]))
     assert table.num_rows == 8 and table.schema == record.SCHEMA
+
+
+def test_a_part_of_an_earlier_version_has_no_reasons(tmp_path):
+    for chunk in (Chunk("b", (0, 1), 2), Chunk("b", (4,), 2)):
+        record.write_part(tmp_path, chunk, rows(chunk))
+    old = tmp_path / "parts" / "b-000000.parquet"
+    pq.write_table(pq.read_table(old).drop_columns(["reason"]), old)
+    assert [row["reason"] for row in record.read_columns(tmp_path, "b")] == [None] * 4 + ["equal"] * 2
+    assert pq.read_table(record.write_responses(tmp_path, ["b"])).schema == record.SCHEMA
 
 
 def test_a_chunk_with_a_lost_or_doubled_response_is_not_kept(tmp_path):

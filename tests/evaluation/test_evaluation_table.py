@@ -39,6 +39,16 @@ def test_figures_worked_by_hand():
     assert row.interval == (0.0, 1.0)
 
 
+def test_a_reason_that_all_graded_responses_share_is_told():
+    refused = [{**one, "reason": "no option was named"} for one in RESPONSES]
+    told = "all 5 answers were rejected for the same reason: no option was named"
+    assert tabulate(refused, 2).rejected == told
+    endless = [{**one, "reason": "the thinking did not end"} for one in RESPONSES]
+    assert "; raise --max-tokens, or set prefix_opd.prompt.thinking=off" in tabulate(endless, 2).rejected
+    assert tabulate([*refused[:-1], {**refused[-1], "graded_by": "math", "reason": "equal"}], 2).rejected is None
+    assert tabulate(RESPONSES, 2).rejected is None, "responses of earlier versions have no reason"
+
+
 def test_the_order_of_the_responses_does_not_matter():
     assert tabulate(RESPONSES[::-1], 2) == tabulate(RESPONSES, 2)
 

@@ -18,6 +18,7 @@ import psutil
 from harness.isolation import become_subreaper
 from harness.process import warm_up
 from prefix_opd.cpu import warm_python
+from prefix_opd.run.events import EVENTS_FILE
 from prefix_opd.run.log import read_metrics
 
 TESTS = Path(__file__).parents[1]
@@ -129,6 +130,14 @@ class Run:
     def steps(self) -> list[int]:
         return [line["step"] for line in read_metrics(self.outputs)]
 
+    def wait_for_milestone(self, text: str, seconds: float = 300) -> None:
+        """Wait for a milestone that begins with ``text``."""
+        deadline, events = time.time() + seconds, self.outputs / EVENTS_FILE
+        while not events.exists() or f'"{text}' not in events.read_text():
+            assert self.process.poll() is None, self.process.stdout.read()
+            assert time.time() < deadline, f"no milestone {text!r} in {seconds} s"
+            time.sleep(0.1)
+
     def wait_for_step(self, step: int, seconds: float = 300) -> None:
         deadline = time.time() + seconds
         while time.time() < deadline:
@@ -167,13 +176,14 @@ class Run:
         if victim == "driver":
             pid = self.driver()
         elif victim in ENGINES:
-            pid = self._engine(*victim.split())
+            pid = self.engine(*victim.split())
         else:
             pid = next(pid for pid, shown in sorted(self.processes().items()) if victim in shown)
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def _engine(self, model: str, part: str) -> int:
+    def engine(self, model: str, part: str) -> int:
+        """Process id of a model's "server" or "engine". Raises StopIteration if it does not run."""
         # the titles do not name the model, but both processes sign their log lines
         log = self.outputs / "train.log"
         text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text()) if log.exists() else ""

@@ -105,3 +105,17 @@ def test_a_run_that_is_interrupted_hurt_and_out_of_disk_goes_on_each_time(tmp_pa
     assert "start the same command again" in told
     assert run.steps() == list(range(1, run.steps()[-1] + 1)), "no step is doubled or missing"
     assert run.left_behind() == {}
+
+
+def test_an_engine_that_hangs_in_a_validation_ends_the_run_with_one_line(tmp_path):
+    answers = ["data.val_max_samples=64", "actor_rollout_ref.rollout.val_kwargs.n=16"]  # long enough to be interrupted
+    run = Run(tmp_path, ["trainer.val_before_train=true", "prefix_opd.rollout.timeout_seconds=10", *answers]).start()
+    run.wait_for_milestone("engines are ready")
+    time.sleep(4)  # the weights are sent
+    os.kill(run.engine("student", "engine"), signal.SIGSTOP)
+    told = run.told()
+    assert run.process.returncode == EXIT_STOPPED, told
+    stopped = next(line for line in told.splitlines() if "stopped: " in line)
+    assert "step 0: the validation " in stopped and "no progress in 10 s: no rollout, no score, no token" in stopped
+    assert run.steps() == [], "the run did not train"
+    assert run.left_behind() == {}

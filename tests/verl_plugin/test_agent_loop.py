@@ -102,19 +102,20 @@ def test_a_seeded_rollout_has_a_seed_of_its_own(monkeypatch):
     assert "seed" not in asked(monkeypatch, worker(), step=2)
 
 
-def failing(monkeypatch, made, outcome):
+def failing(monkeypatch, made, outcome, validate=False):
     async def rollout(self, sampling_params, trajectory, **kwargs):
         return await outcome()
 
     monkeypatch.setattr(agent_loop._AgentLoopWorker, "_run_agent_loop", rollout)
-    trajectory = {"step": 1, "validate": False, "sample_index": 3}
+    trajectory = {"step": 1, "validate": validate, "sample_index": 3}
     asyncio.run(made._run_agent_loop({}, trajectory, agent_name="any", session_id=1, raw_prompt=[], prefix_length=5))
 
 
-def test_an_engine_that_stalls_is_not_waited_for_without_end(monkeypatch):
+@pytest.mark.parametrize("validate", [False, True])
+def test_an_engine_that_stalls_is_not_waited_for_without_end(monkeypatch, validate):
     made = worker(rollout={"timeout_seconds": 0.05})
     with pytest.raises(TimeoutError):
-        failing(monkeypatch, made, lambda: asyncio.sleep(60))
+        failing(monkeypatch, made, lambda: asyncio.sleep(60), validate)
     (told,) = asyncio.run(made.take_failures())
     assert told == "row 3, rollout 1: no progress in 0.05 s: no rollout, no score, no token"
     assert asyncio.run(made.take_failures()) == []

@@ -43,6 +43,12 @@ def test_health(engine):
     assert not is_dead(engine.address)
 
 
+def test_a_call_that_takes_longer_than_its_limit_is_given_up_although_the_engine_lives(engine):
+    hangs = while_alive(threading.Event().wait, lambda: [engine.address], "sending weights", 0.2)
+    with pytest.raises(RunStopped, match=r"sending weights took longer than 0.2 s \(prefix_opd"):
+        hangs()
+
+
 def test_nobody_listens(engine):
     engine.shutdown()
     engine.server_close()

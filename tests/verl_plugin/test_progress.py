@@ -129,6 +129,22 @@ def test_an_engine_that_stops_is_given_up_the_limit_after_its_last_token_and_abo
     assert engine.asked == 2, "the rollout of second 120 and then the token of second 150; one asks for all"
 
 
+def test_grading_takes_as_long_as_it_takes_and_then_the_limit_counts_again():
+    async def main():
+        progress = Progress(LIMIT)
+
+        async def graded():
+            with progress.standing_still():
+                await asyncio.sleep(5 * LIMIT)
+            return 1.0
+
+        lost = progress.watch(asyncio.Event().wait())
+        return await asyncio.gather(progress.watch(graded()), lost, return_exceptions=True)
+
+    (score, error), seconds = run(main())
+    assert score == 1.0 and isinstance(error, NoProgress) and seconds == 6 * LIMIT
+
+
 def test_an_engine_that_fails_is_no_progress():
     async def main():
         progress = Progress(LIMIT)

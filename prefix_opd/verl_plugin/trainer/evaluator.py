@@ -97,6 +97,7 @@ class Evaluator(PrefixOPDTrainer):
                     "score": float(dumped["score"][i]),
                     "pred": str(dumped.get("pred", nothing)[i] or ""),
                     "graded_by": str(dumped.get("graded_by", nothing)[i] or ""),
+                    "reason": str(dumped.get("reason", nothing)[i] or "") or None,
                     "response_length": length,
                     "natural_end": natural,
                     "cut": not natural and length >= self.config.data.max_response_length,

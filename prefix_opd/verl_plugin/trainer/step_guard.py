@@ -21,6 +21,7 @@ from prefix_opd.verl_plugin.fields import LENGTH_FIELDS, TrainBatch, read_length
 from prefix_opd.verl_plugin.trainer import watchers
 from prefix_opd.verl_plugin.trainer.waiting import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT
+from prefix_opd.verl_plugin.worker.progress import NO_PROGRESS
 
 PARTITION = "train"
 ALIVE_SECONDS = 10.0
@@ -120,8 +121,11 @@ class StepGuard:
     def check_validation(
         self, came: int, expected: int, natural_ends: Sequence[float | None], metrics: dict[str, Any]
     ) -> None:
-        """Check the responses of a validation."""
-        self._act(watchers.validation(came, expected, self.take_failures(), natural_ends, self.settings), metrics)
+        """Check the responses of a validation. Raises RunStopped if the engines made no progress."""
+        failures = self.take_failures()
+        if (stuck := next((line for line in failures if NO_PROGRESS in line), None)) is not None:
+            raise RunStopped(f"step {self.trainer.global_steps}: the validation was given up ({stuck})")
+        self._act(watchers.validation(came, expected, failures, natural_ends, self.settings), metrics)
 
     def warn(self, told: str) -> None:
         """Report and count a warning of this step."""

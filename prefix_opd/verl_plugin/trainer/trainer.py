@@ -89,6 +89,11 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         with self.startup:
             super()._setup()
 
+    def fit(self, agent_loop_manager):
+        self.events.milestone("engines are ready, sending weights and validating", self.resumed_step)
+        self.checkpoint_manager.limit_seconds = self.settings.rollout.timeout_seconds
+        super().fit(agent_loop_manager)
+
     # ---- one update ----
 
     def prefix_lengths(self, step: int, rows: int) -> list[int]:
@@ -141,9 +146,8 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         rollouts = read_train_batch(data, self.settings.advantage.recomputes, self.settings.loss.needs_topk)
         advantage = rollouts.advantage(self.settings.loss, self.settings.advantage.clamp)
         self.guard.check_rollouts(rollouts, advantage, batch.keys, metrics)
-        if rollouts.log_q is not None and self.samples.is_due(
-            self.global_steps
-        ):  # after the checks: discarded batches leave no samples
+        # after the checks: discarded batches leave no samples
+        if rollouts.log_q is not None and self.samples.is_due(self.global_steps):
             self.samples.record(self.global_steps, "train", rollouts, data, rollouts.prefix_lengths)
         nested = rollouts.nested(advantage)
         metrics.update(self.ledger.add(rollouts))
@@ -194,21 +198,19 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         except Exception as error:
             if not (failures := self.guard.take_failures()):
                 raise
-            raise RunStopped(  # verl's own error does not say that no response came back
-                f"step {self.global_steps}: the validation failed ({failures[0]}); the log above has the others"
-            ) from error
+            told = f"step {self.global_steps}: the validation failed ({failures[0]}); the log above has the others"
+            raise RunStopped(told) from error  # verl's own error does not say that no response came back
 
     def _val_metrics_update(
         self, data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=None
     ):
         metrics = super()._val_metrics_update(
-            data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=expected_acc_counts
+            data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts
         )
         expected = sum((expected_acc_counts or {}).values())
         if refusal := common_refusal(reward_extra_infos_dict.get("reason", [])):
             self.guard.warn(refusal)
-        natural_ends = reward_extra_infos_dict.get("natural_end", [])
-        self.guard.check_validation(len(sample_uids), expected, natural_ends, metrics)
+        self.guard.check_validation(len(sample_uids), expected, reward_extra_infos_dict.get("natural_end", []), metrics)
         return metrics
 
     def _maybe_log_val_generations(self, inputs, outputs, scores):
@@ -242,8 +244,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / LEDGER_FILE, json.dumps(self._ledger()))
             super()._save_checkpoint()
-            if not self.config.actor_rollout_ref.actor.checkpoint.async_save:  # async: files are still being written
-                checkpoints.write_manifest(folder)
+            checkpoints.write_manifest(folder)
         except ray.exceptions.RayActorError:
             raise
         except Exception as error:
@@ -276,7 +277,6 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
     def _load_checkpoint(self):
         super()._load_checkpoint()
         self.resumed_step = self.global_steps
-        self.events.milestone("engines are ready, sending weights and validating", self.resumed_step)
         if not self.resumed_step:
             return
         # the launcher chose the checkpoint, see prefix_opd.run.checkpoints.settle_resume

@@ -79,9 +79,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if self.settings.rollout.seeded is not None:
             sampling_params.setdefault("seed", self._seed(trajectory, kwargs))
         rollout = super()._run_agent_loop(sampling_params, trajectory, **kwargs)
-        return await self._noting_failure(
-            rollout if trajectory["validate"] else self.progress.watch(rollout), trajectory, kwargs
-        )
+        return await self._noting_failure(self.progress.watch(rollout), trajectory, kwargs)
 
     def _seed(self, trajectory: dict[str, Any], sample: dict[str, Any]) -> int:
         # the index alone is not enough: verl uses 0 for every row of a data set without indices
@@ -136,7 +134,8 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
     async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict) -> None:
-        await super()._compute_score(outputs, kwargs)
+        with self.progress.standing_still():
+            await super()._compute_score(outputs, kwargs)
         final = outputs[-1]
         record = final.extra_fields[RECORD]
         if "reward_extra_info" in final.extra_fields and final.extra_fields["reward_extra_info"]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -19,6 +20,10 @@ Result = TypeVar("Result")
 async def ask(address: str) -> float:
     """`prefix_opd.verl_plugin.server.progress.ask` without blocking the event loop."""
     return await asyncio.to_thread(server_progress.ask, address)
+
+
+NO_PROGRESS = "no progress in "
+"""Start of the message of `NoProgress`."""
 
 
 class NoProgress(TimeoutError):
@@ -43,6 +48,7 @@ class Progress:
         """Address -> server, for all servers that received a request."""
         self._ask = ask
         self._last = float("-inf")
+        self._standing = 0
         self._given_up: float | None = None
         self._asking = asyncio.Lock()
 
@@ -50,10 +56,20 @@ class Progress:
         """Record progress of an engine now."""
         self._last = _now()
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The clock does not run: a response is graded, which is no work of the engines."""
+        self._standing += 1
+        try:
+            yield
+        finally:
+            self._standing -= 1
+            self.came()
+
     @property
     def left(self) -> float:
         """Seconds until the limit."""
-        return self._last + self.seconds - _now()
+        return self.seconds if self._standing else self._last + self.seconds - _now()
 
     async def watch(self, rollout: Coroutine[Any, Any, Result]) -> Result:
         """Wait for the result of a rollout.
@@ -67,7 +83,7 @@ class Progress:
             while not task.done():
                 await asyncio.wait({task}, timeout=max(self.left, 0))
                 if not task.done() and await self._is_over():
-                    raise NoProgress(f"no progress in {self.seconds:g} s: no rollout, no score, no token")
+                    raise NoProgress(f"{NO_PROGRESS}{self.seconds:g} s: no rollout, no score, no token")
             return task.result()
         finally:
             task.cancel()
