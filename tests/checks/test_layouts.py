@@ -1,12 +1,14 @@
 """`prefix-opd plan --layouts`, and the hours of the shared layouts."""
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.layouts import page
 from prefix_opd.commands import plan as plan_command
 from prefix_opd.config.compose import compose, layouts
 from prefix_opd.cost.plan import plan
@@ -88,6 +90,11 @@ def test_the_table_names_the_fastest(monkeypatch):
     shown = run("experiment=qwen3_8b/schedule", "--layouts", "--gpus", "8").stdout
     assert "layouts on a100" in shown and "fastest that fits: layout=node_8x80gb\n" in shown
     assert "no layout fits" in run("experiment=qwen3_8b/full", "--layouts", "--accelerator", "l4").stdout
+
+
+def test_the_page_is_up_to_date():
+    written = Path(__file__).parents[2] / "docs" / "layouts.md"
+    assert written.read_text() == page(), "run `python -m prefix_opd.checks.layouts > docs/layouts.md`"
 
 
 @pytest.mark.parametrize(
