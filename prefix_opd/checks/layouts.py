@@ -79,7 +79,7 @@ def _row(name: str, overrides: list[str], assumptions: Assumptions, cards: int |
         for check in (check_surface, check_batches, check_parallel_sizes):
             check(config)
     except UserError as error:
-        problem = problem or str(error)
+        problem = str(error)
     if cards is not None and found.run["cards"] > cards:
         problem = f"needs {found.run['cards']} GPUs"
     return Row(
@@ -120,7 +120,7 @@ def page() -> str:
         "",
         "- teacher `own`: on GPUs of its own. `shared`: on the student's GPUs, in turns ([gpu.md](gpu.md)).",
         "- hours: FLOP over the GPU's peak times an assumed share by phase. They are arithmetic, not measured.",
-        "- sampling, scoring, update: GiB of a GPU at the peak of that phase. An A100 has 79 and an L4 22 for programs.",
+        "- sampling, scoring, update: GiB of a GPU at the peak of that phase, of 79 on an A100 and 22 on an L4.",
         "- host: GiB of a node's memory that hold offloaded states and the weights of sleeping teachers. Pinned blocks",
         "  take up to twice that.",
         "",
