@@ -8,17 +8,17 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefix_opd.base.processes import python_module, run
+from prefix_opd.checks.cards import cards_here
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.cluster import gpus, needed_cpus
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.cost.arithmetic import GIB, stored_parameters
+from prefix_opd.cost.plan import plan
 
-QUERY = "name,memory.total,memory.used,driver_version"
 NO_GPU = "no GPU here (nvidia-smi lists none), so this was not tried"
 USED_MIB = 1024
 """Memory of an idle GPU that its driver may take."""
@@ -30,37 +30,6 @@ SHM_GIB = 1.0
 CPUS = 4
 """Least CPUs for each GPU: trainer, two engines and their servers."""
 SHM = Path("/dev/shm")
-
-
-@dataclass(frozen=True)
-class Card:
-    name: str
-    total_mib: float
-    used_mib: float
-    driver: str
-
-
-def parse(told: str) -> list[Card]:
-    """The cards in the output of ``nvidia-smi --query-gpu=QUERY --format=csv,noheader,nounits``.
-
-    >>> parse("NVIDIA H100 80GB HBM3, 81559, 4, 580.82.07")
-    [Card(name='NVIDIA H100 80GB HBM3', total_mib=81559.0, used_mib=4.0, driver='580.82.07')]
-    """
-    found = []
-    for line in told.splitlines():
-        fields = [field.strip() for field in line.rsplit(",", 3)]
-        try:
-            found.append(Card(fields[0], float(fields[1]), float(fields[2]), fields[3]))
-        except (IndexError, ValueError):  # a message of the driver, or "[N/A]"
-            continue
-    return found
-
-
-def cards_here() -> list[Card]:
-    if shutil.which("nvidia-smi") is None:
-        return []
-    told = run(["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"])
-    return parse(told.stdout) if told.returncode == 0 else []
 
 
 def cards(case: Case) -> Finding:
@@ -146,18 +115,16 @@ def model_runner(case: Case) -> Finding:
 
 
 def host_memory(case: Case) -> Finding:
-    """Host memory while weights load, and of weights and optimizer that stay there."""
+    """Host memory while weights load, and of what stays there: offloaded states, the weights of sleeping teachers."""
     import psutil
 
     available = psutil.virtual_memory().available / GIB
-    actor = case.config.actor_rollout_ref.actor.fsdp_config
     student, teacher = (
         stored_parameters(model.shape, bool(model.config.get("tie_word_embeddings", False)))
         for model in (case.student, case.teacher)
     )
-    offloaded = actor.offload_policy or (actor.param_offload and actor.optimizer_offload)
-    # fp32 weights, gradients and two moments; otherwise fp32 weights on their way to the GPU. The teacher's in bf16
-    needed = ((16 if offloaded else 4) * student + 2 * teacher) / GIB
+    loading = (4 * student + 2 * teacher) / GIB  # fp32 and bf16
+    needed = max(loading, sum(plan(case.config).memory_gib["host"].values()))
     reason = f"{available:.1f} GiB of host memory are free; {needed:.1f} are needed"
     return ok(reason) if available >= needed else warn(reason, "use a machine with more, or do not offload")
 

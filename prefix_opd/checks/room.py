@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from prefix_opd.checks.cards import smallest_card
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.checks.preflight import (
@@ -16,7 +17,6 @@ from prefix_opd.checks.preflight import (
     check_probe,
     check_sampling,
 )
-from prefix_opd.checks.shares import this_machines_gpu
 from prefix_opd.cost.arithmetic import GIB, stored_parameters
 from prefix_opd.cost.memory import shortages
 from prefix_opd.cost.plan import plan
@@ -64,7 +64,7 @@ def folder(case: Case) -> Finding:
 def memory(case: Case) -> Finding:
     """Memory, calculated rather than measured: see `prefix_opd.cost.arithmetic`."""
     on_a_gpu = case.config.platform != "cpu"
-    found = plan(case.config, this_machines_gpu() if on_a_gpu else None)
+    found = plan(case.config, smallest_card() if on_a_gpu else None)
     name, student = found.assumptions["accelerator"], found.memory_gib["student"]
     told = ", ".join(f"{phase} {sum(parts.values()):.1f}" for phase, parts in found.memory_gib["phases"].items())
     reason = f"GiB at the peak of a {name} with {student['device']:.3g}: {told}"

@@ -6,38 +6,19 @@ GPU would measure each other, and the trainer's states come later. So their cach
 
 from __future__ import annotations
 
-import re
-import shutil
-
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.base.processes import run
+from prefix_opd.checks.cards import smallest_card
 from prefix_opd.checks.placement import KV_BYTES
-from prefix_opd.cost.arithmetic import ACCELERATORS, GIB
+from prefix_opd.cost.arithmetic import GIB
 from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY, is_shared, shortages
 from prefix_opd.cost.plan import plan
-from prefix_opd.cost.record import Assumptions
 
 MEBIBYTE = 1 << 20
 FREE_AT_START = 0.01
 """`gpu_memory_utilization` of an engine whose cache has a size in bytes. vLLM then uses it for one thing: it does not
 start unless this share of the GPU is free (vllm/v1/worker/utils.py: request_memory)."""
-
-
-def this_machines_gpu() -> Assumptions:
-    """The name, if `ACCELERATORS` has it, and the memory of this machine's smallest GPU; neither without nvidia-smi."""
-    if shutil.which("nvidia-smi") is None:
-        return Assumptions()
-    told = run(["nvidia-smi", "--query-gpu=memory.total,name", "--format=csv,noheader,nounits"]).stdout.splitlines()
-    cards = sorted((int(mib), name) for mib, _, name in (line.partition(",") for line in told) if mib.isdigit())
-    if not cards:
-        return Assumptions()
-    mib, name = cards[0]
-    words = re.split(r"[\s-]+", name.lower().replace("rtx ", "rtx"))
-    return Assumptions(
-        accelerator=next((known for known in ACCELERATORS if known in words), None), memory_gib=mib * MEBIBYTE / GIB
-    )
 
 
 def fit_engines(config: DictConfig) -> None:
@@ -51,7 +32,7 @@ def fit_engines(config: DictConfig) -> None:
     open_ones = [who for who, node in nodes.items() if shared or node.gpu_memory_utilization is None]
     if not open_ones:
         return
-    planned = plan(config, this_machines_gpu()).memory_gib
+    planned = plan(config, smallest_card()).memory_gib
     for short in shortages(planned, ("sampling", "scoring")):
         raise UserError(short.what, short.rule, short.fix)
     for who in open_ones:

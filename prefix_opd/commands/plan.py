@@ -93,22 +93,14 @@ def _print_paper(as_json: bool) -> None:
 def _print_layouts(overrides: list[str], assumptions: Assumptions, gpus: int | None, as_json: bool) -> None:
     from rich.console import Console
 
-    from prefix_opd.checks.cluster import check_parallel_sizes
-    from prefix_opd.checks.preflight import check_batches
-    from prefix_opd.checks.surface import check_surface
-    from prefix_opd.cost import layouts
-    from prefix_opd.cost.view import render_layouts
+    from prefix_opd.checks import layouts
 
-    def check(config) -> None:
-        for one in (check_surface, check_batches, check_parallel_sizes):
-            one(config)
-
-    rows = layouts.compare(overrides, assumptions, gpus, check)
+    rows = layouts.compare(overrides, assumptions, gpus)
     if as_json:
         print(json.dumps(layouts.as_dict(rows), indent=2))
-        return
-    accelerator = assumptions.accelerator or layouts.DEFAULT_ACCELERATOR
-    Console().print(render_layouts(rows, accelerator), highlight=False)
+    else:
+        shown = layouts.render(rows, assumptions.accelerator or layouts.DEFAULT_ACCELERATOR)
+        Console().print(shown, highlight=False)
 
 
 def _responses(mean: float | None, histogram: Path | None):

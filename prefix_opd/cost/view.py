@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from prefix_opd.cost.arithmetic import PHASES
-from prefix_opd.cost.layouts import Row, fastest
 from prefix_opd.cost.paper_check import PaperCheck
 from prefix_opd.cost.record import Plan
 
@@ -19,7 +18,7 @@ def render(plan: Plan):
     caps = f"L {run['first_cap']}" + (f" to {run['last_cap']}" if run["last_cap"] != run["first_cap"] else "")
     head = (
         f"{run['experiment_name']}: {run['student']} learns from {run['teacher']}; {run['updates']} updates of "
-        f"{run['rollouts_per_update']} rollouts, {caps}; {gpus_of(plan)}"
+        f"{run['rollouts_per_update']} rollouts, {caps}; {_gpus(plan)}"
     )
     said = plan.assumptions
     tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
@@ -34,7 +33,7 @@ def render(plan: Plan):
         f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens; "
         f"{said['response_lengths']}. Evaluation and start-up are not included.",
         f"host memory of a node: {host['trainer_offloaded']:.1f} GiB of offloaded states, "
-        f"{host['teacher_asleep']:.1f} of sleeping teachers.",
+        f"{host['teacher_asleep']:.1f} of sleeping teachers (pinned: up to twice that).",
         *(f"note: {note}" for note in plan.notes),
     ]
     return Group(Text(head), _cost_table(plan), _memory_table(plan.memory_gib), Text("\n".join(foot)))
@@ -45,7 +44,7 @@ def _parameters(found: dict[str, int]) -> str:
     return f"{stored:.3g}" if stored == passed else f"{stored:.4g}, of which a token passes {passed:.3g}"
 
 
-def gpus_of(plan: Plan) -> str:
+def _gpus(plan: Plan) -> str:
     """E.g. "4 + 4 GPUs"."""
     gpus = plan.run["gpus"]
     return f"{plan.run['cards']} GPUs, shared" if _shared(plan) else f"{gpus['student']} + {gpus['teacher']} GPUs"
@@ -71,7 +70,7 @@ def _cost_table(plan: Plan):
         cells = []
         for cost in (plan.cost, plan.full_opd):
             flops = [cost.flop[kind].as_dict()[phase] for kind in ("paper", "exact")]
-            cells += [*(f"{value:.2e}" for value in flops), _hours(cost.hours[phase])]
+            cells += [*(f"{value:.2e}" for value in flops), hours_text(cost.hours[phase])]
         table.add_row(_words(phase), *cells, end_section=phase == PHASES[-1])
     ratio = plan.as_dict()["full_opd"]["times_this_run"]
     shown = [f"{ratio[kind]:.3g}x" for kind in ("paper", "exact", "hours")]
@@ -104,24 +103,6 @@ def _memory_table(memory: dict[str, Any]):
     return table
 
 
-def render_layouts(rows: list[Row], accelerator: str):
-    """Layouts side by side."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=f"layouts on {accelerator}; memory in GiB", title_justify="left")
-    for heading in ("layout", "GPUs", "teacher's", "hours", "sampling", "scoring", "update", "host", "fits?"):
-        table.add_column(heading, justify="left" if heading in ("layout", "teacher's", "fits?") else "right")
-    for row in rows:
-        peaks = (f"{row.peaks[phase]:.1f}" for phase in ("sampling", "scoring", "update"))
-        told = [row.layout, f"{row.cards}", row.placement, _hours(row.hours), *peaks, f"{row.host:.0f}"]
-        table.add_row(*told, row.problem or "yes")
-    table.caption = "Memory: the peak of a GPU in each phase; host memory of a node."
-    best = fastest(rows)
-    return Group(table, Text(f"fastest that fits: layout={best}" if best else "no layout fits"))
-
-
 def render_paper(checks: list[PaperCheck]):
     """The paper's FLOP figures beside ours."""
     from rich.table import Table
@@ -149,5 +130,5 @@ def _words(phase: str) -> str:
     return phase.replace("_", " ")
 
 
-def _hours(value: float) -> str:
+def hours_text(value: float) -> str:
     return f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"

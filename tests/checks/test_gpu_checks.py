@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from prefix_opd.checks import gpu, gpu_probe
+from prefix_opd.checks.cards import parse
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.doctor import Status, diagnose, quick
 from prefix_opd.config.compose import compose
@@ -52,7 +53,7 @@ def nvidia_smi(tmp_path, monkeypatch):
     ],
 )
 def test_cards_in_the_words_of_nvidia_smi(told, found):
-    assert [(card.total_mib, card.used_mib) for card in gpu.parse(told)] == found
+    assert [(card.total_mib, card.used_mib) for card in parse(told)] == found
 
 
 def test_a_card_that_others_use_is_named(on_gpus, nvidia_smi):

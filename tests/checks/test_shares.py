@@ -4,8 +4,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.cards import smallest_card
 from prefix_opd.checks.placement import KV_BYTES as BYTES
-from prefix_opd.checks.shares import fit_engines, this_machines_gpu
+from prefix_opd.checks.shares import fit_engines
 from prefix_opd.config.compose import compose
 
 pytestmark = pytest.mark.usefixtures("cached_files")
@@ -88,26 +89,26 @@ def machine(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "name", "gib"),
     [
-        ("81559, NVIDIA H100 80GB HBM3", "h100", 79.65),
-        ("40960, NVIDIA A100-SXM4-40GB", "a100", 40),
-        ("23034, NVIDIA L4", "l4", 22.49),
-        ("46068, NVIDIA L40S", None, 44.99),
-        ("24564, NVIDIA GeForce RTX 4090", "rtx4090", 23.99),
+        ("NVIDIA H100 80GB HBM3, 81559, 4, 580.82.07", "h100", 79.65),
+        ("NVIDIA A100-SXM4-40GB, 40960, 4, 550.54", "a100", 40),
+        ("NVIDIA L4, 23034, 1, 550.54", "l4", 22.49),
+        ("NVIDIA L40S, 46068, 1, 550.54", None, 44.99),
+        ("NVIDIA GeForce RTX 4090, 24564, 1, 550.54", "rtx4090", 23.99),
     ],
 )
 def test_the_card_of_this_machine(machine, line, name, gib):
     machine(line, line)
-    found = this_machines_gpu()
+    found = smallest_card()
     assert (found.accelerator, found.memory_gib) == (name, pytest.approx(gib, abs=0.01))
 
 
 def test_the_smallest_card_counts(machine):
-    machine("81559, NVIDIA H100 80GB HBM3", "61440, NVIDIA A100X")
-    assert this_machines_gpu().memory_gib == 60
+    machine("NVIDIA H100 80GB HBM3, 81559, 4, 550.54", "NVIDIA A100X, 61440, 4, 550.54")
+    assert smallest_card().memory_gib == 60
     (student, _), _ = fitted(*SMALL)
     assert student == pytest.approx(0.92 * 60 * GIB - 14 * 1_720_451_072 - 4 * GIB, abs=2**20)
 
 
 def test_without_a_driver_the_nominal_memory_counts(machine):
     machine("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.")
-    assert this_machines_gpu().memory_gib is None
+    assert smallest_card().memory_gib is None

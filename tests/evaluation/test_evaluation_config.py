@@ -55,6 +55,14 @@ def test_a_runs_checkpoint_is_asked_as_the_run_was():
     assert config.actor_rollout_ref.rollout.max_num_seqs == 88, "what the user says wins"
 
 
+def test_an_engine_gets_the_share_that_a_training_layout_leaves_open():
+    config = configure(overrides=["platform=gpu", "layout=one_gpu"])
+    assert config.actor_rollout_ref.rollout.gpu_memory_utilization == 0.8
+    assert config.actor_rollout_ref.actor.fsdp_config.param_offload
+    config = configure(overrides=["platform=gpu", "layout=node_8x80gb_dedicated"])
+    assert config.actor_rollout_ref.rollout.gpu_memory_utilization == 0.8
+
+
 def test_a_template_that_has_the_ending_already_gets_no_second_one(tmp_path):
     import shutil
 

@@ -1,17 +1,31 @@
 """`prefix-opd plan --layouts`, and the hours of the shared layouts."""
 
+import functools
 import json
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks import layouts as layouts_module
+from prefix_opd.checks.layouts import page
 from prefix_opd.commands import plan as plan_command
 from prefix_opd.config.compose import compose, layouts
 from prefix_opd.cost.plan import plan
 
-pytestmark = pytest.mark.usefixtures("cached_files")
+pytestmark = pytest.mark.usefixtures("cached_files", "composed_once")
+
+
+@pytest.fixture(scope="module")
+def composed_once():
+    """Compose a run with a layout once: it takes a second, and a comparison changes no config."""
+    once = functools.cache(lambda *overrides: compose(list(overrides)))
+    patch = pytest.MonkeyPatch()
+    patch.setattr(layouts_module, "compose", lambda overrides: once(*overrides))
+    yield
+    patch.undo()
 
 
 def run(*arguments):
@@ -87,7 +101,12 @@ def test_the_table_names_the_fastest(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     shown = run("experiment=qwen3_8b/schedule", "--layouts", "--gpus", "8").stdout
     assert "layouts on a100" in shown and "fastest that fits: layout=node_8x80gb\n" in shown
-    assert "no layout fits" in run("experiment=qwen3_8b/full", "--layouts", "--accelerator", "l4").stdout
+    assert "no layout fits" in run("experiment=qwen3_8b/schedule", "--layouts", "--accelerator", "l4").stdout
+
+
+def test_the_page_is_up_to_date():
+    written = Path(__file__).parents[2] / "docs" / "layouts.md"
+    assert written.read_text() == page(), "run `python -m prefix_opd.checks.layouts > docs/layouts.md`"
 
 
 @pytest.mark.parametrize(
