@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from prefix_opd.launch import prepare
+
 ROOT = Path(__file__).parents[1]
 TESTS = 7
 
@@ -39,3 +43,27 @@ def test_an_interpreter_that_is_none_is_one_line():
     ran = subprocess.run(["bash", "scripts/test_gpu.sh"], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stderr == "error: PREFIX_OPD_PYTHON=/no/python: is not a program; name a Python interpreter\n"
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """The modules of the self-test as they are on a GPU."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "gpu"))
+    import on_platform
+    import test_gpu_gradient
+
+    monkeypatch.setattr(on_platform, "PLATFORM", "gpu")
+    monkeypatch.setattr(test_gpu_gradient, "PLATFORM", "gpu")
+    return on_platform, test_gpu_gradient
+
+
+def test_its_runs_are_accepted_on_a_gpu(on_a_gpu, tmp_path):
+    platform, gradient = on_a_gpu
+    for cards in (1, 2):
+        own = f"trainer.default_local_dir={tmp_path}"
+        config = prepare(["experiment=tiny/schedule", *platform.overrides(cards), own])
+        assert config.platform == "gpu"
+        assert config.trainer.n_gpus_per_node == config.distillation.n_gpus_per_node == cards
+    for precision in gradient.TOLERANCES:
+        config = gradient.configured(precision)
+        assert config.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype == precision
