@@ -69,6 +69,7 @@ LORA = [
     "trainer.total_training_steps=4",
     "trainer.save_freq=2",
     "trainer.test_freq=4",
+    "actor_rollout_ref.actor.optim.lr=3e-3",  # for so few updates
 ]
 """An adapter, whose checkpoint at step 2 a second run goes on from."""
 RESUMED = ["trainer.resume_mode=resume_path", "prefix_opd.checkpoint.allow_foreign=true", "trainer.test_freq=-1"]
