@@ -72,7 +72,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     # the longest possible response: memory is planned for the worst case
     most = min(schedule.maximum or longest, longest) if schedule.adapts else max(map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
-    parameters = tuple(_parameters(*pair) for pair in zip(shapes, (student, teacher), strict=True))
+    parameters = (_parameters(shapes[0], student), _parameters(shapes[1], teacher))
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
     found = memory(config, shapes, parameters, rollouts, gpus, prompt + response, device)
     return Plan(

@@ -200,7 +200,7 @@ def test_memory_by_hand(planned):
 
 
 def test_memory_of_a_lora_student_by_hand(planned):
-    config = compose(["experiment=qwen3_8b/lora_schedule", "layout=node_8x80gb"])
+    config = compose(["experiment=qwen3_8b/lora_schedule", "layout=node_8x80gb_dedicated"])
     found = plan(config).as_dict()
     # a layer: q and o 4096 + 4096, k and v 4096 + 1024, three of 4096 + 12288; rank 32, 36 layers
     adapter = 32 * 36 * (2 * 8192 + 2 * 5120 + 3 * 16384)
@@ -223,6 +223,13 @@ def test_memory_of_a_lora_student_by_hand(planned):
     attention = 6 * 456 * 128 * 32 * 36
     ours, all_weights = 4 * 8_190_427_136 + 6 * adapter + attention, 6 * 8_190_427_136 + attention
     assert update / planned["flop"]["exact"]["update"] == pytest.approx(ours / all_weights)
+
+
+def test_on_one_card_of_80_gb_8b_fits_as_an_adapter_alone():
+    notes = {
+        kind: plan(compose([f"experiment=qwen3_8b/{kind}schedule", "layout=one_gpu"])).notes for kind in ("", "lora_")
+    }
+    assert "exceeds" in " ".join(notes[""]) and "exceeds" not in " ".join(notes["lora_"])
 
 
 def test_what_the_trainer_keeps_while_sampling_by_hand():
