@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from adapters import write_adapter
 from omegaconf import OmegaConf
 
 from prefix_opd.config.compose import compose
@@ -65,6 +66,12 @@ CASES = [
     ),
     (["evaluate", STUDENT, "tiny", "--step", "3"], "is not a run's folder; leave --step out"),
     (["evaluate", STUDENT, "tiny", "--teacher", "./nowhere"], "--teacher=./nowhere: does not exist"),
+    (
+        ["evaluate", "{no_base}", "tiny"],
+        "no_base: names no base; add base_model_name_or_path to its adapter_config.json",
+    ),
+    (["evaluate", "{lost_base}", "tiny"], "model=/models/lost: does not exist"),
+    (["evaluate", "{rank_pattern}", "tiny"], "is no plain LoRA adapter: it has rank_pattern={{'q_proj': 8}}"),
     # overrides
     (["evaluate", STUDENT, "tiny", "--", "trainer.val_only=false"], "trainer.val_only=false: is set by the evaluation"),
     (["evaluate", STUDENT, "tiny", "--", "data.max_response_length=9"], "is set by the evaluation; use --max-tokens"),
@@ -112,6 +119,10 @@ def write_places(root: Path) -> dict[str, str]:
     saved.mkdir(parents=True)
     shutil.copy(f"{STUDENT}/config.json", saved)
     change(saved / "config.json", hidden_size=65)
+
+    for name, base in {"no_base": "", "lost_base": "/models/lost"}.items():
+        found[name] = write_adapter(root / name, base_model_name_or_path=base)
+    found["rank_pattern"] = write_adapter(root / "rank_pattern", rank_pattern={"q_proj": 8})
 
     found["other"].mkdir()
     (found["other"] / "evaluation.json").write_text('{"same": {"model": "another"}, "benchmarks": {}}')

@@ -61,10 +61,8 @@ IGNORED = [
 """Settings that a run supports at one value only."""
 
 NOT_WHOLE = [
-    ([f"{MODEL}.lora_rank=8"], f"{MODEL}.lora_rank=8: training an adapter is not supported"),
-    ([f"{MODEL}.lora.rank=8"], f"{MODEL}.lora.rank=8: training an adapter is not supported"),
-    ([f"{MODEL}.lora_adapter_path=/x"], "lora_adapter_path=/x: training an adapter is not supported"),
-    ([f"{MODEL}.target_modules=q_proj"], "target_modules=q_proj: training an adapter is not supported"),
+    ([f"{MODEL}.lora.rank=8"], f"{MODEL}.lora.rank=8: is Megatron's; FSDP2 reads actor_rollout_ref.model.lora_rank"),
+    ([f"+{MODEL}.target_parameters=[x]"], "target_parameters=['x']: an adapter is of linear layers alone"),
     ([f"{MODEL}.mtp.enable=true"], f"{MODEL}.mtp.enable=true: only the default is supported"),
     ([f"{MODEL}.use_fused_kernels=true"], f"{MODEL}.use_fused_kernels=true: only the default is supported"),
     ([f"+{TEACHERS}.second.model_path=x"], "second.model_path=x: a run has one teacher"),
@@ -112,6 +110,9 @@ VALUES = [
     ([f"{ROLLOUT}.dtype=int4"], f"{ROLLOUT}.dtype=int4: must be float32, bfloat16 or float16"),
     ([f"{ROLLOUT}.seed=-1"], f"{ROLLOUT}.seed=-1: must be a whole number of at least 0"),
     ([f"{ROLLOUT}.agent.num_workers=0"], f"{ROLLOUT}.agent.num_workers=0: must be a whole number of at least 1"),
+    ([f"{MODEL}.lora_rank=-1"], f"{MODEL}.lora_rank=-1: must be a whole number of at least 0"),
+    ([f"{MODEL}.lora_alpha=large"], f"{MODEL}.lora_alpha=large: must be a whole number of at least 1"),
+    ([f"{MODEL}.lora.merge=yes"], f"{MODEL}.lora.merge=yes: must be true or false"),
     ([f"{MODEL}.trust_remote_code=1"], f"{MODEL}.trust_remote_code=1: must be true or false"),
     ([f"{MODEL}.override_config.attn_implementation=flash"], "has one value on platform=cpu; leave it at sdpa"),
     ([f"+{MODEL}.override_config.rope_theta=1"], "rope_theta=1: the engines would run the model without that override"),
@@ -152,6 +153,34 @@ PLACED = [
      f"{RAY}.num_gpus=2: the run asks Ray for 3: 3 for the student (trainer.n_gpus_per_node x nnodes); set it to 3"),
 ]  # fmt: skip
 """Where the teacher lives, and when it scores."""
+
+LORA = [
+    ([f"{MODEL}.lora_alpha=32"], f"{MODEL}.lora_alpha=32: is read by a LoRA student alone; set {MODEL}.lora_rank"),
+    ([f"{MODEL}.lora_adapter_path={{adapter}}"], f"{MODEL}.lora_adapter_path={{adapter}}: is read by a LoRA student"),
+    ([f"{MODEL}.lora_rank=513"], f"{MODEL}.lora_rank=513: vLLM takes adapters up to rank 512; lower it, or set"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora.merge=true"], f"{MODEL}.lora.merge=true: verl sends merged weights in"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=[q_proj,w_pack]"], "w_pack is no linear layer; give all-linear"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=q_proj"], "target_modules=q_proj: q_proj is no linear layer"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=null"], "target_modules=None: leaves no layer to adapt"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=[q_proj]", f"{MODEL}.exclude_modules=[q_proj]"],
+     "target_modules=['q_proj']: leaves no layer to adapt"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.path={{fused}}"], "are down_proj, gate_proj, o_proj, qkv_proj, up_proj (k_"),
+    ([f"{MODEL}.lora_rank=4", f"+{ACTOR}.checkpoint.save_contents=[model,optimizer,extra,hf_model]"],
+     "hf_model would hold the names of an adapted model"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora_adapter_path=/x"], "lora_adapter_path=/x: is no adapter: it has no"),
+    *(
+        ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora_alpha=8", f"{MODEL}.lora_adapter_path={{{name}}}"], line)
+        for name, line in {
+            "other_base": "is an adapter of /models/Other, and the student is ",
+            "other_rank": f"has rank 2, the run 4; set {MODEL}.lora_rank=2",
+            "other_modules": f"; set {MODEL}.target_modules=[q_proj,v_proj]",
+            "dora": "is no plain LoRA adapter: it has use_dora=True",
+            "other_sizes": "has 16896 weights, an adapter of ",
+        }.items()
+    ),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora_adapter_path={{adapter}}"], "has alpha 8, the run 16; set "),
+]  # fmt: skip
+"""LoRA students."""
 
 SERVICES = [
     (["trainer.logger=[consol]"], "consol is no tracker of verl; known: clearml, console"),
@@ -243,7 +272,7 @@ INSTANCES = (
     f"{ACTOR}.optim.lr=abc",
     "distillation.enabled=false",
     "trainer.experiment_name=''",
-    f"{MODEL}.lora_rank=8",
+    f"{MODEL}.lora.rank=8",
     f"{TEACHERS}.second.model_path=x",
     "~data.shuffle",
     "~trainer.v1",
@@ -254,7 +283,7 @@ BY_KEY = [*IGNORED, *NOT_WHOLE, *VALUES]
 
 CASES = [
     *(([*TRAIN, *overrides], line) for overrides, line in BY_KEY if overrides[0].lstrip("+") in INSTANCES),
-    *(([*TRAIN, *overrides], line) for overrides, line in [*TOGETHER, *PLACED, *SERVICES, *CODE]),
+    *(([*TRAIN, *overrides], line) for overrides, line in [*TOGETHER, *PLACED, *LORA, *SERVICES, *CODE]),
     *(([*GPU, *overrides], line) for overrides, line in ON_A_GPU),
     (
         ["train", "experiment=tiny/forward_kl_24", f"+{TEACHER}.inference.engine_kwargs.vllm.max_logprobs=4"],

@@ -6,15 +6,24 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from peft import PeftModel
 from tiny_models import FAMILIES, write_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from prefix_opd.base.intervals import wilson
+from prefix_opd.method.flops import ModelShape
+from prefix_opd.method.lora import LINEAR, adapter_parameters
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.task import END_OF_TURN, TEACHER, random_problem, respond
+from prefix_opd.run.export import export_checkpoint
+from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +56,23 @@ RUNS = {
         "prefix_opd.teacher.placement=shared",
     ],
 }
+
+LORA = [
+    "experiment=tiny/lora_schedule",
+    "prefix_opd.schedule.start=24",
+    "prefix_opd.probe.every=0",
+    "trainer.n_gpus_per_node=2",
+    "ray_kwargs.ray_init.num_gpus=3",
+    *SMALL,
+    "data.train_batch_size=8",
+    "data.val_max_samples=128",
+    "trainer.total_training_steps=4",
+    "trainer.save_freq=2",
+    "trainer.test_freq=4",
+    "actor_rollout_ref.actor.optim.lr=3e-3",  # for so few updates
+]
+"""An adapter, whose checkpoint at step 2 a second run goes on from."""
+RESUMED = ["trainer.resume_mode=resume_path", "prefix_opd.checkpoint.allow_foreign=true", "trainer.test_freq=-1"]
 
 OWN_MODULE = '''
 """A method of one's own: a schedule that adapts, with a length for each row, a weighting and an objective."""
@@ -121,6 +147,8 @@ def trained(tmp_path_factory):
         planned[family] = ["experiment=tiny/prefix_24", f"actor_rollout_ref.model.path={model}", teacher, *SMALL]
     # the second goes on where the first ended
     planned |= {"own": OWN, "own_resumed": [*OWN, "trainer.total_training_steps=4"]}
+    checkpoint = f"trainer.resume_from_path={folder}/lora/global_step_2"
+    planned |= {"lora": LORA, "lora_resumed": [*LORA, *RESUMED, checkpoint]}
     runs.write_text(json.dumps(planned))
     command = [sys.executable, str(ROOT / "tests" / "warm_runs.py"), str(runs)]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
@@ -129,7 +157,8 @@ def trained(tmp_path_factory):
         log = (folder / f"{name}.log").read_text()
         assert code == 0, log[-3000:]
         assert "LLMServerManager: ['127.0.0.1:" in log, "also what is forked listens on the loopback alone"
-    return {name: list(read_metrics(folder / name)) for name in (*RUNS, *FAMILIES, "own")}
+    names = (*RUNS, *FAMILIES, "own", "lora", "lora_resumed")
+    return {"folder": folder} | {name: list(read_metrics(folder / name)) for name in names}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -190,6 +219,68 @@ def test_a_method_of_ones_own_goes_on_where_it_stopped(trained):
         assert line["critic/advantages/mean"] == pytest.approx(-0.5 * line["prefix_opd/reverse_kl/mean"], rel=1e-4)
         assert line["actor/grad_norm"] > 0
     assert lines[2]["prefix_opd/prefix_length"] > 10, "the resumed run knows what the first one observed"
+
+
+# ---- a LoRA student ----
+
+
+def test_lora_trains_the_adapter_alone(trained):
+    """The engine samples from weights and adapter, and FLOP and checkpoints are those of the adapter."""
+    actor, student = trained["folder"] / "lora" / "global_step_4" / "actor", shipped_models()["student"]
+    shape = ModelShape.from_folder(student)
+    shape = replace(shape, adapter=adapter_parameters(shape, 16, LINEAR))
+    for line in trained["lora"][:4]:
+        assert line["actor/grad_norm"] > 0 and line["prefix_opd/log_prob_diff/abs_max"] < 1e-3
+        flops = {phase: line[f"prefix_opd/flops_exact/{phase}"] for phase in ("sampling", "update")}
+        assert flops["update"] / flops["sampling"] == pytest.approx(
+            shape.train_flops([48]) / shape.forward_flops([48]), rel=0.01
+        )
+    held = sum(path.stat().st_size for path in actor.glob("model_*.pt"))
+    assert 4 * shape.adapter < held < 1.5 * 4 * shape.adapter, "the frozen weights stay where they are"
+    moments = sum(path.stat().st_size for path in actor.glob("optim_*.pt"))
+    assert 8 * shape.adapter < moments < 1.5 * 8 * shape.adapter
+
+
+def test_a_lora_run_goes_on_exactly(trained):
+    whole, resumed = ({line["step"]: line for line in trained[name]} for name in ("lora", "lora_resumed"))
+    for step in (3, 4):
+        for name in ("actor/grad_norm", "prefix_opd/reverse_kl/mean", "prefix_opd/flops_exact/so_far"):
+            assert resumed[step][name] == pytest.approx(whole[step][name], rel=1e-6), (step, name)
+
+
+@pytest.fixture(scope="module")
+def exported(trained):
+    """(merged model, adapter) of the last step."""
+    run = trained["folder"] / "lora"
+    return export_checkpoint(run), export_checkpoint(run, adapter=True)
+
+
+def test_the_merged_model_is_the_base_with_the_adapter(exported):
+    merged, adapter = exported
+    ids = torch.randint(0, 250, (2, 40), generator=torch.Generator().manual_seed(0))
+    base = AutoModelForCausalLM.from_pretrained(shipped_models()["student"])
+    with torch.no_grad():
+        before = base(ids).logits
+        one = AutoModelForCausalLM.from_pretrained(merged)(ids).logits
+        other = PeftModel.from_pretrained(base, adapter)(ids).logits
+    assert (one - other).abs().max() < 1e-4 < (one - before).abs().max()
+    for folder in exported:
+        assert AutoTokenizer.from_pretrained(folder).chat_template.count("<think>") == 1
+        assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+
+
+def test_an_exported_adapter_answers_as_the_run_did(trained, exported):
+    out = trained["folder"] / "evaluated"
+    command = [sys.executable, "-m", "prefix_opd.cli", "evaluate", str(exported[1]), "tiny", "--out", str(out)]
+    ran = subprocess.run([*command, "--k", "1", "--limit", "128"], capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    found = json.loads((out / "results.json").read_text())
+    assert found["lora"] == "LoRA of rank 16" and found["checkpoint"].startswith(f"{exported[1]}_merged_")
+    accuracy = accuracies(trained["folder"] / "lora")[4]
+    low, high = found["benchmarks"]["tiny"]["interval"]
+    below, above = wilson(accuracy, 128)
+    assert low <= above and below <= high
+    assert low > wilson(0.08, 512)[1], "the base student solves 5 to 8%"
 
 
 def test_seqkd_by_verls_own_sft_trainer(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import socket
@@ -30,12 +31,15 @@ from prefix_opd.base.redaction import (
 )
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
 from prefix_opd.evaluation.benchmarks import find
 from prefix_opd.evaluation.config import evaluation_config
 from prefix_opd.evaluation.settings import Sampling
-from prefix_opd.evaluation.target import check_target, open_target
+from prefix_opd.evaluation.target import open_target
+from prefix_opd.method.lora import LINEAR
 from prefix_opd.miniature import shipped_models
+from prefix_opd.run.adapter import write_adapter
 from prefix_opd.run.export import export_checkpoint, merger_environment
 
 ROOT = Path(__file__).parents[1]
@@ -160,11 +164,25 @@ def test_nothing_is_looked_up_for_a_foreign_config(foreign_run, key, monkeypatch
         open_target(run, None)
 
 
-def test_a_run_that_trained_an_adapter_is_not_exported_or_evaluated(foreign_run):
-    run = foreign_run(**{"actor_rollout_ref.model.lora_rank": 8})
-    for look in (lambda: export_checkpoint(Path(run)), lambda: check_target(run, None)):
-        with pytest.raises(UserError, match="trained a LoRA adapter"):
-            look()
+def test_the_adapter_of_a_foreign_run_is_merged_into_no_model_that_brings_code_or_pickles(foreign_run, tmp_path):
+    base = shutil.copytree(shipped_models()["student"], tmp_path / "base")
+    run = Path(foreign_run(**{"actor_rollout_ref.model.lora_rank": 8, "actor_rollout_ref.model.path": str(base)}))
+    shutil.rmtree(run / "hf_step_2")
+    shutil.copytree(shipped_models()["student"], run / "global_step_2" / "actor" / "huggingface")
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    with pytest.raises(UserError, match="has its weights as pickles alone"):
+        export_checkpoint(run)
+    (base / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.T", null]}}')
+    with pytest.raises(UserError, match="names code of its own"):
+        export_checkpoint(run)
+
+
+def test_the_shards_of_an_adapter_are_read_without_running_what_is_pickled(tmp_path):
+    shard = {"a.lora_A.default.weight": torch.ones(2), "evil": Touch(tmp_path / "it_ran")}
+    torch.save(shard, tmp_path / "model_world_size_1_rank_0.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        write_adapter(tmp_path, "base", Lora(8, 16, LINEAR, False), tmp_path / "out")
+    assert not (tmp_path / "it_ran").exists()
 
 
 OWN_CODE = """

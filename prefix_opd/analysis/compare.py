@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.terminal import table
+from prefix_opd.config.keys import STUDENT_KEY
+from prefix_opd.config.lora import Lora
 from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, PaperRow, rows
 from prefix_opd.run.ledger import Validation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
@@ -20,6 +22,7 @@ from prefix_opd.run.log import METRICS_FILE, read_metrics
 CHOOSER = "AIME24"
 """The benchmark by which the paper chose its checkpoint."""
 
+LORA = "{}, where the paper trains all weights"
 _KINDS = (
     (re.compile(r"prefix[_ -]?(256|512|1024|2048)(?!\d)"), "prefix {0}"),
     (re.compile(r"schedule"), "prefix schedule"),
@@ -113,6 +116,7 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
         elif column not in scores or not source.endswith("diamond"):  # prefer the larger part of GPQA
             scores[column] = _score(value, f"{name}: {source}")
     label = str(found.get("name") or name)
+    notes += [LORA.format(found["lora"])] if found.get("lora") else []
     hint = f"{label} {found.get('model', '')}"
     return Result(
         name=label,
@@ -142,7 +146,7 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
     if not found:
         raise UserError(str(folder), "has no validation on a benchmark of the paper", "evaluate its checkpoint instead")
     at, scores = _choose(found, step, folder)
-    name, student = _names(folder)
+    name, student, lora = _names(folder)
     chosen = step is None and CHOOSER in scores
     return Result(
         name=name,
@@ -152,7 +156,10 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
         step=at.step,
         flop=at.spent.paper_flops,
         hours=at.spent.seconds / 3600,
-        notes=[f"step {at.step} has the best {CHOOSER} of {len(found)}, as in the paper"] if chosen else [],
+        notes=[
+            *([f"step {at.step} has the best {CHOOSER} of {len(found)}, as in the paper"] if chosen else []),
+            *([LORA.format(lora)] if lora else []),
+        ],
     )
 
 
@@ -187,13 +194,15 @@ def _column(source: str) -> str | None:
     return DATA_SETS.get(source.rpartition("/")[2].lower().replace("_", "-"))
 
 
-def _names(folder: Path) -> tuple[str, str]:
+def _names(folder: Path) -> tuple[str, str, str]:
+    """Names of a run, of its student, and of its adapter."""
     path = folder / "config.yaml"
     if not path.is_file():
-        return folder.resolve().name, ""
+        return folder.resolve().name, "", ""
     config = OmegaConf.load(path)
+    lora = Lora.of(config)
     name = OmegaConf.select(config, "trainer.experiment_name") or folder.resolve().name
-    return str(name), str(OmegaConf.select(config, "actor_rollout_ref.model.path") or "")
+    return str(name), str(OmegaConf.select(config, STUDENT_KEY) or ""), lora.label if lora else ""
 
 
 def _size(text: str) -> str | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.base.processes import python_module, run
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.forward import trainer_log_probs
+from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model, engine_arguments
+from prefix_opd.run.adapter import merge
 
 PROMPTS = 16
 TOKENS = 96
@@ -69,6 +73,24 @@ class Scores:
 
 def measure(case: Case) -> Scores:
     """Run the engines. Raises UserError with the end of the engine's output if an engine does not start."""
+    with at_start(case) as merged:
+        return _measure(merged)
+
+
+@contextmanager
+def at_start(case: Case) -> Iterator[Case]:
+    """The case, with the adapter that its student starts from merged into a temporary model."""
+    lora = Lora.of(case.config)
+    if lora is None or lora.start is None:
+        yield case
+        return
+    with tempfile.TemporaryDirectory(prefix="prefix-opd-doctor-") as folder:
+        merge(case.student, Path(lora.start).expanduser(), Path(folder))
+        case.student.tokenizer.save_pretrained(folder)
+        yield replace(case, student=replace(case.student, path=folder))
+
+
+def _measure(case: Case) -> Scores:
     prompts = [prompt for prompt in case.prompts if len(prompt) <= case.config.data.max_prompt_length][:PROMPTS]
     if not prompts:
         raise UserError("data.train_files", "no prompt fits data.max_prompt_length")

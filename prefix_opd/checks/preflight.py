@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd import VERL_VERSION
 from prefix_opd.base.errors import UserError, one_line
-from prefix_opd.checks import cluster, placement, services, shares, together
+from prefix_opd.checks import cluster, lora, placement, services, shares, together
 from prefix_opd.checks.chat_template import fill_in_template
 from prefix_opd.checks.run_data import check_data
 from prefix_opd.checks.surface import check_surface
@@ -63,6 +63,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     together.check_optimizer(config)
     together.check_engine_settings(config)
     placement.check_placement(config, settings)
+    lora.check_lora(config)
     cluster.check_parallel_sizes(config)
     cluster.check_cluster(config)
     services.check_trackers(config)
@@ -75,6 +76,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
         model.check_weights()
         _ = model.shape  # reads the sizes; raises if one is missing
     together.check_packing(config, student)
+    lora.check_student(config, student)
     check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
     _fill_in(config, settings, student, teacher)

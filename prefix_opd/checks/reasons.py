@@ -6,7 +6,6 @@ _TEACHER = "distillation.teacher_models.teacher_model."
 _OWN_ADVANTAGE = "the advantage is log p_teacher - log p_student, and nothing else is estimated"
 _LOSS = "the loss is the distillation loss alone"
 _CODE = "would run code that no check has looked at"
-_LORA = "training an adapter is not supported: export, evaluate and the FLOP would read the base model"
 _ONE_TURN = "a rollout is one turn"
 REASONS: dict[str, str] = {
     "model_engine": "FSDP2 is the only engine that is supported",
@@ -27,13 +26,8 @@ REASONS: dict[str, str] = {
     "data.function_tool_path": _ONE_TURN,
     "data.trust_remote_code": "actor_rollout_ref.model.trust_remote_code is the one switch",
     "actor_rollout_ref.ref": "there is no reference policy",
-    "actor_rollout_ref.model.lora": _LORA,
-    "actor_rollout_ref.model.lora_rank": _LORA,
-    "actor_rollout_ref.model.lora_alpha": _LORA,
-    "actor_rollout_ref.model.lora_adapter_path": _LORA,
-    "actor_rollout_ref.model.target_modules": _LORA,
-    "actor_rollout_ref.model.target_parameters": _LORA,
-    "actor_rollout_ref.model.exclude_modules": _LORA,
+    "actor_rollout_ref.model.lora": "is Megatron's; FSDP2 reads actor_rollout_ref.model.lora_rank",
+    "actor_rollout_ref.model.target_parameters": "an adapter is of linear layers alone",
     "actor_rollout_ref.model.tokenizer_path": "verl would load it with trust_remote_code=true in its reward workers",
     "actor_rollout_ref.model.hf_config_path": "the config must be that of actor_rollout_ref.model.path",
     "actor_rollout_ref.model.external_lib": _CODE,

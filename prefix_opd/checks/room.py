@@ -17,7 +17,8 @@ from prefix_opd.checks.preflight import (
     check_probe,
     check_sampling,
 )
-from prefix_opd.cost.arithmetic import GIB, stored_parameters
+from prefix_opd.config.lora import student_shape
+from prefix_opd.cost.arithmetic import GIB, stored_parameters, trainer_values
 from prefix_opd.cost.memory import shortages
 from prefix_opd.cost.plan import plan
 
@@ -73,7 +74,7 @@ def memory(case: Case) -> Finding:
 
 
 def disk(case: Case) -> Finding:
-    """Disk space of the checkpoints: the trainer's weights and AdamW moments, times the number kept."""
+    """Disk space of the checkpoints: what is trained and its AdamW moments, times the number kept."""
     check_folder(case.config)
     trainer, keep = case.config.trainer, case.settings.checkpoint
     if trainer.save_freq < 1:
@@ -97,8 +98,10 @@ def disk(case: Case) -> Finding:
 
 def _checkpoint_gib(case: Case) -> float:
     actor = case.config.actor_rollout_ref.actor
-    contents = actor.checkpoint.save_contents
-    copies = ("model" in contents) + ADAM_COPIES * ("optimizer" in contents)
+    contents, shape = actor.checkpoint.save_contents, student_shape(case.config, case.student.shape)
+    model = "model" in contents
+    frozen = model and not actor.checkpoint.save_lora_only
     each_value = 4 if actor.fsdp_config.model_dtype in ("fp32", "float32") else 2
-    parameters = stored_parameters(case.student.shape, bool(case.student.decoder.get("tie_word_embeddings", False)))
-    return parameters * each_value * copies / GIB
+    parameters = stored_parameters(shape, bool(case.student.decoder.get("tie_word_embeddings", False)))
+    copies = model + ADAM_COPIES * ("optimizer" in contents)
+    return trainer_values(shape, parameters, copies, frozen) * each_value / GIB

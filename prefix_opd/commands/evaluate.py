@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     @app.command("evaluate", help=HELP)
     def evaluate(
         target: str = typer.Argument(
-            ..., metavar="MODEL_OR_RUN", help="A model's folder, a hub id, or a run's folder."
+            ..., metavar="MODEL_OR_RUN", help="A model's or LoRA adapter's folder, a hub id, or a run's folder."
         ),
         rest: list[str] = typer.Argument(
             None, metavar="[BENCHMARK]... [-- OVERRIDE]...", help="Benchmarks, then Hydra overrides (key=value)."
@@ -98,6 +98,7 @@ def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
             "model": student,
             "checkpoint": str(config.actor_rollout_ref.model.path),
             "step": target.step,
+            "lora": target.lora.label if target.lora else None,
             "flop": target.flop,
             "hours": target.hours,
         },

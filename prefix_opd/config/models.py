@@ -62,7 +62,7 @@ class Model:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return _read_json(self, self.folder / "config.json")
+        return read_json(self, self.folder / "config.json")
 
     def check_own_code(self, trust: str = "set actor_rollout_ref.model.trust_remote_code=true") -> None:
         """Refuse a model that brings Python of its own, unless it is trusted. Raises UserError.
@@ -76,7 +76,7 @@ class Model:
         if self.trust_remote_code:
             return
         for path in sorted(self.folder.glob("*.json")):
-            if path.stat().st_size <= SMALL_FILE and _names_code(_read_json(self, path)):
+            if path.stat().st_size <= SMALL_FILE and _names_code(read_json(self, path)):
                 raise UserError(
                     f"{self.key}={self.path}",
                     f"its {path.name} names code of its own (auto_map)",
@@ -114,23 +114,28 @@ class Model:
         return sorted(file.rfilename for file in listed or ())
 
     @cached_property
-    def embedding_rows(self) -> int | None:
-        """Rows of the embedding by the headers of the local weights; none where they are not at hand."""
-        for path in sorted(Path(self.path).expanduser().glob("*.safetensors")):
-            for name, entry in _safetensors_header(self, path).items():
-                if name.endswith("embed_tokens.weight"):
-                    return int(entry["shape"][0])
-        return None
+    def tensors(self) -> dict[str, list[int]]:
+        """Name -> shape of each tensor, by the headers of the local weights; empty where they are not at hand."""
+        files = sorted(Path(self.path).expanduser().glob("*.safetensors"))
+        return {name: entry["shape"] for path in files for name, entry in _safetensors_header(self, path).items()}
 
-    @cached_property
+    @property
+    def embedding_rows(self) -> int | None:
+        """Rows of the embedding; none where the weights are not at hand."""
+        rows = (shape[0] for name, shape in self.tensors.items() if name.endswith("embed_tokens.weight"))
+        return next(rows, None)
+
+    @property
+    def linear_layers(self) -> set[str]:
+        """Names of the linear layers in the decoder's layers; empty where the weights are not at hand."""
+        inside = (name.split(".") for name, shape in self.tensors.items() if len(shape) == 2 and ".layers." in name)
+        return {parts[-2] for parts in inside if parts[-1] == "weight"}
+
+    @property
     def largest_tensor(self) -> int:
         """Numbers in the largest tensor: by the config, and by the headers of the local weights."""
-        sizes = [
-            math.prod(entry["shape"])
-            for path in sorted(Path(self.path).expanduser().glob("*.safetensors"))
-            for entry in _safetensors_header(self, path).values()
-        ]
-        return max([*sizes, self.shape.largest_tensor])  # files may hold the experts one by one
+        # files may hold the experts one by one
+        return max([*map(math.prod, self.tensors.values()), self.shape.largest_tensor])
 
     @cached_property
     def decoder(self) -> dict[str, Any]:
@@ -168,7 +173,7 @@ class Model:
         found = {self.tokenizer.eos_token_id}
         path = self.folder / "generation_config.json"
         if path.exists():
-            named = _read_json(self, path).get("eos_token_id")
+            named = read_json(self, path).get("eos_token_id")
             named = named if isinstance(named, list) else [named]
             if not all(token is None or type(token) is int for token in named):
                 raise UserError(f"{self.key}={self.path}", f"its generation_config.json has eos_token_id={named}")
@@ -183,7 +188,7 @@ def _names_code(node: Any) -> bool:
     return isinstance(node, list) and any(map(_names_code, node))
 
 
-def _read_json(model: Model, path: Path) -> dict[str, Any]:
+def read_json(model: Model, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -249,6 +249,12 @@ def logits_gib(tokens: float, vocabulary: int, bytes_per_logit: int) -> float:
     return tokens * vocabulary * bytes_per_logit / GIB
 
 
+def trainer_values(shape: ModelShape, parameters: int, copies: int, frozen: int = 1) -> int:
+    """Numbers that the trainer holds: ``copies`` for each trained weight (itself, its gradient, AdamW's two moments)
+    and ``frozen`` for each weight beside an adapter."""
+    return copies * shape.adapter + frozen * parameters if shape.adapter else copies * parameters
+
+
 def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], ranks: int, tokens: float) -> dict:
     """GiB per GPU during the update of the student.
 
@@ -259,7 +265,7 @@ def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
     engine = actor["fsdp_config"]
     each = _bytes_of_a_weight(engine)
     # weights, gradients, two moments of AdamW
-    states = 0.0 if engine["offload_policy"] else 4 * each * parameters / ranks / GIB
+    states = 0.0 if engine["offload_policy"] else each * trainer_values(shape, parameters, 4) / ranks / GIB
     return {
         "states": states,
         "logits": logits_gib(tokens, shape.vocab_size, LOGIT_BYTES_UPDATE),
@@ -270,20 +276,20 @@ def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
     }
 
 
-def resident_gib(parameters: int, actor: Mapping[str, Any], ranks: int) -> float:
+def resident_gib(shape: ModelShape, parameters: int, actor: Mapping[str, Any], ranks: int) -> float:
     """GiB per GPU that the trainer keeps during sampling: weights and AdamW, unless offloaded."""
     engine = actor["fsdp_config"]
     if engine["offload_policy"]:
         return 0.0
-    kept = (0 if engine["param_offload"] else 1) + (0 if engine["optimizer_offload"] else 2)
-    return kept * _bytes_of_a_weight(engine) * parameters / ranks / GIB
+    weights, moments = (0 if engine["param_offload"] else 1), (0 if engine["optimizer_offload"] else 2)
+    return _bytes_of_a_weight(engine) * trainer_values(shape, parameters, weights + moments, weights) / ranks / GIB
 
 
-def offloaded_gib(parameters: int, actor: Mapping[str, Any], nodes: int) -> float:
+def offloaded_gib(shape: ModelShape, parameters: int, actor: Mapping[str, Any], nodes: int) -> float:
     """GiB of host memory per node that hold the trainer's offloaded states."""
     engine = actor["fsdp_config"]
-    moved = 4 if engine["offload_policy"] else engine["param_offload"] + 2 * engine["optimizer_offload"]
-    return moved * _bytes_of_a_weight(engine) * parameters / nodes / GIB
+    weights, rest = (1, 3) if engine["offload_policy"] else (engine["param_offload"], 2 * engine["optimizer_offload"])
+    return _bytes_of_a_weight(engine) * trainer_values(shape, parameters, weights + rest, weights) / nodes / GIB
 
 
 def _bytes_of_a_weight(engine: Mapping[str, Any]) -> int:

@@ -21,6 +21,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from prefix_opd.config.lora import Lora
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.method.flops import ModelShape
 
@@ -72,7 +73,10 @@ def memory(
     shared, turns = is_shared(config), config.prefix_opd.teacher.phases == "turns"
     actor: Any = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
     rollout, inference = (OmegaConf.select(config, key) for key in (ROLLOUT_KEY, INFERENCE_KEY))
-    resident = cost.resident_gib(parameters[0], actor, gpus["student"])
+    resident = cost.resident_gib(shapes[0], parameters[0], actor, gpus["student"])
+    lora = Lora.of(config)
+    keeps_base = lora is not None and not lora.merge and rollout.free_cache_engine
+    held = (parameters[0] + shapes[0].adapter, parameters[1])
     batch = min(int(inference.max_num_batched_tokens), rollouts / gpus["teacher"] * longest)
     logits = cost.logits_gib(batch, shapes[1].vocab_size, cost.LOGIT_BYTES_SCORING)
 
@@ -81,7 +85,7 @@ def memory(
         parallel, eager = int(node.tensor_model_parallel_size), bool(node.enforce_eager)
         width = 4 if node.dtype in ("float32", "fp32") else 2
         context = int(node.max_model_len or longest + 1)
-        fixed = parameters[index] * width / parallel / cost.GIB + cost.overhead_gib(eager)
+        fixed = held[index] * width / parallel / cost.GIB + cost.overhead_gib(eager)
         given = OmegaConf.select(node, "engine_kwargs.vllm.kv_cache_memory_bytes")
         if given is not None:
             room = given / cost.GIB
@@ -94,9 +98,7 @@ def memory(
             room -= fixed
         engines = max(1, gpus[("student", "teacher")[index]] // parallel)
         sequences = min(int(node.max_num_seqs), -(-rollouts // engines))
-        return cost.engine_memory(
-            shapes[index], parameters[index], parallel, room, sequences, longest, context, eager, width
-        )
+        return cost.engine_memory(shapes[index], held[index], parallel, room, sequences, longest, context, eager, width)
 
     def resting(node: DictConfig, one: cost.EngineMemory) -> float:
         return one.asleep if node.free_cache_engine else one.share
@@ -135,7 +137,9 @@ def memory(
         },
         "phases": phases,
         "host": {
-            "trainer_offloaded": cost.offloaded_gib(parameters[0], actor, config.trainer.nnodes),
+            "trainer_offloaded": cost.offloaded_gib(shapes[0], parameters[0], actor, config.trainer.nnodes),
+            # vLLM sleeps at level 1 beside an adapter: the base, which no sync brings back, goes to the host
+            "student_asleep": sampler.weights * config.trainer.n_gpus_per_node if keeps_base else 0.0,
             "teacher_asleep": scorer.weights * config.trainer.n_gpus_per_node if shared else 0.0,
         },
     }

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.decoder import decoder_config, shape_of
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.lora import student_shape
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost import arithmetic as cost
@@ -40,7 +41,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     node: Any = OmegaConf.to_container(config.prefix_opd, resolve=True)
     settings = Settings.from_node(node)
     student, teacher = (published_config(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
-    shapes = tuple(_shape(config, *pair) for pair in ((STUDENT_KEY, student), (TEACHER_KEY, teacher)))
+    shapes = (student_shape(config, _shape(config, STUDENT_KEY, student)), _shape(config, TEACHER_KEY, teacher))
     rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
     longest = _whole(config, "data.max_response_length")
     gpus = {
@@ -71,7 +72,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     # the longest possible response: memory is planned for the worst case
     most = min(schedule.maximum or longest, longest) if schedule.adapts else max(map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
-    parameters = tuple(_parameters(*pair) for pair in zip(shapes, (student, teacher), strict=True))
+    parameters = (_parameters(shapes[0], student), _parameters(shapes[1], teacher))
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
     found = memory(config, shapes, parameters, rollouts, gpus, prompt + response, device)
     return Plan(
@@ -81,6 +82,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "teacher": OmegaConf.select(config, TEACHER_KEY),
             "updates": updates,
             "rollouts_per_update": rollouts,
+            "adapter_parameters": shapes[0].adapter,
             "first_cap": max(rows[0]),
             "last_cap": max(rows[-1]),
             "gpus": gpus,

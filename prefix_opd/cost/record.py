@@ -61,7 +61,8 @@ class Plan:
     """Result of `prefix-opd plan`."""
 
     run: dict[str, Any]
-    """Name, models and their parameters, updates, rollouts an update, first and last L, GPUs, cards in all."""
+    """Name, models and their parameters, parameters of a LoRA adapter (0: none), updates, rollouts an update, first and
+    last L, GPUs, cards in all."""
     cost: Cost
     full_opd: Cost
     """The same updates without a prefix."""

@@ -16,9 +16,10 @@ def render(plan: Plan):
 
     run = plan.run
     caps = f"L {run['first_cap']}" + (f" to {run['last_cap']}" if run["last_cap"] != run["first_cap"] else "")
+    adapter = f" by an adapter of {run['adapter_parameters']:.3g} parameters" if run["adapter_parameters"] else ""
     head = (
-        f"{run['experiment_name']}: {run['student']} learns from {run['teacher']}; {run['updates']} updates of "
-        f"{run['rollouts_per_update']} rollouts, {caps}; {_gpus(plan)}"
+        f"{run['experiment_name']}: {run['student']}{adapter} learns from {run['teacher']}; {run['updates']} updates "
+        f"of {run['rollouts_per_update']} rollouts, {caps}; {_gpus(plan)}"
     )
     said = plan.assumptions
     tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
@@ -33,7 +34,7 @@ def render(plan: Plan):
         f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens; "
         f"{said['response_lengths']}. Evaluation and start-up are not included.",
         f"host memory of a node: {host['trainer_offloaded']:.1f} GiB of offloaded states, "
-        f"{host['teacher_asleep']:.1f} of sleeping teachers (pinned: up to twice that).",
+        f"{host['teacher_asleep'] + host['student_asleep']:.1f} of sleeping engines (pinned: up to twice that).",
         *(f"note: {note}" for note in plan.notes),
     ]
     return Group(Text(head), _cost_table(plan), _memory_table(plan.memory_gib), Text("\n".join(foot)))
@@ -99,7 +100,10 @@ def _memory_table(memory: dict[str, Any]):
     row("student samples", student["peak_sampling"], engine["weights"], engine["kv_cache"], 0.0)
     row("student is updated", student["peak_update"], student["update"]["states"], 0.0, student["logits"])
     row("teacher scores", teacher["peak_scoring"], scorer["weights"], scorer["kv_cache"], teacher["logits"])
-    table.caption = "Weights of the update include gradients and AdamW. An engine reserves its whole share."
+    table.caption = (
+        "Weights of the update include gradients and AdamW, which a LoRA student has of its adapter alone. An engine "
+        "reserves its whole share."
+    )
     return table
 
 

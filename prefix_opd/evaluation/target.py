@@ -1,4 +1,4 @@
-"""The model to evaluate: a Hugging Face folder, a hub id, or a run's checkpoint."""
+"""The model to evaluate: a Hugging Face folder, a hub id, a LoRA adapter's folder, or a run's checkpoint."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.files import sha256_of, whole_folder
+from prefix_opd.checks.lora import ADAPTER_FILE, ADAPTER_WEIGHTS, base_and_settings, check_adapter
+from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
+from prefix_opd.run.adapter import merge
 from prefix_opd.run.checkpoints import choose
 from prefix_opd.run.export import export_checkpoint
-from prefix_opd.run.folder import CONFIG_FILE, METRICS_FILE, check_full_weights, read_config
+from prefix_opd.run.folder import CONFIG_FILE, METRICS_FILE, read_config
 from prefix_opd.run.ledger import Spent, with_costs
 from prefix_opd.run.log import read_metrics
 
@@ -37,6 +41,8 @@ class Target:
     """Training FLOP up to the checkpoint, by the paper's accounting."""
     hours: float | None = None
     """Hours of training steps up to the checkpoint, without validation and start-up."""
+    lora: Lora | None = None
+    """The adapter that was trained, if all weights were not."""
 
     @property
     def fingerprint(self) -> str:
@@ -64,15 +70,20 @@ def check_target(name: str, step: int | None) -> None:
     path = Path(name).expanduser()
     if is_run(path):
         config = read_config(path)
-        check_full_weights(path, config)
         _, checkpoint = choose(path, step, name)
         _check_same_architecture(checkpoint / "actor" / "huggingface", config)
         return
     if step is not None:
         raise UserError(f"--step={step}", f"{name} is not a run's folder", "leave --step out, or name a run")
+    if is_adapter(path):
+        return
     if path.is_dir() and not (path / "config.json").is_file():
         raise UserError(name, f"is neither a model (no config.json) nor a run (no {CONFIG_FILE} and {METRICS_FILE})")
     check_model(Model("model", name))
+
+
+def is_adapter(path: Path) -> bool:
+    return (path / ADAPTER_FILE).is_file()
 
 
 def check_model(model: Model) -> None:
@@ -85,22 +96,26 @@ def check_model(model: Model) -> None:
 
 
 def open_target(name: str, step: int | None, trust_remote_code: bool = False) -> Target:
-    """The model, ready to load. A run's checkpoint is exported into the run's folder first, if necessary.
+    """The model, ready to load. A run's checkpoint is exported into the run's folder first, if necessary, and an
+    adapter is merged into its base in a folder beside it.
 
     Args:
         trust_remote_code: the user's choice. The run's config does not count, because it may come from elsewhere.
     """
     path = Path(name).expanduser()
     if not is_run(path):
+        title = path.resolve().name if path.is_dir() else name.replace("/", "--")
+        lora = None
+        if is_adapter(path):
+            name, lora = _merged(path, trust_remote_code)
         model = Model("model", name, trust_remote_code)
         model.check_own_code(_TRUST)
-        title = path.resolve().name if path.is_dir() else name.replace("/", "--")
-        return Target(title, model, Path("evaluations") / title)
+        return Target(title, model, Path("evaluations") / title, lora=lora)
     config = read_config(path)
     step, _ = choose(path, step, name)
     exported = path / f"hf_step_{step}"
     if not exported.exists():
-        export_checkpoint(path, step, None, trust_remote_code, _TRUST)
+        export_checkpoint(path, step, trusted=trust_remote_code, trust=_TRUST)
     model = Model("model", str(exported), trust_remote_code)
     model.check_own_code(_TRUST)
     _check_same_architecture(exported, config)
@@ -110,7 +125,24 @@ def open_target(name: str, step: int | None, trust_remote_code: bool = False) ->
         spent = so_far if line["step"] <= step else spent
     flop, hours = spent.paper_flops or None, spent.seconds / 3600 or None
     title = str(config.trainer.experiment_name)
-    return Target(title, model, path / "evaluation" / f"step_{step}", path, config, step, flop, hours)
+    place = path / "evaluation" / f"step_{step}"
+    return Target(title, model, place, path, config, step, flop, hours, Lora.of(config))
+
+
+def _merged(path: Path, trust_remote_code: bool) -> tuple[str, Lora]:
+    """The folder of an adapter merged into its base, named after the adapter's content; and the adapter's settings."""
+    base, lora = base_and_settings("adapter", str(path))
+    if not base:
+        raise UserError(str(path), "names no base", f"add base_model_name_or_path to its {ADAPTER_FILE}")
+    model = Model("model", base, trust_remote_code)
+    model.check_own_code()
+    check_model(model)
+    check_adapter("adapter", lora, model)
+    folder = path.with_name(f"{path.resolve().name}_merged_{sha256_of(path / ADAPTER_WEIGHTS)[:8]}")
+    if not folder.exists():
+        with whole_folder(folder) as draft:
+            merge(model, path, draft)
+    return str(folder), lora
 
 
 def _check_same_architecture(checkpoint: Path, config: DictConfig) -> None:

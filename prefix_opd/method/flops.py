@@ -7,6 +7,12 @@ N is the number of parameters that a token passes: projections, MLP (of a mixtur
 embedding and head. a = 6 (verl 0.9: causal attention) or 12 (earlier releases: the full square). A sliding window
 bounds S^2, and linear attention has a term linear in S instead (`prefix_opd.method.layers`).
 
+With a LoRA adapter of A parameters the N are frozen. They have a forward pass (2) and the gradient of their inputs (2),
+and no gradient of their own (2):
+
+    F_train(M, S) = (4 * N + 6 * A) * S + a * S^2 * head_dim * heads * layers
+    F_forward     = (2 * N + 2 * A) * S + a / 3 * S^2 * head_dim * heads * layers
+
 *Exact* (`exact_flops`, ``flops_exact`` in the metrics) applies this to each rollout's own prompt and response length.
 "Exact" refers to these lengths: they are neither rounded to the cap nor averaged. It does not count executed
 instructions:
@@ -21,6 +27,7 @@ the head at every position, although sampling needs it at responses alone   coun
 a prompt that is computed once for several rollouts (prefix cache,          not subtracted
 ``update.share_prompts``)
 the second forward pass of gradient checkpointing, a third of the update    not counted
+an adapter in sampling, also where it was merged into the weights           counted
 validation and probe                                                        not counted
 ==========================================================================  =======
 
@@ -51,6 +58,8 @@ class ModelShape:
     hidden_size: int
     vocab_size: int
     layers: tuple[Layer, ...]
+    adapter: int = 0
+    """A: parameters of a LoRA adapter, which alone are trained; 0: all weights are trained."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShape:
@@ -102,17 +111,21 @@ class ModelShape:
 
     def train_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
         """Forward and backward pass over sequences of these lengths (tokens). Each sequence attends only to itself."""
+        per_weight = 4 if self.adapter else 6
+        return self._flops(lengths, per_weight * self.matmul_parameters + 6 * self.adapter, attention_factor, 1)
+
+    def forward_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
+        """One forward pass: a third of `train_flops` where all weights are trained."""
+        return self._flops(lengths, 2 * (self.matmul_parameters + self.adapter), attention_factor, 3)
+
+    def _flops(self, lengths: Iterable[float], per_token: int, attention_factor: int, share: int) -> float:
         tokens = attention = 0.0
         for length, sequences in Counter(lengths).items():
             tokens += sequences * length
             attention += sequences * sum(
                 count * mixer.train_flops(length, attention_factor) for (mixer, _), count in self.kinds.items()
             )
-        return float(6 * self.matmul_parameters * tokens + attention)
-
-    def forward_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
-        """One forward pass: a third of `train_flops`."""
-        return self.train_flops(lengths, attention_factor) / 3
+        return float(per_token * tokens + attention / share)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from prefix_opd.analysis.signal import Signal, signal
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.base.redaction import command_without_secrets, without_secrets
+from prefix_opd.config.lora import MODEL
 from prefix_opd.method import names
 from prefix_opd.report.answers import AnswerPair, ScoredPrompt, answer_pairs, scored
 from prefix_opd.report.summary import summarise
@@ -26,8 +27,11 @@ from prefix_opd.run.folder import COMMAND_FILE, VERSIONS_FILE
 from prefix_opd.run.history import Evaluation, History, read_finished
 from prefix_opd.run.samples import SAMPLES_FILE, read_samples
 
+LORA_SETTINGS = tuple(f"{MODEL}.{name}" for name in ("lora_rank", "lora_alpha", "target_modules", "lora_adapter_path"))
+"""Shown of a LoRA student alone."""
 SETTINGS = (
     "actor_rollout_ref.model.path",
+    *LORA_SETTINGS,
     "distillation.teacher_models.teacher_model.model_path",
     "data.train_files",
     "data.val_files",
@@ -161,7 +165,7 @@ def _run(history: History, name: str) -> RunContent:
 def _claim(history: History) -> str:
     """A summary of the run in one line."""
     summary = summarise(history.folder)
-    spent = f"{summary.steps} updates, {summary.flops:.2e} training FLOP"
+    spent = f"{summary.steps} updates{f' of {summary.lora}' if summary.lora else ''}, {summary.flops:.2e} training FLOP"
     if summary.full_flops and not history.is_full_opd:
         spent += f", {summary.flops / summary.full_flops:.0%} of the same updates at full length (estimated)"
     if not history.evaluations:
@@ -199,8 +203,9 @@ def _reading(path: Path) -> Iterator[None]:
 def _settings(plain: dict[str, Any]) -> dict[str, str]:
     config = OmegaConf.create(plain)
     found: dict[str, str] = {}
+    lora = bool(OmegaConf.select(config, f"{MODEL}.lora_rank"))
     for key in SETTINGS:
-        value = OmegaConf.select(config, key)
+        value = OmegaConf.select(config, key) if lora or key not in LORA_SETTINGS else None
         if OmegaConf.is_list(value):
             found[key] = ", ".join(map(str, value))
         elif OmegaConf.is_config(value):

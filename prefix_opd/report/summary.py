@@ -15,6 +15,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.base.terminal import between, table
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.lora import Lora, student_shape
 from prefix_opd.config.models import Model
 from prefix_opd.method import names
 from prefix_opd.method.flops import exact_flops
@@ -36,6 +37,8 @@ class Summary:
     prefix_lengths: list[tuple[int, int, float]]
     """(step, L, cumulative FLOP)."""
     flops: float
+    lora: str
+    """The adapter that was trained; empty where all weights were."""
     full_flops: float | None
     """Estimated FLOP of the same updates on rollouts as long as the uncapped validation answers."""
     paper_flops: float
@@ -60,6 +63,7 @@ def summarise(folder: Path) -> Summary:
         evaluations=evaluations,
         prefix_lengths=[(row["step"], int(row[names.PREFIX_LENGTH]), row[names.FLOPS]) for row in rows],
         flops=last.get(names.FLOPS, 0.0),
+        lora=lora.label if (lora := Lora.of(config)) else "",
         full_flops=_full_flops(config, rows, evaluations),
         paper_flops=last.get(names.FLOPS_PAPER, 0.0),
         training_seconds=sum(row[names.SECONDS_STEP] for row in rows),
@@ -82,6 +86,7 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
     steps, lengths = [one.step for one in measured], [one.mean_length for one in measured]
     try:
         student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
+        student = student_shape(config, student)
     except UserError:  # the run's models are not on this machine
         return None
     rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
@@ -97,7 +102,7 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
 def render(summary: Summary, teacher: tuple[float, int] | None = None):
     """A rich table. ``teacher``: (accuracy, graded answers) of the teacher, if known."""
     made = table(
-        f"{summary.name}: {summary.steps} updates",
+        f"{summary.name}: {summary.steps} updates" + (f", {summary.lora}" if summary.lora else ""),
         ("", "accuracy", "95% interval", "mean tokens", "training s", "FLOP"),
         no_wrap=True,
     )

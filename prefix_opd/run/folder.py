@@ -29,6 +29,11 @@ LOCK_FILE = "run.lock"
 SAME_RUN_KEYS = (
     "prefix_opd",
     "actor_rollout_ref.model.path",
+    "actor_rollout_ref.model.lora_rank",
+    "actor_rollout_ref.model.lora_alpha",
+    "actor_rollout_ref.model.target_modules",
+    "actor_rollout_ref.model.exclude_modules",
+    "actor_rollout_ref.model.lora_adapter_path",
     "actor_rollout_ref.actor.optim",
     "actor_rollout_ref.actor.loss_agg_mode",
     "actor_rollout_ref.actor.ppo_epochs",
@@ -136,20 +141,6 @@ def _leaves(node: Any, key: str) -> dict[str, Any]:
         return {key: node}
     groups = (_leaves(inner, f"{key}.{part}".strip(".")) for part, inner in node.items())
     return {name: value for group in groups for name, value in group.items()}
-
-
-LORA_KEYS = ("actor_rollout_ref.model.lora_rank", "actor_rollout_ref.model.lora.rank")
-
-
-def check_full_weights(folder: Path, config: DictConfig) -> None:
-    """Refuse a run that trained a LoRA adapter, because its export would be the base model. Raises UserError."""
-    adapter = OmegaConf.select(config, "actor_rollout_ref.model.lora_adapter_path")
-    if adapter or any(OmegaConf.select(config, key, default=0) for key in LORA_KEYS):
-        raise UserError(
-            str(folder),
-            "trained a LoRA adapter, which is not supported: the export would be the base model",
-            "merge its checkpoint with verl.model_merger",
-        )
 
 
 def check_is_run(folder: Path) -> Path:

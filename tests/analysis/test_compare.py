@@ -44,6 +44,13 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_a_lora_student_is_named_beside_the_papers_rows(folder):
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("Qwen3-8B-Base", "Qwen3-8B-Base, lora_rank: 32"))
+    told = "LoRA of rank 32, where the paper trains all weights"
+    assert told in from_run(folder).notes and told in from_evaluation({**EVALUATION, "lora": "LoRA of rank 32"}).notes
+
+
 def run(*arguments):
     app = typer.Typer()
     compare_command.register(app)

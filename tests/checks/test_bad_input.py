@@ -15,7 +15,9 @@ import bad_settings
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from adapters import write_adapter
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
 from written_runs import ACCURACY, SIGNAL, binned, update, write_run
 
 from prefix_opd import cli, launch
@@ -166,6 +168,11 @@ CASES = [
     (["summary", "/no/such/run"], "/no/such/run: is not a run's folder"),
     (["export", "{tmp}"], "is not a run's folder"),
     (["export", "{other_run}"], "has no checkpoint; set trainer.save_freq above 0"),
+    (["export", "{other_run}", "--adapter"], "other_run trained all weights: it has no adapter; leave --adapter out"),
+    (
+        ["plan", *TRAIN[1:], "actor_rollout_ref.model.lora_rank=few"],
+        "lora_rank=few: must be a whole number of at least 0",
+    ),
     # foreign code, pickles, secrets
     ([*TRAIN, "actor_rollout_ref.model.path={own_code}"], "its tokenizer_config.json names code of its own (auto_map)"),
     ([*TRAIN, f"{TEACHER}.model_path={{own_code}}"], "names code of its own (auto_map)"),
@@ -295,6 +302,18 @@ def places(tmp_path_factory):
     path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["mine.T", None]}}))
     (found["pickles"] / "model.safetensors").rename(found["pickles"] / "pytorch_model.bin")
     (found["broken_config"] / "config.json").write_text('{"vocab_size": ')
+
+    found["adapter"] = write_adapter(root / "adapter")
+    found["other_base"] = write_adapter(root / "other_base", base_model_name_or_path="/models/Other")
+    found["other_rank"] = write_adapter(root / "other_rank", rank=2)
+    found["other_modules"] = write_adapter(root / "other_modules", modules=["v_proj", "q_proj"])
+    found["dora"] = write_adapter(root / "dora", use_dora=True)
+    found["other_sizes"] = write_adapter(root / "other_sizes", rank=3, r=4)
+    found["fused"] = shutil.copytree(shipped_models()["student"], root / "fused")
+    weights = load_file(found["fused"] / "model.safetensors")
+    fused = {name.replace("q_proj", "qkv_proj"): one for name, one in weights.items() if "k_proj" not in name}
+    fused = {name: one for name, one in fused.items() if "v_proj" not in name or "qkv" in name}
+    save_file(fused, found["fused"] / "model.safetensors")
 
     path = found["null_layers"] / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": None}))

@@ -298,6 +298,15 @@ def test_disk_counts_weights_and_moments_of_every_checkpoint(case, monkeypatch):
     assert "no checkpoint" in one(room.disk, case("trainer.save_freq=-1")).reason
 
 
+def test_disk_counts_the_adapter_of_a_lora_student_alone(case):
+    lora = ["trainer.total_training_steps=10", "trainer.save_freq=10", "actor_rollout_ref.model.lora_rank=16"]
+    # tests/method/test_lora.py: 90 112 numbers; 4 bytes x (1 weight + 2 moments)
+    assert one(room.disk, case(*lora)).reason.startswith(f"1 checkpoints of {12 * 90_112 / 2**30:.3g} GiB")
+    whole = case(*lora, "actor_rollout_ref.actor.checkpoint.save_lora_only=false")
+    frozen = room.stored_parameters(whole.student.shape, tied=False)
+    assert one(room.disk, whole).reason.startswith(f"1 checkpoints of {(12 * 90_112 + 4 * frozen) / 2**30:.3g} GiB")
+
+
 # ---- versions ----
 
 

@@ -26,6 +26,7 @@ KINDS = [
     "forward_kl_256",
     "full",
     "last_1024",
+    "lora_schedule",
     "lr_2e-4",
     "lr_2e-5",
     "lr_5e-6",
@@ -111,7 +112,7 @@ def test_the_papers_set_up(pair, kind):
     assert config.data.max_response_length == (4096 if kind == "schedule_off" else 16384)
     assert config.prefix_opd.prompt.ending == (None if kind == "schedule_off" else "<think>")
     assert config.actor_rollout_ref.actor.loss_agg_mode == "seq-mean-token-sum"
-    rate = float(kind.removeprefix("lr_")) if kind.startswith("lr_") else 5e-5
+    rate = float(kind.removeprefix("lr_")) if kind.startswith("lr_") else 2e-4 if "lora" in kind else 5e-5
     assert config.actor_rollout_ref.actor.optim.lr == rate
     # a folder of its own: verl goes on from what lies in it
     assert config.trainer.default_local_dir == f"outputs/{pair}_{kind}"

@@ -68,15 +68,19 @@ def test_shared_in_turns_by_hand():
 
 def test_host_memory_by_hand():
     # the weights of eight sleeping teachers, in bf16
-    assert memory("qwen3_8b", "node_8x80gb")["host"] == {"trainer_offloaded": 0, "teacher_asleep": gib(16 * SIZE_8B)}
+    assert memory("qwen3_8b", "node_8x80gb")["host"] == {
+        "trainer_offloaded": 0,
+        "student_asleep": 0,  # only beside an adapter
+        "teacher_asleep": gib(16 * SIZE_8B),
+    }
     # weights and AdamW of the one node that trains
     dedicated = memory("qwen3_8b", "node_8x80gb_dedicated")["host"]
-    assert dedicated == {"trainer_offloaded": gib(12 * SIZE_8B), "teacher_asleep": 0}
+    assert dedicated == {"trainer_offloaded": gib(12 * SIZE_8B), "student_asleep": 0, "teacher_asleep": 0}
     # gradients, too
     assert memory("qwen3_8b", "one_gpu_offload")["host"]["trainer_offloaded"] == gib(16 * SIZE_8B)
     # half of the states would lie on each of two nodes; nothing is offloaded, and each node has its own teachers
     two = memory("qwen3_8b", "multi_node", "actor_rollout_ref.actor.fsdp_config.optimizer_offload=true")["host"]
-    assert two == {"trainer_offloaded": gib(8 * SIZE_8B / 2), "teacher_asleep": gib(16 * SIZE_8B)}
+    assert two == {"trainer_offloaded": gib(8 * SIZE_8B / 2), "student_asleep": 0, "teacher_asleep": gib(16 * SIZE_8B)}
 
 
 def test_one_card_by_hand():

@@ -1,6 +1,7 @@
 """The plan: hand-made figures, the paper's FLOP, and what the command prints."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import typer
@@ -196,6 +197,48 @@ def test_memory_by_hand(planned):
     # 512 rollouts of an engine, 456 tokens, 2 * 36 layers * 8 heads * 128 * 2 bytes
     assert student["kv_cache"] == pytest.approx(512 * 456 * 147456 / 2**30)
     assert planned["memory_gib"]["teacher"]["logits"] == pytest.approx(9.27, abs=0.01)
+
+
+def test_memory_of_a_lora_student_by_hand(planned):
+    config = compose(["experiment=qwen3_8b/lora_schedule", "layout=node_8x80gb_dedicated"])
+    found = plan(config).as_dict()
+    # a layer: q and o 4096 + 4096, k and v 4096 + 1024, three of 4096 + 12288; rank 32, 36 layers
+    adapter = 32 * 36 * (2 * 8192 + 2 * 5120 + 3 * 16384)
+    assert found["run"]["adapter_parameters"] == adapter == 87_293_952
+    student = found["memory_gib"]["student"]
+    # fp32, 4 ranks: the weights once; the adapter, its gradients and its two moments
+    assert student["update"]["states"] == pytest.approx((8_190_427_136 + 4 * adapter) * 4 / 4 / 2**30)
+    engine = (8_190_427_136 + adapter) * 2 / 2**30
+    assert student["engine"]["weights"] == pytest.approx(engine)
+    # asleep, each of the 4 engines keeps its base in host memory; all states but the gradients are offloaded too
+    assert found["memory_gib"]["host"] == {
+        "trainer_offloaded": pytest.approx((8_190_427_136 + 3 * adapter) * 4 / 2**30),
+        "student_asleep": pytest.approx(4 * engine),
+        "teacher_asleep": 0.0,
+    }
+    assert planned["run"]["adapter_parameters"] == 0
+    prefix = ["prefix_opd.schedule.name=constant", "prefix_opd.schedule.length=256", "trainer.total_training_steps=10"]
+    update = plan(compose(["experiment=qwen3_8b/lora_schedule", *prefix])).as_dict()["flop"]["exact"]["update"]
+    # 456 tokens: 4 per frozen weight, 6 per weight of the adapter, 6 * 456 * 128 * 32 * 36 of attention
+    attention = 6 * 456 * 128 * 32 * 36
+    ours, all_weights = 4 * 8_190_427_136 + 6 * adapter + attention, 6 * 8_190_427_136 + attention
+    assert update / planned["flop"]["exact"]["update"] == pytest.approx(ours / all_weights)
+
+
+def test_on_one_card_of_80_gb_8b_fits_as_an_adapter_alone():
+    notes = {
+        kind: plan(compose([f"experiment=qwen3_8b/{kind}schedule", "layout=one_gpu"])).notes for kind in ("", "lora_")
+    }
+    assert "exceeds" in " ".join(notes[""]) and "exceeds" not in " ".join(notes["lora_"])
+
+
+def test_what_the_trainer_keeps_while_sampling_by_hand():
+    actor = {"fsdp_config": {"model_dtype": "fp32", "offload_policy": False, "param_offload": False}}
+    shape = replace(TOY, adapter=280)
+    for offloaded, values in ((False, 416 + 3 * 280), (True, 416 + 280)):
+        actor["fsdp_config"]["optimizer_offload"] = offloaded
+        assert cost.resident_gib(shape, 416, actor, 1) == pytest.approx(values * 4 / 2**30)
+    assert cost.resident_gib(TOY, 416, actor, 2) == pytest.approx(416 * 4 / 2 / 2**30)
 
 
 def test_throughput_is_what_the_user_states(node):

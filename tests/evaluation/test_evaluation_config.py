@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from adapters import write_adapter
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
@@ -104,3 +105,13 @@ def test_a_fingerprint_tells_models_apart(tmp_path):
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     assert open_target(str(copy), None).fingerprint != before
+
+
+def test_an_adapter_is_merged_once_for_its_content(tmp_path):
+    folder = write_adapter(tmp_path / "mine")
+    first = open_target(str(folder), None)
+    assert first.lora.label == "LoRA of rank 4" and first.name == "mine"
+    assert configure(first).actor_rollout_ref.model.path == first.model.path
+    assert open_target(str(folder), None).model.path == first.model.path
+    other = open_target(str(write_adapter(tmp_path / "mine", rank=2)), None)
+    assert other.model.path != first.model.path and other.fingerprint != first.fingerprint

@@ -1,6 +1,7 @@
 """The table of a run, from a folder written by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from omegaconf import OmegaConf
@@ -60,6 +61,18 @@ def test_full_opd_is_estimated_from_uncapped_answers(run):
     # lengths between the validations at steps 0 (100 tokens) and 2 (120 tokens): 110 at step 1, 120 at step 2
     expected = sum(exact_flops(shape, shape, [10] * 4, [length] * 4).total for length in (110, 120))
     assert summarise(run).full_flops == pytest.approx(expected)
+
+
+def test_a_lora_student_is_named_and_its_full_opd_trains_the_adapter(run):
+    config = OmegaConf.load(run / "config.yaml")
+    config.actor_rollout_ref.model.lora_rank = 16
+    OmegaConf.save(config, run / "config.yaml")
+    shape = Model("student", str(shipped_models()["student"])).shape
+    student = replace(shape, adapter=90_112)  # tests/method/test_lora.py
+    expected = sum(exact_flops(student, shape, [10] * 4, [length] * 4).total for length in (110, 120))
+    found = summarise(run)
+    assert found.full_flops == pytest.approx(expected)
+    assert "2 updates, LoRA of rank 16" in str(render(found).title)
 
 
 def test_wilson_by_hand():

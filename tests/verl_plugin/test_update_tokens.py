@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tensordict import TensorDict
 from test_packed_attention import loop
 from torch.nn.functional import rms_norm
@@ -112,7 +113,8 @@ def update(engine, configs, data):
     with engine.train_mode():
         engine.module.zero_grad()
         output = engine.forward_backward_batch(data, loss)
-        gradients = [getattr(p.grad, "full_tensor", lambda p=p: p.grad)().flatten() for p in engine.module.parameters()]
+        trained = [p for p in engine.module.parameters() if p.requires_grad]
+        gradients = [getattr(p.grad, "full_tensor", lambda p=p: p.grad)().flatten() for p in trained]
     return output, torch.cat(gradients).double()
 
 
@@ -169,6 +171,18 @@ def test_as_fsdp2_wraps_the_miniature(wrapped_student, configs, form, checkpoint
         same(update(wrapped_student, configs, data), wanted, data, tolerance=1e-5)
     finally:
         wrapped_student.module.gradient_checkpointing_disable()
+
+
+def test_a_lora_student(engine, configs, form, use):
+    """PEFT's wrapper does not name ``logits_to_keep``, but passes it on."""
+    settings, kind = form
+    adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    engine.put(get_peft_model(qwen3(), adapter).double().train())
+    wanted = update(engine, configs, batch())
+    use(**settings)
+    data = batch(**kind)
+    same(update(engine, configs, data), wanted, data)
+    assert tu.get_non_tensor_data(data, key=update_tokens.FORM, default=None) is not None
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -149,7 +149,9 @@ def by_layout(sdpa: Callable) -> Callable:
 
 
 def _model(engine: Any) -> Any:
-    return getattr(engine.module, "module", engine.module)  # FSDP1 wraps it
+    module = getattr(engine.module, "module", engine.module)  # FSDP1 wraps it
+    # PEFT wraps it, and passes arguments on
+    return module.get_base_model() if hasattr(module, "get_base_model") else module
 
 
 def _form(tu: ModuleType, engine: Any, data: TensorDict) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.lora import student_shape
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
@@ -36,7 +37,7 @@ class Ledger:
         """The ledger of a new run."""
         student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
         width = -(-int(config.data.max_response_length) // settings.position_bins)
-        return cls(student, teacher, width, settings.advantage.recomputes)
+        return cls(student_shape(config, student), teacher, width, settings.advantage.recomputes)
 
     def state_dict(self) -> dict[str, Any]:
         return {"flops": self.flops, "tokens": self.tokens}
