@@ -121,6 +121,21 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=null"], "per_gpu=null: must be a whole number"),
     # settings that another loss would not read
     (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not"),
+    # the teacher's own prompt
+    (
+        [*TRAIN, "prefix_opd.teacher_prompt.column=hint", "data.train_files={few40}"],
+        "has no column 'hint' (it has data_source, prompt, ability, reward_model, extra_info)",
+    ),
+    (
+        [*TRAIN, 'prefix_opd.teacher_prompt.template="{{prompt}} {{extra_info.hint}}"', "data.train_files={few40}"],
+        "row 0 has no 'extra_info.hint'; prefix_opd.teacher_prompt needs it in every row",
+    ),
+    ([*TRAIN, 'prefix_opd.teacher_prompt.template="solve it"'], "template lacks {{prompt}}, the question"),
+    ([*TRAIN, "prefix_opd.teacher_prompt.max_length=64"], "teacher_prompt.max_length=64: is not read: the teacher has"),
+    (
+        [*TRAIN, "prefix_opd.teacher_prompt.column=hint", "prefix_opd.teacher_prompt.max_length=900"],
+        "its context of 1024 tokens has no room for prompt + response + 1 = 1093",
+    ),
     # the forced ending, the loss, the end tokens
     ([*TRAIN, 'prefix_opd.prompt.ending="<thought>"'], "the tokenizer splits it into"),
     (
