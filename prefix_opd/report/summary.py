@@ -93,8 +93,8 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
         )  # missing in runs of earlier versions, whose teacher had the same
         # linear between validations, constant outside
         response = min(float(np.interp(row["step"], steps, lengths)), config.data.max_response_length)
-        lengths = ([prompts] * rollouts, [response] * rollouts)
-        total += exact_flops(student, teacher, *lengths, teacher_prompt_lengths=[scored] * rollouts).total
+        rows_of = ([length] * rollouts for length in (prompts, response))
+        total += exact_flops(student, teacher, *rows_of, teacher_prompt_lengths=[scored] * rollouts).total
     return total
 
 
