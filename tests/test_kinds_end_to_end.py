@@ -34,6 +34,7 @@ RUNS = {
     "window": ["experiment=tiny/window_72_96", "prefix_opd.weighting.start=16"],
     "last": ["experiment=tiny/last_24"],
     "forward_kl": ["experiment=tiny/forward_kl_24"],
+    "jsd": ["experiment=tiny/jsd_24"],
     "one_step_early": ["experiment=tiny/one_step_early", "prefix_opd.probe.every=0"],
     "self_hint": ["experiment=tiny/self_hint", "prefix_opd.schedule.start=24"],
     # the student as its own teacher, with a prompt of its own that is the student's, and without thinking
@@ -172,6 +173,16 @@ def test_forward_kl_over_the_teachers_top_k(trained):
         assert line["prefix_opd/prefix_length"] == 24
         assert "prefix_opd/reverse_kl/mean" not in line, "the top k need not hold the sampled token"
         assert line["actor/distillation/teacher_mass"] > 0.5
+
+
+def test_generalised_jsd_over_the_teachers_top_k(trained):
+    for line in trained["jsd"]:
+        assert line["prefix_opd/prefix_length"] == 24 and "prefix_opd/reverse_kl/mean" not in line
+        assert (
+            0.5 < line["actor/distillation/student_mass"] < 1 and 0.5 < line["actor/distillation/teacher_mass"] < 1.001
+        )
+        # at most log 2 a token
+        assert 0 < line["actor/distillation/loss"] < 24 * 0.6932
 
 
 def test_a_teacher_with_a_prompt_of_its_own(trained):

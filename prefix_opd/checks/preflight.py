@@ -78,6 +78,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     together.check_packing(config, student)
     check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
+    together.check_topk(config, settings, len(student.tokenizer))
     _fill_in(config, settings, student, teacher)
     check_teacher_prompts(config, settings, student)
     shares.fit_engines(config)
@@ -232,7 +233,7 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
     mode = OmegaConf.select(config, LOSS_MODE_KEY)
     if (given := OmegaConf.select(config, "prefix_opd.loss.name") or OBJECTIVES.default) != mode:
         raise UserError(f"prefix_opd.loss.name={given}", f"follows {LOSS_MODE_KEY}={mode}", f"set {LOSS_MODE_KEY}")
-    if settings.loss.is_verls and settings.rollout.off_policy_steps:
+    if not settings.loss.has_ratio and settings.rollout.off_policy_steps:
         raise UserError(
             f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
             f"needs an importance ratio, and {LOSS_MODE_KEY}={mode} has none",
@@ -243,6 +244,7 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
     ignored = [f"loss.{key}" for key, value in node.items() if value is not None and key not in own]
     if settings.loss.is_verls:
         ignored += [] if isinstance(settings.weighting, Uniform) else ["weighting.name"]
+    if not settings.loss.has_ratio:
         ignored += [] if settings.advantage.clamp is None else ["advantage.clamp"]
     if ignored:
         raise UserError(
