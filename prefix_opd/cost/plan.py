@@ -40,7 +40,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     node: Any = OmegaConf.to_container(config.prefix_opd, resolve=True)
     settings = Settings.from_node(node)
     student, teacher = (published_config(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
-    shapes = tuple(_shape(config, *pair) for pair in ((STUDENT_KEY, student), (TEACHER_KEY, teacher)))
+    shapes: Any = tuple(_shape(config, *pair) for pair in ((STUDENT_KEY, student), (TEACHER_KEY, teacher)))
     rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
     longest = _whole(config, "data.max_response_length")
     gpus = {
@@ -74,7 +74,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     # the longest possible response: memory is planned for the worst case
     most = min(schedule.maximum or longest, longest) if schedule.adapts else max(map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
-    parameters = tuple(_parameters(*pair) for pair in zip(shapes, (student, teacher), strict=True))
+    parameters: Any = tuple(_parameters(*pair) for pair in zip(shapes, (student, teacher), strict=True))
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
     longests = (prompt + response, scored + response)
     found = memory(config, shapes, parameters, rollouts, gpus, longests, device)
