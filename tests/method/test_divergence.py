@@ -8,7 +8,7 @@ import torch
 from prefix_opd.method.divergence import generalized_jsd, kl, log_probs_of, with_rest
 from prefix_opd.method.objective import OBJECTIVES
 
-V = 263
+V = 264
 """The miniature's vocabulary."""
 
 
