@@ -15,7 +15,7 @@ SDPA = f"+{MODEL}.override_config.attn_implementation=sdpa"
 IGNORED = [
     ([f"{LOSS}.use_policy_gradient=true"], "use_policy_gradient=true: the loss back-propagates the distillation loss"),
     ([f"{LOSS}.loss_mode=k1"], f"{LOSS}.loss_mode=k1: has a gradient in which the teacher does not occur"),
-    ([f"{LOSS}.loss_mode=reverse_kl"], f"{LOSS}.loss_mode=reverse_kl: must be one of abs, forward_kl_topk, k2"),
+    ([f"{LOSS}.loss_mode=reverse_kl"], f"{LOSS}.loss_mode=reverse_kl: must be one of abs, forward_kl_topk, jsd_topk"),
     ([f"{LOSS}.loss_mode=null"], f"{LOSS}.loss_mode=null: must be one of abs, forward_kl_topk"),
     ([f"{LOSS}.use_task_rewards=true"], "use_task_rewards=true: a prefix has no final answer to reward"),
     ([f"{LOSS}.distillation_loss_coef=0.5"], "distillation_loss_coef=0.5: the loss is the distillation loss alone"),

@@ -43,7 +43,17 @@ RUNS = {
     "window": ["experiment=tiny/window_72_96", "prefix_opd.weighting.start=16"],
     "last": ["experiment=tiny/last_24"],
     "forward_kl": ["experiment=tiny/forward_kl_24"],
+    "jsd": ["experiment=tiny/jsd_24"],
     "one_step_early": ["experiment=tiny/one_step_early", "prefix_opd.probe.every=0"],
+    "self_hint": ["experiment=tiny/self_hint", "prefix_opd.schedule.start=24"],
+    # the student as its own teacher, with a prompt of its own that is the student's, and without thinking
+    "self": [
+        "experiment=tiny/self_hint",
+        "prefix_opd.schedule.start=24",
+        "prefix_opd.teacher_prompt.column=null",
+        'prefix_opd.teacher_prompt.template="{prompt}"',
+        "prefix_opd.prompt.thinking=off",
+    ],
     # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step, and a
     # teacher on the student's GPUs with an engine on each
     "two_ranks": [
@@ -172,7 +182,7 @@ def test_student_and_teacher_of_another_family(trained, family):
     assert first["prefix_opd/flops_exact/teacher_scoring"] == first["prefix_opd/flops_exact/sampling"]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [name for name in RUNS if name != "self"])
 def test_two_updates_that_learn(trained, name):
     assert [line["step"] for line in trained[name]] == [1, 2]
     assert all(line["actor/grad_norm"] > 0 for line in trained[name])
@@ -192,6 +202,31 @@ def test_forward_kl_over_the_teachers_top_k(trained):
         assert line["prefix_opd/prefix_length"] == 24
         assert "prefix_opd/reverse_kl/mean" not in line, "the top k need not hold the sampled token"
         assert line["actor/distillation/teacher_mass"] > 0.5
+
+
+def test_generalised_jsd_over_the_teachers_top_k(trained):
+    for line in trained["jsd"]:
+        assert line["prefix_opd/prefix_length"] == 24 and "prefix_opd/reverse_kl/mean" not in line
+        assert (
+            0.5 < line["actor/distillation/student_mass"] < 1 and 0.5 < line["actor/distillation/teacher_mass"] < 1.001
+        )
+        # at most log 2 a token
+        assert 0 < line["actor/distillation/loss"] < 24 * 0.6932
+
+
+def test_a_teacher_with_a_prompt_of_its_own(trained):
+    for line in trained["self_hint"]:
+        prompts = line["prefix_opd/tokens/scored"] - line["prefix_opd/tokens/generated"]
+        # each hint is a step of 7 tokens, such as e+8=07;
+        assert prompts == 8 * (line["prefix_opd/prompt_length/mean"] + 7)
+        assert line["prefix_opd/flops_exact/teacher_scoring"] > line["prefix_opd/flops_exact/sampling"]
+    assert trained["self_hint"][0]["prefix_opd/reverse_kl/abs_mean"] > 0.05, "the hint changes what the teacher expects"
+    # the same weights and the same tokens by both ways: each score is that of its token, and nothing is learnt
+    assert trained["self"][0]["prefix_opd/reverse_kl/max"] < 1e-3
+    assert (
+        trained["self"][0]["prefix_opd/prompt_length/mean"]
+        == trained["self_hint"][0]["prefix_opd/prompt_length/mean"] - 1
+    )
 
 
 def test_rollouts_of_the_policy_one_update_earlier(trained):

@@ -12,11 +12,13 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.checks.chat_template import form_of, template_variables
 from prefix_opd.checks.preflight import model_of
 from prefix_opd.checks.run_data import conversations, data_files
+from prefix_opd.checks.teacher_prompts import teacher_conversations
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.ending import stop_token_ids
 from prefix_opd.method.prompt import PromptForm
+from prefix_opd.method.teacher_prompt import prompt_ids
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,18 @@ class Case:
     def prompts(self) -> list[list[int]]:
         """Token ids of the sampled training prompts, with the forced ending: the input of student and teacher."""
         return self.tokenize(self.student, self.sampled_messages)
+
+    @cached_property
+    def teacher_prompts(self) -> list[list[int]]:
+        """Token ids of the teacher's prompts for the same rows as `prompts`."""
+        if not self.settings.teacher_prompt.is_own:
+            return self.prompts
+        template = self.form.apply(self.student.tokenizer, self.own_template(self.student))
+        rows, variables = (
+            self._spread(teacher_conversations(self.config, self.settings)),
+            template_variables(self.config),
+        )
+        return [prompt_ids(self.student.tokenizer, row, template, **variables) for row in rows]
 
     @cached_property
     def val_prompts(self) -> list[list[int]]:

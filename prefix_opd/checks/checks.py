@@ -32,6 +32,7 @@ ALL: tuple[Check, ...] = (
     ("vocabulary", vocabulary.same_ids),
     ("forced ending", prompts.forced_ending),
     ("prompt", prompts.prompt_by_token),
+    ("teacher's prompt", prompts.teachers_prompt),
     ("room for tokens", room.tokens),
     ("sampling", room.sampling),
     ("batches", room.batches),

@@ -91,16 +91,22 @@ def at_start(case: Case) -> Iterator[Case]:
 
 
 def _measure(case: Case) -> Scores:
-    prompts = [prompt for prompt in case.prompts if len(prompt) <= case.config.data.max_prompt_length][:PROMPTS]
-    if not prompts:
+    longest = case.config.data.max_prompt_length
+    pairs = [pair for pair in zip(case.prompts, case.teacher_prompts, strict=True) if len(pair[0]) <= longest][:PROMPTS]
+    if not pairs:
         raise UserError("data.train_files", "no prompt fits data.max_prompt_length")
+    prompts, theirs = map(list, zip(*pairs, strict=True))
     requests = [
         _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None),
-        _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), prompts, "student"),
+        _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), theirs, "student"),
     ]
     stay_on_loopback(case.config)  # as in training; the engines inherit it
     student, teacher = _answers(requests)
-    ours, theirs = (trainer_log_probs(case, answer["sampled"]) for answer in (student, teacher))
+    ours, theirs = (
+        # the student never sees the teacher's own prompts
+        trainer_log_probs(case, [{**row, "prompt": prompt} for row, prompt in zip(found, prompts, strict=True)])
+        for found in (student["sampled"], teacher["sampled"])
+    )
     (again, _), (first, second) = (map(_rows, answer["scored"]) for answer in (student, teacher))
     tokenizer = case.student.tokenizer
     return Scores(

@@ -15,6 +15,7 @@ from prefix_opd.checks import cluster, lora, placement, services, shares, togeth
 from prefix_opd.checks.chat_template import fill_in_template
 from prefix_opd.checks.run_data import check_data
 from prefix_opd.checks.surface import check_surface
+from prefix_opd.checks.teacher_prompts import check_teacher_prompts, teachers_longest_prompt
 from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, check_same_vocabulary
 from prefix_opd.config.settings import Settings
@@ -72,14 +73,16 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     together.check_epochs(config, rows[TRAIN_KEY])
     student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     for model in (student, teacher):
-        check_context(config, model)
+        check_context(config, settings, model)
         model.check_weights()
         _ = model.shape  # reads the sizes; raises if one is missing
     together.check_packing(config, student)
     lora.check_student(config, student)
     check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
+    together.check_topk(config, settings, len(student.tokenizer))
     _fill_in(config, settings, student, teacher)
+    check_teacher_prompts(config, settings, student)
     shares.fit_engines(config)
     together.choose_attention(config, student)
     if config.platform == "cpu":
@@ -107,8 +110,9 @@ def check_lengths(config: DictConfig, settings: Settings) -> None:
                 "lower the one or raise the other",
             )
     _check_schedule(config, settings.schedule, response)
-    for key in CONTEXT_KEYS.values():
-        room = None if OmegaConf.select(config, key) is None else _positive(config, key)
+    prompts = {STUDENT_KEY: prompt, TEACHER_KEY: teachers_longest_prompt(config, settings)}
+    for model, key in CONTEXT_KEYS.items():
+        room, prompt = None if OmegaConf.select(config, key) is None else _positive(config, key), prompts[model]
         if room is not None and prompt + response + 1 > room:
             raise UserError(
                 f"{key}={room}",
@@ -151,9 +155,11 @@ def check_folder(config: DictConfig) -> None:
             raise UserError(f"trainer.resume_from_path={named}", "does not exist", fix)
 
 
-def check_context(config: DictConfig, model: Model) -> None:
+def check_context(config: DictConfig, settings: Settings, model: Model) -> None:
     """Check that the sequences fit the model's context, the limit unless a shorter one is set."""
-    needed = config.data.max_prompt_length + config.data.max_response_length + 1
+    teachers = model.key == TEACHER_KEY
+    prompt = teachers_longest_prompt(config, settings) if teachers else config.data.max_prompt_length
+    needed = prompt + config.data.max_response_length + 1
     room = model.context
     if room is not None and needed > room:
         raise UserError(
@@ -229,7 +235,7 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
     mode = OmegaConf.select(config, LOSS_MODE_KEY)
     if (given := OmegaConf.select(config, "prefix_opd.loss.name") or OBJECTIVES.default) != mode:
         raise UserError(f"prefix_opd.loss.name={given}", f"follows {LOSS_MODE_KEY}={mode}", f"set {LOSS_MODE_KEY}")
-    if settings.loss.is_verls and settings.rollout.off_policy_steps:
+    if not settings.loss.has_ratio and settings.rollout.off_policy_steps:
         raise UserError(
             f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
             f"needs an importance ratio, and {LOSS_MODE_KEY}={mode} has none",
@@ -240,6 +246,7 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
     ignored = [f"loss.{key}" for key, value in node.items() if value is not None and key not in own]
     if settings.loss.is_verls:
         ignored += [] if isinstance(settings.weighting, Uniform) else ["weighting.name"]
+    if not settings.loss.has_ratio:
         ignored += [] if settings.advantage.clamp is None else ["advantage.clamp"]
     if ignored:
         raise UserError(

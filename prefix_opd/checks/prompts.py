@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from textwrap import shorten
 
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.chat_template import template_variables
 from prefix_opd.checks.finding import Finding, ok, warn
+from prefix_opd.checks.teacher_prompts import check_teacher_prompts
 from prefix_opd.method.prompt import THINK_END, has_switch, opens_thinking, prompt_end
 
 SHOWN_AT_EACH_END = 24
@@ -30,7 +32,18 @@ def prompt_by_token(case: Case) -> Finding:
     if len(pieces) > 2 * SHOWN_AT_EACH_END:
         left_out = len(pieces) - 2 * SHOWN_AT_EACH_END
         pieces[SHOWN_AT_EACH_END:-SHOWN_AT_EACH_END] = [f"[{left_out} more]"]
-    return ok(f"{len(ids)} tokens for student and teacher alike: {' '.join(pieces)}", detail=whole)
+    alike = "" if case.settings.teacher_prompt.is_own else " for student and teacher alike"
+    return ok(f"{len(ids)} tokens{alike}: {' '.join(pieces)}", detail=whole)
+
+
+def teachers_prompt(case: Case) -> Finding:
+    """The teacher's own prompt for the first training row, as text."""
+    if not case.settings.teacher_prompt.is_own:
+        return ok("the student's")
+    check_teacher_prompts(case.config, case.settings, case.student)
+    first, longest = case.teacher_prompts[0], max(map(len, case.teacher_prompts))
+    text = case.student.tokenizer.decode(first)
+    return ok(f"its own, {longest} tokens at most; the first: {shorten(text, 200)!r}", detail=text)
 
 
 def same_template(case: Case) -> Finding:

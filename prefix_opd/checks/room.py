@@ -29,7 +29,7 @@ ADAM_COPIES = 2
 def tokens(case: Case) -> Finding:
     check_lengths(case.config, case.settings)
     for model in (case.student, case.teacher):
-        check_context(case.config, model)
+        check_context(case.config, case.settings, model)
     data = case.config.data
     needed = data.max_prompt_length + data.max_response_length + 1
     return ok(f"prompt + response + 1 = {needed} tokens fit both engines and both models")

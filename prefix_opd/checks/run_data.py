@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,23 @@ def check_data(config: DictConfig, key: str) -> int:
 def conversations(config: DictConfig, key: str) -> list[Conversation]:
     """The conversations of all rows. The files must have passed `check_data`."""
     check_data(config, key)
-    found: list[Conversation] = []
-    for path in data_files(config, key):
-        name = config.data.prompt_key
-        if path.suffix in LINES:
-            found += [row[name] for row in _read_lines(str(path), path)]
-        else:
-            import pyarrow.parquet as pq
+    name = config.data.prompt_key
+    return [row[name] for path in data_files(config, key) for row in read_rows(path, [name])]
 
-            found += pq.read_table(path, columns=[name])[name].to_pylist()
-    return found
+
+def read_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """These columns of every row. Raises UserError if a column is missing."""
+    if path.suffix in LINES:
+        yield from _read_lines(str(path), path)
+        return
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    for name in columns:
+        if name not in file.schema_arrow.names:
+            raise UserError(str(path), f"has no column {name!r} (it has {', '.join(file.schema_arrow.names)})")
+    for batch in file.iter_batches(columns=columns):
+        yield from batch.to_pylist()
 
 
 def _check_file(what: str, path: Path, data: DictConfig) -> int:
@@ -84,7 +91,7 @@ def _check_file(what: str, path: Path, data: DictConfig) -> int:
                 raise UserError(what, f"row {number} lacks verl's column {name!r} (it has {', '.join(map(str, row))})")
             if row[name] is None:
                 raise UserError(what, f"row {number}, column {name!r}: is null")
-        if problem := _problem(row[data.prompt_key]):
+        if problem := problem_of(row[data.prompt_key]):
             raise UserError(what, f"row {number}, column {data.prompt_key!r}: {problem}")
     if not rows:
         raise UserError(what, "has no rows")
@@ -253,11 +260,11 @@ def _first_bad(prompts) -> tuple[int, str] | None:
     if pc.min(lengths).as_py() and not messages.null_count and not any(part.null_count for part in parts):
         return None
     return next(
-        ((row, problem) for row, messages in enumerate(prompts.to_pylist()) if (problem := _problem(messages))), None
+        ((row, problem) for row, messages in enumerate(prompts.to_pylist()) if (problem := problem_of(messages))), None
     )
 
 
-def _problem(messages: Any) -> str:
+def problem_of(messages: Any) -> str:
     """Why a cell is not a conversation; empty if it is one."""
     if not isinstance(messages, list) or not messages:
         return "must be a list of role and content, with at least one message"

@@ -146,6 +146,13 @@ def check_loss_settings(config: DictConfig, settings: Settings) -> None:
         )
 
 
+def check_topk(config: DictConfig, settings: Settings, vocabulary: int) -> None:
+    """Reject more tokens of the teacher than its vocabulary has. Raises UserError."""
+    topk = config.distillation.distillation_loss.topk
+    if settings.loss.needs_topk and topk > vocabulary:
+        raise UserError(f"{LOSS}.topk={topk}", f"exceeds the vocabulary of {vocabulary} tokens", "lower it")
+
+
 def check_template_arguments(config: DictConfig) -> None:
     """Reject arguments that verl sets itself or that change the template's return type. Raises UserError."""
     given = config.data.apply_chat_template_kwargs

@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
         paper: bool = typer.Option(False, "--paper", help="Show which of the paper's FLOP figures its formula gives."),
         mean_prompt: float = typer.Option(None, help="Mean prompt length, tokens."),
+        mean_teacher_prompt: float = typer.Option(None, help="Mean length of the teacher's own prompts, tokens."),
         mean_response: float = typer.Option(None, help="Mean response length without a cap, tokens."),
         response_histogram: Path = typer.Option(
             None, help='Response lengths without a cap: JSON {"length": count} or CSV lines length,count.'
@@ -55,6 +56,7 @@ def register(app: typer.Typer) -> None:
 
         assumptions = Assumptions(
             mean_prompt=mean_prompt,
+            mean_teacher_prompt=mean_teacher_prompt,
             responses=_responses(mean_response, response_histogram),
             accelerator=accelerator,
             utilisation=_by_phase("utilisation", utilisation),

@@ -27,6 +27,7 @@ from prefix_opd.method.objective import OBJECTIVES, Objective, PrefixOPD
 from prefix_opd.method.prompt import Thinking
 from prefix_opd.method.registry import Registry
 from prefix_opd.method.schedule import SCHEDULES, Linear, Schedule
+from prefix_opd.method.teacher_prompt import TeacherPrompt
 from prefix_opd.method.weighting import WEIGHTINGS, Uniform, Weighting
 
 CHOICES: dict[str, Registry[Any]] = {"schedule": SCHEDULES, "loss": OBJECTIVES, "weighting": WEIGHTINGS}
@@ -214,6 +215,7 @@ class Settings(Fields):
     prompt: PromptSettings = PromptSettings()
     rollout: RolloutSettings = RolloutSettings()
     teacher: TeacherSettings = TeacherSettings()
+    teacher_prompt: TeacherPrompt = TeacherPrompt()
     advantage: AdvantageSettings = AdvantageSettings()
     loss: Annotated[Objective, BeforeValidator(OBJECTIVES.build)] = PrefixOPD()
     """What the update minimises (`prefix_opd.method.objective`)."""

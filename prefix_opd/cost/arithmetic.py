@@ -112,6 +112,7 @@ def step_flops(
     responses: Sequence[tuple[float, float]],
     rollouts: int,
     recomputed: bool = False,
+    teacher_prompt: float | None = None,
 ) -> dict[str, StepFlops]:
     """One update in both accountings.
 
@@ -120,10 +121,12 @@ def step_flops(
         responses: (tokens, share) of the rollouts.
         rollouts: sequences of the update.
         recomputed: whether a separate student pass recomputes the log-probs (exact accounting alone).
+        teacher_prompt: mean length of the teacher's own prompt, tokens; None: the student's.
     """
     exact, paper = [], []
+    scored = None if teacher_prompt is None else [teacher_prompt]
     for length, share in responses:
-        exact.append((rollouts * share, exact_flops(student, teacher, [prompt], [length], recomputed)))
+        exact.append((rollouts * share, exact_flops(student, teacher, [prompt], [length], recomputed, scored)))
         paper.append((rollouts * share, paper_flops(student, teacher, [length])))
     return {"exact": add_up(exact), "paper": add_up(paper)}
 

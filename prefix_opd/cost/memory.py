@@ -58,7 +58,7 @@ def memory(
     parameters: tuple[int, int],
     rollouts: int,
     gpus: dict[str, int],
-    longest: float,
+    longests: tuple[float, float],
     device: float,
 ) -> dict[str, Any]:
     """GiB per GPU of student and teacher, by phase, and of host memory per node.
@@ -67,7 +67,7 @@ def memory(
         shapes, parameters: of student and teacher.
         rollouts: sequences of a step.
         gpus: number of GPUs of ``student`` and ``teacher``.
-        longest: tokens of the longest sequence, prompt and response.
+        longests: tokens of the longest sequence, prompt and response, of student and teacher.
         device: GiB of a card.
     """
     shared, turns = is_shared(config), config.prefix_opd.teacher.phases == "turns"
@@ -77,13 +77,14 @@ def memory(
     lora = Lora.of(config)
     keeps_base = lora is not None and not lora.merge and rollout.free_cache_engine
     held = (parameters[0] + shapes[0].adapter, parameters[1])
-    batch = min(int(inference.max_num_batched_tokens), rollouts / gpus["teacher"] * longest)
+    batch = min(int(inference.max_num_batched_tokens), rollouts / gpus["teacher"] * longests[1])
     logits = cost.logits_gib(batch, shapes[1].vocab_size, cost.LOGIT_BYTES_SCORING)
 
     def engine(node: DictConfig, index: int, room: float | None) -> cost.EngineMemory:
         """``room``: GiB of engine and cache if the config gives neither; None: a cache of what scoring needs."""
         parallel, eager = int(node.tensor_model_parallel_size), bool(node.enforce_eager)
         width = 4 if node.dtype in ("float32", "fp32") else 2
+        longest = longests[index]
         context = int(node.max_model_len or longest + 1)
         fixed = held[index] * width / parallel / cost.GIB + cost.overhead_gib(eager)
         given = OmegaConf.select(node, "engine_kwargs.vllm.kv_cache_memory_bytes")
@@ -108,7 +109,7 @@ def memory(
     if shared:
         beside |= {"teacher": resting(inference, scorer)} if turns else {"teacher": scorer.share, "logits": logits}
     sampler = engine(rollout, 0, cost.USABLE * device - sum(beside.values()))
-    micro = min(int(actor["ppo_max_token_len_per_gpu"]), rollouts / gpus["student"] * longest)
+    micro = min(int(actor["ppo_max_token_len_per_gpu"]), rollouts / gpus["student"] * longests[0])
     update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro)
     update |= {"asleep_engine": resting(rollout, sampler)}
     scoring = {"teacher": scorer.share, "logits": logits}

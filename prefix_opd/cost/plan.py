@@ -50,6 +50,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     }
     throughput = _throughput(config, assumptions)
     prompt = assumptions.mean_prompt or min(MEAN_PROMPT, _whole(config, "data.max_prompt_length") / 2)
+    scored = _teachers_prompt(config, settings, assumptions, prompt)
     recomputed = settings.advantage.recomputes
 
     prompts = config.data.train_batch_size
@@ -59,7 +60,9 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
 
     def total(rows: list[list[int]], weighting: Weighting) -> Cost:
         responses = [_responses(assumptions.responses, lengths) for lengths in rows]
-        return _cost(shapes, responses, rollouts, prompt, recomputed, weighting, throughput, gpus, is_shared(config))
+        return _cost(
+            shapes, responses, rollouts, (prompt, scored), recomputed, weighting, throughput, gpus, is_shared(config)
+        )
 
     schedule, rows = settings.schedule, lengths_of(settings.schedule)
 
@@ -74,7 +77,8 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     response = assumptions.responses.capped(most)[-1][0]
     parameters = (_parameters(shapes[0], student), _parameters(shapes[1], teacher))
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
-    found = memory(config, shapes, parameters, rollouts, gpus, prompt + response, device)
+    longests = (prompt + response, scored + response)
+    found = memory(config, shapes, parameters, rollouts, gpus, longests, device)
     return Plan(
         run={
             "experiment_name": config.trainer.experiment_name,
@@ -102,6 +106,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "accelerator": throughput["accelerator"],
             "tflops_per_gpu": {phase: throughput["flops_per_second"][phase] / 1e12 for phase in PHASES},
             "mean_prompt": prompt,
+            **({"mean_teacher_prompt": scored} if settings.teacher_prompt.is_own else {}),
             "response_lengths": "every rollout reaches its cap"
             if not assumptions.responses.shares
             else f"mean {sum(n * share for n, share in assumptions.responses.shares):.0f} tokens without a cap",
@@ -126,8 +131,18 @@ def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelSha
     cap = (schedule.maximum or response) if schedule.adapts else longest_prefix(schedule, steps, response)
     engine = {"student": 1, "teacher": OmegaConf.select(config, INFERENCE_KEY).tensor_model_parallel_size}
     prompt = min(MEAN_PROMPT, config.data.max_prompt_length / 2)
-    flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], 1, False)["exact"]
+    scored = _teachers_prompt(config, settings, Assumptions(), prompt)
+    flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], 1, False, scored)["exact"]
     return 3600 * cost.hours(flops, _throughput(config, Assumptions())["flops_per_second"], engine)["teacher_scoring"]
+
+
+def _teachers_prompt(config: DictConfig, settings: Settings, assumptions: Assumptions, prompt: float) -> float:
+    """Mean length of the prompts that the teacher scores, tokens."""
+    if not settings.teacher_prompt.is_own:
+        return prompt
+    longest = settings.teacher_prompt.max_length or config.data.max_prompt_length
+    more = max(0.0, (longest - config.data.max_prompt_length) / 2)
+    return assumptions.mean_teacher_prompt or prompt + more
 
 
 # ---- models ----
@@ -169,17 +184,17 @@ def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, f
     return sorted(found.items())
 
 
-def _cost(shapes, updates, rollouts, prompt, recomputed, weighting, throughput, gpus, one_by_one) -> Cost:
-    student, teacher = shapes
+def _cost(shapes, updates, rollouts, prompts, recomputed, weighting, throughput, gpus, one_by_one) -> Cost:
+    (student, teacher), (prompt, scored) = shapes, prompts
     steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
     for responses in updates:
-        for kind, flops in cost.step_flops(student, teacher, prompt, responses, rollouts, recomputed).items():
+        for kind, flops in cost.step_flops(student, teacher, prompt, responses, rollouts, recomputed, scored).items():
             steps[kind].append(flops)
         generated = rollouts * sum(length * share for length, share in responses)
         tokens["prompts"] += rollouts * prompt
         tokens["generated"] += generated
-        tokens["scored"] += rollouts * prompt + generated
+        tokens["scored"] += rollouts * scored + generated
         tokens["in_loss"] += rollouts * sum(weighting.counted(length) * share for length, share in responses)
     flop = {kind: cost.add_up([(1.0, flops) for flops in found]) for kind, found in steps.items()}
     return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], gpus, one_by_one))

@@ -16,6 +16,9 @@ class Assumptions:
 
     mean_prompt: float | None = None
     """Mean prompt length, tokens; none: `MEAN_PROMPT`, or half of data.max_prompt_length if that is less."""
+    mean_teacher_prompt: float | None = None
+    """Mean length of the teacher's own prompts, tokens; none: the student's and half of the room that the teacher has
+    beyond it."""
     responses: ResponseLengths = ResponseLengths()
     """Response lengths without a cap; none: every rollout reaches its cap."""
     accelerator: str | None = None
@@ -28,8 +31,9 @@ class Assumptions:
     """By phase, TFLOP/s of one GPU; replaces peak times utilisation."""
 
     def __post_init__(self) -> None:
-        if self.mean_prompt is not None and not self.mean_prompt > 0:
-            raise UserError(f"--mean-prompt {self.mean_prompt}", "must be above 0")
+        for option, mean in (("mean-prompt", self.mean_prompt), ("mean-teacher-prompt", self.mean_teacher_prompt)):
+            if mean is not None and not mean > 0:
+                raise UserError(f"--{option} {mean}", "must be above 0")
         if self.accelerator is not None and self.accelerator not in ACCELERATORS:
             raise UserError(f"--accelerator {self.accelerator}", f"is not one of {', '.join(ACCELERATORS)}")
         for option, values, most in (("utilisation", self.utilisation, 1.0), ("tflops", self.tflops, float("inf"))):

@@ -23,6 +23,7 @@ def render(plan: Plan):
     )
     said = plan.assumptions
     tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
+    more = f", the teacher's of {said['mean_teacher_prompt']:.0f}" if "mean_teacher_prompt" in said else ""
     longest = plan.longest_step
     seconds = ", ".join(f"{_words(phase)} {longest['seconds'][phase]:.3g}" for phase in PHASES)
     sizes = ", ".join(f"{name} {_parameters(found)}" for name, found in run["parameters"].items())
@@ -31,7 +32,7 @@ def render(plan: Plan):
         f"parameters: {sizes}.",
         f"longest step: {longest['step']} (L {longest['prefix_length']}), {longest['seconds']['total']:.3g} s; "
         f"by phase: {seconds}.",
-        f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens; "
+        f"assumed: {said['accelerator']}, TFLOP/s a GPU: {tflops}; prompts of {said['mean_prompt']:.0f} tokens{more}; "
         f"{said['response_lengths']}. Evaluation and start-up are not included.",
         f"host memory of a node: {host['trainer_offloaded']:.1f} GiB of offloaded states, "
         f"{host['teacher_asleep'] + host['student_asleep']:.1f} of sleeping engines (pinned: up to twice that).",

@@ -51,6 +51,34 @@ def teacher_log_probs_of_response(log_q_shifted: Tensor, prompt_length: int) -> 
     return log_q_shifted.reshape(sequence_length)[prompt_length - 1 : sequence_length - 1]
 
 
+def at_students_positions(teacher_scores: Tensor, teacher_prompt_length: int, prompt_length: int) -> Tensor:
+    """Move the scores of a response from the teacher's own prompt to the student's.
+
+    `teacher_log_probs_of_response` and verl's losses then find them by the student's prompt length. A teacher's prompt
+    of 3 tokens and a student's of 2, response c d::
+
+        entry      0              1              2              3      4
+        teacher    log q(b|a)     log q(x|a,b)   log q(c|a,b,x) log q(d|…) dummy
+        returned   0              log q(c|a,b,x) log q(d|…)     dummy
+
+    Args:
+        teacher_scores: (Q + T, k) of a sequence of Q prompt and T response tokens, shifted left by one.
+        teacher_prompt_length: Q >= 1.
+        prompt_length: P >= 1.
+
+    Returns:
+        (P + T, k), 0 at all entries that do not belong to the response.
+    """
+    response = len(teacher_scores) - teacher_prompt_length
+    if min(teacher_prompt_length, prompt_length) < 1 or response < 0:
+        raise ValueError(
+            f"prompts of {teacher_prompt_length} and {prompt_length} tokens do not fit {len(teacher_scores)} scores"
+        )
+    moved = teacher_scores.new_zeros(prompt_length + response, *teacher_scores.shape[1:])
+    moved[prompt_length - 1 : -1] = teacher_scores[teacher_prompt_length - 1 : -1]
+    return moved
+
+
 def importance_ratio(log_p_current: Tensor, log_p_rollout: Tensor, maximum: float | None = None) -> Tensor:
     """p_theta(x_t) / p_rollout(x_t), which corrects for differences between the sampling and the updated policy.
 

@@ -18,7 +18,7 @@ and no gradient of their own (2):
 instructions:
 
 ==========================================================================  =======
-the prompt, once per rollout                                                counted
+the prompt, once per rollout; for the teacher its own, if it has one        counted
 the student's second forward pass                                           counted if ``advantage.student_log_prob``
                                                                             asks for it
 sampling and scoring of discarded batches                                   counted, in the step that repeats them
@@ -154,6 +154,7 @@ def exact_flops(
     prompt_lengths: Iterable[float],
     response_lengths: Iterable[float],
     recomputed_log_probs: bool = False,
+    teacher_prompt_lengths: Iterable[float] | None = None,
 ) -> StepFlops:
     """FLOP of one update over prompt and response of every rollout. The table in this module says what counts.
 
@@ -162,13 +163,18 @@ def exact_flops(
     Args:
         prompt_lengths, response_lengths: (B,) tokens.
         recomputed_log_probs: whether a separate student pass recomputes the log-probs.
+        teacher_prompt_lengths: (B,) tokens of the teacher's own prompts; None: it has the student's.
     """
-    lengths = [prompt + response for prompt, response in zip(prompt_lengths, response_lengths, strict=True)]
+    prompts, responses = list(prompt_lengths), list(response_lengths)
+    theirs = prompts if teacher_prompt_lengths is None else teacher_prompt_lengths
+    lengths, scored = (
+        [prompt + response for prompt, response in zip(found, responses, strict=True)] for found in (prompts, theirs)
+    )
     forward = student.forward_flops(lengths)
     return StepFlops(
         sampling=forward,
         student_scoring=forward if recomputed_log_probs else 0.0,
-        teacher_scoring=teacher.forward_flops(lengths),
+        teacher_scoring=teacher.forward_flops(scored),
         update=student.train_flops(lengths),
     )
 

@@ -14,6 +14,7 @@ CUT = "prefix_opd/ending/cut_fraction"
 NATURAL = "prefix_opd/ending/natural_fraction"
 FLOPS = "prefix_opd/flops_exact/so_far"
 FLOPS_PAPER = "prefix_opd/flops_paper/so_far"
+PROMPT_LENGTH = "prefix_opd/prompt_length/mean"
 TOKENS_GENERATED = "prefix_opd/tokens/generated"
 TOKENS_SCORED = "prefix_opd/tokens/scored"
 REVERSE_KL = "prefix_opd/reverse_kl/mean"
@@ -83,6 +84,7 @@ def bins(line: Mapping[str, float], prefix: str) -> dict[int, float]:
 
 ALL = (
     *(PREFIX_LENGTH, "prefix_opd/prefix_length/min", REVERSE_KL, "prefix_opd/reverse_kl/{abs_mean,max}"),
+    PROMPT_LENGTH,
     *(RESPONSE_LENGTH, "prefix_opd/response_length/max", CUT, NATURAL, "prefix_opd/ending/other_fraction"),
     *("prefix_opd/fingerprint/{prompts,rollouts}", SECONDS_SINCE_START, "prefix_opd/seconds/{overlap,turns}"),
     *map(seconds, (*PHASES, "step")),

@@ -27,8 +27,8 @@ class Objective(Fields):
     is_verls: ClassVar[bool] = False
     """Whether verl implements the loss. Such a loss ignores our advantage, weighting and importance ratio."""
     needs_topk: ClassVar[bool] = False
-    """Whether the teacher returns its k likeliest tokens in place of the sampled token's score. verl's engine supports
-    this only for verl's own losses (verl/trainer/distillation/losses.py: compute_topk_loss)."""
+    """Whether the teacher returns its k likeliest tokens in place of the sampled token's score. An objective of ours
+    then defines `divergence` in place of `token_losses`."""
     needs_advantage: ClassVar[bool] = True
     """Whether the trainer computes the advantage before the update."""
     estimates_reverse_kl: ClassVar[bool] = False
@@ -36,8 +36,13 @@ class Objective(Fields):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        if cls.needs_topk and not cls.is_verls:
-            raise TypeError(f"{cls.__name__}.needs_topk: verl gives the teacher's top k to its own losses alone")
+        if cls.needs_topk and not cls.is_verls and cls.divergence is Objective.divergence:
+            raise TypeError(f"{cls.__name__}.needs_topk: define divergence, which reads the teacher's top k")
+
+    @property
+    def has_ratio(self) -> bool:
+        """Whether an importance ratio corrects for rollouts of an older policy."""
+        return not (self.is_verls or self.needs_topk)
 
     def needs_teacher_at_update(self, student_log_prob: str) -> bool:
         """Whether the update reads the teacher's scores.
@@ -46,7 +51,7 @@ class Objective(Fields):
             student_log_prob: ``prefix_opd.advantage.student_log_prob``. With "current" the update computes the
                 advantage from the policy that is being updated.
         """
-        return self.is_verls or student_log_prob == "current"
+        return self.is_verls or self.needs_topk or student_log_prob == "current"
 
     def advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor) -> Tensor:
         """(B, T) advantage of each token. All inputs are (B, T); ``mask`` is 1 on tokens that the student sampled."""
@@ -69,6 +74,15 @@ class Objective(Fields):
             weights: (B, T) position weights; ``None`` means 1 everywhere.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no token_losses")
+
+    def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """(...) loss of a position. Gradients flow through ``log_p``.
+
+        Args:
+            log_p, log_q: (..., k + 1) log-probs of student and teacher for the teacher's k likeliest tokens, and the
+                log of the mass of all others (`prefix_opd.method.divergence.with_rest`).
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no divergence")
 
 
 OBJECTIVES: Registry[Objective] = Registry("objective", default="prefix_opd")
@@ -114,3 +128,34 @@ class ForwardKLTopK(Objective):
     is_verls = True
     needs_topk = True
     needs_advantage = False
+
+
+@OBJECTIVES.register("reverse_kl_topk")
+class ReverseKLTopK(Objective):
+    """KL(student || teacher) over the teacher's k likeliest tokens and the rest (`prefix_opd.method.divergence`)."""
+
+    label = "reverse KL, top k"
+    needs_topk = True
+    needs_advantage = False
+
+    def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        from prefix_opd.method.divergence import kl
+
+        return kl(log_p, log_q)
+
+
+@OBJECTIVES.register("jsd_topk")
+class GeneralizedJSD(Objective):
+    """The generalised Jensen-Shannon divergence over the teacher's k likeliest tokens and the rest."""
+
+    label = "generalised JSD, top k"
+    needs_topk = True
+    needs_advantage = False
+
+    beta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the teacher in the mixture: near 0 like the forward KL, near 1 like the reverse KL; null: 0.5."""
+
+    def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        from prefix_opd.method.divergence import generalized_jsd
+
+        return generalized_jsd(log_p, log_q, 0.5 if self.beta is None else self.beta)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefix_opd.miniature.task import Problem, random_problem
+from prefix_opd.miniature.task import STEPS, Problem, begun, random_problem
 
 DATA_SOURCE = "tiny/chain"
 
@@ -36,6 +36,28 @@ def write_data(out_dir: str | Path, train: int = 4096, test: int = 512, seed: in
         rows = [_row(problem, split, index) for index, problem in enumerate(problems)]
         pq.write_table(pa.Table.from_pylist(rows), paths[split])
     return paths
+
+
+def write_hinted(out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0) -> Path:
+    """Write ``train_hinted.parquet``: the training problems with a prompt of the teacher's own, and return its path.
+
+    Problems of the most steps are left out: no letter is left for the label of their hint.
+    """
+    problems = draw_problems(train, test, seed)["train"]
+    rows = [
+        {**_row(problem, "train", index), "teacher_prompt": _begun(problem)}
+        for index, problem in enumerate(problems)
+        if problem.steps < STEPS[1]
+    ]
+    path = Path(out_dir) / "train_hinted.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def _begun(problem: Problem) -> list[dict[str, str]]:
+    question, worked = begun(problem)
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": worked}]
 
 
 def _row(problem: Problem, split: str, index: int) -> dict:

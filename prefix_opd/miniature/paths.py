@@ -12,7 +12,7 @@ DATA_VERSION = "5e14f5230117"
 
 
 def tiny_path(name: str) -> str:
-    """The path of the miniature's ``student``, ``teacher``, ``train`` or ``test``.
+    """The path of the miniature's ``student``, ``teacher``, ``train``, ``train_hinted`` or ``test``.
 
     Models ship with the package. Data is written to the user's cache folder on first use, always the same bytes.
     """
@@ -20,14 +20,14 @@ def tiny_path(name: str) -> str:
 
     if name in ("student", "teacher"):
         return str(shipped_models()[name])
-    if name not in ("train", "test"):
-        raise KeyError(f"tiny:{name}; known: student, teacher, train, test")
+    if name not in ("train", "train_hinted", "test"):
+        raise KeyError(f"tiny:{name}; known: student, teacher, train, train_hinted, test")
     folder = _cache() / f"tiny-{DATA_VERSION}"
     file = folder / f"{name}.parquet"
     if not file.exists():
-        from prefix_opd.miniature.data import write_data
+        from prefix_opd.miniature.data import write_data, write_hinted
 
-        file = write_data(folder)[name]
+        file = write_hinted(folder) if name == "train_hinted" else write_data(folder)[name]
     return str(file)
 
 

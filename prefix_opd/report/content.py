@@ -50,6 +50,7 @@ SETTINGS = (
     "prefix_opd.schedule",
     "prefix_opd.prompt.thinking",
     "prefix_opd.prompt.ending",
+    "prefix_opd.teacher_prompt",
     "prefix_opd.rollout.stop",
     "prefix_opd.rollout.seeded",
     "prefix_opd.advantage",

@@ -92,10 +92,14 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
     rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
     total = 0.0
     for row in rows:
-        prompts = (row[names.TOKENS_SCORED] - row[names.TOKENS_GENERATED]) / rollouts
+        scored = (row[names.TOKENS_SCORED] - row[names.TOKENS_GENERATED]) / rollouts
+        prompts = row.get(
+            names.PROMPT_LENGTH, scored
+        )  # missing in runs of earlier versions, whose teacher had the same
         # linear between validations, constant outside
         response = min(float(np.interp(row["step"], steps, lengths)), config.data.max_response_length)
-        total += exact_flops(student, teacher, [prompts] * rollouts, [response] * rollouts).total
+        rows_of = ([length] * rollouts for length in (prompts, response))
+        total += exact_flops(student, teacher, *rows_of, teacher_prompt_lengths=[scored] * rollouts).total
     return total
 
 

@@ -42,6 +42,7 @@ SAME_RUN_KEYS = (
     "actor_rollout_ref.rollout.temperature",
     "actor_rollout_ref.rollout.top_k",
     "actor_rollout_ref.rollout.top_p",
+    "data.apply_chat_template_kwargs",
     "data.filter_overlong_prompts",
     "data.max_prompt_length",
     "data.max_response_length",
@@ -51,6 +52,7 @@ SAME_RUN_KEYS = (
     "data.train_files",
     "distillation.teacher_models.teacher_model.model_path",
     "distillation.distillation_loss.loss_mode",
+    "distillation.distillation_loss.topk",
 )
 """Keys and groups that must be equal for a run to resume in this folder. Other keys, e.g. the number of steps, may
 change."""
@@ -69,12 +71,17 @@ FREE_KEYS = (
     "prefix_opd.rollout.timeout_seconds",
     "prefix_opd.start_up_seconds",
     "prefix_opd.teacher.",
+    "prefix_opd.teacher_prompt.max_length",
     "prefix_opd.update.",
 )
 """Prefixes of keys that may differ between runs, because they do not affect learning."""
 
 
 _SHIPPED = re.compile(r"^.*/prefix_opd/(?:tiny|miniature)/weights/")
+
+
+SINCE = {"prefix_opd.prompt.thinking": "forced"}
+"""Key that earlier versions lack -> the value that they had."""
 
 
 def check_same_run(config: DictConfig) -> None:
@@ -102,10 +109,10 @@ def check_same_run(config: DictConfig) -> None:
 
 
 def _same(old: dict[str, Any], new: dict[str, Any], name: str) -> bool:
-    """Whether a setting is what it was. A run of an earlier version lacks keys that are empty by default since, and
+    """Whether a setting is what it was. A run of an earlier version lacks keys that are empty or `SINCE` by now, and
     knows the miniature's weights by another folder."""
     if name not in old:
-        return not new[name]
+        return not new[name] or new[name] == SINCE.get(name)
     return _settled(old[name]) == _settled(new.get(name))
 
 

@@ -15,6 +15,8 @@ from prefix_opd.method.objective import Objective
 
 RECORD = "prefix_opd"
 """Key of a rollout's ending and times."""
+TEACHER_PROMPT_LENGTH = "teacher_prompt_length"
+"""Entry of the record: tokens of the teacher's own prompt, if it has one."""
 PREFIX_LENGTH = "prefix_length"
 """Column with L of each row, tokens. The trainer writes it when it hands prompts out. verl passes columns to the agent
 loop as keyword arguments, and stores them with the rollout. Validation batches lack this column."""
@@ -53,6 +55,11 @@ class TrainBatch:
     records: list[dict[str, Any]]
     topk: Tensor | None = None
     """(N, k) teacher log-probs of its k likeliest tokens; None without top-k."""
+
+    @property
+    def teacher_prompt_lengths(self) -> list[int]:
+        """(B,) tokens of the prompts that the teacher scored."""
+        return _teacher_prompt_lengths(self.records, self.prompt_lengths)
 
     def nested(self, flat: Tensor) -> Tensor:
         """(N,) -> jagged tensor with one row per rollout, as verl stores it."""
@@ -96,7 +103,7 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
         recomputed: use ``old_log_probs`` as student log-probs in place of the sampler's.
         topk: whether the teacher returned its top-k.
     """
-    prompt_lengths, lengths = read_lengths(data)
+    prompt_lengths, lengths, _ = read_lengths(data)
     log_p_rollout = data["rollout_log_probs"].values().float()
     return TrainBatch(
         prompts=data["prompts"].values(),
@@ -109,14 +116,22 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
         log_q=None if topk else _teacher_log_probs(data, prompt_lengths),
         topk=_teacher_topk(data, prompt_lengths) if topk else None,
         mask=data["response_mask"].values().bool(),
-        records=[fields[RECORD] for fields in map(plain_fields, data["extra_fields"])],
+        records=_records(data),
     )
 
 
-def read_lengths(data: Any) -> tuple[list[int], list[int]]:
-    """(B,) prompt lengths and (B,) response lengths, tokens, from the fields `LENGTH_FIELDS`."""
-    prompts, responses = (data[name].offsets().diff().tolist() for name in LENGTH_FIELDS)
-    return prompts, responses
+def read_lengths(data: Any) -> tuple[list[int], list[int], list[int]]:
+    """(B,) lengths of prompts, responses and the teacher's prompts, tokens, from the fields `LENGTH_FIELDS`."""
+    prompts, responses = (data[name].offsets().diff().tolist() for name in ("prompts", "responses"))
+    return prompts, responses, _teacher_prompt_lengths(_records(data), prompts)
+
+
+def _records(data: Any) -> list[dict[str, Any]]:
+    return [fields[RECORD] for fields in map(plain_fields, data["extra_fields"])]
+
+
+def _teacher_prompt_lengths(records: list[dict[str, Any]], prompt_lengths: list[int]) -> list[int]:
+    return [record.get(TEACHER_PROMPT_LENGTH, prompt) for record, prompt in zip(records, prompt_lengths, strict=True)]
 
 
 def _teacher_log_probs(data: Any, prompt_lengths: list[int]) -> Tensor:
@@ -130,14 +145,13 @@ def _teacher_topk(data: Any, prompt_lengths: list[int]) -> Tensor:
     return torch.cat([score[prompt - 1 : -1] for score, prompt in zip(scores, prompt_lengths, strict=True)]).float()
 
 
-LENGTH_FIELDS = ["prompts", "responses"]
+LENGTH_FIELDS = ["prompts", "responses", "extra_fields"]
 TRAIN_FIELDS = [
     *LENGTH_FIELDS,
     "response_mask",
     "rollout_log_probs",
     "teacher_logprobs",
     PREFIX_LENGTH,
-    "extra_fields",
 ]
 
 

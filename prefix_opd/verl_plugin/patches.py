@@ -12,6 +12,7 @@ from prefix_opd.base.loopback import LOOPBACK_PATCH
 from prefix_opd.base.patching import Patch, Target
 from prefix_opd.config.keys import PACKED_ATTENTION
 from prefix_opd.cpu.patches import PATCHES as CPU_PATCHES
+from prefix_opd.verl_plugin.engine.topk import TOPK_PATCH
 
 _ENGINE = "prefix_opd.verl_plugin.engine"
 _SERVER = "prefix_opd.verl_plugin.server"
@@ -305,6 +306,7 @@ PATCHES = (
         until="verl writes in groups",
         without="a call of TransferQueue for each rollout and each status",
     ),
+    TOPK_PATCH,
     LOOPBACK_PATCH,
     *CPU_PATCHES,
 )

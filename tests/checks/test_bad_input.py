@@ -29,6 +29,7 @@ from prefix_opd.miniature.data import write_data
 from prefix_opd.run.folder import hold
 
 TRAIN = ["train", "experiment=tiny/schedule"]
+TOPK = "distillation.distillation_loss.topk"
 SCHEDULE = "prefix_opd.schedule"
 TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
 RAW = (f"{SCHEDULE}.start=$", TEMPLATE)
@@ -141,6 +142,32 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=null"], "per_gpu=null: must be a whole number"),
     # settings that another loss would not read
     (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not"),
+    # the divergences over the teacher's top k
+    (["train", "experiment=tiny/jsd_24", f"{TOPK}=265"], f"{TOPK}=265: exceeds the vocabulary of 264 tokens"),
+    (["train", "experiment=tiny/jsd_24", f"{TOPK}=0"], f"{TOPK}=0: must be a whole number of at least 1"),
+    (["train", "experiment=tiny/jsd_24", "prefix_opd.loss.beta=1"], "prefix_opd.loss.beta=1: input should be less"),
+    (["train", "experiment=tiny/jsd_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not read by"),
+    (["train", "experiment=tiny/jsd_24", "prefix_opd.probe.every=1"], "prefix_opd.probe.every=1: needs the teacher's"),
+    (
+        ["train", "experiment=tiny/jsd_24", "prefix_opd.rollout.off_policy_steps=1"],
+        "prefix_opd.rollout.off_policy_steps=1: needs an importance ratio",
+    ),
+    ([*TRAIN, "prefix_opd.loss.beta=0.5"], "prefix_opd.loss.beta: is not read by distillation.distillation_loss.loss"),
+    # the teacher's own prompt
+    (
+        [*TRAIN, "prefix_opd.teacher_prompt.column=hint", "data.train_files={few40}"],
+        "has no column 'hint' (it has data_source, prompt, ability, reward_model, extra_info)",
+    ),
+    (
+        [*TRAIN, 'prefix_opd.teacher_prompt.template="{{prompt}} {{extra_info.hint}}"', "data.train_files={few40}"],
+        "row 0 has no 'extra_info.hint'; prefix_opd.teacher_prompt needs it in every row",
+    ),
+    ([*TRAIN, 'prefix_opd.teacher_prompt.template="solve it"'], "template lacks {{prompt}}, the question"),
+    ([*TRAIN, "prefix_opd.teacher_prompt.max_length=64"], "teacher_prompt.max_length=64: is not read: the teacher has"),
+    (
+        [*TRAIN, "prefix_opd.teacher_prompt.column=hint", "prefix_opd.teacher_prompt.max_length=900"],
+        "its context of 1024 tokens has no room for prompt + response + 1 = 1093",
+    ),
     # the forced ending, the loss, the end tokens
     ([*TRAIN, 'prefix_opd.prompt.ending="<thought>"'], "the tokenizer splits it into"),
     (

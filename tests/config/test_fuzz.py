@@ -38,6 +38,7 @@ values = st.recursive(
 KEYS = {
     "schedule": ("name", "start", "increment", "maximum", "length", "steps", "over"),
     "prompt": ("thinking", "ending", "allow_split"),
+    "teacher_prompt": ("column", "template", "system", "max_length"),
     "rollout": ("stop", "final_output_only", "seeded", "off_policy_steps", "timeout_seconds"),
     "advantage": ("student_log_prob", "clamp"),
     "loss": ("name", "max_ratio"),

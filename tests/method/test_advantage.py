@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from prefix_opd.method.advantage import importance_ratio, reverse_kl_advantage, teacher_log_probs_of_response
+from prefix_opd.method.advantage import (
+    at_students_positions,
+    importance_ratio,
+    reverse_kl_advantage,
+    teacher_log_probs_of_response,
+)
 
 
 def test_advantage_is_teacher_minus_student():
@@ -59,3 +64,29 @@ def test_ratio_and_its_truncation():
     truncated.sum().backward()
     # d ratio / d log_p = ratio where it is not truncated, 0 where it is
     torch.testing.assert_close(current.grad, torch.tensor([1.0, math.exp(-1), 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("teacher_prompt", "prompt", "scores", "moved"),
+    [
+        # the response has two tokens, scored -5 and -6; entries before them score the prompt, the last one is a dummy
+        (3, 2, [-1, -2, -5, -6, 0], [0, -5, -6, 0]),  # the teacher's prompt is longer
+        (1, 3, [-5, -6, 0], [0, 0, -5, -6, 0]),  # it is shorter
+        (2, 2, [-1, -5, -6, 0], [0, -5, -6, 0]),
+        (4, 1, [-1, -2, -3, -5, -6, 0], [-5, -6, 0]),
+    ],
+)
+def test_scores_after_the_teachers_prompt_move_to_the_students_positions(teacher_prompt, prompt, scores, moved):
+    scores = torch.tensor(scores, dtype=torch.float32)[:, None]
+    found = at_students_positions(scores, teacher_prompt, prompt)
+    assert found[:, 0].tolist() == moved
+    # what every reader of a score does, with the student's prompt length
+    assert teacher_log_probs_of_response(found, prompt).tolist() == [-5, -6]
+    ids = at_students_positions(torch.cat([scores, scores - 10], 1).int(), teacher_prompt, prompt)
+    assert ids.dtype == torch.int32 and ids[prompt - 1 : -1].tolist() == [[-5, -15], [-6, -16]]
+
+
+@pytest.mark.parametrize(("teacher_prompt", "prompt", "entries"), [(0, 1, 3), (1, 0, 3), (4, 1, 3)])
+def test_prompts_that_do_not_fit_the_scores_are_refused(teacher_prompt, prompt, entries):
+    with pytest.raises(ValueError, match=f"prompts of {teacher_prompt} and {prompt} tokens do not fit {entries}"):
+        at_students_positions(torch.zeros(entries, 1), teacher_prompt, prompt)

@@ -50,6 +50,15 @@ def test_exact_counts_prompts_and_skips_the_second_student_pass():
     assert exact_flops(TOY, TOY, [2, 2], [3, 1], recomputed_log_probs=True).student_scoring == step.sampling
 
 
+def test_a_teachers_own_prompt_counts_for_the_teacher_alone():
+    step, same = (
+        exact_flops(TOY, TOY, [2, 2], [3, 1], teacher_prompt_lengths=[7, 1]),
+        exact_flops(TOY, TOY, [2, 2], [3, 1]),
+    )
+    assert step.teacher_scoring == TOY.forward_flops([10, 2])
+    assert (step.sampling, step.update) == (same.sampling, same.update)
+
+
 def test_what_exact_flops_count_by_hand():
     # one rollout, prompt 2 and response 3; layers 336, embedding 40, head 40 parameters
     step = exact_flops(TOY, TOY, [2], [3])

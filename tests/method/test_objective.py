@@ -44,6 +44,8 @@ def test_the_shapes_must_be_one():
         ("prefix_opd", False, True, False, True),
         ("k1", False, True, True, True),
         ("forward_kl_topk", True, False, True, False),
+        ("reverse_kl_topk", True, False, True, False),
+        ("jsd_topk", True, False, True, False),
     ],
 )
 def test_what_each_needs(name, topk, advantage, at_update, full_opd):
@@ -74,8 +76,8 @@ def test_an_unknown_objective_is_told_by_the_key_that_names_it():
         Settings.from_node({"loss": {"name": "prefix_odp"}})
 
 
-def test_the_teachers_top_k_are_verls_alone():
-    with pytest.raises(TypeError, match="verl gives the teacher's top k to its own losses alone"):
+def test_an_objective_that_reads_the_top_k_defines_a_divergence():
+    with pytest.raises(TypeError, match="Greedy.needs_topk: define divergence"):
 
         class Greedy(Objective):
             needs_topk = True

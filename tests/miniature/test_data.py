@@ -7,7 +7,7 @@ import re
 
 import pyarrow.parquet as pq
 
-from prefix_opd.miniature.data import write_data
+from prefix_opd.miniature.data import write_data, write_hinted
 
 
 def test_rows(tmp_path) -> None:
@@ -45,3 +45,15 @@ def test_same_seed_same_bytes(tmp_path) -> None:
 def test_test_split_does_not_depend_on_the_training_size(tmp_path) -> None:
     small, large = write_data(tmp_path / "a", train=8, test=4), write_data(tmp_path / "b", train=80, test=4)
     assert pq.read_table(small["test"]) == pq.read_table(large["test"])
+
+
+def test_a_hint_is_a_worked_step_that_leads_to_the_question(tmp_path) -> None:
+    rows = pq.read_table(write_hinted(tmp_path, train=200, test=4)).to_pylist()
+    assert 0 < 200 - len(rows) < 30, "problems of the most steps have no hint"
+    for row in rows:
+        [asked], (hinted, begun) = row["prompt"], row["teacher_prompt"]
+        label, term, total = re.fullmatch(r"([a-z])([+-]\d)=(\d\d);", begun["content"]).groups()
+        start, *pattern = re.findall(r"[+-]?\d", asked["content"].partition(":")[0])
+        assert hinted["content"][1:] == f"{term}{pattern[0]}{pattern[1]}:{label}" and term == pattern[2]
+        assert int(total) == int(start) and ord(label) == ord(asked["content"][-1]) + 1
+        assert hinted["content"][0] in "123456789"

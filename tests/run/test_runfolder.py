@@ -30,9 +30,13 @@ def test_the_same_command_and_more_steps_go_on(tmp_path):
 
 
 def test_a_run_of_the_previous_release_goes_on(tmp_path):
-    """The previous release had no plugins, no named patches, and no name of the objective among its settings."""
+    """The previous release had no plugins, no named patches, and no name of the objective among its settings.
+
+    It knew thinking by the forced ending alone, and no prompt of the teacher's own.
+    """
     start(tmp_path)
     before = OmegaConf.load(tmp_path / "config.yaml")
+    del before.prefix_opd.prompt.thinking, before.prefix_opd.teacher_prompt
     del before.prefix_opd.plugins, before.prefix_opd.patches_off, before.prefix_opd.loss.name
     OmegaConf.save(before, tmp_path / "config.yaml")
     check_same_run(again(tmp_path))
@@ -58,6 +62,10 @@ def test_a_run_from_before_updates_were_cut_by_length_goes_on(tmp_path):
         ("actor_rollout_ref.actor.ppo_mini_batch_size=8", "ppo_mini_batch_size=16 there, 8 here"),
         ("actor_rollout_ref.actor.optim.lr_scheduler_type=cosine", "lr_scheduler_type=constant there, cosine here"),
         ("actor_rollout_ref.actor.optim.lr_warmup_steps=9", "lr_warmup_steps="),
+        ("prefix_opd.prompt.thinking=off", "prefix_opd.prompt.ending=<think> there, None here"),
+        ("prefix_opd.teacher_prompt.column=hint", "prefix_opd.teacher_prompt.column=None there, hint here"),
+        ("+data.apply_chat_template_kwargs.enable_thinking=true", "enable_thinking=None there, True here"),
+        ("distillation.distillation_loss.topk=9", "distillation.distillation_loss.topk="),
     ],
 )
 def test_another_setting_is_another_run(tmp_path, override, told):

@@ -167,8 +167,8 @@ def test_the_ledger_counts_and_goes_on():
 def test_a_batch_that_is_thrown_away_is_counted_in_the_step_that_repeats_it():
     ledger = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=True)
     # N = 4 * (2*4 + 2*4) + 3*4*8 + 2*10*4 = 240; 3 tokens: 2 * 240 * 3 + 2 * 3**2 * 4 = 1512 in a forward pass
-    ledger.add_thrown_away([1], [2], recomputed=True)  # after the student's own pass
-    ledger.add_thrown_away([1], [2], recomputed=False)  # before it
+    ledger.add_thrown_away([1], [2], [1], recomputed=True)  # after the student's own pass
+    ledger.add_thrown_away([1], [2], [1], recomputed=False)  # before it
     found = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
     flops = {name: found[f"prefix_opd/flops_exact/{name}"] for name in ("sampling", "student_scoring", "update")}
     assert flops == {"sampling": 3 * 1512, "student_scoring": 2 * 1512, "update": 3 * 1512}
@@ -177,6 +177,16 @@ def test_a_batch_that_is_thrown_away_is_counted_in_the_step_that_repeats_it():
     assert [found[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored", "trained")] == [6, 9, 2]
     again = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
     assert again["prefix_opd/flops_exact/total"] == 6 * 1512 and again["prefix_opd/tokens_so_far/generated"] == 8
+
+
+def test_a_teachers_own_prompt_is_counted_where_it_is_scored():
+    ledger = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=False)
+    ledger.add_thrown_away([1], [2], [4], recomputed=False)
+    found = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED | {"teacher_prompt_length": 4}]))
+    # twice 4 + 2 tokens for the teacher (2 * 240 * 6 + 2 * 6**2 * 4 = 3168), 1 + 2 for the student (1512, as above)
+    assert found["prefix_opd/tokens/scored"] == 12 and found["prefix_opd/prompt_length/mean"] == 1
+    assert found["prefix_opd/flops_exact/teacher_scoring"] == 2 * 3168
+    assert found["prefix_opd/flops_exact/sampling"] == 2 * 1512
 
 
 def test_the_settings_of_the_update_travel_with_its_batch(trainer, monkeypatch):

@@ -49,7 +49,8 @@ def register_objectives() -> None:
     """Register the objectives of this package with verl."""
     for name, objective in OBJECTIVES.items():
         if not objective.is_verls and name not in DISTILLATION_LOSS_REGISTRY:
-            register_distillation_loss(DistillationLossSettings(names=name, use_estimator=True))(token_losses)
+            kind, losses = ("use_topk", topk_losses) if objective.needs_topk else ("use_estimator", token_losses)
+            register_distillation_loss(DistillationLossSettings(names=name, **{kind: True}))(losses)
 
 
 def token_losses(config, distillation_config, model_output, data) -> tuple[Tensor, dict[str, Any]]:
@@ -73,6 +74,24 @@ def token_losses(config, distillation_config, model_output, data) -> tuple[Tenso
     # Losses of padding may be inf, and 0 * inf would be NaN when verl multiplies by its mask.
     losses = torch.where(mask, losses, torch.zeros_like(losses))
     return losses, _metrics(log_p.detach(), log_p_rollout, advantage, mask, ours, data)
+
+
+def topk_losses(config, distillation_config, model_output, data) -> tuple[Tensor, dict[str, Any]]:
+    """(B, T) divergences that `prefix_opd.verl_plugin.engine.topk` computed from the logits, weighted, and metrics."""
+    ours: Settings = get_non_tensor_data(data, SETTINGS, default=None)
+    mask = _padded(data["response_mask"]).bool()
+    losses, student, teacher = (
+        no_padding_2_padding(model_output[name], data)
+        for name in ("distillation_losses", "student_mass", "teacher_mass")
+    )
+    weights = token_weights(mask.sum(-1), mask.shape[-1], ours.weighting)
+    losses = losses if weights is None else losses * weights
+    share = data["dp_size"] / data["batch_num_tokens"]
+    metrics = {
+        f"distillation/{name}_mass": Metric(AggregationType.SUM, mass[mask].sum() * share)
+        for name, mass in (("student", student), ("teacher", teacher))
+    }
+    return torch.where(mask, losses, torch.zeros_like(losses)), metrics
 
 
 def _metrics(log_p, log_p_rollout, advantage, mask, ours: Settings, data) -> dict[str, Any]:

@@ -58,12 +58,14 @@ def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         sequences = sampled
         if request["sequences_of"] is not None:
             sequences = json.loads((folder / f"{request['sequences_of']}.json").read_text())["sampled"]
-        return {"sampled": sampled, "scored": _score_twice(engine, sequences)}
+        responses = [one["tokens"] for one in sequences]
+        return {"sampled": sampled, "scored": _score_twice(engine, request["prompts"], responses)}
 
 
-def _score_twice(engine: OfflineEngine, sequences: list[dict[str, Any]]) -> list[list[list[float]]]:
+def _score_twice(
+    engine: OfflineEngine, prompts: list[list[int]], responses: list[list[int]]
+) -> list[list[list[float]]]:
     """[2][B][T] log-probs of the response tokens. The second pass reverses the order, so that batches differ."""
-    prompts, responses = ([one[name] for one in sequences] for name in ("prompt", "tokens"))
     return [engine.score(prompts, responses), engine.score(prompts[::-1], responses[::-1])[::-1]]
 
 

@@ -45,17 +45,23 @@ class Ledger:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.flops, self.tokens = state["flops"], state["tokens"]
 
-    def add_thrown_away(self, prompt_lengths: Sequence[int], lengths: Sequence[int], recomputed: bool) -> None:
+    def add_thrown_away(
+        self,
+        prompt_lengths: Sequence[int],
+        lengths: Sequence[int],
+        teacher_prompt_lengths: Sequence[int],
+        recomputed: bool,
+    ) -> None:
         """Count a discarded batch as part of the step that samples it again.
 
         Args:
-            prompt_lengths, lengths: (B,) tokens of prompts and of responses.
+            prompt_lengths, lengths, teacher_prompt_lengths: (B,) tokens of prompts, responses, the teacher's prompts.
             recomputed: whether the student pass that recomputes log-probs had run.
         """
-        student, teacher = self.student, self.teacher
-        self.thrown_flops += replace(exact_flops(student, teacher, prompt_lengths, lengths, recomputed), update=0.0)
+        lost = exact_flops(self.student, self.teacher, prompt_lengths, lengths, recomputed, teacher_prompt_lengths)
+        self.thrown_flops += replace(lost, update=0.0)
         self.thrown_tokens["generated"] += sum(lengths)
-        self.thrown_tokens["scored"] += sum(prompt_lengths) + sum(lengths)
+        self.thrown_tokens["scored"] += sum(teacher_prompt_lengths) + sum(lengths)
 
     def _forget_thrown_away(self) -> None:
         self.thrown_flops, self.thrown_tokens = StepFlops(), {"generated": 0, "scored": 0, "trained": 0}
@@ -79,11 +85,12 @@ class Ledger:
         }
 
     def _count(self, rollouts: TrainBatch) -> dict[str, float]:
-        exact = exact_flops(self.student, self.teacher, rollouts.prompt_lengths, rollouts.lengths, self.recomputed)
+        prompts, scored = rollouts.prompt_lengths, rollouts.teacher_prompt_lengths
+        exact = exact_flops(self.student, self.teacher, prompts, rollouts.lengths, self.recomputed, scored)
         paper = paper_flops(self.student, self.teacher, rollouts.lengths)
         tokens = {
             "generated": sum(rollouts.lengths),
-            "scored": sum(rollouts.prompt_lengths) + sum(rollouts.lengths),
+            "scored": sum(scored) + sum(rollouts.lengths),
             "trained": int(rollouts.mask.sum()),
         }
         exact += self.thrown_flops
@@ -94,6 +101,7 @@ class Ledger:
         for kind, count in tokens.items():
             self.tokens[kind] += count
         return {
+            "prompt_length/mean": sum(prompts) / len(prompts),
             **self._flop_metrics("exact", exact),
             **self._flop_metrics("paper", paper),
             **{f"tokens/{kind}": count for kind, count in tokens.items()},

@@ -150,7 +150,8 @@ class Probe:
 
     def _account(self, rollouts: TrainBatch) -> dict[str, float]:
         models = (self.trainer.ledger.student, self.trainer.ledger.teacher)
-        spent = exact_flops(*models, rollouts.prompt_lengths, rollouts.lengths)
+        prompts, scored = rollouts.prompt_lengths, rollouts.teacher_prompt_lengths
+        spent = exact_flops(*models, prompts, rollouts.lengths, teacher_prompt_lengths=scored)
         flops = spent.sampling + spent.teacher_scoring  # no update
         self.flops += flops
         return {"probe/flops_exact": flops, "probe/flops_exact/so_far": self.flops}

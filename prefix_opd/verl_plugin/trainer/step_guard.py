@@ -109,7 +109,8 @@ class StepGuard:
             self._act(watchers.before_update(watched, vocabulary, longest, self.settings), metrics)
         except ThrownAway:
             ledger = self.trainer.ledger
-            ledger.add_thrown_away(rollouts.prompt_lengths, rollouts.lengths, ledger.recomputed)
+            lengths = (rollouts.prompt_lengths, rollouts.lengths, rollouts.teacher_prompt_lengths)
+            ledger.add_thrown_away(*lengths, ledger.recomputed)
             raise
         metrics["prefix_opd/watch/thrown_away"] = self.attempt
         self.judged = True

@@ -17,9 +17,11 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 
 from prefix_opd.base.errors import one_line
 from prefix_opd.config.settings import Settings
+from prefix_opd.method import teacher_prompt
+from prefix_opd.method.advantage import at_students_positions
 from prefix_opd.method.ending import how_it_ended
 from prefix_opd.method.seeds import rollout_seed
-from prefix_opd.verl_plugin.fields import COPY, PREFIX_LENGTH, PROBE_SEED, RECORD, plain
+from prefix_opd.verl_plugin.fields import COPY, PREFIX_LENGTH, PROBE_SEED, RECORD, TEACHER_PROMPT_LENGTH, plain
 from prefix_opd.verl_plugin.worker.gate import Gate
 from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, WatchedClient
 from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
@@ -145,19 +147,29 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             )
 
     async def _compute_teacher_logprobs(self, output: AgentLoopOutput, prompt_ids, response_ids, validate, **kwargs):
-        if self.gate and not validate:
-            sample = kwargs["sample_kwargs"]
-            await self.gate.wait(str(sample["uid"]), int(sample["session_id"]))
-        await super()._compute_teacher_logprobs(output, prompt_ids, response_ids, validate, **kwargs)
         if validate or not self.distillation_enabled:
             return
-        output.extra_fields[RECORD]["scored_at"] = time.monotonic() - self.dispatched_at
+        if self.gate:
+            sample = kwargs["sample_kwargs"]
+            await self.gate.wait(str(sample["uid"]), int(sample["session_id"]))
+        own = self._teachers_prompt(kwargs["sample_kwargs"]) if self.settings.teacher_prompt.is_own else prompt_ids
+        await super()._compute_teacher_logprobs(output, own, response_ids, validate, **kwargs)
+        fields, record = output.extra_fields, output.extra_fields[RECORD]
+        record["scored_at"] = time.monotonic() - self.dispatched_at
         if self.settings.loss.needs_topk:
-            check_scored_length(output.extra_fields["teacher_logprobs"], len(prompt_ids) + len(response_ids))
+            check_scored_length(fields["teacher_logprobs"], len(own) + len(response_ids))
         else:
             # Check here that the teacher scored the sampled tokens; then its token ids need not be sent on.
-            scored = output.extra_fields.pop("teacher_ids").reshape(-1)[:-1]
-            check_scored_tokens(scored, [*prompt_ids, *response_ids])
+            check_scored_tokens(fields.pop("teacher_ids").reshape(-1)[:-1], [*own, *response_ids])
+        if self.settings.teacher_prompt.is_own:
+            record[TEACHER_PROMPT_LENGTH] = len(own)
+            for name in {"teacher_ids", "teacher_logprobs"} & fields.keys():
+                fields[name] = at_students_positions(fields[name], len(own), len(prompt_ids))
+
+    def _teachers_prompt(self, sample: dict[str, Any]) -> list[int]:
+        """Token ids of the teacher's own prompt for a row of the data, in the student's chat template."""
+        messages = self.settings.teacher_prompt.messages(list(sample["raw_prompt"]), sample)
+        return teacher_prompt.prompt_ids(self.tokenizer, messages, **plain(self.config.data.apply_chat_template_kwargs))
 
 
 def _truncate(output: AgentLoopOutput, longest: int) -> None:
