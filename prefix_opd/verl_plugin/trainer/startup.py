@@ -46,6 +46,8 @@ def the_one_under_way(verls_own: type) -> Callable[..., Any]:
 
     @functools.wraps(verls_own, updated=())
     def teacher(config, resource_pool):
+        if config.prefix_opd.teacher.url:
+            return RemoteTeacherManager(config)
         if _under_way is None:
             return verls_own(config=config, resource_pool=resource_pool)
         return _under_way.hand_over()
@@ -86,9 +88,10 @@ class EngineStartup:
             return
         self.trainer.events.milestone("starting workers and engines")
         pools = self.trainer.resource_pool_manager
-        if self.trainer.settings.teacher.placement == "shared":
+        elsewhere = bool(self.trainer.settings.teacher.urls)
+        if elsewhere or self.trainer.settings.teacher.placement == "shared":
             share_pool(pools)
-        if not is_replaced(TEACHER):
+        if elsewhere or not is_replaced(TEACHER):
             return
         pools.create_resource_pool()
         # now, because two threads that made them would make them twice
