@@ -1,4 +1,4 @@
-"""Ask a teacher's servers before a run: whether they answer, serve the right model, and score tokens as the run needs."""
+"""Ask a teacher's servers before a run: do they answer, serve the right model, and score as the run needs?"""
 
 from __future__ import annotations
 

@@ -47,6 +47,8 @@ def the_one_under_way(verls_own: type) -> Callable[..., Any]:
     @functools.wraps(verls_own, updated=())
     def teacher(config, resource_pool):
         if config.prefix_opd.teacher.url:
+            from prefix_opd.verl_plugin.server.remote_teacher import RemoteTeacherManager  # it imports what is patched
+
             return RemoteTeacherManager(config)
         if _under_way is None:
             return verls_own(config=config, resource_pool=resource_pool)
