@@ -1,4 +1,4 @@
-"""A teacher behind vLLM's own server: the same scores as a teacher of the run; a killed server ends it with the cause."""
+"""A teacher behind vLLM's own server: the scores of a teacher of the run; a killed server ends the run with a cause."""
 
 import json
 import os
