@@ -21,6 +21,7 @@ from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.base.processes import python_module, run
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.forward import trainer_log_probs
+from prefix_opd.checks.remote_teacher import URL_KEY, sample_and_score
 from prefix_opd.config.models import Model, engine_arguments
 
 PROMPTS = 16
@@ -72,12 +73,14 @@ def measure(case: Case) -> Scores:
     prompts = [prompt for prompt in case.prompts if len(prompt) <= case.config.data.max_prompt_length][:PROMPTS]
     if not prompts:
         raise UserError("data.train_files", "no prompt fits data.max_prompt_length")
-    requests = [
-        _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None),
-        _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), prompts, "student"),
-    ]
+    sample = _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None)
+    score = _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), prompts, "student")
     stay_on_loopback(case.config)  # as in training; the engines inherit it
-    student, teacher = _answers(requests)
+    if case.settings.teacher.urls:
+        (student,) = _answers([sample])
+        teacher = sample_and_score(case.config, case.settings, prompts, score["sampling"], student["sampled"])
+    else:
+        student, teacher = _answers([sample, score])
     ours, theirs = (trainer_log_probs(case, answer["sampled"]) for answer in (student, teacher))
     (again, _), (first, second) = (map(_rows, answer["scored"]) for answer in (student, teacher))
     tokenizer = case.student.tokenizer
@@ -144,6 +147,8 @@ def _rows(rows) -> Rows:
 
 
 def _is_exact(config: DictConfig) -> bool:
+    if OmegaConf.select(config, URL_KEY):
+        return False  # the precision of a remote teacher is unknown
     precisions = (
         config.actor_rollout_ref.rollout.dtype,
         OmegaConf.select(config, TEACHER_KEY).dtype,

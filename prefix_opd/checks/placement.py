@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.cluster import PLACEMENT_KEY, is_shared
+from prefix_opd.checks.cluster import PLACEMENT_KEY, URL_KEY, is_shared
 from prefix_opd.checks.together import ENGINES
 from prefix_opd.config.settings import Settings
 
@@ -19,6 +19,10 @@ start unless this share of the GPU is free (vllm/v1/worker/utils.py: request_mem
 def check_placement(config: DictConfig, settings: Settings) -> None:
     """Reject a teacher without GPUs in its placement, and phases that its engines cannot take. Raises UserError."""
     teacher = settings.teacher
+    if teacher.urls and teacher.placement == "shared":
+        raise UserError(
+            f"{PLACEMENT_KEY}=shared", f"a teacher behind {URL_KEY} is on no GPU of the run", "leave it out"
+        )
     if teacher.placement == "shared":
         for name in ("n_gpus_per_node", "nnodes"):
             given, trainers = config.distillation[name], config.trainer[name]

@@ -15,6 +15,7 @@ from prefix_opd.config.models import Model
 from prefix_opd.config.remote_teacher import RemoteTeacher, prompt_log_probs, scores
 from prefix_opd.config.settings import Settings
 
+Rows = list[list[int]]
 ASK_SECONDS = 30.0
 ASKED_TOKENS = 64
 """Tokens of the question, spread over the vocabulary."""
@@ -49,6 +50,49 @@ def check_remote_teacher(config: DictConfig, settings: Settings, model: Model) -
         with httpx.Client(timeout=teacher.timeout, headers=teacher.headers) as http:
             _check_model(_answer(http.get, teacher, url, "models"), teacher, url, needed)
             _check_scores(http, teacher, url, model, topk)
+
+
+def sample_and_score(
+    config: DictConfig, settings: Settings, prompts: Rows, sampling: dict[str, Any], sequences: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What an engine of `prefix_opd.checks.engines` answers, from the first URL.
+
+    Args:
+        prompts: [B] token ids to sample from.
+        sampling: the parameters.
+        sequences: the ``prompt`` and ``tokens`` that are scored, twice.
+
+    Raises:
+        UserError: the server does not answer as `check_remote_teacher` demands.
+    """
+    teacher = remote_teacher(config, settings, ASK_SECONDS)
+    url = teacher.urls[0]
+    with httpx.Client(timeout=teacher.timeout, headers=teacher.headers) as http:
+
+        def post(body: dict[str, Any]) -> Any:
+            return _answer(http.post, teacher, url, "completions", json=body)
+
+        def sampled(prompt: list[int]) -> dict[str, Any]:
+            asked = {"model": teacher.model, "prompt": prompt, "logprobs": 0, "return_token_ids": True, **sampling}
+            choice = post(asked)["choices"][0]
+            return {
+                "prompt": prompt,
+                "tokens": choice["token_ids"],
+                "log_probs": choice["logprobs"]["token_logprobs"],
+            }
+
+        def scored(one: dict[str, Any]) -> list[float]:
+            tokens = [*one["prompt"], *one["tokens"]]
+            _, log_probs = scores(post(teacher.body(tokens, 0)), tokens, 0)
+            return log_probs[len(one["prompt"]) - 1 : -1, 0].tolist()
+
+        try:
+            return {
+                "sampled": [sampled(prompt) for prompt in prompts],
+                "scored": [[scored(one) for one in sequences] for _ in range(2)],
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{URL_KEY}={url}", f"answers in another form: {one_line(error)}", "use vLLM") from None
 
 
 def _check_form(url: str) -> None:
