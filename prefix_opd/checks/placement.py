@@ -20,9 +20,7 @@ def check_placement(config: DictConfig, settings: Settings) -> None:
     """Reject a teacher without GPUs in its placement, and phases that its engines cannot take. Raises UserError."""
     teacher = settings.teacher
     if teacher.urls and teacher.placement == "shared":
-        raise UserError(
-            f"{PLACEMENT_KEY}=shared", f"a teacher behind {URL_KEY} is on no GPU of the run", "leave it out"
-        )
+        raise UserError(f"{PLACEMENT_KEY}=shared", f"a teacher at {URL_KEY} is on no GPU of the run", "leave it out")
     if teacher.placement == "shared":
         for name in ("n_gpus_per_node", "nnodes"):
             given, trainers = config.distillation[name], config.trainer[name]

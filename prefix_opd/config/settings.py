@@ -94,8 +94,8 @@ class TeacherSettings(Fields):
     it scores after the last rollout of a step; engines with free_cache_engine=true sleep outside their turn."""
     url: str | tuple[str, ...] | None = None
     """Base of the API of a vLLM server that scores, e.g. http://HOST:8000/v1, or several such URLs, which take turns.
-    The run then starts no teacher and needs no GPU for it. null: the run starts the teacher. The teacher's ``model_path``
-    still names the model, whose config and tokenizer are read."""
+    The run then starts no teacher and needs no GPU for it. null: the run starts the teacher. The teacher's
+    ``model_path`` still names the model, whose config and tokenizer are read."""
     served_name: str | None = None
     """The model's name at the server (``--served-model-name``); null: its ``model_path``."""
     key_variable: str = "PREFIX_OPD_TEACHER_KEY"
