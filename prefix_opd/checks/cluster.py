@@ -21,6 +21,7 @@ SCHEDULING_CPUS = 1
 CPUS_KEY = "ray_kwargs.ray_init.num_cpus"
 GPUS_KEY = "ray_kwargs.ray_init.num_gpus"
 UNITS_KEY = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
+URL_KEY = "prefix_opd.teacher.url"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ADDRESS_KEY = "ray_kwargs.ray_init.address"
 OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir")
@@ -30,7 +31,8 @@ OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, "ray_kwargs.ray_init.object_store_memory
 def pools(config: DictConfig) -> tuple[int, int]:
     """Number of GPUs that the student's and the teacher's engines run on; on ``platform: cpu`` these are simulated."""
     trainer, teacher = config.trainer, config.distillation
-    scoring = teacher.n_gpus_per_node * teacher.nnodes if teacher.enabled else 0
+    here = teacher.enabled and not OmegaConf.select(config, URL_KEY)
+    scoring = teacher.n_gpus_per_node * teacher.nnodes if here else 0
     return trainer.n_gpus_per_node * trainer.nnodes, scoring
 
 

@@ -23,6 +23,7 @@ from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.base.processes import python_module, run
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.forward import trainer_log_probs
+from prefix_opd.checks.remote_teacher import URL_KEY, sample_and_score
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model, engine_arguments
 from prefix_opd.run.adapter import merge
@@ -96,12 +97,15 @@ def _measure(case: Case) -> Scores:
     if not pairs:
         raise UserError("data.train_files", "no prompt fits data.max_prompt_length")
     prompts, theirs = map(list, zip(*pairs, strict=True))
-    requests = [
-        _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None),
-        _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), theirs, "student"),
-    ]
+    sample = _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None)
+    score = _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), theirs, "student")
     stay_on_loopback(case.config)  # as in training; the engines inherit it
-    student, teacher = _answers(requests)
+    if case.settings.teacher.urls:
+        (student,) = _answers([sample])
+        responses = [row["tokens"] for row in student["sampled"]]
+        teacher = sample_and_score(case.config, case.settings, theirs, score["sampling"], responses)
+    else:
+        student, teacher = _answers([sample, score])
     ours, theirs = (
         # the student never sees the teacher's own prompts
         trainer_log_probs(case, [{**row, "prompt": prompt} for row, prompt in zip(found, prompts, strict=True)])
@@ -172,6 +176,8 @@ def _rows(rows) -> Rows:
 
 
 def _is_exact(config: DictConfig) -> bool:
+    if OmegaConf.select(config, URL_KEY):
+        return False  # the precision of a remote teacher is unknown
     precisions = (
         config.actor_rollout_ref.rollout.dtype,
         OmegaConf.select(config, TEACHER_KEY).dtype,

@@ -13,6 +13,7 @@ from prefix_opd import VERL_VERSION
 from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.checks import cluster, lora, placement, services, shares, together
 from prefix_opd.checks.chat_template import fill_in_template
+from prefix_opd.checks.remote_teacher import check_remote_teacher
 from prefix_opd.checks.run_data import check_data
 from prefix_opd.checks.surface import check_surface
 from prefix_opd.checks.teacher_prompts import check_teacher_prompts, teachers_longest_prompt
@@ -72,15 +73,20 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
     together.check_epochs(config, rows[TRAIN_KEY])
     student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+    remote = bool(settings.teacher.urls)
     for model in (student, teacher):
         check_context(config, settings, model)
-        model.check_weights()
+        if model is student or not remote:
+            model.check_weights()
         _ = model.shape  # reads the sizes; raises if one is missing
     together.check_packing(config, student)
     lora.check_student(config, student)
-    check_timeout(config, settings, student, teacher)
+    if not remote:
+        check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
     together.check_topk(config, settings, len(student.tokenizer))
+    if remote:
+        check_remote_teacher(config, settings, teacher)
     _fill_in(config, settings, student, teacher)
     check_teacher_prompts(config, settings, student)
     shares.fit_engines(config)

@@ -85,7 +85,7 @@ class RolloutSettings(Fields):
 
 
 class TeacherSettings(Fields):
-    """The teacher's GPUs, and when it scores (docs/gpu.md)."""
+    """Where the teacher is, and when it scores (docs/gpu.md, docs/guide.md)."""
 
     placement: Literal["own", "shared"] = "own"
     """own: distillation.n_gpus_per_node x nnodes GPUs for the teacher alone. shared: the teacher's engines run on the
@@ -93,6 +93,19 @@ class TeacherSettings(Fields):
     phases: Literal["overlap", "turns"] = "overlap"
     """overlap: the teacher scores each rollout as it ends; on shared GPUs both engines then need memory at once. turns:
     it scores after the last rollout of a step; engines with free_cache_engine=true sleep outside their turn."""
+    url: str | tuple[str, ...] | None = None
+    """Base of the API of a vLLM server that scores, e.g. http://HOST:8000/v1, or several such URLs, which take turns.
+    The run then starts no teacher and needs no GPU for it. null: the run starts the teacher. The teacher's
+    ``model_path`` still names the model, whose config and tokenizer are read."""
+    served_name: str | None = None
+    """The model's name at the server (``--served-model-name``); null: its ``model_path``."""
+    key_variable: str = "PREFIX_OPD_TEACHER_KEY"
+    """Environment variable with the server's API key. Export it on every machine of the run."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs; empty if the run starts the teacher."""
+        return (self.url,) if isinstance(self.url, str) else self.url or ()
 
 
 class AdvantageSettings(Fields):

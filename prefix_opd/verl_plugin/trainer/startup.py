@@ -46,6 +46,10 @@ def the_one_under_way(verls_own: type) -> Callable[..., Any]:
 
     @functools.wraps(verls_own, updated=())
     def teacher(config, resource_pool):
+        if config.prefix_opd.teacher.url:
+            from prefix_opd.verl_plugin.server.remote_teacher import RemoteTeacherManager  # it imports what is patched
+
+            return RemoteTeacherManager(config)
         if _under_way is None:
             return verls_own(config=config, resource_pool=resource_pool)
         return _under_way.hand_over()
@@ -87,9 +91,10 @@ class EngineStartup:
         self.trainer.events.milestone("starting workers and engines")
         pools = self.trainer.resource_pool_manager
         shared = self.trainer.settings.teacher.placement == "shared"
-        if shared:
+        elsewhere = bool(self.trainer.settings.teacher.urls)
+        if elsewhere or shared:
             share_pool(pools)
-        if not is_replaced(TEACHER):
+        if elsewhere or not is_replaced(TEACHER):
             return
         pools.create_resource_pool()
         if shared:  # both threads need the placement groups, and each would make them

@@ -23,7 +23,7 @@ from prefix_opd.method.ending import how_it_ended
 from prefix_opd.method.seeds import rollout_seed
 from prefix_opd.verl_plugin.fields import COPY, PREFIX_LENGTH, PROBE_SEED, RECORD, TEACHER_PROMPT_LENGTH, plain
 from prefix_opd.verl_plugin.worker.gate import Gate
-from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, WatchedClient
+from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, WatchedClient, watched
 from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
 
 FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
@@ -49,8 +49,9 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         self.llm_client = WatchedClient(self.llm_client, self.progress)
         if self.distillation_enabled:
             clients = self.teacher_server_manager.teacher_client
-            watched = {name: WatchedClient(client, self.progress) for name, client in clients.items()}
-            self.teacher_server_manager.teacher_client = watched
+            self.teacher_server_manager.teacher_client = {
+                name: watched(client, self.progress) for name, client in clients.items()
+            }
 
     async def generate_sequences(self, batch) -> None:
         self.dispatched_at = time.monotonic()

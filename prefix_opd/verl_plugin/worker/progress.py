@@ -13,6 +13,7 @@ import ray
 from verl.workers.rollout.llm_server import LLMServerClient
 
 from prefix_opd.verl_plugin.server import progress as server_progress
+from prefix_opd.verl_plugin.server.remote_teacher import RemoteTeacherClient
 
 Result = TypeVar("Result")
 
@@ -129,6 +130,14 @@ class WatchedClient(LLMServerClient):
         self._progress.engines[address] = server
         call = functools.partial(self._progress.call, server)
         return address, SimpleNamespace(generate=SimpleNamespace(remote=call))
+
+
+def watched(client: Any, progress: Progress) -> Any:
+    """A client whose answers restart the clock."""
+    if isinstance(client, RemoteTeacherClient):
+        client.answered = progress.came
+        return client
+    return WatchedClient(client, progress)
 
 
 def _now() -> float:
