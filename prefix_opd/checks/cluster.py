@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.processes import run
-from prefix_opd.cost.memory import PLACEMENT_KEY, is_shared
+from prefix_opd.cost.memory import PLACEMENT_KEY, URL_KEY, is_shared
 
 BUNDLE_CPUS = 3
 """Logical CPUs in one GPU's Ray bundle (verl/single_controller/ray/base.py: ResourcePoolManager.max_colocate_count)."""
@@ -21,7 +21,6 @@ SCHEDULING_CPUS = 1
 CPUS_KEY = "ray_kwargs.ray_init.num_cpus"
 GPUS_KEY = "ray_kwargs.ray_init.num_gpus"
 UNITS_KEY = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
-URL_KEY = "prefix_opd.teacher.url"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ADDRESS_KEY = "ray_kwargs.ray_init.address"
 OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.cluster import URL_KEY
 from prefix_opd.checks.together import ENGINES
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost.memory import PLACEMENT_KEY, is_shared
@@ -17,8 +16,8 @@ KV_BYTES = "engine_kwargs.vllm.kv_cache_memory_bytes"
 def check_placement(config: DictConfig, settings: Settings) -> None:
     """Reject a teacher without GPUs in its placement, and phases that its engines cannot take. Raises UserError."""
     teacher = settings.teacher
-    if teacher.urls and teacher.placement == "shared":
-        raise UserError(f"{PLACEMENT_KEY}=shared", f"a teacher at {URL_KEY} is on no GPU of the run", "leave it out")
+    if teacher.urls:  # on no GPU of the run: the placement and phases of a layout do not matter
+        return
     if teacher.placement == "shared":
         for name in ("n_gpus_per_node", "nnodes"):
             given, trainers = config.distillation[name], config.trainer[name]

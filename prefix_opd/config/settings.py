@@ -107,6 +107,16 @@ class TeacherSettings(Fields):
         """The URLs; empty if the run starts the teacher."""
         return (self.url,) if isinstance(self.url, str) else self.url or ()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the teacher's engines run on the student's GPUs."""
+        return self.placement == "shared" and not self.urls
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it scores after the last rollout of a step."""
+        return self.phases == "turns" and not self.urls
+
 
 class AdvantageSettings(Fields):
     """A_t = stop_grad[log p_teacher - log p_student] (`prefix_opd.method.advantage`)."""

@@ -149,13 +149,13 @@ def hours(
 
     Args:
         flops_per_second: by phase, of one GPU.
-        gpus: number of GPUs of ``student`` and ``teacher``.
+        gpus: number of GPUs of ``student`` and ``teacher``; 0 for a teacher on other machines, which takes no hours.
         one_by_one: add both, since the teacher scores after the last rollout, or on the GPUs that sample.
     """
     found = {}
     for phase in PHASES:
         pool = gpus["teacher" if phase == "teacher_scoring" else "student"]
-        found[phase] = getattr(flops, phase) / (flops_per_second[phase] * pool) / 3600
+        found[phase] = getattr(flops, phase) / (flops_per_second[phase] * pool) / 3600 if pool else 0.0
     rollouts = (sum if one_by_one else max)((found["sampling"], found["teacher_scoring"]))
     return {**found, "total": rollouts + found["student_scoring"] + found["update"]}
 

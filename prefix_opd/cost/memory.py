@@ -28,6 +28,7 @@ from prefix_opd.method.flops import ModelShape
 ROLLOUT_KEY = "actor_rollout_ref.rollout"
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
 PLACEMENT_KEY = "prefix_opd.teacher.placement"
+URL_KEY = "prefix_opd.teacher.url"
 FIXES = {
     "sampling": f"lower {ROLLOUT_KEY}.gpu_memory_utilization (null: what fits), offload, or use more GPUs",
     "scoring": f"lower {INFERENCE_KEY}.max_num_batched_tokens or .gpu_memory_utilization (null: what fits)",
@@ -49,7 +50,7 @@ class Shortage:
 
 def is_shared(config: DictConfig) -> bool:
     """Whether the teacher's engines live on the student's GPUs."""
-    return OmegaConf.select(config, PLACEMENT_KEY) == "shared"
+    return OmegaConf.select(config, PLACEMENT_KEY) == "shared" and not OmegaConf.select(config, URL_KEY)
 
 
 def memory(
@@ -66,7 +67,7 @@ def memory(
     Args:
         shapes, parameters: of student and teacher.
         rollouts: sequences of a step.
-        gpus: number of GPUs of ``student`` and ``teacher``.
+        gpus: number of GPUs of ``student`` and ``teacher``; 0 for a teacher on other machines, which the result omits.
         longests: tokens of the longest sequence, prompt and response, of student and teacher.
         device: GiB of a card.
     """
@@ -77,7 +78,7 @@ def memory(
     lora = Lora.of(config)
     keeps_base = lora is not None and not lora.merge and rollout.free_cache_engine
     held = (parameters[0] + shapes[0].adapter, parameters[1])
-    batch = min(int(inference.max_num_batched_tokens), rollouts / gpus["teacher"] * longests[1])
+    batch = min(int(inference.max_num_batched_tokens), rollouts / max(1, gpus["teacher"]) * longests[1])
     logits = cost.logits_gib(batch, shapes[1].vocab_size, cost.LOGIT_BYTES_SCORING)
 
     def engine(node: DictConfig, index: int, room: float | None) -> cost.EngineMemory:
@@ -117,7 +118,17 @@ def memory(
         waiting = resting(rollout, sampler) if turns else sampler.share
         scoring = {"trainer": resident, "student": waiting, **scoring}
         update |= {"teacher": resting(inference, scorer) if turns else scorer.share}
-    phases: Phases = {"sampling": {**beside, "student": sampler.share}, "scoring": scoring, "update": update}
+    phases: Phases = {"sampling": {**beside, "student": sampler.share}, "update": update}
+    teacher = {}
+    if gpus["teacher"]:
+        phases["scoring"] = scoring
+        teacher["teacher"] = {
+            "device": device,
+            "kv_cache": scorer.kv_cache,
+            "logits": logits,
+            "peak_scoring": sum(scoring.values()),
+            "engine": scorer.as_dict(),
+        }
     return {
         "student": {
             "device": device,
@@ -129,13 +140,7 @@ def memory(
             "engine": sampler.as_dict(),
             "update": update,
         },
-        "teacher": {
-            "device": device,
-            "kv_cache": scorer.kv_cache,
-            "logits": logits,
-            "peak_scoring": sum(scoring.values()),
-            "engine": scorer.as_dict(),
-        },
+        **teacher,
         "phases": phases,
         "host": {
             "trainer_offloaded": cost.offloaded_gib(shapes[0], parameters[0], actor, config.trainer.nnodes),
@@ -151,12 +156,14 @@ def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -
     found = []
     device = planned["student"]["device"]
     for phase in phases:
-        parts = planned["phases"][phase]
+        parts = planned["phases"].get(phase, {})
         if sum(parts.values()) > device:
             told = " + ".join(f"{gib:.1f} ({name.replace('_', ' ')})" for name, gib in parts.items() if gib >= 0.05)
             rule = f"{told} = {sum(parts.values()):.1f} GiB exceeds {device:g} GiB of a card"
             found.append(Shortage(f"peak_{phase}", rule, FIXES[phase]))
     for who, key in (("student", ROLLOUT_KEY), ("teacher", INFERENCE_KEY)):
+        if who not in planned:
+            continue
         engine = planned[who]["engine"]
         if engine["kv_cache_room"] < engine["kv_cache_least"]:
             rule = (

@@ -44,9 +44,10 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     shapes = (student_shape(config, _shape(config, STUDENT_KEY, student)), _shape(config, TEACHER_KEY, teacher))
     rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
     longest = _whole(config, "data.max_response_length")
+    scoring = _whole(config, "distillation.n_gpus_per_node") * _whole(config, "distillation.nnodes")
     gpus = {
         "student": _whole(config, "trainer.n_gpus_per_node") * _whole(config, "trainer.nnodes"),
-        "teacher": _whole(config, "distillation.n_gpus_per_node") * _whole(config, "distillation.nnodes"),
+        "teacher": 0 if settings.teacher.urls else scoring,
     }
     throughput = _throughput(config, assumptions)
     prompt = assumptions.mean_prompt or min(MEAN_PROMPT, _whole(config, "data.max_prompt_length") / 2)
@@ -223,6 +224,8 @@ def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], longe
             f"at the longest L the KV cache of an engine holds about {engine['sequences_at_once']} rollouts; "
             "vLLM queues the others, so sampling is slower than its FLOP suggest"
         )
+    if settings.teacher.urls:
+        notes.append("the teacher scores on other machines: their hours and memory are not counted")
     if memory["host"]["trainer_offloaded"]:
         notes.append("the hours leave out the time that moves the trainer's states to host memory and back")
     if settings.loss.needs_topk:

@@ -88,7 +88,7 @@ def _cost_table(plan: Plan):
 def _memory_table(memory: dict[str, Any]):
     from rich.table import Table
 
-    student, teacher = memory["student"], memory["teacher"]
+    student, teacher = memory["student"], memory.get("teacher")
     table = Table(title=f"memory of a GPU, GiB of {student['device']:.0f}", title_justify="left")
     for heading in ("", "peak", "weights", "KV cache", "logits", "the rest"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -97,10 +97,12 @@ def _memory_table(memory: dict[str, Any]):
         rest = peak - weights - cache - logits
         table.add_row(name, *(f"{value:.1f}" for value in (peak, weights, cache, logits, rest)))
 
-    engine, scorer = student["engine"], teacher["engine"]
+    engine = student["engine"]
     row("student samples", student["peak_sampling"], engine["weights"], engine["kv_cache"], 0.0)
     row("student is updated", student["peak_update"], student["update"]["states"], 0.0, student["logits"])
-    row("teacher scores", teacher["peak_scoring"], scorer["weights"], scorer["kv_cache"], teacher["logits"])
+    if teacher is not None:
+        scorer = teacher["engine"]
+        row("teacher scores", teacher["peak_scoring"], scorer["weights"], scorer["kv_cache"], teacher["logits"])
     table.caption = (
         "Weights of the update include gradients and AdamW, which a LoRA student has of its adapter alone. An engine "
         "reserves its whole share."

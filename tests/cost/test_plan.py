@@ -319,3 +319,13 @@ def test_a_broken_histogram_is_named(tmp_path, text):
     file.write_text(text)
     with pytest.raises(UserError, match="--response-histogram"):
         cost.lengths_from_file(file)
+
+
+def test_a_teacher_elsewhere_takes_no_hours_and_no_memory_of_the_run():
+    here = plan(compose(["experiment=qwen3_8b/schedule", "layout=node_8x80gb"]))
+    away = ["prefix_opd.teacher.url=http://other:8000/v1"]
+    elsewhere = plan(compose(["experiment=qwen3_8b/schedule", "layout=node_8x80gb", *away]))
+    assert elsewhere.cost.hours["teacher_scoring"] == 0 and here.cost.hours["teacher_scoring"] > 0
+    assert elsewhere.cost.flop["exact"].teacher_scoring == here.cost.flop["exact"].teacher_scoring
+    assert "teacher" not in elsewhere.memory_gib and elsewhere.run["cards"] == 8
+    assert elsewhere.memory_gib["host"]["teacher_asleep"] == 0

@@ -90,7 +90,7 @@ class EngineStartup:
             return
         self.trainer.events.milestone("starting workers and engines")
         pools = self.trainer.resource_pool_manager
-        shared = self.trainer.settings.teacher.placement == "shared"
+        shared = self.trainer.settings.teacher.is_shared
         elsewhere = bool(self.trainer.settings.teacher.urls)
         if elsewhere or shared:
             share_pool(pools)

@@ -30,7 +30,7 @@ class Turns:
 
     def __init__(self, trainer):
         self.trainer = trainer
-        self.taken = trainer.settings.teacher.phases == "turns" and trainer.use_teacher_policy
+        self.taken = trainer.settings.teacher.takes_turns and trainer.use_teacher_policy
         self.scoring = False
         """Whether it is the teacher's turn."""
         self.seconds = 0.0

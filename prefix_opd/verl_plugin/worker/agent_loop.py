@@ -44,7 +44,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         self.response_length = int(self.rollout_config.response_length)
         self.dispatched_at = 0.0
         self.failures: list[str] = []
-        self.gate = Gate() if self.settings.teacher.phases == "turns" else None
+        self.gate = Gate() if self.settings.teacher.takes_turns else None
         self.progress = Progress(self.settings.rollout.timeout_seconds)
         self.llm_client = WatchedClient(self.llm_client, self.progress)
         if self.distillation_enabled:
