@@ -38,6 +38,12 @@ SMALL = [
 ]
 
 
+NO_PREFIX_CACHE = [
+    "actor_rollout_ref.rollout.enable_prefix_caching=false",
+    "distillation.teacher_models.teacher_model.inference.enable_prefix_caching=false",
+]
+"""vLLM's prefix cache needs chunked prefill for linear attention, which is off on a CPU."""
+
 RUNS = {
     # few of the untrained student's answers reach 72
     "window": ["experiment=tiny/window_72_96", "prefix_opd.weighting.start=16"],
@@ -152,9 +158,12 @@ def trained(tmp_path_factory):
     runs = folder / "runs.json"
     planned = {name: [*overrides, *SMALL] for name, overrides in RUNS.items()}
     for family in FAMILIES:
-        model = write_model(folder / f"{family}_model", family)
-        teacher = f"distillation.teacher_models.teacher_model.model_path={model}"
-        planned[family] = ["experiment=tiny/prefix_24", f"actor_rollout_ref.model.path={model}", teacher, *SMALL]
+        student, teacher = (write_model(folder / f"{family}_{seed}", family, seed) for seed in (0, 1))
+        models = [
+            f"actor_rollout_ref.model.path={student}",
+            f"distillation.teacher_models.teacher_model.model_path={teacher}",
+        ]
+        planned[family] = ["experiment=tiny/prefix_24", *models, *NO_PREFIX_CACHE, *SMALL]
     # the second goes on where the first ended
     planned |= {"own": OWN, "own_resumed": [*OWN, "trainer.total_training_steps=4"]}
     checkpoint = f"trainer.resume_from_path={folder}/lora/global_step_2"
@@ -173,13 +182,11 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_student_and_teacher_of_another_family(trained, family):
-    """Both have the same weights: a reverse KL of 0 says that sampler, teacher and trainer compute the same model."""
-    first, second = trained[family]
-    assert first["prefix_opd/reverse_kl/abs_mean"] < 1e-3
-    assert first["prefix_opd/log_prob_diff/abs_mean"] < 1e-3
-    # the engine samples with the weights that the trainer sent
-    assert second["prefix_opd/log_prob_diff/abs_mean"] < 1e-3
-    assert first["prefix_opd/flops_exact/teacher_scoring"] == first["prefix_opd/flops_exact/sampling"]
+    for line in trained[family]:
+        # the engine samples with the weights that the trainer sent, and both compute the same model
+        assert line["prefix_opd/log_prob_diff/abs_mean"] < 1e-4
+        assert line["actor/grad_norm"] > 0
+        assert line["prefix_opd/flops_exact/teacher_scoring"] == line["prefix_opd/flops_exact/sampling"]
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "self"])

@@ -28,7 +28,11 @@ FAMILIES = {
     },
     "windows": {"model_type": "gemma3_text", "sliding_window": 16, "sliding_window_pattern": 2},
     "linear": {
-        "model_type": "qwen3_5_text",
+        "model_type": "qwen3_next",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32,
         "linear_num_key_heads": 2,
         "linear_num_value_heads": 4,
         "linear_key_head_dim": 16,
@@ -38,11 +42,11 @@ FAMILIES = {
 }
 
 
-def write_model(folder: Path, family: str) -> Path:
-    """Write one of `FAMILIES`. The same weights each time."""
+def write_model(folder: Path, family: str, seed: int = 0) -> Path:
+    """Write one of `FAMILIES`; the same weights for the same seed."""
     tokenizer = build_tokenizer(IM_END)
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(
         AutoConfig.for_model(**SIZES, **FAMILIES[family], **ids, vocab_size=len(tokenizer))
     )

@@ -74,12 +74,16 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     together.check_epochs(config, rows[TRAIN_KEY])
     student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     remote = bool(settings.teacher.urls)
-    for model in (student, teacher):
+    for model, engine in zip((student, teacher), together.ENGINES, strict=True):
         check_context(config, settings, model)
-        if model is student or not remote:
-            model.check_weights()
+        if remote and model is teacher:
+            continue
+        model.check_weights()
         _ = model.shape  # reads the sizes; raises if one is missing
+        together.check_vision_package(model)
+        together.check_linear_attention(config, model, engine)
     together.check_packing(config, student)
+    together.check_experts(config, student)
     lora.check_student(config, student)
     if not remote:
         check_timeout(config, settings, student, teacher)

@@ -43,6 +43,8 @@ TEMPLATE_ARGUMENTS = (
     "truncation",
 )
 """Arguments of transformers' ``apply_chat_template`` itself, not variables of the template."""
+CPU_EXPERTS = 32
+"""vllm/model_executor/layers/fused_moe/experts/cpu_moe.py: CPUUnquantizedExperts.output_alignment."""
 PACKED = ("qwen3_5", "qwen3_5_moe")
 """Families with linear attention whose packed sequences verl separates."""
 CHECKPOINT_PARTS = ("model", "optimizer", "extra")
@@ -70,6 +72,49 @@ def choose_attention(config: DictConfig, student: Model) -> None:
             "needs the package flash_attn, which is not installed",
             f"install it, or set {'sdpa' if reason else PACKED_ATTENTION}",
         )
+
+
+def check_vision_package(model: Model) -> None:
+    """Reject a family that vLLM imports with torchvision where that is not installed. Raises UserError."""
+    family = str(model.config.get("model_type"))
+    if (model.config.get("vision_config") or family.startswith("qwen3_5")) and not _is_installed("torchvision"):
+        raise UserError(
+            f"{model.key}={model.path}",
+            f"vLLM loads {family} with the package torchvision, which is not installed",
+            "install the torchvision that belongs to your torch",
+        )
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def check_linear_attention(config: DictConfig, model: Model, node: str) -> None:
+    """Reject a prefix cache that vLLM refuses for a model with linear attention. Raises UserError.
+
+    Args:
+        node: the settings of the model's engine.
+    """
+    engine = OmegaConf.select(config, node)
+    linear = any(isinstance(mixer, DeltaNet) for mixer, _ in model.shape.kinds)
+    if linear and engine.enable_prefix_caching and not engine.enable_chunked_prefill:
+        raise UserError(
+            f"{node}.enable_prefix_caching=true",
+            f"needs enable_chunked_prefill=true for a model with linear attention ({model.path})",
+            f"set {node}.enable_prefix_caching=false",
+        )
+
+
+def check_experts(config: DictConfig, student: Model) -> None:
+    """Reject experts that vLLM on a CPU pads: the trainer's weights would not fit the engine's. Raises UserError."""
+    for _, mlp in student.shape.kinds:
+        if config.platform == "cpu" and mlp.experts > 1 and mlp.width % CPU_EXPERTS:
+            raise UserError(
+                f"{student.key}={student.path}",
+                f"has experts of width {mlp.width}, which vLLM on a CPU pads to a multiple of {CPU_EXPERTS}: weights "
+                "that the trainer sends do not fit",
+                "train it on a GPU",
+            )
 
 
 def check_packing(config: DictConfig, student: Model) -> None:

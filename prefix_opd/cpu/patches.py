@@ -65,9 +65,16 @@ PATCHES = (
                 "prefix_opd.cpu.vllm_worker:never",
                 ("n", "k", "dtype"),
             ),
+            Target(
+                "vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method:"
+                "UnquantizedFusedMoEMethod._setup_kernel",
+                "prefix_opd.cpu.vllm_worker:packing_experts_again",
+                ("layer", "w13", "w2"),
+            ),
         ),
         why="Linear layers are packed and their weights emptied (vllm/model_executor/layers/utils.py:269, 324): a "
-        "weight sync would load into nothing.",
+        "weight sync would load into nothing. Experts are packed at start-up only "
+        "(fused_moe/unquantized_fused_moe_method.py:166): after a sync the engine would read them in the wrong order.",
         until="vLLM keeps the weights where sync is asked for",
         needed="no weight sync would reach the engine",
         cpu=True,

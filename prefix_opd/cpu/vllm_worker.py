@@ -40,6 +40,19 @@ def never(original: Callable) -> Callable:
     return check_cpu_sgl_kernel
 
 
+def packing_experts_again(original: Callable) -> Callable:
+    """``UnquantizedFusedMoEMethod._setup_kernel`` that packs the experts also after a weight sync."""
+
+    @functools.wraps(original)
+    def _setup_kernel(self, layer, w13, w2):
+        synced = self.moe_kernel is not None
+        original(self, layer, w13, w2)
+        if synced:
+            self.moe_kernel.fused_experts.process_weights_after_loading(layer)
+
+    return _setup_kernel
+
+
 def native_sampler(original: Callable) -> Callable:
     """``TopKTopPSampler.forward_native`` in place of ``forward_cpu``.
 

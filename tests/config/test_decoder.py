@@ -1,12 +1,14 @@
 """The decoder in a config: nested text parts, defaults of a family, and counts beside transformers' own models."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks import together
 from prefix_opd.checks.together import check_packing
 from prefix_opd.config import decoder
 from prefix_opd.config.compose import compose
@@ -137,6 +139,33 @@ def test_packed_sequences_with_linear_attention(tmp_path):
         check_packing(config, Model("model", str(tmp_path)))
     config.actor_rollout_ref.model.use_remove_padding = False
     check_packing(config, Model("model", str(tmp_path)))
+
+
+def test_what_vllm_cannot_load_or_cache_is_refused_in_one_line(tmp_path, monkeypatch):
+    config, node = compose(["experiment=tiny/schedule"]), "actor_rollout_ref.rollout"
+    (tmp_path / "config.json").write_text(json.dumps(QWEN_3_5))
+    model = Model("model", str(tmp_path))
+    monkeypatch.setattr(together, "_is_installed", lambda package: package != "torchvision")
+    with pytest.raises(UserError, match="loads qwen3_5 with the package torchvision, which is not installed"):
+        together.check_vision_package(model)
+    monkeypatch.setattr(together, "_is_installed", lambda package: True)
+    together.check_vision_package(model)
+    with pytest.raises(
+        UserError, match="enable_prefix_caching=true: needs enable_chunked_prefill=true for a model with"
+    ):
+        together.check_linear_attention(config, model, node)  # chunked prefill is off on a CPU
+    config.actor_rollout_ref.rollout.enable_prefix_caching = False
+    together.check_linear_attention(config, model, node)
+
+
+@pytest.mark.parametrize(("width", "refused"), [(32, False), (48, True)])
+def test_experts_that_vllm_pads_on_a_cpu(tmp_path, width, refused):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "qwen3_moe", **SIZES, **EXPERTS, "moe_intermediate_size": width})
+    )
+    model, config = Model("model", str(tmp_path)), compose(["experiment=tiny/schedule"])
+    with pytest.raises(UserError, match="experts of width 48, which vLLM on a CPU pads") if refused else nullcontext():
+        together.check_experts(config, model)
 
 
 def test_a_dense_family_needs_no_transformers(monkeypatch):

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,3 +46,21 @@ def test_threads_by_the_size_of_the_model(hidden, threads):
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_experts_are_packed_again_after_a_weight_sync():
+    packed = []
+
+    class Method:
+        moe_kernel = None
+
+        def _setup_kernel(self, layer, w13, w2):
+            if self.moe_kernel is None:  # as vLLM: it packs the layer when it makes the kernel, and never again
+                experts = SimpleNamespace(process_weights_after_loading=packed.append)
+                self.moe_kernel = SimpleNamespace(fused_experts=experts)
+                experts.process_weights_after_loading(layer)
+
+    setup, method = vllm_worker.packing_experts_again(Method._setup_kernel), Method()
+    for layer in ("start", "first sync", "second sync"):
+        setup(method, layer, None, None)
+    assert packed == ["start", "first sync", "second sync"]
