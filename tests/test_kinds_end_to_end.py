@@ -38,12 +38,6 @@ SMALL = [
 ]
 
 
-NO_PREFIX_CACHE = [
-    "actor_rollout_ref.rollout.enable_prefix_caching=false",
-    "distillation.teacher_models.teacher_model.inference.enable_prefix_caching=false",
-]
-"""vLLM's prefix cache needs chunked prefill for linear attention, which is off on a CPU."""
-
 RUNS = {
     # few of the untrained student's answers reach 72
     "window": ["experiment=tiny/window_72_96", "prefix_opd.weighting.start=16"],
@@ -163,7 +157,7 @@ def trained(tmp_path_factory):
             f"actor_rollout_ref.model.path={student}",
             f"distillation.teacher_models.teacher_model.model_path={teacher}",
         ]
-        planned[family] = ["experiment=tiny/prefix_24", *models, *NO_PREFIX_CACHE, *SMALL]
+        planned[family] = ["experiment=tiny/prefix_24", *models, *SMALL]
     # the second goes on where the first ended
     planned |= {"own": OWN, "own_resumed": [*OWN, "trainer.total_training_steps=4"]}
     checkpoint = f"trainer.resume_from_path={folder}/lora/global_step_2"

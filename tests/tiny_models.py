@@ -27,18 +27,6 @@ FAMILIES = {
         "tie_word_embeddings": False,
     },
     "windows": {"model_type": "gemma3_text", "sliding_window": 16, "sliding_window_pattern": 2},
-    "linear": {
-        "model_type": "qwen3_next",
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "moe_intermediate_size": 32,
-        "shared_expert_intermediate_size": 32,
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 4,
-        "linear_key_head_dim": 16,
-        "linear_value_head_dim": 16,
-        "tie_word_embeddings": False,
-    },
 }
 
 

@@ -90,13 +90,19 @@ def _is_installed(package: str) -> bool:
 
 
 def check_linear_attention(config: DictConfig, model: Model, node: str) -> None:
-    """Reject a prefix cache that vLLM refuses for a model with linear attention. Raises UserError.
+    """Reject a platform or a prefix cache that vLLM refuses for a model with linear attention. Raises UserError.
 
     Args:
         node: the settings of the model's engine.
     """
     engine = OmegaConf.select(config, node)
     linear = any(isinstance(mixer, DeltaNet) for mixer, _ in model.shape.kinds)
+    if linear and config.platform == "cpu":
+        raise UserError(
+            f"{model.key}={model.path}",
+            "has linear attention, which vLLM on a CPU computes in bfloat16 alone, and a run on a CPU is in float32",
+            "run it on a GPU",
+        )
     if linear and engine.enable_prefix_caching and not engine.enable_chunked_prefill:
         raise UserError(
             f"{node}.enable_prefix_caching=true",

@@ -150,10 +150,13 @@ def test_what_vllm_cannot_load_or_cache_is_refused_in_one_line(tmp_path, monkeyp
         together.check_vision_package(model)
     monkeypatch.setattr(together, "_is_installed", lambda package: True)
     together.check_vision_package(model)
+    with pytest.raises(UserError, match="which vLLM on a CPU computes in bfloat16 alone"):
+        together.check_linear_attention(config, model, node)
+    config.platform = "gpu"
     with pytest.raises(
         UserError, match="enable_prefix_caching=true: needs enable_chunked_prefill=true for a model with"
     ):
-        together.check_linear_attention(config, model, node)  # chunked prefill is off on a CPU
+        together.check_linear_attention(config, model, node)
     config.actor_rollout_ref.rollout.enable_prefix_caching = False
     together.check_linear_attention(config, model, node)
 
