@@ -8,6 +8,7 @@ import os
 import shutil
 
 import pytest
+import yaml
 
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.verl_plugin import our_run
@@ -16,6 +17,28 @@ ON_GPU = os.environ.get("PREFIX_OPD_TEST_PLATFORM") == "gpu"
 if not ON_GPU:
     set_environment()
 our_run.begin()
+
+
+def parse_once() -> None:
+    """Parse each YAML text and each ``${...}`` once per process: a thousand tests compose the same files."""
+    import omegaconf.base
+
+    parsed, parse, load = {}, functools.lru_cache(None)(omegaconf.grammar_parser.parse), yaml.load
+    for module in (omegaconf.grammar_parser, omegaconf.base, omegaconf._utils):
+        if hasattr(module, "parse"):
+            module.parse = parse
+
+    def load_once(stream, Loader):
+        text = stream if isinstance(stream, str | bytes) else stream.read()
+        key = (text, Loader.__module__, Loader.__qualname__)
+        if key not in parsed:
+            parsed[key] = load(text, Loader)
+        return copy.deepcopy(parsed[key])
+
+    yaml.load = load_once
+
+
+parse_once()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 

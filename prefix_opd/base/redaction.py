@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def is_secret_name(name: str) -> bool:
 
 def check_no_secrets(config: DictConfig) -> None:
     """Refuse a secret in the config: verl prints all of it, and hands it to every tracker. Raises UserError."""
+    secrets = _environment_secrets()
     as_typed, as_read = (OmegaConf.to_container(config, resolve=resolve) for resolve in (False, True))
     for key, value in [*_leaves(as_typed, ""), *_leaves(as_read, "")]:  # the first names the key that was set
         if not isinstance(value, str) or not value:
@@ -52,19 +53,22 @@ def check_no_secrets(config: DictConfig) -> None:
         consequence = "and a config is printed, saved and sent to trackers"
         if is_secret_name(name):
             raise UserError(key, f"is a secret, {consequence}", f"export {name} instead")
-        if redact(value) != value:
+        if redact(value, secrets) != value:
             raise UserError(key, f"holds a secret, {consequence}", "export it as a variable instead")
 
 
-def redact(text: str) -> str:
+def redact(text: str, secrets: Collection[str] | None = None) -> str:
     """Replace secrets: those of this process's environment, anything in the form of one, logins in URLs.
 
     Everything that is printed, saved or shown goes through this function.
 
+    Args:
+        secrets: those of the environment, for a caller with many texts.
+
     >>> redact("http://me:pass@proxy:80/x?api_key=1"), redact("ssh://git@host/x")
     ('http://***@proxy:80/x?api_key=***', 'ssh://git@host/x')
     """
-    for secret in sorted(_environment_secrets(), key=len, reverse=True):
+    for secret in sorted(_environment_secrets() if secrets is None else secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _LOGIN_IN_URL.sub(f"{HIDDEN}@", _VALUE.sub(HIDDEN, text))
     return _BEARER.sub(rf"\1 {HIDDEN}", _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text))
