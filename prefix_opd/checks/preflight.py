@@ -11,20 +11,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd import VERL_VERSION
 from prefix_opd.base.errors import UserError, one_line
-from prefix_opd.checks import cluster, lora, placement, services, shares, together
+from prefix_opd.checks import cluster, lora, objective, placement, services, shares, together
 from prefix_opd.checks.chat_template import fill_in_template
 from prefix_opd.checks.remote_teacher import check_remote_teacher
 from prefix_opd.checks.run_data import check_data
 from prefix_opd.checks.surface import check_surface
 from prefix_opd.checks.teacher_prompts import check_teacher_prompts, teachers_longest_prompt
-from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, check_same_vocabulary
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost.plan import longest_score
 from prefix_opd.method.ending import stop_token_ids
-from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.method.schedule import Schedule, prefix_lengths
-from prefix_opd.method.weighting import Uniform
 
 CONTEXT_KEYS = {
     STUDENT_KEY: "actor_rollout_ref.rollout.max_model_len",
@@ -54,10 +52,10 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_lengths(config, settings)
     check_sampling(config, settings)
     check_batches(config)
-    check_loss(config, settings)
-    check_probe(config, settings)
+    objective.check_loss(config, settings)
+    objective.check_probe(config, settings)
     if not verls_own:
-        together.check_loss_settings(config, settings)
+        objective.check_loss_settings(config, settings)
         services.check_manager(config)
     together.check_weighting(config, settings)
     together.check_template_arguments(config)
@@ -88,7 +86,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     if not remote:
         check_timeout(config, settings, student, teacher)
     check_same_vocabulary(student, teacher)
-    together.check_topk(config, settings, len(student.tokenizer))
+    objective.check_topk(config, settings, len(student.tokenizer))
     if remote:
         check_remote_teacher(config, settings, teacher)
     _fill_in(config, settings, student, teacher)
@@ -227,40 +225,6 @@ def check_batches(config: DictConfig) -> None:
             f"data.train_batch_size={prompts}",
             f"{prompts} prompts x n={config.actor_rollout_ref.rollout.n} rollouts do not divide among {ranks} ranks",
             "change data.train_batch_size, actor_rollout_ref.rollout.n or trainer.n_gpus_per_node",
-        )
-
-
-def check_probe(config: DictConfig, settings: Settings) -> None:
-    if settings.probe.every and settings.loss.needs_topk:
-        raise UserError(
-            f"prefix_opd.probe.every={settings.probe.every}",
-            "needs the teacher's log-prob of each sampled token, and "
-            f"loss_mode={OmegaConf.select(config, LOSS_MODE_KEY)} asks for its top tokens",
-            "set prefix_opd.probe.every=0",
-        )
-
-
-def check_loss(config: DictConfig, settings: Settings) -> None:
-    """Reject settings that the chosen objective would silently ignore."""
-    mode = OmegaConf.select(config, LOSS_MODE_KEY)
-    if (given := OmegaConf.select(config, "prefix_opd.loss.name") or OBJECTIVES.default) != mode:
-        raise UserError(f"prefix_opd.loss.name={given}", f"follows {LOSS_MODE_KEY}={mode}", f"set {LOSS_MODE_KEY}")
-    if not settings.loss.has_ratio and settings.rollout.off_policy_steps:
-        raise UserError(
-            f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
-            f"needs an importance ratio, and {LOSS_MODE_KEY}={mode} has none",
-            "set prefix_opd.rollout.off_policy_steps=0",
-        )
-    own = type(settings.loss).model_fields
-    node = {key: value for key, value in (OmegaConf.select(config, "prefix_opd.loss") or {}).items() if key != "name"}
-    ignored = [f"loss.{key}" for key, value in node.items() if value is not None and key not in own]
-    if settings.loss.is_verls:
-        ignored += [] if isinstance(settings.weighting, Uniform) else ["weighting.name"]
-    if not settings.loss.has_ratio:
-        ignored += [] if settings.advantage.clamp is None else ["advantage.clamp"]
-    if ignored:
-        raise UserError(
-            f"prefix_opd.{ignored[0]}", f"is not read by {LOSS_MODE_KEY}={mode}", "leave the one out or take another"
         )
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from prefix_opd.checks.cards import smallest_card
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
+from prefix_opd.checks.objective import check_loss, check_probe
 from prefix_opd.checks.preflight import (
     check_batches,
     check_context,
     check_folder,
     check_lengths,
-    check_loss,
-    check_probe,
     check_sampling,
 )
 from prefix_opd.config.lora import student_shape

@@ -174,36 +174,6 @@ def check_engine_settings(config: DictConfig) -> None:
             )
 
 
-def check_loss_settings(config: DictConfig, settings: Settings) -> None:
-    """Reject settings that the chosen loss ignores or that invalidate it. Raises UserError."""
-    loss = config.distillation.distillation_loss
-    if not settings.loss.is_verls:
-        for name in ("loss_max_clamp", "log_prob_min_clamp"):
-            if loss[name] is not None:
-                raise UserError(
-                    f"{LOSS}.{name}={loss[name]}",
-                    "would clamp advantages times a ratio, which are no divergences",
-                    "leave it at null; prefix_opd.advantage.clamp bounds the advantage",
-                )
-    most = OmegaConf.select(config, f"{ENGINES[1]}.engine_kwargs.vllm.max_logprobs")
-    if settings.loss.needs_topk and most is not None and most < loss.topk:
-        raise UserError(f"{LOSS}.topk={loss.topk}", f"exceeds the teacher's engine_kwargs.vllm.max_logprobs={most}")
-    actor = config.actor_rollout_ref.actor
-    if actor.loss_scale_factor is not None and actor.loss_agg_mode != "seq-mean-token-sum-norm":
-        raise UserError(
-            f"actor_rollout_ref.actor.loss_scale_factor={actor.loss_scale_factor}",
-            f"is read with loss_agg_mode=seq-mean-token-sum-norm alone, and loss_agg_mode={actor.loss_agg_mode}",
-            "leave the one out or take the other",
-        )
-
-
-def check_topk(config: DictConfig, settings: Settings, vocabulary: int) -> None:
-    """Reject more tokens of the teacher than its vocabulary has. Raises UserError."""
-    topk = config.distillation.distillation_loss.topk
-    if settings.loss.needs_topk and topk > vocabulary:
-        raise UserError(f"{LOSS}.topk={topk}", f"exceeds the vocabulary of {vocabulary} tokens", "lower it")
-
-
 def check_template_arguments(config: DictConfig) -> None:
     """Reject arguments that verl sets itself or that change the template's return type. Raises UserError."""
     given = config.data.apply_chat_template_kwargs

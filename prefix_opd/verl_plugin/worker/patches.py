@@ -1,0 +1,61 @@
+"""The rows of `prefix_opd.verl_plugin.patches` that act in agent-loop workers."""
+
+from __future__ import annotations
+
+from prefix_opd.base.patching import Patch, Target
+
+_WORKER = "prefix_opd.verl_plugin.worker"
+
+WORKER_PATCHES = (
+    Patch(
+        name="agent_loops",
+        processes="agent-loop workers",
+        targets=(
+            Target("verl.experimental.agent_loop.agent_loop:hydra", f"{_WORKER}.new_loops:QuickHydra", parameters=None),
+        ),
+        why="An agent loop is made for each rollout by hydra.utils.instantiate, 2 ms each in the workers' event loop "
+        "(agent_loop.py:683).",
+        until="verl looks its class up once",
+        without="2 ms more for each rollout",
+    ),
+    Patch(
+        name="direct_route",
+        processes="agent-loop workers",
+        targets=(
+            Target(
+                "verl.workers.rollout.llm_server:LLMServerClient._acquire_server",
+                f"{_WORKER}.direct_route:asked_once",
+                ("request_id",),
+                ("_load_balancer",),
+            ),
+            Target(
+                "verl.workers.rollout.llm_server:LLMServerClient._release_server",
+                f"{_WORKER}.direct_route:told_if_several",
+                ("server_id", "request_id"),
+            ),
+        ),
+        why="Each request asks a load-balancer actor first and tells it after (llm_server.py:70, 83), also where there "
+        "is one server.",
+        until="verl's client remembers an only server",
+        without="two calls of an actor more for each request",
+    ),
+    Patch(
+        name="group_commit",
+        processes="agent-loop workers",
+        targets=(
+            Target(
+                "verl.trainer.ppo.v1.agent_loop_tq:tq",
+                f"{_WORKER}.group_commit:grouped",
+                parameters=None,
+            ),
+            Target(
+                "verl.trainer.ppo.v1.agent_loop_tq:list_of_dict_to_tensordict",
+                f"{_WORKER}.group_commit:rows_as_they_are",
+                ("list_of_dicts",),
+            ),
+        ),
+        why="Each rollout and each status goes to TransferQueue by a call of its own (agent_loop_tq.py:110, 143, 222).",
+        until="verl writes in groups",
+        without="a call of TransferQueue for each rollout and each status",
+    ),
+)
