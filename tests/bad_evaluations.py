@@ -71,7 +71,7 @@ CASES = [
         "no_base: names no base; add base_model_name_or_path to its adapter_config.json",
     ),
     (["evaluate", "{lost_base}", "tiny"], "model=/models/lost: does not exist"),
-    (["evaluate", "{rank_pattern}", "tiny"], "is no plain LoRA adapter: it has rank_pattern={{'q_proj': 8}}"),
+    (["evaluate", "{rank_pattern}", "tiny"], "is no plain LoRA adapter: it has rank_pattern={'q_proj': 8}"),
     # overrides
     (["evaluate", STUDENT, "tiny", "--", "trainer.val_only=false"], "trainer.val_only=false: is set by the evaluation"),
     (["evaluate", STUDENT, "tiny", "--", "data.max_response_length=9"], "is set by the evaluation; use --max-tokens"),
