@@ -169,8 +169,8 @@ def test_a_config_of_any_values(config, changes):
     try:
         for key, value in changes.items():
             OmegaConf.update(changed, key, value, merge=False, force_add=True)
-    except OmegaConfBaseException:  # a group was put in the other's way, or the text is no interpolation
-        return
+    except (OmegaConfBaseException, AssertionError, TypeError, ValueError):
+        return  # the one was put in the other's way, or the text is no interpolation
     try:
         _check_interpolations(changed)
         check(changed)
