@@ -23,6 +23,7 @@ def test_the_rehearsal_measures_both_at_each_cap(tmp_path):
         (counted,) = (step for step in row["steps"] if step["counts"])
         # 4 prompts x 4 rollouts, each as long as its cap
         assert counted["tokens"] == 16 * row["case"]["caps"][0]
-    assert [step["phases"]["old log-probs"] > 0 for row in rows for step in row["steps"]] == [False] * 4 + [True] * 4
+    passes = [step["phases"]["old log-probs"] > 1e-3 for row in rows for step in row["steps"]]  # the timer alone: 1e-5
+    assert passes == [False] * 4 + [True] * 4
     page = (tmp_path / "gpu.md").read_text()
     assert "| 4 | ours / verl's own OPD, poll 0.05 s | shared, 1 card |" in page and "## Not measured" not in page
