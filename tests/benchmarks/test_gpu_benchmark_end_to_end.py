@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from prefix_opd.base.files import read_lines
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_rehearsal_measures_both_at_each_cap(tmp_path):
     command = ["bash", str(ROOT / "benchmarks/run.sh"), "--gpu", "--platform", "cpu", "--steps", "1", "--out", tmp_path]
     environment = {**os.environ, "PREFIX_OPD_PYTHON": sys.executable}

@@ -107,6 +107,7 @@ def test_a_run_that_is_interrupted_hurt_and_out_of_disk_goes_on_each_time(tmp_pa
     assert run.left_behind() == {}
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_in_a_validation_ends_the_run_with_one_line(tmp_path):
     answers = ["data.val_max_samples=64", "actor_rollout_ref.rollout.val_kwargs.n=16"]  # long enough to be interrupted
     run = Run(tmp_path, ["trainer.val_before_train=true", "prefix_opd.rollout.timeout_seconds=10", *answers]).start()

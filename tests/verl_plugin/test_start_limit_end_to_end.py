@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys
 from prefix_opd import launch
@@ -13,6 +15,7 @@ sys.exit(launch.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_start_up_that_waits_for_ever_ends_with_what_it_waits_for(tmp_path):
     overrides = ["experiment=tiny/full", "ray_kwargs.ray_init.num_cpus=2", "prefix_opd.start_up_seconds=10"]
     command = [sys.executable, "-c", SCRIPT, *overrides, f"trainer.default_local_dir={tmp_path / 'run'}"]
