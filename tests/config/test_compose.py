@@ -48,7 +48,8 @@ def test_our_settings_and_the_yaml_name_the_same_keys():
 
 def test_the_defaults_are_those_of_the_yaml():
     of_the_platform = [f"prefix_opd.update.{name}=false" for name in ("fused_head", "compile_layers", "fit_memory")]
-    assert Settings.from_node(plain(compose(of_the_platform).prefix_opd)) == Settings()
+    follows_the_data = "prefix_opd.teacher_prompt.max_length=null"
+    assert Settings.from_node(plain(compose([*of_the_platform, follows_the_data]).prefix_opd)) == Settings()
 
 
 def test_the_platform_is_a_choice():

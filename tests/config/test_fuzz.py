@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check
 from prefix_opd.checks.run_data import check_data, conversations
-from prefix_opd.config.compose import _check_interpolations, compose
+from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import VAL_KEY
 from prefix_opd.config.settings import Settings
 from prefix_opd.data import PrepareSettings, prepare
@@ -169,10 +169,10 @@ def test_a_config_of_any_values(config, changes):
     try:
         for key, value in changes.items():
             OmegaConf.update(changed, key, value, merge=False, force_add=True)
+        OmegaConf.to_container(changed, resolve=True)  # as `compose` does first
     except (OmegaConfBaseException, AssertionError, TypeError, ValueError):
         return  # the one was put in the other's way, or the text is no interpolation
     try:
-        _check_interpolations(changed)
         check(changed)
     except UserError as error:
         one_line(error)
