@@ -104,5 +104,6 @@ def test_the_scores_are_those_of_a_teacher_of_the_run(folder, runs):
 def test_a_killed_server_ends_the_run_with_the_cause(folder, runs):
     log = (folder / "killed.log").read_text()
     assert runs["killed"] == 3, log[-3000:]
-    assert "the remote teacher at 127.0.0.1:" in log.splitlines()[-1], log[-3000:]
+    (stopped,) = (line for line in log.splitlines() if line.startswith("stopped: "))
+    assert "the remote teacher at 127.0.0.1:" in stopped
     assert (folder / "killed" / "global_step_1").is_dir(), "the run goes on from here when the server is back"
