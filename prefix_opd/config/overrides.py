@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 
 CONFIG_MODULE = "recipe.prefix_opd.config"
+OURS = "prefix_opd"
+"""The node of this package's settings."""
 GROUPS = ("experiment", "layout", "platform")
 """The groups that a user chooses a file of. verl's own groups have one file that a run supports."""
 
@@ -99,4 +101,4 @@ def misplaced(overrides: Sequence[str], base: Callable[[], DictConfig]) -> UserE
 
 
 def _is_verls_group(key: str) -> bool:
-    return "." not in key and key != "prefix_opd"  # Hydra takes a dict for the choice of a file
+    return "." not in key and key != OURS  # Hydra takes a dict for the choice of a file

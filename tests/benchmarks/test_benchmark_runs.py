@@ -1,5 +1,6 @@
 """Runs as the benchmark reads them, without verl: logs become steps."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -75,7 +76,9 @@ def test_verls_file_logger_gets_the_clock(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tracking, "FileLogger", tracking.FileLogger)
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "steps.jsonl"))
-    import benchmarks.clock  # noqa: F401
+    import benchmarks.clock
+
+    importlib.reload(benchmarks.clock)  # another test may have imported it before verl's logger was put back
 
     tracker = tracking.Tracking("project", "experiment", ["file"], config={})
     for step in (1, 2):
