@@ -12,6 +12,8 @@ CLOCK = "benchmark/clock"
 """The key that `benchmarks.clock` adds to verl's log: seconds of a monotonic clock at the end of the step."""
 WALL = "benchmark/wall"
 """Likewise: seconds since 1970."""
+GATE = "PREFIX_OPD_BENCHMARK_GATE"
+"""Environment variable: a file that a run waits for before its first step, until its time limit."""
 
 
 def step_line(

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
-from benchmarks.update_engine import AS_BEFORE, HEAD, MICRO_BATCHES, SHAPES, VARIANTS, Bench, Sizes, row
+from benchmarks.update_engine import AS_BEFORE, HEAD, MICRO_BATCHES, PACKED, SHAPES, VARIANTS, Bench, Sizes, row
 from harness.driver import Parser, exit_code, names, whole
 from harness.page import grid, section
 from prefix_opd.base.errors import UserError
@@ -37,10 +37,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=100, help="no variant begins after this (default 100)")
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="the first row, and these")
+    parser.add_argument("--profile", metavar="VARIANT", help="print the operations of an update in place of tables")
     options = parser.parse_args(arguments)
     names("--shape", [options.shape], SHAPES, "shape")
     names("--device", [options.device], ("cuda", "cpu"), "device")
-    names("--only", options.only or [], [variant.name for variant in VARIANTS], "variant")
+    profiled = [options.profile] if options.profile else []
+    names("--only", [*(options.only or []), *profiled], [variant.name for variant in VARIANTS], "variant")
     for name in ("tokens", "prompt", "updates"):
         setattr(options, name, whole(f"--{name}", getattr(options, name), 1))
     options.response = [whole("--response", one, 1) for one in options.response]
@@ -57,7 +59,11 @@ def _main(options: argparse.Namespace) -> int:
     end = time.monotonic() + options.seconds
     tables = []
     with redirect_stdout(sys.stderr), _started(options.device, options.shape) as bench:  # verl prints
-        for length in options.response:
+        if options.profile:
+            sizes = Sizes(options.tokens, options.prompt, options.response[0])
+            bench.row(PACKED, sizes, 1)
+            tables.append(bench.profile(next(one for one in VARIANTS if one.name == options.profile), sizes))
+        for length in [] if options.profile else options.response:
             sizes, rows = Sizes(options.tokens, options.prompt, length), []
             for variant in VARIANTS:
                 if variant is not AS_BEFORE and options.only and variant.name not in options.only:

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import math
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +66,8 @@ class Variant:
     """FSDP reduces gradients after the last micro-batch, and until then holds those of whole weights."""
     verls_head: bool = False
     """verl's Triton kernel in place of our fused head."""
+    one_graph: bool = False
+    """The attention inside a compiled layer's graph, not between two of them."""
     settings: dict[str, bool] = field(default_factory=dict)
     """Of ``prefix_opd.update``."""
 
@@ -80,6 +82,14 @@ VARIANTS = (
     PACKED,
     Variant("all", checkpointed=False, fused_adam=True, settings=EVERYTHING),
     Variant("all, one micro-batch", checkpointed=False, fused_adam=True, micro_batches=1, settings=EVERYTHING),
+    Variant(
+        "all, one micro-batch, one graph",
+        checkpointed=False,
+        fused_adam=True,
+        micro_batches=1,
+        one_graph=True,
+        settings=EVERYTHING,
+    ),
     Variant("all but compilation", checkpointed=False, fused_adam=True, settings=dict(fused_head=True)),
     Variant("all, checkpointing by fit_memory", fused_adam=True, settings=dict(EVERYTHING, fit_memory=True)),
     Variant("+ compiled layers", settings=dict(compile_layers=True)),
@@ -161,6 +171,17 @@ class Bench:
         self.engine = self._engine()
         return row(variant, f"failed: {reason[:100]}")
 
+    def profile(self, variant: Variant, sizes: Sizes) -> str:
+        """The operations of one update, those that take most of the device's time first."""
+        import torch
+
+        with self._as(variant):
+            self._measured(variant, sizes, 1)
+            with torch.profiler.profile() as profiler:
+                self._measured(variant, sizes, 1)
+        column = "self_device_time_total" if self.device == "cuda" else "self_cpu_time_total"
+        return profiler.key_averages().table(sort_by=column, row_limit=40, max_name_column_width=70)
+
     def _measured(self, variant: Variant, sizes: Sizes, updates: int) -> list[str]:
         import torch
 
@@ -241,11 +262,38 @@ class Bench:
         if variant.verls_head:
             fused_head.label_log_probs = _verls_head
         try:
-            yield
+            with _one_graph() if variant.one_graph else nullcontext():
+                yield
         finally:
             fused_head.label_log_probs = own
             for layer in module.model.layers:
                 vars(layer).pop("forward", None)
+
+
+@contextmanager
+def _one_graph():
+    """Compiled layers hold the attention: the bounds of a pack have a fixed size, filled up by empty sequences."""
+    import torch
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    from prefix_opd.verl_plugin.engine import packed_attention
+
+    apart, of_pack = ALL_ATTENTION_FUNCTIONS[PACKED_ATTENTION], packed_attention.bounds
+
+    def padded(offsets):
+        found, missing = of_pack(offsets), -len(offsets) % 64
+        for name in ("cu_seq_lens_q", "cu_seq_lens_k"):
+            found[name] = torch.cat([found[name], found[name][-1:].expand(missing)])
+            torch._dynamo.mark_static(found[name])
+        return found
+
+    torch._dynamo.reset()
+    ALL_ATTENTION_FUNCTIONS[PACKED_ATTENTION], packed_attention.bounds = packed_attention.attention, padded
+    try:
+        yield
+    finally:
+        ALL_ATTENTION_FUNCTIONS[PACKED_ATTENTION], packed_attention.bounds = apart, of_pack
+        torch._dynamo.reset()
 
 
 def _verls_head(hidden, weight, labels, temperatures, keep, compiled):

@@ -8,6 +8,10 @@ Models have random weights of published shapes, and end tokens are ignored, so e
 length. A run takes all caps in turn, because its start takes longer than its steps. Each cap is a row of `gpu.jsonl`. A
 run that is cut keeps the caps that it finished, and the next start measures the others.
 
+A start takes minutes. Where the memory holds two runs, start them side by side, each with its own `--systems`, `--out`
+and ``PREFIX_OPD_BENCHMARK_GATE=FILE``. A run starts up, then waits for its file before its first step. The memory of a
+card is then that of both.
+
 =================  ==================================================================
 `command`          options, the order of the runs, the time limit
 `cases`            what is measured

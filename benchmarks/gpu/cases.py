@@ -12,6 +12,7 @@ from benchmarks.models import PAIRS, PAPER_PAIR, REHEARSAL
 GPU, CPU = "gpu", "cpu"
 SHARED, OWN = "shared", "own"
 SYSTEMS = (OURS, NATIVE_POLL, NATIVE)
+DEFAULT_SYSTEMS = SYSTEMS[:2]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class GpuCase(Case):
         return replace(self, caps=(cap,))
 
 
-def cases(cards: int, systems: Sequence[str] = (OURS, NATIVE_POLL), platform: str = GPU, **sizes: Any) -> list[GpuCase]:
+def cases(cards: int, systems: Sequence[str] = DEFAULT_SYSTEMS, platform: str = GPU, **sizes: Any) -> list[GpuCase]:
     """The runs by value: ours, verl's own, then with two cards ours with a card for the teacher and ours on both.
 
     Args:

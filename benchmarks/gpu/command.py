@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.gpu.cards import cards
-from benchmarks.gpu.cases import CPU, GPU, OWN, SHARED, SYSTEMS, GpuCase, cases
+from benchmarks.gpu.cases import CPU, DEFAULT_SYSTEMS, GPU, OWN, SHARED, SYSTEMS, GpuCase, cases
 from benchmarks.models import PAIRS
 from benchmarks.verl_run import PACKAGES, versions
 from harness.driver import Parser, lead, names, once, say, whole
@@ -34,8 +34,8 @@ MEASURED = ("benchmarks", "requirements.txt")
 CAPS = {GPU: (256, 1024, 4096), CPU: (4, 8)}
 OF_GPUS = {GPU: ("vllm", "flash-attn", "triton"), CPU: ()}
 """Packages besides `PACKAGES`."""
-UPDATE = "benchmarks.update"
-"""The benchmark of the update alone, whose rows the page shows."""
+UPDATE, ALONE = "benchmarks.update", "update"
+"""The benchmark of the update alone, whose rows the page shows, and its name beside the systems."""
 LEAST_SECONDS = 30.0
 """No run is started with less time left."""
 
@@ -53,13 +53,14 @@ def main(arguments: Sequence[str]) -> int:
     }
     sizes |= {"placement": options.placement, "given": tuple(options.set)}
     caps = tuple(options.caps or CAPS[options.platform])
-    runs = cases(len(found), options.systems, options.platform, caps=caps, measured=options.steps, **sizes)
+    systems = [name for name in options.systems if name != ALONE]
+    runs = cases(len(found), systems, options.platform, caps=caps, measured=options.steps, **sizes)
     failed = 0
     if not options.report:
         lead()
         for case in runs:
             failed += measure(case, store, found, end)
-        if options.platform == GPU:
+        if options.platform == GPU and ALONE in options.systems:
             failed += _update_alone(options.out, end)
     return write_page(store, runs, options.out) or min(failed, 1)
 
@@ -68,7 +69,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="benchmarks/run.sh --gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--gpu", action="store_true", required=True)
     parser.add_argument("--platform", default=GPU, help="gpu, or cpu: a rehearsal with tiny models")
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS[:2]), help=", ".join(SYSTEMS))
+    systems = (*SYSTEMS, ALONE)
+    parser.add_argument("--systems", nargs="+", default=[*DEFAULT_SYSTEMS, ALONE], help=", ".join(systems))
     parser.add_argument("--caps", nargs="+", help="response tokens (default 256 1024 4096)")
     parser.add_argument("--prompts", help="prompts of a step (default 8)")
     parser.add_argument("--rollouts", help="rollouts of a prompt (default 4)")
@@ -82,7 +84,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     names("--platform", [options.platform], (GPU, CPU), "platform")
     names("--placement", [options.placement], (SHARED, OWN), "placement")
-    names("--systems", options.systems, SYSTEMS, "system")
+    names("--systems", options.systems, systems, "system")
     names("--pair", [options.pair] if options.pair else [], tuple(PAIRS), "pair")
     if options.minutes <= 0:
         raise UserError(f"--minutes {options.minutes:g}", "must be more than 0")

@@ -20,7 +20,7 @@ from benchmarks.gpu import cards
 from benchmarks.gpu.cases import GPU, SHARED, GpuCase
 from benchmarks.models import BEYOND, make_models, model_folders
 from benchmarks.prompts import TRAIN, write_words
-from benchmarks.steps import WALL
+from benchmarks.steps import GATE, WALL
 from benchmarks.verl_run import LOG_PATH, NO_TOKEN, VERLS_LOSS, VERLS_TRAINER, patches_off, steps_of
 from harness.machine import ROOT
 from harness.process import LOG, RunFailed, run_forked, warm_up
@@ -58,7 +58,8 @@ def run(case: GpuCase, folder: Path, made: Path, seconds: float) -> dict[str, An
 
     Returns:
         ``steps``, also those of a run that was ended; ``launch``: seconds from the start of the run to the end of its
-        first step; ``milestones``: seconds from the start, of ours; ``error`` if the run did not reach its end.
+        first step, unless that waited for a gate; ``milestones``: seconds from the start, of ours; ``error`` if the run
+        did not reach its end.
     """
     folder = folder.absolute()
     models = model_folders(case.model, made.absolute())
@@ -76,7 +77,7 @@ def run(case: GpuCase, folder: Path, made: Path, seconds: float) -> dict[str, An
     if len(lines) < case.steps and not error:
         error = f"{len(lines)} steps in the log, not {case.steps}"
     found: dict[str, Any] = {"steps": _steps(case, models, folder, lines) if lines else []}
-    if lines:
+    if lines and GATE not in os.environ:
         found["launch"] = round(lines[0]["data"][WALL] - started, 1)
     if milestones := _milestones(folder / "run", started):
         found["milestones"] = milestones

@@ -31,6 +31,7 @@ SECONDS = 400
 def start(folder: Path, *given: str, cards: int = 1) -> subprocess.Popen:
     command = [sys.executable, "-m", "prefix_opd.cli", "train", "experiment=tiny/schedule"]
     command += [*overrides(cards), "trainer.experiment_name=self_test", *given]
+    print(f"launched at {time.time():.1f}")
     with (folder / "told.txt").open("a") as told:
         return subprocess.Popen(command, cwd=folder, stdout=told, stderr=subprocess.STDOUT)
 
