@@ -26,18 +26,17 @@ VERBS = (
     "compare",
 )
 
-app = typer.Typer(
-    name="prefix-opd",
-    help="On-policy prefix distillation for verl (arXiv 2602.15260).",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
 
 def main() -> None:
     """Entry point. Bad input is one line on stderr and exit code 2, never a traceback."""
+    app = typer.Typer(
+        name="prefix-opd",
+        help="On-policy prefix distillation for verl (arXiv 2602.15260).",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
     for verb in VERBS:
         importlib.import_module(f"prefix_opd.commands.{verb}").register(app)
     try:

@@ -2,14 +2,15 @@
 
 import copy
 import functools
-import io
 import json
 import os
+import pickle
 import shutil
 
 import pytest
 import yaml
 
+from prefix_opd.config.overrides import GROUPS
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.verl_plugin import our_run
 
@@ -38,7 +39,41 @@ def parse_once() -> None:
     yaml.load = load_once
 
 
+def compose_once() -> None:
+    """Compose each choice of files once per process, and set values on a copy.
+
+    Hydra itself composes the files first and sets the values afterwards. The files take 0.4 s, the values 0.01 s.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    whole, composed = ConfigLoaderImpl._load_configuration_impl, {}
+    files = {*GROUPS, "hydra.searchpath"}
+
+    def load_configuration(self, config_name, overrides, **more):
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        values = [one for one in parsed if is_value(one)]
+        chosen = [one for one in parsed if not is_value(one)]
+        if not all(one.key_or_group in files for one in chosen):
+            return whole(self, config_name, overrides, **more)
+        lines = [one.input_line for one in chosen]
+        key = (config_name, *lines, *(entry.path for entry in self.config_search_path.get_path()))
+        if key not in composed:
+            composed[key] = pickle.dumps(whole(self, config_name, lines, **more))
+        config = pickle.loads(composed[key])
+        self._apply_overrides_to_config(values, config)
+        return config
+
+    def is_value(override) -> bool:
+        key = override.key_or_group
+        return "." in key and "/" not in key and not key.startswith("hydra.") and override.package is None
+
+    load_configuration.whole = whole
+    ConfigLoaderImpl._load_configuration_impl = load_configuration
+
+
 parse_once()
+compose_once()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
@@ -73,13 +108,10 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="module")
 def cached_files():
-    """Read YAML and tokenizers once: reading takes two thirds of the time to compose and check a config."""
+    """Read each tokenizer once."""
     import transformers
-    from omegaconf import OmegaConf
 
     patch = pytest.MonkeyPatch()
-    parse = functools.cache(lambda text, load=OmegaConf.load: load(io.StringIO(text)))
-    patch.setattr(OmegaConf, "load", staticmethod(lambda file: copy.deepcopy(parse(file.read()))))
     read = transformers.AutoTokenizer.from_pretrained
     patch.setattr(transformers.AutoTokenizer, "from_pretrained", staticmethod(functools.cache(read)))
     yield

@@ -47,12 +47,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize_config_module(CONFIG_MODULE, version_base=None):
             config = hydra_compose(CONFIG_NAME, overrides=given)
-        OmegaConf.to_container(config, resolve=True)  # the first reader of a broken ${...} would raise a traceback
-    except UserError:  # from a resolver
+        check_no_secrets(config)  # resolves every ${...}
+    except UserError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise _one_line(error, overrides) from None
-    check_no_secrets(config)
     return config
 
 

@@ -1,6 +1,8 @@
 """What ships composes, holds verl's keys and ours, and works from any folder."""
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose, experiments, missing_keys
@@ -61,3 +63,27 @@ def test_the_platform_is_a_choice():
 def test_an_error_in_a_value_is_told_too():
     with pytest.raises(UserError, match="did you mean tiny/full"):
         compose(["experiment=tiny/ful"])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=tiny/schedule", "prefix_opd.schedule.start=3", "+trainer.new.key=1", "~data.shuffle"],
+        ["experiment=qwen3_8b/full", "layout=two_gpus", "trainer.logger=[console]", "prefix_opd={accelerator: h100}"],
+        ["platform=gpu", "data.seed=1", "data.seed=2"],
+        ["experiment=tiny/schedule", "prefix_opd.schedule.incremnt=8"],
+    ],
+)
+def test_a_test_composes_as_a_run_does(overrides, monkeypatch):
+    """`conftest.compose_once` gives Hydra's own config, or its own error."""
+
+    def composed():
+        try:
+            config = compose(overrides)
+        except UserError as error:
+            return str(error)
+        return OmegaConf.to_yaml(config), config._get_flag("struct")
+
+    ours = composed()
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", ConfigLoaderImpl._load_configuration_impl.whole)
+    assert composed() == ours
