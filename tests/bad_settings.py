@@ -140,6 +140,13 @@ TOGETHER = [
     (["data.train_files={few40}", "trainer.total_epochs=1"], "ends the run after 2 of 55 updates"),
     (["prefix_opd.weighting.name=window", "prefix_opd.weighting.start=110", "prefix_opd.weighting.stop=120"],
      "counts no token of any rollout: L is at most 109 in 55 updates"),
+    (["prefix_opd.weighting.name=inverse_probability"],
+     "weighting.name=inverse_probability: needs a schedule that draws L at random, and prefix_opd.schedule"),
+    (["prefix_opd.schedule.name=random", "prefix_opd.schedule.top=193"],
+     "prefix_opd.schedule.top=193: exceeds data.max_response_length=192"),
+    (["prefix_opd.schedule.name=random", "prefix_opd.schedule.least=30", "prefix_opd.schedule.top=20"],
+     "top=20 is below least=30; raise the one or lower the other"),
+    (["prefix_opd.weighting.largest=0.5"], "prefix_opd.weighting.largest=0.5: input should be greater than or equal"),
 ]  # fmt: skip
 """Settings that are valid separately but not together."""
 
