@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from prefix_opd.base.fields import Fields, Position, Tokens
 from prefix_opd.method.registry import Registry
 
-Need = Literal["probe", "validation", "scores"]
-"""Probes; validations; the teacher's log-probs of the sampled tokens."""
+Need = Literal["probe", "validation", "scores", "drift"]
+"""Probes; validations; the teacher's log-probs of the sampled tokens; an objective that reports drift."""
 
 ROUNDING = 1e-6
 """Added before floor(), so that float rounding cannot lose a token of a whole length."""
@@ -32,8 +32,6 @@ class Schedule(Fields):
 
     each_rollout: ClassVar[bool] = False
     """Whether the rollouts of a prompt have different L. `prefix_lengths` then returns a length for each rollout."""
-    needs: ClassVar[frozenset[Need]] = frozenset()
-    """What the schedule observes and a run can be without."""
 
     maximum: Tokens | None = None
     """Upper bound of L, tokens; none: data.max_response_length."""
@@ -65,6 +63,10 @@ class Schedule(Fields):
         The metrics include those of the step's probe, and the accuracies of the validation before the update, if there
         was one. They include neither seconds nor the validation after the update.
         """
+
+    def needs(self) -> set[Need]:
+        """What the schedule observes and some runs are without."""
+        return set()
 
     def extremes(self, step: int, longest: int) -> tuple[float, float]:
         """The shortest and the longest L that a step can have, whatever is observed. A plan shows their costs."""
@@ -171,7 +173,7 @@ class Constant(Schedule):
         return {**super().named_lengths(), "length": self.length}
 
 
-class _Growing(Schedule):
+class Growing(Schedule):
     start: Tokens = 1
     """L at step 1, tokens."""
 
@@ -180,7 +182,7 @@ class _Growing(Schedule):
 
 
 @SCHEDULES.register("linear")
-class Linear(_Growing):
+class Linear(Growing):
     """``start + increment * (step - 1)``: 1, 257, 513, … for the paper's start 1 and increment 256 (section 4.4)."""
 
     increment: Tokens = 256
@@ -222,7 +224,7 @@ class Over(Schedule):
         return min(1.0, (step - 1) / max(1, self.over - 1))
 
 
-class _GrowingOver(Over, _Growing):
+class _GrowingOver(Over, Growing):
     pass
 
 

@@ -81,6 +81,13 @@ class TrainBatch:
         padded = (self.padded(field) for field in (self.log_p, self.log_q, self.mask))
         return self.flat(objective.bounded_advantage(*padded, clamp))
 
+    def reported(self, objective: Objective) -> dict[str, float]:
+        """Metrics of the objective."""
+        if self.log_q is None:
+            return {}
+        padded = (self.padded(field) for field in (self.log_p, self.log_q, self.mask))
+        return objective.metrics(*padded, torch.tensor(self.prefix_lengths))
+
     def fingerprints(self) -> dict[str, int]:
         """CRC-32 of prompts and rollouts: equal for runs that train on the same tokens."""
         parts = {"prompts": self.prompts, "rollouts": self.tokens}

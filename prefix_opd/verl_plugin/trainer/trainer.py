@@ -144,7 +144,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         if rollouts.log_q is not None and self.samples.is_due(self.global_steps):
             self.samples.record(self.global_steps, "train", rollouts, data, rollouts.prefix_lengths)
         nested = rollouts.nested(advantage)
-        metrics.update(self.ledger.add(rollouts))
+        metrics.update({**self.ledger.add(rollouts), **rollouts.reported(self.settings.loss)})
         # gamma = 0: a token's return is its own reward
         fields = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
         stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
