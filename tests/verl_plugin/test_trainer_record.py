@@ -193,6 +193,7 @@ def test_the_ledger_counts_and_goes_on():
     assert counted == {"generated": 2, "scored": 3, "trained": 2}
     # log p - log q: 2 and -1
     assert (first["prefix_opd/prefix_length"], first["prefix_opd/reverse_kl/mean"]) == (8, 0.5)
+    assert first["prefix_opd/entropy_by_position/0"] == 1.5, "log p is -1 and -2"
     resumed = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=False)
     resumed.load_state_dict(json.loads(json.dumps(ledger.state_dict())))
     second = resumed.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
