@@ -15,7 +15,10 @@ SDPA = f"+{MODEL}.override_config.attn_implementation=sdpa"
 IGNORED = [
     ([f"{LOSS}.use_policy_gradient=true"], "use_policy_gradient=true: the loss back-propagates the distillation loss"),
     ([f"{LOSS}.loss_mode=k1"], f"{LOSS}.loss_mode=k1: has a gradient in which the teacher does not occur"),
-    ([f"{LOSS}.loss_mode=reverse_kl"], f"{LOSS}.loss_mode=reverse_kl: must be one of abs, forward_kl_topk, jsd_topk"),
+    (
+        [f"{LOSS}.loss_mode=reverse_kl"],
+        f"{LOSS}.loss_mode=reverse_kl: must be one of abs, forward_kl_topk, iw_opd, jsd_topk",
+    ),
     ([f"{LOSS}.loss_mode=null"], f"{LOSS}.loss_mode=null: must be one of abs, forward_kl_topk"),
     ([f"{LOSS}.use_task_rewards=true"], "use_task_rewards=true: a prefix has no final answer to reward"),
     ([f"{LOSS}.distillation_loss_coef=0.5"], "distillation_loss_coef=0.5: the loss is the distillation loss alone"),
@@ -140,6 +143,23 @@ TOGETHER = [
     (["data.train_files={few40}", "trainer.total_epochs=1"], "ends the run after 2 of 55 updates"),
     (["prefix_opd.weighting.name=window", "prefix_opd.weighting.start=110", "prefix_opd.weighting.stop=120"],
      "counts no token of any rollout: L is at most 109 in 55 updates"),
+    (["prefix_opd.weighting.name=inverse_probability"],
+     "weighting.name=inverse_probability: needs a schedule that draws L at random, and prefix_opd.schedule"),
+    (["prefix_opd.schedule.name=random", "prefix_opd.schedule.top=193"],
+     "prefix_opd.schedule.top=193: exceeds data.max_response_length=192"),
+    (["prefix_opd.schedule.name=random", "prefix_opd.schedule.least=30", "prefix_opd.schedule.top=20"],
+     "top=20 is below least=30; raise the one or lower the other"),
+    (["prefix_opd.schedule.name=tail", "prefix_opd.probe.every=0"],
+     "prefix_opd.probe.every=0: leaves prefix_opd.schedule.name=tail without the probes that it observes; set it to a"),
+    (["prefix_opd.schedule.name=validation", "trainer.test_freq=55"],
+     "trainer.test_freq=55: leaves prefix_opd.schedule.name=validation without the validations during training that"),
+    (["prefix_opd.schedule.name=prune_opd"], f"{LOSS}.loss_mode=prefix_opd: leaves prefix_opd.schedule.name=prune_opd"),
+    (["prefix_opd.schedule.name=signal", f"{LOSS}.loss_mode=jsd_topk", f"{LOSS}.topk=8", "prefix_opd.probe.every=0"],
+     f"{LOSS}.loss_mode=jsd_topk: leaves prefix_opd.schedule.name=signal without the teacher's log-probs"),
+    (["prefix_opd.schedule.name=fast_opd", "prefix_opd.schedule.start=193"], "schedule.start=193: exceeds data.max_r"),
+    (["prefix_opd.loss.gamma=0.5"], f"prefix_opd.loss.gamma: is not read by {LOSS}.loss_mode=prefix_opd"),
+    (["prefix_opd.loss.drop=0.1"], f"prefix_opd.loss.drop: is not read by {LOSS}.loss_mode=prefix_opd"),
+    (["prefix_opd.weighting.largest=0.5"], "prefix_opd.weighting.largest=0.5: input should be greater than or equal"),
 ]  # fmt: skip
 """Settings that are valid separately but not together."""
 

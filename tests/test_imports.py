@@ -39,7 +39,8 @@ def test_only_the_adapters_import_verl(path):
 
 def test_importable_without_verl():
     """One process for all modules, because each separate import takes seconds."""
-    method = [f"method.{path.stem}" for path in FILES if room_of(path) == "method" and path.stem != "__init__"]
+    own = (path.relative_to(PACKAGE).with_suffix("") for path in FILES if room_of(path) == "method")
+    method = [".".join(path.parts) for path in own if path.name != "__init__"]
     others = ["config.settings", "checks.preflight", "report.summary", "cli", "run.history", "analysis.continuation"]
     program = f"import sys, {', '.join(f'prefix_opd.{name}' for name in method + others)}\n"
     program += f"print(sorted({{name.split('.')[0] for name in sys.modules}} & {FOREIGN}))"

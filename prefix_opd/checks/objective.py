@@ -11,6 +11,14 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.method.weighting import Uniform
 
+NEEDED = {
+    "probe": "probes",
+    "validation": "validations during training",
+    "scores": "teacher's log-probs of the sampled tokens",
+    "drift": "record of drift",
+}
+"""`prefix_opd.method.schedule.Need` in words."""
+
 
 def check_probe(config: DictConfig, settings: Settings) -> None:
     if settings.probe.every and settings.loss.needs_topk:
@@ -20,6 +28,27 @@ def check_probe(config: DictConfig, settings: Settings) -> None:
             f"loss_mode={OmegaConf.select(config, LOSS_MODE_KEY)} asks for its top tokens",
             "set prefix_opd.probe.every=0",
         )
+
+
+def check_needs(config: DictConfig, settings: Settings) -> None:
+    """Reject a schedule whose signals the run does not have. Raises UserError."""
+    trainer, mode = config.trainer, OmegaConf.select(config, LOSS_MODE_KEY)
+    steps = trainer.total_training_steps
+    lacking = {
+        "probe": (not settings.probe.every, "prefix_opd.probe.every=0", "set it to a number of updates, e.g. 10"),
+        "validation": (
+            not 0 < trainer.test_freq < steps,
+            f"trainer.test_freq={trainer.test_freq}",
+            f"set it to a number of updates from 1 to {max(1, steps - 1)}",
+        ),
+        "scores": (settings.loss.needs_topk, f"{LOSS_MODE_KEY}={mode}", "take an objective of the sampled tokens"),
+        "drift": (not settings.loss.reports_drift, f"{LOSS_MODE_KEY}={mode}", f"set {LOSS_MODE_KEY}=prune_opd"),
+    }
+    for need in sorted(settings.schedule.needs()):
+        is_lacking, what, fix = lacking[need]
+        if is_lacking:
+            name = f"prefix_opd.schedule.name={config.prefix_opd.schedule.name}"
+            raise UserError(what, f"leaves {name} without the {NEEDED[need]} that it observes", fix)
 
 
 def check_loss(config: DictConfig, settings: Settings) -> None:

@@ -54,6 +54,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_batches(config)
     objective.check_loss(config, settings)
     objective.check_probe(config, settings)
+    objective.check_needs(config, settings)
     if not verls_own:
         objective.check_loss_settings(config, settings)
         services.check_manager(config)

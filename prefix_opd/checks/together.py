@@ -208,8 +208,15 @@ def check_checkpoint(config: DictConfig) -> None:
 def check_weighting(config: DictConfig, settings: Settings) -> None:
     """Reject a weighting that is 0 for every token, such as a window beyond L. Raises UserError."""
     response, steps = config.data.max_response_length, config.trainer.total_training_steps
-    maximum = settings.schedule.maximum or response
-    longest = maximum if settings.schedule.adapts else longest_prefix(settings.schedule, steps, response)
+    try:
+        settings.weighting.at(settings.schedule, 1, response)
+    except ValueError as error:
+        raise UserError(
+            f"prefix_opd.weighting.name={config.prefix_opd.weighting.name}",
+            f"{error}, and prefix_opd.schedule.name={config.prefix_opd.schedule.name} does not",
+            "set prefix_opd.schedule.name=random",
+        ) from error
+    longest = longest_prefix(settings.schedule, steps, response)
     if not settings.weighting.counted(longest):
         shown = ", ".join(f"{name}={value}" for name, value in settings.weighting.model_dump().items())
         raise UserError(

@@ -23,6 +23,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.fields import Fields, Position, Seconds, Tokens, whole
 from prefix_opd.config.keys import LOSS_MODE_KEY
 from prefix_opd.config.plugins import import_plugins
+from prefix_opd.method import contenders  # noqa: F401  registers them
 from prefix_opd.method.objective import OBJECTIVES, Objective, PrefixOPD
 from prefix_opd.method.prompt import Thinking
 from prefix_opd.method.registry import Registry

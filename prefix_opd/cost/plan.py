@@ -21,7 +21,7 @@ from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, Respon
 from prefix_opd.cost.memory import INFERENCE_KEY, is_shared, memory, shortages
 from prefix_opd.cost.record import Assumptions, Cost, Plan
 from prefix_opd.method.flops import ModelShape, StepFlops
-from prefix_opd.method.schedule import Full, Schedule, prefix_lengths
+from prefix_opd.method.schedule import Full, Schedule, extreme_lengths, prefix_lengths
 from prefix_opd.method.weighting import Uniform, Weighting
 
 MOST_STEPS = 4096
@@ -54,10 +54,9 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     scored = _teachers_prompt(config, settings, assumptions, prompt)
     recomputed = settings.advantage.recomputes
 
-    prompts = config.data.train_batch_size
-
     def lengths_of(schedule: Schedule) -> list[list[int]]:
-        return [prefix_lengths(schedule, step, prompts, longest) for step in range(1, updates + 1)]
+        rows = rollouts if schedule.each_rollout else config.data.train_batch_size
+        return [prefix_lengths(schedule, step, rows, longest) for step in range(1, updates + 1)]
 
     def total(rows: list[list[int]], weighting: Weighting) -> Cost:
         responses = [_responses(assumptions.responses, lengths) for lengths in rows]
@@ -66,15 +65,16 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         )
 
     schedule, rows = settings.schedule, lengths_of(settings.schedule)
+    courses = dict(zip(("shortest", "longest"), _courses(schedule, updates, longest), strict=True))
 
-    def longest_step() -> dict[str, Any]:
+    def longest_step(rows: list[list[int]]) -> dict[str, Any]:
         index = max(range(updates), key=lambda index: sum(rows[index]))
         hours = total([rows[index]], settings.weighting).hours
         seconds = {phase: 3600 * value for phase, value in hours.items()}
         return {"step": index + 1, "prefix_length": max(rows[index]), "seconds": seconds}
 
     # the longest possible response: memory is planned for the worst case
-    most = min(schedule.maximum or longest, longest) if schedule.adapts else max(map(max, rows))
+    most = max(longest_prefix(schedule, updates, longest), *map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
     parameters = (_parameters(shapes[0], student), _parameters(shapes[1], teacher))
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
@@ -101,7 +101,8 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         },
         cost=total(rows, settings.weighting),
         full_opd=total(lengths_of(Full()), Uniform()),
-        longest_step=longest_step(),
+        courses={name: total(found, settings.weighting) for name, found in courses.items()} if schedule.adapts else {},
+        longest_step=longest_step(courses["longest"] if schedule.adapts else rows),
         memory_gib=found,
         assumptions={
             "accelerator": throughput["accelerator"],
@@ -116,10 +117,16 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     )
 
 
+def _courses(schedule: Schedule, updates: int, response: int) -> tuple[list[list[int]], list[list[int]]]:
+    """L of each update if the schedule keeps it as short and as long as it can."""
+    ends = [extreme_lengths(schedule, step, response) for step in range(1, updates + 1)]
+    return [[low] for low, _ in ends], [[high] for _, high in ends]
+
+
 def longest_prefix(schedule: Schedule, steps: int, response: int) -> int:
-    """The largest L of a run whose schedule does not adapt, tokens. Of a run of very many steps some are looked at."""
+    """The largest L that a run can have, tokens. Of a run of very many steps some are looked at."""
     looked_at = {1, steps, *range(1, steps + 1, -(-steps // MOST_STEPS))}
-    return max(max(prefix_lengths(schedule, step, 1, response)) for step in looked_at)
+    return max(extreme_lengths(schedule, step, response)[1] for step in looked_at)
 
 
 def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape]) -> float:
@@ -129,7 +136,7 @@ def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelSha
     """
     schedule, response = settings.schedule, config.data.max_response_length
     steps = config.trainer.total_training_steps
-    cap = (schedule.maximum or response) if schedule.adapts else longest_prefix(schedule, steps, response)
+    cap = longest_prefix(schedule, steps, response)
     engine = {"student": 1, "teacher": OmegaConf.select(config, INFERENCE_KEY).tensor_model_parallel_size}
     prompt = min(MEAN_PROMPT, config.data.max_prompt_length / 2)
     scored = _teachers_prompt(config, settings, Assumptions(), prompt)
@@ -232,8 +239,8 @@ def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], longe
         notes.append(f"{settings.loss.label}: FLOP are those of the reverse KL; the top k is not counted")
     if settings.schedule.adapts:
         notes.append(
-            f"the schedule {config.prefix_opd.schedule.name} adapts L to what the run observes: FLOP, tokens and hours "
-            f"are those of its first state, memory that of L = {longest}; full OPD bounds them all"
+            f"the schedule {config.prefix_opd.schedule.name} adapts L to what the run observes: the tables show the "
+            f"cost of its first state; the longest step and memory that of L = {longest}"
         )
     if config.platform == "cpu":
         notes.append("the time of a tiny run on a CPU is overhead, not FLOP: the hours are too low")

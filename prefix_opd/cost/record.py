@@ -76,6 +76,8 @@ class Plan:
     """Of ``student`` and ``teacher`` and by ``phases``, per GPU; ``host``, per node (`prefix_opd.cost.memory`)."""
     assumptions: dict[str, Any]
     notes: list[str]
+    courses: dict[str, Cost] = field(default_factory=dict)
+    """Of a schedule that adapts: ``shortest`` and ``longest``, if L stays as short or grows as fast as it can."""
 
     def as_dict(self) -> dict[str, Any]:
         full = self.full_opd.as_dict()
@@ -85,6 +87,7 @@ class Plan:
             **self.cost.as_dict(),
             "memory_gib": self.memory_gib,
             "longest_step": self.longest_step,
+            **({"courses": {name: one.as_dict() for name, one in self.courses.items()}} if self.courses else {}),
             "full_opd": {**full, "times_this_run": {**saved, "hours": full["hours"]["total"] / self.hours}},
             "assumptions": self.assumptions,
             "notes": self.notes,

@@ -36,9 +36,21 @@ def render(plan: Plan):
         f"{said['response_lengths']}. Evaluation and start-up are not included.",
         f"host memory of a node: {host['trainer_offloaded']:.1f} GiB of offloaded states, "
         f"{host['teacher_asleep'] + host['student_asleep']:.1f} of sleeping engines (pinned: up to twice that).",
+        *_range(plan),
         *(f"note: {note}" for note in plan.notes),
     ]
     return Group(Text(head), _cost_table(plan), _memory_table(plan.memory_gib), Text("\n".join(foot)))
+
+
+def _range(plan: Plan) -> list[str]:
+    if not plan.courses:
+        return []
+    flops, hours = zip(*((one.flop["exact"].total, one.hours["total"]) for one in plan.courses.values()), strict=True)
+    return [
+        "L adapts: from the shortest to the longest course "
+        + " to ".join(f"{value:.2e}" for value in flops)
+        + f" FLOP with prompts, {' to '.join(map(hours_text, hours))} hours."
+    ]
 
 
 def _parameters(found: dict[str, int]) -> str:

@@ -18,9 +18,13 @@ PROMPT_LENGTH = "prefix_opd/prompt_length/mean"
 TOKENS_GENERATED = "prefix_opd/tokens/generated"
 TOKENS_SCORED = "prefix_opd/tokens/scored"
 REVERSE_KL = "prefix_opd/reverse_kl/mean"
+ENTROPY_BY_POSITION = "prefix_opd/entropy_by_position/"
+"""Prefix of the bins: mean -log p of the sampled tokens, an estimate of the student's entropy."""
+RELIABLE_MAX, RELIABLE_REACHED = "prefix_opd/reliable_length/max", "prefix_opd/reliable_length/reached_fraction"
 SECONDS_STEP = "prefix_opd/seconds/step"
 """Seconds of the whole update, without probe and validation."""
 SECONDS_SINCE_START = "prefix_opd/seconds/since_start"
+PROBE_LENGTH = "prefix_opd/probe/response_length/mean"
 TAIL_RATIO = "prefix_opd/probe/tail_ratio"
 WARNED = "prefix_opd/watch/warned"
 THROWN_AWAY = "prefix_opd/watch/thrown_away"
@@ -93,7 +97,8 @@ ALL = (
     "prefix_opd/ratio/{mean,max,min,truncated_fraction}",
     *("prefix_opd/log_prob_diff/{mean,abs_mean,abs_max}", "prefix_opd/advantage/clamped_fraction"),
     *(f"{prefix}#" for group in GROUPS for prefix in by_position(group)),
-    *(TAIL_RATIO, "prefix_opd/probe/{seconds,failed,flops_exact,flops_exact/so_far,response_length/mean}"),
+    *(f"{ENTROPY_BY_POSITION}#", "prefix_opd/reliable_length/mean", RELIABLE_MAX, RELIABLE_REACHED),
+    *(TAIL_RATIO, PROBE_LENGTH, "prefix_opd/probe/{seconds,failed,flops_exact,flops_exact/so_far}"),
     *(WARNED, THROWN_AWAY, VALIDATION_MISSING, "prefix_opd/watch/{missing,not_finite,repetition,uniform_teacher}"),
     "prefix_opd/watch/{reverse_kl,endless,not_finite_update,gradient_norm,sampler_mismatch,validation_endless}",
 )

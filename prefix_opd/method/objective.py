@@ -31,6 +31,8 @@ class Objective(Fields):
     then defines `divergence` in place of `token_losses`."""
     needs_advantage: ClassVar[bool] = True
     """Whether the trainer computes the advantage before the update."""
+    reports_drift: ClassVar[bool] = False
+    """Whether `metrics` tells up to which token each rollout is reliable."""
     estimates_reverse_kl: ClassVar[bool] = False
     """Whether full-length training with this objective is the full-OPD baseline for prefixes."""
 
@@ -63,6 +65,15 @@ class Objective(Fields):
             raise ValueError(f"log_p {tuple(log_p.shape)}, log_q {tuple(log_q.shape)}, mask {tuple(mask.shape)} differ")
         advantage = self.advantage(log_p, log_q, mask).detach()
         return advantage if clamp is None else advantage.clamp(-clamp, clamp)
+
+    def metrics(self, log_p: Tensor, log_q: Tensor, mask: Tensor, prefix_lengths: Tensor) -> dict[str, float]:
+        """What the objective reports of a step, under names of `prefix_opd.method.names`.
+
+        Args:
+            log_p, log_q, mask: (B, T) as for `advantage`.
+            prefix_lengths: (B,) L of each rollout, tokens.
+        """
+        return {}
 
     def token_losses(self, log_p: Tensor, log_p_rollout: Tensor, advantage: Tensor, weights: Tensor | None) -> Tensor:
         """(B, T) losses, neither masked nor aggregated. Gradients flow only through ``log_p``.

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from prefix_opd.base.fields import Fields, Tokens
+from prefix_opd.base.fields import Fields, Position, Tokens
 from prefix_opd.method.registry import Registry
+
+Need = Literal["probe", "validation", "scores", "drift"]
+"""Probes; validations; the teacher's log-probs of the sampled tokens; an objective that reports drift."""
 
 ROUNDING = 1e-6
 """Added before floor(), so that float rounding cannot lose a token of a whole length."""
@@ -27,8 +30,15 @@ class Schedule(Fields):
     Checkpoints store the state, so a resumed run finds the same lengths. State values must fit into JSON.
     """
 
+    each_rollout: ClassVar[bool] = False
+    """Whether the rollouts of a prompt have different L. `prefix_lengths` then returns a length for each rollout."""
+
     maximum: Tokens | None = None
     """Upper bound of L, tokens; none: data.max_response_length."""
+    full_every: Position = 0
+    """Every so many updates, one has the maximum as its L; 0: none."""
+    full_from: Tokens | None = None
+    """From this update on L is the maximum; null: never."""
 
     def prefix_length(self, step: int, longest: int) -> float:
         """L at a step. The function `prefix_lengths` rounds the value down and clips it to its bounds.
@@ -40,14 +50,30 @@ class Schedule(Fields):
         raise NotImplementedError(f"{type(self).__name__} defines no prefix_length")
 
     def prefix_lengths(self, step: int, longest: int, rows: int) -> Sequence[float]:
-        """(rows,) L of each prompt of a step. The n rollouts of a prompt share its L."""
+        """(rows,) L of each prompt of a step. The n rollouts of a prompt share its L, unless `each_rollout` is set."""
         return [self.prefix_length(step, longest)] * rows
+
+    def survival(self, step: int, longest: int) -> list[float] | None:
+        """(longest,) P(L >= t) for t = 1 … longest, where L is drawn at random; None where it is not."""
+        return None
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         """Called once after each finished update, with its metrics under their names in metrics.jsonl.
 
-        The metrics include those of the step's probe. They include neither seconds nor the validation after the update.
+        The metrics include those of the step's probe, and the accuracies of the validation before the update, if there
+        was one. They include neither seconds nor the validation after the update.
         """
+
+    def needs(self) -> set[Need]:
+        """What the schedule observes and some runs are without."""
+        return set()
+
+    def extremes(self, step: int, longest: int) -> tuple[float, float]:
+        """The shortest and the longest L that a step can have, whatever is observed. A plan shows their costs."""
+        if self.adapts:
+            return 1, longest
+        asked = self.prefix_lengths(step, longest, 1)[0]
+        return asked, asked
 
     @property
     def adapts(self) -> bool:
@@ -71,7 +97,7 @@ def prefix_lengths(schedule: Schedule, step: int, rows: int, response_length: in
 
     Args:
         step: the update, from 1.
-        rows: number of prompts.
+        rows: number of prompts, or of rollouts where `Schedule.each_rollout` is set.
         response_length: verl's ``data.max_response_length``, tokens.
 
     Returns:
@@ -81,10 +107,45 @@ def prefix_lengths(schedule: Schedule, step: int, rows: int, response_length: in
     if step < 1:
         raise ValueError(f"step={step}: the first update is step 1")
     longest = min(schedule.maximum or response_length, response_length)
-    asked = schedule.prefix_lengths(step, longest, rows)
+    asked = [longest] * rows if _is_full(schedule, step) else schedule.prefix_lengths(step, longest, rows)
     if len(asked) != rows:
         raise ValueError(f"step {step}: the schedule gave {len(asked)} lengths for {rows} rows")
-    return [max(1, math.floor(min(length, longest) + ROUNDING)) for length in asked]
+    return [_whole(length, longest) for length in asked]
+
+
+def rollout_lengths(
+    schedule: Schedule, step: int, prompts: int, rollouts: int, response_length: int
+) -> list[int] | list[list[int]]:
+    """L of each prompt of an update: (prompts,) tokens, or (prompts, rollouts) where `Schedule.each_rollout` is set."""
+    if not schedule.each_rollout:
+        return prefix_lengths(schedule, step, prompts, response_length)
+    flat = prefix_lengths(schedule, step, prompts * rollouts, response_length)
+    return [flat[first : first + rollouts] for first in range(0, len(flat), rollouts)]
+
+
+def survival(schedule: Schedule, step: int, response_length: int) -> list[float] | None:
+    """P(L >= t) for t = 1, 2, … up to the longest L; None where the schedule draws no L at random."""
+    longest = min(schedule.maximum or response_length, response_length)
+    found = schedule.survival(step, longest)
+    return [1.0] * longest if found is not None and _is_full(schedule, step) else found
+
+
+def extreme_lengths(schedule: Schedule, step: int, response_length: int) -> tuple[int, int]:
+    """The shortest and the longest L of an update, whatever the schedule observes, tokens."""
+    longest = min(schedule.maximum or response_length, response_length)
+    if _is_full(schedule, step):
+        return longest, longest
+    low, high = schedule.extremes(step, longest)
+    return _whole(low, longest), _whole(high, longest)
+
+
+def _is_full(schedule: Schedule, step: int) -> bool:
+    every, first = schedule.full_every, schedule.full_from
+    return bool(every and step % every == 0) or (first is not None and step >= first)
+
+
+def _whole(length: float, longest: int) -> int:
+    return max(1, math.floor(min(length, longest) + ROUNDING))
 
 
 SCHEDULES: Registry[Schedule] = Registry("schedule", default="linear")
@@ -112,7 +173,7 @@ class Constant(Schedule):
         return {**super().named_lengths(), "length": self.length}
 
 
-class _Growing(Schedule):
+class Growing(Schedule):
     start: Tokens = 1
     """L at step 1, tokens."""
 
@@ -121,7 +182,7 @@ class _Growing(Schedule):
 
 
 @SCHEDULES.register("linear")
-class Linear(_Growing):
+class Linear(Growing):
     """``start + increment * (step - 1)``: 1, 257, 513, … for the paper's start 1 and increment 256 (section 4.4)."""
 
     increment: Tokens = 256
@@ -154,13 +215,17 @@ class Steps(Schedule):
         return {**super().named_lengths(), "steps": max(length for _, length in self.steps)}
 
 
-class _GrowingOver(_Growing):
+class Over(Schedule):
     over: Tokens = 1
     """The step at which L reaches its maximum."""
 
     def progress(self, step: int) -> float:
         """0 at step 1, 1 from step ``over`` on."""
         return min(1.0, (step - 1) / max(1, self.over - 1))
+
+
+class _GrowingOver(Over, Growing):
+    pass
 
 
 @SCHEDULES.register("cosine")
@@ -177,3 +242,14 @@ class Geometric(_GrowingOver):
 
     def prefix_length(self, step: int, longest: int) -> float:
         return self.start * (longest / self.start) ** self.progress(step)
+
+
+@SCHEDULES.register("power")
+class Power(_GrowingOver):
+    """From ``start`` to the maximum by a power of the progress: convex, slow at first, for a power above 1."""
+
+    power: Annotated[float, Field(gt=0)] = 2.0
+    """Exponent: 1 linear, 2 quadratic."""
+
+    def prefix_length(self, step: int, longest: int) -> float:
+        return self.start + (longest - self.start) * self.progress(step) ** self.power

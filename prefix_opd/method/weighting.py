@@ -16,6 +16,8 @@ from prefix_opd.method.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prefix_opd.method.schedule import Schedule
+
 
 class Weighting(Fields):
     """Weight of each response position in the loss."""
@@ -30,6 +32,19 @@ class Weighting(Fields):
             (B, T) weights; ``None`` means 1 everywhere and skips the multiplication.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no weights")
+
+    def at(self, schedule: Schedule, step: int, response_length: int) -> Weighting:
+        """The weighting of one update, for weights that depend on how L was drawn.
+
+        Args:
+            schedule: the run's.
+            step: the update, from 1.
+            response_length: verl's ``data.max_response_length``, tokens.
+
+        Raises:
+            ValueError: the schedule does not have what the weights need.
+        """
+        return self
 
     def counted(self, length: float) -> float:
         """Number of tokens with a nonzero weight in a response of ``length`` tokens."""

@@ -18,8 +18,9 @@ RECORD = "prefix_opd"
 TEACHER_PROMPT_LENGTH = "teacher_prompt_length"
 """Entry of the record: tokens of the teacher's own prompt, if it has one."""
 PREFIX_LENGTH = "prefix_length"
-"""Column with L of each row, tokens. The trainer writes it when it hands prompts out. verl passes columns to the agent
-loop as keyword arguments, and stores them with the rollout. Validation batches lack this column."""
+"""Column with L of each row, tokens, or with a list of one L for each rollout of the prompt. The trainer writes it when
+it hands prompts out. verl passes columns to the agent loop as keyword arguments; the worker picks the rollout's own L,
+which verl stores with the rollout. Validation batches lack this column."""
 SETTINGS = "prefix_opd_settings"
 """Entry of an update's batch with the run's `Settings`. The trainer puts it into the batch's ``extra_info``. verl turns
 ``extra_info`` into non-tensor data of every mini- and micro-batch."""
@@ -79,6 +80,13 @@ class TrainBatch:
             return torch.zeros_like(self.log_p)
         padded = (self.padded(field) for field in (self.log_p, self.log_q, self.mask))
         return self.flat(objective.bounded_advantage(*padded, clamp))
+
+    def reported(self, objective: Objective) -> dict[str, float]:
+        """Metrics of the objective."""
+        if self.log_q is None:
+            return {}
+        padded = (self.padded(field) for field in (self.log_p, self.log_q, self.mask))
+        return objective.metrics(*padded, torch.tensor(self.prefix_lengths))
 
     def fingerprints(self) -> dict[str, int]:
         """CRC-32 of prompts and rollouts: equal for runs that train on the same tokens."""

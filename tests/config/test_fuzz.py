@@ -36,14 +36,14 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
 )
 KEYS = {
-    "schedule": ("name", "start", "increment", "maximum", "length", "steps", "over"),
+    "schedule": ("name", *dict.fromkeys(key for cls in SCHEDULES.values() for key in cls.model_fields)),
     "prompt": ("thinking", "ending", "allow_split"),
     "teacher_prompt": ("column", "template", "system", "max_length"),
     "rollout": ("stop", "final_output_only", "seeded", "off_policy_steps", "timeout_seconds"),
     "advantage": ("student_log_prob", "clamp"),
     "loss": ("name", "max_ratio"),
     "update": ("micro_batch_cost", "share_prompts", "response_logits_only"),
-    "weighting": ("name", "start", "stop", "tokens"),
+    "weighting": ("name", "start", "stop", "tokens", "largest"),
     "watchers": ("missing", "not_finite", "uniform_teacher", "sampler_mismatch", "gradient_norm", "retries"),
     "checkpoint": ("keep_last", "keep_best"),
     "probe": ("every", "prompts", "tail_warning"),
@@ -73,7 +73,7 @@ def test_settings(node):
 
 @MANY
 @given(
-    st.sampled_from(["constant", "linear", "steps", "cosine", "geometric", "full"]),
+    st.sampled_from(list(SCHEDULES)),
     st.tuples(*[st.integers(-3, 10**9)] * 4),
     st.lists(st.tuples(st.integers(-1, 50), st.integers(-1, 10**6)), max_size=3),
     st.integers(1, 10**6),

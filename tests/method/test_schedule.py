@@ -47,6 +47,18 @@ def test_geometric_multiplies_by_a_constant_factor():
     assert lengths([1, 2, 3, 4, 5, 6], response_length=16, name="geometric", start=1, over=5) == [1, 2, 4, 8, 16, 16]
 
 
+def test_a_power_is_slow_at_first():
+    # over=5: progress 0, 1/4, 1/2, 3/4, 1, squared 0, 1/16, 1/4, 9/16, 1, times 16, plus 1
+    assert lengths([1, 2, 3, 4, 5, 9], response_length=17, name="power", over=5) == [1, 2, 5, 10, 17, 17]
+    assert lengths([3], response_length=17, name="power", over=5, power=3) == [3]
+
+
+def test_some_updates_have_full_length():
+    linear = dict(name="linear", start=1, increment=1, response_length=50)
+    assert lengths(range(1, 8), **linear, full_every=3) == [1, 2, 50, 4, 5, 50, 7]
+    assert lengths(range(1, 5), **linear, full_from=3, maximum=20) == [1, 2, 20, 20]
+
+
 def test_the_first_step_is_one():
     with pytest.raises(ValueError, match="step=0"):
         prefix_lengths(Linear(), 0, 1, 16)
@@ -139,7 +151,7 @@ def test_what_a_schedule_learns_survives_a_checkpoint():
 
 @settings(deadline=None)
 @given(
-    name=st.sampled_from(["linear", "constant", "full", "cosine", "geometric"]),
+    name=st.sampled_from(["linear", "constant", "full", "cosine", "geometric", "power"]),
     step=st.integers(1, 10_000),
     start=st.integers(1, 50),
     increment=st.integers(1, 5000),
@@ -165,6 +177,24 @@ def test_every_length_is_possible_and_none_shrinks(name, step, start, increment,
         ({"name": "steps", "steps": []}, "steps=[] is empty"),
         ({"name": "steps", "steps": [[1, 5], [9, 6], [4, 7]]}, "first steps [1, 9, 4]; they must start at 1 and rise"),
         ({"name": "steps", "steps": [[2, 5]]}, "they must start at 1"),
+        ({"name": "power", "power": 0}, "prefix_opd.schedule.power=0: input should be greater than 0"),
+        ({"full_every": -1}, "prefix_opd.schedule.full_every=-1: input should be greater than or equal to 0"),
+        ({"full_from": 0}, "prefix_opd.schedule.full_from=0: input should be greater than or equal to 1"),
+        ({"name": "random", "least": 0}, "prefix_opd.schedule.least=0: input should be greater than or equal to 1"),
+        ({"name": "random", "top": 4}, "top=4 is below least=8; raise the one or lower the other"),
+        ({"name": "random", "maximum": 4}, "maximum=4 is below least=8"),
+        ({"distribution": "normal"}, "prefix_opd.schedule.distribution=normal: input should be 'log_uniform' or"),
+        ({"patience": 0}, "prefix_opd.schedule.patience=0: input should be greater than or equal to 1"),
+        ({"factor": 1}, "prefix_opd.schedule.factor=1: input should be greater than 1"),
+        ({"threshold": 0}, "prefix_opd.schedule.threshold=0: input should be greater than 0"),
+        ({"threshold": float("inf")}, "prefix_opd.schedule.threshold=inf: input should be a finite number"),
+        ({"hysteresis": 0.9}, "prefix_opd.schedule.hysteresis=0.9: input should be greater than or equal to 1"),
+        ({"gain": -0.1}, "prefix_opd.schedule.gain=-0.1: input should be greater than or equal to 0"),
+        ({"tail_ratio": 0}, "prefix_opd.schedule.tail_ratio=0: input should be greater than 0"),
+        ({"hit": 1.5}, "prefix_opd.schedule.hit=1.5: input should be less than or equal to 1"),
+        ({"smoothing": 1}, "prefix_opd.schedule.smoothing=1: input should be less than 1"),
+        ({"alignment": 1.1}, "prefix_opd.schedule.alignment=1.1: input should be less than or equal to 1"),
+        ({"signal": "loss"}, "prefix_opd.schedule.signal=loss: input should be 'reverse_kl' or 'entropy'"),
         ({"lenght": 5}, "prefix_opd.schedule.lenght: is not a setting"),
     ],
 )

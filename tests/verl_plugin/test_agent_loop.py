@@ -52,13 +52,17 @@ def asked(monkeypatch, made, step, validate=False, shared=None, session=0, **sam
     shared = {"temperature": 1.0} if shared is None else shared
     trajectory = {"step": step, "validate": validate, "sample_index": 3}
     sample = {"session_id": session, "raw_prompt": [{"role": "user", "content": "7+3"}], **sample}
-    sample |= {} if validate else {"prefix_length": 5}  # as the trainer stamps it: validation has none
+    sample = sample if validate else {"prefix_length": 5, **sample}  # as the trainer stamps it: validation has none
     asyncio.run(made._run_agent_loop(shared, trajectory, agent_name="any", **sample))
     return seen
 
 
 def test_a_training_rollout_stops_at_its_rows_length(monkeypatch):
     assert asked(monkeypatch, worker(), step=2)["max_tokens"] == 5
+
+
+def test_a_rollout_has_its_own_of_its_prompts_lengths(monkeypatch):
+    assert asked(monkeypatch, worker(), step=2, session=1, prefix_length=[9, 4, 7])["max_tokens"] == 4
 
 
 def test_a_probes_rollout_has_the_seed_of_its_row(monkeypatch):

@@ -19,6 +19,7 @@ from prefix_opd.method.objective import ForwardKLTopK, PrefixOPD
 from prefix_opd.method.schedule import Schedule
 from prefix_opd.verl_plugin.fields import TrainBatch
 from prefix_opd.verl_plugin.trainer.ledger import Ledger
+from prefix_opd.verl_plugin.trainer.lengths import Lengths
 from prefix_opd.verl_plugin.trainer.step_guard import ThrownAway
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
@@ -47,6 +48,8 @@ def trainer(monkeypatch):
     made.processor = None
     made.global_steps = 1
     made.told = []
+    made.lengths = Lengths(made)
+    made.config = OmegaConf.create({"data": {"max_response_length": 8}})
     made.samples = types.SimpleNamespace(is_due=lambda step: True, record=lambda *what: made.told.append("sample"))
     made.ledger = types.SimpleNamespace(add=lambda rollouts: {}, state_dict=lambda: {"flops": {"exact": 1.0}})
     made.guard = types.SimpleNamespace(check_rollouts=lambda *what: made.told.append("check"))
@@ -78,7 +81,8 @@ class Counting(Schedule):
 def scheduled(trainer, monkeypatch):
     """A trainer with the schedule above, at most 8 tokens, and two prompts to dispatch."""
     trainer.settings = Settings(schedule=Counting())
-    trainer.config = OmegaConf.create({"data": {"max_response_length": 8}})
+    trainer.config.update(data={"max_response_length": 8, "train_batch_size": 3})
+    trainer.config.actor_rollout_ref = {"rollout": {"n": 2}}
     trainer.guard.remember = lambda batch: None
     monkeypatch.setattr(module.PPOTrainerSync, "_submit_batch_to_rollout", lambda self, batch: len(batch))
     return trainer
@@ -91,7 +95,16 @@ def test_the_trainer_stamps_l_on_each_row_once(scheduled):
     scheduled.global_steps = 5
     scheduled._submit_batch_to_rollout(batch)
     assert list(batch["prefix_length"]) == [1, 2], "prompts that are sampled again keep theirs"
-    assert scheduled.prefix_lengths(7, 3) == [7, 8, 8]
+    assert scheduled.lengths.longest(4) == 6, "the third of three rows"
+
+
+def test_each_rollout_may_have_an_l_of_its_own(scheduled):
+    scheduled.settings = Settings(schedule={"name": "random", "least": 2})
+    batch = tu.get_tensordict({"uid": np.array(["a", "b"], dtype=object)})
+    scheduled._submit_batch_to_rollout(batch)
+    lengths = list(batch["prefix_length"])
+    assert [len(of_prompt) for of_prompt in lengths] == [2, 2] and batch["prefix_length"][1] == lengths[1]
+    assert all(2 <= length <= 8 for of_prompt in lengths for length in of_prompt)
 
 
 def test_a_schedule_observes_each_finished_step_with_its_probe(scheduled, monkeypatch):
@@ -102,8 +115,31 @@ def test_a_schedule_observes_each_finished_step_with_its_probe(scheduled, monkey
     monkeypatch.setattr(module.PPOTrainerSync, "step", step)
     scheduled.probe = types.SimpleNamespace(metrics=lambda: {"prefix_opd/probe/tail_ratio": 0.5}, state_dict=dict)
     assert scheduled.step({}, {}) == "batch"
-    assert scheduled.prefix_lengths(1, 2) == [3, 4]  # 1 + 2.5 and 2 + 2.5, rounded down
+    assert scheduled.lengths.longest(1) == 5  # 1 + 2 + 2.5, rounded down
     assert scheduled._ledger()["schedule"] == {"_seen": 2.5}
+
+
+def test_a_validation_is_observed_once_with_the_update_after_it(scheduled, monkeypatch):
+    monkeypatch.setattr(module.PPOTrainerSync, "step", lambda self, metrics, timing_raw: metrics.update(kl=1.0))
+    found = {"val-core/tiny/reward/mean@1": 0.5, "val-aux/tiny/response_length/mean@1": 9.0}
+    monkeypatch.setattr(module.PPOTrainerSync, "_validate", lambda self: found)
+    scheduled.probe, seen = types.SimpleNamespace(metrics=dict, state_dict=dict), []
+    monkeypatch.setattr(Counting, "observe", lambda self, metrics: seen.append(metrics))
+    assert scheduled._validate() == found
+    for _ in range(2):
+        scheduled.step({}, {})
+    assert seen == [{"val-core/tiny/reward/mean@1": 0.5, "kl": 1.0}, {"kl": 1.0}]
+
+
+def test_the_update_has_the_weights_of_its_step(scheduled):
+    scheduled.settings = Settings(
+        schedule={"name": "random", "least": 2, "full_from": 2}, weighting={"name": "inverse_probability"}
+    )
+    weights = []
+    for scheduled.global_steps in (1, 2):
+        weighting = scheduled.lengths.settings_of_update().weighting
+        weights.append(weighting.weights(torch.arange(8), None).tolist())
+    assert weights[0] == sorted(weights[0]) and weights[0][7] == 8 and weights[1] == [1] * 8
 
 
 def test_samples_are_kept_of_a_batch_that_is_accepted(trainer, monkeypatch):
@@ -157,6 +193,7 @@ def test_the_ledger_counts_and_goes_on():
     assert counted == {"generated": 2, "scored": 3, "trained": 2}
     # log p - log q: 2 and -1
     assert (first["prefix_opd/prefix_length"], first["prefix_opd/reverse_kl/mean"]) == (8, 0.5)
+    assert first["prefix_opd/entropy_by_position/0"] == 1.5, "log p is -1 and -2"
     resumed = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=False)
     resumed.load_state_dict(json.loads(json.dumps(ledger.state_dict())))
     second = resumed.add(dataclasses.replace(ROLLOUT, records=[TIMED]))

@@ -13,7 +13,7 @@ from prefix_opd.config.lora import student_shape
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
-from prefix_opd.method.metrics import reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
+from prefix_opd.method.metrics import by_position, reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
 from prefix_opd.verl_plugin.fields import TrainBatch
 
 
@@ -69,11 +69,16 @@ class Ledger:
     def add(self, rollouts: TrainBatch) -> dict[str, Any]:
         """Count the batch of an update and the batches discarded before it. Returns the metrics of the step."""
         found = rollout_metrics(rollouts.records, rollouts.lengths, rollouts.prefix_lengths)
+        found.update(self._entropy(rollouts))
         if rollouts.log_q is not None:
             found.update(self._reverse_kl(rollouts))
         found.update(rollouts.fingerprints())
         found.update(self._count(rollouts))
         return {f"prefix_opd/{name}": value for name, value in found.items()}
+
+    def _entropy(self, rollouts: TrainBatch) -> dict[str, float]:
+        values = (-rollouts.log_p[rollouts.mask], rollouts.positions()[rollouts.mask])
+        return {f"entropy_by_position/{first}": mean for first, mean, _ in by_position(*values, self.position_bin)}
 
     def _reverse_kl(self, rollouts: TrainBatch) -> dict[str, float]:
         mask = rollouts.mask

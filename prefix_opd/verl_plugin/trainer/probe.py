@@ -60,7 +60,7 @@ class Probe:
     def _run(self, step: int) -> None:
         data = self._sample(step)
         rollouts = read_train_batch(data, recomputed=False)
-        length = max(self.trainer.prefix_lengths(step, self.trainer.config.data.train_batch_size))
+        length = self.trainer.lengths.longest(step)
         self.found = self._measure(rollouts, step, length)
         self.trainer.samples.record(step, "probe", rollouts, data, [length] * len(rollouts.lengths))
 

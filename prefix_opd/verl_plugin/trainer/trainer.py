@@ -16,24 +16,23 @@ from omegaconf import open_dict
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
-from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.base.files import write_whole
 from prefix_opd.config.settings import Settings
 from prefix_opd.grading.verdict import common_refusal
-from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.run import checkpoints, stopping
 from prefix_opd.run.checkpoints import LEDGER_FILE
 from prefix_opd.run.events import EventLog
 from prefix_opd.run.ledger import accuracies
-from prefix_opd.run.log import RunLog, numbers
+from prefix_opd.run.log import RunLog, numbers, read_metrics
 from prefix_opd.verl_plugin.engine.update_columns import for_update
-from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, SETTINGS, TRAIN_FIELDS, plain, read_train_batch
+from prefix_opd.verl_plugin.fields import SETTINGS, TRAIN_FIELDS, plain, read_train_batch
 from prefix_opd.verl_plugin.trainer.copies import mark_copies
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
 from prefix_opd.verl_plugin.trainer.ledger import Ledger
+from prefix_opd.verl_plugin.trainer.lengths import Lengths
 from prefix_opd.verl_plugin.trainer.probe import Probe
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 from prefix_opd.verl_plugin.trainer.startup import EngineStartup
@@ -67,6 +66,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         self.saved_step = 0
         self.samples = SampleRecorder(self)
         self.probe = Probe(self)
+        self.lengths = Lengths(self)
         self.early = EarlyDispatch(self)
 
     @property
@@ -96,15 +96,11 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
 
     # ---- one update ----
 
-    def prefix_lengths(self, step: int, rows: int) -> list[int]:
-        """(rows,) L of each prompt of a step by the schedule's current state, tokens."""
-        return prefix_lengths(self.settings.schedule, step, rows, int(self.config.data.max_response_length))
-
     def step(self, metrics, timing_raw):
         self.step_metrics, self.step_began = metrics, time.time()
         batch = super().step(metrics, timing_raw)
         # before the checkpoint, which stores the schedule's state, and before the next prompts are handed out
-        self.settings.schedule.observe(numbers({**metrics, **self.probe.metrics()}))
+        self.lengths.observe({**metrics, **self.probe.metrics()})
         return batch
 
     def on_step_begin(self):
@@ -117,9 +113,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         return {} if self.early.is_done(self.global_steps) else super().prepare_step()
 
     def _submit_batch_to_rollout(self, batch):
-        if PREFIX_LENGTH not in batch:  # prompts that are sampled again keep their L
-            lengths = self.prefix_lengths(self.global_steps, len(batch))
-            tu.assign_non_tensor_stack(batch, PREFIX_LENGTH, lengths)
+        self.lengths.write_on(batch)
         self.guard.remember(batch)
         return super()._submit_batch_to_rollout(batch)
 
@@ -150,7 +144,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         if rollouts.log_q is not None and self.samples.is_due(self.global_steps):
             self.samples.record(self.global_steps, "train", rollouts, data, rollouts.prefix_lengths)
         nested = rollouts.nested(advantage)
-        metrics.update(self.ledger.add(rollouts))
+        metrics.update({**self.ledger.add(rollouts), **rollouts.reported(self.settings.loss)})
         # gamma = 0: a token's return is its own reward
         fields = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
         stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
@@ -158,7 +152,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
 
     def _update_actor(self, batch, metrics):
         self.early.before_update(self.global_steps)
-        batch.extra_info[SETTINGS] = self.settings
+        batch.extra_info[SETTINGS] = self.lengths.settings_of_update()
         batch = super()._update_actor(batch, metrics)
         for name in [name for name in metrics if name.startswith("actor/prefix_opd/")]:
             metrics[name.removeprefix("actor/")] = metrics.pop(name)
@@ -192,7 +186,9 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
 
     def _validate(self):
         try:
-            return super()._validate()
+            found = super()._validate()
+            self.lengths.validation(found)
+            return found
         except (RunStopped, ray.exceptions.RayActorError):
             raise
         except Exception as error:
@@ -293,6 +289,9 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         with open_dict(self.config):
             due = self.is_validated(self.resumed_step)
             self.config.trainer.val_before_train = due and self.resumed_step not in accuracies(self.run_folder)
+        for line in read_metrics(self.run_folder):
+            if line["step"] == self.resumed_step:
+                self.lengths.validation(line)
 
     def is_validated(self, step: int) -> bool:
         """Whether a validation follows the step."""

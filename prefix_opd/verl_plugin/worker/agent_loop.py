@@ -73,6 +73,8 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if self.settings.ignore_own_end_token:
             sampling_params["ignore_eos"] = True
         if not trajectory["validate"]:
+            if isinstance(kwargs[PREFIX_LENGTH], list):  # one L for each rollout of the prompt
+                kwargs[PREFIX_LENGTH] = kwargs[PREFIX_LENGTH][int(kwargs["session_id"])]
             sampling_params["max_tokens"] = int(kwargs[PREFIX_LENGTH])
             if PROBE_SEED in kwargs:  # a seed keeps the probe from changing the engine's random stream
                 sampling_params["seed"] = int(kwargs[PROBE_SEED])

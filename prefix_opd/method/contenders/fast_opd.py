@@ -1,0 +1,82 @@
+"""Adaptive FastOPD: L grows once learning at its end stands still (arXiv 2607.29494).
+
+Published: signals of teacher and student in the boundary region [L - increment, L), relative to their means just
+after L was reached; their largest logarithm, smoothed; growth by ``increment`` after ``patience`` updates without a
+new low, if enough rollouts use the length. Chosen here: two signals in place of four, |reverse KL| and reverse KL of
+the sampled tokens, because the published ones need the top k of both models; the share of rollouts that reach L as
+the measure of use; the default values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from prefix_opd.base.fields import Tokens
+from prefix_opd.method import names
+from prefix_opd.method.contenders.growth import GrowsBySignal
+from prefix_opd.method.schedule import SCHEDULES, Need
+
+LEAST = 1e-4
+"""Lower bound of a signal, nats: a sampled mean of the reverse KL can be below 0."""
+
+
+@SCHEDULES.register("fast_opd")
+class FastOPD(GrowsBySignal):
+    """L grows once |reverse KL| and reverse KL near its end no longer fall (arXiv 2607.29494)."""
+
+    increment: Tokens = 256
+    """Growth of L after each update, tokens."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    """Weight of the past in the moving average of the score."""
+    entry: Tokens = 2
+    """Number of updates after a growth whose mean is the reference."""
+    hit: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Least share of rollouts that reach L, for a growth."""
+    _entered: list[float] = []
+    _seen: int = 0
+    _score: float | None = None
+    _lowest: float | None = None
+
+    def needs(self) -> set[Need]:
+        return {"scores"}
+
+    def grown(self, length: float) -> float:
+        return length + self.increment
+
+    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
+        signals = boundary(metrics, self.length - self.increment, self.length)
+        if signals is None:
+            return None
+        if self._seen < self.entry:
+            sums = self._entered or [0.0] * len(signals)
+            self._entered, self._seen = [a + b for a, b in zip(sums, signals, strict=True)], self._seen + 1
+            return None
+        now = max(math.log(value * self.entry / mean) for value, mean in zip(signals, self._entered, strict=True))
+        self._score = now if self._score is None else self.smoothing * self._score + (1 - self.smoothing) * now
+        if self._lowest is None or self._score < self._lowest:
+            self._lowest = self._score
+            return False
+        return True if metrics[names.CUT] >= self.hit else None
+
+    def observe(self, metrics: Mapping[str, float]) -> None:
+        before = self.length
+        super().observe(metrics)
+        if self.length != before:
+            self._entered, self._seen, self._score, self._lowest = [], 0, None, None
+
+
+def boundary(metrics: Mapping[str, float], low: float, high: float) -> list[float] | None:
+    """Mean |reverse KL| and reverse KL of a token in the bins from ``low`` to ``high``, or in the last before."""
+    means, magnitudes, counts = (names.bins(metrics, prefix) for prefix in names.by_position("all"))
+    below = [first for first in counts if first < high]
+    if not below:
+        return None
+    chosen = [first for first in below if first >= low] or [max(below)]
+    tokens = sum(counts[first] for first in chosen)
+    return [
+        max(LEAST, sum(values[first] * counts[first] for first in chosen) / tokens) for values in (magnitudes, means)
+    ]

@@ -1,0 +1,128 @@
+"""L grows when a signal of the run says so: the base of such schedules, and those on our own signals.
+
+The paper leaves "adaptive schedules driven by validation or by KL/entropy signals" to future work (arXiv 2602.15260).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from prefix_opd.base.fields import Tokens
+from prefix_opd.method import names
+from prefix_opd.method.schedule import SCHEDULES, Growing, Need
+
+Signal = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class GrowsBySignal(Growing):
+    """L grows after ``patience`` observations that speak for it. A subclass defines `is_due`, perhaps `grown`."""
+
+    patience: Tokens = 3
+    """Number of observations in a row that must speak for a change of L."""
+    factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.5
+    """Growth of L, at least one token."""
+    _length: float = 0.0
+    _streak: int = 0
+
+    @property
+    def length(self) -> float:
+        """L of the next update, before its bounds, tokens."""
+        return self._length or self.start
+
+    def prefix_length(self, step: int, longest: int) -> float:
+        return self.length
+
+    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
+        """Whether an update speaks for a longer L. None: it has no bearing, and the observations before it still
+        count."""
+        raise NotImplementedError(f"{type(self).__name__} defines no is_due")
+
+    def grown(self, length: float) -> float:
+        return max(length + 1, length * self.factor)
+
+    def observe(self, metrics: Mapping[str, float]) -> None:
+        due = self.is_due(metrics)
+        if due is None:
+            return
+        self._streak = self._streak + 1 if due else 0
+        if self._streak >= self.patience and self.length <= metrics[names.PREFIX_LENGTH]:  # not yet at the maximum
+            self._length, self._streak = math.floor(self.grown(self.length)), 0
+
+    def extremes(self, step: int, longest: int) -> tuple[float, float]:
+        length: float = self.start
+        for _ in range((step - 1) // self.patience):
+            if length >= longest:
+                break
+            length = math.floor(self.grown(length))
+        return self.start, length
+
+
+def in_last_bin(metrics: Mapping[str, float], prefix: str, length: float) -> float | None:
+    """The value of the bin of positions with the last tokens before L. None without such a bin."""
+    below = {first: value for first, value in names.bins(metrics, prefix).items() if first < length}
+    return below[max(below)] if below else None
+
+
+@SCHEDULES.register("signal")
+class ByLastBin(GrowsBySignal):
+    """L grows by a factor where the signal of its last bin of positions is below, or above, a threshold."""
+
+    signal: Literal["reverse_kl", "entropy"] = "reverse_kl"
+    """Mean of a token in the last bin before L, nats: |log p_student - log p_teacher|, or -log p_student."""
+    when: Literal["below", "above"] = "below"
+    """below: grow once the end of the prefix is learnt. above: grow while its end has something to teach."""
+    threshold: Signal = 0.1
+    """Nats per token."""
+    hysteresis: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.2
+    """The count of observations starts again only beyond threshold * hysteresis (above: threshold / hysteresis)."""
+
+    def needs(self) -> set[Need]:
+        return {"scores"} if self.signal == "reverse_kl" else set()
+
+    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
+        prefix = names.by_position("all")[1] if self.signal == "reverse_kl" else names.ENTROPY_BY_POSITION
+        value = in_last_bin(metrics, prefix, self.length)
+        if value is None:
+            return None
+        excess = value / self.threshold if self.when == "below" else self.threshold / max(value, 1e-12)
+        return True if excess < 1 else (None if excess <= self.hysteresis else False)
+
+
+@SCHEDULES.register("validation")
+class ByValidation(GrowsBySignal):
+    """L grows by a factor once the validation's accuracy stands still."""
+
+    gain: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """A validation speaks for growth if its accuracy exceeds the best one before it by no more than this."""
+    _best: float = -1.0
+
+    def needs(self) -> set[Need]:
+        return {"validation"}
+
+    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
+        scores = names.accuracies(metrics)
+        if not scores or metrics.get(names.VALIDATION_MISSING, 0) > 0:
+            return None
+        accuracy = sum(share for share, _ in scores.values()) / len(scores)
+        stands = accuracy <= self._best + self.gain
+        self._best = max(self._best, accuracy)
+        return stands
+
+
+@SCHEDULES.register("tail")
+class ByTail(GrowsBySignal):
+    """L grows by a factor when the positions beyond it drift: |reverse KL| there exceeds that of the first probe."""
+
+    tail_ratio: Signal = 1.1
+    """Mean |reverse KL| beyond L now / at the first probe (``prefix_opd/probe/tail_ratio``), from which a probe speaks
+    for growth."""
+
+    def needs(self) -> set[Need]:
+        return {"probe", "scores"}
+
+    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
+        return None if names.TAIL_RATIO not in metrics else metrics[names.TAIL_RATIO] >= self.tail_ratio
