@@ -9,8 +9,8 @@ length. A run takes all caps in turn, because its start takes longer than its st
 run that is cut keeps the caps that it finished, and the next start measures the others.
 
 A start takes minutes. Where the memory holds two runs, start them side by side, each with its own `--systems`, `--out`
-and ``PREFIX_OPD_BENCHMARK_GATE=FILE``. A run starts up, then waits for its file before its first step. The memory of a
-card is then that of both.
+and ``PREFIX_OPD_BENCHMARK_GATE=FILE``. A run starts up, then waits for its file before its first step. Nothing is
+then said of the memory of a card.
 
 =================  ==================================================================
 `command`          options, the order of the runs, the time limit

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     end = time.monotonic() + 60 * options.minutes
     store, found = Store(options.out / RESULTS, key), cards()
-    if options.platform == GPU and not found:
+    if options.platform == GPU and not found and not options.report:
         raise UserError("--gpu", "needs a GPU, and nvidia-smi shows none", "rehearse with --platform cpu")
     sizes = {
         name: value

@@ -117,7 +117,7 @@ def _head(last: Measured, rows: Sequence[Row]) -> str:
     row, case = last.row, last.case
     cards = ", ".join(row["cards"]) or f"no GPU: a rehearsal on {row['machine']['cpu']}"
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
-    given = f" Overrides: `{' '.join(case.given)}`." if case.given else ""
+    given = f", then these overrides of both: `{' '.join(case.given)}`." if case.given else "."
     least = min(counted for row in rows if (counted := _counted(row)))
     return (
         "# GPU benchmark\n\n"
@@ -131,7 +131,7 @@ def _head(last: Measured, rows: Sequence[Row]) -> str:
         f"Commit {row['commit'] or 'unknown'}, {row['date'][:10]}. {cards}; {row['machine']['cores']} cores, "
         f"{row['machine']['memory_gib']} GiB.\n{versions}.\n"
         f"Models {case.model}, {case.prompts} prompts x {case.rollouts} rollouts, prompts of {case.words} words, "
-        f"micro-batches of {case.micro_batch} tokens.{given}"
+        f"micro-batches of {case.micro_batch} tokens{given}"
     )
 
 
