@@ -9,9 +9,7 @@ An accepted run that ends with another exit code than 0 shows a gap in the check
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
-import os
 import random
 import shlex
 import subprocess
@@ -233,30 +231,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lock", type=Path, default=Path(os.devnull), help="file to lock during each run")
+    parser.add_argument("--first", type=int, default=0, help="leave out the runs before this one")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     rng, failed = random.Random(asked.seed), 0
-    asked.out.mkdir(parents=True)
+    asked.out.mkdir(parents=True, exist_ok=True)
     for number in range(asked.runs):
         folder = asked.out / f"run_{number}"
         overrides, refused = accepted(rng, folder)
+        if number < asked.first:
+            continue
         command = [sys.executable, "-m", "prefix_opd.cli", "train", *overrides]
-        with asked.lock.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            began = time.monotonic()
-            try:
-                ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-                code, told = ran.returncode, ran.stderr[-2000:]
-            except subprocess.TimeoutExpired:
-                code, told = None, f"not done in {SECONDS} s"
+        began = time.monotonic()
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+            code, told = ran.returncode, ran.stderr[-2000:]
+        except subprocess.TimeoutExpired:
+            code, told = None, f"not done in {SECONDS} s"
         failed += code != 0
         line = {"run": number, "code": code, "seconds": round(time.monotonic() - began), "refused": refused}
         line |= {"overrides": overrides} | ({"told": told} if code else {})
         with (asked.out / "runs.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"run {number}: exit code {code}, {line['seconds']} s, {refused} refused before it", flush=True)
-    print(f"{failed} of {asked.runs} accepted runs failed")
+    print(f"{failed} of {asked.runs - asked.first} accepted runs failed")
     return 1 if failed else 0
 
 
