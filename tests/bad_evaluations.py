@@ -31,6 +31,9 @@ CASES = [
     (["evaluate", STUDENT, "{no_column}"], "lacks verl's column 'reward_model' (it has data_source, prompt"),
     (["evaluate", STUDENT, "{text_prompt}"], "its column 'prompt' is string, not a list of role and content"),
     (["evaluate", STUDENT, "{no_rows}"], "has no rows"),
+    (["evaluate", STUDENT, "{text_reward}"], "its column 'reward_model' is string, not a group with ground_truth"),
+    (["evaluate", STUDENT, "{text_extra}"], "its column 'extra_info' is string, not a group of values; leave"),
+    (["evaluate", STUDENT, "{no_truth}"], "its column 'reward_model' lacks ground_truth (it has style); rename"),
     (["evaluate", STUDENT, "tiny", "tiny"], "tiny: is given twice"),
     (["evaluate", STUDENT, "tiny", "{good}"], "tiny: has another answer length; evaluate it separately"),
     # numbers
@@ -103,6 +106,10 @@ def write_places(root: Path) -> dict[str, str]:
     position = table.schema.get_field_index("prompt")
     pq.write_table(table.set_column(position, "prompt", pa.array(["a"] * table.num_rows)), found["text_prompt"])
     pq.write_table(table.slice(0, 0), found["no_rows"])
+    columns = {"text_reward": ("reward_model", "{}"), "text_extra": ("extra_info", "{}")}
+    for name, (column, cell) in (columns | {"no_truth": ("reward_model", {"style": "rule"})}).items():
+        found[name], position = root / f"{name}.parquet", table.schema.get_field_index(column)
+        pq.write_table(table.set_column(position, column, pa.array([cell] * table.num_rows)), found[name])
 
     found["empty"].mkdir()
     shutil.copytree(STUDENT, found["no_weights"])

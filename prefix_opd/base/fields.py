@@ -24,4 +24,4 @@ Seconds = Annotated[float, Field(gt=0)]
 class Fields(BaseModel):
     """A group of settings. A value that its type excludes and a key that it does not declare are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -73,17 +73,17 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     A last line without an end is passed over: its writer was killed, or is still writing it.
 
     Raises:
-        ValueError: a line that is no JSON.
+        UserError: a line that is no JSON.
     """
     if not path.exists():
         return
     with path.open() as lines:
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             try:
                 yield json.loads(line)
             except json.JSONDecodeError:
                 if line.endswith("\n"):
-                    raise ValueError(f"{path} has a line that is no JSON: {line[:80]!r}") from None
+                    raise UserError(f"{path}, line {number}", f"is no JSON: {line[:80]!r}") from None
                 return  # whoever writes may go on meanwhile: what comes next would be the rest of this line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -48,6 +49,14 @@ def fill_in_template(config: DictConfig, prompt: PromptSettings, model: Model, e
     if has_ending and prompt_end(model.tokenizer, template).endswith(prompt.ending):
         form = PromptForm(switch=form.switch)
     plain = form == PromptForm(switch=form.switch)
+    if isinstance(template, str):
+        for name, value in template_variables(config).items():
+            if name != "enable_thinking" and not re.search(rf"\b{re.escape(str(name))}\b", template):
+                raise UserError(
+                    f"data.apply_chat_template_kwargs.{name}={value}",
+                    "is not read by the chat template",
+                    "leave it out",
+                )
     with open_dict(config):
         if plain and form.switch is None:
             if own is not None:

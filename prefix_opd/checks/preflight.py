@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,9 @@ def check_folder(config: DictConfig) -> None:
     trainer = config.trainer
     if not isinstance(trainer.default_local_dir, str) or not trainer.default_local_dir:
         raise UserError(f"trainer.default_local_dir={trainer.default_local_dir}", "must name the run's folder")
+    for name in ("default_local_dir", "validation_data_dir"):
+        if trainer[name] and (problem := _no_folder(trainer[name])):
+            raise UserError(f"trainer.{name}={trainer[name]}", problem, "name another folder")
     for name in ("save_freq", "test_freq"):
         value = trainer[name]
         if isinstance(value, bool) or not isinstance(value, int):
@@ -162,6 +166,18 @@ def check_folder(config: DictConfig) -> None:
             raise UserError("trainer.resume_mode=resume_path", "needs the path of a checkpoint", fix)
         if not Path(named).expanduser().is_dir():
             raise UserError(f"trainer.resume_from_path={named}", "does not exist", fix)
+
+
+def _no_folder(named: str) -> str:
+    """Why a run cannot write to this folder; empty if it can."""
+    folder = Path(named).expanduser().absolute()
+    try:
+        place = next(one for one in (folder, *folder.parents) if one.exists())
+    except (OSError, ValueError) as error:
+        return f"cannot be a folder ({one_line(error)})"
+    if not place.is_dir():
+        return f"{place} is a file" if place != folder else "is a file"
+    return "" if os.access(place, os.W_OK) else f"{place} is not writable"
 
 
 def check_context(config: DictConfig, settings: Settings, model: Model) -> None:
@@ -253,6 +269,11 @@ def model_of(config: DictConfig, key: str) -> Model:
 
 def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
     ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, teacher.end_token_ids)
+    given, vocabulary = settings.rollout.stop, len(student.tokenizer)
+    if beyond := [one for one in given if one >= vocabulary] if isinstance(given, tuple) else []:
+        raise UserError(
+            f"prefix_opd.rollout.stop={list(given)}", f"{beyond[0]} is no token of the vocabulary of {vocabulary}"
+        )
     if not ids:
         raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token: rollouts never end")
     fill_in_template(config, settings.prompt, student)

@@ -49,7 +49,7 @@ def check_data(config: DictConfig, key: str) -> int:
     rows = sum(_check_file(f"{key}={path}", path, config.data) for path in paths)
     schemas = [_schema(f"{key}={path}", path) for path in paths]
     for path, schema in zip(paths, schemas, strict=True):
-        _check_columns(f"{key}={path}", schema, validated=key == VAL_KEY)
+        check_columns(f"{key}={path}", schema, validated=key == VAL_KEY)
     _check_alike(key, paths, schemas)
     if key == TRAIN_KEY and rows < config.data.train_batch_size:
         raise UserError(
@@ -140,7 +140,7 @@ def _schema(what: str, path: Path):
     return pa.schema(columns)
 
 
-def _check_columns(what: str, schema, validated: bool) -> None:
+def check_columns(what: str, schema, validated: bool) -> None:
     """Check the columns that verl and the grader read. Raises UserError that names the column and its type."""
     import pyarrow as pa
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.keys import TRACKERS
+from prefix_opd.grading import reward
 
 PACKAGES = {
     "clearml": "clearml",
@@ -38,6 +39,8 @@ REWARD_KEY = "reward.custom_reward_function"
 MANAGER_KEY = "actor_rollout_ref.rollout.agent.agent_loop_manager_class"
 MANAGER = "prefix_opd.verl_plugin.worker.agent_loop.PrefixAgentLoopManager"
 PACKAGE = "pkg://"
+PASSED = ("data_source", "solution_str", "ground_truth", "extra_info")
+"""Keyword arguments that verl passes to a grader (verl/experimental/reward_loop/reward_manager/naive.py)."""
 
 
 def check_trackers(config: DictConfig) -> None:
@@ -75,7 +78,13 @@ def _in_netrc() -> bool:
 
 
 def check_grader(config: DictConfig) -> None:
-    """Check that the grader exists, by reading its file without running it. Raises UserError."""
+    """Check that the grader exists and takes what verl passes, by reading its file without running it.
+
+    ``prompt_ending``, which the recipe adds for this package's grader, is left out for a grader that does not take it.
+
+    Raises:
+        UserError: the grader cannot be called, or a setting of this package's grader is wrong.
+    """
     node = OmegaConf.to_container(OmegaConf.select(config, REWARD_KEY), resolve=True)
     path, name = node.get("path"), node.get("name")
     for part, value in (("path", path), ("name", name)):
@@ -90,6 +99,14 @@ def check_grader(config: DictConfig) -> None:
         raise UserError(f"{REWARD_KEY}.path={path}", "is no Python file") from None
     if name not in _top_names(tree):
         raise UserError(f"{REWARD_KEY}.name={name}", f"is not defined in {path}")
+    if path == f"{PACKAGE}{reward.__name__}":
+        reward.settings_from(node.get("reward_kwargs") or {})
+    elif (taken := _keywords(tree, name)) is not None:
+        given = OmegaConf.select(config, f"{REWARD_KEY}.reward_kwargs") or {}
+        if given and "prompt_ending" not in taken and OmegaConf.is_interpolation(given, "prompt_ending"):
+            given.pop("prompt_ending")
+        if missing := next((one for one in (*PASSED, *given) if one not in taken), None):
+            raise UserError(f"{REWARD_KEY}.name={name}", f"takes no argument {missing}, which verl passes", "add it")
 
 
 def check_manager(config: DictConfig) -> None:
@@ -126,6 +143,15 @@ def _file(path: str) -> Path | None:
     except (ImportError, ValueError, AttributeError):
         return None
     return Path(found.origin) if found is not None and found.origin else None
+
+
+def _keywords(tree: ast.Module, name: str) -> set[str] | None:
+    """The parameters of a function of a module; None if it takes any, or is not a plain function."""
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
+            arguments = node.args
+            return None if arguments.kwarg else {one.arg for one in (*arguments.args, *arguments.kwonlyargs)}
+    return None
 
 
 def _top_names(tree: ast.Module) -> set[str]:

@@ -46,7 +46,9 @@ def register(app: typer.Typer) -> None:
         teacher: str = typer.Option(None, help="Model whose end tokens also stop a response, as in training."),
         gpus: int = typer.Option(None, help="GPUs per node."),
         chunk: int = typer.Option(CHUNK, help="Problems per batch; a stop loses at most one batch."),
-        check: bool = typer.Option(False, "--check", help="Check the configuration, start nothing."),
+        check: bool = typer.Option(
+            False, "--check", help="Check the configuration, start nothing but the export of a run."
+        ),
         as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
         verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
     ) -> None:
@@ -106,7 +108,7 @@ def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
             "model": target.fingerprint,
             **sampling.as_dict(),
             "top_k": config.actor_rollout_ref.rollout.val_kwargs.top_k,
-            "prompt_ending": reward.reward_kwargs.prompt_ending,
+            "prompt_ending": reward.reward_kwargs.get("prompt_ending"),
             "stop_token_ids": list(settings.stop_token_ids),
             "grader": f"{reward.path}:{reward.name}",
         },

@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
         if paper:
             _print_paper(as_json)
             return
+        from prefix_opd.base.errors import UserError
         from prefix_opd.checks.surface import check_surface
         from prefix_opd.config.compose import compose
         from prefix_opd.cost.plan import plan
@@ -65,6 +66,8 @@ def register(app: typer.Typer) -> None:
         if layouts:
             _print_layouts(overrides or [], assumptions, gpus, as_json)
             return
+        if gpus is not None:
+            raise UserError(f"--gpus {gpus}", "is read with --layouts alone", "add it, or set trainer.n_gpus_per_node")
         config = compose(overrides or [])
         check_surface(config)
         found = plan(config, assumptions)

@@ -36,6 +36,8 @@ class Problem:
 
 def hint(columns: Iterable[str]) -> str:
     """The remedy for a missing column, if the present columns suggest one."""
+    if {"data_source", "prompt", "reward_model"} <= set(columns):
+        return "these are rows of a run already: give the file as data.train_files"
     return "rename 'messages' to 'conversations'" if "messages" in columns else ""
 
 

@@ -69,6 +69,8 @@ class PrepareSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}", "must be a whole number of at least 1")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed}", "must be 0 or more")
         if self.thinking not in get_args(Thinking):
             raise UserError(f"thinking={self.thinking}", f"must be one of {', '.join(get_args(Thinking))}")
         if self.responses_per_question < 0:

@@ -43,6 +43,7 @@ class HubSource:
         import huggingface_hub
         from huggingface_hub.errors import OfflineModeIsEnabled
 
+        huggingface_hub.utils.logging.set_verbosity_error()  # it writes two lines for each of its retries
         try:
             info = huggingface_hub.HfApi().dataset_info(self.known.repo, revision=self.revision, timeout=LOOKUP_SECONDS)
         except Exception as error:  # loading raises any other error again; report only "no network" early

@@ -11,7 +11,7 @@ LETTERS = "ABCDEFGHIJ"
 
 _WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:bf|rm|it)|mbox|boldsymbol|bm|underline)\s*\{")
 _SPACING = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ()\[\]]|[~_]|\\q?quad(?![A-Za-z])")
-_MARKUP = re.compile(r"\\!|[*$`{}\"“”]")
+_MARKUP = re.compile(r"\\!|[*$`{}\"“”]|['‘](?=[A-Ja-j]['’](?!\w))|(?<=['‘][A-Ja-j])['’](?!\w)")
 _SPACE = re.compile(r"\s+")
 
 # A lower-case letter counts only in brackets and at the end of a statement, because "a" is a word.
@@ -20,7 +20,10 @@ _LETTER = rf"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|(?:(?P<bare>[A-J])|(?P<sma
 _BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
 _ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just)\s)?"
 _NAMED = rf"{_ADVERB}(?:(?:the\s)?(?:correct\s|right\s|best\s)?(?:letter|option|choice|answer)\s?:?\s?)?"
-_ASKED = r"(?:answer|ans\.?|choice|option|(?:right|correct|best|true)\s(?:one|statement|response))"
+_ASKED = (
+    r"(?:answer|ans\.?|choice|option|letter|select(?:ed|ion)|pick|"
+    r"(?:right|correct|best|true)\s(?:one|statement|response))"
+)
 _LAST = r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|overall)\s?[,:]?\s"
 _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
@@ -28,7 +31,7 @@ _GIVEN = [
         (rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
         (rf"\b(?:{FOREIGN_ANSWER})(?:\s\w+)?\s?(?:[:：]|\s(?:ist|est|es|é|è)\b)\s?", ""),
         (rf"{EAST_ASIAN_ANSWER}\s?", ""),
-        (r"\banswer\s|\bans\.\s|\bnot\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选", ""),
+        (r"\banswer\s|\bans\.\s|(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选", ""),
         (
             r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|"
             r"opt for|settle on)\s",
@@ -41,6 +44,7 @@ _GIVEN = [
             rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b",
         ),
         (r"\b(?:option|choice)\s?", r"\s(?:fits|matches|works|is it)\b"),
+        ("", r"\s(?:remains|is left)\b"),
         ("", r"\sit\sis\b"),
     )
 ]

@@ -12,7 +12,7 @@ _MARKS = (
     *(("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"), ("==", "==")),
     *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("``", "''")),
 )
-_MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\in\b|∈)\s*")
+_MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
 _WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{([^{{}}]*)\}}")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ -][^\W\d_]+)*")
 _LONG_WORD = re.compile(r"[^\W\d_]{4}")
@@ -22,7 +22,8 @@ _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _POWER_OF_TEN = re.compile(r"(?:(.+?)(?:\\times|\\cdot|\*|x))?10\^(?:\{([-+]?\d{1,3})\}|(\d))")
 _E_NOTATION = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([-+]?\d{1,3})")
 _ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d*?)(\d{1,9}?)\2{2,}\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")  # 0.333...
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d{1,30})\}|(\d))")
+_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d{1,30})\}|(\d))|\((\d{1,30})\)(?![\d(^]))")
+_DOTTED = re.compile(r"\\dot\s*(?:\{(\d)\}|(\d))(\d*)\\dot\s*(?:\{(\d)\}|(\d))")  # 0.\dot{1}4285\dot{7}
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,;: ]|~|\{,\}|,\\!\s*)(?=\d{3}(?!\d))")  # 12\,345 and 58{,}500
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
@@ -38,9 +39,11 @@ _UNIT = (
 )
 _WORD = rf"(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|the|a|an|is|as|we|are|by|so|per|(?:{_UNIT}))"
 _EXPONENT = re.compile(r"\^\s*\{?-?\d\}?")
-_TEXT = r"\\(?:text(?:bf|it|rm|normal)?|[mh]box|mathrm|operatorname)\s*\{([^{}]*)\}(?:\s*\^\s*\{?-?\d\}?)?"
+_TEXT = (
+    r"\\(?:text(?:bf|it|rm|normal)?|[mh]box|mathrm|operatorname)\s*\{((?:[^{}]|\^\{-?\d\})*)\}(?:\s*\^\s*\{?-?\d\}?)?"
+)
 _TEXT_AFTER = re.compile(
-    r"(?P<value>.*?[^\s=<>+(/-])(?P<words>(?:\s*(?:/|\\cdot\b|\\times\b)?\s*"
+    r"(?P<value>.*?[^\s=<>+(/,-])(?P<words>(?:\s*(?:/|\\cdot\b|\\times\b)?\s*"
     rf"(?:{_TEXT}|\\frac\s*\{{\s*{_TEXT}\s*\}}\s*\{{\s*{_TEXT}\s*\}}))+)"
 )
 _CLAUSE_AFTER = re.compile(
@@ -67,7 +70,7 @@ _LARGE_AFTER = re.compile(rf"(\d)\s*(?:\\text\s*\{{\s*)?({'|'.join(_LARGE)})\b(?
 _FILLER = re.compile(
     r"(?:\\text\s*\{\s*)?(?:(?:approximately|about|around|roughly|exactly|simply|just|only|indeed|clearly|therefore|"
     r"thus|hence|so|(?:final |correct )?answer|equal to|equals|given by|a total of|the|number|value|integer|fraction|"
-    r"then|is|be)[,:]?\s+)+\}?\s*(?=\S)|(?:USD?|EUR|Rs\.?)\s*(?=\d)",
+    r"then|is|be)[,:]?\s+)+\}?\s*(?=\S)|(?:USD?|EUR|GBP|CHF|CAD|AUD|JPY|CNY|INR|Rs\.?)\s*(?=\d)",
     re.IGNORECASE,
 )
 
@@ -105,7 +108,9 @@ def value_of(text: str) -> str:
     while text.startswith("{") and closing_brace(text) == len(text) - 1:
         text = text[1:-1].strip()
     text = _BUILDER.sub(r"\1", text)
-    text = _REPEATING.sub(_as_fraction, text)
+    text = _REPEATING.sub(
+        _as_fraction, _DOTTED.sub(lambda match: rf"\overline{{{''.join(filter(None, match.groups()))}}}", text)
+    )
     if not re.search(r"[(\[]|\\\{", text):
         text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
     return re.sub(r"\s+", "" if _SPACED_THOUSANDS.fullmatch(text) else " ", tidy(text))
@@ -133,7 +138,7 @@ def canonical(text: str) -> str:
 
 
 def _as_fraction(match: re.Match[str]) -> str:
-    whole, before, after = match[1] or "0", match[2], match[3] or match[4]
+    whole, before, after = match[1] or "0", match[2], match[3] or match[4] or match[5]
     over = int(whole + before + after) - int(whole + before)
     return rf"\frac{{{over}}}{{{10 ** len(before) * (10 ** len(after) - 1)}}}"
 

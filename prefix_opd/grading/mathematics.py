@@ -28,8 +28,9 @@ _VERB = (
 _ANNOUNCED = re.compile(
     rf"\b(?:answer|final (?:result|value|solution)|ans|{FOREIGN_ANSWER})\b\s*"
     r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
-    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
-    rf"{EAST_ASIAN_ANSWER}|"
+    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?:\s+not\s[^.\n]{{1,40}}?\sbut\b)?"
+    r"(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
+    rf"{EAST_ASIAN_ANSWER}|^\W*(?:result|solution)\s*[:：](?=\s*[^\w\s]*\d\S{{0,40}}\s*$)|"
     r"^\W*(?:the )?(?:final |correct )?answer\W*\n|^####(?=\s*[-+\d$\\(.])",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -44,8 +45,17 @@ _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(
 _SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=[\s*)\"'”]|$)")
 _BARE = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+−]?\\?[$€£]?[\d.,\s/^*+\-()\[\]{}\\%°π√]{0,80}")
 _BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
-# "the value of $x$ is 42."
-_STATED = re.compile(rf"(?:\$|\\\))[ ](?:{_VERB}|=)[ ](?:\*\*)?([-+−]?\d[\d.,/]*%?)(?: [A-Za-z]+)?(?:\*\*)?[.!]?\s*$")
+# "The value of $x$ is 42.", "Hence there are 42 ways."
+_STATED = re.compile(
+    rf"[\w$)][ ](?:{_VERB}|=)[ ](?:\*\*)?([-+−]?[$€£]?\d[\d.,/]*%?(?: [A-Za-z]+){{0,3}})(?:\*\*)?[.!]?\s*$"
+)
+# "the number of ways is" before a value or a name
+_SUBJECT = re.compile(
+    r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
+    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\([^\n]{{1,40}}?\\\)){{0,80}}?\b{_VERB}\s+"
+    r"(?=[-+−$\\(\[\d√½]|[A-Z][\w’'-]*[.!]?\s*$)",
+    re.MULTILINE,
+)
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
 _LETTER_TRUTH = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
 
@@ -107,6 +117,8 @@ def _formulas(text: str) -> list[str]:
 def _first_statement(rest: str) -> str:
     """The formula or the words after an announcement."""
     opening = unmarked(rest).lstrip(" *_:\n")
+    if (subject := _SUBJECT.match(opening[:1].lower() + opening[1:])) is not None:
+        opening = opening[subject.end() :]
     line = opening.partition("\n")[0]
     # A display formula may have several lines; an inline formula is in this line.
     formula = _MATH.match(opening) or _MATH.search(line)

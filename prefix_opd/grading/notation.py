@@ -39,6 +39,7 @@ _SYMBOLS |= {
 }  # fmt: skip
 _RAISED = re.compile(r"[⁰¹²³⁴-⁹⁺⁻ⁿ]+")
 _VULGAR = re.compile(r"[¼-¾⅐-⅞]")
+_OVERLINED = re.compile("(?:\\d\u0305)+")
 _LOWERED = re.compile(r"[₀-₉]+")
 
 _REWRITES = [
@@ -50,9 +51,17 @@ _REWRITES = [
         (rf"\\(?:begin|end)\s*\{{(?:{_ENVIRONMENTS})\}}", ""),
         (r"\\(?:left|right|middle)(?![A-Za-z])\s*\.?|\\[bB]igg?[lrm]?(?![A-Za-z])", ""),
         (r"\\(?:(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|normalsize|limits|bf|rm|it)(?![A-Za-z])", ""),
+        (r"\\(?:checkmark|blacksquare|square|Box|qed)(?![A-Za-z])\s*$", ""),
         (r"\\q?quad(?![A-Za-z])|(?<!\\)\\[ ;:,]|~", " "),
         (r"\\(?:pounds|euro|yen|texteuro|cents?)(?![A-Za-z])|(?<!\\)\\[!()\[\]]|\\\$|\$|(?<=\\\\)\[\d+\s?[a-z]+\]", ""),
         # synonyms
+        (r"(\\[A-Za-z]+)(?=\d)", r"\1 "),
+        (r"\\[lc]?dots(?![A-Za-z])|\.\.\.", r"\\ldots "),
+        (r"\+/-", r"\\pm "),
+        (r"(^|[\s=(,])\^\{(\d)\}\s*√", r"\1∜\2"),
+        (r"∜(\d)\s*\(?(\w+)\)?", r"\\sqrt[\1]{\2}"),
+        (r"(?<![A-Za-z\\])C\(\s*(\d+)\s*,\s*(\d+)\s*\)", r"\\binom{\1}{\2}"),
+        (r"^\]([^\[\]()]*)\[$", r"(\1)"),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\leq(?:slant|q)?(?![A-Za-z])|<=", r"\\le "),
@@ -93,6 +102,7 @@ def plain_latex(text: str) -> str:
     text = text.translate(_SYMBOLS)
     text = _RAISED.sub(lambda run: f"^{{{unicodedata.normalize('NFKC', run[0]).replace('−', '-')}}}", text)
     text = _LOWERED.sub(lambda run: f"_{{{unicodedata.normalize('NFKC', run[0])}}}", text)
+    text = _OVERLINED.sub(lambda run: rf"\overline{{{run[0].replace(chr(0x305), '')}}}", text)
     text = _VULGAR.sub(
         lambda sign: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", sign[0]).split("⁄")), text
     )

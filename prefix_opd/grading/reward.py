@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.grading.choice import LETTERS
@@ -17,7 +18,7 @@ from prefix_opd.method.prompt import THINK_END, opens_thinking
 TINY = "tiny/"
 CHOICE_BEGINNINGS = ("gpqa", "mmlu")
 
-_SETTINGS = {field.name for field in dataclasses.fields(GradeSettings)}
+_SETTINGS = set(GradeSettings.model_fields)
 _FROM_RUN = {"reward_router_address", "reward_model_tokenizer", "prompt_ending"}
 
 
@@ -27,6 +28,25 @@ def kind_of(data_source: str, n_options: int = 0) -> str:
         return "tiny"
     name = data_source.rpartition("/")[2].lower()
     return "choice" if n_options or name.startswith(CHOICE_BEGINNINGS) else "math"
+
+
+def settings_from(kwargs: Mapping[str, Any]) -> GradeSettings:
+    """The grader's settings. Raises UserError for a name that is not known and for a value out of bounds.
+
+    Args:
+        kwargs: see `compute_score`.
+    """
+    unknown = set(kwargs) - _SETTINGS - _FROM_RUN
+    if unknown:
+        raise UserError(f"reward_kwargs.{min(unknown)}", "is not known", f"choose from {', '.join(sorted(_SETTINGS))}")
+    chosen = {name: value for name, value in kwargs.items() if name in _SETTINGS}
+    if "prompt_ending" in kwargs:
+        chosen.setdefault("require_think_end", opens_thinking(kwargs["prompt_ending"]))
+    try:
+        return GradeSettings(**chosen)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise UserError(f"reward_kwargs.{problem['loc'][0]}={problem['input']}", problem["msg"].lower()) from None
 
 
 def compute_score(
@@ -51,12 +71,7 @@ def compute_score(
         ``score``: 1.0 or 0.0. ``pred``: the canonical answer for votes (maj@k), or "". ``graded_by``: "tiny", "choice",
         "math" or "none". ``reason``: a short phrase, see ``Verdict``.
     """
-    unknown = set(kwargs) - _SETTINGS - _FROM_RUN
-    if unknown:
-        raise UserError(f"reward_kwargs.{min(unknown)}", "is not known", f"choose from {', '.join(sorted(_SETTINGS))}")
-    if "prompt_ending" in kwargs:
-        kwargs.setdefault("require_think_end", opens_thinking(kwargs["prompt_ending"]))
-    settings = GradeSettings(**{name: value for name, value in kwargs.items() if name in _SETTINGS})
+    settings = settings_from(kwargs)
     n_options = int((extra_info or {}).get("n_options") or 0)
     kind, truth = kind_of(data_source, n_options), "" if ground_truth is None else str(ground_truth)
     if kind == "tiny":

@@ -86,7 +86,7 @@ def _structure(text: str) -> tuple[str, list[str]]:
     """(kind, elements). Kinds: "list" (also a set), "()", "[]", "(]", "[)", ":" (a ratio), "" (a single value)."""
     text = re.sub(r"\\langle\b(.*)\\rangle\b", r"(\1)", text.strip())
     if text.startswith("\\{") and text.endswith("\\}") and closing_brace(text[1:]) == len(text) - 2:
-        return "list", [element for part in _pieces(text[2:-2], ",;") for element in _signs(part)]
+        return "list", list(dict.fromkeys(element for part in _pieces(text[2:-2], ",;") for element in _signs(part)))
     if len(parts := _pieces(text, ",;")) > 1:
         return "list", [element for part in parts if part for element in _signs(part)]
     if text[:1] in "([" and text[-1:] in ")]" and closing_brace(text) == len(text) - 1:
@@ -109,8 +109,8 @@ def _signs(text: str) -> list[str]:
 
 def _equal(answer: str, truth: str) -> bool:
     (kind, ours), (true_kind, theirs) = _structure(answer), _structure(truth)
-    if kind == "list" and true_kind == "" and all(_equal(one, truth) for one in ours):  # 3/4, or 0.75
-        return True
+    if kind == "list" and true_kind == "" and number_of(canonical(truth)) is not None:  # 3/4, or 0.75
+        return len(set(ours)) > 1 and all(_equal(one, truth) for one in ours)
     if "" in (kind, true_kind):
         return _equal_values(answer, truth)
     if kind != true_kind or len(ours) != len(theirs):
@@ -167,7 +167,7 @@ def _parsed(text: str):
     if _TRIGONOMETRIC.search(text):
         text = _DEGREES.sub(r"{\\frac{\1\\pi}{180}}", text)
     text = _FACTORS.sub(r"\1\\cdot (", _DEGREE_SIGN.sub("", text))  # the parser adds 2 and 3 of (2)(3)
-    if _UNREADABLE.search(_COMMAND.sub("|", text)):
+    if "\\ldots" in text or _UNREADABLE.search(_COMMAND.sub("|", text)):
         return None
     found = parse(f"\\boxed{{{text}}}", _LATEX, "no_fallback", parsing_timeout=None)
     return _exact(found[0]) if found else None

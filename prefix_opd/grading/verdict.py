@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from prefix_opd.base.errors import UserError
+from pydantic import Field, StrictBool
 
+from prefix_opd.base.fields import Fields, Seconds
+
+Whole = Annotated[int, Field(ge=1)]
 EQUAL, DIFFERENT = "equal", "different"
 UNFINISHED = "the thinking did not end"
 
@@ -25,28 +29,22 @@ class Verdict:
     """A short phrase for people; programs use ``correct``."""
 
 
-@dataclass(frozen=True)
-class GradeSettings:
+class GradeSettings(Fields):
     """Rules and limits of grading."""
 
-    require_think_end: bool = True
+    require_think_end: StrictBool = True
     """True: the prompt opens the thinking, so a response without ``</think>`` has no answer. False: such a response is
     an answer as a whole, unless it opens the thinking itself."""
-    time_limit_s: float = 5.0
+    time_limit_s: Seconds = 5.0
     """Limit of processor time for one symbolic comparison, seconds. The answer is wrong if the limit is reached."""
-    max_chars: int = 10_000
+    max_chars: Whole = 10_000
     """Number of characters at the end of the response that are read."""
-    max_answer_chars: int = 500
+    max_answer_chars: Whole = 500
     """Maximum length of an extracted answer. A longer answer is wrong."""
-    workers: int = 2
+    workers: Whole = 2
     """Maximum number of processes for symbolic comparison. Each starts when it is needed."""
-    memory_gib: float = 4.0
+    memory_gib: Annotated[float, Field(gt=0)] = 4.0
     """Limit of the address space of such a process, GiB, because 9^(9^9) would use all memory."""
-
-    def __post_init__(self) -> None:
-        for name in ("time_limit_s", "max_chars", "max_answer_chars", "workers", "memory_gib"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name}={getattr(self, name)}", "must be more than 0")
 
 
 def common_refusal(reasons: Sequence[str | None], longest: str = "data.max_response_length") -> str | None:

@@ -117,7 +117,7 @@ def choose(run: Path, step: int | None, name: str = "") -> tuple[int, Path]:
     found = saved(run)
     if not found:
         raise UserError(name or str(run), "has no checkpoint", "set trainer.save_freq above 0 and train")
-    step = step or max(found)
+    step = max(found) if step is None else step
     if step not in found:
         raise UserError(f"--step={step}", "has no checkpoint", f"choose from {', '.join(map(str, found))}")
     return step, found[step]

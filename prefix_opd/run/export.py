@@ -20,7 +20,7 @@ from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
 from prefix_opd.cpu.environment import CPU_ENVIRONMENT
 from prefix_opd.run.adapter import merge, write_adapter
-from prefix_opd.run.checkpoints import choose
+from prefix_opd.run.checkpoints import choose, damage
 from prefix_opd.run.folder import check_is_run, read_config
 
 TRUST = "add --trust-remote-code"
@@ -56,6 +56,8 @@ def export_checkpoint(
     if adapter and lora is None:
         raise UserError("--adapter", f"{run} trained all weights: it has no adapter", "leave --adapter out")
     step, checkpoint = choose(run, step)
+    if problem := damage(checkpoint):
+        raise UserError(str(checkpoint), f"is damaged: {problem}", "choose another --step")
     actor = checkpoint / "actor"
     Model("checkpoint", str(actor / "huggingface"), trusted).check_own_code(trust)
     out = out or run / f"{'adapter' if adapter else 'hf'}_step_{step}"

@@ -133,10 +133,7 @@ def read_answers(folder: Path, step: int) -> list[dict[str, Any]]:
 
 def _read(path: Path, is_valid: Callable[[Any], bool], kind: str) -> list[dict[str, Any]]:
     """The lines of a file. Raises UserError for a line that is not JSON or not of this kind."""
-    try:
-        lines = list(read_lines(path))
-    except ValueError as error:
-        raise UserError(str(path), str(error)) from None
+    lines = list(read_lines(path))
     for line in lines:
         if not is_valid(line):
             raise UserError(str(path), f"has a line that is not {kind}: {str(line)[:80]}", "another program wrote it")

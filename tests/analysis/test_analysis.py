@@ -219,7 +219,7 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
         ),
         ("metrics.jsonl", '{"loss": 0.5}\n', "is not an object of numbers with a step: {'loss'"),
         ("metrics.jsonl", '{"step": 1, "prefix_opd/prefix_length": "long"}\n', "is not an object of numbers"),
-        ("metrics.jsonl", "no JSON\n", "has a line that is no JSON"),
+        ("metrics.jsonl", "no JSON\n", "metrics.jsonl, line 1: is no JSON"),
         ("config.yaml", "- a\n- b\n", "its config.yaml is not from prefix-opd: it has no trainer.experiment_name"),
         ("config.yaml", "trainer: {experiment_name: other}\n", "it has no data.max_response_length"),
         ("config.yaml", "trainer: 3\n", "it has no trainer.experiment_name"),

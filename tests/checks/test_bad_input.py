@@ -26,6 +26,7 @@ from prefix_opd.config.compose import compose
 from prefix_opd.launch import prepare
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.data import write_data
+from prefix_opd.run.checkpoints import MANIFEST_FILE
 from prefix_opd.run.folder import hold
 
 TRAIN = ["train", "experiment=tiny/schedule"]
@@ -175,11 +176,22 @@ CASES = [
     (["prepare", "math500", "--thinking", "maybe"], "thinking=maybe: must be one of forced, template, off"),
     ([*TRAIN, "prefix_opd.advantage.clamp=-1"], "prefix_opd.advantage.clamp=-1: input should be greater than 0"),
     ([*TRAIN, "prefix_opd.advantage.student_log_prob=samplr"], "input should be 'sampler', 'current' or 'recomputed'"),
+    ([*TRAIN, "prefix_opd.rollout.stop=[264]"], "stop=[264]: 264 is no token of the vocabulary of 264"),
+    ([*TRAIN, "prefix_opd.rollout.timeout_seconds=inf"], "timeout_seconds=inf: input should be a finite number"),
+    ([*TRAIN, "prefix_opd.watchers.reverse_kl.threshold=nan"], "threshold=nan: input should be a finite number"),
+    (
+        [*TRAIN, "+data.apply_chat_template_kwargs.enable_thought=true"],
+        "enable_thought=True: is not read by the chat template; leave it out",
+    ),
     ([*TRAIN, "prefix_opd.rollout.stop=[]"], "names no end token: rollouts never end"),
     ([*TRAIN, "prefix_opd.weighting.name=window"], "window [0, None) is empty"),
     ([*TRAIN, f"{TEMPLATE}='{{% nonsense %}}'"], "custom_chat_template: does not render a question"),
     # folders
     ([*TRAIN, "trainer.default_local_dir=null"], "trainer.default_local_dir=None: must name the run's folder"),
+    ([*TRAIN, "trainer.default_local_dir={few}"], "few.parquet: is a file; name another folder"),
+    ([*TRAIN, "trainer.default_local_dir={few}/run"], "few.parquet is a file; name another folder"),
+    ([*TRAIN, "trainer.validation_data_dir={few}"], "few.parquet: is a file; name another folder"),
+    ([*TRAIN, "trainer.default_local_dir=" + "x" * 300], "cannot be a folder (OSError: [Errno 36] File name too long"),
     ([*TRAIN, "trainer.save_freq=null"], "trainer.save_freq=None: must be a whole number; use trainer.save_freq=-1"),
     ([*TRAIN, "trainer.resume_mode=resume_path"], "trainer.resume_mode=resume_path: needs the path of a checkpoint"),
     (
@@ -222,6 +234,10 @@ CASES = [
     (["doctor", "experiment=tiny/schedule", "--engines", "data.train_files=null"], "data.train_files: is not set"),
     # plan and compare
     (["plan"], "actor_rollout_ref.model.path: is not set"),
+    (["plan", *TRAIN[1:], "--gpus", "2"], "--gpus 2: is read with --layouts alone"),
+    (["compare", "{broken_line}"], "metrics.jsonl, line 2: is no JSON: 'nope"),
+    (["export", "{cut}"], "global_step_2: is damaged: actor/model.pt is missing; choose another --step"),
+    (["export", "{cut}", "--step", "0"], "--step=0: has no checkpoint; choose from 2"),
     (["plan", *TRAIN[1:], "--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),
     (["plan", *TRAIN[1:], "--mean-response", "0.5"], "--mean-response 0.5: must be at least 1"),
     (["plan", *TRAIN[1:], "--accelerator", "tpu"], "--accelerator tpu: is not one of a100, h100, h200, l4"),
@@ -272,6 +288,8 @@ CASES = [
     (["prepare", "math500", "--tokenizer", "somewhere"], "tokenizer: is given alone"),
     (["prepare", "math500", "--drop-long"], "drop_long=True: needs a limit"),
     (["prepare", "gpqa"], "'gpqa': is not known; the known ones, nearest first: gpqa-main"),
+    (["prepare", "math500", "--seed", "-1"], "seed=-1: must be 0 or more"),
+    (["prepare", "math500", "--from", "{few}"], "these are rows of a run already: give the file as data.train_files"),
     (["prepare", "math500", "--count", "0"], "count=0: must be a whole number of at least 1"),
     (["prepare", "math500", "--from", "/no/such"], "--from /no/such: does not exist"),
     (["prepare", "math500", "--from", "{tmp}"], "holds no file of math500"),
@@ -348,6 +366,11 @@ def places(tmp_path_factory):
     (found["other_run"] / "metrics.jsonl").write_text('{"step": 1}\n')
     config = compose(["experiment=tiny/schedule", "prefix_opd.schedule.increment=99"])
     OmegaConf.save(config, found["other_run"] / "config.yaml", resolve=True)
+    found["broken_line"] = shutil.copytree(found["other_run"], root / "broken_line")
+    (found["broken_line"] / "metrics.jsonl").write_text('{"step": 1}\nnope\n')
+    found["cut"] = shutil.copytree(found["other_run"], root / "cut")
+    (found["cut"] / "global_step_2").mkdir()
+    (found["cut"] / "global_step_2" / MANIFEST_FILE).write_text('{"actor/model.pt": [5, 1, 16]}')
     preflight.check(config)  # imports what a case would else be charged with
 
     step = [update(1, 1e9, **binned(SIGNAL), **{ACCURACY: 0.5})]

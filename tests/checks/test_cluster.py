@@ -189,6 +189,17 @@ def test_the_graders_file_is_read_and_not_run(tmp_path):
     assert "name=other: is not defined in" in refused(
         services.check_grader, config(**node, reward__custom_reward_function__name="other")
     )
+    file.write_text("def grade_it(data_source, solution_str, ground_truth, extra_info=None, strict=False): ...")
+    node["reward__custom_reward_function__name"] = "grade_it"
+    ending = {"prompt_ending": "${platform}"}
+    own = config(**node, reward__custom_reward_function__reward_kwargs={**ending, "strict": True})
+    services.check_grader(own)
+    assert own.reward.custom_reward_function.reward_kwargs == {"strict": True}, "verl would pass prompt_ending"
+    assert "name=grade_it: takes no argument fast, which verl passes; add it" in refused(
+        services.check_grader, config(**node, reward__custom_reward_function__reward_kwargs={"fast": 1})
+    )
+    file.write_text("def grade_it(data_source, solution_str, ground_truth): ...")
+    assert "takes no argument extra_info" in refused(services.check_grader, config(**node))
     file.write_text("def (:")
     assert "is no Python file" in refused(services.check_grader, config(**node))
     file.unlink()
