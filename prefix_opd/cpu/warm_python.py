@@ -32,7 +32,8 @@ from pathlib import Path
 from prefix_opd.cpu.warm_child import RAY_JOB_ID, become
 
 SWITCH = "PREFIX_OPD_WARM_START"
-"""Environment variable: 1 starts GPU runs from a warm copy, too. Off by default: not yet tried on a GPU."""
+"""Environment variable: 1 starts GPU runs from a warm copy, too. Off by default: with vLLM 0.24.0 on an H200 an import
+started CUDA, so the run did without."""
 NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 """Environment variable of torch: 1 keeps ``torch.cuda.is_available()`` from starting CUDA."""
 _OPEN_FILES = Path("/proc/self/fd")
@@ -99,6 +100,8 @@ os._exit(code)
 
 
 _loaded = False
+starts_cuda = ""
+"""The first module of `load` whose import started CUDA."""
 
 
 def is_asked(platform: str) -> bool:
@@ -118,7 +121,7 @@ def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
     Raises:
         RuntimeError: Ray is already imported, without the variables that a warm copy needs.
     """
-    global _loaded
+    global _loaded, starts_cuda
     if "ray" in sys.modules:
         raise RuntimeError("ray was imported before the warm copy could be told its job")
     # Ray's C++ part reads these once, on the import below. Workers end when the process with this id has ended. The
@@ -128,6 +131,8 @@ def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
     os.environ.setdefault(NVML, "1")
     for module in modules:
         importlib.import_module(module)
+        if not starts_cuda and cuda_has_started():
+            starts_cuda = module
     for name in told:
         del os.environ[name]
     _loaded = True
