@@ -157,6 +157,8 @@ TOGETHER = [
     (["prefix_opd.schedule.name=signal", f"{LOSS}.loss_mode=jsd_topk", f"{LOSS}.topk=8", "prefix_opd.probe.every=0"],
      f"{LOSS}.loss_mode=jsd_topk: leaves prefix_opd.schedule.name=signal without the teacher's log-probs"),
     (["prefix_opd.schedule.name=fast_opd", "prefix_opd.schedule.start=193"], "schedule.start=193: exceeds data.max_r"),
+    (["prefix_opd.flop_budget=1e6"], "prefix_opd.flop_budget=1e+06: is less than the "),
+    (["prefix_opd.flop_budget=-1"], "prefix_opd.flop_budget=-1: input should be greater than 0"),
     (["prefix_opd.loss.gamma=0.5"], f"prefix_opd.loss.gamma: is not read by {LOSS}.loss_mode=prefix_opd"),
     (["prefix_opd.loss.drop=0.1"], f"prefix_opd.loss.drop: is not read by {LOSS}.loss_mode=prefix_opd"),
     (["prefix_opd.weighting.largest=0.5"], "prefix_opd.weighting.largest=0.5: input should be greater than or equal"),

@@ -21,7 +21,7 @@ from prefix_opd.checks.teacher_prompts import check_teacher_prompts, teachers_lo
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, check_same_vocabulary
 from prefix_opd.config.settings import Settings
-from prefix_opd.cost.plan import longest_score
+from prefix_opd.cost.plan import first_update, longest_score
 from prefix_opd.method.ending import stop_token_ids
 from prefix_opd.method.schedule import Schedule, prefix_lengths
 
@@ -87,6 +87,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     lora.check_student(config, student)
     if not remote:
         check_timeout(config, settings, student, teacher)
+    check_budget(config, settings)
     check_same_vocabulary(student, teacher)
     objective.check_topk(config, settings, len(student.tokenizer))
     if remote:
@@ -254,6 +255,17 @@ def check_timeout(config: DictConfig, settings: Settings, student: Model, teache
             f"prefix_opd.rollout.timeout_seconds={limit:g}",
             f"is less than the {needed:.3g} s in which an engine of the teacher scores one rollout of the longest step",
             f"set it to {math.ceil(10 * needed)} or more",
+        )
+
+
+def check_budget(config: DictConfig, settings: Settings) -> None:
+    """Reject a FLOP budget that the first update alone exceeds, by the assumptions of `prefix-opd plan`."""
+    budget = settings.flop_budget
+    if budget is not None and (needed := first_update(config)) > budget:
+        raise UserError(
+            f"prefix_opd.flop_budget={budget:g}",
+            f"is less than the {needed:.3g} FLOP of one update (`prefix-opd plan`)",
+            "raise it, or set it to null",
         )
 
 

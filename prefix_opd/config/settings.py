@@ -252,6 +252,9 @@ class Settings(Fields):
     accelerator: str | None = None
     """GPU that `prefix-opd plan` assumes, and the engines' shares where nvidia-smi shows none: a100, h100, h200, l4,
     rtx4090 or cpu; null: a100, or cpu on that platform."""
+    flop_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The run ends with the update that brings its exact training FLOP to this number, after a validation if
+    ``trainer.test_freq`` asks for any; null: with trainer.total_training_steps."""
     position_bins: Tokens = 16
     """Number of position bins of the reverse KL in the metrics."""
     start_up_seconds: Seconds = 1800

@@ -129,6 +129,13 @@ def longest_prefix(schedule: Schedule, steps: int, response: int) -> int:
     return max(extreme_lengths(schedule, step, response)[1] for step in looked_at)
 
 
+def first_update(config: DictConfig) -> float:
+    """Exact FLOP of the first update, every rollout at its L."""
+    one = config.copy()
+    OmegaConf.update(one, "trainer.total_training_steps", 1)
+    return plan(one).cost.flop["exact"].total
+
+
 def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape]) -> float:
     """Seconds in which an engine of the teacher scores one rollout of the longest step, and nothing else.
 

@@ -16,8 +16,10 @@ from yaml import YAMLError
 
 from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.fields import Fields
 from prefix_opd.base.redaction import command_without_secrets, redact
-from prefix_opd.method.schedule import SCHEDULES
+from prefix_opd.method.schedule import SCHEDULES, Schedule
+from prefix_opd.method.weighting import WEIGHTINGS
 from prefix_opd.run.log import METRICS_FILE
 
 CONFIG_FILE = "config.yaml"
@@ -60,6 +62,7 @@ change."""
 FREE_KEYS = (
     "actor_rollout_ref.actor.optim.total_training_steps",
     "prefix_opd.accelerator",
+    "prefix_opd.flop_budget",
     "prefix_opd.loss.name",  # derived from loss_mode, which is compared
     "prefix_opd.patches_off",
     "prefix_opd.plugins",  # the names of what they register are compared
@@ -94,9 +97,11 @@ def check_same_run(config: DictConfig) -> None:
     if not (folder / METRICS_FILE).exists() or not (folder / CONFIG_FILE).exists():
         return
     before = OmegaConf.load(folder / CONFIG_FILE)
-    free = FREE_KEYS
-    if "over" not in SCHEDULES[str(config.prefix_opd.schedule.name)].model_fields:  # derived from the number of steps
-        free += ("prefix_opd.schedule.over",)
+    schedule = SCHEDULES[str(config.prefix_opd.schedule.name)]
+    free = (*FREE_KEYS, *_unread(config, "schedule", schedule))
+    free += tuple(_unread(config, "weighting", WEIGHTINGS[str(config.prefix_opd.weighting.name)]))
+    if schedule.observe is not Schedule.observe:  # these decide what it observes
+        free = tuple(key for key in free if key not in ("prefix_opd.probe.", "prefix_opd.position_bins"))
     for key in SAME_RUN_KEYS:
         old, new = (_leaves(OmegaConf.select(node, key), key) for node in (before, config))
         for name in sorted(old.keys() | new.keys()):
@@ -106,6 +111,12 @@ def check_same_run(config: DictConfig) -> None:
                     f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
                     "add trainer.experiment_name=NAME for a new folder, or remove this one",
                 )
+
+
+def _unread(config: DictConfig, group: str, chosen: type[Fields]) -> list[str]:
+    """The settings in a group that the chosen class does not read."""
+    keys = (str(key) for key in config.prefix_opd[group])
+    return [f"prefix_opd.{group}.{key}" for key in keys if key != "name" and key not in chosen.model_fields]
 
 
 def _same(old: dict[str, Any], new: dict[str, Any], name: str) -> bool:

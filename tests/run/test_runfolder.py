@@ -81,6 +81,21 @@ def test_more_steps_change_a_schedule_that_grows_over_them(tmp_path):
         check_same_run(again(tmp_path, "prefix_opd.schedule.name=cosine", "trainer.total_training_steps=99"))
 
 
+def test_settings_of_other_classes_do_not_matter_and_a_larger_budget_goes_on(tmp_path):
+    start(tmp_path)
+    others = ["prefix_opd.schedule.threshold=0.3", "prefix_opd.schedule.over=99", "prefix_opd.weighting.largest=2"]
+    check_same_run(again(tmp_path, *others, "prefix_opd.flop_budget=1e12", "prefix_opd.position_bins=8"))
+
+
+@pytest.mark.parametrize("override", ["prefix_opd.probe.every=5", "prefix_opd.position_bins=8"])
+def test_what_a_schedule_observes_is_part_of_the_run(tmp_path, override):
+    adapts = "prefix_opd.schedule.name=budget"
+    start(tmp_path, adapts)
+    check_same_run(again(tmp_path, adapts))
+    with pytest.raises(UserError, match="holds another run"):
+        check_same_run(again(tmp_path, adapts, override))
+
+
 def test_a_folder_that_a_live_run_holds_is_refused_and_nothing_written(tmp_path):
     held = hold(tmp_path)
     before = sorted(tmp_path.iterdir())

@@ -10,6 +10,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.run import stopping
 from prefix_opd.verl_plugin.trainer import trainer as module
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
+from prefix_opd.verl_plugin.trainer.lengths import Lengths
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
 STEPS = 12
@@ -22,8 +23,13 @@ def trainer(tmp_path):
     made = object.__new__(PrefixOPDTrainer)
     folder = {"default_local_dir": str(tmp_path), "save_freq": 7}
     made.config = OmegaConf.create(
-        {"trainer": {"test_freq": 4, "total_epochs": 2, **folder}, "global_profiler": {"steps": None}}
+        {
+            "trainer": {"test_freq": 4, "total_epochs": 2, **folder},
+            "global_profiler": {"steps": None},
+            "data": {"max_response_length": 8},
+        }
     )
+    made.lengths = Lengths(made)
     made.settings = Settings()
     made.total_training_steps, made.steps_per_epoch = STEPS, 6
     made.probe = types.SimpleNamespace(is_due=lambda step: step in (6, 11))
@@ -173,3 +179,17 @@ def test_a_run_that_is_asked_to_end_learns_first_from_what_is_under_way(off_poli
     off_policy.on_step_end()
     assert saved == [2] and off_policy.total_training_steps == 2
     assert off_policy.handed_out == [(2, 2)]
+
+
+def test_a_spent_budget_ends_the_run_with_a_checkpoint_and_a_validation(trainer, monkeypatch):
+    saved = []
+    monkeypatch.setattr(module.PPOTrainerSync, "on_step_end", lambda self: None)
+    trainer.timing_raw, trainer.saved_step, trainer.replay_buffer = {}, 0, Buffer(running=0)
+    trainer._save_checkpoint = lambda: saved.append(trainer.global_steps)
+    trainer.settings = Settings(flop_budget=5e9)
+    for trainer.global_steps, flops in ((1, 4.9e9), (2, 5e9)):
+        trainer.ledger = types.SimpleNamespace(flops={"exact": flops})
+        trainer.on_step_end()
+    assert saved == [2] and trainer.total_training_steps == 2 and trainer.is_validated(2)
+    assert trainer.config.trainer.test_freq == 1, "verl validates a step that it does not know as the last by this"
+    assert trainer.handed_out == [(2, 2)], "none for a third step"

@@ -16,7 +16,7 @@ import time
 
 from verl.utils.skip import SkipManager
 
-from prefix_opd.run import stopping
+from prefix_opd.verl_plugin.trainer.last_step import reason_to_end
 from prefix_opd.verl_plugin.trainer.step_guard import PARTITION
 
 
@@ -75,4 +75,4 @@ class EarlyDispatch:
     def _is_saved(self, step: int) -> bool:
         """Whether a checkpoint follows the update. It stores the data position and would lose prompts under way."""
         every = self.trainer.config.trainer.save_freq
-        return (every > 0 and step % every == 0) or stopping.is_asked(self.trainer.run_folder)
+        return (every > 0 and step % every == 0) or reason_to_end(self.trainer) is not None

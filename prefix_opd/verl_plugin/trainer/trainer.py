@@ -22,7 +22,7 @@ from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.base.files import write_whole
 from prefix_opd.config.settings import Settings
 from prefix_opd.grading.verdict import common_refusal
-from prefix_opd.run import checkpoints, stopping
+from prefix_opd.run import checkpoints
 from prefix_opd.run.checkpoints import LEDGER_FILE
 from prefix_opd.run.events import EventLog
 from prefix_opd.run.ledger import accuracies
@@ -31,6 +31,7 @@ from prefix_opd.verl_plugin.engine.update_columns import for_update
 from prefix_opd.verl_plugin.fields import SETTINGS, TRAIN_FIELDS, plain, read_train_batch
 from prefix_opd.verl_plugin.trainer.copies import mark_copies
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
+from prefix_opd.verl_plugin.trainer.last_step import end_if_due, reason_to_end
 from prefix_opd.verl_plugin.trainer.ledger import Ledger
 from prefix_opd.verl_plugin.trainer.lengths import Lengths
 from prefix_opd.verl_plugin.trainer.probe import Probe
@@ -160,14 +161,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         return batch
 
     def on_step_end(self):
-        # checkpoints do not contain prompts that are handed out early: train on these first
-        if stopping.is_asked(self.run_folder) and not self.early.is_done(self.global_steps + 1):
-            if self.saved_step != self.global_steps:
-                self._save_checkpoint()
-            self.total_training_steps = self.global_steps  # verl's loop ends here
-            with open_dict(self.config):
-                self.config.trainer.test_freq = -1  # the resumed run validates this step if it is due
-            logger.warning("asked to end: step %d is the last, its checkpoint is written", self.global_steps)
+        end_if_due(self)
         with marked_timer("gen", self.timing_raw):
             self.early.wait()
         super().on_step_end()
@@ -280,6 +274,8 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         if ledger_file.exists():
             ledger = json.loads(ledger_file.read_text())
             self.ledger.load_state_dict(ledger)
+            if reason_to_end(self):  # the budget; an old request to stop is forgotten by now
+                self.total_training_steps = self.resumed_step
             self.recovered = ledger.get("metrics", {})
             if "probe" in ledger:  # missing in checkpoints of versions without probes
                 self.probe.load_state_dict(ledger["probe"])
