@@ -47,11 +47,14 @@ WITHOUT = {
 
 SHARED, CUT = "prompts computed once", "update cut by length"
 CUT_PADDED = f"{CUT}, {SHARED} off"
+APART, APART_IN_TURNS = "teacher's own device", "teacher's own device, phases that overlap"
 SWITCHED = {
     CUT: "prefix_opd.update.micro_batch_cost=null",
     CUT_PADDED: f"{WITHOUT[SHARED]} prefix_opd.update.micro_batch_cost=null",
     "server asked directly": "prefix_opd.patches_off=[direct_route]",
     "writes in groups": "prefix_opd.patches_off=[group_commit]",
+    APART: "prefix_opd.teacher.placement=shared",
+    APART_IN_TURNS: "prefix_opd.teacher.placement=shared prefix_opd.teacher.phases=turns",
 }
 """Savings that are measured on cases of their own, with the overrides that switch them off."""
 
@@ -205,6 +208,10 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     "transport": tuple(
         Case(OURS, (4, 16), prompts=64, without=without, measured=8)
         for without in ("", "server asked directly", "writes in groups")
+    ),
+    # Where the teacher lives, at equal cores.
+    "placement": tuple(
+        Case(OURS, (4, 64, FULL), without=without, measured=4) for without in ("", APART, APART_IN_TURNS)
     ),
     # What it is worth to sample the next step during the update.
     "early": (

@@ -226,6 +226,12 @@ SECTIONS: dict[str, Section] = {
         "Many short rollouts; one saving at a time is switched off.",
         "rollout and teacher",
     ),
+    "placement": switched(
+        "Where the teacher lives",
+        "Off: the teacher shares the trainer's device (`prefix_opd.teacher.placement=shared`), which it scores on as\n"
+        "rollouts end, or in its turn. On a CPU all share the same cores either way.",
+        "rollout and teacher",
+    ),
     "early": early,
     "rollouts": _scaling("Rollouts a step", "The miniature's models."),
     "length": _scaling("Response length", "A larger model of random weights."),

@@ -282,7 +282,8 @@ def model_of(config: DictConfig, key: str) -> Model:
 def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
     ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, teacher.end_token_ids)
     given, vocabulary = settings.rollout.stop, len(student.tokenizer)
-    if beyond := [one for one in given if one >= vocabulary] if isinstance(given, tuple) else []:
+    beyond = [one for one in given if one >= vocabulary] if isinstance(given, tuple) else []
+    if beyond and not config.actor_rollout_ref.rollout.ignore_eos:  # rollouts of one length have such a token
         raise UserError(
             f"prefix_opd.rollout.stop={list(given)}", f"{beyond[0]} is no token of the vocabulary of {vocabulary}"
         )
