@@ -23,6 +23,7 @@ VERBS = (
     "evaluate",
     "prepare",
     "plan",
+    "advise",
     "compare",
 )
 

@@ -33,6 +33,9 @@ class Arm:
     """The corresponding row of the paper (`prefix_opd.method.paper`)."""
     probed: bool = True
     """On-policy: whether the probe runs; it needs the teacher's log-prob of each sampled token."""
+    observes: bool = False
+    """Contenders: whether the schedule observes probes or validations. Those of the experiment are kept, and the
+    probe's FLOP count."""
 
 
 ARMS = (
@@ -50,7 +53,32 @@ ARMS = (
     Arm("lr_1e-3", "schedule, lr 1e-3", "tiny/lr_1e-3"),
     Arm("one_step_early", "full OPD, one step early", "tiny/one_step_early", probed=False),
 )
-BY_NAME = {arm.name: arm for arm in ARMS}
+CONTENDERS = (
+    *(arm for arm in ARMS if arm.name in ("full", "prefix_12", "prefix_24", "schedule", "one_step_early")),
+    Arm("esr", "ESR, prefix 100", "tiny/esr"),
+    Arm("power", "convex growth", "tiny/power"),
+    Arm("schedule_full_last", "linear, full length in the end", "tiny/schedule_full_last"),
+    Arm("schedule_full_every", "linear, every 11th of full length", "tiny/schedule_full_every"),
+    Arm("random", "random truncation", "tiny/random"),
+    Arm("random_growing", "random truncation, growing", "tiny/random_growing"),
+    Arm("random_weighted", "random truncation, weighted", "tiny/random_weighted"),
+    Arm("grow_reverse_kl", "growth by reverse KL", "tiny/grow_reverse_kl"),
+    Arm("grow_entropy", "growth by entropy", "tiny/grow_entropy"),
+    Arm("grow_validation", "growth by validation", "tiny/grow_validation", observes=True),
+    Arm("grow_tail", "growth by the tail", "tiny/grow_tail", observes=True),
+    Arm("budget", "most reverse KL a FLOP", "tiny/budget", observes=True),
+    Arm("iw_opd", "IW-OPD", "tiny/iw_opd"),
+    Arm("iw_opd_schedule", "IW-OPD, linear schedule", "tiny/iw_opd_schedule"),
+    Arm("prune_opd", "Prune-OPD", "tiny/prune_opd"),
+    Arm("adwin", "ADWIN", "tiny/adwin", observes=True),
+    Arm("fast_opd", "Adaptive FastOPD", "tiny/fast_opd"),
+)
+"""The arms of the comparison of schedules (docs/schedules.md): the first one is full OPD, which sets the targets."""
+BUDGET = 8e11
+"""Exact training FLOP of each contender, about those of the linear schedule in 55 updates."""
+MOST_UPDATES = 400
+"""Bound of the updates of a contender, whose budget ends it before."""
+BY_NAME = {arm.name: arm for arm in (*ARMS, *CONTENDERS)}
 
 
 @dataclass(frozen=True)
@@ -63,6 +91,10 @@ class Run:
     problems: int
     out: Path
     """The folder of all runs."""
+    contends: bool = False
+    """Whether the run belongs to the comparison of schedules."""
+    budget: float | None = None
+    """Exact training FLOP; None: as many updates as ``updates``."""
 
     @property
     def name(self) -> str:

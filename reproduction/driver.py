@@ -3,6 +3,7 @@
 python -m reproduction                        every arm, seeds 0 1 2
 python -m reproduction --small                one seed, fewer arms and updates
 python -m reproduction --only full schedule --seeds 0 1
+python -m reproduction --contenders           the schedules of docs/schedules.md, at equal FLOP
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.run.folder import LOG_FILE
 from prefix_opd.run.ledger import validations
 from prefix_opd.run.log import read_metrics
-from reproduction import on_policy, prefixes, record, seqkd
-from reproduction.arms import ARMS, BY_NAME, PROBLEMS, SEEDS, UPDATES, Run
+from reproduction import comparison, on_policy, prefixes, record, seqkd
+from reproduction.arms import ARMS, BUDGET, BY_NAME, CONTENDERS, PROBLEMS, SEEDS, UPDATES, Run
 
 SMALL_ARMS = ("full", "prefix_24", "schedule", "window_72_96", "prefix_seqkd")
 SMALL_UPDATES = 20
 SMALL_SEEDS = (0,)
 RUNS, DOCS = Path("outputs/reproduction"), Path("docs/reproduction")
+CONTENDERS_RUNS = Path("outputs/contenders")
 IMPORTED = ("verl.trainer.sft_trainer", "prefix_opd.verl_plugin.trainer.evaluator")
 """Modules to import before the first fork, besides those of every CPU run."""
 MEASURED = tuple(f"reproduction/{name}.py" for name in ("arms", "on_policy", "seqkd", "sft"))
@@ -47,13 +49,18 @@ class Asked:
     problems: int
     out: Path
     docs: Path
+    budget: float | None = None
+    """Exact training FLOP of each contender; None: the paper's comparison."""
 
     @property
     def runs(self) -> list[Run]:
         """The runs, seed by seed, so that an interrupted reproduction has complete comparisons."""
-        return [
-            Run(BY_NAME[arm], seed, self.updates, self.problems, self.out) for seed in self.seeds for arm in self.arms
-        ]
+        return [self._run(arm, seed) for seed in self.seeds for arm in self.arms]
+
+    def _run(self, arm: str, seed: int) -> Run:
+        # full OPD sets the targets and has no budget
+        budget = None if arm == CONTENDERS[0].name else self.budget
+        return Run(BY_NAME[arm], seed, self.updates, self.problems, self.out, self.budget is not None, budget)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -66,6 +73,8 @@ def parse(arguments: Sequence[str]) -> Asked:
     """Parse the command line. Raises UserError."""
     parser = Parser(prog="reproduce_miniature.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--small", action="store_true", help="the whole path in minutes: one seed, fewer arms, updates")
+    parser.add_argument("--contenders", action="store_true", help="the comparison of schedules, at equal FLOP")
+    parser.add_argument("--budget", help=f"with --contenders: exact training FLOP of a run; default: {BUDGET:g}")
     parser.add_argument("--only", nargs="+", metavar="ARM", help=f"of {' '.join(BY_NAME)}")
     parser.add_argument("--seeds", nargs="+", metavar="N", help="default: 0 1 2")
     parser.add_argument("--updates", help=f"of every run; default: {UPDATES}")
@@ -73,21 +82,37 @@ def parse(arguments: Sequence[str]) -> Asked:
     parser.add_argument("--out", type=Path, help=f"folder of the runs; default: {RUNS}, with --small {RUNS}_small")
     parser.add_argument("--docs", type=Path, help=f"folder of the results; default: {DOCS}, with --small --out/results")
     given = parser.parse_args(arguments)
-    arms = tuple(given.only or (SMALL_ARMS if given.small else BY_NAME))
-    names("--only", arms, tuple(BY_NAME), "arm")
+    known = tuple(arm.name for arm in (CONTENDERS if given.contenders else ARMS))
+    arms = tuple(given.only or (SMALL_ARMS if given.small and not given.contenders else known))
+    names("--only", arms, known, "arm")
+    if given.budget and not given.contenders:
+        raise UserError(f"--budget {given.budget}", "is read with --contenders alone", "leave the one out or add both")
     seeds = tuple(whole("--seeds", value, 0, 2**31 - 1) for value in given.seeds or ())
     once("--seeds", seeds)
-    out = given.out or (RUNS.with_name(f"{RUNS.name}_small") if given.small else RUNS)
+    runs = CONTENDERS_RUNS if given.contenders else RUNS
+    out = given.out or (runs.with_name(f"{runs.name}_small") if given.small else runs)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}", "is a file", "name a folder")
     return Asked(
-        arms=tuple(arm.name for arm in ARMS if arm.name in arms),
+        arms=tuple(name for name in known if name in arms),
         seeds=seeds or (SMALL_SEEDS if given.small else SEEDS),
         updates=whole("--updates", given.updates, 1) or (SMALL_UPDATES if given.small else UPDATES),
         problems=whole("--problems", given.problems, 1, PROBLEMS) or PROBLEMS,
         out=out,
         docs=given.docs or (out / "results" if given.small else DOCS),
+        budget=above_zero("--budget", given.budget or str(BUDGET)) if given.contenders else None,
     )
+
+
+def above_zero(option: str, value: str) -> float:
+    """The value of an option as a number above 0. Raises UserError."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise UserError(f"{option} {value}", "must be a number above 0, e.g. 8e11")
+    return number
 
 
 def reproduce(asked: Asked, command: str) -> int:
@@ -96,20 +121,21 @@ def reproduce(asked: Asked, command: str) -> int:
 
     for run in asked.runs:
         record.check_folder(run)
-    store = Store(asked.docs / record.RESULTS_FILE, record.key)
+    store = Store(asked.docs / (comparison.RESULTS_FILE if asked.budget else record.RESULTS_FILE), record.key)
     record.gather(store, asked.out)
     jobs = [
         Job(f"{run.arm.label}, seed {run.seed}", record.key_of(run), functools.partial(_run, run), _accuracy)
         for run in asked.runs
     ]
     with hold(asked.out):
-        lost = _measure_prefixes(asked)
+        lost = [] if asked.budget else _measure_prefixes(asked)
         failed = run_missing(jobs, store)
     # include the runs of earlier commands, so that a partial run does not replace the full results
     if records := record.comparable(store, asked.updates, asked.problems):
         from reproduction.report import write_report
 
-        say(f"results in {write_report(records, asked.docs, command)}")
+        write = comparison.write_page if asked.budget else write_report
+        say(f"results in {write(records, asked.docs, command)}")
     lost += [f"{row['arm']} seed {row['seed']}: {row['error']}" for row in failed]
     for line in lost:
         say(f"FAILED {line}")

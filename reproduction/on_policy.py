@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reproduction.arms import Run
+from reproduction.arms import MOST_UPDATES, Run
 
 POSITION_BINS = 32
 """Bins of the reverse KL by position, 6 tokens each."""
@@ -16,8 +16,6 @@ def overrides(run: Run) -> list[str]:
         f"experiment={run.arm.experiment}",
         f"trainer.experiment_name={run.name}",
         f"trainer.default_local_dir='{run.folder.absolute()}'",
-        f"trainer.total_training_steps={run.updates}",
-        f"trainer.test_freq={run.validate_every}",
         f"trainer.save_freq={run.validate_every}",
         # not trainer.max_actor_ckpt_to_keep: verl empties the old folder before the new one is complete
         "prefix_opd.checkpoint.keep_last=1",
@@ -25,8 +23,30 @@ def overrides(run: Run) -> list[str]:
         f"data.seed={run.seed}",
         f"actor_rollout_ref.rollout.seed={run.seed}",
         f"data.val_max_samples={run.problems}",
+        *_length(run),
+        *_signals(run),
+    ]
+
+
+def _length(run: Run) -> list[str]:
+    if run.budget is None:
+        return [f"trainer.total_training_steps={run.updates}"]
+    return [
+        f"prefix_opd.flop_budget={run.budget}",
+        f"trainer.total_training_steps={MOST_UPDATES}",
+        f"prefix_opd.schedule.over={run.updates}",  # schedules grow over as many updates as without a budget
+    ]
+
+
+def _signals(run: Run) -> list[str]:
+    """Validations, probe and bins. Those that a schedule observes are its experiment's own."""
+    if run.arm.observes:
+        return []
+    probed = run.arm.probed and not run.contends
+    return [
+        f"trainer.test_freq={run.validate_every}",
         f"prefix_opd.position_bins={POSITION_BINS}",
-        f"prefix_opd.probe.every={run.validate_every if run.arm.probed else 0}",
+        f"prefix_opd.probe.every={run.validate_every if probed else 0}",
         f"prefix_opd.probe.prompts={PROBE_PROMPTS}",
     ]
 

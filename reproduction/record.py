@@ -14,7 +14,7 @@ from prefix_opd.base.files import read_lines
 from prefix_opd.method import names
 from prefix_opd.run.history import read_history
 from reproduction import seqkd
-from reproduction.arms import ARMS, Run
+from reproduction.arms import BY_NAME, Run
 
 RESULTS_FILE = "results.jsonl"
 RECORD_FILE = "record.json"
@@ -31,7 +31,7 @@ class Point:
     accuracy: float
     problems: int
     flops_exact: float
-    """Training FLOP up to here."""
+    """Training FLOP up to here, with the probe's where the schedule observes it."""
     flops_paper: float
     seconds: float
     """Seconds of training steps up to here, without validation and start-up."""
@@ -52,6 +52,8 @@ class Record:
     """Update -> first position of a bin -> mean |reverse KL| per token, nats. For full OPD."""
     probe: dict[int, dict[int, float]] = field(default_factory=dict)
     """The same for uncapped rollouts sampled before that update. For every on-policy arm."""
+    budget: float | None = None
+    """Exact training FLOP that ended the run; None: its number of updates did."""
     error: str = ""
     commit: str = ""
     day: str = ""
@@ -73,12 +75,13 @@ class Record:
 
 def key(row: Row) -> tuple:
     """The settings that identify a finished row. The commit is excluded: a reproduction may span several."""
-    return row["arm"], row["seed"], row["updates"], row["points"][-1]["problems"] if row["points"] else None
+    problems = row["points"][-1]["problems"] if row["points"] else None
+    return row["arm"], row["seed"], row["updates"], problems, row.get("budget")
 
 
 def key_of(run: Run) -> tuple:
     """The key of a run's future row."""
-    return run.arm.name, run.seed, run.updates, run.problems
+    return run.arm.name, run.seed, run.updates, run.problems, run.budget
 
 
 def gather(store: Store, out: Path) -> None:
@@ -92,8 +95,8 @@ def gather(store: Store, out: Path) -> None:
 
 def comparable(store: Store, updates: int, problems: int) -> list[Record]:
     """The finished runs with this number of updates and problems, seed by seed in the order of the arms."""
-    order = {arm.name: i for i, arm in enumerate(ARMS)}
-    found = [Record.from_row(row) for name, row in store.finished().items() if name[2:] == (updates, problems)]
+    order = {name: i for i, name in enumerate(BY_NAME)}
+    found = [Record.from_row(row) for name, row in store.finished().items() if name[2:4] == (updates, problems)]
     return sorted(found, key=lambda one: (one.seed, order[one.arm]))
 
 
@@ -117,8 +120,15 @@ def keep(run: Run, commit: str) -> Row:
         RuntimeError: an update or a validation is missing.
     """
     read = _on_policy if run.arm.experiment else _seqkd
-    record = Record(run.arm.name, run.seed, run.updates, "finished", commit=commit, day=str(date.today()), **read(run))
-    if not record.points or record.last.step != run.updates or record.last.problems != run.problems:
+    record = Record(
+        *(run.arm.name, run.seed, run.updates, "finished"),
+        budget=run.budget,
+        commit=commit,
+        day=str(date.today()),
+        **read(run),
+    )
+    last = run.updates if run.budget is None else len(record.prefix_lengths)
+    if not record.points or record.last.step != last or record.last.problems != run.problems:
         found = [(point.step, point.problems) for point in record.points]
         raise RuntimeError(f"{run.name} is incomplete: validations (step, problems) {found}")
     (run.folder / RECORD_FILE).write_text(json.dumps(asdict(record)) + "\n")
@@ -127,20 +137,33 @@ def keep(run: Run, commit: str) -> Row:
 
 def failed(run: Run, commit: str, error: str) -> Row:
     return asdict(
-        Record(run.arm.name, run.seed, run.updates, "failed", error=error, commit=commit, day=str(date.today()))
+        Record(
+            *(run.arm.name, run.seed, run.updates, "failed"),
+            budget=run.budget,
+            error=error,
+            commit=commit,
+            day=str(date.today()),
+        )
     )
 
 
 def _on_policy(run: Run) -> dict[str, Any]:
     history = read_history(run.folder)
-    if len(history.updates) != run.updates:
+    if run.budget is None and len(history.updates) != run.updates:
         raise RuntimeError(f"{run.name} has {len(history.updates)} of {run.updates} updates")
+    if run.budget is not None and history.updates[-1][names.FLOPS] < run.budget:
+        raise RuntimeError(f"{run.name} has {history.updates[-1][names.FLOPS]:.2e} of {run.budget:.2e} FLOP")
+    probed = {line["step"]: line.get(names.PROBE_FLOPS, 0.0) for line in history.updates if run.arm.observes}
     signal, probe = (
         {line["step"]: bins for line in history.updates if (bins := names.bins(line, prefix))}
         for prefix in (BY_POSITION, PROBE_BY_POSITION)
     )
     points = [
-        Point(one.step, one.accuracy, one.samples, one.flops, one.paper_flops, one.seconds)
+        Point(
+            *(one.step, one.accuracy, one.samples),
+            one.flops + sum(flops for step, flops in probed.items() if step <= one.step),
+            *(one.paper_flops, one.seconds),
+        )
         for one in history.evaluations
     ]
     lengths = tuple(int(line[names.PREFIX_LENGTH]) for line in history.updates)

@@ -5,6 +5,8 @@
 #     One seed, half of the updates, fewer arms. It shows no spread of the seeds, and the schedule ends halfway. The
 #     findings on other prefixes, SeqKD, forward KL and learning rates are "not measured".
 #   bash scripts/reproduce_miniature.sh --only full schedule --seeds 0 1 --updates 60
+#   bash scripts/reproduce_miniature.sh --contenders         the schedules of docs/schedules.md at equal FLOP; results in
+#     docs/reproduction/contenders.md. --budget FLOP, --only and --seeds narrow it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh cpu

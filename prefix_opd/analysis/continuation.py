@@ -132,7 +132,7 @@ def _generate(
 
     stay_on_loopback(config)
     rollout, longest = config.actor_rollout_ref.rollout, int(config.data.max_response_length)
-    with OfflineEngine(model.path, trust_remote_code=model.trust_remote_code, **_engine(config, model.key)) as engine:
+    with OfflineEngine(model.path, trust_remote_code=model.trust_remote_code, **engine_of(config, model.key)) as engine:
         return engine.generate(
             [[*prompt, *prefix] for prompt, prefix in begun],
             [longest - len(prefix) for _, prefix in begun],
@@ -145,7 +145,7 @@ def _generate(
         )
 
 
-def _engine(config: DictConfig, key: str) -> dict[str, Any]:
+def engine_of(config: DictConfig, key: str) -> dict[str, Any]:
     """vLLM's arguments for this model, as in the run."""
     node = OmegaConf.select(config, "actor_rollout_ref.rollout" if key == STUDENT_KEY else INFERENCE_KEY)
     return engine_arguments(node) | {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prefix_opd.analysis.compute import Compute
 from prefix_opd.analysis.prefixes import DECIDED, Prefixes
 from prefix_opd.analysis.schedule import PHASES, Schedule
 from prefix_opd.analysis.signal import Signal
 from prefix_opd.base.terminal import between, table
+
+if TYPE_CHECKING:
+    from prefix_opd.analysis.advice import Advice
 
 
 def signal_table(found: Signal):
@@ -21,6 +26,19 @@ def signal_table(found: Signal):
             row = (f"{curve.step}, {curve.group}", f"{curve.cap}", f"{one.first}", f"{one.tokens}")
             made.add_row(*row, f"{one.abs_mean:.4f}", f"{one.mean:+.4f}")
         made.add_section()
+    return made
+
+
+def advice_table(found: Advice):
+    """The signal of each bin, and how much of it L covers there."""
+    first = ", ".join(str(1 + step * found.increment) for step in range(3))
+    made = table(
+        f"{found.responses} answers of the untrained student, mean length {found.mean_response:.0f} tokens",
+        ("from position", "tokens", "mean |KL|", "mean KL", "signal up to here"),
+        f"L = {found.reach} covers {found.covered:.0%} of the signal; advised: {first}, …",
+    )
+    for one, share in zip(found.bins, found.shares, strict=True):
+        made.add_row(f"{one.first}", f"{one.tokens}", f"{one.abs_mean:.4f}", f"{one.mean:+.4f}", f"{share:.1%}")
     return made
 
 

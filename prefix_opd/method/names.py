@@ -25,6 +25,7 @@ SECONDS_STEP = "prefix_opd/seconds/step"
 """Seconds of the whole update, without probe and validation."""
 SECONDS_SINCE_START = "prefix_opd/seconds/since_start"
 PROBE_LENGTH = "prefix_opd/probe/response_length/mean"
+PROBE_FLOPS = "prefix_opd/probe/flops_exact"
 TAIL_RATIO = "prefix_opd/probe/tail_ratio"
 WARNED = "prefix_opd/watch/warned"
 THROWN_AWAY = "prefix_opd/watch/thrown_away"
@@ -98,7 +99,7 @@ ALL = (
     *("prefix_opd/log_prob_diff/{mean,abs_mean,abs_max}", "prefix_opd/advantage/clamped_fraction"),
     *(f"{prefix}#" for group in GROUPS for prefix in by_position(group)),
     *(f"{ENTROPY_BY_POSITION}#", "prefix_opd/reliable_length/mean", RELIABLE_MAX, RELIABLE_REACHED),
-    *(TAIL_RATIO, PROBE_LENGTH, "prefix_opd/probe/{seconds,failed,flops_exact,flops_exact/so_far}"),
+    *(TAIL_RATIO, PROBE_LENGTH, PROBE_FLOPS, "prefix_opd/probe/{seconds,failed,flops_exact/so_far}"),
     *(WARNED, THROWN_AWAY, VALIDATION_MISSING, "prefix_opd/watch/{missing,not_finite,repetition,uniform_teacher}"),
     "prefix_opd/watch/{reverse_kl,endless,not_finite_update,gradient_norm,sampler_mismatch,validation_endless}",
 )

@@ -247,6 +247,8 @@ CASES = [
     (["plan", *TRAIN[1:], "--response-histogram", "/no/such"], "/no/such"),
     (["plan", *TRAIN[1:], "trainer.total_training_steps=0"], "total_training_steps=0: must be a whole number"),
     (["compare", "/no/such/run"], "/no/such/run"),
+    (["advise", *TRAIN[1:], "--prompts", "0"], "--prompts=0: must be a whole number of at least 1"),
+    (["advise", *TRAIN[1:], "prefix_opd.schedule.start=0"], "prefix_opd.schedule.start=0: input should be greater"),
     (["compare", "{tmp}"], "is not a run's folder"),
     # analyses and the report
     (["report", "{tmp}"], "is not a run's folder"),

@@ -1,0 +1,137 @@
+"""``contenders.md``: schedules at equal FLOP, from the records alone.
+
+The targets are shares of full OPD's gain. Intervals are bootstrapped: seeds are drawn with replacement, and each
+accuracy is drawn anew from a binomial distribution over the problems.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+
+from harness.page import grid, picture
+from reproduction.arms import BY_NAME, CONTENDERS
+from reproduction.record import Point, Record
+
+RESULTS_FILE, REPORT_FILE, PICTURE = "contenders.jsonl", "contenders.md", "contenders.png"
+SHARES = (0.5, 0.9, 0.98)
+"""Of full OPD's gain: the targets."""
+DRAWS, SEED = 1000, 0
+
+
+def at_budget(points: Sequence[Point], budget: float) -> float:
+    """Accuracy at a number of FLOP, linear between validations: 0.2 at 10 and 0.4 at 20 FLOP give 0.3 at 15."""
+    for before, after in zip(points, points[1:], strict=False):
+        if before.flops_exact <= budget <= after.flops_exact:
+            part = (budget - before.flops_exact) / (after.flops_exact - before.flops_exact)
+            return before.accuracy + part * (after.accuracy - before.accuracy)
+    return points[-1].accuracy
+
+
+def to_target(points: Sequence[Point], target: float) -> float | None:
+    """FLOP at the first crossing of an accuracy, linear between validations; None if it is not reached."""
+    if points[0].accuracy >= target:
+        return points[0].flops_exact
+    for before, after in zip(points, points[1:], strict=False):
+        if after.accuracy >= target:
+            part = (target - before.accuracy) / (after.accuracy - before.accuracy)
+            return before.flops_exact + part * (after.flops_exact - before.flops_exact)
+    return None
+
+
+def mean_cost(runs: Sequence[Sequence[Point]], target: float) -> float | None:
+    """Mean FLOP of the seeds to a target; None if one does not reach it."""
+    costs = [to_target(points, target) for points in runs]
+    return None if None in costs else mean(cost for cost in costs if cost is not None)
+
+
+def interval(runs: Sequence[Sequence[Point]], target: float, draw: random.Random) -> tuple[float | None, float | None]:
+    """95% bootstrap interval of `mean_cost`. An end is None if it lies beyond the runs."""
+    found = sorted(
+        (mean_cost([_resampled(points, draw) for points in draw.choices(runs, k=len(runs))], target) or float("inf"))
+        for _ in range(DRAWS)
+    )
+    low, high = found[round(0.025 * DRAWS)], found[round(0.975 * DRAWS) - 1]
+    return tuple(None if end == float("inf") else end for end in (low, high))  # type: ignore[return-value]
+
+
+def _resampled(points: Sequence[Point], draw: random.Random) -> list[Point]:
+    return [
+        replace(point, accuracy=sum(draw.random() < point.accuracy for _ in range(point.problems)) / point.problems)
+        for point in points
+    ]
+
+
+def write_page(records: Sequence[Record], folder: Path, command: str) -> Path:
+    """Write ``contenders.md`` and its picture into ``folder``. Returns the page's path.
+
+    Args:
+        records: finished runs, at least one of full OPD for the targets.
+        command: the command line, for the reader to repeat.
+    """
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(record.arm, []).append(record)
+    arms = [arm.name for arm in CONTENDERS if arm.name in runs]
+    parts = [
+        "# Schedules at equal FLOP",
+        f"Written by `{command}` from [{RESULTS_FILE}]({RESULTS_FILE}), one line a run. {_origin(records)}",
+        _table({arm: [list(record.points) for record in runs[arm]] for arm in arms}, runs),
+        f"![accuracy against training FLOP]({PICTURE})",
+    ]
+    with picture(folder / PICTURE, 9, 5) as axes:
+        for i, arm in enumerate(arms):
+            for j, record in enumerate(runs[arm]):
+                points = record.points
+                label = BY_NAME[arm].label if not j else None
+                axes.plot(
+                    [point.flops_exact for point in points],
+                    [point.accuracy for point in points],
+                    *(["-", "--", ":"][i // 10 % 3],),
+                    color=f"C{i % 10}",
+                    alpha=0.7,
+                    label=label,
+                )
+        axes.set(xlabel="training FLOP", ylabel="held-out accuracy, uncapped", ylim=(0, 1))
+        axes.legend(fontsize=6, ncols=2)
+    path = folder / REPORT_FILE
+    path.write_text("\n\n".join(parts) + "\n")
+    return path
+
+
+def _origin(records: Sequence[Record]) -> str:
+    seeds, commits = (sorted({getattr(record, name) for record in records}) for name in ("seed", "commit"))
+    budgets = sorted({record.budget for record in records if record.budget})
+    return (
+        f"Seeds {', '.join(map(str, seeds))}; commit {', '.join(commits)}; budget "
+        f"{', '.join(f'{budget:.2g}' for budget in budgets)} FLOP, full OPD {records[0].updates} updates; "
+        f"{records[0].last.problems} held-out problems. FLOP include the probe's where a schedule observes it."
+    )
+
+
+def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Record]]) -> str:
+    full, draw = points.get(CONTENDERS[0].name), random.Random(SEED)
+    budget = max((record.budget or 0.0 for records in runs.values() for record in records), default=0.0)
+    targets = {}
+    if full:
+        base, end = (mean(one[i].accuracy for one in full) for i in (0, -1))
+        targets = {share: base + share * (end - base) for share in SHARES}
+    head = ["contender", "seeds", "updates", "accuracy at the budget", "last accuracy, lowest to highest seed"]
+    head += [f"FLOP to {share:.0%} of full's gain ({target:.1%})" for share, target in targets.items()]
+    rows = []
+    for arm, found in points.items():
+        ends = sorted(one[-1].accuracy for one in found)
+        row = [BY_NAME[arm].label, len(found), "–".join(sorted({str(one[-1].step) for one in found}))]
+        row += [f"{mean(at_budget(one, budget) for one in found):.1%}", f"{ends[0]:.1%} to {ends[-1]:.1%}"]
+        for target in targets.values():
+            row.append(_cost(mean_cost(found, target), interval(found, target, draw)))
+        rows.append(row)
+    return grid(head, rows)
+
+
+def _cost(cost: float | None, ends: tuple[float | None, float | None]) -> str:
+    low, high = ("beyond" if end is None else f"{end:.2e}" for end in ends)
+    return "not reached" if cost is None else f"{cost:.2e} ({low} to {high})"

@@ -1,0 +1,89 @@
+"""The comparison of schedules: costs by hand, the page, and the runs that it asks for."""
+
+import json
+import random
+from dataclasses import asdict, replace
+
+import pytest
+from made_up import record
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.compose import compose, experiments
+from reproduction.arms import CONTENDERS, Run
+from reproduction.comparison import at_budget, interval, mean_cost, to_target
+from reproduction.driver import main, parse, reproduce
+from reproduction.on_policy import overrides
+
+
+def test_costs_are_linear_between_validations():
+    points = record("full", 0, 0.1, 0.3, 0.2, 0.7, flops=30.0).points
+    assert at_budget(points, 25.0) == pytest.approx(0.45) and at_budget(points, 99.0) == 0.7
+    assert to_target(points, 0.2) == pytest.approx(5.0) and to_target(points, 0.05) == 0.0
+    assert to_target(points, 0.8) is None
+    other = record("full", 1, 0.1, 0.7, flops=10.0).points
+    assert mean_cost([points, other], 0.2) == pytest.approx((5.0 + 10 / 6) / 2)
+    assert mean_cost([points, record("full", 2, 0.1, 0.2).points], 0.7) is None
+
+
+def test_the_interval_contains_the_cost_and_knows_its_ends():
+    runs = [list(record("full", seed, 0.1, 0.5, 0.9, flops=20.0).points) for seed in (0, 1)]
+    low, high = interval(runs, 0.5, random.Random(0))
+    # the accuracy of 400 problems at 0.5 moves by 2.5 points: the cost of 0.5 by about 0.6 of 10 FLOP, two seeds less
+    assert low < 10 < high and 0.5 < high - low < 3
+    assert interval(runs, 0.91, random.Random(0))[1] is None, "some draws never reach it"
+
+
+def test_contenders_are_experiments_that_ship_and_each_has_the_budget():
+    assert {arm.experiment for arm in CONTENDERS} <= set(experiments())
+    asked = parse(["--contenders", "--seeds", "3"])
+    assert [run.arm for run in asked.runs] == list(CONTENDERS)
+    assert {run.budget for run in asked.runs if run.arm.name != "full"} == {8e11}
+    assert asked.runs[0].budget is None and asked.runs[0].contends
+
+
+def composed(name, tmp_path):
+    arm = next(arm for arm in CONTENDERS if arm.name == name)
+    return compose(overrides(Run(arm, 2, 55, 64, tmp_path, True, 3e11)))
+
+
+def test_a_contender_ends_with_its_budget_and_keeps_what_it_observes(tmp_path):
+    config = composed("budget", tmp_path)
+    assert (config.prefix_opd.flop_budget, config.trainer.total_training_steps) == (3e11, 400)
+    assert (config.prefix_opd.probe.every, config.prefix_opd.schedule.over) == (5, 55)
+    assert composed("random_growing", tmp_path).prefix_opd.schedule.seed == 2
+    assert composed("random_growing", tmp_path).prefix_opd.probe.every == 0
+    assert composed("grow_validation", tmp_path).trainer.test_freq == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--budget", "1e11"], "--budget 1e11: is read with --contenders alone"),
+        (["--contenders", "--budget", "0"], "--budget 0: must be a number above 0"),
+        (["--contenders", "--budget", "much"], "--budget much: must be a number above 0"),
+        (["--contenders", "--only", "seqkd"], "--only seqkd: is no arm; known: full, prefix_12"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, said, capsys):
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and said in err and err.count("\n") == 1
+
+
+def test_finished_runs_make_the_page(tmp_path, capsys):
+    docs, out = tmp_path / "docs", tmp_path / "runs"
+    docs.mkdir()
+    rows = [record("full", seed, 0.0, 0.4, 0.8, flops=20.0) for seed in (0, 1)]
+    rows += [replace(record("random", seed, 0.0, 0.5, 0.7, flops=10.0), budget=10.0) for seed in (0, 1)]
+    (docs / "contenders.jsonl").write_text("".join(json.dumps(asdict(one)) + "\n" for one in rows))
+    asked = ["--contenders", "--budget", "10", "--only", "full", "random", "--seeds", "0", "1", "--updates", "20"]
+    asked += ["--problems", "400", "--out", str(out), "--docs", str(docs)]
+    assert reproduce(parse(asked), "the command") == 0
+    assert capsys.readouterr().out.count("there already") == 4
+    text = (docs / "contenders.md").read_text()
+    # half of full's gain, 40%: full at 10 FLOP; random at 0.4 / 0.5 of its first 5
+    assert "| full OPD | 2 | 20 | 40.0% | 80.0% to 80.0% | 1.00e+01 (" in text
+    assert "| random truncation | 2 | 20 | 70.0% | 70.0% to 70.0% | 4.00e+00 (" in text and "not reached" in text
+    assert (docs / "contenders.png").stat().st_size > 10_000
+    with pytest.raises(UserError, match="--only prefix_3: is no arm"):
+        parse(["--contenders", "--only", "prefix_3"])

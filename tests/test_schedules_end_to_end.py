@@ -1,0 +1,18 @@
+"""`prefix-opd advise` on the miniature, with its real engines."""
+
+import json
+import subprocess
+import sys
+
+
+def test_the_advice_of_the_miniature(tmp_path):
+    command = [sys.executable, "-m", "prefix_opd.cli", "advise", "experiment=tiny/schedule", "--json", "--prompts", "8"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = json.loads(ran.stdout[ran.stdout.index("{\n") :])
+    assert found["responses"] == 8 and found["shares"][-1] == 1 and found["shares"] == sorted(found["shares"])
+    assert (
+        12 <= found["reach"] <= 192 and found["overrides"][-1] == f"prefix_opd.schedule.increment={found['increment']}"
+    )
+    assert found["flops"]["advised"] < found["flops"]["full"]
+    assert not list(tmp_path.iterdir()), "nothing is written"
