@@ -68,7 +68,8 @@ if [[ $PLATFORM == gpu ]]; then
     "${evaluated[@]}" trainer.n_gpus_per_node=1 prefix_opd.teacher.placement=shared
     distillation.teacher_models.teacher_model.inference.enforce_eager=true  # it scores prompts, which no graph serves
   )
-  evaluated+=(actor_rollout_ref.rollout.gpu_memory_utilization=0.01)  # the experiment gives the cache in bytes
+  # one batch of answers is not worth the compilation; the experiment gives the cache in bytes
+  evaluated+=(actor_rollout_ref.rollout.enforce_eager=true actor_rollout_ref.rollout.gpu_memory_utilization=0.01)
 fi
 
 evaluate() {  # NAME MODEL
@@ -87,7 +88,6 @@ fi
 once data "${step[@]}" data --out "$DATA"
 evaluate untouched "$MODEL"
 [[ -d $DATA/teacher ]] || once teacher "${step[@]}" teacher --model "$MODEL" --out "$DATA/teacher" $TEACHER
-all_done
 evaluate teacher_accuracy "$DATA/teacher"
 runs=()
 for run in $RUNS; do

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     data.add_argument("--test", type=int, default=512, help="test problems, of stories that training lacks")
     data.add_argument("--seed", type=int, default=0)
     teacher = steps.add_parser("teacher", help="fine-tune the model on worked solutions; on a GPU if there is one")
-    teacher.add_argument("--model", default=str(FOLDER / "student"), help="folder or hub id")
+    teacher.add_argument("--model", dest="model_path", default=str(FOLDER / "student"), help="folder or hub id")
     teacher.add_argument("--out", type=Path, default=FOLDER / "teacher")
     teacher.add_argument("--updates", type=int, default=300)
     teacher.add_argument("--batch", type=int, default=64, help="problems per update")

@@ -8,8 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.sft import train
 from prefix_opd.smollm2.__main__ import main
-from prefix_opd.smollm2.model import convert
-from prefix_opd.smollm2.teacher import batches, fine_tune
+from prefix_opd.smollm2.teacher import batches
 
 HIDDEN, INNER, HEADS, KEY_HEADS, HEAD = 64, 96, 2, 1, 32
 TEMPLATE = "{% for message in messages %}{{ '<|im_start|>' + message['content'] + '<|im_end|>' }}{% endfor %}"
@@ -82,7 +81,8 @@ def unpacked(packed: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
 
 def test_a_gguf_file_becomes_a_folder(small_gguf, tmp_path):
     path, stored = small_gguf
-    folder = convert(path, tmp_path / "made" / "student")
+    folder = tmp_path / "made" / "student"
+    assert main(["model", "--gguf", str(path), "--out", str(folder)]) == 0
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     weights = model.state_dict()
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
@@ -119,7 +119,9 @@ def test_batches_train_the_solution_and_its_end(tmp_path):
 
 def test_fine_tuning_learns_and_writes_a_folder(tmp_path):
     student = str(shipped_models()["student"])
-    folder = fine_tune(student, tmp_path / "made" / "teacher", updates=8, batch=4, lr=3e-3)
+    folder = tmp_path / "made" / "teacher"
+    asked = {"--model": student, "--out": str(folder), "--updates": "8", "--batch": "4", "--lr": "3e-3"}
+    assert main(["teacher", *sum(asked.items(), ())]) == 0
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids, labels = next(batches(tokenizer, 4, seed=9))
     losses = [

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from prefix_opd.grading import compute_score
-from prefix_opd.smollm2.data import SOURCE, draw, write_data
+from prefix_opd.smollm2.__main__ import main
+from prefix_opd.smollm2.data import SOURCE, draw
 from prefix_opd.smollm2.problems import INSTRUCTION, MOST, random_problem, stories
 
 SPLITS = ("train", "test")
@@ -84,7 +85,8 @@ def test_every_template_is_drawn():
 
 def test_data_of_a_seed(tmp_path):
     for name, count, seed in (("a", 40, 0), ("b", 40, 0), ("c", 40, 1), ("d", 80, 0)):
-        write_data(tmp_path / name, train=count, test=20, seed=seed)
+        asked = {"--out": str(tmp_path / name), "--train": str(count), "--test": "20", "--seed": str(seed)}
+        assert main(["data", *sum(asked.items(), ())]) == 0
     for split in SPLITS:
         first, same, other = ((tmp_path / name / f"{split}.parquet").read_bytes() for name in "abc")
         assert first == same != other
