@@ -11,6 +11,7 @@ The rooms, from the ground up. A module imports from its own room and from rooms
 ``cpu``          verl, Ray and vLLM on a machine without a GPU
 ``data``         public data sets to verl's parquet
 ``run``          a run's folder: log, checkpoints, history, export
+``smollm2``      a language model on arithmetic word problems
 ``cost``         what a run will cost
 ``checks``       what refuses a run, and what the doctor looks at
 ``evaluation``   mean@k on benchmark data sets

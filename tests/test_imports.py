@@ -7,8 +7,8 @@ import pytest
 from rooms import PACKAGE, arrows, drawing, files, imported, reduced, room_of
 
 ROOMS = (
-    *("__init__", "base", "method", "miniature", "grading", "config", "cpu", "data", "run", "cost", "checks"),
-    *("evaluation", "verl_plugin", "analysis", "report", "launch", "commands", "cli"),
+    *("__init__", "base", "method", "miniature", "grading", "config", "cpu", "data", "run", "smollm2"),
+    *("cost", "checks", "evaluation", "verl_plugin", "analysis", "report", "launch", "commands", "cli"),
 )
 """From bottom to top."""
 ADAPTERS = ("verl_plugin", "cpu")

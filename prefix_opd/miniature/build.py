@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from prefix_opd.miniature.measure import measure_folder
-from prefix_opd.miniature.sft import Recipe, new_model, set_ends, train
+from prefix_opd.miniature.sft import Recipe, batches, new_model, set_ends, train
 from prefix_opd.miniature.task import BALANCED, BASE, STEPS, TEACHER
 from prefix_opd.miniature.tokenizer import END_OF_TEXT, IM_END, build_tokenizer
 
@@ -42,7 +42,8 @@ def build(out_dir: str | Path, seed: int = 0) -> dict[str, Path]:
         tokenizer = build_tokenizer(eos)
         for i, recipe in enumerate(recipes, start=1):
             # Each stage has its own seed, so that no stage sees the problems of another.
-            train(model, tokenizer, recipe, seed=f"{seed} {role} {i}", name=f"{role} {i}/{len(recipes)}")
+            stream = batches(tokenizer, recipe, f"{seed} {role} {i}")
+            train(model, stream, recipe.updates, recipe.lr, name=f"{role} {i}/{len(recipes)}")
         set_ends(model, tokenizer)
         paths[role] = Path(out_dir) / role
         model.save_pretrained(paths[role])

@@ -61,10 +61,15 @@ def _begun(problem: Problem) -> list[dict[str, str]]:
 
 
 def _row(problem: Problem, split: str, index: int) -> dict:
+    return row(DATA_SOURCE, problem.question, problem.answer, split, index)
+
+
+def row(source: str, prompt: str, answer: str, split: str, index: int) -> dict:
+    """One row for verl: a question of arithmetic with its true answer."""
     return {
-        "data_source": DATA_SOURCE,
-        "prompt": [{"role": "user", "content": problem.question}],
+        "data_source": source,
+        "prompt": [{"role": "user", "content": prompt}],
         "ability": "arithmetic",
-        "reward_model": {"style": "rule", "ground_truth": problem.answer},
+        "reward_model": {"style": "rule", "ground_truth": answer},
         "extra_info": {"split": split, "index": index},
     }

@@ -1,14 +1,15 @@
-"""Supervised training of a tiny model on an endless stream of new problems, answered in one style."""
+"""Supervised training on an endless stream of batches, and the miniature's stream: new problems in one style."""
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, STEPS, Style, random_problem, respond
 from prefix_opd.miniature.tokenizer import THINK, prompt_text
@@ -70,19 +71,27 @@ def set_ends(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Non
     )
 
 
-def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: str, name: str) -> None:
-    """Train ``model`` in place on the cross-entropy of responses, averaged over response tokens."""
-    rng = random.Random(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.01)
+def train(
+    model: PreTrainedModel, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], updates: int, lr: float, name: str
+) -> None:
+    """Train ``model`` in place on the cross-entropy of responses, averaged over response tokens; bf16 on a GPU.
+
+    Args:
+        batches: token ids [B, T] and their labels [B, T], -100 on the prompt and on padding. Padding is on the right
+            and has no labels, so causal attention needs no mask.
+        lr: peak learning rate; warm-up, then cosine.
+        name: of the progress bar.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
     model.train()
-    bar = tqdm(range(recipe.updates), desc=name)
+    bar = tqdm(range(updates), desc=name)
     for update in bar:
-        cosine = 0.5 * (1 + math.cos(math.pi * update / recipe.updates))
+        cosine = 0.5 * (1 + math.cos(math.pi * update / updates))
         for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * min(1.0, (update + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * cosine)
-        ids, labels = _batch(tokenizer, recipe, rng)
-        # Padding is on the right and has no labels, so causal attention needs no mask.
-        loss = model(input_ids=ids, labels=labels).loss
+            group["lr"] = lr * min(1.0, (update + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * cosine)
+        ids, labels = (tensor.to(model.device) for tensor in next(batches))
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
+            loss = model(input_ids=ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -92,14 +101,17 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: R
     model.eval()
 
 
-def _batch(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids [B, T] and their labels [B, T], -100 on the prompt and on padding."""
-    count = rng.randint(*recipe.steps)  # the same number of steps in a batch: little padding
-    problems = [random_problem(rng, (count, count)) for _ in range(recipe.batch)]
-    texts = [prompt_text(tokenizer, p.question) + respond(p, recipe.style, rng) for p in problems]
-    batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
-    ids = batch["input_ids"]
-    after_think = (ids == tokenizer.convert_tokens_to_ids(THINK)).cumsum(1).roll(1, dims=1)
-    after_think[:, 0] = 0
-    labels = ids.masked_fill((after_think == 0) | (batch["attention_mask"] == 0), -100)
-    return ids, labels
+def batches(
+    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: str
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The miniature's batches for `train`."""
+    rng = random.Random(seed)
+    while True:
+        count = rng.randint(*recipe.steps)  # the same number of steps in a batch: little padding
+        problems = [random_problem(rng, (count, count)) for _ in range(recipe.batch)]
+        texts = [prompt_text(tokenizer, p.question) + respond(p, recipe.style, rng) for p in problems]
+        batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
+        ids = batch["input_ids"]
+        after_think = (ids == tokenizer.convert_tokens_to_ids(THINK)).cumsum(1).roll(1, dims=1)
+        after_think[:, 0] = 0
+        yield ids, ids.masked_fill((after_think == 0) | (batch["attention_mask"] == 0), -100)

@@ -1,0 +1,46 @@
+"""The teacher: the student's model, fine-tuned on an endless stream of training problems with worked solutions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from prefix_opd.base.files import whole_folder
+from prefix_opd.miniature.sft import train
+from prefix_opd.smollm2.problems import random_problem
+
+
+def batches(tokenizer: PreTrainedTokenizerBase, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Token ids [``size``, T] and labels [``size``, T]: the solution and its end token, -100 elsewhere."""
+    rng = random.Random(f"teacher {seed}")
+    while True:
+        problems = [random_problem(rng, "train") for _ in range(size)]
+        messages = [[{"role": "user", "content": one.prompt}] for one in problems]
+        prompts = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        answers = [one.solution + tokenizer.eos_token for one in problems]
+        asked, answered = (tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (prompts, answers))
+        longest = max(len(prompt) + len(answer) for prompt, answer in zip(asked, answered, strict=True))
+        ids = torch.full((size, longest), tokenizer.pad_token_id)
+        labels = torch.full((size, longest), -100)
+        for i, (prompt, answer) in enumerate(zip(asked, answered, strict=True)):
+            stop = len(prompt) + len(answer)
+            ids[i, :stop] = torch.tensor(prompt + answer)
+            labels[i, len(prompt) : stop] = torch.tensor(answer)
+        yield ids, labels
+
+
+def fine_tune(model_path: str, out: Path, updates: int, batch: int, lr: float, seed: int = 0) -> Path:
+    """Fine-tune the model of a folder or hub id and write it to ``out``, on a GPU if there is one."""
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32).to(device)
+    train(model, batches(tokenizer, batch, seed), updates, lr, name="teacher")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(out) as draft:
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+    return out

