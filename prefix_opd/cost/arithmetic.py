@@ -110,7 +110,7 @@ def step_flops(
     teacher: ModelShape,
     prompt: float,
     responses: Sequence[tuple[float, float]],
-    rollouts: int,
+    rollouts: float,
     recomputed: bool = False,
     teacher_prompt: float | None = None,
 ) -> dict[str, StepFlops]:
@@ -140,7 +140,7 @@ def add_up(weighted: Sequence[tuple[float, StepFlops]]) -> StepFlops:
 
 
 def hours(
-    flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping[str, int], one_by_one: bool = False
+    flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping[str, float], one_by_one: bool = False
 ) -> dict[str, float]:
     """Hours by phase, and their total.
 
