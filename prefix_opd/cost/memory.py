@@ -63,6 +63,7 @@ def memory(
     gpus: dict[str, int],
     longests: tuple[float, float],
     device: float,
+    logit_bytes: int = cost.LOGIT_BYTES_UPDATE,
     inference_key: str = INFERENCE_KEY,
 ) -> dict[str, Any]:
     """GiB per GPU of student and teacher, by phase, and of host memory per node.
@@ -73,6 +74,7 @@ def memory(
         gpus: number of GPUs of ``student`` and ``teacher``; 0 for a teacher on other machines, which the result omits.
         longests: tokens of the longest sequence, prompt and response, of student and teacher.
         device: GiB of a card.
+        logit_bytes: bytes of a logit in the update.
         inference_key: the engine settings of the teacher.
     """
     shared, turns = is_shared(config), config.prefix_opd.teacher.phases == "turns"
@@ -115,7 +117,7 @@ def memory(
         beside |= {"teacher": resting(inference, scorer)} if turns else {"teacher": scorer.share, "logits": logits}
     sampler = engine(rollout, 0, cost.USABLE * device - sum(beside.values()))
     micro = min(int(actor["ppo_max_token_len_per_gpu"]), rollouts / gpus["student"] * longests[0])
-    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro)
+    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro, logit_bytes)
     update |= {"asleep_engine": resting(rollout, sampler)}
     scoring = {"teacher": scorer.share, "logits": logits}
     if shared:

@@ -26,6 +26,8 @@ class Sized:
     shape: ModelShape
     parameters: int
     """In memory: with every expert, an embedding tied to the head once."""
+    family: str
+    """``model_type`` of its config."""
 
     @property
     def of_a_token(self) -> int:
@@ -46,7 +48,8 @@ def sized(config: DictConfig, key: str) -> Sized:
     """The sizes of the model that a key names. Raises UserError."""
     decoder = published_config(config, key)
     shape = shape_of(f"{key}={OmegaConf.select(config, key)}", decoder)
-    return Sized(shape, stored_parameters(shape, tied=bool(decoder.get("tie_word_embeddings", False))))
+    parameters = stored_parameters(shape, tied=bool(decoder.get("tie_word_embeddings", False)))
+    return Sized(shape, parameters, str(decoder.get("model_type")))
 
 
 def label(teacher: Teacher) -> str:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.lora import student_shape
+from prefix_opd.config.models import PLAIN_DECODERS
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
 from prefix_opd.cost import arithmetic as cost
@@ -88,7 +89,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     response = assumptions.responses.capped(most)[-1][0]
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
     longests = (prompt + response, scored + response)
-    found = _memory(config, student, scorers, rollouts, gpus, longests, device)
+    found = _memory(config, settings, student, scorers, rollouts, gpus, longests, device)
     return Plan(
         run={
             "experiment_name": config.trainer.experiment_name,
@@ -225,8 +226,9 @@ def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
     return {"accelerator": name, "flops_per_second": per_second}
 
 
-def _memory(config, student: Sized, scorers: list[Scorer], rollouts, gpus, longests, device) -> dict[str, Any]:
+def _memory(config, settings, student: Sized, scorers: list[Scorer], rollouts, gpus, longests, device):
     """Of several teachers ``teacher`` is the one with the highest peak. For each, an update with its rollouts alone."""
+    logit_bytes = cost.LOGIT_BYTES_FUSED if _is_fused(config, settings, student) else cost.LOGIT_BYTES_UPDATE
     found = {
         label(one.teacher): memory(
             config,
@@ -236,6 +238,7 @@ def _memory(config, student: Sized, scorers: list[Scorer], rollouts, gpus, longe
             {**gpus, "teacher": one.teacher.gpus},
             longests,
             device,
+            logit_bytes,
             one.teacher.inference_key,
         )
         for one in scorers
@@ -248,6 +251,14 @@ def _memory(config, student: Sized, scorers: list[Scorer], rollouts, gpus, longe
     asleep = sum(each[label(one.teacher)]["engine"]["weights"] * one.teacher.gpus for one in scorers)
     host = {"teacher_asleep": asleep / config.trainer.nnodes if is_shared(config) else 0.0}
     return {**most, **each, "host": {**most["host"], **host}}
+
+
+def _is_fused(config: DictConfig, settings: Settings, student: Sized) -> bool:
+    """Whether the update keeps no logits in fp32 (`prefix_opd.verl_plugin.engine.fused_head`)."""
+    update, actor = settings.update, config.actor_rollout_ref.actor
+    reads_logits = settings.loss.needs_topk or actor.ulysses_sequence_parallel_size > 1
+    asked = update.fused_head and update.response_logits_only and not reads_logits
+    return asked and student.family in PLAIN_DECODERS
 
 
 def _notes(config, settings: Settings, memory: dict[str, Any], scorers, assumptions: Assumptions, longest) -> list[str]:
