@@ -283,8 +283,8 @@ ON_A_GPU = [
      "torch_varlen"),
 ]  # fmt: skip
 
-SECOND = [f"+{TEACHERS}.b.key=sums", f"+{TEACHERS}.b.model_path=${{{{tiny:teacher}}}}"]
-CHAIN = [f"+{TEACHERS}.a.key=tiny/chain", f"+{TEACHERS}.a.model_path=${{{{tiny:teacher}}}}", *SECOND]
+SECOND = [f"+{TEACHERS}.b.key=sums", f"+{TEACHERS}.b.model_path=${{tiny:teacher}}"]
+CHAIN = [f"+{TEACHERS}.a.key=tiny/chain", f"+{TEACHERS}.a.model_path=${{tiny:teacher}}", *SECOND]
 SEVERAL = [
     ([f"+{TEACHERS}.b.model_path=x"], f"{TEACHERS}.b: stands alone beside teacher_model, which verl drops"),
     ([f"+{TEACHERS}.a.model_path=x", *SECOND], f"{TEACHERS}.a.key: is not set"),

@@ -56,9 +56,10 @@ RUNS = {
         "prefix_opd.prompt.thinking=off",
     ],
     # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step, and a
-    # teacher on the student's GPUs with an engine on each
+    # teachers on the student's GPUs, each with an engine on one
     "two_ranks": [
-        "experiment=tiny/prefix_24",
+        "experiment=tiny/two_teachers",
+        "prefix_opd.schedule.start=24",
         "prefix_opd.advantage.student_log_prob=recomputed",
         "prefix_opd.loss.max_ratio=2.0",
         "actor_rollout_ref.actor.ppo_mini_batch_size=2",
@@ -184,8 +185,9 @@ def test_student_and_teacher_of_another_family(trained, family):
         assert line["prefix_opd/flops_exact/teacher_scoring"] == line["prefix_opd/flops_exact/sampling"]
 
 
-def test_two_teachers_each_score_the_rows_of_their_source(trained):
-    first, second = trained["two_teachers"]
+@pytest.mark.parametrize("name", ["two_teachers", "two_ranks"])
+def test_two_teachers_each_score_the_rows_of_their_source(trained, name):
+    first, second = trained[name]
     careful, own = (of_teachers(first)[source] for source in ("tiny/chain", "tiny/keep"))
     assert own["reverse_kl/abs_mean"] < 1e-4 < 0.05 < careful["reverse_kl/abs_mean"]
     assert careful["tokens"] + own["tokens"] == first["prefix_opd/tokens/scored"]
