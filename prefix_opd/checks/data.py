@@ -27,7 +27,9 @@ def teachers_of_sources(case: Case) -> Finding:
     if len(case.by_teacher) == 1:
         return ok("one teacher scores all rows")
     rows = sources(case.config)
-    told = ", ".join(f"{one.teacher.path} the {rows[source]} rows of {source}" for source, one in case.by_teacher)
+    told = ", ".join(
+        f"{one.teacher.path} scores the {rows[source]} rows of {source}" for source, one in case.by_teacher
+    )
     return ok(f"each row has a teacher: {told}")
 
 
