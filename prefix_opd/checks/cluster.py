@@ -80,7 +80,8 @@ def _check_pool(config: DictConfig, theirs: list[Teacher], pool: int) -> None:
         raise UserError(
             given,
             f"gives the teachers {pool} GPU{'s' if pool > 1 else ''}, and their engines take {told}",
-            f"set {what}, or each teacher's num_replicas and inference.tensor_model_parallel_size",
+            f"set {'trainer.n_gpus_per_node' if is_shared(config) else what}, or each teacher's num_replicas and "
+            "inference.tensor_model_parallel_size",
         )
 
 
