@@ -23,7 +23,8 @@ from prefix_opd.base.redaction import redact, save_config
 from prefix_opd.checks.cluster import check_machine, give_cpus
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
-from prefix_opd.config.keys import GRADER_KEY, STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import GRADER_KEY, STUDENT_KEY
+from prefix_opd.config.teachers import teachers
 from prefix_opd.cpu import warm_python
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.evaluation.record import hold as hold_evaluation
@@ -80,7 +81,7 @@ def _make_paths_absolute(config: DictConfig) -> None:
             continue
         paths = [str(Path(path).expanduser().absolute()) for path in ([value] if isinstance(value, str) else value)]
         OmegaConf.update(config, key, paths[0] if isinstance(value, str) else paths)
-    for key in (STUDENT_KEY, TEACHER_KEY, GRADER_KEY):
+    for key in (STUDENT_KEY, *(one.key for one in teachers(config)), GRADER_KEY):
         path = Path(OmegaConf.select(config, key)).expanduser()
         if path.exists():
             OmegaConf.update(config, key, str(path.absolute()))

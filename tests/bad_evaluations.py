@@ -53,6 +53,7 @@ CASES = [
         "--temperature=0: would give 4 equal samples of each problem; add --k 1",
     ),
     (["evaluate", STUDENT, "tiny", "--top-p", "0"], "--top-p=0: must be above 0 and at most 1"),
+    (["evaluate", STUDENT, "tiny", "platform=gpu", "--gpus", "2"], "nvidia-smi shows 0 GPUs: the run asks for 2"),
     # models and runs
     (["evaluate", "/no/such/model", "tiny"], "model=/no/such/model: does not exist"),
     (

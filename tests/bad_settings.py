@@ -68,10 +68,11 @@ NOT_WHOLE = [
     ([f"+{MODEL}.target_parameters=[x]"], "target_parameters=['x']: an adapter is of linear layers alone"),
     ([f"{MODEL}.mtp.enable=true"], f"{MODEL}.mtp.enable=true: only the default is supported"),
     ([f"{MODEL}.use_fused_kernels=true"], f"{MODEL}.use_fused_kernels=true: only the default is supported"),
-    ([f"+{TEACHERS}.second.model_path=x"], "second.model_path=x: a run has one teacher"),
-    ([f"{TEACHER}.key=math"], f"{TEACHER}.key=math: a run has one teacher"),
+    ([f"+{TEACHERS}.second.nonsense=x"], "second.nonsense=x: is not a setting that a run reads"),
+    ([f"+{TEACHERS}.second.inference.name=sglang"], "second.inference.name=sglang: the teacher scores the student's"),
+    ([f"{TEACHER}.key=math"], f"{TEACHER}.key=math: one teacher scores all rows; name two or more others"),
     ([f"{TEACHER}.num_replicas=2"], "num_replicas=2: follows from distillation.n_gpus_per_node"),
-    (["distillation.teacher_key=kind"], "distillation.teacher_key=kind: a run has one teacher"),
+    (["distillation.teacher_key=kind"], "distillation.teacher_key=kind: rows choose their teacher by data_source"),
     (["distillation.enabled=false"], "distillation.enabled=false: distillation is what a run does"),
     ([f"{ROLLOUT}.name=sglang"], f"{ROLLOUT}.name=sglang: vLLM is the only engine that is supported"),
     ([f"{ROLLOUT}.mode=sync"], f"{ROLLOUT}.mode=sync: verl 0.9.1 knows the mode async alone"),
@@ -282,6 +283,24 @@ ON_A_GPU = [
      "torch_varlen"),
 ]  # fmt: skip
 
+SECOND = [f"+{TEACHERS}.b.key=sums", f"+{TEACHERS}.b.model_path=${{tiny:teacher}}"]
+CHAIN = [f"+{TEACHERS}.a.key=tiny/chain", f"+{TEACHERS}.a.model_path=${{tiny:teacher}}", *SECOND]
+SEVERAL = [
+    ([f"+{TEACHERS}.b.model_path=x"], f"{TEACHERS}.b: stands alone beside teacher_model, which verl drops"),
+    ([f"+{TEACHERS}.a.model_path=x", *SECOND], f"{TEACHERS}.a.key: is not set"),
+    ([f"+{TEACHERS}.a.key=math", *SECOND], f"{TEACHERS}.a.model_path: is not set"),
+    ([f"+{TEACHERS}.a.key=sums", f"+{TEACHERS}.a.model_path=x", *SECOND], "b.key=sums: is also the key of a"),
+    ([f"+{TEACHERS}.a.key=math", f"+{TEACHERS}.a.model_path=x", *SECOND],
+     "data_source tiny/chain: has no teacher, and 4096 rows have it (the teachers' keys are math, sums)"),
+    (CHAIN, f"{TEACHERS}.b.key=sums: is the data_source of no training row (they have tiny/chain)"),
+    ([*CHAIN, f"+{TEACHERS}.b.num_replicas=2"], "gives the teachers 2 GPUs, and their engines take 1 (tiny/chain) + 2"),
+    ([*CHAIN, f"+{TEACHERS}.b.inference.enforce_eager=false"], "b.inference.enforce_eager=false: has one value on pla"),
+    ([*CHAIN, "prefix_opd.teacher.placement=shared"], "gives the teachers 1 GPU, and their engines take 1 (tiny/ch"),
+    ([*CHAIN, "prefix_opd.teacher.url=http://localhost:1/v1"], "localhost:1/v1: is one teacher of all rows, and dist"),
+    (["distillation.n_gpus_per_node=2"], "n_gpus_per_node=2: has one value on platform=cpu: a pretended GPU for each"),
+]  # fmt: skip
+"""Several teachers."""
+
 INSTANCES = (
     f"{LOSS}.loss_mode=k1",
     f"{LOSS}.loss_mode=reverse_kl",
@@ -298,7 +317,6 @@ INSTANCES = (
     "distillation.enabled=false",
     "trainer.experiment_name=''",
     f"{MODEL}.lora.rank=8",
-    f"{TEACHERS}.second.model_path=x",
     "~data.shuffle",
     "~trainer.v1",
     "data.nonsense=1",
@@ -308,7 +326,7 @@ BY_KEY = [*IGNORED, *NOT_WHOLE, *VALUES]
 
 CASES = [
     *(([*TRAIN, *overrides], line) for overrides, line in BY_KEY if overrides[0].lstrip("+") in INSTANCES),
-    *(([*TRAIN, *overrides], line) for overrides, line in [*TOGETHER, *PLACED, *LORA, *SERVICES, *CODE]),
+    *(([*TRAIN, *overrides], line) for overrides, line in [*TOGETHER, *PLACED, *SEVERAL, *LORA, *SERVICES, *CODE]),
     *(([*GPU, *overrides], line) for overrides, line in ON_A_GPU),
     (
         ["train", "experiment=tiny/forward_kl_24", f"+{TEACHER}.inference.engine_kwargs.vllm.max_logprobs=4"],

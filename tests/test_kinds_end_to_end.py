@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from prefix_opd.base.intervals import wilson
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.method.lora import LINEAR, adapter_parameters
+from prefix_opd.method.names import of_teachers
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.task import END_OF_TURN, TEACHER, random_problem, respond
 from prefix_opd.run.export import export_checkpoint
@@ -37,7 +38,6 @@ SMALL = [
     "actor_rollout_ref.rollout.n=2",
 ]
 
-
 RUNS = {
     # few of the untrained student's answers reach 72
     "window": ["experiment=tiny/window_72_96", "prefix_opd.weighting.start=16"],
@@ -45,6 +45,7 @@ RUNS = {
     "forward_kl": ["experiment=tiny/forward_kl_24"],
     "jsd": ["experiment=tiny/jsd_24"],
     "one_step_early": ["experiment=tiny/one_step_early", "prefix_opd.probe.every=0"],
+    "two_teachers": ["experiment=tiny/two_teachers", "prefix_opd.schedule.start=24"],
     "self_hint": ["experiment=tiny/self_hint", "prefix_opd.schedule.start=24"],
     # the student as its own teacher, with a prompt of its own that is the student's, and without thinking
     "self": [
@@ -55,9 +56,10 @@ RUNS = {
         "prefix_opd.prompt.thinking=off",
     ],
     # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step, and a
-    # teacher on the student's GPUs with an engine on each
+    # teachers on the student's GPUs, each with an engine on one
     "two_ranks": [
-        "experiment=tiny/prefix_24",
+        "experiment=tiny/two_teachers",
+        "prefix_opd.schedule.start=24",
         "prefix_opd.advantage.student_log_prob=recomputed",
         "prefix_opd.loss.max_ratio=2.0",
         "actor_rollout_ref.actor.ppo_mini_batch_size=2",
@@ -181,6 +183,17 @@ def test_student_and_teacher_of_another_family(trained, family):
         assert line["prefix_opd/log_prob_diff/abs_mean"] < 1e-4
         assert line["actor/grad_norm"] > 0
         assert line["prefix_opd/flops_exact/teacher_scoring"] == line["prefix_opd/flops_exact/sampling"]
+
+
+@pytest.mark.parametrize("name", ["two_teachers", "two_ranks"])
+def test_two_teachers_each_score_the_rows_of_their_source(trained, name):
+    first, second = trained[name]
+    careful, own = (of_teachers(first)[source] for source in ("tiny/chain", "tiny/keep"))
+    assert own["reverse_kl/abs_mean"] < 1e-4 < 0.05 < careful["reverse_kl/abs_mean"]
+    assert careful["tokens"] + own["tokens"] == first["prefix_opd/tokens/scored"]
+    scored = first["prefix_opd/flops_exact/teacher_scoring"]
+    assert careful["flops_exact"] + own["flops_exact"] == pytest.approx(scored)
+    assert of_teachers(second)["tiny/keep"]["reverse_kl/abs_mean"] > 1e-3, "the student has moved away from itself"
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "self"])

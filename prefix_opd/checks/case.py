@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,10 @@ from prefix_opd.checks.chat_template import form_of, template_variables
 from prefix_opd.checks.preflight import model_of
 from prefix_opd.checks.run_data import conversations, data_files
 from prefix_opd.checks.teacher_prompts import teacher_conversations
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
-from prefix_opd.config.models import Model
+from prefix_opd.config.keys import STUDENT_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.config.models import Model, end_token_ids
 from prefix_opd.config.settings import Settings
+from prefix_opd.config.teachers import teachers
 from prefix_opd.method.ending import stop_token_ids
 from prefix_opd.method.prompt import PromptForm
 from prefix_opd.method.teacher_prompt import prompt_ids
@@ -31,20 +32,30 @@ class Case:
     teacher: Model
     sample: int | None = None
     """Number of prompts to tokenize, evenly spread over the training rows; None: all."""
+    others: tuple[tuple[str, Model], ...] = ()
+    """Of a run with several teachers all of them, by data source; ``teacher`` is the first."""
 
     @classmethod
     def open(cls, config: DictConfig, sample: int | None = None) -> Case:
         """Read what every check needs. Raises UserError if a model or a data file cannot be read."""
         settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
-        student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+        student, *theirs = models = [
+            model_of(config, key) for key in (STUDENT_KEY, *(one.key for one in teachers(config)))
+        ]
+        named = tuple((one.source or "", model) for one, model in zip(teachers(config), theirs, strict=True))
         for key in (TRAIN_KEY, VAL_KEY):
             data_files(config, key)
-        for model in (student, teacher):
+        for model in models:
             _ = model.shape, model.tokenizer
-        case = cls(config, settings, student, teacher, sample)
-        for model in (student, teacher):
+        case = cls(config, settings, student, theirs[0], sample, named if len(theirs) > 1 else ())
+        for model in models:
             case.own_template(model)
         return case
+
+    @property
+    def by_teacher(self) -> list[tuple[str, Case]]:
+        """(data source, the case with that teacher) of each of several teachers; of the only one ("", this case)."""
+        return [(source, replace(self, teacher=teacher)) for source, teacher in self.others] or [("", self)]
 
     @cached_property
     def form(self) -> PromptForm:
@@ -54,7 +65,8 @@ class Case:
     @cached_property
     def stop_ids(self) -> list[int]:
         """Tokens that stop a rollout."""
-        return stop_token_ids(self.settings.rollout.stop, self.student.end_token_ids, self.teacher.end_token_ids)
+        theirs = end_token_ids([self.teacher, *(teacher for _, teacher in self.others)])
+        return stop_token_ids(self.settings.rollout.stop, self.student.end_token_ids, theirs)
 
     @cached_property
     def train_messages(self) -> list[list[dict[str, Any]]]:

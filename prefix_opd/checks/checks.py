@@ -41,6 +41,7 @@ ALL: tuple[Check, ...] = (
     ("run folder", room.folder),
     (TRAIN_KEY, data.columns(TRAIN_KEY)),
     (VAL_KEY, data.columns(VAL_KEY)),
+    ("teachers", data.teachers_of_sources),
     *QUICK,
 )
 
@@ -48,9 +49,25 @@ WITH_ENGINES: tuple[Check, ...] = (("hooks of verl", versions.verl_hooks),)
 """Slow checks that run only with the engines; `prefix_opd.checks.signal` checks the engines' scores."""
 
 
+OF_EACH_TEACHER = (
+    weights.safe_weights,
+    weights.embedding_rows,
+    vocabulary.same_ids,
+    vocabulary.same_special_tokens,
+    vocabulary.end_tokens,
+    prompts.same_template,
+    room.tokens,
+)
+"""Checks that are made with one teacher after the other where a run has several."""
+
+
 def look(checks: Iterable[Check], subject) -> list[Finding]:
     """Run every check on ``subject``, a `Case` or the engines' scores. A UserError of a check becomes a fail."""
-    return [_one(name, check, subject) for name, check in checks]
+    return [
+        _one(f"{name} ({source})" if source else name, check, one)
+        for name, check in checks
+        for source, one in (subject.by_teacher if check in OF_EACH_TEACHER else [("", subject)])
+    ]
 
 
 def _one(name: str, check: Callable[..., Finding], subject) -> Finding:

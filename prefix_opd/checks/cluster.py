@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.processes import run
+from prefix_opd.config.teachers import Teacher, teachers
 from prefix_opd.cost.memory import PLACEMENT_KEY, URL_KEY, is_shared
 
 BUNDLE_CPUS = 3
@@ -53,10 +54,10 @@ def joins_a_cluster(config: DictConfig) -> bool:
 
 def check_parallel_sizes(config: DictConfig) -> None:
     """Check that ``tensor_model_parallel_size`` divides the number of the engine's GPUs. Raises UserError."""
-    sizes = zip(
-        ("actor_rollout_ref.rollout", "distillation.teacher_models.teacher_model.inference"), pools(config), strict=True
-    )
-    for node, count in sizes:
+    own, pool = pools(config)
+    theirs = teachers(config)
+    _check_pool(config, theirs, pool)
+    for node, count in (("actor_rollout_ref.rollout", own), *((one.inference_key, one.gpus) for one in theirs)):
         key = f"{node}.tensor_model_parallel_size"
         parallel = OmegaConf.select(config, key)
         if count % parallel:
@@ -65,6 +66,23 @@ def check_parallel_sizes(config: DictConfig) -> None:
                 f"must divide the {count} GPU{'s' if count > 1 else ''} of its engines",
                 "set it to 1, or choose a layout with more GPUs (`prefix-opd plan … --layouts`)",
             )
+
+
+def _check_pool(config: DictConfig, theirs: list[Teacher], pool: int) -> None:
+    """Check that several teachers take all GPUs of their pool, as verl demands; one on a CPU has one. UserError."""
+    told, what = " + ".join(f"{one.gpus} ({one.source})" for one in theirs), "distillation.n_gpus_per_node"
+    given = f"{what}={config.distillation.n_gpus_per_node}"
+    if config.platform == "cpu" and pool and not is_shared(config) and pool != len(theirs):
+        raise UserError(
+            given, "has one value on platform=cpu: a pretended GPU for each teacher", f"leave it at {len(theirs)}"
+        )
+    if len(theirs) > 1 and sum(one.gpus for one in theirs) != pool:
+        raise UserError(
+            given,
+            f"gives the teachers {pool} GPU{'s' if pool > 1 else ''}, and their engines take {told}",
+            f"set {'trainer.n_gpus_per_node' if is_shared(config) else what}, or each teacher's num_replicas and "
+            "inference.tensor_model_parallel_size",
+        )
 
 
 def check_cluster(config: DictConfig) -> None:

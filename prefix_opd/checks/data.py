@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
-from prefix_opd.checks.run_data import check_data
+from prefix_opd.checks.run_data import check_data, sources
+from prefix_opd.checks.teachers import check_sources
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
 MANY = 0.5
@@ -19,6 +20,17 @@ def columns(key: str) -> Callable[[Case], Finding]:
         return ok(f"{check_data(case.config, key)} rows with verl's columns")
 
     return check
+
+
+def teachers_of_sources(case: Case) -> Finding:
+    check_sources(case.config)
+    if len(case.by_teacher) == 1:
+        return ok("one teacher scores all rows")
+    rows = sources(case.config)
+    told = ", ".join(
+        f"{one.teacher.path} scores the {rows[source]} rows of {source}" for source, one in case.by_teacher
+    )
+    return ok(f"each row has a teacher: {told}")
 
 
 def empty_prompts(case: Case) -> Finding:

@@ -51,12 +51,15 @@ def diagnose(config, engines: bool = False) -> list[Finding]:
 def _with_engines(case: Case) -> list[Finding]:
     from prefix_opd.checks import engines, signal
 
-    hooks = look(WITH_ENGINES, case)
-    try:
-        scores = engines.measure(case)
-    except UserError as error:
-        return [*hooks, fail(f"{error.what}: {error.rule}", error.fix).named("engines")]
-    return hooks + look(signal.CHECKS, scores)
+    found = look(WITH_ENGINES, case)
+    for source, one in case.by_teacher:
+        name = f" ({source})" if source else ""
+        try:
+            scores = engines.measure(one)
+        except UserError as error:
+            return [*found, fail(f"{error.what}: {error.rule}", error.fix).named(f"engines{name}")]
+        found += look([(f"{check}{name}", function) for check, function in signal.CHECKS], scores)
+    return found
 
 
 def worst(findings: Sequence[Finding]) -> Status:

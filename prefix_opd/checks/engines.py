@@ -34,7 +34,6 @@ TOKENS = 96
 SEED = 0
 ENGINE_SECONDS = 3600.0
 """Time limit for both engines together; large weights on a network disk load slowly."""
-TEACHER_KEY = "distillation.teacher_models.teacher_model.inference"
 
 Rows = list[np.ndarray]
 """[B] arrays of [T] log-probs in nats; T is each response's own length."""
@@ -98,7 +97,7 @@ def _measure(case: Case) -> Scores:
         raise UserError("data.train_files", "no prompt fits data.max_prompt_length")
     prompts, theirs = map(list, zip(*pairs, strict=True))
     sample = _request(case, "student", case.student, case.config.actor_rollout_ref.rollout, prompts, None)
-    score = _request(case, "teacher", case.teacher, OmegaConf.select(case.config, TEACHER_KEY), theirs, "student")
+    score = _request(case, "teacher", case.teacher, _teachers_node(case), theirs, "student")
     stay_on_loopback(case.config)  # as in training; the engines inherit it
     if case.settings.teacher.urls:
         (student,) = _answers([sample])
@@ -127,7 +126,7 @@ def _measure(case: Case) -> Scores:
         stop_ids=frozenset({*case.stop_ids, *case.teacher.end_token_ids}),
         vocabulary=len(tokenizer),
         special_ids=frozenset(tokenizer.added_tokens_decoder),
-        exact=_is_exact(case.config),
+        exact=_is_exact(case),
     )
 
 
@@ -175,12 +174,16 @@ def _rows(rows) -> Rows:
     return [np.asarray(row, dtype=np.float64) for row in rows]
 
 
-def _is_exact(config: DictConfig) -> bool:
-    if OmegaConf.select(config, URL_KEY):
+def _teachers_node(case: Case) -> DictConfig:
+    return OmegaConf.select(case.config, f"{case.teacher.key.removesuffix('.model_path')}.inference")
+
+
+def _is_exact(case: Case) -> bool:
+    if OmegaConf.select(case.config, URL_KEY):
         return False  # the precision of a remote teacher is unknown
     precisions = (
-        config.actor_rollout_ref.rollout.dtype,
-        OmegaConf.select(config, TEACHER_KEY).dtype,
-        config.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype,
+        case.config.actor_rollout_ref.rollout.dtype,
+        _teachers_node(case).dtype,
+        case.config.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype,
     )
     return all(precision in ("fp32", "float32") for precision in precisions)

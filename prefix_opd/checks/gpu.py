@@ -119,11 +119,11 @@ def host_memory(case: Case) -> Finding:
     import psutil
 
     available = psutil.virtual_memory().available / GIB
-    student, teacher = (
+    student, *theirs = (
         stored_parameters(model.shape, bool(model.config.get("tie_word_embeddings", False)))
-        for model in (case.student, case.teacher)
+        for model in (case.student, *(one.teacher for _, one in case.by_teacher))
     )
-    loading = (4 * student + 2 * teacher) / GIB  # fp32 and bf16
+    loading = (4 * student + 2 * sum(theirs)) / GIB  # fp32 and bf16
     needed = max(loading, sum(plan(case.config).memory_gib["host"].values()))
     reason = f"{available:.1f} GiB of host memory are free; {needed:.1f} are needed"
     return ok(reason) if available >= needed else warn(reason, "use a machine with more, or do not offload")

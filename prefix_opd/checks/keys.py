@@ -168,17 +168,20 @@ ROLLOUT: dict[str, Rule] = {
     _ROLLOUT + "checkpoint_engine.update_weights_bucket_megabytes": whole(),
 }
 
-_TEACHER = "distillation.teacher_models.teacher_model."
+TEACHER = "distillation.teacher_models.teacher_model."
 DISTILLATION: dict[str, Rule] = {
     "distillation.n_gpus_per_node": whole(),
     "distillation.nnodes": whole(),
-    _TEACHER + "model_path": elsewhere,
-    **_engine(_TEACHER + "inference."),
+    TEACHER + "model_path": elsewhere,
+    **_engine(TEACHER + "inference."),
     "distillation.distillation_loss.loss_mode": _objective,
     "distillation.distillation_loss.topk": whole(),
     "distillation.distillation_loss.loss_max_clamp": number(above=0, none=True),
     "distillation.distillation_loss.log_prob_min_clamp": number(most=0, none=True),
 }
+
+NAMED_TEACHER: dict[str, Rule] = {"key": text, "num_replicas": whole()}
+"""Keys that are open where a run has several teachers (`prefix_opd.config.teachers`)."""
 
 RUN: dict[str, Rule] = {
     "platform": one_of("cpu", "gpu"),
@@ -235,7 +238,6 @@ CPU_CLOSED = (
     "distillation.teacher_models.teacher_model.inference.enable_sleep_mode",
     "distillation.teacher_models.teacher_model.inference.tensor_model_parallel_size",
     "distillation.teacher_models.teacher_model.inference.cudagraph_capture_sizes",
-    "distillation.n_gpus_per_node",
     "trainer.nnodes",
     "ray_kwargs.ray_init.address",
 )

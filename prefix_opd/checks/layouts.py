@@ -13,6 +13,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.checks.cluster import check_parallel_sizes
 from prefix_opd.checks.preflight import check_batches
 from prefix_opd.checks.surface import check_surface
+from prefix_opd.checks.teachers import source_shares
 from prefix_opd.config.compose import compose, layouts
 from prefix_opd.cost.memory import shortages
 from prefix_opd.cost.plan import plan
@@ -73,7 +74,7 @@ def as_dict(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _row(name: str, overrides: list[str], assumptions: Assumptions, cards: int | None) -> Row:
     config = compose(overrides)
-    found = plan(config, assumptions)
+    found = plan(config, replace(assumptions, source_shares=source_shares(config)))
     problem = "".join(f"{short.what}: {short.rule}" for short in shortages(found.memory_gib)[:1])
     try:
         for check in (check_surface, check_batches, check_parallel_sizes):

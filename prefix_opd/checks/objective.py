@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.together import ENGINES, LOSS
+from prefix_opd.checks.together import LOSS, engine_keys
 from prefix_opd.config.keys import LOSS_MODE_KEY
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.objective import OBJECTIVES
@@ -86,9 +86,11 @@ def check_loss_settings(config: DictConfig, settings: Settings) -> None:
                     "would clamp advantages times a ratio, which are no divergences",
                     "leave it at null; prefix_opd.advantage.clamp bounds the advantage",
                 )
-    most = OmegaConf.select(config, f"{ENGINES[1]}.engine_kwargs.vllm.max_logprobs")
-    if settings.loss.needs_topk and most is not None and most < loss.topk:
-        raise UserError(f"{LOSS}.topk={loss.topk}", f"exceeds the teacher's engine_kwargs.vllm.max_logprobs={most}")
+    for node in engine_keys(config)[1:]:
+        most = OmegaConf.select(config, f"{node}.engine_kwargs.vllm.max_logprobs")
+        if settings.loss.needs_topk and most is not None and most < loss.topk:
+            rule = f"exceeds the teacher's engine_kwargs.vllm.max_logprobs={most}"
+            raise UserError(f"{LOSS}.topk={loss.topk}", rule)
     actor = config.actor_rollout_ref.actor
     if actor.loss_scale_factor is not None and actor.loss_agg_mode != "seq-mean-token-sum-norm":
         raise UserError(

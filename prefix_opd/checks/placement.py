@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.together import ENGINES
+from prefix_opd.checks.together import engine_keys
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost.memory import PLACEMENT_KEY, is_shared
 
@@ -43,7 +43,7 @@ def check_placement(config: DictConfig, settings: Settings) -> None:
         )
     if config.platform == "cpu":  # engines stay in memory there; the order of the phases is the same
         return
-    for node in ENGINES:
+    for node in engine_keys(config):
         if not OmegaConf.select(config, f"{node}.free_cache_engine"):
             raise UserError(
                 f"{node}.free_cache_engine=false",
@@ -60,10 +60,11 @@ def one_after_the_other(config: DictConfig) -> bool:
     """
     if not is_shared(config):
         return False
-    engines = [OmegaConf.select(config, node) for node in ENGINES]
+    engines = [OmegaConf.select(config, node) for node in engine_keys(config)]
     return any(engine.free_cache_engine or OmegaConf.select(engine, KV_BYTES) is None for engine in engines)
 
 
 def measures_memory(config: DictConfig) -> bool:
-    """Whether the teacher's engine must wait for the student's trainer: it measures the GPU that they share."""
-    return is_shared(config) and OmegaConf.select(config, f"{ENGINES[1]}.{KV_BYTES}") is None
+    """Whether the teachers' engines must wait for the student's trainer: one measures the GPU that they share."""
+    given = [OmegaConf.select(config, f"{node}.{KV_BYTES}") for node in engine_keys(config)[1:]]
+    return is_shared(config) and None in given

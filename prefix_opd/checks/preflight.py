@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,16 @@ from prefix_opd.checks.remote_teacher import check_remote_teacher
 from prefix_opd.checks.run_data import check_data
 from prefix_opd.checks.surface import check_surface
 from prefix_opd.checks.teacher_prompts import check_teacher_prompts, teachers_longest_prompt
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, TRAIN_KEY, VAL_KEY
-from prefix_opd.config.models import Model, check_same_vocabulary
+from prefix_opd.checks.teachers import check_sources, check_timeout
+from prefix_opd.config.keys import STUDENT_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.config.models import Model, check_same_vocabulary, end_token_ids
 from prefix_opd.config.settings import Settings
-from prefix_opd.cost.plan import first_update, longest_score
+from prefix_opd.config.teachers import teachers
+from prefix_opd.cost.memory import ROLLOUT_KEY
+from prefix_opd.cost.plan import first_update
 from prefix_opd.method.ending import stop_token_ids
 from prefix_opd.method.schedule import Schedule, prefix_lengths
 
-CONTEXT_KEYS = {
-    STUDENT_KEY: "actor_rollout_ref.rollout.max_model_len",
-    TEACHER_KEY: "distillation.teacher_models.teacher_model.inference.max_model_len",
-}
 FP32_BYTES = 4
 RESUME_MODES = ("auto", "disable", "resume_path")
 
@@ -72,11 +71,12 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     services.check_grader(config)
     rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
     together.check_epochs(config, rows[TRAIN_KEY])
-    student, teacher = (model_of(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
+    check_sources(config)
+    student, *theirs = models = [model_of(config, key) for key in (STUDENT_KEY, *(one.key for one in teachers(config)))]
     remote = bool(settings.teacher.urls)
-    for model, engine in zip((student, teacher), together.ENGINES, strict=True):
+    for model, engine in zip(models, together.engine_keys(config), strict=True):
         check_context(config, settings, model)
-        if remote and model is teacher:
+        if remote and model is not student:
             continue
         model.check_weights()
         _ = model.shape  # reads the sizes; raises if one is missing
@@ -85,14 +85,15 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     together.check_packing(config, student)
     together.check_experts(config, student)
     lora.check_student(config, student)
-    if not remote:
-        check_timeout(config, settings, student, teacher)
+    for one, teacher in zip(teachers(config), theirs, strict=True):
+        if not remote:
+            check_timeout(config, settings, student, teacher, one)
+        check_same_vocabulary(student, teacher)
     check_budget(config, settings)
-    check_same_vocabulary(student, teacher)
     objective.check_topk(config, settings, len(student.tokenizer))
     if remote:
-        check_remote_teacher(config, settings, teacher)
-    _fill_in(config, settings, student, teacher)
+        check_remote_teacher(config, settings, theirs[0])
+    _fill_in(config, settings, student, theirs)
     check_teacher_prompts(config, settings, student)
     shares.fit_engines(config)
     together.choose_attention(config, student)
@@ -121,9 +122,10 @@ def check_lengths(config: DictConfig, settings: Settings) -> None:
                 "lower the one or raise the other",
             )
     _check_schedule(config, settings.schedule, response)
-    prompts = {STUDENT_KEY: prompt, TEACHER_KEY: teachers_longest_prompt(config, settings)}
-    for model, key in CONTEXT_KEYS.items():
-        room, prompt = None if OmegaConf.select(config, key) is None else _positive(config, key), prompts[model]
+    for node in together.engine_keys(config):
+        key = f"{node}.max_model_len"
+        room = None if OmegaConf.select(config, key) is None else _positive(config, key)
+        prompt = config.data.max_prompt_length if node == ROLLOUT_KEY else teachers_longest_prompt(config, settings)
         if room is not None and prompt + response + 1 > room:
             raise UserError(
                 f"{key}={room}",
@@ -183,8 +185,8 @@ def _no_folder(named: str) -> str:
 
 def check_context(config: DictConfig, settings: Settings, model: Model) -> None:
     """Check that the sequences fit the model's context, the limit unless a shorter one is set."""
-    teachers = model.key == TEACHER_KEY
-    prompt = teachers_longest_prompt(config, settings) if teachers else config.data.max_prompt_length
+    own = config.data.max_prompt_length
+    prompt = own if model.key == STUDENT_KEY else teachers_longest_prompt(config, settings)
     needed = prompt + config.data.max_response_length + 1
     room = model.context
     if room is not None and needed > room:
@@ -246,18 +248,6 @@ def check_batches(config: DictConfig) -> None:
         )
 
 
-def check_timeout(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
-    """Reject a timeout too short for an engine to score even one rollout."""
-    limit = settings.rollout.timeout_seconds
-    needed = longest_score(config, settings, (student.shape, teacher.shape))
-    if needed > limit:
-        raise UserError(
-            f"prefix_opd.rollout.timeout_seconds={limit:g}",
-            f"is less than the {needed:.3g} s in which an engine of the teacher scores one rollout of the longest step",
-            f"set it to {math.ceil(10 * needed)} or more",
-        )
-
-
 def check_budget(config: DictConfig, settings: Settings) -> None:
     """Reject a FLOP budget that the first update alone exceeds, by the assumptions of `prefix-opd plan`."""
     budget = settings.flop_budget
@@ -279,8 +269,8 @@ def model_of(config: DictConfig, key: str) -> Model:
     return model
 
 
-def _fill_in(config: DictConfig, settings: Settings, student: Model, teacher: Model) -> None:
-    ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, teacher.end_token_ids)
+def _fill_in(config: DictConfig, settings: Settings, student: Model, theirs: Sequence[Model]) -> None:
+    ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, end_token_ids(theirs))
     given, vocabulary = settings.rollout.stop, len(student.tokenizer)
     beyond = [one for one in given if one >= vocabulary] if isinstance(given, tuple) else []
     if beyond and not config.actor_rollout_ref.rollout.ignore_eos:  # rollouts of one length have such a token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
+from prefix_opd.config.teachers import ROUTED_BY
 
 LINES = (".json", ".jsonl")
 """Files with one JSON object per line, or with one JSON array of objects."""
@@ -61,7 +63,15 @@ def check_data(config: DictConfig, key: str) -> int:
 def conversations(config: DictConfig, key: str) -> list[Conversation]:
     """The conversations of all rows. The files must have passed `check_data`."""
     check_data(config, key)
-    name = config.data.prompt_key
+    return _column(config, key, config.data.prompt_key)
+
+
+def sources(config: DictConfig) -> Counter[str]:
+    """``data_source`` of the training rows -> number of rows."""
+    return Counter(map(str, _column(config, TRAIN_KEY, ROUTED_BY)))
+
+
+def _column(config: DictConfig, key: str, name: str) -> list[Any]:
     return [row[name] for path in data_files(config, key) for row in read_rows(path, [name])]
 
 

@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.cards import smallest_card
 from prefix_opd.checks.placement import KV_BYTES
+from prefix_opd.config.teachers import teachers
 from prefix_opd.cost.arithmetic import GIB
 from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY, URL_KEY, is_shared, shortages
+from prefix_opd.cost.models import label
 from prefix_opd.cost.plan import plan
 
 MEBIBYTE = 1 << 20
@@ -27,9 +29,11 @@ def fit_engines(config: DictConfig) -> None:
     Raises:
         UserError: a phase needs more than the GPU has, or no sequence fits a cache; the message gives the sum.
     """
-    nodes = {"student": OmegaConf.select(config, ROLLOUT_KEY), "teacher": OmegaConf.select(config, INFERENCE_KEY)}
+    nodes = {"student": OmegaConf.select(config, ROLLOUT_KEY)}
     if OmegaConf.select(config, URL_KEY):  # no engine of the run; verl's config still wants a number
-        nodes.pop("teacher").gpu_memory_utilization = FREE_AT_START
+        OmegaConf.select(config, INFERENCE_KEY).gpu_memory_utilization = FREE_AT_START
+    else:
+        nodes |= {label(one): OmegaConf.select(config, one.inference_key) for one in teachers(config)}
     shared = is_shared(config) and config.platform != "cpu"  # platform/cpu.yaml gives the bytes
     open_ones = [who for who, node in nodes.items() if shared or node.gpu_memory_utilization is None]
     if not open_ones:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.keys import CPU_CLOSED, FREE
+from prefix_opd.checks.keys import CPU_CLOSED, FREE, NAMED_TEACHER, TEACHER
 from prefix_opd.checks.reasons import REASONS
 from prefix_opd.checks.rules import Rule
 from prefix_opd.config.compose import compose
 
 PLATFORMS = ("cpu", "gpu")
+_OF_A_TEACHER = re.compile(r"^distillation\.teacher_models\.[^.]+\.")
 MISSING = object()
 """Stands for the value of an absent key."""
 
@@ -42,7 +44,7 @@ def check_surface(config: DictConfig) -> None:
         if rule is not None:
             if problem := rule(value):
                 raise UserError(f"{key}={_shown(value)}", problem)
-        elif raw != default.get(key, MISSING) and value != _at(default_resolved, key):
+        elif raw != default.get(like(key), MISSING) and value != _at(default_resolved, like(key)):
             _refuse_closed(key, value, default_resolved, platform)
 
 
@@ -55,6 +57,9 @@ def _defaults(platform: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def rule_of(key: str, platform: str) -> Rule | None:
     """The rule of a key that may be set; None for a key that must keep its default."""
+    named, key = like(key) != key, like(key)
+    if named and key.removeprefix(TEACHER) in NAMED_TEACHER:
+        return NAMED_TEACHER[key.removeprefix(TEACHER)]
     if platform == "cpu" and key in CPU_CLOSED:
         return None
     if key in REASONS and key not in FREE:
@@ -63,6 +68,11 @@ def rule_of(key: str, platform: str) -> Rule | None:
         return FREE[key]
     parts = key.split(".")
     return next((FREE[name] for end in range(1, len(parts)) if (name := ".".join(parts[:end]) + ".") in FREE), None)
+
+
+def like(key: str) -> str:
+    """The key of ``teacher_model`` for a key of one of several teachers: the same rules and defaults hold."""
+    return _OF_A_TEACHER.sub(TEACHER, key)
 
 
 def _refuse_absent(config: DictConfig, key: str, default: Any) -> None:
@@ -77,6 +87,7 @@ def _refuse_absent(config: DictConfig, key: str, default: Any) -> None:
 
 
 def _refuse_closed(key: str, value: Any, defaults: dict[str, Any], platform: str) -> None:
+    written, key = key, like(key)
     parts = key.split(".")
     names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
     reason = next((REASONS[name] for name in names if name in REASONS), "")
@@ -86,9 +97,9 @@ def _refuse_closed(key: str, value: Any, defaults: dict[str, Any], platform: str
         reason = "has one value on platform=cpu"
     default = _at(defaults, key)
     if default is MISSING:
-        raise UserError(f"{key}={_shown(value)}", reason or "is not a setting that a run reads", "leave it out")
+        raise UserError(f"{written}={_shown(value)}", reason or "is not a setting that a run reads", "leave it out")
     rule = reason or "only the default is supported"
-    raise UserError(f"{key}={_shown(value)}", rule, f"leave it at {_shown(default)}")
+    raise UserError(f"{written}={_shown(value)}", rule, f"leave it at {_shown(default)}")
 
 
 def _shown(value: Any) -> str:

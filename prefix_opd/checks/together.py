@@ -11,7 +11,8 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
 from prefix_opd.config.models import PLAIN_DECODERS, Model
 from prefix_opd.config.settings import Settings
-from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY
+from prefix_opd.config.teachers import teachers
+from prefix_opd.cost.memory import ROLLOUT_KEY
 from prefix_opd.cost.plan import longest_prefix
 from prefix_opd.method.layers import DeltaNet
 
@@ -25,7 +26,6 @@ INSTEAD = {
     "a whole pack of sequences",
 }
 LOSS = "distillation.distillation_loss"
-ENGINES = (ROLLOUT_KEY, INFERENCE_KEY)
 TEMPLATE_ARGUMENTS = (
     "add_generation_prompt",
     "chat_template",
@@ -72,6 +72,11 @@ def choose_attention(config: DictConfig, student: Model) -> None:
             "needs the package flash_attn, which is not installed",
             f"install it, or set {'sdpa' if reason else PACKED_ATTENTION}",
         )
+
+
+def engine_keys(config: DictConfig) -> list[str]:
+    """The nodes of the student's and the teachers' engines."""
+    return [ROLLOUT_KEY, *(one.inference_key for one in teachers(config))]
 
 
 def check_vision_package(model: Model) -> None:
@@ -160,7 +165,7 @@ def _why_not_packed(config: DictConfig, student: Model) -> str:
 
 def check_engine_settings(config: DictConfig) -> None:
     """Reject engine settings that vLLM would reject only at start-up. Raises UserError."""
-    for node in ENGINES:
+    for node in engine_keys(config):
         engine = OmegaConf.select(config, node)
         if engine.free_cache_engine and not engine.get("enable_sleep_mode", True):
             raise UserError(

@@ -130,6 +130,7 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
     from prefix_opd.base.files import write_json
     from prefix_opd.base.processes import python_module, standing_beside
     from prefix_opd.base.redaction import save_config
+    from prefix_opd.checks.cluster import check_machine
     from prefix_opd.commands.train import QUIET
     from prefix_opd.evaluation.follow import run_and_follow
     from prefix_opd.evaluation.record import PLAN_FILE, check_same, done, hold
@@ -147,6 +148,8 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
     if check:
         told.print(f"nothing wrong found: {size}", highlight=False, soft_wrap=True)
         return 0
+    if finished < problems:
+        check_machine(config)
     told.print(size, highlight=False, soft_wrap=True)
     hold(folder).close()
     write_json(folder / PLAN_FILE, plan)

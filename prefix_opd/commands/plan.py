@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,9 @@ def register(app: typer.Typer) -> None:
             _print_paper(as_json)
             return
         from prefix_opd.base.errors import UserError
+        from prefix_opd.checks.cluster import check_parallel_sizes
         from prefix_opd.checks.surface import check_surface
+        from prefix_opd.checks.teachers import source_shares
         from prefix_opd.config.compose import compose
         from prefix_opd.cost.plan import plan
         from prefix_opd.cost.record import Assumptions
@@ -70,7 +73,8 @@ def register(app: typer.Typer) -> None:
             raise UserError(f"--gpus {gpus}", "is read with --layouts alone", "add it, or set trainer.n_gpus_per_node")
         config = compose(overrides or [])
         check_surface(config)
-        found = plan(config, assumptions)
+        check_parallel_sizes(config)
+        found = plan(config, replace(assumptions, source_shares=source_shares(config)))
         our_run.switched_off(config)  # raises UserError for an invalid switch
         if as_json:
             print(json.dumps(found.as_dict(), indent=2))

@@ -23,6 +23,7 @@ from prefix_opd.config.overrides import CONFIG_MODULE, misplaced, options, parse
 from prefix_opd.config.plugins import KEY as PLUGINS_KEY
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.config.settings import CHOICES
+from prefix_opd.config.teachers import fill_in_teachers
 from prefix_opd.miniature import paths
 
 paths.register_resolver()
@@ -48,6 +49,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         with initialize_config_module(CONFIG_MODULE, version_base=None):
             config = hydra_compose(CONFIG_NAME, overrides=given)
         check_no_secrets(config)  # resolves every ${...}
+        fill_in_teachers(config)
     except UserError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:

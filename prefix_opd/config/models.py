@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -179,6 +179,11 @@ class Model:
                 raise UserError(f"{self.key}={self.path}", f"its generation_config.json has eos_token_id={named}")
             found |= set(named)
         return sorted(token for token in found if token is not None)
+
+
+def end_token_ids(models: Iterable[Model]) -> list[int]:
+    """Tokens that end an answer of any of the models."""
+    return sorted({token for model in models for token in model.end_token_ids})
 
 
 def _names_code(node: Any) -> bool:

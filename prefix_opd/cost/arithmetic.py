@@ -110,7 +110,7 @@ def step_flops(
     teacher: ModelShape,
     prompt: float,
     responses: Sequence[tuple[float, float]],
-    rollouts: int,
+    rollouts: float,
     recomputed: bool = False,
     teacher_prompt: float | None = None,
 ) -> dict[str, StepFlops]:
@@ -140,7 +140,7 @@ def add_up(weighted: Sequence[tuple[float, StepFlops]]) -> StepFlops:
 
 
 def hours(
-    flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping[str, int], one_by_one: bool = False
+    flops: StepFlops, flops_per_second: Mapping[str, float], gpus: Mapping[str, float], one_by_one: bool = False
 ) -> dict[str, float]:
     """Hours by phase, and their total.
 
@@ -164,6 +164,8 @@ def hours(
 
 LOGIT_BYTES_UPDATE = 8
 """Bytes of a logit in the update: 2 in bf16, 2 for its gradient, 4 for an fp32 copy."""
+LOGIT_BYTES_FUSED = 2
+"""The same with ``prefix_opd.update.fused_head``: bf16 alone."""
 LOGIT_BYTES_SCORING = 8
 """Bytes of a logit when vLLM scores a prompt: 4 for the fp32 logit, 4 for the log-prob."""
 USABLE = 0.92
@@ -258,12 +260,15 @@ def trainer_values(shape: ModelShape, parameters: int, copies: int, frozen: int 
     return copies * shape.adapter + frozen * parameters if shape.adapter else copies * parameters
 
 
-def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], ranks: int, tokens: float) -> dict:
+def update_memory(
+    shape: ModelShape, parameters: int, actor: Mapping[str, Any], ranks: int, tokens: float, logit_bytes: int
+) -> dict:
     """GiB per GPU during the update of the student.
 
     Args:
         actor: ``actor_rollout_ref.actor`` as a plain dict.
         tokens: tokens of a micro-batch.
+        logit_bytes: bytes of a logit, `LOGIT_BYTES_UPDATE` or `LOGIT_BYTES_FUSED`.
     """
     engine = actor["fsdp_config"]
     each = _bytes_of_a_weight(engine)
@@ -271,7 +276,7 @@ def update_memory(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
     states = 0.0 if engine["offload_policy"] else each * trainer_values(shape, parameters, 4) / ranks / GIB
     return {
         "states": states,
-        "logits": logits_gib(tokens, shape.vocab_size, LOGIT_BYTES_UPDATE),
+        "logits": logits_gib(tokens, shape.vocab_size, logit_bytes),
         # checkpointing keeps each layer's input and recomputes one layer at a time (about ten tensors of MLP width)
         "activations": (len(shape.layers) * shape.hidden_size + 10 * shape.mlp_width) * tokens * 2 / GIB,
         # two layers (all of their experts), the embedding and the head, in bf16

@@ -22,13 +22,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.config.lora import Lora
+from prefix_opd.config.teachers import URL_KEY
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.method.flops import ModelShape
 
 ROLLOUT_KEY = "actor_rollout_ref.rollout"
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
+OF_SEVERAL = "teacher of "
+"""How the name of each of several teachers begins."""
 PLACEMENT_KEY = "prefix_opd.teacher.placement"
-URL_KEY = "prefix_opd.teacher.url"
 FIXES = {
     "sampling": f"lower {ROLLOUT_KEY}.gpu_memory_utilization (null: what fits), offload, or use more GPUs",
     "scoring": f"lower {INFERENCE_KEY}.max_num_batched_tokens or .gpu_memory_utilization (null: what fits)",
@@ -61,6 +63,8 @@ def memory(
     gpus: dict[str, int],
     longests: tuple[float, float],
     device: float,
+    logit_bytes: int = cost.LOGIT_BYTES_UPDATE,
+    inference_key: str = INFERENCE_KEY,
 ) -> dict[str, Any]:
     """GiB per GPU of student and teacher, by phase, and of host memory per node.
 
@@ -70,10 +74,12 @@ def memory(
         gpus: number of GPUs of ``student`` and ``teacher``; 0 for a teacher on other machines, which the result omits.
         longests: tokens of the longest sequence, prompt and response, of student and teacher.
         device: GiB of a card.
+        logit_bytes: bytes of a logit in the update.
+        inference_key: the engine settings of the teacher.
     """
     shared, turns = is_shared(config), config.prefix_opd.teacher.phases == "turns"
     actor: Any = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
-    rollout, inference = (OmegaConf.select(config, key) for key in (ROLLOUT_KEY, INFERENCE_KEY))
+    rollout, inference = (OmegaConf.select(config, key) for key in (ROLLOUT_KEY, inference_key))
     resident = cost.resident_gib(shapes[0], parameters[0], actor, gpus["student"])
     lora = Lora.of(config)
     keeps_base = lora is not None and not lora.merge and rollout.free_cache_engine
@@ -111,7 +117,7 @@ def memory(
         beside |= {"teacher": resting(inference, scorer)} if turns else {"teacher": scorer.share, "logits": logits}
     sampler = engine(rollout, 0, cost.USABLE * device - sum(beside.values()))
     micro = min(int(actor["ppo_max_token_len_per_gpu"]), rollouts / gpus["student"] * longests[0])
-    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro)
+    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro, logit_bytes)
     update |= {"asleep_engine": resting(rollout, sampler)}
     scoring = {"teacher": scorer.share, "logits": logits}
     if shared:
@@ -161,9 +167,12 @@ def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -
             told = " + ".join(f"{gib:.1f} ({name.replace('_', ' ')})" for name, gib in parts.items() if gib >= 0.05)
             rule = f"{told} = {sum(parts.values()):.1f} GiB exceeds {device:g} GiB of a card"
             found.append(Shortage(f"peak_{phase}", rule, FIXES[phase]))
-    for who, key in (("student", ROLLOUT_KEY), ("teacher", INFERENCE_KEY)):
+    keys = {"student": ROLLOUT_KEY, "teacher": INFERENCE_KEY}
+    several = [name for name in planned if name.startswith(OF_SEVERAL)]
+    for who in ("student", *(several or ["teacher"])):
         if who not in planned:
             continue
+        key = keys.get(who, who)
         engine = planned[who]["engine"]
         if engine["kv_cache_room"] < engine["kv_cache_least"]:
             rule = (

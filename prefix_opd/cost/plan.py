@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from importlib import resources
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.decoder import decoder_config, shape_of
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.lora import student_shape
-from prefix_opd.config.models import Model
+from prefix_opd.config.models import PLAIN_DECODERS
 from prefix_opd.config.settings import Settings
+from prefix_opd.config.teachers import teachers
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
-from prefix_opd.cost.memory import INFERENCE_KEY, is_shared, memory, shortages
+from prefix_opd.cost.memory import is_shared, memory, shortages
+from prefix_opd.cost.models import Scorer, Sized, label, sized
 from prefix_opd.cost.record import Assumptions, Cost, Plan
 from prefix_opd.method.flops import ModelShape, StepFlops
 from prefix_opd.method.schedule import Full, Schedule, extreme_lengths, prefix_lengths
@@ -40,8 +39,11 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     updates = _whole(config, "trainer.total_training_steps")  # first: the schedule's `over` follows it
     node: Any = OmegaConf.to_container(config.prefix_opd, resolve=True)
     settings = Settings.from_node(node)
-    student, teacher = (published_config(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
-    shapes = (student_shape(config, _shape(config, STUDENT_KEY, student)), _shape(config, TEACHER_KEY, teacher))
+    named = teachers(config)
+    student, *theirs = (sized(config, key) for key in (STUDENT_KEY, *(one.key for one in named)))
+    student = replace(student, shape=student_shape(config, student.shape))
+    shares = assumptions.source_shares or dict.fromkeys((one.source or "" for one in named), 1 / len(named))
+    scorers = [Scorer(one, model, shares[one.source or ""]) for one, model in zip(named, theirs, strict=True)]
     rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
     longest = _whole(config, "data.max_response_length")
     scoring = _whole(config, "distillation.n_gpus_per_node") * _whole(config, "distillation.nnodes")
@@ -61,7 +63,16 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     def total(rows: list[list[int]], weighting: Weighting) -> Cost:
         responses = [_responses(assumptions.responses, lengths) for lengths in rows]
         return _cost(
-            shapes, responses, rollouts, (prompt, scored), recomputed, weighting, throughput, gpus, is_shared(config)
+            student.shape,
+            scorers,
+            responses,
+            rollouts,
+            (prompt, scored),
+            recomputed,
+            weighting,
+            throughput,
+            gpus,
+            is_shared(config),
         )
 
     schedule, rows = settings.schedule, lengths_of(settings.schedule)
@@ -76,18 +87,18 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     # the longest possible response: memory is planned for the worst case
     most = max(longest_prefix(schedule, updates, longest), *map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
-    parameters = (_parameters(shapes[0], student), _parameters(shapes[1], teacher))
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
     longests = (prompt + response, scored + response)
-    found = memory(config, shapes, parameters, rollouts, gpus, longests, device)
+    found = _memory(config, settings, student, scorers, rollouts, gpus, longests, device)
     return Plan(
         run={
             "experiment_name": config.trainer.experiment_name,
             "student": OmegaConf.select(config, STUDENT_KEY),
-            "teacher": OmegaConf.select(config, TEACHER_KEY),
+            "teacher": ", ".join(dict.fromkeys(one.path for one in named)),
+            "teachers": {one.source or "": {"model": one.path, "gpus": one.gpus} for one in named},
             "updates": updates,
             "rollouts_per_update": rollouts,
-            "adapter_parameters": shapes[0].adapter,
+            "adapter_parameters": student.shape.adapter,
             "first_cap": max(rows[0]),
             "last_cap": max(rows[-1]),
             "gpus": gpus,
@@ -95,8 +106,11 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "phases": settings.teacher.phases,
             "cards": gpus["student"] + (0 if is_shared(config) else gpus["teacher"]),
             "parameters": {
-                name: {"stored": _parameters(shape, found), "of_a_token": _passed(shape, found)}
-                for name, shape, found in zip(gpus, shapes, (student, teacher), strict=True)
+                name: {"stored": model.parameters, "of_a_token": model.of_a_token}
+                for name, model in (
+                    ("student", student),
+                    *((label(one), model) for one, model in zip(named, theirs, strict=True)),
+                )
             },
         },
         cost=total(rows, settings.weighting),
@@ -113,7 +127,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             if not assumptions.responses.shares
             else f"mean {sum(n * share for n, share in assumptions.responses.shares):.0f} tokens without a cap",
         },
-        notes=_notes(config, settings, found, most),
+        notes=_notes(config, settings, found, scorers, assumptions, most),
     )
 
 
@@ -136,15 +150,15 @@ def first_update(config: DictConfig) -> float:
     return plan(one).cost.flop["exact"].total
 
 
-def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape]) -> float:
-    """Seconds in which an engine of the teacher scores one rollout of the longest step, and nothing else.
+def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape], gpus: int) -> float:
+    """Seconds in which an engine of a teacher on ``gpus`` scores one rollout of the longest step, and nothing else.
 
     By the assumptions that a plan makes where none are given: the rollout reaches its cap, on an A100 or a CPU.
     """
     schedule, response = settings.schedule, config.data.max_response_length
     steps = config.trainer.total_training_steps
     cap = longest_prefix(schedule, steps, response)
-    engine = {"student": 1, "teacher": OmegaConf.select(config, INFERENCE_KEY).tensor_model_parallel_size}
+    engine = {"student": 1, "teacher": gpus}
     prompt = min(MEAN_PROMPT, config.data.max_prompt_length / 2)
     scored = _teachers_prompt(config, settings, Assumptions(), prompt)
     flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], 1, False, scored)["exact"]
@@ -160,33 +174,6 @@ def _teachers_prompt(config: DictConfig, settings: Settings, assumptions: Assump
     return assumptions.mean_teacher_prompt or prompt + more
 
 
-# ---- models ----
-
-
-def published_config(config: DictConfig, key: str) -> dict[str, Any]:
-    """``config.json`` of a model (its text part): from its folder, from this package, or from the hub."""
-    path = OmegaConf.select(config, key)
-    if not path:
-        raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id, or an experiment")
-    shipped = resources.files("prefix_opd.config") / "model_shapes" / f"{str(path).rpartition('/')[2]}.json"
-    if not Path(str(path)).expanduser().is_dir() and str(path).startswith("Qwen/") and shipped.is_file():
-        return decoder_config(f"{key}={path}", json.loads(shipped.read_text()))
-    return Model(key, str(path)).decoder
-
-
-def _shape(config: DictConfig, key: str, published: dict[str, Any]) -> ModelShape:
-    return shape_of(f"{key}={OmegaConf.select(config, key)}", published)
-
-
-def _passed(shape: ModelShape, published: dict[str, Any]) -> int:
-    """Parameters that one token passes: all but the experts that are not its own."""
-    return _parameters(shape, published) - (shape.all_parameters - shape.matmul_parameters)
-
-
-def _parameters(shape: ModelShape, published: dict[str, Any]) -> int:
-    return cost.stored_parameters(shape, tied=bool(published.get("tie_word_embeddings", False)))
-
-
 # ---- the parts ----
 
 
@@ -199,20 +186,29 @@ def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, f
     return sorted(found.items())
 
 
-def _cost(shapes, updates, rollouts, prompts, recomputed, weighting, throughput, gpus, one_by_one) -> Cost:
-    (student, teacher), (prompt, scored) = shapes, prompts
+def _cost(student, scorers, updates, rollouts, prompts, recomputed, weighting, throughput, gpus, one_by_one) -> Cost:
+    prompt, teachers_prompt = prompts
     steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
+    scored = dict.fromkeys((one.teacher.source or "" for one in scorers), 0.0)
     for responses in updates:
-        for kind, flops in cost.step_flops(student, teacher, prompt, responses, rollouts, recomputed, scored).items():
-            steps[kind].append(flops)
+        for one in scorers:
+            share = (responses, rollouts * one.share, recomputed, teachers_prompt)
+            flops = cost.step_flops(student, one.model.shape, prompt, *share)
+            for kind, found in flops.items():
+                steps[kind].append(found)
+            scored[one.teacher.source or ""] += flops["exact"].teacher_scoring
         generated = rollouts * sum(length * share for length, share in responses)
         tokens["prompts"] += rollouts * prompt
         tokens["generated"] += generated
-        tokens["scored"] += rollouts * scored + generated
+        tokens["scored"] += rollouts * teachers_prompt + generated
         tokens["in_loss"] += rollouts * sum(weighting.counted(length) * share for length, share in responses)
     flop = {kind: cost.add_up([(1.0, flops) for flops in found]) for kind, found in steps.items()}
-    return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], gpus, one_by_one))
+    pools = gpus
+    if len(scorers) > 1:  # they score side by side, each on its own GPUs: the time is that of the busiest
+        busiest = max(scored[one.teacher.source or ""] / one.teacher.gpus for one in scorers)
+        pools = {**gpus, "teacher": sum(scored.values()) / busiest}
+    return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], pools, one_by_one), scored)
 
 
 def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
@@ -230,7 +226,42 @@ def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
     return {"accelerator": name, "flops_per_second": per_second}
 
 
-def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], longest: int) -> list[str]:
+def _memory(config, settings, student: Sized, scorers: list[Scorer], rollouts, gpus, longests, device):
+    """Of several teachers ``teacher`` is the one with the highest peak. For each, an update with its rollouts alone."""
+    logit_bytes = cost.LOGIT_BYTES_FUSED if _is_fused(config, settings, student) else cost.LOGIT_BYTES_UPDATE
+    found = {
+        label(one.teacher): memory(
+            config,
+            (student.shape, one.model.shape),
+            (student.parameters, one.model.parameters),
+            rollouts,
+            {**gpus, "teacher": one.teacher.gpus},
+            longests,
+            device,
+            logit_bytes,
+            one.teacher.inference_key,
+        )
+        for one in scorers
+    }
+    if len(scorers) == 1:
+        return found["teacher"]
+    # the engines of the student have one size: what they have room for beside the largest teacher
+    most = min(found.values(), key=lambda one: (one["student"]["engine"]["share"], -one["teacher"]["peak_scoring"]))
+    each = {name: one["teacher"] for name, one in found.items()}
+    asleep = sum(each[label(one.teacher)]["engine"]["weights"] * one.teacher.gpus for one in scorers)
+    host = {"teacher_asleep": asleep / config.trainer.nnodes if is_shared(config) else 0.0}
+    return {**most, **each, "host": {**most["host"], **host}}
+
+
+def _is_fused(config: DictConfig, settings: Settings, student: Sized) -> bool:
+    """Whether the update keeps no logits in fp32 (`prefix_opd.verl_plugin.engine.fused_head`)."""
+    update, actor = settings.update, config.actor_rollout_ref.actor
+    reads_logits = settings.loss.needs_topk or actor.ulysses_sequence_parallel_size > 1
+    asked = update.fused_head and update.response_logits_only and not reads_logits
+    return asked and student.family in PLAIN_DECODERS
+
+
+def _notes(config, settings: Settings, memory: dict[str, Any], scorers, assumptions: Assumptions, longest) -> list[str]:
     notes = [f"{short.what}: {short.rule}: {short.fix}" for short in shortages(memory)]
     engine = memory["student"]["engine"]
     if engine["kv_cache_wanted"] > engine["kv_cache_room"]:
@@ -249,6 +280,9 @@ def _notes(config: DictConfig, settings: Settings, memory: dict[str, Any], longe
             f"the schedule {config.prefix_opd.schedule.name} adapts L to what the run observes: the tables show the "
             f"cost of its first state; the longest step and memory that of L = {longest}"
         )
+    if len(scorers) > 1:
+        told = ", ".join(f"{one.teacher.source} {one.share:.0%}" for one in scorers)
+        notes.append(f"shares of the rollouts: {told}" + ("" if assumptions.source_shares else ", assumed"))
     if config.platform == "cpu":
         notes.append("the time of a tiny run on a CPU is overhead, not FLOP: the hours are too low")
     return notes

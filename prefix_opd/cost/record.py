@@ -27,6 +27,8 @@ class Assumptions:
     """Memory of a card, where it is known; none: that of the accelerator."""
     utilisation: dict[str, float] = field(default_factory=dict)
     """By phase, share of the peak; replaces `UTILISATION`."""
+    source_shares: dict[str, float] | None = None
+    """Of a run with several teachers, the share of each data source in the rollouts; none: equal shares."""
     tflops: dict[str, float] = field(default_factory=dict)
     """By phase, TFLOP/s of one GPU; replaces peak times utilisation."""
 
@@ -51,12 +53,15 @@ class Cost:
     flop: dict[str, StepFlops]
     tokens: dict[str, float]
     hours: dict[str, float]
+    scored: dict[str, float]
+    """Exact FLOP of each teacher, by its data source; by "" those of the only teacher."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "flop": {kind: flops.as_dict() for kind, flops in self.flop.items()},
             "tokens": {kind: round(count) for kind, count in self.tokens.items()},
             "hours": self.hours,
+            "teacher_scoring_by_source": self.scored,
         }
 
 
@@ -73,7 +78,8 @@ class Plan:
     longest_step: dict[str, Any]
     """The step that takes longest: its number, its largest L, and seconds by phase with their total."""
     memory_gib: dict[str, dict[str, Any]]
-    """Of ``student`` and ``teacher`` and by ``phases``, per GPU; ``host``, per node (`prefix_opd.cost.memory`)."""
+    """Of ``student`` and ``teacher`` (of several the one with the highest peak, and each by its name) and by
+    ``phases``, per GPU; ``host``, per node (`prefix_opd.cost.memory`)."""
     assumptions: dict[str, Any]
     notes: list[str]
     courses: dict[str, Cost] = field(default_factory=dict)

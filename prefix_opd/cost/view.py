@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefix_opd.cost.arithmetic import PHASES
+from prefix_opd.cost.memory import OF_SEVERAL
 from prefix_opd.cost.paper_check import PaperCheck
 from prefix_opd.cost.record import Plan
 
@@ -28,7 +29,9 @@ def render(plan: Plan):
     seconds = ", ".join(f"{_words(phase)} {longest['seconds'][phase]:.3g}" for phase in PHASES)
     sizes = ", ".join(f"{name} {_parameters(found)}" for name, found in run["parameters"].items())
     host = plan.memory_gib["host"]
+    scored = ", ".join(f"{source} {flop:.2e}" for source, flop in plan.cost.scored.items() if source)
     foot = [
+        *([f"FLOP of each teacher: {scored}."] if scored else []),
         f"parameters: {sizes}.",
         f"longest step: {longest['step']} (L {longest['prefix_length']}), {longest['seconds']['total']:.3g} s; "
         f"by phase: {seconds}.",
@@ -112,9 +115,10 @@ def _memory_table(memory: dict[str, Any]):
     engine = student["engine"]
     row("student samples", student["peak_sampling"], engine["weights"], engine["kv_cache"], 0.0)
     row("student is updated", student["peak_update"], student["update"]["states"], 0.0, student["logits"])
-    if teacher is not None:
-        scorer = teacher["engine"]
-        row("teacher scores", teacher["peak_scoring"], scorer["weights"], scorer["kv_cache"], teacher["logits"])
+    several = {name: found for name, found in memory.items() if name.startswith(OF_SEVERAL)}
+    for name, found in (several or ({} if teacher is None else {"teacher": teacher})).items():
+        scorer = found["engine"]
+        row(f"{name} scores", found["peak_scoring"], scorer["weights"], scorer["kv_cache"], found["logits"])
     table.caption = (
         "Weights of the update include gradients and AdamW, which a LoRA student has of its adapter alone. An engine "
         "reserves its whole share."

@@ -228,7 +228,10 @@ def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
             config.prefix_opd.stop_token_ids = ids
             config.prefix_opd.ignore_own_end_token = not set(model.end_token_ids) <= set(ids)
         # the teacher is never started, but its config is read for the ledger
-        config.distillation.teacher_models.teacher_model.model_path = config.actor_rollout_ref.model.path
+        nodes = config.distillation.teacher_models
+        nodes.teacher_model.model_path = config.actor_rollout_ref.model.path
+        for name in [name for name in nodes if name != "teacher_model"]:
+            del nodes[name]
     fill_in_template(config, settings.prompt, model, evaluated=True)
 
 

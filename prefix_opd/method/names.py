@@ -38,6 +38,7 @@ PHASES = ("rollout", "score", "update", "weight_sync")
 GROUPS = ("all", "cut", "natural", "probe")
 """All rollouts of the step; rollouts cut at L; rollouts with a natural end; the uncapped rollouts of the probe."""
 _ACCURACY = re.compile(r"val-core/(?P<source>.+)/(?:acc|reward)/mean@(?P<k>\d+)")
+_TEACHER = re.compile(r"prefix_opd/teacher/(?P<source>.+)/(?P<metric>tokens|flops_exact|reverse_kl/[a-z_]+)")
 _VALIDATION_LENGTH = re.compile(r"val-aux/.+/response_length/mean@\d+")
 
 
@@ -81,6 +82,15 @@ def by_position(group: str) -> tuple[str, str, str]:
     )
 
 
+def of_teachers(line: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Data source -> metric -> value, of a run with several teachers."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in line.items():
+        if match := _TEACHER.fullmatch(name):
+            found.setdefault(match["source"], {})[match["metric"]] = value
+    return found
+
+
 def bins(line: Mapping[str, float], prefix: str) -> dict[int, float]:
     """First position -> value, for all names that consist of ``prefix`` and a position."""
     ends = ((name.removeprefix(prefix), value) for name, value in line.items() if name.startswith(prefix))
@@ -93,6 +103,7 @@ ALL = (
     *(RESPONSE_LENGTH, "prefix_opd/response_length/max", CUT, NATURAL, "prefix_opd/ending/other_fraction"),
     *("prefix_opd/fingerprint/{prompts,rollouts}", SECONDS_SINCE_START, "prefix_opd/seconds/{overlap,turns}"),
     *map(seconds, (*PHASES, "step")),
+    "prefix_opd/teacher/*/{tokens,flops_exact,reverse_kl/mean,reverse_kl/abs_mean,reverse_kl/max}",
     "prefix_opd/flops_{exact,paper}/{sampling,student_scoring,teacher_scoring,update,total,so_far}",
     "prefix_opd/{tokens,tokens_so_far}/{generated,scored,trained}",
     "prefix_opd/ratio/{mean,max,min,truncated_fraction}",
@@ -103,7 +114,7 @@ ALL = (
     *(WARNED, THROWN_AWAY, VALIDATION_MISSING, "prefix_opd/watch/{missing,not_finite,repetition,uniform_teacher}"),
     "prefix_opd/watch/{reverse_kl,endless,not_finite_update,gradient_norm,sampler_mismatch,validation_endless}",
 )
-"""All metrics of this package. ``{a,b}`` stands for a or b, ``#`` for a position."""
+"""All metrics of this package. ``{a,b}`` stands for a or b, ``#`` for a position, ``*`` for a data source."""
 
 
 def is_listed(name: str) -> bool:
@@ -114,7 +125,7 @@ def is_listed(name: str) -> bool:
 def _pattern(listed: str) -> re.Pattern[str]:
     words = re.split(r"\{(.+?)\}", listed)  # every second word is a list of alternatives
     parts = ["(?:" + "|".join(words[i].split(",")) + ")" if i % 2 else words[i] for i in range(len(words))]
-    return re.compile("".join(parts).replace("#", r"\d+"))
+    return re.compile("".join(parts).replace("#", r"\d+").replace("*", ".+"))
 
 
 _PATTERNS = tuple(map(_pattern, ALL))

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from prefix_opd.miniature.task import STEPS, Problem, begun, random_problem
 
 DATA_SOURCE = "tiny/chain"
+OTHER_SOURCE = "tiny/keep"
+"""Source of every other row of ``train_two_sources``."""
 
 
 def draw_problems(train: int, test: int, seed: int) -> dict[str, list[Problem]]:
@@ -28,14 +30,10 @@ def draw_problems(train: int, test: int, seed: int) -> dict[str, list[Problem]]:
 
 def write_data(out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0) -> dict[str, Path]:
     """Write ``train.parquet`` and ``test.parquet`` and return their paths. The same seed gives the same bytes."""
-    out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for split, problems in draw_problems(train, test, seed).items():
-        paths[split] = out / f"{split}.parquet"
-        rows = [_row(problem, split, index) for index, problem in enumerate(problems)]
-        pq.write_table(pa.Table.from_pylist(rows), paths[split])
-    return paths
+    return {
+        split: _write([_row(problem, split, index) for index, problem in enumerate(problems)], out_dir, split)
+        for split, problems in draw_problems(train, test, seed).items()
+    }
 
 
 def write_hinted(out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0) -> Path:
@@ -49,7 +47,21 @@ def write_hinted(out_dir: str | Path, train: int = 4096, test: int = 512, seed: 
         for index, problem in enumerate(problems)
         if problem.steps < STEPS[1]
     ]
-    path = Path(out_dir) / "train_hinted.parquet"
+    return _write(rows, out_dir, "train_hinted")
+
+
+def write_two_sources(out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0) -> Path:
+    """Write ``train_two_sources.parquet``: every other row has another source. Returns its path."""
+    problems = draw_problems(train, test, seed)["train"]
+    rows = [
+        {**_row(problem, "train", index), "data_source": (DATA_SOURCE, OTHER_SOURCE)[index % 2]}
+        for index, problem in enumerate(problems)
+    ]
+    return _write(rows, out_dir, "train_two_sources")
+
+
+def _write(rows: list[dict], out_dir: str | Path, name: str) -> Path:
+    path = Path(out_dir) / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path

@@ -9,25 +9,28 @@ from omegaconf import OmegaConf
 
 DATA_VERSION = "5e14f5230117"
 """Names the folder of the data. Change it with the data, so that a run never meets the data of another release."""
+MODELS = ("student", "teacher")
+DATA = ("train", "train_hinted", "train_two_sources", "test")
 
 
 def tiny_path(name: str) -> str:
-    """The path of the miniature's ``student``, ``teacher``, ``train``, ``train_hinted`` or ``test``.
+    """The path of one of the miniature's `MODELS` and `DATA`.
 
     Models ship with the package. Data is written to the user's cache folder on first use, always the same bytes.
     """
     from prefix_opd.miniature import shipped_models
 
-    if name in ("student", "teacher"):
+    if name in MODELS:
         return str(shipped_models()[name])
-    if name not in ("train", "train_hinted", "test"):
-        raise KeyError(f"tiny:{name}; known: student, teacher, train, train_hinted, test")
+    if name not in DATA:
+        raise KeyError(f"tiny:{name}; known: {', '.join((*MODELS, *DATA))}")
     folder = _cache() / f"tiny-{DATA_VERSION}"
     file = folder / f"{name}.parquet"
     if not file.exists():
-        from prefix_opd.miniature.data import write_data, write_hinted
+        from prefix_opd.miniature import data
 
-        file = write_hinted(folder) if name == "train_hinted" else write_data(folder)[name]
+        alone = {"train_hinted": data.write_hinted, "train_two_sources": data.write_two_sources}
+        file = alone[name](folder) if name in alone else data.write_data(folder)[name]
     return str(file)
 
 

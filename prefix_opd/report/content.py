@@ -19,10 +19,12 @@ from prefix_opd.analysis.signal import Signal, signal
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.base.redaction import command_without_secrets, without_secrets
+from prefix_opd.config.keys import TEACHER_KEY
 from prefix_opd.config.lora import MODEL
+from prefix_opd.config.teachers import teachers
 from prefix_opd.method import names
 from prefix_opd.report.answers import AnswerPair, ScoredPrompt, answer_pairs, scored
-from prefix_opd.report.summary import summarise
+from prefix_opd.report.summary import TeacherRow, summarise, teacher_rows
 from prefix_opd.run.folder import COMMAND_FILE, VERSIONS_FILE
 from prefix_opd.run.history import Evaluation, History, read_finished
 from prefix_opd.run.samples import SAMPLES_FILE, read_samples
@@ -32,7 +34,7 @@ LORA_SETTINGS = tuple(f"{MODEL}.{name}" for name in ("lora_rank", "lora_alpha", 
 SETTINGS = (
     "actor_rollout_ref.model.path",
     *LORA_SETTINGS,
-    "distillation.teacher_models.teacher_model.model_path",
+    TEACHER_KEY,
     "data.train_files",
     "data.val_files",
     "data.max_response_length",
@@ -79,6 +81,8 @@ class RunContent:
     schedule: Schedule
     signal: Signal | None
     prefixes: list[Prefixes]
+    teachers: list[TeacherRow]
+    """Of a run with several teachers."""
     tail: list[tuple[int, float]]
     """(update, mean |reverse KL| beyond L at its probe / at the first probe)."""
     tail_warning: float
@@ -155,6 +159,7 @@ def _run(history: History, name: str) -> RunContent:
         schedule=schedule(history),
         signal=signals,
         prefixes=prefixes,
+        teachers=teacher_rows(history),
         tail=[(line["step"], line[names.TAIL_RATIO]) for line in history.updates if names.TAIL_RATIO in line],
         tail_warning=float(history.config.prefix_opd.probe.tail_warning),
         scored=found,
@@ -204,9 +209,11 @@ def _reading(path: Path) -> Iterator[None]:
 def _settings(plain: dict[str, Any]) -> dict[str, str]:
     config = OmegaConf.create(plain)
     found: dict[str, str] = {}
-    lora = bool(OmegaConf.select(config, f"{MODEL}.lora_rank"))
+    unread = () if OmegaConf.select(config, f"{MODEL}.lora_rank") else LORA_SETTINGS
+    if len(teachers(config)) > 1:  # the report has a table of them
+        unread += (TEACHER_KEY,)
     for key in SETTINGS:
-        value = OmegaConf.select(config, key) if lora or key not in LORA_SETTINGS else None
+        value = None if key in unread else OmegaConf.select(config, key)
         if OmegaConf.is_list(value):
             found[key] = ", ".join(map(str, value))
         elif OmegaConf.is_config(value):

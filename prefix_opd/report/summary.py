@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from prefix_opd.analysis.figures import summary_figure
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.base.terminal import between, table
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.lora import Lora, student_shape
 from prefix_opd.config.models import Model
+from prefix_opd.config.teachers import teachers
 from prefix_opd.method import names
 from prefix_opd.method.flops import exact_flops
 from prefix_opd.run.events import EVENTS_FILE, THROWN_AWAY, WARNING, count_by_step
@@ -49,6 +51,33 @@ class Summary:
     """Number of the trainer's warnings."""
     thrown_away: int = 0
     """Number of batches that were discarded and sampled again."""
+    teachers: Sequence[TeacherRow] = ()
+
+
+@dataclass(frozen=True)
+class TeacherRow:
+    """What one of several teachers scored in a run."""
+
+    source: str
+    model: str
+    tokens: float
+    flops: float
+    first: float | None
+    """Mean |reverse KL| of a token in the first update with rollouts of this source, nats; none with top-k."""
+    last: float | None
+
+
+def teacher_rows(history: History) -> list[TeacherRow]:
+    """One row per teacher; none where a run has one teacher for all rows."""
+    named = {one.source: one for one in teachers(history.config) if one.source} if history.updates else {}
+    lines = [names.of_teachers(line) for line in history.updates]
+    found = []
+    for source, one in named.items():
+        own = [line[source] for line in lines if source in line]
+        kl = [values["reverse_kl/abs_mean"] for values in own if "reverse_kl/abs_mean" in values]
+        tokens, flops = (sum(values[name] for values in own) for name in ("tokens", "flops_exact"))
+        found.append(TeacherRow(source, one.path, tokens, flops, *((kl[0], kl[-1]) if kl else (None, None))))
+    return found
 
 
 def summarise(folder: Path) -> Summary:
@@ -70,6 +99,7 @@ def summarise(folder: Path) -> Summary:
         wall_seconds=last.get(names.SECONDS_SINCE_START, 0.0),
         warnings=_count(history, WARNING, names.WARNED),
         thrown_away=_count(history, THROWN_AWAY, names.THROWN_AWAY),
+        teachers=teacher_rows(history),
     )
 
 
@@ -85,21 +115,24 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
         return None
     steps, lengths = [one.step for one in measured], [one.mean_length for one in measured]
     try:
-        student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
-        student = student_shape(config, student)
+        student = student_shape(config, Model(STUDENT_KEY, OmegaConf.select(config, STUDENT_KEY)).shape)
+        theirs = {one.source or "": Model(one.key, one.path).shape for one in teachers(config)}
     except UserError:  # the run's models are not on this machine
         return None
     rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
     total = 0.0
     for row in rows:
         scored = (row[names.TOKENS_SCORED] - row[names.TOKENS_GENERATED]) / rollouts
-        prompts = row.get(
-            names.PROMPT_LENGTH, scored
-        )  # missing in runs of earlier versions, whose teacher had the same
+        prompts = row.get(names.PROMPT_LENGTH, scored)  # missing in earlier versions: the teacher had the same
         # linear between validations, constant outside
         response = min(float(np.interp(row["step"], steps, lengths)), config.data.max_response_length)
-        rows_of = ([length] * rollouts for length in (prompts, response))
-        total += exact_flops(student, teacher, *rows_of, teacher_prompt_lengths=[scored] * rollouts).total
+        each = [
+            exact_flops(student, teacher, [prompts], [response], teacher_prompt_lengths=[scored]).total
+            for teacher in theirs.values()
+        ]
+        of_teachers = names.of_teachers(row)
+        shares = [of_teachers.get(source, {}).get("tokens", 0) for source in theirs] if of_teachers else None
+        total += rollouts * float(np.average(each, weights=shares))
     return total
 
 
@@ -133,6 +166,9 @@ def render(summary: Summary, teacher: tuple[float, int] | None = None):
         "FLOP: sampling, teacher and update, with prompts. The FLOP of full OPD are estimated from the lengths of the "
         "uncapped validation answers."
     )
+    for one in summary.teachers:
+        told = "" if one.first is None else f", mean |reverse KL| {one.first:.3f} to {one.last:.3f} nats"
+        made.caption += f"\nTeacher of {one.source}: {one.tokens:.3g} tokens, {one.flops:.2e} FLOP{told}."
     if summary.warnings or summary.thrown_away:
         made.caption += (
             f"\nWatchers: {summary.warnings} warnings, {summary.thrown_away} batches thrown away and sampled again; "

@@ -18,6 +18,7 @@ from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.fields import Fields
 from prefix_opd.base.redaction import command_without_secrets, redact
+from prefix_opd.config.teachers import NODE, teachers
 from prefix_opd.method.schedule import SCHEDULES, Schedule
 from prefix_opd.method.weighting import WEIGHTINGS
 from prefix_opd.run.log import METRICS_FILE
@@ -102,7 +103,9 @@ def check_same_run(config: DictConfig) -> None:
     free += tuple(_unread(config, "weighting", WEIGHTINGS[str(config.prefix_opd.weighting.name)]))
     if schedule.observe is not Schedule.observe:  # these decide what it observes
         free = tuple(key for key in free if key not in ("prefix_opd.probe.", "prefix_opd.position_bins"))
-    for key in SAME_RUN_KEYS:
+    named = {one.name for node in (before, config) for one in teachers(node) if one.source}
+    theirs = [f"{NODE}.{name}.{part}" for name in sorted(named) for part in ("key", "model_path")]
+    for key in (*SAME_RUN_KEYS, *theirs):
         old, new = (_leaves(OmegaConf.select(node, key), key) for node in (before, config))
         for name in sorted(old.keys() | new.keys()):
             if not name.startswith(free) and not _same(old, new, name):

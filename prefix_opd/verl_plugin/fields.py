@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from prefix_opd.method.advantage import teacher_log_probs_of_response
 from prefix_opd.method.objective import Objective
 
 RECORD = "prefix_opd"
-"""Key of a rollout's ending and times."""
+"""Key of a rollout's ending, times and data source."""
 TEACHER_PROMPT_LENGTH = "teacher_prompt_length"
 """Entry of the record: tokens of the teacher's own prompt, if it has one."""
 PREFIX_LENGTH = "prefix_length"
@@ -60,7 +61,7 @@ class TrainBatch:
     @property
     def teacher_prompt_lengths(self) -> list[int]:
         """(B,) tokens of the prompts that the teacher scored."""
-        return _teacher_prompt_lengths(self.records, self.prompt_lengths)
+        return teacher_prompt_lengths(self.records, self.prompt_lengths)
 
     def nested(self, flat: Tensor) -> Tensor:
         """(N,) -> jagged tensor with one row per rollout, as verl stores it."""
@@ -111,7 +112,7 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
         recomputed: use ``old_log_probs`` as student log-probs in place of the sampler's.
         topk: whether the teacher returned its top-k.
     """
-    prompt_lengths, lengths, _ = read_lengths(data)
+    prompt_lengths, lengths = read_lengths(data)
     log_p_rollout = data["rollout_log_probs"].values().float()
     return TrainBatch(
         prompts=data["prompts"].values(),
@@ -124,21 +125,23 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
         log_q=None if topk else _teacher_log_probs(data, prompt_lengths),
         topk=_teacher_topk(data, prompt_lengths) if topk else None,
         mask=data["response_mask"].values().bool(),
-        records=_records(data),
+        records=read_records(data),
     )
 
 
-def read_lengths(data: Any) -> tuple[list[int], list[int], list[int]]:
-    """(B,) lengths of prompts, responses and the teacher's prompts, tokens, from the fields `LENGTH_FIELDS`."""
+def read_lengths(data: Any) -> tuple[list[int], list[int]]:
+    """(B,) prompt lengths and (B,) response lengths, tokens."""
     prompts, responses = (data[name].offsets().diff().tolist() for name in ("prompts", "responses"))
-    return prompts, responses, _teacher_prompt_lengths(_records(data), prompts)
+    return prompts, responses
 
 
-def _records(data: Any) -> list[dict[str, Any]]:
+def read_records(data: Any) -> list[dict[str, Any]]:
+    """(B,) the `RECORD` of each rollout."""
     return [fields[RECORD] for fields in map(plain_fields, data["extra_fields"])]
 
 
-def _teacher_prompt_lengths(records: list[dict[str, Any]], prompt_lengths: list[int]) -> list[int]:
+def teacher_prompt_lengths(records: Sequence[Mapping[str, Any]], prompt_lengths: Sequence[int]) -> list[int]:
+    """(B,) tokens of the prompts that the teacher scored."""
     return [record.get(TEACHER_PROMPT_LENGTH, prompt) for record, prompt in zip(records, prompt_lengths, strict=True)]
 
 
@@ -153,9 +156,10 @@ def _teacher_topk(data: Any, prompt_lengths: list[int]) -> Tensor:
     return torch.cat([score[prompt - 1 : -1] for score, prompt in zip(scores, prompt_lengths, strict=True)]).float()
 
 
-LENGTH_FIELDS = ["prompts", "responses", "extra_fields"]
+COST_FIELDS = ["prompts", "responses", "extra_fields"]
+"""What the cost of a rollout follows from."""
 TRAIN_FIELDS = [
-    *LENGTH_FIELDS,
+    *COST_FIELDS,
     "response_mask",
     "rollout_log_probs",
     "teacher_logprobs",

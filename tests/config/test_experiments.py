@@ -87,10 +87,8 @@ def test_every_experiment_passes_the_whole_check_and_one_of_each_pair_with_every
     for layout in [None] if experiment.startswith("tiny/") else layouts:  # a layout is of GPUs
         if layout == "one_gpu_24gb" and not experiment.startswith("qwen3_0.6b/"):
             continue  # its micro-batch holds no sequence of 18 432 tokens
-        chosen = [f"experiment={experiment}", *([f"layout={layout}"] if layout else []), *stand_ins]
-        if experiment == "tiny/self_hint":  # the stand-in's rows lack its column
-            chosen += ["prefix_opd.teacher_prompt.column=null", 'prefix_opd.teacher_prompt.template="{prompt}"']
-        config = compose(chosen)
+        chosen = [f"layout={layout}", *stand_ins] if layout else []
+        config = compose([f"experiment={experiment}", *chosen])
         settings = check(config)
         assert settings.stop_token_ids
         assert config.actor_rollout_ref.model.custom_chat_template

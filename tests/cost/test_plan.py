@@ -193,7 +193,7 @@ def test_memory_by_hand(planned):
     # 8 190 427 136 parameters, 16 bytes each, 4 ranks
     assert student["update"]["states"] == pytest.approx(8_190_427_136 * 16 / 4 / 2**30)
     # micro-batches of 18 432 tokens
-    assert student["logits"] == pytest.approx(18432 * 151936 * 8 / 2**30)
+    assert student["logits"] == pytest.approx(18432 * 151936 * 2 / 2**30)
     # 512 rollouts of an engine, 456 tokens, 2 * 36 layers * 8 heads * 128 * 2 bytes
     assert student["kv_cache"] == pytest.approx(512 * 456 * 147456 / 2**30)
     assert planned["memory_gib"]["teacher"]["logits"] == pytest.approx(9.27, abs=0.01)

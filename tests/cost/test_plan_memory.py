@@ -61,7 +61,7 @@ def test_shared_in_turns_by_hand():
     }
     update = phases["update"]
     assert update["states"] == gib(16 * SIZE_8B / 8)
-    assert update["logits"] == gib(18_432 * VOCABULARY * 8)
+    assert update["logits"] == gib(18_432 * VOCABULARY * 2)  # the fused head keeps them in bf16 alone
     assert (update["asleep_engine"], update["teacher"]) == (2, 1)
     assert room / GIB == pytest.approx(42.0, abs=0.05)
 
@@ -83,6 +83,20 @@ def test_host_memory_by_hand():
     assert two == {"trainer_offloaded": gib(8 * SIZE_8B / 2), "student_asleep": 0, "teacher_asleep": gib(16 * SIZE_8B)}
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["prefix_opd.update.fused_head=false"],
+        ["prefix_opd.update.response_logits_only=false"],
+        ["distillation.distillation_loss.loss_mode=reverse_kl_topk"],
+        ["actor_rollout_ref.actor.ulysses_sequence_parallel_size=2"],
+    ],
+)
+def test_where_the_update_holds_logits_in_fp32(overrides):
+    update = memory("qwen3_8b", "node_8x80gb", *overrides)["phases"]["update"]
+    assert update["logits"] == gib(18_432 * VOCABULARY * 8)  # bf16, its gradient, fp32
+
+
 def test_one_card_by_hand():
     found = memory("qwen3_1.7b", "one_gpu")["phases"]
     assert found["sampling"]["trainer"] == gib(12 * SIZE_17B)  # 20.6 GB
@@ -90,7 +104,7 @@ def test_one_card_by_hand():
     small = memory("qwen3_0.6b", "one_gpu_24gb")["phases"]
     assert small["sampling"]["trainer"] == gib(12 * SIZE_06B)  # 7.2 GB
     assert small["scoring"]["teacher"] == gib(2 * SIZE_4B + GIB + (4_097 + 2 * 1_024) * TOKEN_36)
-    assert small["update"]["logits"] == gib(4_096 * VOCABULARY * 8)  # 5 GB
+    assert small["update"]["logits"] == gib(4_096 * VOCABULARY * 2)  # 1.2 GB
 
 
 def test_shared_with_overlap_holds_both_engines_at_once():

@@ -14,6 +14,7 @@ from prefix_opd.config.models import Model
 from prefix_opd.method import names
 from prefix_opd.method.flops import exact_flops
 from prefix_opd.miniature import shipped_models
+from prefix_opd.report.page import write_report
 from prefix_opd.report.summary import picture, render, summarise
 from prefix_opd.run.events import EventLog
 
@@ -123,3 +124,30 @@ def test_a_run_of_another_version_is_refused(run):
         lines.write(json.dumps(line) + "\n")
     with pytest.raises(UserError, match="another version: its updates have no prefix_opd/tokens/scored"):
         summarise(run)
+
+
+def test_a_row_for_each_of_several_teachers(run):
+    node = "+distillation.teacher_models"
+    named = {"a": ("sums", "teacher"), "b": ("openai/gsm8k", "student")}
+    entries = [f"{node}.{name}.key={source}" for name, (source, _) in named.items()]
+    entries += [f"{node}.{name}.model_path={shipped_models()[role]}" for name, (_, role) in named.items()]
+    OmegaConf.save(compose(["experiment=tiny/schedule", *entries]), run / "config.yaml", resolve=True)
+
+    def scored(source, kl, tokens):
+        values = {"reverse_kl/abs_mean": kl, "tokens": tokens, "flops_exact": 1e6 * tokens}
+        return {f"prefix_opd/teacher/{source}/{name}": value for name, value in values.items()}
+
+    lines = [
+        row(1, 1, 1e9, **scored("sums", 2.0, 30), **scored("openai/gsm8k", 0.5, 20)),
+        row(2, 5, 3e9, **scored("sums", 1.25, 50)),  # no rollout of the other source in this update
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = summarise(run).teachers
+    assert [(one.source, one.tokens, one.flops, one.first, one.last) for one in found] == [
+        ("sums", 80, 8e7, 2.0, 1.25),
+        ("openai/gsm8k", 20, 2e7, 0.5, 0.5),
+    ]
+    told = "Teacher of sums: 80 tokens, 8.00e+07 FLOP, mean |reverse KL| 2.000 to 1.250 nats."
+    assert told in str(render(summarise(run)).caption)
+    page = write_report([run])[0].read_text()
+    assert "<th>openai/gsm8k</th>" in page and "<td>2.00e+07</td>" in page

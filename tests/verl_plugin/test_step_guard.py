@@ -103,7 +103,7 @@ def test_what_came_of_a_batch_with_missing_rollouts_is_counted(monkeypatch):
         module.tq, "kv_batch_get", lambda *of, select_fields: asked.append((of, select_fields)) or nested
     )
     made = guard(failures=["row 3, rollout 1: gone"])
-    made.trainer.ledger = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=True)
+    made.trainer.ledger = Ledger(SHAPE, {"": SHAPE}, position_bin=2, recomputed=True)
     made.trainer.config = OmegaConf.create(
         {"data": {"train_batch_size": 3}, "actor_rollout_ref": {"rollout": {"n": 1}}}
     )
@@ -117,7 +117,7 @@ def test_what_came_of_a_batch_with_missing_rollouts_is_counted(monkeypatch):
 
 def test_a_batch_that_is_thrown_away_after_its_scores_is_counted():
     made = guard()
-    made.trainer.ledger = Ledger(SHAPE, SHAPE, position_bin=2, recomputed=True)
+    made.trainer.ledger = Ledger(SHAPE, {"": SHAPE}, position_bin=2, recomputed=True)
     made.trainer.config = OmegaConf.create({"data": {"max_response_length": 8}})
     made.trainer.teacher_shape = SHAPE
     broken = torch.tensor([-1.0, float("nan")])

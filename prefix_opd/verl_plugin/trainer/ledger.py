@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.lora import student_shape
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
+from prefix_opd.config.teachers import teachers
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.method.metrics import by_position, reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
-from prefix_opd.verl_plugin.fields import TrainBatch
+from prefix_opd.verl_plugin.fields import TrainBatch, teacher_prompt_lengths
+
+Lengths = Sequence[int]
+Records = Sequence[Mapping[str, Any]]
 
 
 class Ledger:
     """Tokens and FLOP of the run so far. Checkpoints store the ledger.
 
     Args:
-        student, teacher: model sizes.
+        student: sizes.
+        teachers: sizes by the data source that the teacher scores; by "" those of the only teacher.
         position_bin: positions per bin in metrics by position.
         recomputed: whether a separate student pass recomputes the log-probs.
     """
 
-    def __init__(self, student: ModelShape, teacher: ModelShape, position_bin: int, recomputed: bool):
-        self.student, self.teacher, self.position_bin, self.recomputed = student, teacher, position_bin, recomputed
+    def __init__(self, student: ModelShape, teachers: Mapping[str, ModelShape], position_bin: int, recomputed: bool):
+        self.student, self.teachers, self.position_bin, self.recomputed = student, teachers, position_bin, recomputed
         self.flops = {"exact": 0.0, "paper": 0.0}
         self.tokens = {"generated": 0, "scored": 0, "trained": 0}
         self._forget_thrown_away()
@@ -35,9 +41,38 @@ class Ledger:
     @classmethod
     def of(cls, config: DictConfig, settings: Settings) -> Ledger:
         """The ledger of a new run."""
-        student, teacher = (Model(key, OmegaConf.select(config, key)).shape for key in (STUDENT_KEY, TEACHER_KEY))
+        student = Model(STUDENT_KEY, OmegaConf.select(config, STUDENT_KEY)).shape
+        shapes = {one.source or "": Model(one.key, one.path).shape for one in teachers(config)}
         width = -(-int(config.data.max_response_length) // settings.position_bins)
-        return cls(student_shape(config, student), teacher, width, settings.advantage.recomputes)
+        return cls(student_shape(config, student), shapes, width, settings.advantage.recomputes)
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the largest head of a teacher."""
+        return max(teacher.vocab_size for teacher in self.teachers.values())
+
+    def exact(self, prompts: Lengths, lengths: Lengths, records: Records, recomputed: bool) -> StepFlops:
+        """FLOP of a batch; each rollout was scored by the teacher of its data source.
+
+        Args:
+            prompts, lengths: (B,) tokens of prompts and of responses.
+            records: (B,) with ``source``, and the length of the teacher's own prompt if it has one.
+            recomputed: whether a separate student pass recomputes the log-probs.
+        """
+        scored, spent = teacher_prompt_lengths(records, prompts), StepFlops()
+        for teacher, chosen in self._by_teacher(records):
+            own = (_of(chosen, prompts), _of(chosen, lengths))
+            spent += exact_flops(self.student, teacher, *own, recomputed, _of(chosen, scored))
+        return spent
+
+    def _by_teacher(self, records: Records) -> list[tuple[ModelShape, list[int]]]:
+        """Each teacher with the indices of the rollouts that it scored."""
+        if "" in self.teachers:
+            return [(self.teachers[""], list(range(len(records))))]
+        return [
+            (teacher, [index for index, record in enumerate(records) if record["source"] == source])
+            for source, teacher in self.teachers.items()
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         return {"flops": self.flops, "tokens": self.tokens}
@@ -45,23 +80,11 @@ class Ledger:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.flops, self.tokens = state["flops"], state["tokens"]
 
-    def add_thrown_away(
-        self,
-        prompt_lengths: Sequence[int],
-        lengths: Sequence[int],
-        teacher_prompt_lengths: Sequence[int],
-        recomputed: bool,
-    ) -> None:
-        """Count a discarded batch as part of the step that samples it again.
-
-        Args:
-            prompt_lengths, lengths, teacher_prompt_lengths: (B,) tokens of prompts, responses, the teacher's prompts.
-            recomputed: whether the student pass that recomputes log-probs had run.
-        """
-        lost = exact_flops(self.student, self.teacher, prompt_lengths, lengths, recomputed, teacher_prompt_lengths)
-        self.thrown_flops += replace(lost, update=0.0)
+    def add_thrown_away(self, prompt_lengths: Lengths, lengths: Lengths, records: Records, recomputed: bool) -> None:
+        """Count a discarded batch as part of the step that samples it again. Arguments: see `exact`."""
+        self.thrown_flops += replace(self.exact(prompt_lengths, lengths, records, recomputed), update=0.0)
         self.thrown_tokens["generated"] += sum(lengths)
-        self.thrown_tokens["scored"] += sum(teacher_prompt_lengths) + sum(lengths)
+        self.thrown_tokens["scored"] += sum(teacher_prompt_lengths(records, prompt_lengths)) + sum(lengths)
 
     def _forget_thrown_away(self) -> None:
         self.thrown_flops, self.thrown_tokens = StepFlops(), {"generated": 0, "scored": 0, "trained": 0}
@@ -72,6 +95,7 @@ class Ledger:
         found.update(self._entropy(rollouts))
         if rollouts.log_q is not None:
             found.update(self._reverse_kl(rollouts))
+        found.update(self._by_source(rollouts))
         found.update(rollouts.fingerprints())
         found.update(self._count(rollouts))
         return {f"prefix_opd/{name}": value for name, value in found.items()}
@@ -89,10 +113,27 @@ class Ledger:
             **reverse_kl_by_position(log_p, log_q, rollouts.positions()[mask], groups, self.position_bin),
         }
 
+    def _by_source(self, rollouts: TrainBatch) -> dict[str, float]:
+        """Of several teachers, what each one scored in this step: reverse KL, tokens, FLOP."""
+        found: dict[str, float] = {}
+        for source, (teacher, chosen) in zip(self.teachers, self._by_teacher(rollouts.records), strict=True):
+            if not source or not chosen:
+                continue
+            own = torch.zeros(len(rollouts.lengths), dtype=torch.bool)
+            own[chosen] = True
+            mask = rollouts.mask & own.repeat_interleave(torch.tensor(rollouts.lengths))
+            whole = [rollouts.teacher_prompt_lengths[index] + rollouts.lengths[index] for index in chosen]
+            values = {"tokens": sum(whole), "flops_exact": teacher.forward_flops(whole)}
+            if rollouts.log_q is not None:
+                values |= reverse_kl_metrics(rollouts.log_p, rollouts.log_q, mask)
+            found |= {f"teacher/{source}/{name}": value for name, value in values.items()}
+        return found
+
     def _count(self, rollouts: TrainBatch) -> dict[str, float]:
         prompts, scored = rollouts.prompt_lengths, rollouts.teacher_prompt_lengths
-        exact = exact_flops(self.student, self.teacher, prompts, rollouts.lengths, self.recomputed, scored)
-        paper = paper_flops(self.student, self.teacher, rollouts.lengths)
+        exact, paper = self.exact(prompts, rollouts.lengths, rollouts.records, self.recomputed), StepFlops()
+        for teacher, chosen in self._by_teacher(rollouts.records):
+            paper += paper_flops(self.student, teacher, _of(chosen, rollouts.lengths))
         tokens = {
             "generated": sum(rollouts.lengths),
             "scored": sum(scored) + sum(rollouts.lengths),
@@ -116,3 +157,7 @@ class Ledger:
     def _flop_metrics(self, kind: str, step: StepFlops) -> dict[str, float]:
         phases = {f"flops_{kind}/{phase}": value for phase, value in step.as_dict().items()}
         return {**phases, f"flops_{kind}/so_far": self.flops[kind]}
+
+
+def _of(chosen: Lengths, values: Lengths) -> list[int]:
+    return [values[index] for index in chosen]

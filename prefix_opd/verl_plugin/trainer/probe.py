@@ -19,7 +19,6 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from prefix_opd.base.errors import RunStopped, one_line
-from prefix_opd.method.flops import exact_flops
 from prefix_opd.method.metrics import by_position
 from prefix_opd.method.tail import Bins, tail_growth
 from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, PROBE_SEED, TRAIN_FIELDS, TrainBatch, read_train_batch
@@ -149,9 +148,7 @@ class Probe:
         return found
 
     def _account(self, rollouts: TrainBatch) -> dict[str, float]:
-        models = (self.trainer.ledger.student, self.trainer.ledger.teacher)
-        prompts, scored = rollouts.prompt_lengths, rollouts.teacher_prompt_lengths
-        spent = exact_flops(*models, prompts, rollouts.lengths, teacher_prompt_lengths=scored)
+        spent = self.trainer.ledger.exact(rollouts.prompt_lengths, rollouts.lengths, rollouts.records, False)
         flops = spent.sampling + spent.teacher_scoring  # no update
         self.flops += flops
         return {"probe/flops_exact": flops, "probe/flops_exact/so_far": self.flops}

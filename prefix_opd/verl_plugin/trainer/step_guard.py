@@ -17,7 +17,7 @@ from verl.utils import tensordict_utils as tu
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.config.settings import WatcherSettings
 from prefix_opd.run.events import THROWN_AWAY
-from prefix_opd.verl_plugin.fields import LENGTH_FIELDS, TrainBatch, read_lengths
+from prefix_opd.verl_plugin.fields import COST_FIELDS, TrainBatch, read_lengths, read_records
 from prefix_opd.verl_plugin.trainer import watchers
 from prefix_opd.verl_plugin.trainer.waiting import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT
@@ -83,8 +83,8 @@ class StepGuard:
             self._act(judged, metrics)
         except ThrownAway:  # the rollouts that came back cost FLOP
             if batch.keys:
-                data = tq.kv_batch_get(batch.keys, batch.partition_id, select_fields=LENGTH_FIELDS)
-                self.trainer.ledger.add_thrown_away(*read_lengths(data), recomputed=False)
+                data = tq.kv_batch_get(batch.keys, batch.partition_id, select_fields=COST_FIELDS)
+                self.trainer.ledger.add_thrown_away(*read_lengths(data), read_records(data), recomputed=False)
             raise
 
     def check_rollouts(
@@ -104,13 +104,12 @@ class StepGuard:
             topk=rollouts.topk,
         )
         longest = int(self.trainer.config.data.max_response_length)
-        vocabulary = self.trainer.ledger.teacher.vocab_size
+        vocabulary = self.trainer.ledger.vocabulary
         try:
             self._act(watchers.before_update(watched, vocabulary, longest, self.settings), metrics)
         except ThrownAway:
             ledger = self.trainer.ledger
-            lengths = (rollouts.prompt_lengths, rollouts.lengths, rollouts.teacher_prompt_lengths)
-            ledger.add_thrown_away(*lengths, ledger.recomputed)
+            ledger.add_thrown_away(rollouts.prompt_lengths, rollouts.lengths, rollouts.records, ledger.recomputed)
             raise
         metrics["prefix_opd/watch/thrown_away"] = self.attempt
         self.judged = True

@@ -17,6 +17,7 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 
 from prefix_opd.base.errors import one_line
 from prefix_opd.config.settings import Settings
+from prefix_opd.config.teachers import ROUTED_BY
 from prefix_opd.method import teacher_prompt
 from prefix_opd.method.advantage import at_students_positions
 from prefix_opd.method.ending import how_it_ended
@@ -135,6 +136,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             one.extra_fields[RECORD] = {
                 "ending": how_it_ended(one.response_ids, longest, self.settings.stop_token_ids),
                 "generated_at": generated_at,
+                "source": str(kwargs.get(ROUTED_BY)),
             }
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 

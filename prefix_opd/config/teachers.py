@@ -1,0 +1,119 @@
+"""The teachers of a run: one for all training rows, or several by data source.
+
+Several teachers are given in verl's own way: entries of ``distillation.teacher_models`` beside ``teacher_model``, each
+with the ``data_source`` of its rows as ``key``. verl then drops ``teacher_model``
+(verl/workers/config/distillation.py); its engine settings are the defaults of the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from prefix_opd.base.errors import UserError
+
+NODE = "distillation.teacher_models"
+URL_KEY = "prefix_opd.teacher.url"
+ONE = "teacher_model"
+"""verl's name for the only teacher of a run."""
+ROUTED_BY = "data_source"
+"""verl's column that chooses the teacher (``distillation.teacher_key``)."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """An entry of ``distillation.teacher_models``."""
+
+    name: str
+    source: str | None
+    """The ``data_source`` of the rows that it scores; none: all rows."""
+    path: str
+    engines: int
+    gpus: int
+    """Of all its engines."""
+
+    @property
+    def key(self) -> str:
+        return f"{NODE}.{self.name}.model_path"
+
+    @property
+    def inference_key(self) -> str:
+        return f"{NODE}.{self.name}.inference"
+
+
+def teachers(config: DictConfig) -> list[Teacher]:
+    """The teachers of a run; none where a stored config names none. A teacher elsewhere has no GPUs."""
+    nodes = OmegaConf.select(config, NODE)
+    if nodes is None:
+        return []
+    elsewhere = bool(OmegaConf.select(config, URL_KEY))
+    pool = 0 if elsewhere else int(config.distillation.get("n_gpus_per_node", 1)) * config.distillation.get("nnodes", 1)
+    found = []
+    for name in _named(nodes) or [ONE]:
+        node, only = nodes[name], name == ONE
+        parallel = int(OmegaConf.select(node, "inference.tensor_model_parallel_size", default=1))
+        engines = max(1, pool // parallel) if only else int(node.num_replicas)
+        gpus = pool if only else engines * parallel
+        found.append(Teacher(name, None if only else str(node.key), str(node.get("model_path") or ""), engines, gpus))
+    return found
+
+
+def _named(nodes: DictConfig) -> list[str]:
+    return [str(name) for name in nodes if name != ONE]
+
+
+def fill_in_teachers(config: DictConfig) -> None:
+    """Give each of several teachers the engine settings of ``teacher_model``, and its number of engines.
+
+    Without ``num_replicas`` the GPUs of the teachers are divided equally. On a CPU each teacher has one pretended GPU.
+    Values that `prefix_opd.checks.surface` rejects stay as they are.
+
+    Raises:
+        UserError: an entry without a key or a model, two of one key, one entry beside ``teacher_model``, or a URL.
+    """
+    nodes = OmegaConf.select(config, NODE)
+    names = _named(nodes) if isinstance(nodes, DictConfig) and isinstance(nodes.get(ONE), DictConfig) else []
+    if not names:
+        return
+    if len(names) == 1:
+        rule = "stands alone beside teacher_model, which verl drops where there are others"
+        raise UserError(f"{NODE}.{names[0]}", rule, f"name every teacher, or set {NODE}.{ONE}.model_path")
+    if url := OmegaConf.select(config, URL_KEY):
+        rule = f"is one teacher of all rows, and {NODE} names {len(names)} ({', '.join(names)})"
+        raise UserError(f"{URL_KEY}={url}", rule, "leave out the one or the others")
+    keys: dict[str, str] = {}
+    with open_dict(config):
+        for name in names:
+            _fill_in(nodes, name, keys)
+        shared = OmegaConf.select(config, "prefix_opd.teacher.placement") == "shared"
+        if config.get("platform") == "cpu" and not shared and config.distillation.n_gpus_per_node == 1:
+            config.distillation.n_gpus_per_node = len(names)
+            if OmegaConf.select(config, "ray_kwargs.ray_init.num_gpus") is not None:
+                config.ray_kwargs.ray_init.num_gpus += len(names) - 1
+        each = _whole(config.distillation.n_gpus_per_node) * _whole(config.distillation.nnodes) // len(names)
+        for name in names:
+            if nodes[name].num_replicas is None:
+                parallel = OmegaConf.select(nodes[name], "inference.tensor_model_parallel_size")
+                nodes[name].num_replicas = max(1, each // _whole(parallel))
+
+
+def _fill_in(nodes: DictConfig, name: str, keys: dict[str, str]) -> None:
+    """Complete one entry by ``teacher_model``. ``keys``: key -> name of the entries before it."""
+    given = nodes[name]
+    for field, example in (("key", "a data_source"), ("model_path", "a folder or a hub id")):
+        value = given.get(field) if isinstance(given, DictConfig) else None
+        if not isinstance(value, str) or not value:
+            told = "is not set" if value is None else f"is {value!r}, no text"
+            raise UserError(f"{NODE}.{name}.{field}", told, f"add +{NODE}.{name}.{field}=({example})")
+    if given.key in keys:
+        raise UserError(
+            f"{NODE}.{name}.key={given.key}", f"is also the key of {keys[given.key]}", "name one teacher for each key"
+        )
+    keys[given.key] = name
+    nodes[name] = OmegaConf.merge(nodes[ONE], {"num_replicas": None}, given)
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 1

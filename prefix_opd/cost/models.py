@@ -1,0 +1,68 @@
+"""The models of a plan by their sizes: no weights are read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+from prefix_opd.config.decoder import decoder_config, shape_of
+from prefix_opd.config.models import Model
+from prefix_opd.config.teachers import Teacher
+from prefix_opd.cost.arithmetic import stored_parameters
+from prefix_opd.cost.memory import OF_SEVERAL
+from prefix_opd.method.flops import ModelShape
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A model by its sizes."""
+
+    shape: ModelShape
+    parameters: int
+    """In memory: with every expert, an embedding tied to the head once."""
+    family: str
+    """``model_type`` of its config."""
+
+    @property
+    def of_a_token(self) -> int:
+        """Parameters that one token passes: all but the experts that are not its own."""
+        return self.parameters - (self.shape.all_parameters - self.shape.matmul_parameters)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A teacher with its share of the rollouts."""
+
+    teacher: Teacher
+    model: Sized
+    share: float
+
+
+def sized(config: DictConfig, key: str) -> Sized:
+    """The sizes of the model that a key names. Raises UserError."""
+    decoder = published_config(config, key)
+    shape = shape_of(f"{key}={OmegaConf.select(config, key)}", decoder)
+    parameters = stored_parameters(shape, tied=bool(decoder.get("tie_word_embeddings", False)))
+    return Sized(shape, parameters, str(decoder.get("model_type")))
+
+
+def label(teacher: Teacher) -> str:
+    """The teacher's name in a plan."""
+    return "teacher" if teacher.source is None else f"{OF_SEVERAL}{teacher.source}"
+
+
+def published_config(config: DictConfig, key: str) -> dict[str, Any]:
+    """``config.json`` of a model (its text part): from its folder, from this package, or from the hub."""
+    path = OmegaConf.select(config, key)
+    if not path:
+        raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id, or an experiment")
+    shipped = resources.files("prefix_opd.config") / "model_shapes" / f"{str(path).rpartition('/')[2]}.json"
+    if not Path(str(path)).expanduser().is_dir() and str(path).startswith("Qwen/") and shipped.is_file():
+        return decoder_config(f"{key}={path}", json.loads(shipped.read_text()))
+    return Model(key, str(path)).decoder
