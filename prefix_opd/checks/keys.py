@@ -63,6 +63,7 @@ _ACTOR = "actor_rollout_ref.actor."
 ACTOR: dict[str, Rule] = {
     "actor_rollout_ref.model.path": elsewhere,
     "actor_rollout_ref.model.trust_remote_code": flag,
+    "actor_rollout_ref.model.use_shm": flag,
     "actor_rollout_ref.model.custom_chat_template": optional(text),
     ATTENTION_KEY: one_of("sdpa", "flash_attention_2", PACKED_ATTENTION),
     "actor_rollout_ref.model.enable_gradient_checkpointing": flag,
@@ -158,6 +159,7 @@ ROLLOUT: dict[str, Rule] = {
     _ROLLOUT + "ignore_eos": flag,
     _ROLLOUT + "n": whole(),
     _ROLLOUT + "calculate_log_probs": flag,
+    _ROLLOUT + "log_prob_max_token_len_per_gpu": whole(),
     _ROLLOUT + "val_kwargs.temperature": number(least=0),
     _ROLLOUT + "val_kwargs.top_p": number(above=0, most=1),
     _ROLLOUT + "val_kwargs.top_k": whole(1, also=(-1,)),

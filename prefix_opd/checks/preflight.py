@@ -234,11 +234,24 @@ def check_batches(config: DictConfig) -> None:
     longest = config.data.max_prompt_length + config.data.max_response_length
     if actor.use_dynamic_bsz:
         held = _positive(config, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
-        if held * _positive(config, "actor_rollout_ref.actor.ulysses_sequence_parallel_size") < longest:
+        key = "actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu"
+        inferred = _positive(config, key)
+        for name, size in (("actor_rollout_ref.actor.ppo_max_token_len_per_gpu", held), (key, inferred)):
+            if size < longest:
+                raise UserError(
+                    f"{name}={size}",
+                    f"holds no sequence of prompt + response = {longest} tokens",
+                    f"set it to {longest} or more",
+                )
+        if inferred > held:
             raise UserError(
-                f"actor_rollout_ref.actor.ppo_max_token_len_per_gpu={held}",
-                f"holds no sequence of prompt + response = {longest} tokens",
-                f"set it to {longest} or more",
+                f"{key}={inferred}", f"exceeds ppo_max_token_len_per_gpu={held}, which memory is planned for"
+            )
+        if inferred < held and config.prefix_opd.advantage.student_log_prob != "recomputed":
+            raise UserError(
+                f"{key}={inferred}",
+                "is read with prefix_opd.advantage.student_log_prob=recomputed alone",
+                "leave it out",
             )
     if rollouts % ranks or (mini * config.actor_rollout_ref.rollout.n) % ranks:
         raise UserError(

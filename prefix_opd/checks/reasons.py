@@ -6,6 +6,9 @@ _TEACHER = "distillation.teacher_models.teacher_model."
 _OWN_ADVANTAGE = "the advantage is log p_teacher - log p_student, and nothing else is estimated"
 _LOSS = "the loss is the distillation loss alone"
 _CODE = "would run code that no check has looked at"
+_FUSED = "the loss reads logits, which these kernels do not return; set prefix_opd.update.fused_head"
+_ENGINE = "an engine is split by actor_rollout_ref.rollout.tensor_model_parallel_size alone"
+_LOG_PROBS = "recomputed log-probs use the update's micro-batches: actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
 _ONE_TURN = "a rollout is one turn"
 REASONS: dict[str, str] = {
     "model_engine": "FSDP2 is the only engine that is supported",
@@ -22,6 +25,7 @@ REASONS: dict[str, str] = {
     "data.sampler": _CODE,
     "data.reward_fn_key": "verl's grader reads data_source whatever this key says",
     "data.gen_batch_size": "a step hands out data.train_batch_size prompts",
+    "data.tokenizer": "prompts are rendered with the student's tokenizer",
     "data.tool_config_path": _ONE_TURN,
     "data.function_tool_path": _ONE_TURN,
     "data.trust_remote_code": "actor_rollout_ref.model.trust_remote_code is the one switch",
@@ -32,6 +36,11 @@ REASONS: dict[str, str] = {
     "actor_rollout_ref.model.hf_config_path": "the config must be that of actor_rollout_ref.model.path",
     "actor_rollout_ref.model.external_lib": _CODE,
     "actor_rollout_ref.model.use_liger": "Liger's kernels are not among the requirements, and no run has compared them",
+    "actor_rollout_ref.model.use_fused_kernels": _FUSED,
+    "actor_rollout_ref.model.enable_activation_offload": (
+        "no run on a GPU has tried it; set actor_rollout_ref.model.enable_gradient_checkpointing"
+    ),
+    "actor_rollout_ref.model.mtp": "draft heads are not trained",
     "actor_rollout_ref.model.override_config": "the engines would run the model without that override",
     "actor_rollout_ref.actor.strategy": "fsdp2 is the only strategy that is supported",
     "actor_rollout_ref.actor.entropy_coeff": _LOSS,
@@ -52,6 +61,12 @@ REASONS: dict[str, str] = {
     ),
     "actor_rollout_ref.actor.ulysses_sequence_parallel_size": "sequences are not split among ranks",
     "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size": "sequences are not split among ranks",
+    "actor_rollout_ref.actor.grad_clip": "FSDP2 reads actor_rollout_ref.actor.optim.clip_grad",
+    "actor_rollout_ref.actor.entropy_from_logits_with_chunking": _LOSS,
+    "actor_rollout_ref.actor.entropy_checkpointing": _LOSS,
+    "actor_rollout_ref.actor.use_fused_kernels": _FUSED,
+    "actor_rollout_ref.actor.fsdp_config.fsdp_size": "the student is sharded over all of its GPUs",
+    "actor_rollout_ref.actor.fsdp_config.full_determinism": "verl's FSDP engine does not read it",
     "actor_rollout_ref.actor.checkpoint.async_save": "a checkpoint counts once all of it is written",
     "actor_rollout_ref.actor.optim.optimizer": "memory and checkpoints are planned for torch's AdamW",
     "actor_rollout_ref.actor.optim.optimizer_impl": "memory and checkpoints are planned for torch's AdamW",
@@ -66,6 +81,13 @@ REASONS: dict[str, str] = {
     "actor_rollout_ref.rollout.agent": _ONE_TURN,
     "actor_rollout_ref.rollout.agent.custom_async_server": _CODE,
     "actor_rollout_ref.rollout.agent.agent_loop_config_path": _CODE,
+    "actor_rollout_ref.rollout.data_parallel_size": _ENGINE,
+    "actor_rollout_ref.rollout.expert_parallel_size": _ENGINE,
+    "actor_rollout_ref.rollout.pipeline_model_parallel_size": _ENGINE,
+    "actor_rollout_ref.rollout.quantization": "the sampler would be another policy than the one that is trained",
+    "actor_rollout_ref.rollout.log_prob_use_dynamic_bsz": _LOG_PROBS,
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size": _LOG_PROBS,
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu": _LOG_PROBS,
     "actor_rollout_ref.rollout.load_format": "the trainer sends the engine its weights",
     "actor_rollout_ref.rollout.prompt_length": "follows from data.max_prompt_length",
     "actor_rollout_ref.rollout.response_length": "follows from data.max_response_length",
@@ -80,6 +102,7 @@ REASONS: dict[str, str] = {
     "distillation.distillation_loss.distillation_loss_coef": _LOSS,
     "distillation.distillation_loss.use_policy_gradient": "the loss back-propagates the distillation loss itself",
     "distillation.distillation_loss.policy_loss_mode": "is read with use_policy_gradient=true alone",
+    "trainer.rollout_data_dir": "verl dumps scored rollouts, and those of training have no score; see samples.jsonl",
     "trainer.v1": "the trainer is this package's, which is synchronous",
     "trainer.use_v1": "the trainer is this package's, for verl's V1",
     "trainer.device": "follows from platform",
