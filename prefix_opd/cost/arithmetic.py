@@ -162,10 +162,8 @@ def hours(
 
 # ---- memory ----
 
-LOGIT_BYTES_UPDATE = 8
-"""Bytes of a logit in the update: 2 in bf16, 2 for its gradient, 4 for an fp32 copy."""
-LOGIT_BYTES_FUSED = 2
-"""The same with ``prefix_opd.update.fused_head``: bf16 alone."""
+LOGIT_BYTES_UPDATE, LOGIT_BYTES_FUSED = 8, 2
+"""Bytes of a logit in the update: in bf16 2, its gradient 2, an fp32 copy 4. A fused head keeps bf16 alone."""
 LOGIT_BYTES_SCORING = 8
 """Bytes of a logit when vLLM scores a prompt: 4 for the fp32 logit, 4 for the log-prob."""
 USABLE = 0.92
@@ -260,15 +258,12 @@ def trainer_values(shape: ModelShape, parameters: int, copies: int, frozen: int 
     return copies * shape.adapter + frozen * parameters if shape.adapter else copies * parameters
 
 
-def update_memory(
-    shape: ModelShape, parameters: int, actor: Mapping[str, Any], ranks: int, tokens: float, logit_bytes: int
-) -> dict:
+def update_memory(shape: ModelShape, parameters: int, actor: Mapping, ranks: int, tokens: float, logit_bytes: int):
     """GiB per GPU during the update of the student.
 
     Args:
         actor: ``actor_rollout_ref.actor`` as a plain dict.
-        tokens: tokens of a micro-batch.
-        logit_bytes: bytes of a logit, `LOGIT_BYTES_UPDATE` or `LOGIT_BYTES_FUSED`.
+        tokens: tokens of a micro-batch, whose logits take ``logit_bytes`` each.
     """
     engine = actor["fsdp_config"]
     each = _bytes_of_a_weight(engine)
