@@ -21,6 +21,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.checks.case import Case
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.teachers import check_one_teacher
 from prefix_opd.cost.arithmetic import ResponseLengths
 from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
@@ -89,8 +90,9 @@ def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
         seed: sampling seed.
 
     Raises:
-        UserError: the teacher answers at a URL.
+        UserError: the teacher answers at a URL, or there are several.
     """
+    check_one_teacher(config)
     case = Case.open(config, sample=prompts)
     if case.settings.teacher.urls:
         rule = "names a teacher elsewhere, and advise starts it here"

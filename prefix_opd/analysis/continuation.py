@@ -18,7 +18,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.models import Model, engine_arguments
-from prefix_opd.config.teachers import teachers
+from prefix_opd.config.teachers import check_one_teacher
 from prefix_opd.grading import compute_score
 from prefix_opd.method.seeds import answer_seed
 
@@ -64,9 +64,7 @@ def measure(
     lengths = check_lengths(lengths, longest)
     if not 0 <= margin < longest:
         raise UserError(f"--margin={margin}", f"must lie between 0 and {longest - 1}, below the longest answer")
-    if len(theirs := teachers(config)) > 1:
-        told = ", ".join(f"distillation.teacher_models.{one.name}" for one in theirs)
-        raise UserError(told, "are several teachers, and this analysis has one", "leave them out and give --teacher")
+    check_one_teacher(config)
     student, teacher = (_model(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     giver, receiver = (teacher, student) if kind == "teacher-prefix" else (student, teacher)
     asked = questions(config, problems)

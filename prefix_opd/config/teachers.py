@@ -60,6 +60,13 @@ def teachers(config: DictConfig) -> list[Teacher]:
     return found
 
 
+def check_one_teacher(config: DictConfig) -> None:
+    """Reject several teachers where one is measured. Raises UserError."""
+    if len(theirs := teachers(config)) > 1:
+        told = ", ".join(f"{NODE}.{one.name}" for one in theirs)
+        raise UserError(told, "are several teachers, and one is measured", f"leave them out and set {NODE}.{ONE}")
+
+
 def _named(nodes: DictConfig) -> list[str]:
     return [str(name) for name in nodes if name != ONE]
 

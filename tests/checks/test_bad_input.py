@@ -271,6 +271,8 @@ CASES = [
     (["analyze", "schedule", "{being_written}"], "its run is still going on"),
     (["analyze", "compute", "{finished}", "--reference", "full"], "--reference=full: is not one of the runs"),
     (["analyze", "compute", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length is 192 in f"),
+    (["advise", "experiment=tiny/two_teachers"], "distillation.teacher_models.before: are several teachers, and one"),
+    (["analyze", "teacher-prefix", "experiment=tiny/two_teachers"], ".before: are several teachers, and one is mea"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "0"], "--lengths 0: 0 must be at least 1"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--margin", "192"], "--margin=192: must lie between 0 and 191, below"),
