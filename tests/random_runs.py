@@ -21,8 +21,8 @@ from pathlib import Path
 from prefix_opd.base.errors import EXIT_BAD_INPUT, UserError
 from prefix_opd.launch import prepare
 
-EXPERIMENTS = ("tiny/schedule", "tiny/full", "tiny/prefix_12", "tiny/last_24", "tiny/window_72_96")
-EXPERIMENTS += ("tiny/one_step_early", "tiny/forward_kl_24", "tiny/jsd_24", "tiny/lora_schedule", "tiny/self_hint")
+FOLDER = Path(__file__).parents[1] / "recipe" / "prefix_opd" / "config" / "experiment" / "tiny"
+EXPERIMENTS = tuple(f"tiny/{path.stem}" for path in sorted(FOLDER.glob("*.yaml")) if path.stem != "base")
 BOOL = ("true", "false")
 MODEL, ACTOR, ROLLOUT = "actor_rollout_ref.model", "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 INFERENCE = "distillation.teacher_models.teacher_model.inference"
@@ -34,6 +34,7 @@ TOGETHER: dict[str, tuple[str, ...]] = {
         "prefix_opd.schedule.name=linear prefix_opd.schedule.start=5 prefix_opd.schedule.increment=30",
         "prefix_opd.schedule.name=steps prefix_opd.schedule.steps=[[1,3],[2,60]]",
         "prefix_opd.schedule.name=cosine prefix_opd.schedule.over=2 prefix_opd.schedule.maximum=64",
+        "prefix_opd.schedule.name=power prefix_opd.schedule.over=2",
         "prefix_opd.schedule.name=geometric prefix_opd.schedule.start=2 prefix_opd.schedule.over=3",
     ),
     "weighting": (

@@ -50,6 +50,11 @@ _CLAUSE_AFTER = re.compile(
     r"(?P<value>.*?\S)\s*(?:[,;]|--?|—)\s*(?:and\s)?(?P<words>(?:as|which|where|since|because|for|so|that|this|when|with|"
     r"thus|hence|by|the|who|whose|it|we|after|given|assuming|rounded|i\.e\.|namely|in|from|to)\s[^\d\\$]*)"
 )
+_WORD_WITH_CLAUSE = re.compile(r"(?P<value>[^\W\d_]+)\s*,?\s+(?:because|since)\s.*")
+_NUMBER_WITH_CLAUSE = re.compile(
+    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:when|where|which|because|since|at|attained|achieved|reached|obtained)\s"
+    r"(?:(?!\s(?:and|or)\s|;).)*"
+)
 _DENIAL_AFTER = re.compile(r"(?P<value>.*?[^\s,])\s*,?\s+(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*")
 _TH = r"(?:\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
@@ -98,6 +103,8 @@ def value_of(text: str) -> str:
     text = _ORDINAL.sub("", plain_latex(_LATEX_THOUSANDS.sub("", text)))
     if (denied := _DENIAL_AFTER.fullmatch(text)) is not None:
         text = denied["value"]
+    if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
+        text = clause["value"]
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[2].lower()]}}}", text)
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
@@ -162,7 +169,7 @@ def unwrapped(text: str) -> str:
 def as_words(text: str) -> str:
     """An answer in words, in lower case and with single spaces."""
     text = " ".join(tidy(unwrapped(tidy(text))).split())
-    if (clause := _CLAUSE_AFTER.fullmatch(text)) is not None:
+    if (clause := _CLAUSE_AFTER.fullmatch(text) or _WORD_WITH_CLAUSE.fullmatch(text)) is not None:
         text = clause["value"]
     return re.sub(r"^(?:(?:the )?(?:final |correct )?answer(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold())
 

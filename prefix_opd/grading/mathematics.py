@@ -45,15 +45,17 @@ _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(
 _SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=[\s*)\"'”]|$)")
 _BARE = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+−]?\\?[$€£]?[\d.,\s/^*+\-()\[\]{}\\%°π√]{0,80}")
 _BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
-# "The value of $x$ is 42.", "Hence there are 42 ways."
+# "The value of $x$ is 42.", "Hence there are exactly 42 ways."
 _STATED = re.compile(
-    rf"[\w$)][ ](?:{_VERB}|=)[ ](?:\*\*)?([-+−]?[$€£]?\d[\d.,/]*%?(?: [A-Za-z]+){{0,3}})(?:\*\*)?[.!]?\s*$"
+    rf"(?:(?:\$|\\\))[ ]=|[\w$)][ ]{_VERB})[ ](?:exactly |only |just )?(?:\*\*)?"
+    r"([-+−]?[$€£]?\d[\d.,/]*[π°]?(?:!(?=\.))?%?(?: \(mod \d+\))?(?: [A-Za-z]+[²³]?){0,4})(?:\*\*)?[.!]?\s*$"
 )
+_UNSURE = re.compile(r"\b(?:whether|if|not|wrong|incorrect)\b[^.!?\n]*[.!?]?\s*$", re.IGNORECASE)
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
-    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\([^\n]{{1,40}}?\\\)){{0,80}}?\b{_VERB}\s+"
-    r"(?=[-+−$\\(\[\d√½]|[A-Z][\w’'-]*[.!]?\s*$)",
+    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\([^\n]{{1,40}}?\\\)){{0,80}}?\b{_VERB}\s+(?:exactly\s|only\s|just\s)?"
+    r"(?=[-+−$\\(\[{\d√½]|[a-z]\s*=|[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
 )
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
@@ -71,8 +73,8 @@ def find_answer(text: str) -> tuple[str, str]:
     """(the answer as spelt, or the reason why there is none).
 
     The first of these that exists: the last closed box or ``<answer>``; the text after the last "answer is", "answer:",
-    "final answer" or "####"; the last formula, or a bare or bold number, in the last paragraph. Other numbers in the
-    text do not count.
+    "final answer" or "####"; in the last paragraph the number at the end of a statement ("there are 42 ways."), the
+    last formula, or a bare or bold number. Other numbers in the text do not count.
     """
     inside, after = tagged(text)
     box, opened = boxed(after)
@@ -88,7 +90,7 @@ def find_answer(text: str) -> tuple[str, str]:
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
         return answer, ""
     last = tail.strip(" \n`").rpartition("\n\n")[2]
-    if (stated := _STATED.search(last)) is not None:
+    if (stated := _STATED.search(last)) is not None and not _UNSURE.search(last):
         return tidy(stated[1]), ""
     if (formulas := _formulas(last)) and (answer := tidy(formulas[-1])):
         return answer, ""
