@@ -67,6 +67,7 @@ if [[ $PLATFORM == gpu ]]; then
     transfer_queue.backend.SimpleStorage.num_data_storage_units=2 reward.num_workers=1
     actor_rollout_ref.rollout.agent.num_workers=2 actor_rollout_ref.rollout.max_num_seqs=256
     ++ray_kwargs.ray_init.object_store_memory=4000000000
+    actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=256
   )
   if ! "$python" -c 'import flash_attn' 2>/dev/null; then
     evaluated+=(++actor_rollout_ref.model.override_config.attn_implementation=torch_varlen)
