@@ -1,6 +1,5 @@
 """Every test runs on the CPU platform, except the self-test on a GPU (`tests/gpu`), and without access to a hub."""
 
-import copy
 import functools
 import json
 import os
@@ -8,7 +7,6 @@ import pickle
 import shutil
 
 import pytest
-import yaml
 
 from prefix_opd.config.overrides import GROUPS
 from prefix_opd.cpu.environment import set_environment
@@ -20,23 +18,25 @@ if not ON_GPU:
 our_run.begin()
 
 
-def parse_once() -> None:
-    """Parse each YAML text and each ``${...}`` once per process: a thousand tests compose the same files."""
+def read_once() -> None:
+    """Read each YAML file and parse each ``${...}`` once per process: a thousand tests compose the same files."""
     import omegaconf.base
+    from hydra._internal.config_repository import ConfigRepository
 
-    parsed, parse, load = {}, functools.lru_cache(None)(omegaconf.grammar_parser.parse), yaml.load
+    parse = functools.lru_cache(None)(omegaconf.grammar_parser.parse)
     for module in (omegaconf.grammar_parser, omegaconf.base, omegaconf._utils):
         if hasattr(module, "parse"):
             module.parse = parse
 
-    def load_once(stream, Loader):
-        text = stream if isinstance(stream, str | bytes) else stream.read()
-        key = (text, Loader.__module__, Loader.__qualname__)
-        if key not in parsed:
-            parsed[key] = load(text, Loader)
-        return copy.deepcopy(parsed[key])
+    read, load = {}, ConfigRepository.load_config
 
-    yaml.load = load_once
+    def load_config(self, config_path):
+        key = (config_path, *(source.path for source in self.sources))
+        if key not in read:
+            read[key] = pickle.dumps(load(self, config_path))
+        return pickle.loads(read[key])
+
+    ConfigRepository.load_config = load_config
 
 
 def compose_once() -> None:
@@ -72,10 +72,14 @@ def compose_once() -> None:
     ConfigLoaderImpl._load_configuration_impl = load_configuration
 
 
-parse_once()
+read_once()
 compose_once()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+
+COMPOSING = ("test_compose.py", "test_experiments.py", "test_gpu_configs.py", "test_layouts.py")
+"""Files that compose every experiment, most of them the same."""
 
 
 def end_to_end(nodeid: str) -> bool:
@@ -92,15 +96,17 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With several workers, the tests of a file share a worker. All runs of the real program share one and come last.
+    """With several workers, the tests of a file share a worker, and so do the files that compose every experiment.
 
-    Such a run has a dozen processes. Running two at once, or one beside other tests, would not be faster.
+    All runs of the real program share a worker and come last. Such a run has a dozen processes. Running two at once,
+    or one beside other tests, would not be faster.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "end to end" if end_to_end(nodeid) else nodeid.partition("::")[0]
+            file = nodeid.partition("::")[0]
+            return "end to end" if end_to_end(nodeid) else "composing" if file.endswith(COMPOSING) else file
 
     config.option.loadscopereorder = False  # else by the number of tests
     return Scheduling(config, log)

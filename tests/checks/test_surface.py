@@ -1,8 +1,8 @@
 """Which keys may be set: every other one is refused in one line, and the tables agree with verl's own."""
 
 import ast
-import copy
 import importlib.util
+import pickle
 from pathlib import Path
 
 import bad_settings
@@ -29,7 +29,7 @@ def composed():
 
 def overridden(config: DictConfig, override: str) -> DictConfig:
     """The config with one override applied as Hydra does, without composing again."""
-    changed = copy.deepcopy(config)
+    changed = pickle.loads(pickle.dumps(config))  # a quarter of the time of copy.deepcopy
     parsed = OverridesParser.create().parse_override(override)
     with open_dict(changed):
         if parsed.is_delete():
@@ -99,7 +99,7 @@ def _keys():
 @given(st.dictionaries(_keys(), values, min_size=1, max_size=3))
 def test_a_config_of_any_values_is_accepted_or_refused_in_one_line(composed, changes):
     """After composing, `prefix-opd train --check` exits with code 0 or 2, without a traceback."""
-    changed = copy.deepcopy(composed)
+    changed = pickle.loads(pickle.dumps(composed))
     try:
         for key, value in changes.items():
             OmegaConf.update(changed, key, value, merge=False, force_add=True)

@@ -1,7 +1,7 @@
 """Whatever is typed or read, only our own error comes out: random overrides, settings, model files and rows."""
 
-import copy
 import json
+import pickle
 import string
 
 import pyarrow as pa
@@ -165,7 +165,7 @@ def config(tmp_path_factory):
 @given(st.dictionaries(st.sampled_from(CHECKED_KEYS), values, min_size=1, max_size=2))
 def test_a_config_of_any_values(config, changes):
     """Covers the checks of `prefix-opd train --check`, with paths of any kind."""
-    changed = copy.deepcopy(config)
+    changed = pickle.loads(pickle.dumps(config))  # a quarter of the time of copy.deepcopy
     try:
         for key, value in changes.items():
             OmegaConf.update(changed, key, value, merge=False, force_add=True)
@@ -200,7 +200,7 @@ def test_rows_to_train_on_of_any_content(config, tmp_path_factory, drawn):
         files.append(folder / "rows.parquet")
     except (pa.ArrowException, UnicodeEncodeError, OverflowError):
         pass  # rows that no parquet file can hold
-    changed = copy.deepcopy(config)
+    changed = OmegaConf.masked_copy(config, "data")
     for file in files:
         changed.data.val_files = str(file)
         try:
@@ -220,7 +220,7 @@ def test_rows_to_train_on_of_any_content(config, tmp_path_factory, drawn):
 def test_files_to_train_on_of_any_content(config, tmp_path_factory, suffix, content):
     path = tmp_path_factory.mktemp("files") / f"rows{suffix}"
     path.write_bytes(content)
-    changed = copy.deepcopy(config)
+    changed = OmegaConf.masked_copy(config, "data")
     changed.data.val_files = str(path)
     with pytest.raises(UserError) as told:
         check_data(changed, VAL_KEY)
