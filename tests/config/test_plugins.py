@@ -20,12 +20,12 @@ from prefix_opd.method.schedule import SCHEDULES, Schedule
 
 @SCHEDULES.register("mine")
 class Mine(Schedule):
-    factor: Tokens = 3
+    multiple: Tokens = 3
     '''L at step 1, tokens.'''
     _more: int = 0
 
     def prefix_length(self, step, longest):
-        return self.factor * step + self._more
+        return self.multiple * step + self._more
 
     def observe(self, metrics):
         self._more += 1
@@ -53,14 +53,14 @@ def module(tmp_path, monkeypatch):
 
 def test_its_settings_are_overridden_and_checked_like_ours(module):
     mine = ["experiment=tiny/schedule", f"prefix_opd.plugins=[{module(SCHEDULE)}]", "prefix_opd.schedule.name=mine"]
-    config = compose([*mine, "prefix_opd.schedule.factor=5"])
+    config = compose([*mine, "prefix_opd.schedule.multiple=5"])
     assert Settings.from_node(plain(config.prefix_opd)).schedule.prefix_length(2, 192) == 10
-    with pytest.raises(UserError, match="prefix_opd.schedule.factor=0: input should be greater than or equal to 1"):
-        Settings.from_node(plain(compose([*mine, "prefix_opd.schedule.factor=0"]).prefix_opd))
-    with pytest.raises(UserError, match="prefix_opd.schedule.factr: is not a key of the config"):
-        compose([*mine, "prefix_opd.schedule.factr=5"])
-    with pytest.raises(UserError, match="prefix_opd.schedule.factor: is not a key"):
-        compose(["experiment=tiny/schedule", "prefix_opd.schedule.factor=5"])
+    with pytest.raises(UserError, match="prefix_opd.schedule.multiple=0: input should be greater than or equal to 1"):
+        Settings.from_node(plain(compose([*mine, "prefix_opd.schedule.multiple=0"]).prefix_opd))
+    with pytest.raises(UserError, match="prefix_opd.schedule.multipl: is not a key of the config"):
+        compose([*mine, "prefix_opd.schedule.multipl=5"])
+    with pytest.raises(UserError, match="prefix_opd.schedule.multiple: is not a key"):
+        compose(["experiment=tiny/schedule", "prefix_opd.schedule.multiple=5"])
 
 
 def test_a_plan_says_that_l_adapts(module):
@@ -103,7 +103,7 @@ def test_the_setting_is_a_list_of_modules(given):
 
 
 def test_a_schedule_that_fails_is_found_before_the_run(module, tmp_path):
-    broken = SCHEDULE.replace("self.factor * step", "1 / (step - 4)")
+    broken = SCHEDULE.replace("self.multiple * step", "1 / (step - 4)")
     files = write_data(tmp_path / "data", train=40, test=3)
     config = compose(
         [
