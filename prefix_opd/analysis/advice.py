@@ -97,9 +97,6 @@ def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
     if case.settings.teacher.urls:
         rule = "names a teacher elsewhere, and advise starts it here"
         raise UserError(f"prefix_opd.teacher.url={case.settings.teacher.url}", rule, "set it to null")
-    if case.others:
-        told = ", ".join(source for source, _ in case.others)
-        raise UserError(f"the teachers of {told}", "are several, and advise has one", "name one teacher alone")
     longest, room = int(config.data.max_response_length), int(config.data.max_prompt_length)
     pairs = [pair for pair in zip(case.prompts, case.teacher_prompts, strict=True) if len(pair[0]) <= room]
     if not pairs:
