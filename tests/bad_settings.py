@@ -8,6 +8,8 @@ MODEL = "actor_rollout_ref.model"
 LOSS = "distillation.distillation_loss"
 TEACHERS = "distillation.teacher_models"
 TEACHER = f"{TEACHERS}.teacher_model"
+LOOP = f"{ROLLOUT}.agent.default_agent_loop"
+TOOLS = "prefix_opd.rollout.tool_tokens"
 RAY = "ray_kwargs.ray_init"
 SHARED, TURNS = "prefix_opd.teacher.placement=shared", "prefix_opd.teacher.phases=turns"
 SDPA = f"+{MODEL}.override_config.attn_implementation=sdpa"
@@ -77,8 +79,7 @@ NOT_WHOLE = [
     ([f"{ROLLOUT}.name=sglang"], f"{ROLLOUT}.name=sglang: vLLM is the only engine that is supported"),
     ([f"{ROLLOUT}.mode=sync"], f"{ROLLOUT}.mode=sync: verl 0.9.1 knows the mode async alone"),
     ([f"{ROLLOUT}.logprobs_mode=raw_logits"], "logprobs_mode=raw_logits: log-probs must be of the distribution that"),
-    ([f"{ROLLOUT}.multi_turn.enable=true"], f"{ROLLOUT}.multi_turn.enable=true: a rollout is one turn"),
-    ([f"{ROLLOUT}.agent.default_agent_loop=tool_agent"], "default_agent_loop=tool_agent: a rollout is one turn"),
+    ([f"{ROLLOUT}.multi_turn.enable=true"], f"{ROLLOUT}.multi_turn.enable=true: turns are made by a class of yours"),
     ([f"{ROLLOUT}.load_format=auto"], f"{ROLLOUT}.load_format=auto: the trainer sends the engine its weights"),
     ([f"{ROLLOUT}.quantization=fp8"], f"{ROLLOUT}.quantization=fp8: the sampler would be another policy"),
     ([f"{ROLLOUT}.data_parallel_size=2"], f"{ROLLOUT}.data_parallel_size=2: an engine is split by"),
@@ -216,6 +217,13 @@ SERVICES = [
     (["reward.custom_reward_function.path=pkg://no.such.module"], "path=pkg://no.such.module: does not exist"),
     (["reward.custom_reward_function.path={no_parquet}"], "is no Python file"),
     (["reward.custom_reward_function.name=grade_it"], "name=grade_it: is not defined in pkg://prefix_opd.grading"),
+    ([f"{LOOP}=tool_agent"], f"{LOOP}=tool_agent: is no class MODULE.CLASS that derives from"),
+    ([f"{LOOP}=no_such_module.Mine"], f"{LOOP}=no_such_module.Mine: is no class MODULE.CLASS that derives"),
+    ([f"{LOOP}=prefix_opd.cpu.platform.Nobody"], f"{LOOP}=prefix_opd.cpu.platform.Nobody: is no class MODULE.CLASS"),
+    ([f"{LOOP}=null"], f"{LOOP}=None: is no class MODULE.CLASS"),
+    ([f"{TOOLS}=32"], f"{TOOLS}=32: makes room for tool outputs, but single_turn_agent has none; set {LOOP}=MODULE"),
+    ([f"{TOOLS}=-1"], f"{TOOLS}=-1: input should be greater than or equal to 0"),
+    ([f"{TOOLS}=1.5"], f"{TOOLS}=1.5: must be a whole number"),
     (["reward.custom_reward_function.path=null"], "path=None: must name the grader"),
     (["+reward.custom_reward_function.reward_kwargs.time_limit=5"], "reward_kwargs.time_limit: is not known; choose"),
     (["+reward.custom_reward_function.reward_kwargs.time_limit_s=abc"], "reward_kwargs.time_limit_s=abc: input should"),
@@ -229,14 +237,14 @@ SERVICES = [
     ([f"+{RAY}.dashboard_host=0.0.0.0"], "dashboard_host=0.0.0.0: is not a setting that a run reads"),
     ([f"{RAY}.runtime_env.py_executable=/bin/sh"], "py_executable=/bin/sh: the processes of a run have the env"),
 ]  # fmt: skip
-"""Trackers, the grader, Ray."""
+"""Trackers, the grader, agent loops, Ray."""
 
 CODE = [
     ([f"{MODEL}.tokenizer_path={{own_code}}"], "verl would load it with trust_remote_code=true in its reward workers"),
     ([f"{MODEL}.hf_config_path={{own_code}}"], "the config must be that of actor_rollout_ref.model.path"),
     ([f"{MODEL}.external_lib=os"], f"{MODEL}.external_lib=os: would run code that no check has looked at"),
     (["data.custom_cls.path=x.py"], "data.custom_cls.path=x.py: would run code that no check has looked at"),
-    ([f"{ROLLOUT}.agent.agent_loop_config_path=x.yaml"], "agent_loop_config_path=x.yaml: would run code that no check"),
+    ([f"{ROLLOUT}.agent.agent_loop_config_path=x.yaml"], "agent_loop_config_path=x.yaml: turns are made by a class of"),
     ([f"{ROLLOUT}.agent.custom_async_server.path=x.py"], "custom_async_server.path=x.py: would run code that no check"),
     (
         [f"{ROLLOUT}.agent.agent_loop_manager_class=a.B"],

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ from prefix_opd.miniature.task import END_OF_TURN, TEACHER, random_problem, resp
 from prefix_opd.run.export import export_checkpoint
 from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import read_metrics
+from prefix_opd.run.samples import read_samples
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,6 +87,23 @@ LORA = [
 ]
 """An adapter, whose checkpoint at step 2 a second run goes on from."""
 RESUMED = ["trainer.resume_mode=resume_path", "prefix_opd.checkpoint.allow_foreign=true", "trainer.test_freq=-1"]
+
+LOOP = [
+    "experiment=tiny/schedule",
+    "actor_rollout_ref.rollout.agent.default_agent_loop=two_turns.TwoTurns",
+    "prefix_opd.rollout.tool_tokens=32",
+    "prefix_opd.rollout.seeded=1",
+    "prefix_opd.schedule.start=24",
+    "prefix_opd.schedule.increment=40",
+    "prefix_opd.probe.every=3",
+    *SMALL,
+    "data.train_batch_size=8",
+    "data.val_max_samples=64",
+    "trainer.total_training_steps=4",
+    "trainer.save_freq=2",
+    "trainer.test_freq=4",
+]
+"""An agent loop of two turns (examples/two_turns.py), whose checkpoint at step 2 a second run goes on from."""
 
 OWN_MODULE = '''
 """A method of one's own: a schedule that adapts, with a length for each row, a weighting and an objective."""
@@ -151,6 +170,7 @@ def trained(tmp_path_factory):
     """Name -> metrics of the two updates."""
     folder = tmp_path_factory.mktemp("kinds")
     (folder / "my_method.py").write_text(OWN_MODULE)
+    shutil.copy(ROOT / "examples" / "two_turns.py", folder)
     runs = folder / "runs.json"
     planned = {name: [*overrides, *SMALL] for name, overrides in RUNS.items()}
     for family in FAMILIES:
@@ -162,8 +182,9 @@ def trained(tmp_path_factory):
         planned[family] = ["experiment=tiny/prefix_24", *models, *SMALL]
     # the second goes on where the first ended
     planned |= {"own": OWN, "own_resumed": [*OWN, "trainer.total_training_steps=4"]}
-    checkpoint = f"trainer.resume_from_path={folder}/lora/global_step_2"
-    planned |= {"lora": LORA, "lora_resumed": [*LORA, *RESUMED, checkpoint]}
+    for name, overrides in (("lora", LORA), ("loop", LOOP)):
+        checkpoint = f"trainer.resume_from_path={folder}/{name}/global_step_2"
+        planned |= {name: overrides, f"{name}_resumed": [*overrides, *RESUMED, checkpoint]}
     runs.write_text(json.dumps(planned))
     command = [sys.executable, str(ROOT / "tests" / "warm_runs.py"), str(runs)]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
@@ -172,7 +193,7 @@ def trained(tmp_path_factory):
         log = (folder / f"{name}.log").read_text()
         assert code == 0, log[-3000:]
         assert "LLMServerManager: ['127.0.0.1:" in log, "also what is forked listens on the loopback alone"
-    names = (*RUNS, *FAMILIES, "own", "lora", "lora_resumed")
+    names = (*RUNS, *FAMILIES, "own", "lora", "lora_resumed", "loop", "loop_resumed")
     return {"folder": folder} | {name: list(read_metrics(folder / name)) for name in names}
 
 
@@ -268,6 +289,29 @@ def test_a_method_of_ones_own_goes_on_where_it_stopped(trained):
     assert lines[2]["prefix_opd/prefix_length"] > 10, "the resumed run knows what the first one observed"
 
 
+def test_an_agent_loop_of_two_turns(trained):
+    """L counts the student's tokens over both turns; what the tool says is context for student and teacher."""
+    lines = [line for line in trained["loop"] if "prefix_opd/prefix_length" in line]
+    assert [line["prefix_opd/prefix_length"] for line in lines] == [24, 64, 104, 144]
+    for line in lines:
+        assert line["prefix_opd/response_length/max"] <= line["prefix_opd/prefix_length"]
+        tools = 16 * line["prefix_opd/tool_tokens/mean"]
+        generated, trained_on = (line[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "trained"))
+        assert generated == trained_on == 16 * line["prefix_opd/response_length/mean"]
+        prompts = 16 * line["prefix_opd/prompt_length/mean"]
+        assert line["prefix_opd/tokens/scored"] == pytest.approx(prompts + generated + tools)
+        # trainer and sampler see each token after the same context
+        assert line["prefix_opd/log_prob_diff/abs_max"] < 1e-3 and line["actor/grad_norm"] > 0
+        assert line["prefix_opd/watch/tool_output"] == 0
+    assert all(line["prefix_opd/turns/mean"] > 1 and line["prefix_opd/tool_tokens/mean"] > 4 for line in lines[1:])
+    samples = [sample for sample in read_samples(trained["folder"] / "loop") if sample.kind == "train"]
+    again = [text for sample in samples if (text := "".join(sample.tokens)).count("<|im_start|>user") == 1]
+    assert again, "a wrong answer is followed by the question and a second try"
+    for text in again:
+        first, _, second = text.partition("<|im_start|>user\n")
+        assert "</think>" in first and second.partition("<|im_start|>assistant\n<think>")[2]
+
+
 # ---- a LoRA student ----
 
 
@@ -288,8 +332,9 @@ def test_lora_trains_the_adapter_alone(trained):
     assert 8 * shape.adapter < moments < 1.5 * 8 * shape.adapter
 
 
-def test_a_lora_run_goes_on_exactly(trained):
-    whole, resumed = ({line["step"]: line for line in trained[name]} for name in ("lora", "lora_resumed"))
+@pytest.mark.parametrize("name", ["lora", "loop"])
+def test_a_run_goes_on_exactly(trained, name):
+    whole, resumed = ({line["step"]: line for line in trained[run]} for run in (name, f"{name}_resumed"))
     for step in (3, 4):
         for name in ("actor/grad_norm", "prefix_opd/reverse_kl/mean", "prefix_opd/flops_exact/so_far"):
             assert resumed[step][name] == pytest.approx(whole[step][name], rel=1e-6), (step, name)

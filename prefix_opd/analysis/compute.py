@@ -29,6 +29,8 @@ SAME_WHERE_KNOWN = (
     "prefix_opd.stop_token_ids",
     "prefix_opd.ignore_own_end_token",
     "prefix_opd.prompt.thinking",
+    "prefix_opd.rollout.tool_tokens",
+    "actor_rollout_ref.rollout.agent.default_agent_loop",
     "reward.custom_reward_function.path",
     "reward.custom_reward_function.name",
     "reward.custom_reward_function.reward_kwargs",

@@ -167,6 +167,7 @@ ROLLOUT: dict[str, Rule] = {
     _ROLLOUT + "val_kwargs.do_sample": flag,
     _ROLLOUT + "agent.num_workers": whole(),
     _ROLLOUT + "agent.agent_loop_manager_class": elsewhere,
+    _ROLLOUT + "agent.default_agent_loop": elsewhere,
     _ROLLOUT + "checkpoint_engine.update_weights_bucket_megabytes": whole(),
 }
 

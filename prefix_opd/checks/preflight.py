@@ -58,6 +58,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     if not verls_own:
         objective.check_loss_settings(config, settings)
         services.check_manager(config)
+        services.check_agent_loop(config)
     together.check_weighting(config, settings)
     together.check_template_arguments(config)
     together.check_checkpoint(config)
@@ -122,6 +123,7 @@ def check_lengths(config: DictConfig, settings: Settings) -> None:
                 "lower the one or raise the other",
             )
     _check_schedule(config, settings.schedule, response)
+    response = config.actor_rollout_ref.rollout.response_length
     for node in together.engine_keys(config):
         key = f"{node}.max_model_len"
         room = None if OmegaConf.select(config, key) is None else _positive(config, key)
@@ -187,7 +189,7 @@ def check_context(config: DictConfig, settings: Settings, model: Model) -> None:
     """Check that the sequences fit the model's context, the limit unless a shorter one is set."""
     own = config.data.max_prompt_length
     prompt = own if model.key == STUDENT_KEY else teachers_longest_prompt(config, settings)
-    needed = prompt + config.data.max_response_length + 1
+    needed = prompt + config.actor_rollout_ref.rollout.response_length + 1
     room = model.context
     if room is not None and needed > room:
         raise UserError(
@@ -231,7 +233,7 @@ def check_batches(config: DictConfig) -> None:
             f"actor_rollout_ref.actor.ppo_mini_batch_size={mini}", f"must divide data.train_batch_size={prompts}"
         )
     actor = config.actor_rollout_ref.actor
-    longest = config.data.max_prompt_length + config.data.max_response_length
+    longest = config.data.max_prompt_length + config.actor_rollout_ref.rollout.response_length
     if actor.use_dynamic_bsz:
         held = _positive(config, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
         key = "actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu"

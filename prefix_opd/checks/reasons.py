@@ -9,7 +9,7 @@ _CODE = "would run code that no check has looked at"
 _FUSED = "the loss reads logits, which these kernels do not return; set prefix_opd.update.fused_head"
 _ENGINE = "an engine is split by actor_rollout_ref.rollout.tensor_model_parallel_size alone"
 _LOG_PROBS = "recomputed log-probs use the update's micro-batches: actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
-_ONE_TURN = "a rollout is one turn"
+_LOOP = "turns are made by a class of yours: actor_rollout_ref.rollout.agent.default_agent_loop=MODULE.CLASS"
 REASONS: dict[str, str] = {
     "model_engine": "FSDP2 is the only engine that is supported",
     "critic": "there is no critic",
@@ -26,8 +26,8 @@ REASONS: dict[str, str] = {
     "data.reward_fn_key": "verl's grader reads data_source whatever this key says",
     "data.gen_batch_size": "a step hands out data.train_batch_size prompts",
     "data.tokenizer": "prompts are rendered with the student's tokenizer",
-    "data.tool_config_path": _ONE_TURN,
-    "data.function_tool_path": _ONE_TURN,
+    "data.tool_config_path": _LOOP,
+    "data.function_tool_path": _LOOP,
     "data.trust_remote_code": "actor_rollout_ref.model.trust_remote_code is the one switch",
     "actor_rollout_ref.ref": "there is no reference policy",
     "actor_rollout_ref.model.lora": "is Megatron's; FSDP2 reads actor_rollout_ref.model.lora_rank",
@@ -77,10 +77,9 @@ REASONS: dict[str, str] = {
         "log-probs must be of the distribution that is sampled: raw logits make the importance ratio meaningless"
     ),
     "actor_rollout_ref.rollout.do_sample": "a rollout is a sample of the student",
-    "actor_rollout_ref.rollout.multi_turn": _ONE_TURN,
-    "actor_rollout_ref.rollout.agent": _ONE_TURN,
+    "actor_rollout_ref.rollout.multi_turn": _LOOP,
+    "actor_rollout_ref.rollout.agent": _LOOP,
     "actor_rollout_ref.rollout.agent.custom_async_server": _CODE,
-    "actor_rollout_ref.rollout.agent.agent_loop_config_path": _CODE,
     "actor_rollout_ref.rollout.data_parallel_size": _ENGINE,
     "actor_rollout_ref.rollout.expert_parallel_size": _ENGINE,
     "actor_rollout_ref.rollout.pipeline_model_parallel_size": _ENGINE,
@@ -90,7 +89,9 @@ REASONS: dict[str, str] = {
     "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu": _LOG_PROBS,
     "actor_rollout_ref.rollout.load_format": "the trainer sends the engine its weights",
     "actor_rollout_ref.rollout.prompt_length": "follows from data.max_prompt_length",
-    "actor_rollout_ref.rollout.response_length": "follows from data.max_response_length",
+    "actor_rollout_ref.rollout.response_length": (
+        "follows from data.max_response_length and prefix_opd.rollout.tool_tokens"
+    ),
     "actor_rollout_ref.rollout.nnodes": "the engines share the trainer's GPUs",
     "actor_rollout_ref.rollout.n_gpus_per_node": "the engines share the trainer's GPUs",
     "distillation.enabled": "distillation is what a run does",

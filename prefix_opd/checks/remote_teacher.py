@@ -45,7 +45,7 @@ def check_remote_teacher(config: DictConfig, settings: Settings, model: Model) -
         raise UserError(f"prefix_opd.patches_off=[{STARTUP}]", f"{URL_KEY} needs this patch", "leave it out")
     teacher = remote_teacher(config, settings, ASK_SECONDS)
     topk = config.distillation.distillation_loss.topk if settings.loss.needs_topk else 0
-    needed = teachers_longest_prompt(config, settings) + config.data.max_response_length + 1
+    needed = teachers_longest_prompt(config, settings) + config.actor_rollout_ref.rollout.response_length + 1
     for url in teacher.urls:
         _check_form(url)
         with httpx.Client(timeout=teacher.timeout, headers=teacher.headers) as http:

@@ -29,8 +29,7 @@ def tokens(case: Case) -> Finding:
     check_lengths(case.config, case.settings)
     for model in (case.student, case.teacher):
         check_context(case.config, case.settings, model)
-    data = case.config.data
-    needed = data.max_prompt_length + data.max_response_length + 1
+    needed = case.config.data.max_prompt_length + case.config.actor_rollout_ref.rollout.response_length + 1
     return ok(f"prompt + response + 1 = {needed} tokens fit both engines and both models")
 
 

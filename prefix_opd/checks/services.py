@@ -1,4 +1,4 @@
-"""Checks of the user's services and code: trackers, grader, and rollout manager."""
+"""Checks of the user's services and code: trackers, grader, rollout manager, and agent loop."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import importlib.util
 import netrc
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.keys import TRACKERS
+from prefix_opd.config.keys import LOOP_KEY, ONE_TURN
+from prefix_opd.config.plugins import look_here
 from prefix_opd.grading import reward
 
 PACKAGES = {
@@ -115,22 +118,41 @@ def check_manager(config: DictConfig) -> None:
     Reads the file without running it.
     """
     named = OmegaConf.select(config, MANAGER_KEY)
-    if named == MANAGER:
-        return
+    if named != MANAGER and MANAGER.rpartition(".")[2] not in _bases(named):
+        raise UserError(f"{MANAGER_KEY}={named}", f"must be a class that derives from {MANAGER}", "leave it out")
+
+
+def check_agent_loop(config: DictConfig) -> None:
+    """Check that the agent loop exists, by reading its file without running it, and that tools go with it.
+
+    Raises:
+        UserError: names the key.
+    """
+    named, tools = OmegaConf.select(config, LOOP_KEY), config.prefix_opd.rollout.tool_tokens
+    if named == ONE_TURN:
+        if tools:
+            rule = f"makes room for tool outputs, but {ONE_TURN} has none"
+            raise UserError(f"prefix_opd.rollout.tool_tokens={tools}", rule, f"set {LOOP_KEY}=MODULE.CLASS")
+    elif not _bases(named):
+        where = f"the module is looked for in {look_here()} and on PYTHONPATH"
+        raise UserError(f"{LOOP_KEY}={named}", "is no class MODULE.CLASS that derives from verl's AgentLoopBase", where)
+
+
+def _bases(named: Any) -> set[str]:
+    """The names of the base classes of ``MODULE.CLASS``; empty if there is no such class."""
+    look_here()
     module, _, name = named.rpartition(".") if isinstance(named, str) else ("", "", "")
     file = _file(f"{PACKAGE}{module}") if module else None
     try:
         tree = ast.parse(file.read_text(encoding="utf-8")) if file is not None else ast.Module([], [])
     except (SyntaxError, ValueError, OSError):
         tree = ast.Module([], [])
-    bases = {
+    return {
         getattr(base, "attr", getattr(base, "id", ""))
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef) and node.name == name
         for base in node.bases
     }
-    if MANAGER.rpartition(".")[2] not in bases:
-        raise UserError(f"{MANAGER_KEY}={named}", f"must be a class that derives from {MANAGER}", "leave it out")
 
 
 def _file(path: str) -> Path | None:

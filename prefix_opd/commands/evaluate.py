@@ -90,10 +90,12 @@ def _refuse_equal_samples(sampling, benchmarks) -> None:
 
 def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
     """Content of ``evaluation.json``. ``same`` must not change within a folder; the rest is information."""
+    from prefix_opd.config.keys import ONE_TURN
+
     settings, student = config.prefix_opd, target.model.path
     if target.run_config is not None:
         student = str(target.run_config.actor_rollout_ref.model.path)
-    reward = config.reward.custom_reward_function
+    reward, loop = config.reward.custom_reward_function, config.actor_rollout_ref.rollout.agent.default_agent_loop
     return {
         "about": {
             "name": target.name,
@@ -111,6 +113,7 @@ def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
             "prompt_ending": reward.reward_kwargs.get("prompt_ending"),
             "stop_token_ids": list(settings.stop_token_ids),
             "grader": f"{reward.path}:{reward.name}",
+            "agent_loop": None if loop == ONE_TURN else loop,  # unknown to earlier versions
         },
         "benchmarks": {
             one.name: {

@@ -1,4 +1,5 @@
 """Resolvers of the recipe: ``${context:PROMPT,RESPONSE}``, tokens that an engine needs for one sequence,
+``${response_room:RESPONSE,TOOLS}``, tokens of a response with its tool outputs,
 ``${ending:THINKING}``, the text that a prompt ends with by default, ``${teacher_pool:PLACEMENT,TRAINERS}``, the
 teacher's nodes or GPUs per node by default, and ``${engine_share:PLACEMENT,ALONE}``, an engine's share of a GPU."""
 
@@ -22,6 +23,11 @@ def context(prompt: Any, response: Any) -> int | None:
     return prompt + response + 1
 
 
+def response_room(response: Any, tools: Any) -> Any:
+    """Tokens after the prompt: the longest response, and the tool outputs between its turns."""
+    return response + tools if isinstance(response, int) and isinstance(tools, int) else response
+
+
 def ending(thinking: Any) -> str | None:
     """The default of ``prefix_opd.prompt.ending``: only ``thinking=forced`` puts a text at the prompt's end."""
     return THINK_START if thinking == "forced" else None
@@ -39,5 +45,5 @@ def engine_share(placement: Any, alone: Any) -> Any:
 
 def register_resolver() -> None:
     """Register the resolvers with OmegaConf."""
-    for resolver in (context, ending, teacher_pool, engine_share):
+    for resolver in (context, response_room, ending, teacher_pool, engine_share):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

@@ -17,6 +17,14 @@ from prefix_opd.base.errors import UserError, one_line
 KEY = "prefix_opd.plugins"
 
 
+def look_here() -> str:
+    """Let modules be imported from the working directory, and return it."""
+    here = str(Path.cwd())
+    if here not in sys.path:  # as `python -m` has it, and a console script does not; last: it replaces nothing
+        sys.path.append(here)
+    return here
+
+
 def import_plugins(names: Any) -> None:
     """Import modules from the working directory or from PYTHONPATH; twice changes nothing.
 
@@ -27,9 +35,7 @@ def import_plugins(names: Any) -> None:
         return
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{KEY}={names}", "must be a list of modules", f"write {KEY}=[my_module]")
-    here = str(Path.cwd())
-    if here not in sys.path:  # as `python -m` has it, and a console script does not; last: it replaces nothing
-        sys.path.append(here)
+    here = look_here()
     for name in names:
         try:
             importlib.import_module(name)

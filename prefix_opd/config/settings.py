@@ -79,6 +79,8 @@ class RolloutSettings(Fields):
     off_policy_steps: Annotated[int, BeforeValidator(whole), Field(ge=0, le=1)] = 0
     """Age of the sampling policy in updates. 0: strictly on-policy. 1: the engines sample the next step during the
     update, and the importance ratio corrects for the difference."""
+    tool_tokens: Annotated[int, BeforeValidator(whole), Field(ge=0)] = 0
+    """Room for a rollout's tool outputs beside L and data.max_response_length, tokens. It ends where they exceed it."""
     timeout_seconds: Seconds = 1800
     """How long the engines may make no progress, seconds: no rollout or score comes back, and no engine generates a
     token. The rollouts and validation answers that wait then count as failed and are aborted. Waiting in the queue of a
@@ -193,6 +195,8 @@ class WatcherSettings(Fields):
     """Share of rollouts whose last tokens repeat a short cycle."""
     endless: Watcher = Watcher(threshold=0.99, action="warn")
     """Share of rollouts cut at data.max_response_length. Cuts by a shorter L do not count."""
+    tool_output: Watcher = Watcher(threshold=0, action="warn")
+    """Share of rollouts that ended because tool outputs exceeded prefix_opd.rollout.tool_tokens."""
     sampler_mismatch: LateWatcher = LateWatcher(threshold=0.2, action="warn")
     """Mean of |log p_trainer - log p_sampler| of a token, nats."""
     gradient_norm: LateWatcher = LateWatcher(threshold=1e6, action="warn")

@@ -54,6 +54,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     throughput = _throughput(config, assumptions)
     prompt = assumptions.mean_prompt or min(MEAN_PROMPT, _whole(config, "data.max_prompt_length") / 2)
     scored = _teachers_prompt(config, settings, assumptions, prompt)
+    contexts = (prompt + settings.rollout.tool_tokens, scored + settings.rollout.tool_tokens)
     recomputed = settings.advantage.recomputes
 
     def lengths_of(schedule: Schedule) -> list[list[int]]:
@@ -67,7 +68,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             scorers,
             responses,
             rollouts,
-            (prompt, scored),
+            contexts,
             recomputed,
             weighting,
             throughput,
@@ -88,7 +89,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     most = max(longest_prefix(schedule, updates, longest), *map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
-    longests = (prompt + response, scored + response)
+    longests = (contexts[0] + response, contexts[1] + response)
     found = _memory(config, settings, student, scorers, rollouts, gpus, longests, device)
     return Plan(
         run={
@@ -160,7 +161,7 @@ def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelSha
     cap = longest_prefix(schedule, steps, response)
     engine = {"student": 1, "teacher": gpus}
     prompt = min(MEAN_PROMPT, config.data.max_prompt_length / 2)
-    scored = _teachers_prompt(config, settings, Assumptions(), prompt)
+    scored = _teachers_prompt(config, settings, Assumptions(), prompt) + settings.rollout.tool_tokens
     flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], 1, False, scored)["exact"]
     return 3600 * cost.hours(flops, _throughput(config, Assumptions())["flops_per_second"], engine)["teacher_scoring"]
 
@@ -268,6 +269,11 @@ def _notes(config, settings: Settings, memory: dict[str, Any], scorers, assumpti
         notes.append(
             f"at the longest L the KV cache of an engine holds about {engine['sequences_at_once']} rollouts; "
             "vLLM queues the others, so sampling is slower than its FLOP suggest"
+        )
+    if settings.rollout.tool_tokens:
+        notes.append(
+            f"tool outputs count as {settings.rollout.tool_tokens} more tokens of each prompt "
+            "(prefix_opd.rollout.tool_tokens, all of it); the time of the tools is not counted"
         )
     if settings.teacher.urls:
         notes.append("the teacher scores on other machines: their hours and memory are not counted")

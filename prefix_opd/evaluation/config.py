@@ -9,12 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks import cluster
+from prefix_opd.checks import cluster, services
 from prefix_opd.checks.chat_template import fill_in_template, template_variables
 from prefix_opd.checks.preflight import check_verl_version
 from prefix_opd.checks.surface import check_surface, leaves, rule_of
 from prefix_opd.config.compose import compose
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.evaluation.benchmarks import TINY, Benchmark
@@ -112,12 +112,14 @@ def evaluation_config(
     if target.run_config is not None:
         layout = "layout" in touched or "experiment" in touched
         _take_over(config, target.run_config, (*ASKED, *(() if layout else ENGINE)), touched)
+        _check_loop(config, target.run_config, touched)
     # a layout that leaves the memory to the arithmetic of a training run
     open_share = config.actor_rollout_ref.rollout.gpu_memory_utilization is None
     if config.platform != "cpu" and (open_share or (target.run_config is None and "layout" not in touched)):
         for key, value in GPU_DEFAULTS.items():
             if not any(_same_or_within(one, key) for one in touched):
                 OmegaConf.update(config, key, value, force_add=True)
+    services.check_agent_loop(config)
     _set_gpus(config, target, gpus, touched)
     _set_own(config, target, benchmarks, sampling, out, chunk)
     _fill_in(config, target, teacher)
@@ -145,6 +147,14 @@ def _take_over(config: DictConfig, run: DictConfig, keys: Sequence[str], touched
             rule = rule_of(name, config.platform)
             if rule is not None and not rule(one) and not any(_same_or_within(said, name) for said in touched):
                 OmegaConf.update(config, name, one, merge=True, force_add=True)
+
+
+def _check_loop(config: DictConfig, run: DictConfig, touched: set[str]) -> None:
+    """Run no code that only a run's config names, because its folder may come from elsewhere. Raises UserError."""
+    theirs = OmegaConf.select(run, LOOP_KEY, default=ONE_TURN)
+    if theirs != config.actor_rollout_ref.rollout.agent.default_agent_loop and LOOP_KEY not in touched:
+        rule = "is the agent loop of this run, and an evaluation runs such code only if its command names it"
+        raise UserError(f"{LOOP_KEY}={theirs}", rule, "add it to the command")
 
 
 def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set[str]) -> None:
@@ -249,13 +259,14 @@ def _set_lengths(
             f"data.max_prompt_length={config.data.max_prompt_length}", f"the longest prompt has {longest} tokens"
         )
     config.data.max_prompt_length = max(longest, config.data.max_prompt_length)
-    needed = config.data.max_prompt_length + sampling.max_tokens + 1
+    response = config.actor_rollout_ref.rollout.response_length  # sampling.max_tokens, and room for tool outputs
+    needed = config.data.max_prompt_length + response + 1
     room = target.model.context
-    if room is not None and longest + sampling.max_tokens > room:
+    if room is not None and longest + response > room:
         raise UserError(
             f"--max-tokens={sampling.max_tokens}",
             f"exceeds the model's context of {room} tokens with a prompt of {longest}",
-            f"use --max-tokens={max(1, room - longest)} or less",
+            f"use --max-tokens={max(1, room - longest - response + sampling.max_tokens)} or less",
         )
     if "actor_rollout_ref.rollout.max_model_len" not in touched:
         length = needed if room is None else min(needed, room)

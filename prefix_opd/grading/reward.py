@@ -13,7 +13,7 @@ from prefix_opd.grading.expression import canonical
 from prefix_opd.grading.grader import grade
 from prefix_opd.grading.text import answer_part
 from prefix_opd.grading.verdict import DIFFERENT, EQUAL, UNFINISHED, GradeSettings
-from prefix_opd.method.prompt import THINK_END, opens_thinking
+from prefix_opd.method.prompt import THINK_END, THINK_START, opens_thinking
 
 TINY = "tiny/"
 CHOICE_BEGINNINGS = ("gpqa", "mmlu")
@@ -78,7 +78,7 @@ def compute_score(
         from prefix_opd.miniature import task
 
         at_once = not settings.require_think_end and THINK_END not in solution_str
-        text = f"{THINK_END}{solution_str}" if at_once else solution_str
+        text = f"{THINK_END}{solution_str}" if at_once else solution_str.rpartition(THINK_START)[2]  # the last turn
         part = answer_part(text, require_think_end=True)
         score = float(task.grade(text, truth))
         reason = UNFINISHED if part is None else EQUAL if score else DIFFERENT

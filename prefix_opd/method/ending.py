@@ -1,10 +1,10 @@
-"""How a rollout ended: by itself, or cut at the prefix length L."""
+"""How a rollout ended: by itself, cut at the prefix length L, or at a tool's output that exceeds its room."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-NATURAL, CUT, OTHER = "natural", "cut", "other"
+NATURAL, CUT, OTHER, TOOLS = "natural", "cut", "other", "tools"
 
 
 def how_it_ended(response_ids: Sequence[int], longest: int, end_token_ids: Collection[int]) -> str:
@@ -14,7 +14,7 @@ def how_it_ended(response_ids: Sequence[int], longest: int, end_token_ids: Colle
     response of exactly ``longest`` tokens that ends with an end token ended by itself.
 
     Args:
-        response_ids: token ids of the response, at least one.
+        response_ids: token ids that the student sampled, at least one.
         longest: L in training, the maximum response length in validation, tokens.
         end_token_ids: every token that stops a rollout.
 

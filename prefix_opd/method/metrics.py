@@ -83,7 +83,7 @@ def rollout_metrics(
     Args:
         records: one per rollout, with ``ending``, ``generated_at`` and ``scored_at`` (seconds since the prompts were
             handed out).
-        lengths: (B,) response tokens.
+        lengths: (B,) tokens that the student sampled.
         prefix_lengths: (B,) L of each rollout, tokens.
     """
     endings = [record["ending"] for record in records]
@@ -95,6 +95,7 @@ def rollout_metrics(
         "ending/cut_fraction": endings.count("cut") / len(endings),
         "ending/natural_fraction": endings.count("natural") / len(endings),
         "ending/other_fraction": endings.count("other") / len(endings),
+        "ending/tools_fraction": endings.count("tools") / len(endings),
         "response_length/mean": sum(lengths) / len(lengths),
         "response_length/max": max(lengths),
         "seconds/rollout": generated,

@@ -100,7 +100,8 @@ def bins(line: Mapping[str, float], prefix: str) -> dict[int, float]:
 ALL = (
     *(PREFIX_LENGTH, "prefix_opd/prefix_length/min", REVERSE_KL, "prefix_opd/reverse_kl/{abs_mean,max}"),
     PROMPT_LENGTH,
-    *(RESPONSE_LENGTH, "prefix_opd/response_length/max", CUT, NATURAL, "prefix_opd/ending/other_fraction"),
+    *(RESPONSE_LENGTH, "prefix_opd/response_length/max", CUT, NATURAL, "prefix_opd/ending/{other,tools}_fraction"),
+    *("prefix_opd/turns/mean", "prefix_opd/tool_tokens/mean"),
     *("prefix_opd/fingerprint/{prompts,rollouts}", SECONDS_SINCE_START, "prefix_opd/seconds/{overlap,turns}"),
     *map(seconds, (*PHASES, "step")),
     "prefix_opd/teacher/*/{tokens,flops_exact,reverse_kl/mean,reverse_kl/abs_mean,reverse_kl/max}",
@@ -112,7 +113,8 @@ ALL = (
     *(f"{ENTROPY_BY_POSITION}#", "prefix_opd/reliable_length/mean", RELIABLE_MAX, RELIABLE_REACHED),
     *(TAIL_RATIO, PROBE_LENGTH, PROBE_FLOPS, "prefix_opd/probe/{seconds,failed,flops_exact/so_far}"),
     *(WARNED, THROWN_AWAY, VALIDATION_MISSING, "prefix_opd/watch/{missing,not_finite,repetition,uniform_teacher}"),
-    "prefix_opd/watch/{reverse_kl,endless,not_finite_update,gradient_norm,sampler_mismatch,validation_endless}",
+    "prefix_opd/watch/{reverse_kl,endless,tool_output,not_finite_update,gradient_norm,sampler_mismatch}",
+    "prefix_opd/watch/validation_endless",
 )
 """All metrics of this package. ``{a,b}`` stands for a or b, ``#`` for a position, ``*`` for a data source."""
 

@@ -60,10 +60,10 @@ class Objective(Fields):
         raise NotImplementedError(f"{type(self).__name__} defines no advantage")
 
     def bounded_advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor, clamp: float | None) -> Tensor:
-        """(B, T) advantage without gradient, clamped to [-clamp, clamp] nats."""
+        """(B, T) advantage without gradient, clamped to [-clamp, clamp] nats, 0 outside the mask."""
         if not log_p.shape == log_q.shape == mask.shape:
             raise ValueError(f"log_p {tuple(log_p.shape)}, log_q {tuple(log_q.shape)}, mask {tuple(mask.shape)} differ")
-        advantage = self.advantage(log_p, log_q, mask).detach()
+        advantage = self.advantage(log_p, log_q, mask).detach().masked_fill(~mask.bool(), 0.0)
         return advantage if clamp is None else advantage.clamp(-clamp, clamp)
 
     def metrics(self, log_p: Tensor, log_q: Tensor, mask: Tensor, prefix_lengths: Tensor) -> dict[str, float]:

@@ -25,8 +25,8 @@ class Weighting(Fields):
     def weights(self, positions: Tensor, lengths: Tensor) -> Tensor | None:
         """
         Args:
-            positions: (B, T) token positions, from 0.
-            lengths: (B, 1) response lengths, tokens.
+            positions: (B, T) positions among the tokens that the student sampled, from 0.
+            lengths: (B, 1) number of tokens that the student sampled.
 
         Returns:
             (B, T) weights; ``None`` means 1 everywhere and skips the multiplication.
@@ -54,21 +54,17 @@ class Weighting(Fields):
         return length if weights is None else float(weights.count_nonzero())
 
 
-def token_weights(lengths: Tensor, width: int, weighting: Weighting) -> Tensor | None:
+def token_weights(mask: Tensor, weighting: Weighting) -> Tensor | None:
     """Token weights of a batch.
 
     Args:
-        lengths: (B,) response lengths, tokens.
-        width: T, the padded width.
+        mask: (B, T) bool, True on tokens that the student sampled.
 
     Returns:
-        (B, T) float weights; ``None`` means 1 everywhere.
+        (B, T) float weights, 0 outside the mask; ``None`` means 1 everywhere.
     """
-    import torch
-
-    positions = torch.arange(width, device=lengths.device).expand(lengths.shape[0], width)
-    weights = weighting.weights(positions, lengths[:, None])
-    return None if weights is None else weights.float()
+    weights = weighting.weights(mask.cumsum(-1) - 1, mask.sum(-1, keepdim=True))
+    return None if weights is None else weights.float() * mask
 
 
 WEIGHTINGS: Registry[Weighting] = Registry("weighting", default="uniform")

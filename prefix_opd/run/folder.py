@@ -41,6 +41,7 @@ SAME_RUN_KEYS = (
     "actor_rollout_ref.actor.loss_agg_mode",
     "actor_rollout_ref.actor.ppo_epochs",
     "actor_rollout_ref.actor.ppo_mini_batch_size",
+    "actor_rollout_ref.rollout.agent.default_agent_loop",
     "actor_rollout_ref.rollout.n",
     "actor_rollout_ref.rollout.temperature",
     "actor_rollout_ref.rollout.top_k",

@@ -31,11 +31,12 @@ class Sample:
     ids: list[int]
     """(T,)"""
     log_p: list[float]
-    """(T,) the student's log-probs, nats."""
+    """(T,) the student's log-probs, nats; in a tool's output the teacher's."""
     log_q: list[float]
     """(T,) the teacher's."""
     prefix_length: Annotated[int, Field(alias="cap")]
-    """L of the rollout's row, tokens; ``cap`` in the file. A probe's rollout may be longer."""
+    """L of the rollout's row, tokens, and the tool outputs up to there; ``cap`` in the file. A probe's rollout may be
+    longer."""
     ending: str
     """"cut", "natural" or "other"."""
 

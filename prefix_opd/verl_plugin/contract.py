@@ -141,9 +141,11 @@ HOOKS = (
     Hook(
         "verl.workers.rollout.llm_server:LLMServerClient.generate",
         ("request_id",),
-        "progress.WatchedClient",
+        "progress.WatchedClient, student_turns.StudentClient",
         ("_acquire_server", "generate", "remote"),
     ),
+    Hook("verl.experimental.agent_loop.agent_loop:_agent_loop_registry", None, "agent loops of the user's"),
+    Hook("verl.workers.rollout.replica:TokenOutput", None, "student_turns: a turn after the last token of L"),
     Hook(
         f"{_LOOP}.__init__",
         ("config", "llm_client", "teacher_client"),

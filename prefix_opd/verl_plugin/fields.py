@@ -18,6 +18,8 @@ RECORD = "prefix_opd"
 """Key of a rollout's ending, times and data source."""
 TEACHER_PROMPT_LENGTH = "teacher_prompt_length"
 """Entry of the record: tokens of the teacher's own prompt, if it has one."""
+TURNS, SAMPLED = "turns", "sampled"
+"""Entries of the record: turns of the student, and the tokens that it sampled in them."""
 PREFIX_LENGTH = "prefix_length"
 """Column with L of each row, tokens, or with a list of one L for each rollout of the prompt. The trainer writes it when
 it hands prompts out. verl passes columns to the agent loop as keyword arguments; the worker picks the rollout's own L,
@@ -33,7 +35,7 @@ PROBE_SEED = "prefix_opd_probe"
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """The rollouts of one update: N response tokens in total, sequence after sequence.
+    """The rollouts of one update: N response tokens in total, sequence after sequence, tool outputs included.
 
     For two rollouts of 2 and 1 tokens: ``lengths = [2, 1]``, ``log_p = [a1, a2, b1]``.
     """
@@ -44,6 +46,7 @@ class TrainBatch:
     """(N,) token ids."""
     prompt_lengths: list[int]
     lengths: list[int]
+    """(B,) response tokens, tool outputs included."""
     log_p: Tensor
     """(N,) student log-probs, from the sampler or recomputed."""
     log_p_rollout: Tensor
@@ -62,6 +65,11 @@ class TrainBatch:
     def teacher_prompt_lengths(self) -> list[int]:
         """(B,) tokens of the prompts that the teacher scored."""
         return teacher_prompt_lengths(self.records, self.prompt_lengths)
+
+    @property
+    def sampled_lengths(self) -> list[int]:
+        """(B,) tokens that the student sampled."""
+        return sampled_lengths(self.records, self.lengths)
 
     def nested(self, flat: Tensor) -> Tensor:
         """(N,) -> jagged tensor with one row per rollout, as verl stores it."""
@@ -95,8 +103,8 @@ class TrainBatch:
         return {f"fingerprint/{name}": zlib.crc32(ids.long().numpy().tobytes()) for name, ids in parts.items()}
 
     def positions(self) -> Tensor:
-        """(N,) position of each token in its response, from 0."""
-        return torch.cat([torch.arange(length) for length in self.lengths])
+        """(N,) position of each token among those that the student sampled in its rollout, from 0."""
+        return torch.cat([part.cumsum(0) - 1 for part in self.mask.split(self.lengths)])
 
     def ended(self, ending: str) -> Tensor:
         """(N,) bool, True on tokens of rollouts with this ending: "cut", "natural" or "other"."""
@@ -143,6 +151,11 @@ def read_records(data: Any) -> list[dict[str, Any]]:
 def teacher_prompt_lengths(records: Sequence[Mapping[str, Any]], prompt_lengths: Sequence[int]) -> list[int]:
     """(B,) tokens of the prompts that the teacher scored."""
     return [record.get(TEACHER_PROMPT_LENGTH, prompt) for record, prompt in zip(records, prompt_lengths, strict=True)]
+
+
+def sampled_lengths(records: Sequence[Mapping[str, Any]], lengths: Sequence[int]) -> list[int]:
+    """(B,) tokens that the student sampled, of responses of ``lengths`` tokens."""
+    return [record.get(SAMPLED, length) for record, length in zip(records, lengths, strict=True)]
 
 
 def _teacher_log_probs(data: Any, prompt_lengths: list[int]) -> Tensor:

@@ -1,10 +1,16 @@
 """What a run asks of Ray and of its GPUs, and what it hands its numbers to: refused in one line where it cannot be."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import cluster, services
+from prefix_opd.checks.preflight import check
+from prefix_opd.config.compose import compose
+from prefix_opd.config.keys import LOOP_KEY
+from prefix_opd.cost.plan import plan
 
 TEACHER = "distillation.teacher_models.teacher_model.inference"
 
@@ -179,6 +185,46 @@ def test_a_manager_of_rollouts_derives_from_ours(tmp_path, monkeypatch):
     services.check_manager(config(**{key: "my_rollouts.Mine"}))
     for wrong in ("my_rollouts.Other", "my_rollouts.Nobody", "no_such_module.Mine", "Mine", "..", None, 5):
         assert "must be a class that derives from" in refused(services.check_manager, config(**{key: wrong}))
+
+
+def test_an_agent_loop_is_a_class_whose_file_is_read_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    Path("my_loops.py").write_text(f"{ran}class Loop(AgentLoopBase): ...\nclass Plain: ...\n")
+
+    def made(named, tools=0):
+        keys = {"actor_rollout_ref__rollout__agent__default_agent_loop": named}
+        return config(**keys, prefix_opd__rollout__tool_tokens=tools)
+
+    for tools in (0, 32):
+        services.check_agent_loop(made("my_loops.Loop", tools))
+    services.check_agent_loop(made("single_turn_agent"))
+    assert "single_turn_agent has none" in refused(services.check_agent_loop, made("single_turn_agent", 32))
+    for wrong in ("my_loops.Plain", "my_loops.Nobody", "Loop", "tool_agent", "..", None, 5):
+        assert f"is looked for in {tmp_path} and on" in refused(services.check_agent_loop, made(wrong))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_tool_outputs_have_room_beside_the_longest_response(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my_loops.py").write_text("class Loop(AgentLoopBase): ...\n")
+    loop = ["experiment=tiny/schedule", f"{LOOP_KEY}=my_loops.Loop", "prefix_opd.rollout.tool_tokens=100"]
+    made = compose(loop)
+    assert made.actor_rollout_ref.rollout.response_length == 292 and made.data.max_response_length == 192
+    engines = (made.actor_rollout_ref.rollout, made.distillation.teacher_models.teacher_model.inference)
+    assert [engine.max_model_len for engine in engines] == [32 + 292 + 1] * 2
+    assert check(made).rollout.tool_tokens == 100
+    made = compose([*loop, "actor_rollout_ref.rollout.max_model_len=324"])
+    assert "no room for prompt + response + 1 = 32 + 292 + 1" in refused(check, made)
+    made = compose([*loop[:2], "prefix_opd.rollout.tool_tokens=900"])
+    assert "its context of 1024 tokens has no room for prompt + response + 1 = 1125" in refused(check, made)
+    # plan: 100 more tokens of context for both models
+    with_tools, without = plan(compose(loop)), plan(compose(loop[:1]))
+    rollouts = 55 * 64
+    for tokens in ("prompts", "scored"):
+        assert with_tools.cost.tokens[tokens] == without.cost.tokens[tokens] + rollouts * 100
+    assert with_tools.cost.tokens["generated"] == without.cost.tokens["generated"]
+    assert any("tool outputs count as 100 more tokens" in note for note in with_tools.notes)
 
 
 def test_the_graders_file_is_read_and_not_run(tmp_path):

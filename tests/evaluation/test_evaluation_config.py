@@ -7,6 +7,7 @@ from adapters import write_adapter
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
+from prefix_opd.config.keys import LOOP_KEY
 from prefix_opd.config.models import Model
 from prefix_opd.evaluation.benchmarks import find
 from prefix_opd.evaluation.config import evaluation_config
@@ -54,6 +55,21 @@ def test_a_runs_checkpoint_is_asked_as_the_run_was():
     assert config.reward.custom_reward_function.reward_kwargs.prompt_ending is None, "graded without thinking, too"
     config = configure(target, overrides=["actor_rollout_ref.rollout.max_num_seqs=88"])
     assert config.actor_rollout_ref.rollout.max_num_seqs == 88, "what the user says wins"
+
+
+def test_a_runs_agent_loop_is_named_by_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my_loops.py").write_text("class Loop(AgentLoopBase): ...\n")
+    run = compose(["experiment=tiny/schedule", f"{LOOP_KEY}=my_loops.Loop", "prefix_opd.rollout.tool_tokens=40"])
+    target = Target("run", Model("model", STUDENT), Path("out"), Path("run"), run, 2)
+    with pytest.raises(UserError, match=f"{LOOP_KEY}=my_loops.Loop: is the agent loop of this run, and .* add it"):
+        configure(target)
+    config = configure(target, overrides=[f"{LOOP_KEY}=my_loops.Loop"])
+    assert config.actor_rollout_ref.rollout.agent.default_agent_loop == "my_loops.Loop"
+    assert config.data.max_response_length == 192 and config.actor_rollout_ref.rollout.response_length == 232
+    assert config.actor_rollout_ref.rollout.max_model_len == config.data.max_prompt_length + 232 + 1
+    alone = configure(target, overrides=[f"{LOOP_KEY}=single_turn_agent", "prefix_opd.rollout.tool_tokens=0"])
+    assert alone.actor_rollout_ref.rollout.response_length == 192
 
 
 def test_an_engine_gets_the_share_that_a_training_layout_leaves_open():

@@ -4,11 +4,13 @@ import torch
 
 from prefix_opd.method.weighting import WEIGHTINGS, Last, Uniform, Weighting, Window, token_weights
 
-LENGTHS = torch.tensor([5, 2])
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], dtype=torch.bool)
+TOOL = torch.tensor([[1, 1, 0, 0, 1, 1, 1]], dtype=torch.bool)
+"""Two tokens, a tool's output of two, three tokens."""
 
 
-def weights(**settings):
-    found = token_weights(LENGTHS, 5, WEIGHTINGS.build(settings))
+def weights(mask=MASK, **settings):
+    found = token_weights(mask, WEIGHTINGS.build(settings))
     return None if found is None else found.tolist()
 
 
@@ -17,12 +19,17 @@ def test_uniform_multiplies_nothing():
 
 
 def test_window_is_half_open_and_counts_from_the_first_response_token():
-    assert weights(name="window", start=1, stop=3) == [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0]]
+    assert weights(name="window", start=1, stop=3) == [[0, 1, 1, 0, 0], [0, 1, 0, 0, 0]]
 
 
 def test_last_counts_from_each_responses_own_end():
     assert weights(name="last", tokens=2) == [[0, 0, 0, 1, 1], [1, 1, 0, 0, 0]]
     assert weights(name="last", tokens=9) == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
+
+
+def test_positions_count_the_students_tokens_and_tools_have_no_weight():
+    assert weights(TOOL, name="window", start=1, stop=3) == [[0, 1, 0, 0, 1, 0, 0]]
+    assert weights(TOOL, name="last", tokens=4) == [[0, 1, 0, 0, 1, 1, 1]]
 
 
 class Ramp(Weighting):

@@ -4,14 +4,21 @@ import asyncio
 import types
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from ray.exceptions import RayTaskError
 from tensordict import TensorDict
-from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap
+from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 from verl.utils import tensordict_utils as tu
+from verl.utils.dataset.rl_dataset import RLHFDataset
+from verl.workers.rollout.replica import TokenOutput
 from verl.workers.utils.padding import no_padding_2_padding
 
+from prefix_opd.checks.case import Case
+from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
 from prefix_opd.config.settings import Settings
 from prefix_opd.miniature.tokenizer import build_tokenizer
@@ -19,19 +26,19 @@ from prefix_opd.verl_plugin import fields
 from prefix_opd.verl_plugin.worker import agent_loop
 from prefix_opd.verl_plugin.worker.agent_loop import (
     PrefixAgentLoopWorker,
-    _truncate,
     check_scored_length,
     check_scored_tokens,
 )
 from prefix_opd.verl_plugin.worker.gate import Gate
 from prefix_opd.verl_plugin.worker.progress import Progress
+from prefix_opd.verl_plugin.worker.student_turns import ROLLOUT, Rollout
 
 
 def worker(**settings):
     """A worker without its start-up; the methods under test are the real ones."""
     made = object.__new__(PrefixAgentLoopWorker)
     made.settings = Settings.from_node({"stop_token_ids": [8, 9], **settings})
-    made.response_length = 16
+    made.longest_response = 16
     made.rollout_config = types.SimpleNamespace(name="vllm", n=2)
     made.dispatched_at = 0.0
     made.failures = []
@@ -163,31 +170,33 @@ def output(tokens):
     )
 
 
-def test_what_several_turns_have_beyond_the_cap_is_cut():
-    long = output([3, 4, 5, 6, 7])
-    _truncate(long, 3)
-    assert long.response_ids == [3, 4, 5] and long.response_mask == [1, 1, 1]
-    assert long.response_logprobs == pytest.approx([0.0, -0.1, -0.2])
-
-
 @pytest.mark.parametrize(
-    ("tokens", "row", "kept", "ending"),
+    ("tokens", "row", "ending"),
     [
-        ([3, 4, 5, 6, 7, 3], {"prefix_length": 5}, 5, "cut"),
-        ([3, 8], {"prefix_length": 5}, 2, "natural"),
-        ([3] * 9 + [9], {}, 10, "natural"),
-        ([3] * 16, {}, 16, "cut"),
+        ([3, 4, 5, 6, 7], {"prefix_length": 5}, "cut"),
+        ([3, 8], {"prefix_length": 5}, "natural"),
+        ([3, 8, 4], {"prefix_length": 5}, "other"),
+        ([3] * 9 + [9], {}, "natural"),
+        ([3] * 16, {}, "cut"),
     ],
 )
-def test_each_rollout_carries_its_ending(monkeypatch, tokens, row, kept, ending):
+def test_each_rollout_carries_its_ending(monkeypatch, tokens, row, ending):
     async def nothing(self, output, validate, **kwargs):
         return None
 
     monkeypatch.setattr(agent_loop._AgentLoopWorker, "_agent_loop_postprocess", nothing)
-    sample = output(tokens)
-    validate = not row
-    asyncio.run(worker()._agent_loop_postprocess(sample, validate, **row))
-    assert len(sample.response_ids) == kept and sample.extra_fields["prefix_opd"]["ending"] == ending
+    sample, validate = output(tokens), not row
+
+    async def postprocess():
+        ROLLOUT.set(Rollout(row.get("prefix_length", 16), 0))
+        log_probs = sample.response_logprobs
+        ROLLOUT.get().turns.append(([1, 2], TokenOutput(token_ids=tokens, log_probs=log_probs)))
+        await worker()._agent_loop_postprocess(sample, validate, **row)
+        assert sample.response_logprobs == log_probs
+
+    asyncio.run(postprocess())
+    assert sample.response_ids == tokens
+    assert sample.extra_fields["prefix_opd"] == {**sample.extra_fields["prefix_opd"], "ending": ending, "turns": 1}
     # a training prefix gets a named zero and no scorer; a validation answer is left to verl's
     assert sample.reward_score == (None if validate else 0.0)
 
@@ -304,6 +313,49 @@ def test_a_top_k_after_the_teachers_own_prompt_is_moved_with_its_ids(monkeypatch
 
 def tokenizer_text(ids):
     return build_tokenizer().decode(ids)
+
+
+CONVERSATION = [
+    {"role": "system", "content": "add"},
+    {"role": "user", "content": "1+2"},
+    {"role": "assistant", "content": "<think>3</think>3"},
+    {"role": "user", "content": "7+3"},
+]
+
+
+def test_a_prompt_of_several_messages_is_one_prompt_for_all(tmp_path, monkeypatch):
+    """verl's loop, the doctor and the teacher see the whole conversation, with the forced ending at its end alone."""
+    row = {"data_source": "tiny/chain", "prompt": CONVERSATION, "reward_model": {"ground_truth": "10"}}
+    pq.write_table(pa.Table.from_pylist([row] * 16), tmp_path / "rows.parquet")
+    files = [f"data.{kind}_files={tmp_path}/rows.parquet" for kind in ("train", "val")]
+    config = compose(["experiment=tiny/schedule", "data.max_prompt_length=64", *files])
+    check(config)
+    whole = (
+        "<|im_start|>system\nadd<|im_end|>\n<|im_start|>user\n1+2<|im_end|>\n<|im_start|>assistant\n<think>3</think>3"
+        "<|im_end|>\n<|im_start|>user\n7+3<|im_end|>\n<|im_start|>assistant\n<think>"
+    )
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = config.actor_rollout_ref.model.custom_chat_template
+    sampled = []
+
+    class Client:
+        async def generate(self, prompt_ids, **others):
+            sampled.extend(prompt_ids)
+            return TokenOutput(token_ids=[5, 9], log_probs=[-0.1, -0.2])
+
+    async def rollout():
+        wrapped, data = DictConfigWrap(config), DictConfigWrap(config.data)
+        loop = SingleTurnAgentLoop(wrapped, Client(), tokenizer, None, RLHFDataset, data, hf_model_type="qwen3")
+        return await loop.run({}, raw_prompt=CONVERSATION)
+
+    made = asyncio.run(rollout())
+    assert tokenizer.decode(sampled) == whole and made.prompt_ids == sampled
+    assert Case.open(config).prompts == [sampled] * 16, "what doctor shows and verl's filter measures"
+    _, asked = scored({"raw_prompt": CONVERSATION}, made.prompt_ids, made.response_ids)
+    assert asked == [*sampled, 5, 9]
+    # a teacher's own prompt replaces the last question alone
+    _, asked = scored({"raw_prompt": CONVERSATION}, made.prompt_ids, [5], teacher_prompt={"template": "{prompt}!"})
+    assert tokenizer.decode(asked[:-1]) == whole.replace("7+3", "7+3!").removesuffix("<think>")
 
 
 def test_without_a_prompt_of_its_own_the_teacher_sees_the_students(monkeypatch):

@@ -3,6 +3,7 @@
 import torch
 from tensordict import TensorDict
 
+from prefix_opd.method.objective import PrefixOPD
 from prefix_opd.verl_plugin.fields import read_train_batch
 
 
@@ -34,8 +35,22 @@ def test_teacher_and_sampler_meet_at_the_same_token():
     torch.testing.assert_close(found.log_p, torch.tensor([-0.4, -0.5, -0.6]))
     assert found.prompt_lengths == [2, 1] and found.lengths == [2, 1]
     assert found.mask.tolist() == [True, False, True]
-    assert found.positions().tolist() == [0, 1, 0]
+    assert found.positions()[found.mask].tolist() == [0, 0] and found.sampled_lengths == [1, 1]
     assert found.prefix_lengths == [2, 3]
+
+
+def test_positions_count_the_students_tokens_over_all_turns():
+    data = batch()
+    data["prompts"], data["responses"] = nested([1], [3]), nested([4, 5, 6, 7, 8], [6])
+    data["response_mask"] = nested([1, 1, 0, 1, 1], [1])
+    data["rollout_log_probs"] = nested([-0.4, -0.5, 0.0, -0.6, -0.7], [-0.6])
+    data["teacher_logprobs"] = nested([[-1.0], [-2.0], [-3.0], [-4.0], [-5.0], [0.0]], [[-6.0], [0.0]])
+    found = read_train_batch(data, recomputed=False)
+    assert found.lengths == [5, 1] and found.sampled_lengths == [4, 1]
+    assert found.positions()[found.mask].tolist() == [0, 1, 2, 3, 0]
+    # a tool's token has no advantage; the others log q - log p
+    expected = torch.tensor([-0.6, -1.5, 0.0, -3.4, -4.3, -5.4])
+    torch.testing.assert_close(found.advantage(PrefixOPD(), clamp=None), expected)
 
 
 def test_a_teachers_top_k_meets_the_same_tokens():

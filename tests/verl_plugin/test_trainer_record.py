@@ -265,6 +265,38 @@ def test_a_teachers_own_prompt_is_counted_where_it_is_scored():
     assert found["prefix_opd/flops_exact/sampling"] == 2 * 1512
 
 
+def test_a_tools_output_is_context_and_no_trained_token():
+    ledger = Ledger(SHAPE, {"": SHAPE}, position_bin=2, recomputed=False)
+    # a prompt of one token; a token of the student, a tool's of two, a token of the student
+    rollouts = dataclasses.replace(
+        ROLLOUT,
+        tokens=torch.arange(4),
+        lengths=[4],
+        log_p=torch.tensor([-1.0, 0.0, 0.0, -2.0]),
+        log_p_rollout=torch.tensor([-1.0, 0.0, 0.0, -2.0]),
+        log_q=torch.tensor([-3.0, -50.0, -50.0, -1.0]),
+        mask=torch.tensor([True, False, False, True]),
+        prefix_lengths=[2],
+        records=[TIMED | {"turns": 2, "sampled": 2, "ending": "cut"}],
+    )
+    found = ledger.add(rollouts)
+    assert [found[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored", "trained")] == [2, 5, 2]
+    assert found["prefix_opd/reverse_kl/mean"] == (2 - 1) / 2
+    # both tokens of the student fall into the bin of positions 0 and 1
+    assert found["prefix_opd/tokens_by_position/all/0"] == 2 and "prefix_opd/tokens_by_position/all/2" not in found
+    assert (found["prefix_opd/response_length/mean"], found["prefix_opd/response_length/max"]) == (2, 2)
+    assert (found["prefix_opd/turns/mean"], found["prefix_opd/tool_tokens/mean"]) == (2, 2)
+    # 5 tokens pass through the models: 2 * 240 * 5 + 2 * 5**2 * 4 = 2600 in a forward pass, 3 times that in the update
+    phases = [found[f"prefix_opd/flops_exact/{phase}"] for phase in ("sampling", "teacher_scoring", "update")]
+    assert phases == [2600, 2600, 7800]
+    # the paper's formula has no context: 2 * 240 * 2 + 2 * 2**2 * 4 = 992
+    assert found["prefix_opd/flops_paper/sampling"] == 992
+    # of a discarded batch the tool's tokens are scored, but not generated
+    ledger.add_thrown_away([1], [4], rollouts.records, recomputed=False)
+    again = ledger.add(rollouts)
+    assert [again[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored")] == [4, 10]
+
+
 def test_the_settings_of_the_update_travel_with_its_batch(trainer, monkeypatch):
     seen = {}
     monkeypatch.setattr(

@@ -75,13 +75,18 @@ def nested(rows):
     return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
 
 
-def batch(rollouts=ROLLOUTS, prompts=PROMPTS, **settings):
-    """A batch as verl's trainer sends it. Rollouts with the same prompt number have equal prompts."""
+def batch(rollouts=ROLLOUTS, prompts=PROMPTS, tools=False, **settings):
+    """A batch as verl's trainer sends it. Rollouts with the same prompt number have equal prompts.
+
+    With ``tools`` the tokens 2 and 3 of each response are a tool's output.
+    """
     torch.manual_seed(1)
     first = [torch.randint(5, 60, (length,)) for length in prompts]
     responses = [torch.randint(5, 60, (length,)) for _, length in rollouts]
     rows = [torch.cat([first[prompt], response]) for (prompt, _), response in zip(rollouts, responses, strict=True)]
     mask = [torch.ones(len(response), dtype=torch.long) for response in responses]
+    for row in mask if tools else []:
+        row[2:4] = 0
     fields = dict(
         input_ids=nested(rows),
         position_ids=nested(torch.arange(len(row)) for row in rows),
@@ -127,13 +132,12 @@ def same(found, wanted, data, tolerance=1e-12):
         reduce_metrics(whole["metrics"]), rel=max(1e-5, tolerance * 100), abs=1e-6
     )
     rows = zip(*(one["model_output"]["log_probs"].unbind() for one in (output, whole)), strict=True)
-    for (row, other), prompt in zip(rows, data["prompts"].unbind(), strict=True):
+    for (row, other), prompt, mask in zip(rows, data["prompts"].unbind(), data["response_mask"].unbind(), strict=True):
         assert len(row) == len(other)
         # the last value would score the first token of the next sequence, and nobody reads it
-        torch.testing.assert_close(
-            row[len(prompt) - 1 : -1], other[len(prompt) - 1 : -1], rtol=1e-4, atol=max(1e-6, tolerance * 10)
-        )
-        assert row[: len(prompt) - 1].abs().sum() == row[-1] == 0
+        found, wanted, sampled = row[len(prompt) - 1 : -1], other[len(prompt) - 1 : -1], mask.bool()
+        torch.testing.assert_close(found[sampled], wanted[sampled], rtol=1e-4, atol=max(1e-6, tolerance * 10))
+        assert row[: len(prompt) - 1].abs().sum() == found[~sampled].abs().sum() == row[-1] == 0
 
 
 FORMS = {
@@ -157,6 +161,21 @@ def test_loss_outputs_and_gradient_are_those_of_verls_own(engine, configs, form,
     use(**settings)
     data = batch(rollouts, **kind)
     same(update(engine, configs, data), wanted, data, tolerance=1e-12)
+
+
+def test_tool_outputs_are_context_without_logits(engine, configs, form, use):
+    settings, kind = form
+    several = [one for one in ROLLOUTS if one[1] != 3]  # none ends with a tool's output
+    wanted = update(engine, configs, batch(several, tools=True))
+    use(**settings)
+    data, rows = batch(several, tools=True, **kind), []
+    engine.module.lm_head.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[:2].numel()))
+    found = update(engine, configs, data)
+    same(found, wanted, data, tolerance=1e-12)
+    if kind:
+        assert rows == [int(data["response_mask"].values().sum())]
+    everything = update(engine, configs, batch(several, **kind))
+    assert (found[1] - everything[1]).norm() > 0.1, "the mask matters"
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -69,6 +69,19 @@ def test_a_number_that_is_none_is_found_and_its_rollout_named(field, number):
     assert "1 tokens" in finding.told and "prompt 0, rollout 1" in finding.told
 
 
+def test_rollouts_that_end_for_their_tools_are_told():
+    (finding,) = findings(batch(endings=["natural", "tools", "natural"]))
+    assert (finding.watcher, finding.action) == ("tool_output", "warn")
+    assert finding.told.startswith("1 of 3 rollouts ended because tool outputs exceeded prefix_opd.rollout.tool_tokens")
+    assert "the first of them prompt 0, rollout 1; raise it" in finding.told
+
+
+def test_a_tool_may_repeat_itself():
+    rollouts = batch(tokens=torch.zeros(90), lengths=[40, 40, 10], mask=torch.arange(90) % 40 < 10)
+    rollouts = dataclasses.replace(rollouts, **{name: torch.zeros(90) for name in ("log_p", "log_q", "advantage")})
+    assert before_update(rollouts, VOCABULARY, LONGEST, SETTINGS)[0]["repetition"] == 0
+
+
 def test_a_tools_token_may_hold_anything():
     rollouts = batch(log_p=replaced(batch().log_p, 2, torch.tensor([math.nan])))
     rollouts.mask[20] = False

@@ -69,7 +69,7 @@ def token_losses(config, distillation_config, model_output, data) -> tuple[Tenso
     else:
         advantage = _padded(data["advantages"]).to(log_p.dtype)
 
-    weights = token_weights(mask.sum(-1), mask.shape[-1], ours.weighting)
+    weights = token_weights(mask, ours.weighting)
     losses = ours.loss.token_losses(log_p, log_p_rollout, advantage, weights)
     # Losses of padding may be inf, and 0 * inf would be NaN when verl multiplies by its mask.
     losses = torch.where(mask, losses, torch.zeros_like(losses))
@@ -84,7 +84,7 @@ def topk_losses(config, distillation_config, model_output, data) -> tuple[Tensor
         no_padding_2_padding(model_output[name], data)
         for name in ("distillation_losses", "student_mass", "teacher_mass")
     )
-    weights = token_weights(mask.sum(-1), mask.shape[-1], ours.weighting)
+    weights = token_weights(mask, ours.weighting)
     losses = losses if weights is None else losses * weights
     share = data["dp_size"] / data["batch_num_tokens"]
     metrics = {

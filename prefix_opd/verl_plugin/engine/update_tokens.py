@@ -1,6 +1,6 @@
 """Fewer tokens through the model and its head in an update, with the same loss and gradient.
 
-verl's engine computes logits for every token of a rollout, but the loss reads only those that predict response tokens.
+verl's engine computes logits for every token of a rollout, but the loss reads only those that predict sampled tokens.
 The engine also computes a prompt once per rollout, although causal attention gives the same result each time. Two
 savings follow. The model computes only the logits that the loss reads (Hugging Face's ``logits_to_keep``). In place of
 padded sequences, the prompts of a micro-batch pass through the model once, and only attention is padded
@@ -43,16 +43,16 @@ PACKED, PADDED, SHARED = "packed", "padded", "shared"
 
 @dataclass(frozen=True)
 class Kept:
-    """The K logits that a pass computes: one for each response token, at the token that predicts it."""
+    """The K logits that a pass computes: one for each token that the student sampled, at the token that predicts it."""
 
     indices: Tensor
     """(K,) indices of the predicting tokens among the concatenated tokens of all rollouts."""
     labels: Tensor
-    """(K,) response tokens."""
+    """(K,) sampled tokens."""
     temperatures: Tensor
     """(K,)"""
     offsets: Tensor
-    """(R + 1,) start of each response among the K."""
+    """(R + 1,) start of each rollout among the K."""
     cells: Tensor | None = None
     """(K,) index of each in the flattened logits; None: the logits are exactly these K, in order."""
     fused: bool = False
@@ -63,11 +63,13 @@ class Kept:
         """``temperatures``: (R,) one per rollout."""
         prompts, responses = (micro_batch[name].offsets().diff() for name in ("prompts", "responses"))
         input_ids = micro_batch["input_ids"]
-        offsets = torch.nn.functional.pad(responses.cumsum(0), (1, 0))
+        starts = torch.nn.functional.pad(responses.cumsum(0), (1, 0))
         # the prompt's last token predicts the first response token
-        firsts = input_ids.offsets()[:-1] + prompts - 1 - offsets[:-1]
-        indices = firsts.repeat_interleave(responses) + torch.arange(int(offsets[-1]), device=offsets.device)
-        return cls(indices, input_ids.values()[indices + 1], temperatures.repeat_interleave(responses), offsets)
+        firsts = input_ids.offsets()[:-1] + prompts - 1 - starts[:-1]
+        sampled = _sampled(micro_batch)
+        indices = (firsts.repeat_interleave(responses) + torch.arange(len(sampled), device=starts.device))[sampled]
+        offsets = torch.nn.functional.pad(sampled.cumsum(0), (1, 0))[starts]
+        return cls(indices, input_ids.values()[indices + 1], temperatures.repeat_interleave(offsets.diff()), offsets)
 
     def outputs(self, verls_own: Callable[..., dict], output: Any, output_args: dict, micro_batch: TensorDict) -> dict:
         """verl's outputs for whole rollouts. verl's own method computes them as if the responses were packed."""
@@ -90,6 +92,11 @@ class Kept:
     def _whole(self, values: Tensor, input_ids: Tensor) -> Tensor:
         whole = values.new_zeros(len(input_ids.values())).index_put((self.indices,), values)
         return torch.nested.nested_tensor_from_jagged(whole, input_ids.offsets())
+
+
+def _sampled(micro_batch: TensorDict) -> Tensor:
+    """(N,) bool over all response tokens: True if the student sampled it, False in a tool's output."""
+    return micro_batch["response_mask"].values().bool()
 
 
 def _ask_packed(micro_batch: TensorDict, inputs: dict, output_args: dict) -> None:
@@ -124,7 +131,7 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
     # than ours fails on it.
     inputs["attention_mask"] = torch.empty(1, 1, 0, 0, dtype=torch.bool, device=layout.tokens.device)
     inputs[LAYOUT] = layout
-    cells = layout.predicting
+    cells = layout.predicting[_sampled(micro_batch)]
     if get_non_tensor_data(micro_batch, SETTINGS, default=None).update.response_logits_only:
         # unique, as rollouts share the prompt's last token: models select by [], whose backward pass adds repeated
         # indices in thread order and is not deterministic

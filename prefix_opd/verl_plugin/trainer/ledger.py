@@ -16,7 +16,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.method.metrics import by_position, reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
-from prefix_opd.verl_plugin.fields import TrainBatch, teacher_prompt_lengths
+from prefix_opd.verl_plugin.fields import TURNS, TrainBatch, sampled_lengths, teacher_prompt_lengths
 
 Lengths = Sequence[int]
 Records = Sequence[Mapping[str, Any]]
@@ -83,7 +83,7 @@ class Ledger:
     def add_thrown_away(self, prompt_lengths: Lengths, lengths: Lengths, records: Records, recomputed: bool) -> None:
         """Count a discarded batch as part of the step that samples it again. Arguments: see `exact`."""
         self.thrown_flops += replace(self.exact(prompt_lengths, lengths, records, recomputed), update=0.0)
-        self.thrown_tokens["generated"] += sum(lengths)
+        self.thrown_tokens["generated"] += sum(sampled_lengths(records, lengths))
         self.thrown_tokens["scored"] += sum(teacher_prompt_lengths(records, prompt_lengths)) + sum(lengths)
 
     def _forget_thrown_away(self) -> None:
@@ -91,7 +91,10 @@ class Ledger:
 
     def add(self, rollouts: TrainBatch) -> dict[str, Any]:
         """Count the batch of an update and the batches discarded before it. Returns the metrics of the step."""
-        found = rollout_metrics(rollouts.records, rollouts.lengths, rollouts.prefix_lengths)
+        sampled, turns = rollouts.sampled_lengths, [record.get(TURNS, 1) for record in rollouts.records]
+        found = rollout_metrics(rollouts.records, sampled, rollouts.prefix_lengths)
+        found["turns/mean"] = sum(turns) / len(turns)
+        found["tool_tokens/mean"] = (sum(rollouts.lengths) - sum(sampled)) / len(sampled)
         found.update(self._entropy(rollouts))
         if rollouts.log_q is not None:
             found.update(self._reverse_kl(rollouts))
@@ -133,9 +136,9 @@ class Ledger:
         prompts, scored = rollouts.prompt_lengths, rollouts.teacher_prompt_lengths
         exact, paper = self.exact(prompts, rollouts.lengths, rollouts.records, self.recomputed), StepFlops()
         for teacher, chosen in self._by_teacher(rollouts.records):
-            paper += paper_flops(self.student, teacher, _of(chosen, rollouts.lengths))
+            paper += paper_flops(self.student, teacher, _of(chosen, rollouts.sampled_lengths))
         tokens = {
-            "generated": sum(rollouts.lengths),
+            "generated": sum(rollouts.sampled_lengths),
             "scored": sum(scored) + sum(rollouts.lengths),
             "trained": int(rollouts.mask.sum()),
         }

@@ -142,7 +142,7 @@ class Probe:
         for first, (mean, tokens) in bins.items():
             found[f"probe/reverse_kl_abs_by_position/{first}"] = mean
             found[f"probe/tokens_by_position/{first}"] = tokens
-        found["probe/response_length/mean"] = sum(rollouts.lengths) / len(rollouts.lengths)
+        found["probe/response_length/mean"] = sum(rollouts.sampled_lengths) / len(rollouts.lengths)
         found.update(self._account(rollouts))
         found.update(self._compare(bins, step, prefix_length))
         return found

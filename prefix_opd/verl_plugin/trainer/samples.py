@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from prefix_opd.run.samples import ROLLOUTS, Sample, SampleLog, is_sampled
 from prefix_opd.verl_plugin.fields import TrainBatch
 
@@ -32,7 +34,12 @@ class SampleRecorder:
         """
         decode = self.trainer.tokenizer.decode
         prompts, responses = (data[name].unbind()[:ROLLOUTS] for name in ("prompts", "responses"))
-        log_p, log_q = rollouts.log_p.split(rollouts.lengths), rollouts.log_q.split(rollouts.lengths)
+        # a tool's output has no reverse KL: as if both models gave it the same log-prob
+        log_p = torch.where(rollouts.mask, rollouts.log_p, rollouts.log_q)
+        fields = (log_p, rollouts.log_q, rollouts.mask, rollouts.positions())
+        log_p, log_q, mask, positions = (field.split(rollouts.lengths) for field in fields)
+        # L counts the student's tokens; a sample is split among all its tokens
+        tools = [int((~mask[i] & (positions[i] < L - 1)).sum()) for i, L in enumerate(prefix_lengths)]
         self.log.write(
             [
                 Sample(
@@ -43,7 +50,7 @@ class SampleRecorder:
                     ids=responses[i].tolist(),
                     log_p=[round(value, 4) for value in log_p[i].tolist()],
                     log_q=[round(value, 4) for value in log_q[i].tolist()],
-                    prefix_length=prefix_lengths[i],
+                    prefix_length=prefix_lengths[i] + tools[i],
                     ending=rollouts.records[i]["ending"],
                 )
                 for i in range(len(responses))

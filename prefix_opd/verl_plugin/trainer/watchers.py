@@ -49,7 +49,7 @@ class Rollouts:
     mask: Tensor
     """(N,) bool, tokens that the student sampled."""
     endings: Sequence[str]
-    """(B,) cut, natural or other."""
+    """(B,) cut, natural, tools or other."""
     prefix_lengths: Sequence[int]
     """(B,) L of each rollout, tokens."""
     topk: Tensor | None = None
@@ -103,6 +103,12 @@ def before_update(
         watched["reverse_kl"] = _reverse_kl(batch, batch.log_q, batch.mask & ~broken)
     elif batch.topk is not None:
         watched["uniform_teacher"] = _uniform_teacher(batch, batch.topk, vocabulary)
+    full = [ending == "tools" for ending in batch.endings]
+    watched["tool_output"] = (
+        sum(full) / len(full),
+        f"{sum(full)} of {len(full)} rollouts ended because tool outputs exceeded prefix_opd.rollout.tool_tokens, the "
+        f"first of them {next(_named(batch, full), 'none')}; raise it, or shorten the outputs",
+    )
     whole = [length >= longest for length in batch.prefix_lengths]
     if any(whole):  # rollouts with a shorter L are cut by design
         cut = [one and ending == "cut" for one, ending in zip(whole, batch.endings, strict=True)]
@@ -245,7 +251,8 @@ def is_uniform(log_q: Tensor, vocabulary: int) -> bool:
 
 
 def _repetition(batch: Rollouts) -> tuple[float, str]:
-    cycles = [ends_in_a_cycle(tokens) for tokens in batch.tokens.split(list(batch.lengths))]
+    parts = zip(batch.tokens.split(list(batch.lengths)), batch.mask.split(list(batch.lengths)), strict=True)
+    cycles = [ends_in_a_cycle(tokens[mask]) for tokens, mask in parts]
     told = (
         f"{sum(cycles)} of {len(cycles)} rollouts end in a cycle of at most {LONGEST_CYCLE} tokens, the first of them "
         f"{next(_named(batch, cycles), 'none')}; shorten prefix_opd.schedule, or lower the learning rate"

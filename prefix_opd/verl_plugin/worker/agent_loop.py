@@ -1,8 +1,8 @@
 """The agent-loop worker: the engine stops a training rollout at its L. Validation is never capped.
 
 The trainer writes L on the row (`fields.PREFIX_LENGTH`). The worker sets L as ``max_tokens`` in a copy of the sampling
-parameters, since verl shares one dict among the n rollouts of a prompt. This works for every agent loop. A loop with
-several turns may exceed L in total; the excess tokens are cut before the teacher scores the rollout.
+parameters, since verl shares one dict among the n rollouts of a prompt. This works for every agent loop: with several
+turns, L counts the student's tokens over all of them (`prefix_opd.verl_plugin.worker.student_turns`).
 """
 
 from __future__ import annotations
@@ -12,20 +12,30 @@ from typing import Any
 
 import ray
 import torch
-from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, _agent_loop_registry
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 from prefix_opd.base.errors import one_line
+from prefix_opd.config.plugins import look_here
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import ROUTED_BY
 from prefix_opd.method import teacher_prompt
 from prefix_opd.method.advantage import at_students_positions
-from prefix_opd.method.ending import how_it_ended
 from prefix_opd.method.seeds import rollout_seed
-from prefix_opd.verl_plugin.fields import COPY, PREFIX_LENGTH, PROBE_SEED, RECORD, TEACHER_PROMPT_LENGTH, plain
+from prefix_opd.verl_plugin.fields import (
+    COPY,
+    PREFIX_LENGTH,
+    PROBE_SEED,
+    RECORD,
+    SAMPLED,
+    TEACHER_PROMPT_LENGTH,
+    TURNS,
+    plain,
+)
 from prefix_opd.verl_plugin.worker.gate import Gate
-from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, WatchedClient, watched
+from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, watched
 from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
+from prefix_opd.verl_plugin.worker.student_turns import ROLLOUT, Rollout, StudentClient
 
 FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
 
@@ -42,12 +52,13 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.settings = Settings.from_node(plain(self.config.prefix_opd))
-        self.response_length = int(self.rollout_config.response_length)
+        self.longest_response = int(self.config.data.max_response_length)
         self.dispatched_at = 0.0
         self.failures: list[str] = []
         self.gate = Gate() if self.settings.teacher.takes_turns else None
         self.progress = Progress(self.settings.rollout.timeout_seconds)
-        self.llm_client = WatchedClient(self.llm_client, self.progress)
+        self.llm_client = StudentClient(self.llm_client, self.progress)
+        _register(self.rollout_config.agent.default_agent_loop)
         if self.distillation_enabled:
             clients = self.teacher_server_manager.teacher_client
             self.teacher_server_manager.teacher_client = {
@@ -73,10 +84,11 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         sampling_params = dict(sampling_params, stop_token_ids=list(self.settings.stop_token_ids))
         if self.settings.ignore_own_end_token:
             sampling_params["ignore_eos"] = True
+        longest = self.longest_response
         if not trajectory["validate"]:
             if isinstance(kwargs[PREFIX_LENGTH], list):  # one L for each rollout of the prompt
                 kwargs[PREFIX_LENGTH] = kwargs[PREFIX_LENGTH][int(kwargs["session_id"])]
-            sampling_params["max_tokens"] = int(kwargs[PREFIX_LENGTH])
+            longest = sampling_params["max_tokens"] = int(kwargs[PREFIX_LENGTH])
             if PROBE_SEED in kwargs:  # a seed keeps the probe from changing the engine's random stream
                 sampling_params["seed"] = int(kwargs[PROBE_SEED])
         if self.settings.rollout.final_output_only and self.rollout_config.name == "vllm":
@@ -84,6 +96,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             sampling_params.update(output_kind=FINAL_ONLY, detokenize=bool(sampling_params.get("stop")))
         if self.settings.rollout.seeded is not None:
             sampling_params.setdefault("seed", self._seed(trajectory, kwargs))
+        ROLLOUT.set(Rollout(longest, self.settings.rollout.tool_tokens))
         rollout = super()._run_agent_loop(sampling_params, trajectory, **kwargs)
         return await self._noting_failure(self.progress.watch(rollout), trajectory, kwargs)
 
@@ -125,18 +138,21 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
 
     async def _agent_loop_postprocess(self, output, validate: bool, **kwargs) -> None:
         outputs = output if isinstance(output, list) else [output]
-        generated_at = time.monotonic() - self.dispatched_at
+        rollout, generated_at = ROLLOUT.get(), time.monotonic() - self.dispatched_at
+        if len(outputs) > 1:
+            raise RuntimeError(f"the agent loop returned {len(outputs)} outputs for a rollout; verl scores one only")
         for one in outputs:
-            longest = self.response_length if validate else int(kwargs[PREFIX_LENGTH])
             if not validate:
-                _truncate(one, longest)
+                rollout.settle(one)
                 # A prefix has no final answer to reward. With a score of 0 verl runs no scorer.
                 one.reward_score = 0.0
                 one.extra_fields["reward_extra_info"] = {}
             one.extra_fields[RECORD] = {
-                "ending": how_it_ended(one.response_ids, longest, self.settings.stop_token_ids),
+                "ending": rollout.ending(self.settings.stop_token_ids),
                 "generated_at": generated_at,
                 "source": str(kwargs.get(ROUTED_BY)),
+                TURNS: len(rollout.turns),
+                SAMPLED: len(rollout.sampled),
             }
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
@@ -148,7 +164,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         if "reward_extra_info" in final.extra_fields and final.extra_fields["reward_extra_info"]:
             # verl averages each of these numbers over the validation set
             final.extra_fields["reward_extra_info"].update(
-                response_length=len(final.response_ids), natural_end=float(record["ending"] == "natural")
+                response_length=len(ROLLOUT.get().sampled), natural_end=float(record["ending"] == "natural")
             )
 
     async def _compute_teacher_logprobs(self, output: AgentLoopOutput, prompt_ids, response_ids, validate, **kwargs):
@@ -177,11 +193,11 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         return teacher_prompt.prompt_ids(self.tokenizer, messages, **plain(self.config.data.apply_chat_template_kwargs))
 
 
-def _truncate(output: AgentLoopOutput, longest: int) -> None:
-    output.response_ids = output.response_ids[:longest]
-    output.response_mask = output.response_mask[:longest]
-    if output.response_logprobs is not None:
-        output.response_logprobs = output.response_logprobs[:longest]
+def _register(agent_loop: str) -> None:
+    """Let verl find an agent loop that the config names by its class (``MODULE.CLASS``)."""
+    if "." in agent_loop:
+        look_here()
+        _agent_loop_registry[agent_loop] = {"_target_": agent_loop}
 
 
 def check_scored_length(log_probs: torch.Tensor, tokens: int) -> None:
