@@ -295,6 +295,14 @@ def test_what_no_answer_has_room_for_is_refused_before_a_model_is_loaded(monkeyp
         continuation.measure("student-prefix", config, lengths, margin, problems=2, samples=1, seed=0)
 
 
+def test_answers_of_several_turns_are_not_continued(monkeypatch):
+    config = prepare(["experiment=tiny/schedule"])
+    config.actor_rollout_ref.rollout.agent.default_agent_loop = "my_loops.Loop"
+    monkeypatch.setattr(continuation, "_model", None)
+    with pytest.raises(UserError, match="my_loops.Loop: only an answer of one turn can be continued"):
+        continuation.measure("student-prefix", config, [8], 6, problems=2, samples=1, seed=0)
+
+
 def test_prefixes_come_back_from_json():
     found = prefixes([point(0, [0], {0: [True]}, {0: [True]})])
     assert Prefixes.from_dict(json.loads(json.dumps(found.as_dict()))) == found

@@ -39,7 +39,7 @@ KEYS = {
     "schedule": ("name", *dict.fromkeys(key for cls in SCHEDULES.values() for key in cls.model_fields)),
     "prompt": ("thinking", "ending", "allow_split"),
     "teacher_prompt": ("column", "template", "system", "max_length"),
-    "rollout": ("stop", "final_output_only", "seeded", "off_policy_steps", "timeout_seconds"),
+    "rollout": ("stop", "final_output_only", "seeded", "off_policy_steps", "timeout_seconds", "tool_tokens"),
     "advantage": ("student_log_prob", "clamp"),
     "loss": ("name", "max_ratio"),
     "update": ("micro_batch_cost", "share_prompts", "response_logits_only"),

@@ -67,6 +67,13 @@ def test_the_miniature_has_a_grader_of_its_own():
     assert unfinished == {"score": 0.0, "pred": "", "reason": "the thinking did not end", **graded}
 
 
+def test_the_last_of_several_turns_is_graded():
+    turns = "a</think>{}\nuser\n7+3\nassistant\n<think>b</think>{}"
+    for source, answers in (("tiny/sums", ("41", "42")), ("math500", (r"\boxed{41}", r"\boxed{42}"))):
+        assert compute_score(source, turns.format(*answers), "42", require_think_end=True)["score"] == 1.0
+        assert compute_score(source, turns.format(*answers[::-1]), "42", require_think_end=True)["score"] == 0.0
+
+
 def test_settings_travel_as_reward_kwargs_and_a_typo_is_told():
     assert compute_score("math500", r"\boxed{42}", "42", require_think_end=False)["score"] == 1.0
     assert compute_score("math500", r"</think>\boxed{42}", "42", reward_router_address=None)["score"] == 1.0

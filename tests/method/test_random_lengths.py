@@ -55,10 +55,11 @@ def test_the_probabilities_are_those_of_the_draws(distribution):
 def test_weights_by_hand():
     # log-uniform over [1, 4): P(L >= 1, 2, 3) = 1, 1/2, ln(4/3)/ln 4 = 0.2075
     weighting = InverseProbability().at(RandomLengths(least=1), 1, 3)
-    found = token_weights(torch.tensor([3, 1]), 3, weighting)
+    found = token_weights(torch.tensor([[True, True, True], [True, False, False]]), weighting)
+    assert found[1].tolist() == [1, 0, 0]
     assert found[0].tolist() == pytest.approx([1, 2, 1 / 0.20752], rel=1e-4)
     clipped = InverseProbability(largest=2).at(RandomLengths(least=1), 1, 3)
-    assert token_weights(torch.tensor([3]), 3, clipped).tolist() == [[1, 2, 2]]
+    assert token_weights(torch.ones(1, 3).bool(), clipped).tolist() == [[1, 2, 2]]
 
 
 def test_the_weighted_loss_has_the_expectation_of_full_length():
@@ -66,8 +67,9 @@ def test_the_weighted_loss_has_the_expectation_of_full_length():
     schedule, rows = RandomLengths(least=2), 4096
     weighting = InverseProbability(largest=1e9).at(schedule, 1, 12)
     lengths = torch.tensor(prefix_lengths(schedule, 1, rows, 12))
-    losses = torch.arange(1, 13).double() * (torch.arange(12) < lengths[:, None])
-    assert (token_weights(lengths, 12, weighting) * losses).sum() / rows == pytest.approx(78, rel=1e-3)
+    mask = torch.arange(12) < lengths[:, None]
+    losses = torch.arange(1, 13).double() * mask
+    assert (token_weights(mask, weighting) * losses).sum() / rows == pytest.approx(78, rel=1e-3)
     assert losses.sum() / rows < 60, "unweighted, late tokens count less"
 
 

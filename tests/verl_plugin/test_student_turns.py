@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, ToolListWrap
+from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
+from verl.tools.function_tool import FUNCTION_TOOL_REGISTRY, function_tool
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.llm_server import LLMServerClient
 from verl.workers.rollout.replica import TokenOutput
 
+from prefix_opd.config.compose import compose
 from prefix_opd.method.ending import CUT, NATURAL, TOOLS
 from prefix_opd.miniature.tokenizer import build_tokenizer
 from prefix_opd.verl_plugin.worker.progress import Progress
@@ -214,6 +217,44 @@ def test_the_example(loop, texts, longest, response, trained):
     assert [log_prob for log_prob in output.response_logprobs if log_prob] == pytest.approx(
         [-i / 10 for i in range(1, len(sampled) + 1)]
     )
+
+
+CALL = '<tool_call>\n{"name": "tell", "arguments": {"place": 2}}\n</tool_call><|im_end|>'
+TOLD = "\n<|im_start|>tool\n5<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(("more", "response", "ending"), [(9, f"{CALL}{TOLD}</think>5", "other"), (0, CALL, CUT)])
+def test_verls_loop_with_tools(more, response, ending):
+    """A subclass of verl's ToolAgentLoop with a tool. Where L ends with the call, the tool's output is dropped."""
+
+    @function_tool("tell")
+    def tell(place: int) -> str:
+        """Tell a digit.
+
+        Args:
+            place: which digit.
+        """
+        return "357"[place - 1]
+
+    class Telling(ToolAgentLoop):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **{**kwargs, "tools": ToolListWrap([FUNCTION_TOOL_REGISTRY.pop("tell")])})
+
+    config, tokenizer = compose(["experiment=tiny/schedule", "data.max_response_length=160"]), build_tokenizer()
+    client = Engine(tokenizer.encode(CALL), tokenizer.encode("</think>5"))
+    call = len(client.words[0])
+
+    async def run():
+        wrapped, data = DictConfigWrap(config), DictConfigWrap(config.data)
+        loop = Telling(wrapped, client, tokenizer, None, RLHFDataset, data, hf_model_type="qwen3", tools=None)
+        ROLLOUT.set(Rollout(call + more, 32))
+        output = await loop.run({}, **ROW)
+        ROLLOUT.get().settle(output)
+        return output, ROLLOUT.get().ending([])
+
+    output, found = asyncio.run(run())
+    assert tokenizer.decode(output.response_ids) == response and found == ending
+    assert sum(output.response_mask) == call + (2 if more else 0)
 
 
 def test_rollouts_side_by_side_have_a_budget_each():

@@ -21,6 +21,7 @@ from prefix_opd.method.schedule import Schedule
 from prefix_opd.verl_plugin.fields import TrainBatch
 from prefix_opd.verl_plugin.trainer.ledger import Ledger
 from prefix_opd.verl_plugin.trainer.lengths import Lengths
+from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 from prefix_opd.verl_plugin.trainer.step_guard import ThrownAway
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
 
@@ -265,21 +266,36 @@ def test_a_teachers_own_prompt_is_counted_where_it_is_scored():
     assert found["prefix_opd/flops_exact/sampling"] == 2 * 1512
 
 
+TWO_TURNS = dataclasses.replace(
+    ROLLOUT,
+    tokens=torch.arange(4),
+    lengths=[4],
+    log_p=torch.tensor([-1.0, 0.0, 0.0, -2.0]),
+    log_p_rollout=torch.tensor([-1.0, 0.0, 0.0, -2.0]),
+    log_q=torch.tensor([-3.0, -50.0, -50.0, -1.0]),
+    mask=torch.tensor([True, False, False, True]),
+    prefix_lengths=[2],
+    records=[TIMED | {"turns": 2, "sampled": 2, "ending": "cut"}],
+)
+"""A prompt of one token; a token of the student, a tool's output of two, a token of the student."""
+
+
+@pytest.mark.parametrize(("prefix_length", "place"), [(2, 4), (1, 1)])
+def test_a_sample_of_two_turns_is_split_at_the_last_token_of_l(prefix_length, place):
+    written = []
+    recorder = SampleRecorder(types.SimpleNamespace(tokenizer=types.SimpleNamespace(decode=str)))
+    recorder.log = types.SimpleNamespace(write=written.extend)
+    rows = {"prompts": [[1]], "responses": [[0, 1, 2, 3]]}
+    data = {name: torch.nested.as_nested_tensor(torch.tensor(row), layout=torch.jagged) for name, row in rows.items()}
+    recorder.record(1, "train", TWO_TURNS, data, [prefix_length])
+    (sample,) = written
+    assert (sample.ids, sample.prefix_length) == ([0, 1, 2, 3], place)
+    assert sample.log_p == [-1.0, -50.0, -50.0, -2.0] and sample.log_q == [-3.0, -50.0, -50.0, -1.0]
+
+
 def test_a_tools_output_is_context_and_no_trained_token():
     ledger = Ledger(SHAPE, {"": SHAPE}, position_bin=2, recomputed=False)
-    # a prompt of one token; a token of the student, a tool's of two, a token of the student
-    rollouts = dataclasses.replace(
-        ROLLOUT,
-        tokens=torch.arange(4),
-        lengths=[4],
-        log_p=torch.tensor([-1.0, 0.0, 0.0, -2.0]),
-        log_p_rollout=torch.tensor([-1.0, 0.0, 0.0, -2.0]),
-        log_q=torch.tensor([-3.0, -50.0, -50.0, -1.0]),
-        mask=torch.tensor([True, False, False, True]),
-        prefix_lengths=[2],
-        records=[TIMED | {"turns": 2, "sampled": 2, "ending": "cut"}],
-    )
-    found = ledger.add(rollouts)
+    found = ledger.add(TWO_TURNS)
     assert [found[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored", "trained")] == [2, 5, 2]
     assert found["prefix_opd/reverse_kl/mean"] == (2 - 1) / 2
     # both tokens of the student fall into the bin of positions 0 and 1
@@ -292,8 +308,8 @@ def test_a_tools_output_is_context_and_no_trained_token():
     # the paper's formula has no context: 2 * 240 * 2 + 2 * 2**2 * 4 = 992
     assert found["prefix_opd/flops_paper/sampling"] == 992
     # of a discarded batch the tool's tokens are scored, but not generated
-    ledger.add_thrown_away([1], [4], rollouts.records, recomputed=False)
-    again = ledger.add(rollouts)
+    ledger.add_thrown_away([1], [4], TWO_TURNS.records, recomputed=False)
+    again = ledger.add(TWO_TURNS)
     assert [again[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored")] == [4, 10]
 
 
