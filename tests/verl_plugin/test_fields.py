@@ -23,7 +23,7 @@ def batch():
             #                       b      d      e     dummy    f     dummy
             teacher_logprobs=nested([[-2.0], [-4.0], [-5.0], [0.0]], [[-6.0], [0.0]]),
             prefix_length=[2, 3],
-            extra_fields=[{"prefix_opd": {}}, {"prefix_opd": {}}],
+            extra_fields=[{"prefix_opd": {"sampled": 1}}, {"prefix_opd": {}}],
         ),
         batch_size=2,
     )
@@ -45,6 +45,7 @@ def test_positions_count_the_students_tokens_over_all_turns():
     data["response_mask"] = nested([1, 1, 0, 1, 1], [1])
     data["rollout_log_probs"] = nested([-0.4, -0.5, 0.0, -0.6, -0.7], [-0.6])
     data["teacher_logprobs"] = nested([[-1.0], [-2.0], [-3.0], [-4.0], [-5.0], [0.0]], [[-6.0], [0.0]])
+    data["extra_fields"] = [{"prefix_opd": {"sampled": 4}}, {"prefix_opd": {}}]
     found = read_train_batch(data, recomputed=False)
     assert found.lengths == [5, 1] and found.sampled_lengths == [4, 1]
     assert found.positions()[found.mask].tolist() == [0, 1, 2, 3, 0]

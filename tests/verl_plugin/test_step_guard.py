@@ -96,11 +96,8 @@ def test_what_came_of_a_batch_with_missing_rollouts_is_counted(monkeypatch):
         name: torch.nested.as_nested_tensor([torch.zeros(length) for length in lengths], layout=torch.jagged)
         for name, lengths in {"prompts": [4, 5], "responses": [2, 1]}.items()
     }
-    # a tool said the second token of the first rollout
-    masks = [torch.tensor([1, 0]), torch.tensor([1])]
-    nested["response_mask"] = torch.nested.as_nested_tensor(masks, layout=torch.jagged)
-    # the second rollout was scored after a prompt of the teacher's own
-    nested["extra_fields"] = [{"prefix_opd": {}}, {"prefix_opd": {"teacher_prompt_length": 7}}]
+    # a tool said a token of the first rollout; the second was scored after a prompt of the teacher's own
+    nested["extra_fields"] = [{"prefix_opd": {"sampled": 1}}, {"prefix_opd": {"teacher_prompt_length": 7}}]
     asked = []
     monkeypatch.setattr(
         module.tq, "kv_batch_get", lambda *of, select_fields: asked.append((of, select_fields)) or nested
@@ -113,7 +110,7 @@ def test_what_came_of_a_batch_with_missing_rollouts_is_counted(monkeypatch):
     came = KVBatchMeta(partition_id="train", keys=["uid-a_0_0", "uid-b_0_0"], tags=[{}, {}])
     with pytest.raises(ThrownAway, match="gone"):
         made.check_all_came(came, {})
-    assert asked == [((came.keys, "train"), ["prompts", "responses", "response_mask", "extra_fields"])]
+    assert asked == [((came.keys, "train"), ["prompts", "responses", "extra_fields"])]
     assert made.trainer.ledger.thrown_tokens == {"generated": 2, "scored": 4 + 7 + 3, "trained": 0}
     assert made.trainer.ledger.thrown_flops.student_scoring == 0  # the student's own pass comes later
 
