@@ -20,6 +20,7 @@ from prefix_opd.analysis.signal import Bin
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.checks.case import Case
+from prefix_opd.checks.services import check_one_turn
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.teachers import check_one_teacher
 from prefix_opd.cost.arithmetic import ResponseLengths
@@ -90,9 +91,11 @@ def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
         seed: sampling seed.
 
     Raises:
-        UserError: the teacher answers at a URL, there are several, or no prompt is short enough.
+        UserError: the teacher answers at a URL, there are several, a rollout has several turns, or no prompt is short
+            enough.
     """
     check_one_teacher(config)
+    check_one_turn(config)
     case = Case.open(config, sample=prompts)
     if case.settings.teacher.urls:
         rule = "names a teacher elsewhere, and advise starts it here"

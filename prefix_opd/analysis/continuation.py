@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.analysis.prefixes import Prefixes, check_lengths, choose_length, point
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
-from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY
+from prefix_opd.checks.services import check_one_turn
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.models import Model, engine_arguments
 from prefix_opd.config.teachers import check_one_teacher
 from prefix_opd.grading import compute_score
@@ -60,8 +61,7 @@ def measure(
     Raises:
         UserError: a length or a margin is too long, or the run has several teachers. No model is loaded in this case.
     """
-    if (loop := config.actor_rollout_ref.rollout.agent.default_agent_loop) != ONE_TURN:
-        raise UserError(f"{LOOP_KEY}={loop}", "only an answer of one turn can be continued", "leave it out")
+    check_one_turn(config)
     longest = int(config.data.max_response_length)
     lengths = check_lengths(lengths, longest)
     if not 0 <= margin < longest:

@@ -138,6 +138,12 @@ def check_agent_loop(config: DictConfig) -> None:
         raise UserError(f"{LOOP_KEY}={named}", "is no class MODULE.CLASS that derives from verl's AgentLoopBase", where)
 
 
+def check_one_turn(config: DictConfig) -> None:
+    """Reject an agent loop where answers of one turn are measured. Raises UserError."""
+    if (loop := OmegaConf.select(config, LOOP_KEY)) != ONE_TURN:
+        raise UserError(f"{LOOP_KEY}={loop}", "has several turns, and answers of one turn are measured", "leave it out")
+
+
 def _bases(named: Any) -> set[str]:
     """The names of the base classes of ``MODULE.CLASS``; empty if there is no such class."""
     look_here()

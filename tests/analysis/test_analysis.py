@@ -7,6 +7,7 @@ import torch
 from written_runs import ACCURACY, SIGNAL, binned, update, write_run
 
 from prefix_opd.analysis import continuation, figures, tables
+from prefix_opd.analysis.advice import advise
 from prefix_opd.analysis.compute import compute, cost_of, labels
 from prefix_opd.analysis.draw import draw
 from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_length, default_lengths, point
@@ -295,12 +296,14 @@ def test_what_no_answer_has_room_for_is_refused_before_a_model_is_loaded(monkeyp
         continuation.measure("student-prefix", config, lengths, margin, problems=2, samples=1, seed=0)
 
 
-def test_answers_of_several_turns_are_not_continued(monkeypatch):
+def test_answers_of_several_turns_are_not_measured(monkeypatch):
     config = prepare(["experiment=tiny/schedule"])
     config.actor_rollout_ref.rollout.agent.default_agent_loop = "my_loops.Loop"
     monkeypatch.setattr(continuation, "_model", None)
-    with pytest.raises(UserError, match="my_loops.Loop: only an answer of one turn can be continued"):
+    with pytest.raises(UserError, match="my_loops.Loop: has several turns, and answers of one turn are measured"):
         continuation.measure("student-prefix", config, [8], 6, problems=2, samples=1, seed=0)
+    with pytest.raises(UserError, match="my_loops.Loop: has several turns"):
+        advise(config, prompts=2, seed=0)
 
 
 def test_prefixes_come_back_from_json():
