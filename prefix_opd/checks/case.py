@@ -42,7 +42,7 @@ class Case:
         student, *theirs = models = [
             model_of(config, key) for key in (STUDENT_KEY, *(one.key for one in teachers(config)))
         ]
-        named = tuple((one.source or "", model) for one, model in zip(teachers(config), theirs, strict=True))
+        named = tuple((one.source, model) for one, model in zip(teachers(config), theirs, strict=True))
         for key in (TRAIN_KEY, VAL_KEY):
             data_files(config, key)
         for model in models:

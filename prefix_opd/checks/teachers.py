@@ -18,14 +18,14 @@ from prefix_opd.cost.plan import longest_score
 def check_sources(config: DictConfig) -> None:
     """Check that each training row has a teacher, and each of several teachers has rows. Raises UserError."""
     keys = {one.source: one for one in teachers(config)}
-    if None in keys:
+    if "" in keys:
         return
     found = sources(config)
     for source, rows in sorted(found.items()):
         if source not in keys:
             raise UserError(
                 f"{TRAIN_KEY}: data_source {source}",
-                f"has no teacher, and {rows} rows have it (the teachers' keys are {', '.join(map(str, keys))})",
+                f"has no teacher, and {rows} rows have it (the teachers' keys are {', '.join(keys)})",
                 f"add +distillation.teacher_models.NAME.key={source} with its model_path, or leave these rows out",
             )
     for source, one in keys.items():
@@ -40,7 +40,7 @@ def check_sources(config: DictConfig) -> None:
 def source_shares(config: DictConfig) -> dict[str, float] | None:
     """Shares of the data sources in the training rows, where a run has several teachers and its files are here."""
     named = {one.source for one in teachers(config)}
-    if None in named:
+    if "" in named:
         return None
     try:
         found = sources(config)

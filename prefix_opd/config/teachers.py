@@ -27,8 +27,8 @@ class Teacher:
     """An entry of ``distillation.teacher_models``."""
 
     name: str
-    source: str | None
-    """The ``data_source`` of the rows that it scores; none: all rows."""
+    source: str
+    """The ``data_source`` of the rows that it scores; empty: all rows."""
     path: str
     engines: int
     gpus: int
@@ -56,7 +56,7 @@ def teachers(config: DictConfig) -> list[Teacher]:
         parallel = int(OmegaConf.select(node, "inference.tensor_model_parallel_size", default=1))
         engines = max(1, pool // parallel) if only else int(node.num_replicas)
         gpus = pool if only else engines * parallel
-        found.append(Teacher(name, None if only else str(node.key), str(node.get("model_path") or ""), engines, gpus))
+        found.append(Teacher(name, "" if only else str(node.key), str(node.get("model_path") or ""), engines, gpus))
     return found
 
 

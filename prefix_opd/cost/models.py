@@ -54,7 +54,7 @@ def sized(config: DictConfig, key: str) -> Sized:
 
 def label(teacher: Teacher) -> str:
     """The teacher's name in a plan."""
-    return "teacher" if teacher.source is None else f"{OF_SEVERAL}{teacher.source}"
+    return f"{OF_SEVERAL}{teacher.source}" if teacher.source else "teacher"
 
 
 def published_config(config: DictConfig, key: str) -> dict[str, Any]:

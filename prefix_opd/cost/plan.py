@@ -42,8 +42,8 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     named = teachers(config)
     student, *theirs = (sized(config, key) for key in (STUDENT_KEY, *(one.key for one in named)))
     student = replace(student, shape=student_shape(config, student.shape))
-    shares = assumptions.source_shares or dict.fromkeys((one.source or "" for one in named), 1 / len(named))
-    scorers = [Scorer(one, model, shares[one.source or ""]) for one, model in zip(named, theirs, strict=True)]
+    shares = assumptions.source_shares or dict.fromkeys((one.source for one in named), 1 / len(named))
+    scorers = [Scorer(one, model, shares[one.source]) for one, model in zip(named, theirs, strict=True)]
     rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
     longest = _whole(config, "data.max_response_length")
     scoring = _whole(config, "distillation.n_gpus_per_node") * _whole(config, "distillation.nnodes")
@@ -96,7 +96,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "experiment_name": config.trainer.experiment_name,
             "student": OmegaConf.select(config, STUDENT_KEY),
             "teacher": ", ".join(dict.fromkeys(one.path for one in named)),
-            "teachers": {one.source or "": {"model": one.path, "gpus": one.gpus} for one in named},
+            "teachers": {one.source: {"model": one.path, "gpus": one.gpus} for one in named},
             "updates": updates,
             "rollouts_per_update": rollouts,
             "adapter_parameters": student.shape.adapter,
@@ -191,14 +191,14 @@ def _cost(student, scorers, updates, rollouts, prompts, recomputed, weighting, t
     prompt, teachers_prompt = prompts
     steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
-    scored = dict.fromkeys((one.teacher.source or "" for one in scorers), 0.0)
+    scored = dict.fromkeys((one.teacher.source for one in scorers), 0.0)
     for responses in updates:
         for one in scorers:
             share = (responses, rollouts * one.share, recomputed, teachers_prompt)
             flops = cost.step_flops(student, one.model.shape, prompt, *share)
             for kind, found in flops.items():
                 steps[kind].append(found)
-            scored[one.teacher.source or ""] += flops["exact"].teacher_scoring
+            scored[one.teacher.source] += flops["exact"].teacher_scoring
         generated = rollouts * sum(length * share for length, share in responses)
         tokens["prompts"] += rollouts * prompt
         tokens["generated"] += generated
@@ -207,7 +207,7 @@ def _cost(student, scorers, updates, rollouts, prompts, recomputed, weighting, t
     flop = {kind: cost.add_up([(1.0, flops) for flops in found]) for kind, found in steps.items()}
     pools = gpus
     if len(scorers) > 1:  # they score side by side, each on its own GPUs: the time is that of the busiest
-        busiest = max(scored[one.teacher.source or ""] / one.teacher.gpus for one in scorers)
+        busiest = max(scored[one.teacher.source] / one.teacher.gpus for one in scorers)
         pools = {**gpus, "teacher": sum(scored.values()) / busiest}
     return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], pools, one_by_one), scored)
 

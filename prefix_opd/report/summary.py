@@ -116,7 +116,7 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
     steps, lengths = [one.step for one in measured], [one.mean_length for one in measured]
     try:
         student = student_shape(config, Model(STUDENT_KEY, OmegaConf.select(config, STUDENT_KEY)).shape)
-        theirs = {one.source or "": Model(one.key, one.path).shape for one in teachers(config)}
+        theirs = {one.source: Model(one.key, one.path).shape for one in teachers(config)}
     except UserError:  # the run's models are not on this machine
         return None
     rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n

@@ -52,7 +52,7 @@ TWO = {
 def test_one_teacher_takes_the_whole_pool():
     two = f"{NODE}.teacher_model.inference.tensor_model_parallel_size=2"
     (one,) = teachers(compose(["experiment=qwen3_8b/full", "layout=node_8x80gb_dedicated", two]))
-    assert one == Teacher("teacher_model", None, "Qwen/Qwen3-8B", engines=2, gpus=4)
+    assert one == Teacher("teacher_model", "", "Qwen/Qwen3-8B", engines=2, gpus=4)
 
 
 def test_several_teachers_have_the_engine_of_the_one_and_divide_its_gpus():

@@ -42,7 +42,7 @@ class Ledger:
     def of(cls, config: DictConfig, settings: Settings) -> Ledger:
         """The ledger of a new run."""
         student = Model(STUDENT_KEY, OmegaConf.select(config, STUDENT_KEY)).shape
-        shapes = {one.source or "": Model(one.key, one.path).shape for one in teachers(config)}
+        shapes = {one.source: Model(one.key, one.path).shape for one in teachers(config)}
         width = -(-int(config.data.max_response_length) // settings.position_bins)
         return cls(student_shape(config, student), shapes, width, settings.advantage.recomputes)
 
