@@ -87,19 +87,20 @@ def end_to_end(nodeid: str) -> bool:
     return "end_to_end" in nodeid.partition("::")[0]
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if end_to_end(item.nodeid):
             item.add_marker(pytest.mark.e2e)
-    items.sort(key=lambda item: end_to_end(item.nodeid))  # last
+    with_workers = hasattr(config, "workerinput")
+    items.sort(key=lambda item: end_to_end(item.nodeid) != with_workers)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """With several workers, the tests of a file share a worker, and so do the files that compose every experiment.
 
-    All runs of the real program share a worker and come last. Such a run has a dozen processes. Running two at once,
-    or one beside other tests, would not be faster.
+    All runs of the real program share the first worker: each has a dozen processes. The other worker's tests run
+    beside them, so that neither worker waits for the other. One process alone has the runs last.
     """
     from xdist.scheduler import LoadScopeScheduling
 

@@ -229,7 +229,7 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
         ("validation/2.jsonl", '{"text": "a"}\n', "2.jsonl: has a line that is not a graded answer: {'text'"),
         ("validation/2.jsonl", '{"input": "a", "output": "b", "score": null}\n', "is not a graded answer"),
         ("validation/2.jsonl", "[1]\n", "is not a graded answer"),
-        ("validation/2.jsonl", "no JSON\n", "2.jsonl has a line that is no JSON"),
+        ("validation/2.jsonl", "no JSON\n", "2.jsonl, line 1: is no JSON"),
     ],
 )
 def test_files_of_other_programs_are_one_line(run, file, text, told):
