@@ -113,11 +113,13 @@ def test_the_table_of_runs(tmp_path):
     short = write_run(tmp_path / "short", [update(1, 100.0, **{accuracy: 0.5})])
     evaluated = tmp_path / "untouched"
     evaluated.mkdir()
-    row = {"k": 1, "problems": 40, "mean": 0.125, "interval": [0.05, 0.25], "mean_length": 80.4}
-    (evaluated / "results.json").write_text(json.dumps({"benchmarks": {"test": row}}))
+    once = {"k": 1, "problems": 64, "mean": 0.75, "interval": [0.7, 0.8], "mean_length": 80.4}
+    twice = {**once, "k": 2, "mean": 0.125, "interval": [0.05, 0.25]}
+    (evaluated / "results.json").write_text(json.dumps({"benchmarks": {"test": once, "other": twice}}))
     lines = table([full, short], [evaluated]).splitlines()
-    assert lines[2] == "| untouched | 40 x 1 | 12.5% | 5.0% to 25.0% |  |  |  | 80 |"
-    assert lines[3] == "| full | 64 | 75.0% | 63.2% to 84.0% | 2 | 4.00e+02 (100%) | 4 (100%) |  |"
-    assert lines[4] == "| short | 64 | 50.0% | 38.1% to 61.9% | 1 | 1.00e+02 (25%) | 2 (50%) |  |"
+    assert lines[2] == "| untouched | 64 x 1 | 75.0% | 63.2% to 84.0% |  |  |  | 80 |"
+    assert lines[3] == "| untouched | 64 x 2 | 12.5% | 5.0% to 25.0% |  |  |  | 80 |"
+    assert lines[4] == "| full | 64 | 75.0% | 63.2% to 84.0% | 2 | 4.00e+02 (100%) | 4 (100%) |  |"
+    assert lines[5] == "| short | 64 | 50.0% | 38.1% to 61.9% | 1 | 1.00e+02 (25%) | 2 (50%) |  |"
     with pytest.raises(UserError, match="has no validation"):
         table([write_run(tmp_path / "none", [update(1, 1.0)])])
