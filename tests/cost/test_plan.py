@@ -329,3 +329,11 @@ def test_a_teacher_elsewhere_takes_no_hours_and_no_memory_of_the_run():
     assert elsewhere.cost.flop["exact"].teacher_scoring == here.cost.flop["exact"].teacher_scoring
     assert "teacher" not in elsewhere.memory_gib and elsewhere.run["cards"] == 8
     assert elsewhere.memory_gib["host"]["teacher_asleep"] == 0
+
+
+def test_an_adaptive_run_has_a_range():
+    found = plan(compose(["experiment=tiny/grow_reverse_kl", "trainer.total_training_steps=7"]))
+    # L stays 3; or grows after 3 and 6 updates to 4 (half of 3 more, rounded down) and 6
+    assert [found.courses[name].tokens["generated"] / 64 for name in ("shortest", "longest")] == [21, 3 * 3 + 3 * 4 + 6]
+    assert found.longest_step["prefix_length"] == 6 and set(found.as_dict()["courses"]) == {"shortest", "longest"}
+    assert "courses" not in plan(compose(["experiment=tiny/random"])).as_dict()
