@@ -54,7 +54,7 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "thinking": (
         "prefix_opd.prompt.thinking=off",
         "prefix_opd.prompt.thinking=template",
-        "prefix_opd.prompt.thinking=template data.apply_chat_template_kwargs.enable_thinking=true",
+        "prefix_opd.prompt.thinking=template +data.apply_chat_template_kwargs.enable_thinking=true",
         "prefix_opd.prompt.ending=null",
     ),
     "adapter": (

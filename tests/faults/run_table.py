@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from faults.harness import ENGINES, TEACHER_FAULTS, Run, WarmStart, differences
 from harness.driver import say
+from harness.machine import commit
 from harness.page import grid
 from harness.store import Store
 from prefix_opd.run.checkpoints import MANIFEST_FILE, newest_whole
@@ -71,7 +72,7 @@ def main() -> None:
         at = folder / name.replace(" ", "_")
         shutil.rmtree(at, ignore_errors=True)
         at.mkdir()
-        result = {"case": name, **case(at)}
+        result = {"case": name, "commit": commit(("tests/faults",)), **case(at)}
         results.append(result)
         say(json.dumps(result))
         write_table(results.read())
@@ -254,10 +255,12 @@ def write_table(results: list[dict]) -> None:
             else "; ".join(f"{name} {gap:.1e}" for name, gap in apart.items())
         )
         rows.append([case, result["exit"], told, result.get("steps_lost", ""), same])
+    commits = ", ".join(dict.fromkeys(result.get("commit") or "unknown" for result in results))
+    heading = f"The runs below: {time.strftime('%Y-%m-%d')}, commit {commits}."
     page = PAGE.read_text()
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{grid(head, rows)}\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n{heading}\n\n{grid(head, rows)}\n{END}{after}")
 
 
 if __name__ == "__main__":
