@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -16,17 +15,16 @@ from prefix_opd.checks import cluster, lora, objective, placement, services, sha
 from prefix_opd.checks.chat_template import fill_in_template
 from prefix_opd.checks.remote_teacher import check_remote_teacher
 from prefix_opd.checks.run_data import check_data
+from prefix_opd.checks.sizes import check_batches, check_context, check_lengths
 from prefix_opd.checks.surface import check_surface
-from prefix_opd.checks.teacher_prompts import check_teacher_prompts, teachers_longest_prompt
+from prefix_opd.checks.teacher_prompts import check_teacher_prompts
 from prefix_opd.checks.teachers import check_sources, check_timeout
-from prefix_opd.config.keys import STUDENT_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.config.keys import STUDENT_KEY, TRAIN_KEY, VAL_KEY, positive
 from prefix_opd.config.models import Model, check_same_vocabulary, end_token_ids
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
-from prefix_opd.cost.memory import ROLLOUT_KEY
 from prefix_opd.cost.plan import first_update
 from prefix_opd.method.ending import stop_token_ids
-from prefix_opd.method.schedule import Schedule, prefix_lengths
 
 FP32_BYTES = 4
 RESUME_MODES = ("auto", "disable", "resume_path")
@@ -46,7 +44,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_verl_version()
     if not verls_own:
         check_surface(config)
-    _positive(config, "trainer.total_training_steps")  # before the schedules, which may depend on it
+    positive(config, "trainer.total_training_steps")  # before the schedules, which may depend on it
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     check_folder(config)
     check_lengths(config, settings)
@@ -113,43 +111,6 @@ def check_verl_version() -> None:
         raise UserError(f"verl=={found}", f"prefix-opd extends {VERL_VERSION}", f"pip install verl=={VERL_VERSION}")
 
 
-def check_lengths(config: DictConfig, settings: Settings) -> None:
-    prompt, response = (_positive(config, f"data.max_{part}_length") for part in ("prompt", "response"))
-    for name, length in settings.schedule.named_lengths().items():
-        if length > response:
-            raise UserError(
-                f"prefix_opd.schedule.{name}={length}",
-                f"exceeds data.max_response_length={response}, which no rollout may exceed",
-                "lower the one or raise the other",
-            )
-    _check_schedule(config, settings.schedule, response)
-    response = config.actor_rollout_ref.rollout.response_length
-    for node in together.engine_keys(config):
-        key = f"{node}.max_model_len"
-        room = None if OmegaConf.select(config, key) is None else _positive(config, key)
-        prompt = config.data.max_prompt_length if node == ROLLOUT_KEY else teachers_longest_prompt(config, settings)
-        if room is not None and prompt + response + 1 > room:
-            raise UserError(
-                f"{key}={room}",
-                f"has no room for prompt + response + 1 = {prompt} + {response} + 1 tokens",
-                f"set it to {prompt + response + 1} or more",
-            )
-
-
-def _check_schedule(config: DictConfig, schedule: Schedule, response: int) -> None:
-    """Check that a schedule, which may be the user's own, gives a valid L at the first and the last step."""
-    rows = _positive(config, "data.train_batch_size")
-    for step in (1, _positive(config, "trainer.total_training_steps")):
-        try:
-            prefix_lengths(schedule, step, rows, response)
-        except Exception as error:
-            raise UserError(
-                f"prefix_opd.schedule.name={OmegaConf.select(config, 'prefix_opd.schedule.name')}",
-                f"gives no length at step {step} ({one_line(error)})",
-                "mend its prefix_length",
-            ) from error
-
-
 def check_folder(config: DictConfig) -> None:
     """Check where a run writes, when it saves, and what it resumes from."""
     trainer = config.trainer
@@ -185,20 +146,6 @@ def _no_folder(named: str) -> str:
     return "" if os.access(place, os.W_OK) else f"{place} is not writable"
 
 
-def check_context(config: DictConfig, settings: Settings, model: Model) -> None:
-    """Check that the sequences fit the model's context, the limit unless a shorter one is set."""
-    own = config.data.max_prompt_length
-    prompt = own if model.key == STUDENT_KEY else teachers_longest_prompt(config, settings)
-    needed = prompt + config.actor_rollout_ref.rollout.response_length + 1
-    room = model.context
-    if room is not None and needed > room:
-        raise UserError(
-            f"{model.key}={model.path}",
-            f"its context of {room} tokens has no room for prompt + response + 1 = {needed}",
-            "lower data.max_prompt_length or data.max_response_length",
-        )
-
-
 def check_sampling(config: DictConfig, settings: Settings) -> None:
     rollout = config.actor_rollout_ref.rollout
     for name, needed in (("temperature", 1.0), ("top_p", 1.0), ("top_k", -1)):
@@ -220,46 +167,6 @@ def check_sampling(config: DictConfig, settings: Settings) -> None:
             f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
             "the engines sample while the trainer trains, and free_cache_engine=True puts them to sleep",
             "set actor_rollout_ref.rollout.free_cache_engine=false, and gpu_memory_utilization so that both fit",
-        )
-
-
-def check_batches(config: DictConfig) -> None:
-    prompts = _positive(config, "data.train_batch_size")
-    rollouts = prompts * _positive(config, "actor_rollout_ref.rollout.n")
-    mini = _positive(config, "actor_rollout_ref.actor.ppo_mini_batch_size")
-    ranks = _positive(config, "trainer.n_gpus_per_node") * _positive(config, "trainer.nnodes")
-    if prompts % mini:
-        raise UserError(
-            f"actor_rollout_ref.actor.ppo_mini_batch_size={mini}", f"must divide data.train_batch_size={prompts}"
-        )
-    actor = config.actor_rollout_ref.actor
-    longest = config.data.max_prompt_length + config.actor_rollout_ref.rollout.response_length
-    if actor.use_dynamic_bsz:
-        held = _positive(config, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
-        key = "actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu"
-        inferred = _positive(config, key)
-        for name, size in (("actor_rollout_ref.actor.ppo_max_token_len_per_gpu", held), (key, inferred)):
-            if size < longest:
-                raise UserError(
-                    f"{name}={size}",
-                    f"holds no sequence of prompt + response = {longest} tokens",
-                    f"set it to {longest} or more",
-                )
-        if inferred > held:
-            raise UserError(
-                f"{key}={inferred}", f"exceeds ppo_max_token_len_per_gpu={held}, which memory is planned for"
-            )
-        if inferred < held and config.prefix_opd.advantage.student_log_prob != "recomputed":
-            raise UserError(
-                f"{key}={inferred}",
-                "is read with prefix_opd.advantage.student_log_prob=recomputed alone",
-                "leave it out",
-            )
-    if rollouts % ranks or (mini * config.actor_rollout_ref.rollout.n) % ranks:
-        raise UserError(
-            f"data.train_batch_size={prompts}",
-            f"{prompts} prompts x n={config.actor_rollout_ref.rollout.n} rollouts do not divide among {ranks} ranks",
-            "change data.train_batch_size, actor_rollout_ref.rollout.n or trainer.n_gpus_per_node",
         )
 
 
@@ -306,10 +213,3 @@ def _fit_bucket(config: DictConfig, student: Model) -> None:
     key = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"
     if OmegaConf.select(config, key) < needed:
         OmegaConf.update(config, key, needed)
-
-
-def _positive(config: DictConfig, key: str) -> int:
-    value: Any = OmegaConf.select(config, key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{key}={value}", "must be a whole number of at least 1")
-    return value

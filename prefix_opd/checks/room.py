@@ -9,13 +9,8 @@ from prefix_opd.checks.cards import smallest_card
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.checks.objective import check_loss, check_probe
-from prefix_opd.checks.preflight import (
-    check_batches,
-    check_context,
-    check_folder,
-    check_lengths,
-    check_sampling,
-)
+from prefix_opd.checks.preflight import check_folder, check_sampling
+from prefix_opd.checks.sizes import check_batches, check_context, check_lengths
 from prefix_opd.config.lora import student_shape
 from prefix_opd.cost.arithmetic import GIB, stored_parameters, trainer_values
 from prefix_opd.cost.memory import shortages

@@ -1,5 +1,13 @@
 """Config keys that several rooms use."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from prefix_opd.base.errors import UserError
+
 STUDENT_KEY = "actor_rollout_ref.model.path"
 TEACHER_KEY = "distillation.teacher_models.teacher_model.model_path"
 TEMPLATE_KEY = "actor_rollout_ref.model.custom_chat_template"
@@ -15,3 +23,11 @@ PACKED_ATTENTION = "torch_varlen"
 LOOP_KEY = "actor_rollout_ref.rollout.agent.default_agent_loop"
 ONE_TURN = "single_turn_agent"
 """verl's agent loop of one turn, the default of `LOOP_KEY`."""
+
+
+def positive(config: DictConfig, key: str) -> int:
+    """The value of a key that must be a whole number of at least 1. Raises UserError if it is not."""
+    value: Any = OmegaConf.select(config, key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{key}={value}", "must be a whole number of at least 1")
+    return value

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.keys import STUDENT_KEY
+from prefix_opd.config.keys import STUDENT_KEY, positive
 from prefix_opd.config.lora import student_shape
 from prefix_opd.config.models import PLAIN_DECODERS
 from prefix_opd.config.settings import Settings
@@ -36,7 +36,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         UserError: a model that is missing, unknown or without a size; a size of the run that is not a whole number.
     """
     assumptions = assumptions or Assumptions()
-    updates = _whole(config, "trainer.total_training_steps")  # first: the schedule's `over` follows it
+    updates = positive(config, "trainer.total_training_steps")  # first: the schedule's `over` follows it
     node: Any = OmegaConf.to_container(config.prefix_opd, resolve=True)
     settings = Settings.from_node(node)
     named = teachers(config)
@@ -44,15 +44,15 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     student = replace(student, shape=student_shape(config, student.shape))
     shares = assumptions.source_shares or dict.fromkeys((one.source for one in named), 1 / len(named))
     scorers = [Scorer(one, model, shares[one.source]) for one, model in zip(named, theirs, strict=True)]
-    rollouts = _whole(config, "data.train_batch_size") * _whole(config, "actor_rollout_ref.rollout.n")
-    longest = _whole(config, "data.max_response_length")
-    scoring = _whole(config, "distillation.n_gpus_per_node") * _whole(config, "distillation.nnodes")
+    rollouts = positive(config, "data.train_batch_size") * positive(config, "actor_rollout_ref.rollout.n")
+    longest = positive(config, "data.max_response_length")
+    scoring = positive(config, "distillation.n_gpus_per_node") * positive(config, "distillation.nnodes")
     gpus = {
-        "student": _whole(config, "trainer.n_gpus_per_node") * _whole(config, "trainer.nnodes"),
+        "student": positive(config, "trainer.n_gpus_per_node") * positive(config, "trainer.nnodes"),
         "teacher": 0 if settings.teacher.urls else scoring,
     }
     throughput = _throughput(config, assumptions)
-    prompt = assumptions.mean_prompt or min(MEAN_PROMPT, _whole(config, "data.max_prompt_length") / 2)
+    prompt = assumptions.mean_prompt or min(MEAN_PROMPT, positive(config, "data.max_prompt_length") / 2)
     scored = _teachers_prompt(config, settings, assumptions, prompt)
     contexts = (prompt + settings.rollout.tool_tokens, scored + settings.rollout.tool_tokens)
     recomputed = settings.advantage.recomputes
@@ -292,10 +292,3 @@ def _notes(config, settings: Settings, memory: dict[str, Any], scorers, assumpti
     if config.platform == "cpu":
         notes.append("the time of a tiny run on a CPU is overhead, not FLOP: the hours are too low")
     return notes
-
-
-def _whole(config: DictConfig, key: str) -> int:
-    value = OmegaConf.select(config, key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{key}={value}", "must be a whole number of at least 1")
-    return value

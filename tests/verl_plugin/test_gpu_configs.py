@@ -7,7 +7,7 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 from vllm import SamplingParams
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.preflight import check_lengths
+from prefix_opd.checks.sizes import check_lengths
 from prefix_opd.config.compose import compose, experiments, layouts
 from prefix_opd.config.settings import Settings
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prefix_opd.config.settings import EveryRollout, LateWatcher, Watcher, WatcherSettings
+from prefix_opd.config.watchers import EveryRollout, LateWatcher, Watcher, WatcherSettings
 
 SHORTEST_JUDGED = 8
 """Minimum tokens to call a teacher's answer uniform. In shorter answers (L = 1) equal log-probs occur by chance."""
