@@ -69,16 +69,15 @@ def check_parallel_sizes(config: DictConfig) -> None:
 
 
 def _check_pool(config: DictConfig, theirs: list[Teacher], pool: int) -> None:
-    """Check that several teachers take all GPUs of their pool, as verl demands; one on a CPU has one. UserError."""
+    """Check that several teachers take all GPUs of their pool, as verl demands; on a CPU each has one. UserError."""
     told, what = " + ".join(f"{one.gpus} ({one.source})" for one in theirs), "distillation.n_gpus_per_node"
-    given = f"{what}={config.distillation.n_gpus_per_node}"
-    if config.platform == "cpu" and pool and not is_shared(config) and pool != len(theirs):
-        raise UserError(
-            given, "has one value on platform=cpu: a pretended GPU for each teacher", f"leave it at {len(theirs)}"
-        )
+    each, nodes = config.distillation.n_gpus_per_node, config.distillation.nnodes if len(theirs) > 1 else 1
+    if config.platform == "cpu" and not is_shared(config) and each * nodes != len(theirs):
+        rule = "has one value on platform=cpu: a pretended GPU for each teacher"
+        raise UserError(f"{what}={each}", rule, f"leave it at {max(1, len(theirs) // nodes)}")
     if len(theirs) > 1 and sum(one.gpus for one in theirs) != pool:
         raise UserError(
-            given,
+            f"{what}={each}",
             f"gives the teachers {pool} GPU{'s' if pool > 1 else ''}, and their engines take {told}",
             f"set {'trainer.n_gpus_per_node' if is_shared(config) else what}, or each teacher's num_replicas and "
             "inference.tensor_model_parallel_size",

@@ -15,9 +15,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from prefix_opd.base.errors import UserError
 
 NODE = "distillation.teacher_models"
+PLACEMENT_KEY = "prefix_opd.teacher.placement"
 URL_KEY = "prefix_opd.teacher.url"
 ONE = "teacher_model"
 """verl's name for the only teacher of a run."""
+PRETENDED = "ray_kwargs.ray_init.num_gpus"
 ROUTED_BY = "data_source"
 """verl's column that chooses the teacher (``distillation.teacher_key``)."""
 
@@ -94,16 +96,17 @@ def fill_in_teachers(config: DictConfig) -> None:
     with open_dict(config):
         for name in names:
             _fill_in(nodes, name, keys)
-        shared = OmegaConf.select(config, "prefix_opd.teacher.placement") == "shared"
-        if config.get("platform") == "cpu" and not shared and config.distillation.n_gpus_per_node == 1:
-            config.distillation.n_gpus_per_node = len(names)
-            if OmegaConf.select(config, "ray_kwargs.ray_init.num_gpus") is not None:
-                config.ray_kwargs.ray_init.num_gpus += len(names) - 1
-        each = _whole(config.distillation.n_gpus_per_node) * _whole(config.distillation.nnodes) // len(names)
+        given = (config.distillation.n_gpus_per_node, config.distillation.nnodes)
+        pool, shared = _whole(given[0]) * _whole(given[1]), OmegaConf.select(config, PLACEMENT_KEY) == "shared"
+        if config.get("platform") == "cpu" and not shared and given == (1, 1):
+            pool = config.distillation.n_gpus_per_node = len(names)
+            trainers = _whole(OmegaConf.select(config, "trainer.n_gpus_per_node"))
+            if OmegaConf.select(config, PRETENDED) == trainers + 1:  # another number is the user's own
+                OmegaConf.update(config, PRETENDED, trainers + len(names))
         for name in names:
             if nodes[name].num_replicas is None:
                 parallel = OmegaConf.select(nodes[name], "inference.tensor_model_parallel_size")
-                nodes[name].num_replicas = max(1, each // _whole(parallel))
+                nodes[name].num_replicas = max(1, pool // len(names) // _whole(parallel))
 
 
 def _fill_in(nodes: DictConfig, name: str, keys: dict[str, str]) -> None:

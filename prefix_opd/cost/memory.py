@@ -22,7 +22,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.config.lora import Lora
-from prefix_opd.config.teachers import URL_KEY
+from prefix_opd.config.teachers import PLACEMENT_KEY, URL_KEY
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.method.flops import ModelShape
 
@@ -30,7 +30,6 @@ ROLLOUT_KEY = "actor_rollout_ref.rollout"
 INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
 OF_SEVERAL = "teacher of "
 """How the name of each of several teachers begins."""
-PLACEMENT_KEY = "prefix_opd.teacher.placement"
 FIXES = {
     "sampling": f"lower {ROLLOUT_KEY}.gpu_memory_utilization (null: what fits), offload, or use more GPUs",
     "scoring": f"lower {INFERENCE_KEY}.max_num_batched_tokens or .gpu_memory_utilization (null: what fits)",
