@@ -63,7 +63,6 @@ _ACTOR = "actor_rollout_ref.actor."
 ACTOR: dict[str, Rule] = {
     "actor_rollout_ref.model.path": elsewhere,
     "actor_rollout_ref.model.trust_remote_code": flag,
-    "actor_rollout_ref.model.use_shm": flag,
     "actor_rollout_ref.model.custom_chat_template": optional(text),
     ATTENTION_KEY: one_of("sdpa", "flash_attention_2", PACKED_ATTENTION),
     "actor_rollout_ref.model.enable_gradient_checkpointing": flag,

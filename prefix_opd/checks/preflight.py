@@ -44,6 +44,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     check_verl_version()
     if not verls_own:
         check_surface(config)
+    path_of(config, STUDENT_KEY)
     positive(config, "trainer.total_training_steps")  # before the schedules, which may depend on it
     settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     check_folder(config)
@@ -181,12 +182,17 @@ def check_budget(config: DictConfig, settings: Settings) -> None:
         )
 
 
-def model_of(config: DictConfig, key: str) -> Model:
+def path_of(config: DictConfig, key: str) -> str:
+    """A model's folder or hub id. Raises UserError if it is not set."""
     path = OmegaConf.select(config, key)
     if not path:
         raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id")
+    return str(path)
+
+
+def model_of(config: DictConfig, key: str) -> Model:
     trusted = OmegaConf.select(config, "actor_rollout_ref.model.trust_remote_code")
-    model = Model(key, str(path), trusted is True)
+    model = Model(key, path_of(config, key), trusted is True)
     model.check_own_code()
     return model
 

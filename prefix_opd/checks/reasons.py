@@ -10,6 +10,7 @@ _FUSED = "the loss reads logits, which these kernels do not return; set prefix_o
 _ENGINE = "an engine is split by actor_rollout_ref.rollout.tensor_model_parallel_size alone"
 _LOG_PROBS = "recomputed log-probs use the update's micro-batches: actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
 _LOOP = "turns are made by a class of yours: actor_rollout_ref.rollout.agent.default_agent_loop=MODULE.CLASS"
+_STALE = "verl leaves the copy in /dev/shm, and a later run reads it in place of changed files of the same size"
 REASONS: dict[str, str] = {
     "model_engine": "FSDP2 is the only engine that is supported",
     "critic": "there is no critic",
@@ -25,6 +26,7 @@ REASONS: dict[str, str] = {
     "data.sampler": _CODE,
     "data.reward_fn_key": "verl's grader reads data_source whatever this key says",
     "data.gen_batch_size": "a step hands out data.train_batch_size prompts",
+    "data.use_shm": _STALE,
     "data.tokenizer": "prompts are rendered with the student's tokenizer",
     "data.tool_config_path": _LOOP,
     "data.function_tool_path": _LOOP,
@@ -40,6 +42,7 @@ REASONS: dict[str, str] = {
     "actor_rollout_ref.model.enable_activation_offload": (
         "no run on a GPU has tried it; set actor_rollout_ref.model.enable_gradient_checkpointing"
     ),
+    "actor_rollout_ref.model.use_shm": _STALE,
     "actor_rollout_ref.model.mtp": "draft heads are not trained",
     "actor_rollout_ref.model.override_config": "the engines would run the model without that override",
     "actor_rollout_ref.actor.strategy": "fsdp2 is the only strategy that is supported",

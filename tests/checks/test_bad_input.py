@@ -59,6 +59,10 @@ CASES = [
     ([*TRAIN, "=5"], "=5: names no key; write key=value"),
     ([*TRAIN, "layout=[moon]"], "layout=[moon]: must be the name of one layout; known: "),
     ([*TRAIN, "+experiment=tiny/full"], "+experiment=tiny/full: adds a second experiment; leave out the +"),
+    (
+        ["train", "--check"],
+        "actor_rollout_ref.model.path: is not set; add actor_rollout_ref.model.path=FOLDER or a hub",
+    ),
     (["train", "experiment=5"], "experiment=5: must be the name of one experiment; known: "),
     (["train", "experiment=[tiny/full]"], "must be the name of one experiment; did you mean tiny/full?"),
     (["train", "experiment=${nope}"], "experiment=${nope}: names no experiment; interpolation works in values"),
