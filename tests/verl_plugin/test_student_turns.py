@@ -100,6 +100,7 @@ def test_both_turns_within_l():
 def test_a_tools_output_that_exceeds_its_room_ends_the_rollout():
     output, ending, asked = rolled(9, [11, END], [12, END], room=1)
     assert len(asked) == 1 and output.response_ids == [11, END] and ending == TOOLS
+    assert rolled(2, [11, END], [12], room=1)[1] == CUT, "no turn would have followed it"
     # over all turns: 2 + 2 fit into 4, 2 + 2 + 2 do not
     output, ending, asked = rolled(9, [11], [12], [13], [14], room=4, turns=4)
     assert len(asked) == 3 and output.response_mask == [1, 0, 0, 1, 0, 0, 1] and ending == TOOLS

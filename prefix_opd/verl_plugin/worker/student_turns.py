@@ -48,7 +48,7 @@ class Rollout:
         """Tokens that a turn may sample after this context. 0 ends the rollout; RuntimeError for an endless loop."""
         sampled = len(self.sampled)
         tools = len(context) - len(self.turns[0][0]) - sampled if self.turns else 0
-        self._over = TOOLS if tools > self.tool_room else CUT if sampled >= self.longest else None
+        self._over = CUT if sampled >= self.longest else TOOLS if tools > self.tool_room else None
         if self._over is None:
             return self.longest - sampled
         self._empty += 1
