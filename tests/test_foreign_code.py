@@ -157,6 +157,7 @@ def test_the_adapter_of_a_foreign_run_is_merged_into_no_model_that_brings_code_o
     shutil.rmtree(run / "hf_step_2")
     shutil.copytree(shipped_models()["student"], run / "global_step_2" / "actor" / "huggingface")
     (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    torch.save({}, run / "global_step_2" / "actor" / "model_world_size_1_rank_0.pt")  # else it is damaged
     with pytest.raises(UserError, match="has its weights as pickles alone"):
         export_checkpoint(run)
     (base / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.T", null]}}')
