@@ -45,3 +45,11 @@ def test_another_verl_is_refused(monkeypatch):
     monkeypatch.setattr(preflight.importlib.metadata, "version", lambda name: "0.8.0")
     with pytest.raises(Exception, match=r"verl==0.8.0: prefix-opd extends 0.9.1; pip install verl==0.9.1"):
         preflight.check_verl_version()
+
+
+def test_help_is_no_mistake(monkeypatch, capsys):
+    for arguments in (["--help"], ["report", "--help"]):
+        monkeypatch.setattr("sys.argv", ["prefix-opd", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        assert not leaving.value.code and "Usage: prefix-opd" in capsys.readouterr().out

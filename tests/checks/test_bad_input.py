@@ -281,14 +281,6 @@ def test_a_process_says_the_same(arguments, line, tmp_path):
     assert not list(tmp_path.iterdir()), "something was written"
 
 
-def test_help_is_no_mistake(monkeypatch, capsys):
-    for arguments in (["--help"], ["report", "--help"]):
-        monkeypatch.setattr("sys.argv", ["prefix-opd", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            cli.main()
-        assert not leaving.value.code and "Usage: prefix-opd" in capsys.readouterr().out
-
-
 def test_the_launcher_of_the_run_itself_looks_first(places, monkeypatch, capsys, tmp_path):
     """`python -m recipe.prefix_opd.main_prefix_opd` rejects the same as `prefix-opd train`, and checks only once."""
     seen = []
