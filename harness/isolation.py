@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+
+from prefix_opd.base.processes import run_and_leave
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 POLL_SECONDS = 0.2
@@ -112,8 +113,8 @@ def _wait(pid: int, log: Path, watch: Callable[[], None], stall: float, timeout:
 
 def _become_run(work: Callable[[], None], log: Path) -> None:
     """Run ``work`` in the child. Never returns."""
-    code = 1
-    try:
+
+    def run() -> None:
         os.setsid()  # only the driver handles Ctrl-C
         _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -121,20 +122,8 @@ def _become_run(work: Callable[[], None], log: Path) -> None:
         _point_output_at(log)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         work()
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            import atexit
 
-            atexit._run_exitfuncs()  # ends Ray's cluster
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code & 0xFF)
+    run_and_leave(run, wait_for_threads=False)
 
 
 def end_descendants() -> None:

@@ -1,17 +1,12 @@
 """Each kind of experiment for two updates of the real program, through the YAML that ships."""
 
 import json
-import os
-import random
-import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import PeftModel
@@ -23,7 +18,6 @@ from prefix_opd.method.flops import ModelShape
 from prefix_opd.method.lora import LINEAR, adapter_parameters
 from prefix_opd.method.names import of_teachers
 from prefix_opd.miniature import shipped_models
-from prefix_opd.miniature.task import END_OF_TURN, TEACHER, random_problem, respond
 from prefix_opd.run.export import export_checkpoint
 from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import read_metrics
@@ -105,51 +99,6 @@ LOOP = [
 ]
 """An agent loop of two turns (examples/two_turns.py), whose checkpoint at step 2 a second run goes on from."""
 
-OWN_MODULE = '''
-"""A method of one's own: a schedule that adapts, with a length for each row, a weighting and an objective."""
-
-from prefix_opd.base.fields import Tokens
-from prefix_opd.method.objective import OBJECTIVES, PrefixOPD
-from prefix_opd.method.schedule import SCHEDULES, Schedule
-from prefix_opd.method.weighting import WEIGHTINGS, Weighting
-
-
-@SCHEDULES.register("by-longest")
-class ByLongest(Schedule):
-    """L grows by the longest response; every other row has a token more."""
-
-    first: Tokens = 1
-    """L at step 1, tokens."""
-    _grown: int = 0
-
-    def prefix_lengths(self, step, longest, rows):
-        return [self.first + self._grown + row % 2 for row in range(rows)]
-
-    def observe(self, metrics):
-        self._grown += int(metrics["prefix_opd/response_length/max"])
-
-
-@WEIGHTINGS.register("even")
-class Even(Weighting):
-    """2 at every other position."""
-
-    def weights(self, positions, lengths):
-        return 2 * (positions % 2 == 0)
-
-
-@OBJECTIVES.register("scaled")
-class Scaled(PrefixOPD):
-    label = "scaled reverse KL"
-    scale: float = 1.0
-    """Factor of the advantage."""
-
-    def advantage(self, log_p, log_q, mask):
-        return self.scale * super().advantage(log_p, log_q, mask)
-
-    def token_losses(self, log_p, log_p_rollout, advantage, weights):
-        assert set(weights.unique().tolist()) <= {0.0, 2.0}, "the weighting of this module"
-        return super().token_losses(log_p, log_p_rollout, advantage, weights)
-'''
 OWN = [
     "experiment=tiny/schedule",
     "prefix_opd.plugins=[my_method]",
@@ -169,7 +118,7 @@ OWN = [
 def trained(tmp_path_factory):
     """Name -> metrics of the two updates."""
     folder = tmp_path_factory.mktemp("kinds")
-    (folder / "my_method.py").write_text(OWN_MODULE)
+    shutil.copy(ROOT / "tests" / "own_method.py", folder / "my_method.py")
     shutil.copy(ROOT / "examples" / "two_turns.py", folder)
     runs = folder / "runs.json"
     planned = {name: [*overrides, *SMALL] for name, overrides in RUNS.items()}
@@ -373,43 +322,3 @@ def test_an_exported_adapter_answers_as_the_run_did(trained, exported):
     below, above = wilson(accuracy, 128)
     assert low <= above and below <= high
     assert low > wilson(0.08, 512)[1], "the base student solves 5 to 8%"
-
-
-def test_seqkd_by_verls_own_sft_trainer(tmp_path):
-    """The off-policy baseline: two steps on the teacher's answers, through the shipped script and YAML."""
-    rng = random.Random(0)
-    problems = [random_problem(rng) for _ in range(16)]
-    messages = [
-        [
-            {"role": "user", "content": problem.question},
-            {"role": "assistant", "content": "<think>" + respond(problem, TEACHER, rng).removesuffix(END_OF_TURN)},
-        ]
-        for problem in problems
-    ]
-    pq.write_table(pa.Table.from_pylist([{"messages": m} for m in messages]), tmp_path / "sft.parquet")
-    small = [
-        "trainer.total_training_steps=2",
-        "trainer.save_freq=2",
-        "trainer.device=cpu",
-        "data.train_batch_size=8",
-        "data.max_length=320",
-        "data.max_token_len_per_gpu=4096",
-        "data.num_workers=0",
-        "model.use_remove_padding=false",
-        "+model.override_config.attn_implementation=sdpa",
-        "engine.use_torch_compile=false",
-    ]
-    environment = {"STUDENT": str(shipped_models()["student"]), "TRAIN_FILES": "sft.parquet", "GPUS": "1"}
-    environment |= {"PYTHON": sys.executable, "OUTPUT": str(tmp_path)}
-    ran = subprocess.run(
-        ["bash", str(ROOT / "scripts" / "run_seqkd.sh"), *small],
-        cwd=tmp_path,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    losses = [float(value) for value in re.findall(r"train/loss:([\d.]+)", ran.stdout)]
-    assert len(losses) == 2 and all(0 < loss < 5 for loss in losses)
-    assert (tmp_path / "seqkd" / "global_step_2").is_dir()

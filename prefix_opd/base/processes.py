@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT)
 _BY_SIGNAL = 128
+
+
+def run_and_leave(work: Callable[[], None], wait_for_threads: bool = True) -> NoReturn:
+    """Run ``work`` in a fork and end it as the interpreter ends, with the exit code of ``work``.
+
+    Args:
+        wait_for_threads: a program ends with its last thread.
+    """
+    code = 1
+    try:
+        work()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        if wait_for_threads:
+            with suppress(Exception):
+                threading._shutdown()  # type: ignore[attr-defined]
+        with suppress(Exception):
+            atexit._run_exitfuncs()
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code & 0xFF)
 
 
 def python_module(module: str, arguments: Sequence[str]) -> list[str]:

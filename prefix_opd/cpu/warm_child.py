@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import runpy
 import signal
 import sys
-import traceback
 from pathlib import Path
+
+from prefix_opd.base.processes import run_and_leave
 
 RAY_JOB_ID = "01000000"
 """The first job of a new cluster. Ray's C++ part reads the variable of this name on import, before Ray sets it.
@@ -17,8 +17,8 @@ So the warm copy sets it first, and a process of another job gets a plain interp
 
 def become(argv: list[str], environment: dict, folder: str, numbers: list[int], received: list[int], stand_in: Path):
     """In the forked child: take over descriptors, environment and arguments, and run the program. Never returns."""
-    code = 1
-    try:
+
+    def program() -> None:
         _place_descriptors(numbers, received)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -32,24 +32,8 @@ def become(argv: list[str], environment: dict, folder: str, numbers: list[int], 
         _fresh_random_numbers()
         _point_children_at(stand_in)
         _run_program(argv)
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            import threading
 
-            threading._shutdown()  # as the interpreter does: a program ends with its last thread
-        with contextlib.suppress(Exception):
-            import atexit
-
-            atexit._run_exitfuncs()
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code & 0xFF)
+    run_and_leave(program)
 
 
 def _place_descriptors(numbers: list[int], received: list[int]) -> None:

@@ -108,24 +108,6 @@ FLOP_ROWS = (
 
 
 @dataclass(frozen=True)
-class WindowRow:
-    """Table 3: 8B, AIME-24 mean@16 in % after 10, 20 and 30 steps, with the loss restricted to a window."""
-
-    window: str
-    aime24: tuple[float, float, float]
-
-
-WINDOWS = (
-    WindowRow("full", (23.3, 40.8, 40.0)),
-    WindowRow("prefix 1024", (26.3, 32.5, 34.8)),
-    WindowRow("[1024, 2048)", (14.0, 16.0, 16.0)),
-    WindowRow("[2048, 3072)", (18.8, 16.9, 15.8)),
-    WindowRow("[3072, 4096)", (9.4, 19.2, 22.5)),
-    WindowRow("last 1024", (17.9, 23.8, 23.8)),
-)
-
-
-@dataclass(frozen=True)
 class LearningRateRow:
     """Table 4: 8B, prefix 1024, in %. The row for 2e-4, where accuracy collapses, is not included."""
 

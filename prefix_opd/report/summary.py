@@ -44,9 +44,6 @@ class Summary:
     full_flops: float | None
     """Estimated FLOP of the same updates on rollouts as long as the uncapped validation answers."""
     paper_flops: float
-    training_seconds: float
-    wall_seconds: float
-    """From the trainer's construction to the last step."""
     warnings: int = 0
     """Number of the trainer's warnings."""
     thrown_away: int = 0
@@ -95,8 +92,6 @@ def summarise(folder: Path) -> Summary:
         lora=lora.label if (lora := Lora.of(config)) else "",
         full_flops=_full_flops(config, rows, evaluations),
         paper_flops=last.get(names.FLOPS_PAPER, 0.0),
-        training_seconds=sum(row[names.SECONDS_STEP] for row in rows),
-        wall_seconds=last.get(names.SECONDS_SINCE_START, 0.0),
         warnings=_count(history, WARNING, names.WARNED),
         thrown_away=_count(history, THROWN_AWAY, names.THROWN_AWAY),
         teachers=teacher_rows(history),

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 from written_runs import ACCURACY, SIGNAL, binned, update, write_run
 
 from prefix_opd.analysis import continuation, figures, tables
@@ -14,12 +13,7 @@ from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_
 from prefix_opd.analysis.schedule import schedule
 from prefix_opd.analysis.signal import Bin, signal
 from prefix_opd.base.errors import UserError
-from prefix_opd.base.intervals import wilson
 from prefix_opd.launch import prepare
-from prefix_opd.method.metrics import reverse_kl_by_position
-from prefix_opd.method.names import NEEDED
-from prefix_opd.method.tail import tail_growth
-from prefix_opd.run.folder import hold
 from prefix_opd.run.history import Evaluation, read_finished
 
 
@@ -32,44 +26,6 @@ def make_run(tmp_path):
 def run(make_run):
     lines = [{"step": 0, ACCURACY: 0.1}, update(1, 1e9), update(2, 3e9, **binned(SIGNAL), **{ACCURACY: 0.5})]
     return make_run("schedule_0", lines)
-
-
-# ---- what training records ----
-
-
-def test_the_signal_of_a_batch_by_hand():
-    log_p, log_q = torch.tensor([-1.0, -2.0, -1.0, 0.0]), torch.tensor([-3.0, -1.0, -1.5, -4.0])
-    positions, cut = torch.tensor([0, 1, 2, 0]), torch.tensor([True, True, True, False])
-    found = reverse_kl_by_position(log_p, log_q, positions, {"cut": cut, "natural": ~cut}, 2)
-    # log p - log q = 2, -1, 0.5 of the cut rollout and 4 of the other; bin 0 holds positions 0 and 1
-    assert found == {
-        "reverse_kl_by_position/0": pytest.approx(5 / 3),
-        "reverse_kl_by_position/2": 0.5,
-        "reverse_kl_abs_by_position/0": pytest.approx(7 / 3),
-        "reverse_kl_abs_by_position/2": 0.5,
-        "tokens_by_position/all/0": 3,
-        "tokens_by_position/all/2": 1,
-        "reverse_kl_by_position/cut/0": 0.5,
-        "reverse_kl_by_position/cut/2": 0.5,
-        "reverse_kl_abs_by_position/cut/0": 1.5,
-        "reverse_kl_abs_by_position/cut/2": 0.5,
-        "tokens_by_position/cut/0": 2,
-        "tokens_by_position/cut/2": 1,
-        "reverse_kl_by_position/natural/0": 4.0,
-        "reverse_kl_abs_by_position/natural/0": 4.0,
-        "tokens_by_position/natural/0": 1,
-    }
-
-
-def test_the_tail_is_what_lies_beyond_the_cap_in_both_probes():
-    first = {0: (9.0, 4), 12: (1.0, 4), 24: (1.0, 1)}
-    now = {0: (0.1, 4), 12: (2.0, 2), 24: (5.0, 2), 36: (7.0, 1)}
-    # L=13 cuts the bin from 12; of those beyond it 24 alone was there at first
-    assert tail_growth(now, first, 13).ratio == 5.0
-    tail = tail_growth(now, first, 12)
-    # (2*2 + 5*2) / 4 = 3.5 now, (1*4 + 1*1) / 5 = 1 at first
-    assert (tail.ratio, tail.worst, tail.worst_ratio) == (3.5, 24, 5.0)
-    assert tail_growth(now, first, 40) is None
 
 
 # ---- reading runs ----
@@ -127,23 +83,6 @@ def test_compute_sets_runs_beside_the_one_of_full_opd(run, make_run):
     assert compute([read_finished(run)], 0.95).costs[0].flops is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "is_full"),
-    [
-        ({}, True),
-        ({"prefix_opd.schedule.name": "linear"}, False),
-        # as in tiny/last_24: whole rollouts, of which the last tokens teach
-        ({"prefix_opd.weighting.name": "last"}, False),
-        ({"distillation.distillation_loss.loss_mode": "forward_kl_topk"}, False),
-    ],
-)
-def test_what_full_opd_is(make_run, settings, is_full):
-    folder = make_run("one", [update(1, 1e9, **{ACCURACY: 0.5})], **{"prefix_opd.schedule.name": "full", **settings})
-    history = read_finished(folder)
-    assert history.is_full_opd is is_full
-    assert compute([history]).reference == ("one" if is_full else None)
-
-
 def test_no_two_runs_have_one_label(make_run):
     settings = {"trainer.experiment_name": "same"}
     lines = [update(1, 1e9, **{ACCURACY: 0.5})]
@@ -189,71 +128,6 @@ def test_compute_refuses_targets_and_references_that_cannot_be(run):
         compute([history], 1.5)
     with pytest.raises(UserError, match="--reference=full: is not one of the runs; choose from schedule_0"):
         compute([history], reference="full")
-
-
-def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
-    with pytest.raises(UserError, match="is not a run's folder: it has no config.yaml"):
-        read_finished(tmp_path)
-    with pytest.raises(UserError, match="has no metrics of an update yet"):
-        read_finished(make_run("validated", [{"step": 0, ACCURACY: 0.1}]))
-    for name in NEEDED:
-        older = {key: value for key, value in update(1, 1.0).items() if key != name}
-        # the last update alone does not tell
-        with pytest.raises(UserError, match=f"was written by another version.*{name}"):
-            read_finished(make_run(f"older/{name}", [older, update(2, 1.0)]))
-    held = hold(run)
-    with pytest.raises(UserError, match="its run is still going on"):
-        read_finished(run)
-    with pytest.raises(UserError, match="another run is writing to it"):
-        hold(run)
-    held.close()
-    assert read_finished(run).name == "schedule_0"
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "told"),
-    [
-        (
-            "metrics.jsonl",
-            '["a", "b"]\n',
-            "metrics.jsonl: has a line that is not an object of numbers with a step: ['a'",
-        ),
-        ("metrics.jsonl", '{"loss": 0.5}\n', "is not an object of numbers with a step: {'loss'"),
-        ("metrics.jsonl", '{"step": 1, "prefix_opd/prefix_length": "long"}\n', "is not an object of numbers"),
-        ("metrics.jsonl", "no JSON\n", "metrics.jsonl, line 1: is no JSON"),
-        ("config.yaml", "- a\n- b\n", "its config.yaml is not from prefix-opd: it has no trainer.experiment_name"),
-        ("config.yaml", "trainer: {experiment_name: other}\n", "it has no data.max_response_length"),
-        ("config.yaml", "trainer: 3\n", "it has no trainer.experiment_name"),
-        ("config.yaml", "a: [\n", "its config.yaml is not from prefix-opd: it cannot be read"),
-        ("config.yaml", "just words\n", "it has no trainer.experiment_name"),
-        ("validation/2.jsonl", '{"text": "a"}\n', "2.jsonl: has a line that is not a graded answer: {'text'"),
-        ("validation/2.jsonl", '{"input": "a", "output": "b", "score": null}\n', "is not a graded answer"),
-        ("validation/2.jsonl", "[1]\n", "is not a graded answer"),
-        ("validation/2.jsonl", "no JSON\n", "2.jsonl, line 1: is no JSON"),
-    ],
-)
-def test_files_of_other_programs_are_one_line(run, file, text, told):
-    (run / file).write_text(text)
-    with pytest.raises(UserError) as raised:
-        compute([read_finished(run)])
-    assert told in str(raised.value)
-
-
-def test_the_interval_is_over_problems_where_each_has_several_answers(make_run):
-    """Two problems, one always right and one always wrong: a resample of two gives 0, 0.5 or 1."""
-    answers = [{"input": problem, "output": "?", "score": score} for problem, score in (("a", 1.0), ("b", 0.0))] * 32
-    histories = []
-    for name, n in {"several": 32, "one_each": 1}.items():
-        lines = [update(1, 1e9, **{ACCURACY: 0.5})]
-        folder = make_run(name, lines, **{"actor_rollout_ref.rollout.val_kwargs.n": n})
-        (folder / "validation" / "1.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
-        histories.append(read_finished(folder))
-    several, one_each = (history.evaluations[0] for history in histories)
-    assert (several.samples, several.interval) == (64, (0.0, 1.0))
-    assert (one_each.samples, one_each.interval) == (64, wilson(0.5, 64))
-    assert set(compute(histories[:1]).as_dict()["runs"]["several"][0]) == {
-        *("step", "accuracy", "samples", "mean_length", "flops", "paper_flops", "seconds", "interval")
-    }
 
 
 # ---- prefixes ----

@@ -3,31 +3,18 @@
 Each case is a command line, run through the same entry point as the console command.
 """
 
-import json
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import bad_commands
 import bad_evaluations
+import bad_places
 import bad_settings
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from adapters import write_adapter
-from omegaconf import OmegaConf
-from safetensors.torch import load_file, save_file
-from written_runs import ACCURACY, SIGNAL, binned, update, write_run
 
 from prefix_opd import cli, launch
-from prefix_opd.checks import preflight
-from prefix_opd.config.compose import compose
-from prefix_opd.launch import prepare
-from prefix_opd.miniature import shipped_models
-from prefix_opd.miniature.data import write_data
-from prefix_opd.run.checkpoints import MANIFEST_FILE
-from prefix_opd.run.folder import hold
 
 TRAIN = ["train", "experiment=tiny/schedule"]
 TOPK = "distillation.distillation_loss.topk"
@@ -150,6 +137,8 @@ CASES = [
     (["train", "experiment=tiny/jsd_24", f"{TOPK}=0"], f"{TOPK}=0: must be a whole number of at least 1"),
     (["train", "experiment=tiny/jsd_24", "prefix_opd.loss.beta=1"], "prefix_opd.loss.beta=1: input should be less"),
     (["train", "experiment=tiny/jsd_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not read by"),
+    ([*TRAIN, "prefix_opd.probe.every=-1"], "prefix_opd.probe.every=-1"),
+    (["train", "experiment=tiny/forward_kl_24", "prefix_opd.probe.every=2"], "loss_mode=forward_kl_topk asks for"),
     (["train", "experiment=tiny/jsd_24", "prefix_opd.probe.every=1"], "prefix_opd.probe.every=1: needs the teacher's"),
     (
         ["train", "experiment=tiny/jsd_24", "prefix_opd.rollout.off_policy_steps=1"],
@@ -222,91 +211,7 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.model.path={null_layers}"], "has num_hidden_layers=None, not a whole number"),
     ([*TRAIN, "trainer.project_name=hf_" + "a" * 34], "project_name: holds a secret"),
     ([*TRAIN, "+trainer.wandb_api_key=abc"], "trainer.wandb_api_key: is a secret"),
-    # the words of a command
-    (["tain"], "no such command 'tain'. Did you mean 'train'?"),
-    (["report"], "missing argument"),
-    (["analyze", "signl"], "no such command 'signl'. Did you mean 'signal'?"),
-    (["analyze", "signal", "x", "--bin", "few"], "invalid value for '--bin': "),
-    (["summary", "x", "--nope"], "no such option: --nope"),
-    (["quickstart", f"{SCHEDULE}.start=0"], f"{SCHEDULE}.start=0: input should be greater"),
-    # doctor
-    (["doctor", "experiment=tiny/schedul"], "did you mean tiny/schedule?"),
-    (["doctor"], "actor_rollout_ref.model.path: is not set"),
-    (["doctor", "experiment=tiny/schedule", f"{SCHEDULE}.start=0"], f"{SCHEDULE}.start=0: input should be greater"),
-    (["doctor", "experiment=tiny/schedule", f"{TEACHER}.model_path=./nowhere"], "./nowhere: does not exist"),
-    (["doctor", "experiment=tiny/schedule", "data.val_files=/no/such.parquet"], "/no/such.parquet: does not exist"),
-    (["doctor", "experiment=tiny/schedule", "--engines", "data.train_files=null"], "data.train_files: is not set"),
-    # plan and compare
-    (["plan"], "actor_rollout_ref.model.path: is not set"),
-    (["plan", *TRAIN[1:], "--gpus", "2"], "--gpus 2: is read with --layouts alone"),
-    (["compare", "{broken_line}"], "metrics.jsonl, line 2: is no JSON: 'nope"),
-    (["export", "{cut}"], "global_step_2: is damaged: actor/model.pt is missing; choose another --step"),
-    (["export", "{cut}", "--step", "0"], "--step=0: has no checkpoint; choose from 2"),
-    (["plan", *TRAIN[1:], "--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),
-    (["plan", *TRAIN[1:], "--mean-response", "0.5"], "--mean-response 0.5: must be at least 1"),
-    (["plan", *TRAIN[1:], "--accelerator", "tpu"], "--accelerator tpu: is not one of a100, h100, h200, l4"),
-    (["plan", *TRAIN[1:], "--utilisation", "sampling"], "--utilisation sampling: is not PHASE=NUMBER"),
-    (["plan", *TRAIN[1:], "--utilisation", "sampling=2"], "must be above 0 and at most 1"),
-    (["plan", *TRAIN[1:], "--tflops", "rest=2"], "--tflops rest=2.0: the phases are"),
-    (["plan", *TRAIN[1:], "--response-histogram", "/no/such"], "/no/such"),
-    (["plan", *TRAIN[1:], "trainer.total_training_steps=0"], "total_training_steps=0: must be a whole number"),
-    (["compare", "/no/such/run"], "/no/such/run"),
-    (["advise", *TRAIN[1:], "--prompts", "0"], "--prompts=0: must be a whole number of at least 1"),
-    (["advise", *TRAIN[1:], "prefix_opd.schedule.start=0"], "prefix_opd.schedule.start=0: input should be greater"),
-    (["compare", "{tmp}"], "is not a run's folder"),
-    # analyses and the report
-    (["report", "{tmp}"], "is not a run's folder"),
-    (["report", "{without_metrics}"], "has no metrics of an update yet; train at least one step"),
-    (["report", "{old_version}"], "was written by another version: its updates have no prefix_opd/flops_exact/so_far"),
-    (["report", "{being_written}"], "its run is still going on; wait for its end, or stop it"),
-    (["report", "{finished}", "{other_task}"], "data.max_response_length is 192 in finished, 96 in other_task"),
-    (["report", "{never_validated}", "{other_task}"], "is 192 in never_validated, 96 in other_task"),
-    (["report", "{never_validated}", "--target", "2"], "--target=2: must lie between 0 and 1"),
-    (
-        ["report", "{never_validated}", "--reference", "x"],
-        "--reference=x: is not one of the runs; choose from never_vali",
-    ),
-    (["report", "{never_validated}", "--reference", "never_validated"], "was never validated; name a run that was"),
-    (["report", "{finished}", "--target", "2"], "--target=2: must lie between 0 and 1"),
-    (["analyze", "signal", "{without_metrics}"], "has no metrics of an update yet"),
-    (["analyze", "signal", "{finished}", "--bin", "0"], "--bin=0: must be a positive multiple"),
-    (["analyze", "signal", "{finished}", "--bin", "-6"], "--bin=-6: must be a positive multiple"),
-    (["analyze", "signal", "{finished}", "--steps", "one"], "--steps one: "),
-    (["analyze", "schedule", "{being_written}"], "its run is still going on"),
-    (["analyze", "compute", "{finished}", "--reference", "full"], "--reference=full: is not one of the runs"),
-    (["analyze", "compute", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length is 192 in f"),
-    (["advise", "experiment=tiny/two_teachers"], "distillation.teacher_models.before: are several teachers, and one"),
-    (["analyze", "teacher-prefix", "experiment=tiny/two_teachers"], ".before: are several teachers, and one is mea"),
-    (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "0"], "--lengths 0: 0 must be at least 1"),
-    (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),
-    (["analyze", "teacher-prefix", *TRAIN[1:], "--margin", "192"], "--margin=192: must lie between 0 and 191, below"),
-    (["analyze", "teacher-prefix", *TRAIN[1:], "--out", "a.png"], "--out a.png: names the JSON file; the PNG is writt"),
-    (["analyze", "signal", "{finished}", "--out", "a.PNG"], "--out a.PNG: names the JSON file"),
-    (["analyze", "schedule", "{finished}", "--out", "{tmp}"], "is a folder; name a file"),
-    (["report", "{finished}", "--out", "{tmp}"], "is a folder; name a file"),
-    (["report", "{finished}", "--out", "{few}/report.html"], "few.parquet is a file, not a folder; name a file in a"),
-    (["analyze", "student-prefix", *TRAIN[1:], "--problems", "0"], "--problems"),
-    (["analyze", "student-prefix", "--student", "/no/such/model", "--data", "{few}"], "/no/such/model: does not exist"),
-    # data; rows and files of every kind are in tests/data
-    (["prepare", "aime24"], "nearest first: aime2024, "),
-    (["prepare", "openthoughts3", "--count", "-3"], "count=-3: must be"),
-    (["prepare", "math500", "--domain", "math"], "math500 has none; leave it out"),
-    (["prepare", "math500", "--responses", "4"], "responses_per_question=4: math500 has none"),
-    (["prepare", "openthoughts3", "--responses", "-1"], "must be 0 or more"),
-    (["prepare", "math500", "--tokenizer", "somewhere"], "tokenizer: is given alone"),
-    (["prepare", "math500", "--drop-long"], "drop_long=True: needs a limit"),
-    (["prepare", "gpqa"], "'gpqa': is not known; the known ones, nearest first: gpqa-main"),
-    (["prepare", "math500", "--seed", "-1"], "seed=-1: must be 0 or more"),
-    (["prepare", "math500", "--from", "{few}"], "these are rows of a run already: give the file as data.train_files"),
-    (["prepare", "math500", "--count", "0"], "count=0: must be a whole number of at least 1"),
-    (["prepare", "math500", "--from", "/no/such"], "--from /no/such: does not exist"),
-    (["prepare", "math500", "--from", "{tmp}"], "holds no file of math500"),
-    (["prepare", "math500", "--from", "{no_parquet}"], "cannot be read as parquet"),
-    (["prepare", "math500", "--max-prompt-tokens", "9"], "max_prompt_tokens: is given alone"),
-    (["prepare", "openthoughts3", "--domain", "maths"], "domain 'maths': is not in OpenThoughts3"),
-    (["prepare", "math500", "--out", "{few}"], "is a file; name a folder"),
-    (["evaluate", "{other}", "{list_of_text}"], "its column 'prompt' is list<element: string>, not a list of role"),
-    (["evaluate", "{other}", "{null_content}"], "row 1, column 'prompt': its content must be text, not NoneType"),
+    *bad_commands.CASES,
     *bad_settings.CASES,
     *bad_evaluations.CASES,
 ]
@@ -323,98 +228,8 @@ SECONDS = 10.0
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """The broken files and folders that the cases use."""
-    root = tmp_path_factory.mktemp("broken")
-    good = pq.read_table(write_data(root / "data", train=40, test=3)["test"])
-    found = {"tmp": root / "empty", "few": root / "few.parquet", "no_parquet": root / "text.parquet"}
-    found["tmp"].mkdir()
-    pq.write_table(good, found["few"])
-    found["few40"] = root / "data" / "train.parquet"
-    found["no_parquet"].write_text("not a parquet file at all")
-    found["no_column"] = root / "no_column.parquet"
-    pq.write_table(good.drop_columns(["reward_model"]), found["no_column"])
-    found["text_prompt"] = root / "text_prompt.parquet"
-    text = good.set_column(good.schema.get_field_index("prompt"), "prompt", pa.array(["a"] * good.num_rows))
-    pq.write_table(text, found["text_prompt"])
-
-    found["other"] = root / "other_vocabulary"
-    shutil.copytree(shipped_models()["teacher"], found["other"])
-    path = found["other"] / "tokenizer.json"
-    tokenizer = json.loads(path.read_text())
-    vocabulary = tokenizer["model"]["vocab"]
-    first, second = (next(token for token, index in vocabulary.items() if index == i) for i in (97, 98))
-    vocabulary[first], vocabulary[second] = 98, 97
-    path.write_text(json.dumps(tokenizer))
-
-    found |= _bad_rows(root, good)
-    for name in ("own_code", "pickles", "broken_config", "null_layers"):
-        found[name] = shutil.copytree(shipped_models()["student"], root / name)
-    path = found["own_code"] / "tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["mine.T", None]}}))
-    (found["pickles"] / "model.safetensors").rename(found["pickles"] / "pytorch_model.bin")
-    (found["broken_config"] / "config.json").write_text('{"vocab_size": ')
-
-    found["adapter"] = write_adapter(root / "adapter")
-    found["other_base"] = write_adapter(root / "other_base", base_model_name_or_path="/models/Other")
-    found["other_rank"] = write_adapter(root / "other_rank", rank=2)
-    found["other_modules"] = write_adapter(root / "other_modules", modules=["v_proj", "q_proj"])
-    found["dora"] = write_adapter(root / "dora", use_dora=True)
-    found["other_sizes"] = write_adapter(root / "other_sizes", rank=3, r=4)
-    found["fused"] = shutil.copytree(shipped_models()["student"], root / "fused")
-    weights = load_file(found["fused"] / "model.safetensors")
-    fused = {name.replace("q_proj", "qkv_proj"): one for name, one in weights.items() if "k_proj" not in name}
-    fused = {name: one for name, one in fused.items() if "v_proj" not in name or "qkv" in name}
-    save_file(fused, found["fused"] / "model.safetensors")
-
-    path = found["null_layers"] / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": None}))
-
-    found["other_run"] = root / "other_run"
-    found["other_run"].mkdir()
-    (found["other_run"] / "metrics.jsonl").write_text('{"step": 1}\n')
-    config = compose(["experiment=tiny/schedule", "prefix_opd.schedule.increment=99"])
-    OmegaConf.save(config, found["other_run"] / "config.yaml", resolve=True)
-    found["broken_line"] = shutil.copytree(found["other_run"], root / "broken_line")
-    (found["broken_line"] / "metrics.jsonl").write_text('{"step": 1}\nnope\n')
-    found["cut"] = shutil.copytree(found["other_run"], root / "cut")
-    (found["cut"] / "global_step_2").mkdir()
-    (found["cut"] / "global_step_2" / MANIFEST_FILE).write_text('{"actor/model.pt": [5, 1, 16]}')
-    preflight.check(config)  # imports what a case would else be charged with
-
-    step = [update(1, 1e9, **binned(SIGNAL), **{ACCURACY: 0.5})]
-    found["without_metrics"] = write_run(root / "without_metrics", [])
-    found["old_version"] = write_run(root / "old_version", [{"step": 1, "prefix_opd/prefix_length": 1}])
-    found["finished"] = write_run(root / "finished", step)
-    found["never_validated"] = write_run(root / "never_validated", [update(1, 1e9)])
-    found["other_task"] = write_run(root / "other_task", step, **{"data.max_response_length": 96})
-    found["being_written"] = write_run(root / "being_written", step)
-    of_evaluations = bad_evaluations.write_places(root / "evaluations")
-    with hold(found["being_written"]):
-        ours = {name: str(path) for name, path in found.items()}
-        yield {"ours": ours, "evaluate": of_evaluations}
-
-
-def _bad_rows(root, good):
-    """Files with the right columns and one defect in a row."""
-    where = good.schema.get_field_index("prompt")
-    kind, asked = good.schema.field("prompt").type, good["prompt"].to_pylist()
-    columns = {
-        "list_of_text": pa.array([["a"]] * good.num_rows),
-        "null_content": pa.array([asked[0], [{"role": "user", "content": None}], asked[2]], kind),
-        "no_messages": pa.array([asked[0], asked[1], []], kind),
-    }
-    found = {name: root / f"{name}.parquet" for name in columns}
-    for name, column in columns.items():
-        pq.write_table(good.set_column(where, "prompt", column), found[name])
-    lines = {
-        "nonsense_lines": ("nonsense.jsonl", json.dumps(good.to_pylist()[0]) + "\nnot json at all\n"),
-        "number_lines": ("numbers.jsonl", "1\n2\n"),
-        "bare_lines": ("bare.jsonl", '{"question": "1+1?"}\n'),
-    }
-    for name, (file, text) in lines.items():
-        found[name] = root / file
-        found[name].write_text(text)
-    return found
+    with bad_places.written(tmp_path_factory.mktemp("broken")) as found:
+        yield found
 
 
 def _never(*arguments):
@@ -466,31 +281,6 @@ def test_a_process_says_the_same(arguments, line, tmp_path):
     assert not list(tmp_path.iterdir()), "something was written"
 
 
-def test_another_verl_is_refused(monkeypatch):
-    monkeypatch.setattr(preflight.importlib.metadata, "version", lambda name: "0.8.0")
-    with pytest.raises(Exception, match=r"verl==0.8.0: prefix-opd extends 0.9.1; pip install verl==0.9.1"):
-        preflight.check_verl_version()
-
-
-def test_help_is_no_mistake(monkeypatch, capsys):
-    for arguments in (["--help"], ["report", "--help"]):
-        monkeypatch.setattr("sys.argv", ["prefix-opd", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            cli.main()
-        assert not leaving.value.code and "Usage: prefix-opd" in capsys.readouterr().out
-
-
-def test_no_folder_for_validation_answers_is_verls_own_default():
-    config = prepare(["experiment=tiny/schedule", "trainer.validation_data_dir=null"])
-    assert config.trainer.validation_data_dir is None
-
-
-def test_a_prepared_config_says_all_by_itself():
-    """Ray's processes resolve the config again, without our resolvers."""
-    config = prepare(["experiment=tiny/schedule", "actor_rollout_ref.rollout.max_model_len=null"])
-    assert "${" not in OmegaConf.to_yaml(config, resolve=False)
-
-
 def test_the_launcher_of_the_run_itself_looks_first(places, monkeypatch, capsys, tmp_path):
     """`python -m recipe.prefix_opd.main_prefix_opd` rejects the same as `prefix-opd train`, and checks only once."""
     seen = []
@@ -504,25 +294,3 @@ def test_the_launcher_of_the_run_itself_looks_first(places, monkeypatch, capsys,
         path = places["ours"][folder]
         assert launch.main([command[0], f"trainer.default_local_dir={path}"]) == 2
         assert told in capsys.readouterr().err and not (Path(path) / "commands.txt").exists()
-
-
-def test_what_is_right_passes(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["prefix-opd", "train", "--check", "experiment=tiny/schedule"])
-    with pytest.raises(SystemExit) as leaving:
-        cli.main()
-    assert leaving.value.code == 0 and "nothing wrong found" in capsys.readouterr().out
-    monkeypatch.setattr(
-        "sys.argv",
-        [
-            "prefix-opd",
-            "train",
-            "--check",
-            "experiment=tiny/full",
-            "actor_rollout_ref.rollout.temperature=0.7",
-            "prefix_opd.allow_any_temperature=true",
-        ],
-    )
-    with pytest.raises(SystemExit) as leaving:
-        cli.main()
-    assert leaving.value.code == 0

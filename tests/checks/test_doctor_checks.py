@@ -2,21 +2,17 @@
 
 import json
 
-import pyarrow.parquet as pq
 import pytest
 import torch
-from chat_templates import PLAIN, SWITCHED
+from chat_templates import PLAIN
 from safetensors.torch import save_file
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks import data, prompts, room, versions, vocabulary, weights
+from prefix_opd.checks import room, versions, vocabulary, weights
 from prefix_opd.checks.checks import ALL, QUICK
 from prefix_opd.checks.doctor import Status, look, worst
-from prefix_opd.checks.preflight import check
 from prefix_opd.config.keys import STUDENT_KEY as STUDENT
 from prefix_opd.config.keys import TEACHER_KEY as TEACHER
-from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
-from prefix_opd.method.prompt import template_with_ending
 from prefix_opd.miniature import shipped_models
 
 OTHER = PLAIN.replace("assistant", "system") + "{%- endif -%}"
@@ -117,133 +113,6 @@ def test_end_tokens(case, model):
     assert theirs.status is Status.WARN and "the student runs on after its own end" in theirs.reason
     never = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=[]"))
     assert never.status is Status.FAIL and "they never end" in never.reason
-
-
-# ---- prompts ----
-
-
-def test_the_prompt_is_shown_token_by_token(case):
-    opened = case()
-    finding = one(prompts.prompt_by_token, opened)
-    assert finding.reason.startswith(f"{len(opened.prompts[0])} tokens")
-    assert "260:'<|im_start|>' 257:'user'" in finding.reason and finding.reason.endswith("262:'<think>'")
-
-
-def test_a_long_prompt_is_whole_in_json(case, questions):
-    opened = case(f"data.train_files={questions(['1' * 200] * 18)}")
-    told = one(prompts.prompt_by_token, opened).as_dict()
-    assert "more]" in told["reason"] and "more]" not in told["detail"]
-    assert len(told["detail"].split(" ")) == len(opened.prompts[0])
-
-
-def test_a_prompt_is_the_same_before_and_after_preflight(case):
-    opened = case()
-    check(opened.config)  # puts the ending into the config's chat template
-    assert case().prompts == opened.prompts and opened.prompts[0][-2:] != [262, 262]
-
-
-def test_a_users_own_template_is_what_the_student_sees(case):
-    opened = case("actor_rollout_ref.model.custom_chat_template='Q: {{ messages[0].content }}'")
-    assert opened.render(opened.student, [[{"role": "user", "content": "1+1:"}]]) == ["Q: 1+1:<think>"]
-    check(opened.config)
-    template = opened.config.actor_rollout_ref.model.custom_chat_template
-    assert template == template_with_ending("Q: {{ messages[0].content }}", "<think>")
-    assert opened.render(opened.student, [[{"role": "user", "content": "1+1:"}]]) == ["Q: 1+1:<think>"]
-
-
-def test_an_ending_that_is_split_fails(case):
-    finding = one(prompts.forced_ending, case('prefix_opd.prompt.ending="<thought>"'))
-    assert finding.status is Status.FAIL and "the tokenizer splits it" in finding.reason
-    assert one(prompts.forced_ending, case()).status is Status.OK
-
-
-def test_templates_that_differ(case, model):
-    finding = one(prompts.same_template, case(f"{TEACHER}={model('teacher', chat_template=OTHER)}"))
-    assert finding.status is Status.WARN and "'system' in place of 'assistant'" in finding.reason
-
-
-@pytest.mark.parametrize(
-    ("overrides", "status", "told"),
-    [
-        ([], Status.OK, "the prompt opens the thinking"),
-        (["prefix_opd.prompt.thinking=template"], Status.OK, "which is on"),
-        (["prefix_opd.prompt.thinking=off"], Status.OK, "which is off"),
-        (["+data.apply_chat_template_kwargs.enable_thinking=false"], Status.FAIL, "<think> is forced after it"),
-        (["prefix_opd.prompt.ending=null"], Status.WARN, "has to open its thought itself"),
-        (
-            ["prefix_opd.prompt.ending=null", "+data.apply_chat_template_kwargs.enable_thinking=false"],
-            Status.OK,
-            "which is off",
-        ),
-    ],
-)
-def test_thinking_mode(case, model, overrides, status, told):
-    finding = one(prompts.thinking_mode, case(f"{STUDENT}={model('student', chat_template=SWITCHED)}", *overrides))
-    assert (finding.status, told in finding.reason) == (status, True), finding
-    assert "no thinking mode" in one(prompts.thinking_mode, case("prefix_opd.prompt.thinking=off")).reason
-    refused = one(prompts.thinking_mode, case("prefix_opd.prompt.thinking=template"))
-    assert refused.status is Status.FAIL and "has no switch" in refused.reason
-
-
-# ---- data ----
-
-
-def test_missing_columns_fail(case, tmp_path, tiny_data):
-    path = tmp_path / "columns.parquet"
-    pq.write_table(pq.read_table(tiny_data["train"]).drop_columns(["reward_model"]), path)
-    for key, override in ((TRAIN_KEY, f"data.train_files={path}"), (VAL_KEY, f"data.val_files={path}")):
-        finding = one(data.columns(key), case(override))
-        assert finding.status is Status.FAIL and "lacks verl's column 'reward_model'" in finding.reason
-
-
-def test_an_empty_prompt_fails(case, questions):
-    finding = one(data.empty_prompts, case(f"data.train_files={questions(['1+1:', ' ', '2+2:'] * 6)}"))
-    assert finding.status is Status.FAIL and "6 of 18 prompts of data.train_files are empty, the first in row 1" in (
-        finding.reason
-    )
-
-
-def test_long_prompts(case, questions):
-    few = f"data.train_files={questions(['1' * 200] + ['1+1:'] * 19)}"
-    # filtered: 1 of 20 is dropped without a word; not filtered: its beginning is cut off
-    dropped = one(data.long_prompts, case(few, "data.filter_overlong_prompts=true"))
-    assert dropped.status is Status.WARN and "verl drops 5.0% of the data" in dropped.reason
-    cut = one(data.long_prompts, case(few, "data.filter_overlong_prompts=false"))
-    assert cut.status is Status.FAIL and "verl cuts their beginning off" in cut.reason
-    many = f"data.train_files={questions(['1' * 200] * 18)}"
-    assert one(data.long_prompts, case(many, "data.filter_overlong_prompts=true")).status is Status.FAIL
-
-
-def test_long_validation_prompts_count_too(case, questions):
-    path = questions(["1" * 200] * 2 + ["1+1:"] * 6)
-    finding = one(data.long_prompts, case(f"data.val_files={path}", "data.filter_overlong_prompts=true"))
-    assert finding.status is Status.WARN
-    assert "0 of 40 prompts of data.train_files" in finding.reason and "2 of 8 prompts of data.val_files" in (
-        finding.reason
-    )
-    assert "verl drops 25.0% of the data" in finding.reason
-
-
-def test_a_check_that_breaks_is_a_fail_and_hides_no_other(case):
-    def broken(_):
-        raise TypeError("unhashable\ntype")
-
-    found = look([("one", broken), ("two", data.empty_prompts)], case())
-    assert [finding.status for finding in found] == [Status.FAIL, Status.OK]
-    assert found[0].check == "one" and found[0].reason == "could not be looked at (TypeError: unhashable type)"
-
-
-def test_a_sample_is_spread_over_all_rows(case):
-    opened = case(sample=4)
-    assert opened.sampled_messages == [opened.train_messages[i] for i in (0, 10, 20, 30)]
-    assert len(case().prompts) == 40
-
-
-def test_duplicates(case, questions, tiny_data):
-    twice = one(data.duplicates, case(f"data.train_files={questions(['1+1:', '1+2:'] * 9)}"))
-    assert twice.status is Status.WARN and "16 of 18 training prompts occur before" in twice.reason
-    leaked = one(data.duplicates, case(f"data.val_files={tiny_data['train']}"))
-    assert leaked.status is Status.WARN and "40 of 40 validation prompts are trained on" in leaked.reason
 
 
 # ---- room ----

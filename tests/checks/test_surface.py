@@ -5,7 +5,7 @@ import importlib.util
 import pickle
 from pathlib import Path
 
-import bad_settings
+import bad_keys
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, example, given, settings
@@ -41,7 +41,7 @@ def overridden(config: DictConfig, override: str) -> DictConfig:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "line"), bad_settings.BY_KEY, ids=[" ".join(row[0])[-70:] for row in bad_settings.BY_KEY]
+    ("overrides", "line"), bad_keys.BY_KEY, ids=[" ".join(row[0])[-70:] for row in bad_keys.BY_KEY]
 )
 def test_a_key_that_a_run_does_not_read_or_a_value_that_breaks_its_rule(composed, overrides, line):
     with pytest.raises(UserError) as refused:

@@ -1,6 +1,7 @@
 """FLOP: whole numbers for named models, and the paper's own figures."""
 
 import pytest
+from toy_shape import TOY
 
 from prefix_opd.method.flops import ModelShape, exact_flops, paper_flops
 
@@ -13,17 +14,6 @@ QWEN3_8B = ModelShape.from_config(
         num_key_value_heads=8,
         head_dim=128,
         vocab_size=151936,
-    )
-)
-TOY = ModelShape.from_config(
-    dict(
-        hidden_size=4,
-        intermediate_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        vocab_size=10,
-        head_dim=3,
     )
 )
 

@@ -3,22 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from toy_shape import TOY, TOY_SIZES
 
 from prefix_opd.method.flops import ModelShape, exact_flops, paper_flops
 from prefix_opd.method.lora import LINEAR, adapter_parameters
 from prefix_opd.miniature import shipped_models
-
-SIZES = dict(
-    hidden_size=4,
-    intermediate_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    vocab_size=10,
-    head_dim=3,
-)
-TOY = ModelShape.from_config(SIZES)
-"""N = 416 (test_flops.py)."""
 
 
 def test_an_adapter_by_hand():
@@ -28,9 +17,9 @@ def test_an_adapter_by_hand():
 
 
 def test_of_layers_with_other_matrices_there_is_none():
-    experts = ModelShape.from_config({**SIZES, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 2})
+    experts = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=2)
     with pytest.raises(ValueError, match="is a mixture of experts"):
-        adapter_parameters(experts, 2, LINEAR)
+        adapter_parameters(ModelShape.from_config({**TOY_SIZES, **experts}), 2, LINEAR)
 
 
 def test_the_size_is_that_of_pefts_adapter():

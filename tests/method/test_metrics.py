@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from prefix_opd.method.metrics import by_position, reverse_kl_metrics, rollout_metrics
+from prefix_opd.method.metrics import by_position, reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
+from prefix_opd.method.tail import tail_growth
 
 
 def test_reverse_kl_is_student_minus_teacher_on_sampled_tokens():
@@ -31,3 +32,38 @@ def test_what_became_of_the_rollouts():
     assert (found["response_length/mean"], found["response_length/max"]) == (3.5, 5)
     # the teacher was done 0.25 s after the last rollout
     assert (found["seconds/rollout"], found["seconds/score"]) == (2.0, 0.25)
+
+
+def test_the_signal_of_a_batch_by_hand():
+    log_p, log_q = torch.tensor([-1.0, -2.0, -1.0, 0.0]), torch.tensor([-3.0, -1.0, -1.5, -4.0])
+    positions, cut = torch.tensor([0, 1, 2, 0]), torch.tensor([True, True, True, False])
+    found = reverse_kl_by_position(log_p, log_q, positions, {"cut": cut, "natural": ~cut}, 2)
+    # log p - log q = 2, -1, 0.5 of the cut rollout and 4 of the other; bin 0 holds positions 0 and 1
+    assert found == {
+        "reverse_kl_by_position/0": pytest.approx(5 / 3),
+        "reverse_kl_by_position/2": 0.5,
+        "reverse_kl_abs_by_position/0": pytest.approx(7 / 3),
+        "reverse_kl_abs_by_position/2": 0.5,
+        "tokens_by_position/all/0": 3,
+        "tokens_by_position/all/2": 1,
+        "reverse_kl_by_position/cut/0": 0.5,
+        "reverse_kl_by_position/cut/2": 0.5,
+        "reverse_kl_abs_by_position/cut/0": 1.5,
+        "reverse_kl_abs_by_position/cut/2": 0.5,
+        "tokens_by_position/cut/0": 2,
+        "tokens_by_position/cut/2": 1,
+        "reverse_kl_by_position/natural/0": 4.0,
+        "reverse_kl_abs_by_position/natural/0": 4.0,
+        "tokens_by_position/natural/0": 1,
+    }
+
+
+def test_the_tail_is_what_lies_beyond_the_cap_in_both_probes():
+    first = {0: (9.0, 4), 12: (1.0, 4), 24: (1.0, 1)}
+    now = {0: (0.1, 4), 12: (2.0, 2), 24: (5.0, 2), 36: (7.0, 1)}
+    # L=13 cuts the bin from 12; of those beyond it 24 alone was there at first
+    assert tail_growth(now, first, 13).ratio == 5.0
+    tail = tail_growth(now, first, 12)
+    # (2*2 + 5*2) / 4 = 3.5 now, (1*4 + 1*1) / 5 = 1 at first
+    assert (tail.ratio, tail.worst, tail.worst_ratio) == (3.5, 24, 5.0)
+    assert tail_growth(now, first, 40) is None

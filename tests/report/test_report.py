@@ -2,80 +2,16 @@
 
 import json
 import re
-import struct
 from dataclasses import asdict
 
 import pytest
-from browser import Browser, find_chromium
-from typer.testing import CliRunner
-from written_runs import ACCURACY, SIGNAL, binned, update, write_run
+from report_runs import HOSTILE, STUDENT_PREFIX, sample
+from written_runs import ACCURACY, update, write_run
 
-from prefix_opd import cli
-from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import command_without_secrets, is_secret_name, without_secrets
-from prefix_opd.commands.report import try_to_write
 from prefix_opd.report.content import gather
 from prefix_opd.report.page import write_report
-from prefix_opd.run.folder import hold
-from prefix_opd.run.samples import Sample, SampleLog, is_sampled, read_samples
-
-HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-POINT = {"mean_length": 8.0, "accuracy": 0.5, "interval": [0.4, 0.6], "drop": [0.1, 0.0, 0.2]}
-PREFIXES = {
-    "kind": "teacher-prefix",
-    "student": "s",
-    "teacher": "t",
-    "problems": 32,
-    "samples": 1,
-    "margin": 6,
-    "points": [{"length": 0, **POINT}, {"length": 8, **POINT}],
-    "giver": 0.9,
-    "chosen": None,
-}
-STUDENT_PREFIX = {**PREFIXES, "kind": "student-prefix", "giver": 0.1, "chosen": 8}
-
-
-def sample(step, kind="train", **more):
-    values = dict(prompt=f"1+1={HOSTILE}", tokens=["a", HOSTILE, "c"], ids=[1, 2, 3], log_p=[-1.0, -2.0, -0.5])
-    return Sample(
-        **{**values, **dict(step=step, kind=kind, log_q=[-3.0, -1.0, -0.5], prefix_length=2, ending="natural"), **more}
-    )
-
-
-def write_answers(folder, step, text, score):
-    line = {"input": "user\n1+1=", "output": text, "gts": "2", "score": score}
-    (folder / "validation" / f"{step}.jsonl").write_text(json.dumps(line) + "\n")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run whose name, answers, samples and settings all try to inject code into the page."""
-    lines = [
-        {"step": 0, ACCURACY: 0.1},
-        update(1, 1e9, **binned(SIGNAL)),
-        update(2, 3e9, **binned(SIGNAL), **{ACCURACY: 0.5}),
-    ]
-    settings = {
-        "trainer.experiment_name": HOSTILE,
-        "trainer.wandb_api_key": "sk-11111",
-        "trainer.login": {"password": "hunter2", "user": "me"},
-        "data.mirror": "https://me:hunter2@mirror.example/x",
-    }
-    folder = write_run(tmp_path_factory.mktemp("report") / "run_0", lines, **settings)
-    write_answers(folder, 0, f"before {HOSTILE}", 0.0)
-    write_answers(folder, 2, f"after {HOSTILE}", 1.0)
-    SampleLog(folder).write([sample(1), sample(2)])
-    (folder / "commands.txt").write_text("prefix-opd train experiment=tiny/schedule +trainer.wandb_api_key=sk-11111\n")
-    (folder / "teacher.json").write_text('{"accuracy": 0.96, "samples": 256}')
-    (folder / "analysis").mkdir()
-    for kind, found in {"teacher-prefix": PREFIXES, "student-prefix": STUDENT_PREFIX}.items():
-        (folder / "analysis" / f"{kind}.json").write_text(json.dumps(found))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def written(run):
-    return write_report([run])
+from prefix_opd.run.samples import SampleLog, is_sampled, read_samples
 
 
 @pytest.fixture(scope="module")
@@ -176,11 +112,6 @@ def test_samples_are_taken_back_by_a_resume(tmp_path):
 def scored(folder, samples):
     SampleLog(folder).write(samples)
     return gather([folder]).runs[0].scored
-
-
-@pytest.fixture
-def bare(tmp_path):
-    return write_run(tmp_path / "bare", [update(1, 1e9)])
 
 
 def test_probes_of_one_prompt_stand_side_by_side(bare):
@@ -286,181 +217,3 @@ def test_the_chosen_length_is_marked_and_told(bare):
     traces = _plots(gather([bare]))["student-prefix-0"]["data"]
     assert (traces[-1]["name"], traces[-1]["x"]) == ("L=8", [8, 8])
     assert "Advice: choose L=8: the shortest tested prefix" in write_report([bare])[0].read_text()
-
-
-# ---- bad input ----
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "told"),
-    [
-        ("samples.jsonl", '{"question": "1+1="}\n', "samples.jsonl: was written by another version or program"),
-        ("samples.jsonl", "[1, 2]\n", "samples.jsonl: was written by another"),
-        ("samples.jsonl", "no JSON\n", "samples.jsonl, line 1: is no JSON"),
-        (
-            "samples.jsonl",
-            json.dumps({**asdict(sample(1, log_p=[0.0])), "cap": 1}) + "\n",
-            "zip() argument 2 is shorter",
-        ),
-        (
-            "teacher.json",
-            '{"score": 1}',
-            "teacher.json: was written by another version or program (KeyError: 'accuracy')",
-        ),
-        ("teacher.json", '{"accuracy": 96, "samples": 256}', "teacher.json: was written by another"),
-        ("teacher.json", "[]", "teacher.json: was written by another"),
-        ("analysis/teacher-prefix.json", '{"points": [1]}', "teacher-prefix.json: was written by another"),
-        ("analysis/teacher-prefix.json", json.dumps({**PREFIXES, "points": []}), "kind=teacher-prefix with 0 points"),
-        ("analysis/teacher-prefix.json", json.dumps({**PREFIXES, "kind": "../../x"}), "kind=../../x"),
-        ("analysis/student-prefix.json", "{", "student-prefix.json: was written by another"),
-        ("versions.json", "[1]", "versions.json: was written by another"),
-    ],
-)
-def test_files_of_other_programs_are_one_line(bare, monkeypatch, capsys, file, text, told):
-    (bare / file).parent.mkdir(exist_ok=True)
-    (bare / file).write_text(text)
-    code, error = told_by(monkeypatch, capsys, "report", bare)
-    assert code == 2 and told in error and error.count("\n") == 1, error
-    assert not (bare / "report.html").exists()
-
-
-def told_by(monkeypatch, capsys, *words):
-    monkeypatch.setattr("sys.argv", ["prefix-opd", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code, capsys.readouterr().err
-
-
-def test_bad_input_is_one_line_and_code_2(monkeypatch, capsys, run, tmp_path):
-    held_folder = write_run(tmp_path / "held", [update(1, 1e9)])
-    other = write_run(tmp_path / "other", [update(1, 1e9, **{ACCURACY: 0.5})], **{"data.val_max_samples": 7})
-    held = hold(held_folder)
-    cases = {
-        ("report", tmp_path): "is not a run's folder: it has no config.yaml",
-        ("report", tmp_path / "nowhere"): "is not a run's folder",
-        ("report", held_folder): "its run is still going on",
-        ("report", run, other): "data.val_max_samples is 256 in run_0, 7 in other",
-        ("analyze", "signal", run, "--bin", "0"): "--bin=0: must be a positive multiple",
-        ("analyze", "signal", run, "--steps", "x"): "--steps x: must be whole numbers",
-        ("analyze", "schedule", tmp_path): "is not a run's folder",
-        ("analyze", "compute", run, other): "cannot be compared: data.val_max_samples",
-        ("analyze", "teacher-prefix", "experiment=tiny/schedule", "--lengths", "0"): "--lengths 0: 0 must be at least",
-        ("analyze", "student-prefix", "experiment=tiny/schedule", "--lengths", "500"): "below the longest answer",
-        ("analyze", "teacher-prefix", "experiment=tiny/schedule", "--margin", "0"): "--margin=0: must be",
-        ("train", "experiment=tiny/schedule", "prefix_opd.probe.every=-1"): "prefix_opd.probe.every=-1",
-        ("train", "experiment=tiny/forward_kl_24", "prefix_opd.probe.every=2"): "loss_mode=forward_kl_topk asks for",
-    }
-    for words, message in cases.items():
-        code, error = told_by(monkeypatch, capsys, *words)
-        assert code == 2 and message in error and error.count("\n") == 1, (words, error)
-    held.close()
-
-
-def test_a_report_that_fails_does_not_fail_the_run(tmp_path, capsys):
-    with pytest.raises(UserError):
-        gather([tmp_path])
-    try_to_write(tmp_path)
-    assert "warning: the report of" in capsys.readouterr().err
-
-
-def test_the_commands_run(run, tmp_path):
-    import typer
-
-    from prefix_opd.commands import analyze, report
-
-    app = typer.Typer()
-    analyze.register(app)
-    report.register(app)
-    for kind in ("signal", "schedule", "compute"):
-        ended = CliRunner().invoke(app, ["analyze", kind, str(run), "--out", str(tmp_path / f"{kind}.json")])
-        assert ended.exit_code == 0, ended.output
-        assert json.loads((tmp_path / f"{kind}.json").read_text()) and (tmp_path / f"{kind}.png").exists()
-    ended = CliRunner().invoke(app, ["report", str(run), "--out", str(tmp_path / "r.html")])
-    assert ended.exit_code == 0 and (tmp_path / "r.html").exists()
-
-
-def test_commands_are_noted_in_the_run_without_their_secrets(bare, monkeypatch, capsys):
-    monkeypatch.setenv("HF_TOKEN", "hf-of-this-test")
-    words = ["report", str(bare), "--out", str(bare / "hf-of-this-test.html")]
-    for command in (["analyze", "schedule", str(bare)], words, ["report", str(bare), "--target", "7"]):
-        told_by(monkeypatch, capsys, *command)
-    # the last was refused
-    assert (bare / "commands.txt").read_text().splitlines() == [
-        f"prefix-opd analyze schedule {bare}",
-        f"prefix-opd report {bare} --out '{bare}/***.html'",
-    ]
-
-
-# ---- in a browser ----
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium on this machine; PREFIX_OPD_CHROMIUM may name one")
-    with Browser(program, tmp_path_factory.mktemp("profile")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def pages(run, written, tmp_path_factory):
-    """The page of one run and the page of two runs, with their numbers of plots."""
-    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 8e9, cap=192, **{ACCURACY: 0.9})]
-    full = write_run(tmp_path_factory.mktemp("two") / "full", lines, **{"prefix_opd.schedule.name": "full"})
-    # three by cost, then two of lengths and seconds, two of the signal and two of the prefixes; two of the other run
-    return {"one": (written[0], 9), "two": (write_report([run, full], full.parent / "both.html")[0], 11)}
-
-
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["one", "two"])
-def test_a_browser_draws_it(browser, pages, page, width, theme, tmp_path):
-    path, plots = pages[page]
-    browser.open(path, width, theme)
-    drawn = browser.ask(
-        "[...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.scatterlayer .trace').length)"
-    )
-    assert len(drawn) == plots and all(drawn), drawn
-    areas = browser.ask("[...document.querySelectorAll('.plot')].map(p => [p.id, p._fullLayout._size.h])")
-    assert all(180 <= height <= 400 for _, height in areas), areas
-    assert browser.ask("document.documentElement.scrollWidth") <= width
-    assert browser.ask("document.title").startswith("</script>"), "the hostile name is a title, not a script"
-    browser.photograph(tmp_path / "page.png")
-    assert png_size(tmp_path / "page.png")[0] == width and (tmp_path / "page.png").stat().st_size > 50_000
-    assert browser.errors == []
-
-
-def png_size(path):
-    """Width and height from the file's header."""
-    head = path.read_bytes()[:24]
-    assert head.startswith(b"\x89PNG")
-    return struct.unpack(">II", head[16:])
-
-
-def test_a_legend_hides_its_trace_and_the_config_opens(browser, pages):
-    browser.open(pages["two"][0], 1440, "light")
-    traces = "document.getElementById('compute-flops')._fullData.map(trace => trace.visible)"
-    assert browser.ask(traces) == [True, True, True]
-    browser.click("#compute-flops .legend .traces:nth-of-type(1) .legendtoggle")
-    browser.wait_for(f"{traces}.includes('legendonly')")
-    assert browser.ask(traces) == ["legendonly", True, True]
-    config = "document.querySelector('details pre').getBoundingClientRect().height"
-    assert browser.ask("document.querySelector('details').open") is False
-    browser.click("details summary")
-    browser.wait_for("document.querySelector('details').open")
-    assert browser.ask(config) > 1000
-    assert browser.errors == []
-
-
-def test_the_button_changes_the_theme(browser, written):
-    browser.open(written[0], 1440, "light")
-    paper = "getComputedStyle(document.body).backgroundColor"
-    ink = "document.querySelector('.xtick text').style.fill"
-    before = browser.ask(f"[{paper}, {ink}]")
-    browser.ask("document.getElementById('theme').click()")
-    after = browser.ask(f"[{paper}, {ink}]")
-    assert before[0] == "rgb(255, 255, 255)" and all(a != b for a, b in zip(before, after, strict=True))
-    browser.ask("document.getElementById('theme').click()")
-    assert browser.ask(f"[{paper}, {ink}]") == before
-    assert browser.errors == []

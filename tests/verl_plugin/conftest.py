@@ -24,3 +24,28 @@ def wrapped_student(configs):
     engine = FSDPEngineWithLMHead(model, actor.engine, actor.optim, actor.checkpoint)
     engine.initialize()
     return engine
+
+
+@pytest.fixture
+def use():
+    """Choose how later batches are updated; the default is verl's way."""
+    from update_batches import OFF, sent
+
+    from prefix_opd.config.settings import Settings
+    from prefix_opd.verl_plugin.fields import SETTINGS
+
+    def choose(**update):
+        sent[SETTINGS] = Settings(update={**OFF, **update})
+
+    choose()
+    return choose
+
+
+@pytest.fixture
+def engine(wrapped_student, monkeypatch):
+    """verl's engine around a small random model, which `put` replaces."""
+    from update_batches import qwen3
+
+    wrapped_student.put = lambda model: monkeypatch.setattr(wrapped_student, "module", model)
+    wrapped_student.put(qwen3())
+    return wrapped_student

@@ -1,152 +1,21 @@
 """Prompts computed once, logits of responses alone, in verl's own FSDP engine: the same loss, outputs and gradient."""
 
-import functools
-
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tensordict import TensorDict
 from test_packed_attention import loop
-from torch.nn.functional import rms_norm
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
-from verl.trainer.distillation.losses import distillation_ppo_loss
+from transformers import LlamaConfig, LlamaForCausalLM
+from update_batches import EVEN, FORMS, PROMPTS, ROLLOUTS, SIZES, batch, nested, qwen3, same, update
 from verl.utils import tensordict_utils as tu
-from verl.utils.metric import reduce_metrics
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from prefix_opd.config.keys import PACKED_ATTENTION
-from prefix_opd.config.settings import Settings
 from prefix_opd.method.shared_prompts import SharedPrompts
 from prefix_opd.verl_plugin import our_run
 from prefix_opd.verl_plugin.engine import packed_attention, update_tokens
-from prefix_opd.verl_plugin.fields import SETTINGS
 
-SIZES = dict(
-    vocab_size=64,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=8,
-    attn_implementation="sdpa",
-)
-ROLLOUTS = [(0, 5), (0, 9), (1, 1), (0, 5), (2, 3), (1, 7), (2, 1), (2, 2), (1, 4), (0, 1), (3, 6)]
-"""(prompt, response length) of each rollout. The prompts have 4, 3, 3 and, after losses, 1 rollout, interleaved."""
-PROMPTS = [6, 1, 11, 4]
-EVEN = [(prompt, 5) for prompt in range(3) for _ in range(4)]
-
-
-OFF = dict(micro_batch_cost=None, share_prompts=False, response_logits_only=False)
-sent = {}
-"""The settings that the trainer sends with each batch."""
-
-
-@pytest.fixture(autouse=True)
-def use():
-    """Choose how later batches are updated; the default is verl's way."""
-
-    def choose(**update):
-        sent[SETTINGS] = Settings(update={**OFF, **update})
-
-    choose()
-    return choose
-
-
-@pytest.fixture
-def engine(wrapped_student, monkeypatch):
-    """verl's engine around a small random model, which `put` replaces."""
-    wrapped_student.put = lambda model: monkeypatch.setattr(wrapped_student, "module", model)
-    wrapped_student.put(qwen3())
-    return wrapped_student
-
-
-def qwen3(dtype=torch.float64, **settings):
-    torch.manual_seed(0)
-    model = Qwen3ForCausalLM(Qwen3Config(**{**SIZES, **settings})).to(dtype).train()
-    for norm in model.modules():
-        if type(norm).__name__.endswith("RMSNorm"):  # its own forward rounds to fp32 whatever the model is in
-            norm.forward = lambda x, norm=norm: rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
-    return model
-
-
-def nested(rows):
-    return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
-
-
-def batch(rollouts=ROLLOUTS, prompts=PROMPTS, tools=False, **settings):
-    """A batch as verl's trainer sends it. Rollouts with the same prompt number have equal prompts.
-
-    With ``tools`` the tokens 2 and 3 of each response are a tool's output.
-    """
-    torch.manual_seed(1)
-    first = [torch.randint(5, 60, (length,)) for length in prompts]
-    responses = [torch.randint(5, 60, (length,)) for _, length in rollouts]
-    rows = [torch.cat([first[prompt], response]) for (prompt, _), response in zip(rollouts, responses, strict=True)]
-    mask = [torch.ones(len(response), dtype=torch.long) for response in responses]
-    for row in mask if tools else []:
-        row[2:4] = 0
-    fields = dict(
-        input_ids=nested(rows),
-        position_ids=nested(torch.arange(len(row)) for row in rows),
-        prompts=nested(first[prompt] for prompt, _ in rollouts),
-        responses=nested(responses),
-        loss_mask=nested(mask),
-        response_mask=nested(mask),
-        rollout_log_probs=nested(-4 + torch.randn(len(response)) for response in responses),
-        advantages=nested(torch.randn(len(response)) for response in responses),
-    )
-    data = TensorDict(fields, batch_size=len(rows))
-    given = dict(
-        temperature=1.0,
-        global_batch_size=len(rows),
-        use_remove_padding=False,
-        use_dynamic_bsz=True,
-        max_token_len_per_gpu=32768,
-        return_model_output=True,
-        multi_modal_inputs=[{}] * len(rows),  # as they come with text
-    )
-    tu.assign_non_tensor(data, **{**given, **sent, **settings})
-    return data
-
-
-def update(engine, configs, data):
-    """One forward and backward pass of verl's engine. Returns its output, and the gradient as one vector."""
-    _, actor, distillation = configs
-    loss = functools.partial(distillation_ppo_loss, config=actor, distillation_config=distillation)
-    with engine.train_mode():
-        engine.module.zero_grad()
-        output = engine.forward_backward_batch(data, loss)
-        trained = [p for p in engine.module.parameters() if p.requires_grad]
-        gradients = [getattr(p.grad, "full_tensor", lambda p=p: p.grad)().flatten() for p in trained]
-    return output, torch.cat(gradients).double()
-
-
-def same(found, wanted, data, tolerance=1e-12):
-    (output, gradient), (whole, wanted_gradient) = found, wanted
-    assert wanted_gradient.norm() > 0.1
-    assert (gradient - wanted_gradient).norm() / wanted_gradient.norm() < tolerance
-    assert sum(output["loss"]) == pytest.approx(sum(whole["loss"]), rel=tolerance * 100, abs=tolerance * 100)
-    assert reduce_metrics(output["metrics"]) == pytest.approx(
-        reduce_metrics(whole["metrics"]), rel=max(1e-5, tolerance * 100), abs=1e-6
-    )
-    rows = zip(*(one["model_output"]["log_probs"].unbind() for one in (output, whole)), strict=True)
-    for (row, other), prompt, mask in zip(rows, data["prompts"].unbind(), data["response_mask"].unbind(), strict=True):
-        assert len(row) == len(other)
-        # the last value would score the first token of the next sequence, and nobody reads it
-        found, wanted, sampled = row[len(prompt) - 1 : -1], other[len(prompt) - 1 : -1], mask.bool()
-        torch.testing.assert_close(found[sampled], wanted[sampled], rtol=1e-4, atol=max(1e-6, tolerance * 10))
-        assert row[: len(prompt) - 1].abs().sum() == found[~sampled].abs().sum() == row[-1] == 0
-
-
-FORMS = {
-    "shared": (dict(share_prompts=True, response_logits_only=True), {}),
-    "shared, all logits": (dict(share_prompts=True, response_logits_only=False), {}),
-    "padded": (dict(share_prompts=False, response_logits_only=True), {}),
-    "packed": (dict(share_prompts=False, response_logits_only=True), {"use_remove_padding": True}),
-}
-FORMS |= {f"{name}, fused": ({**settings, "fused_head": True}, kind) for name, (settings, kind) in FORMS.items()}
+pytestmark = pytest.mark.usefixtures("use")
 
 
 @pytest.fixture(params=FORMS)
@@ -380,89 +249,6 @@ def test_a_pass_for_log_probs_alone_stays_verls(engine, use):
         again = engine.forward_backward_batch(batch(), None, forward_only=True)
     for one, other in zip(*(x["model_output"]["log_probs"].unbind() for x in (whole, again)), strict=True):
         assert torch.equal(one, other)
-
-
-READ_MORE = ["calculate_entropy", "calculate_sum_pi_squared", "distillation_use_topk", "use_fused_kernels"]
-BOTH = dict(response_logits_only=True, share_prompts=True)
-
-
-@pytest.mark.parametrize("name", READ_MORE)
-@pytest.mark.parametrize("packed", [False, True])
-def test_verls_own_where_more_is_read(engine, name, packed, use):
-    use(**BOTH)
-    assert update_tokens._form(tu, engine, batch(use_remove_padding=packed)) is not None
-    assert update_tokens._form(tu, engine, batch(use_remove_padding=packed, **{name: True})) is None
-
-
-@pytest.mark.parametrize("name", ["use_ulysses_sp", "pad_to_length"])
-def test_verls_own_where_the_packed_sequence_is_another(engine, monkeypatch, name, use):
-    use(**BOTH)
-    monkeypatch.setattr(engine, name, True)
-    assert update_tokens._form(tu, engine, batch(use_remove_padding=True)) is None
-
-
-def test_entropy_comes_whole(engine, configs, use):
-    use(**BOTH)
-    data = batch(calculate_entropy=True)
-    output, _ = update(engine, configs, data)
-    entropy = output["model_output"]["entropy"].unbind()
-    assert all(
-        len(row) == len(ids) and (row > 0).all() for row, ids in zip(entropy, data["input_ids"].unbind(), strict=True)
-    )
-
-
-def test_verls_own_for_a_model_that_cannot_choose_its_logits(engine, monkeypatch, use):
-    use(**BOTH)
-    monkeypatch.setattr(engine.module, "forward", lambda input_ids, attention_mask=None, **others: None)
-    assert update_tokens._form(tu, engine, batch()) is None
-
-
-def test_verls_own_for_a_response_without_tokens(engine, use):
-    use(**BOTH)
-    data = batch()
-    data["responses"] = nested(torch.ones(length - (row == 2), dtype=int) for row, (_, length) in enumerate(ROLLOUTS))
-    assert update_tokens._form(tu, engine, data) is None
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        dict(attn_implementation="eager"),
-        dict(use_sliding_window=True, sliding_window=4, max_window_layers=0),
-        dict(layer_types=["full_attention", "linear_attention"]),
-    ],
-    ids=["eager", "sliding window", "not attention"],
-)
-def test_prompts_are_not_shared_where_more_than_plain_sdpa_mixes_tokens(engine, configs, model, use):
-    config = Qwen3Config(**{**SIZES, **model})
-    engine.put(qwen3())
-    engine.module.config = config
-    use(**BOTH)
-    assert update_tokens._form(tu, engine, batch()) == update_tokens.PADDED
-    use(response_logits_only=False, share_prompts=True)
-    assert update_tokens._form(tu, engine, batch()) is None
-
-
-def test_prompts_are_not_shared_where_one_has_an_image_or_sequences_are_packed(engine, use):
-    use(**BOTH)
-    image = [{}] * (len(ROLLOUTS) - 1) + [{"pixel_values": torch.ones(1)}]
-    assert update_tokens._form(tu, engine, batch(multi_modal_inputs=image)) == update_tokens.PADDED
-    assert update_tokens._form(tu, engine, batch(use_remove_padding=True)) == update_tokens.PACKED
-
-
-def test_another_attention_than_ours_fails_and_does_not_guess(engine, configs, monkeypatch, use):
-    from transformers import AttentionInterface
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    use(**BOTH)
-    update(engine, configs, batch())
-    standing = AttentionInterface._global_mapping["sdpa"]
-    try:
-        AttentionInterface.register("sdpa", sdpa_attention_forward)
-        with pytest.raises(RuntimeError, match="expand|size"):
-            update(engine, configs, batch())
-    finally:
-        AttentionInterface.register("sdpa", standing)
 
 
 def test_the_plugin_stands_before_verl_once():
