@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.keys import TRACKERS
@@ -107,7 +107,8 @@ def check_grader(config: DictConfig) -> None:
     elif (taken := _keywords(tree, name)) is not None:
         given = OmegaConf.select(config, f"{REWARD_KEY}.reward_kwargs") or {}
         if given and "prompt_ending" not in taken and OmegaConf.is_interpolation(given, "prompt_ending"):
-            given.pop("prompt_ending")
+            with open_dict(given):
+                given.pop("prompt_ending")
         if missing := next((one for one in (*PASSED, *given) if one not in taken), None):
             raise UserError(f"{REWARD_KEY}.name={name}", f"takes no argument {missing}, which verl passes", "add it")
 

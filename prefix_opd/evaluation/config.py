@@ -122,6 +122,7 @@ def evaluation_config(
     services.check_agent_loop(config)
     _set_gpus(config, target, gpus, touched)
     _set_own(config, target, benchmarks, sampling, out, chunk)
+    services.check_grader(config)
     _fill_in(config, target, teacher)
     _set_lengths(config, target, benchmarks, sampling, touched)
     Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))

@@ -237,8 +237,8 @@ def test_the_graders_file_is_read_and_not_run(tmp_path):
     )
     file.write_text("def grade_it(data_source, solution_str, ground_truth, extra_info=None, strict=False): ...")
     node["reward__custom_reward_function__name"] = "grade_it"
-    ending = {"prompt_ending": "${platform}"}
-    own = config(**node, reward__custom_reward_function__reward_kwargs={**ending, "strict": True})
+    key = "reward.custom_reward_function"
+    own = compose([f"{key}.path={file}", f"{key}.name=grade_it", f"+{key}.reward_kwargs.strict=true"])
     services.check_grader(own)
     assert own.reward.custom_reward_function.reward_kwargs == {"strict": True}, "verl would pass prompt_ending"
     assert "name=grade_it: takes no argument fast, which verl passes; add it" in refused(
