@@ -33,9 +33,9 @@ class Arm:
     """The corresponding row of the paper (`prefix_opd.method.paper`)."""
     probed: bool = True
     """On-policy: whether the probe runs; it needs the teacher's log-prob of each sampled token."""
-    observes: bool = False
-    """Contenders: whether the schedule observes probes or validations. Those of the experiment are kept, and the
-    probe's FLOP count."""
+    observes: str = ""
+    """Contenders: what the schedule observes, "probe" or "validation". The experiment's own is kept, and the probe's
+    FLOP count."""
 
 
 ARMS = (
@@ -64,13 +64,13 @@ CONTENDERS = (
     Arm("random_weighted", "random truncation, weighted", "tiny/random_weighted"),
     Arm("grow_reverse_kl", "growth by reverse KL", "tiny/grow_reverse_kl"),
     Arm("grow_entropy", "growth by entropy", "tiny/grow_entropy"),
-    Arm("grow_validation", "growth by validation", "tiny/grow_validation", observes=True),
-    Arm("grow_tail", "growth by the tail", "tiny/grow_tail", observes=True),
-    Arm("budget", "most reverse KL a FLOP", "tiny/budget", observes=True),
+    Arm("grow_validation", "growth by validation", "tiny/grow_validation", observes="validation"),
+    Arm("grow_tail", "growth by the tail", "tiny/grow_tail", observes="probe"),
+    Arm("budget", "most reverse KL a FLOP", "tiny/budget", observes="probe"),
     Arm("iw_opd", "IW-OPD", "tiny/iw_opd"),
     Arm("iw_opd_schedule", "IW-OPD, linear schedule", "tiny/iw_opd_schedule"),
     Arm("prune_opd", "Prune-OPD", "tiny/prune_opd"),
-    Arm("adwin", "ADWIN", "tiny/adwin", observes=True),
+    Arm("adwin", "ADWIN", "tiny/adwin", observes="probe"),
     Arm("fast_opd", "Adaptive FastOPD", "tiny/fast_opd"),
 )
 """The arms of the comparison of schedules (docs/schedules.md): the first one is full OPD, which sets the targets."""

@@ -40,11 +40,12 @@ def _length(run: Run) -> list[str]:
 
 def _signals(run: Run) -> list[str]:
     """Validations, probe and bins. Those that a schedule observes are its experiment's own."""
+    validations = [f"trainer.test_freq={run.validate_every}"]
     if run.arm.observes:
-        return []
+        return validations if run.arm.observes == "probe" else []
     probed = run.arm.probed and not run.contends
     return [
-        f"trainer.test_freq={run.validate_every}",
+        *validations,
         f"prefix_opd.position_bins={POSITION_BINS}",
         f"prefix_opd.probe.every={run.validate_every if probed else 0}",
         f"prefix_opd.probe.prompts={PROBE_PROMPTS}",

@@ -153,7 +153,7 @@ def _on_policy(run: Run) -> dict[str, Any]:
         raise RuntimeError(f"{run.name} has {len(history.updates)} of {run.updates} updates")
     if run.budget is not None and history.updates[-1][names.FLOPS] < run.budget:
         raise RuntimeError(f"{run.name} has {history.updates[-1][names.FLOPS]:.2e} of {run.budget:.2e} FLOP")
-    probed = {line["step"]: line.get(names.PROBE_FLOPS, 0.0) for line in history.updates if run.arm.observes}
+    probed = {line["step"]: line.get(names.PROBE_FLOPS, 0.0) for line in history.updates if run.arm.observes == "probe"}
     signal, probe = (
         {line["step"]: bins for line in history.updates if (bins := names.bins(line, prefix))}
         for prefix in (BY_POSITION, PROBE_BY_POSITION)

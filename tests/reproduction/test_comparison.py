@@ -53,6 +53,7 @@ def test_a_contender_ends_with_its_budget_and_keeps_what_it_observes(tmp_path):
     assert composed("random_growing", tmp_path).prefix_opd.schedule.seed == 2
     assert composed("random_growing", tmp_path).prefix_opd.probe.every == 0
     assert composed("grow_validation", tmp_path).trainer.test_freq == 5
+    assert config.trainer.test_freq == 11
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from prefix_opd.base.fields import Tokens
 from prefix_opd.method import names
 from prefix_opd.method.schedule import SCHEDULES, Growing, Need
 
-Signal = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class GrowsBySignal(Growing):
@@ -75,7 +75,7 @@ class ByLastBin(GrowsBySignal):
     """Mean of a token in the last bin before L, nats: |log p_student - log p_teacher|, or -log p_student."""
     when: Literal["below", "above"] = "below"
     """below: grow once the end of the prefix is learnt. above: grow while its end has something to teach."""
-    threshold: Signal = 0.1
+    threshold: Positive = 0.1
     """Nats per token."""
     hysteresis: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.2
     """The count of observations starts again only beyond threshold * hysteresis (above: threshold / hysteresis)."""
@@ -117,7 +117,7 @@ class ByValidation(GrowsBySignal):
 class ByTail(GrowsBySignal):
     """L grows by a factor when the positions beyond it drift: |reverse KL| there exceeds that of the first probe."""
 
-    tail_ratio: Signal = 1.1
+    tail_ratio: Positive = 1.1
     """Mean |reverse KL| beyond L now / at the first probe (``prefix_opd/probe/tail_ratio``), from which a probe speaks
     for growth."""
 
