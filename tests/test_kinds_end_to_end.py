@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kind_runs import LOOP, LORA, OWN, RESUMED, RUNS, SMALL
 from peft import PeftModel
 from tiny_models import FAMILIES, write_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -24,94 +25,6 @@ from prefix_opd.run.log import read_metrics
 from prefix_opd.run.samples import read_samples
 
 ROOT = Path(__file__).parents[1]
-
-SMALL = [
-    "trainer.total_training_steps=2",
-    "trainer.val_before_train=false",
-    "trainer.test_freq=-1",
-    "trainer.save_freq=-1",
-    "data.train_batch_size=4",
-    "actor_rollout_ref.rollout.n=2",
-]
-
-RUNS = {
-    # few of the untrained student's answers reach 72
-    "window": ["experiment=tiny/window_72_96", "prefix_opd.weighting.start=16"],
-    "last": ["experiment=tiny/last_24"],
-    "forward_kl": ["experiment=tiny/forward_kl_24"],
-    "jsd": ["experiment=tiny/jsd_24"],
-    "one_step_early": ["experiment=tiny/one_step_early", "prefix_opd.probe.every=0"],
-    "two_teachers": ["experiment=tiny/two_teachers", "prefix_opd.schedule.start=24"],
-    "self_hint": ["experiment=tiny/self_hint", "prefix_opd.schedule.start=24"],
-    # the student as its own teacher, with a prompt of its own that is the student's, and without thinking
-    "self": [
-        "experiment=tiny/self_hint",
-        "prefix_opd.schedule.start=24",
-        "prefix_opd.teacher_prompt.column=null",
-        'prefix_opd.teacher_prompt.template="{prompt}"',
-        "prefix_opd.prompt.thinking=off",
-    ],
-    # what the other runs leave at its default: a second student pass, FSDP over two ranks, two updates a step, and a
-    # teachers on the student's GPUs, each with an engine on one
-    "two_ranks": [
-        "experiment=tiny/two_teachers",
-        "prefix_opd.schedule.start=24",
-        "prefix_opd.advantage.student_log_prob=recomputed",
-        "prefix_opd.loss.max_ratio=2.0",
-        "actor_rollout_ref.actor.ppo_mini_batch_size=2",
-        "trainer.n_gpus_per_node=2",
-        "ray_kwargs.ray_init.num_gpus=2",
-        "prefix_opd.teacher.placement=shared",
-    ],
-}
-
-LORA = [
-    "experiment=tiny/lora_schedule",
-    "prefix_opd.schedule.start=24",
-    "prefix_opd.probe.every=0",
-    "trainer.n_gpus_per_node=2",
-    "ray_kwargs.ray_init.num_gpus=3",
-    *SMALL,
-    "data.train_batch_size=8",
-    "data.val_max_samples=128",
-    "trainer.total_training_steps=4",
-    "trainer.save_freq=2",
-    "trainer.test_freq=4",
-    "actor_rollout_ref.actor.optim.lr=3e-3",  # for so few updates
-]
-"""An adapter, whose checkpoint at step 2 a second run goes on from."""
-RESUMED = ["trainer.resume_mode=resume_path", "prefix_opd.checkpoint.allow_foreign=true", "trainer.test_freq=-1"]
-
-LOOP = [
-    "experiment=tiny/schedule",
-    "actor_rollout_ref.rollout.agent.default_agent_loop=two_turns.TwoTurns",
-    "prefix_opd.rollout.tool_tokens=32",
-    "prefix_opd.rollout.seeded=1",
-    "prefix_opd.schedule.start=24",
-    "prefix_opd.schedule.increment=40",
-    "prefix_opd.probe.every=3",
-    *SMALL,
-    "data.train_batch_size=8",
-    "data.val_max_samples=64",
-    "trainer.total_training_steps=4",
-    "trainer.save_freq=2",
-    "trainer.test_freq=4",
-]
-"""An agent loop of two turns (examples/two_turns.py), whose checkpoint at step 2 a second run goes on from."""
-
-OWN = [
-    "experiment=tiny/schedule",
-    "prefix_opd.plugins=[my_method]",
-    "prefix_opd.schedule.name=by-longest",
-    "prefix_opd.schedule.first=2",
-    "prefix_opd.weighting.name=even",
-    "distillation.distillation_loss.loss_mode=scaled",
-    "prefix_opd.loss.scale=0.5",
-    "trainer.default_local_dir=own",
-    *SMALL,
-    "trainer.save_freq=2",
-]
-"""The loss's own keys are overridden like ours, without a +."""
 
 
 @pytest.fixture(scope="module")
@@ -244,21 +157,16 @@ def test_an_agent_loop_of_two_turns(trained):
     assert [line["prefix_opd/prefix_length"] for line in lines] == [24, 64, 104, 144]
     for line in lines:
         assert line["prefix_opd/response_length/max"] <= line["prefix_opd/prefix_length"]
-        tools = 16 * line["prefix_opd/tool_tokens/mean"]
-        generated, trained_on = (line[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "trained"))
-        assert generated == trained_on == 16 * line["prefix_opd/response_length/mean"]
-        prompts = 16 * line["prefix_opd/prompt_length/mean"]
-        assert line["prefix_opd/tokens/scored"] == pytest.approx(prompts + generated + tools)
+        generated = 16 * line["prefix_opd/response_length/mean"]
+        assert line["prefix_opd/tokens/generated"] == line["prefix_opd/tokens/trained"] == generated
+        context = 16 * (line["prefix_opd/prompt_length/mean"] + line["prefix_opd/tool_tokens/mean"])
+        assert line["prefix_opd/tokens/scored"] == pytest.approx(context + generated)
         # trainer and sampler see each token after the same context
         assert line["prefix_opd/log_prob_diff/abs_max"] < 1e-3 and line["actor/grad_norm"] > 0
-        assert line["prefix_opd/watch/tool_output"] == 0
     assert all(line["prefix_opd/turns/mean"] > 1 and line["prefix_opd/tool_tokens/mean"] > 4 for line in lines[1:])
     samples = [sample for sample in read_samples(trained["folder"] / "loop") if sample.kind == "train"]
-    again = [text for sample in samples if (text := "".join(sample.tokens)).count("<|im_start|>user") == 1]
-    assert again, "a wrong answer is followed by the question and a second try"
-    for text in again:
-        first, _, second = text.partition("<|im_start|>user\n")
-        assert "</think>" in first and second.partition("<|im_start|>assistant\n<think>")[2]
+    again = [text for sample in samples if "<|im_start|>user" in (text := "".join(sample.tokens))]
+    assert again and all("<|im_start|>assistant\n<think>" in text.partition("</think>")[2] for text in again)
 
 
 # ---- a LoRA student ----
@@ -285,8 +193,8 @@ def test_lora_trains_the_adapter_alone(trained):
 def test_a_run_goes_on_exactly(trained, name):
     whole, resumed = ({line["step"]: line for line in trained[run]} for run in (name, f"{name}_resumed"))
     for step in (3, 4):
-        for name in ("actor/grad_norm", "prefix_opd/reverse_kl/mean", "prefix_opd/flops_exact/so_far"):
-            assert resumed[step][name] == pytest.approx(whole[step][name], rel=1e-6), (step, name)
+        for metric in ("actor/grad_norm", "prefix_opd/reverse_kl/mean", "prefix_opd/flops_exact/so_far"):
+            assert resumed[step][metric] == pytest.approx(whole[step][metric], rel=1e-6), (step, metric)
 
 
 @pytest.fixture(scope="module")
