@@ -16,7 +16,7 @@ def test_kv_cache_by_hand():
 
 
 def test_a_tied_embedding_is_stored_once():
-    # 416 matrix parameters (tests/test_flops.py), of which embedding and head 40 each
+    # 416 matrix parameters (toy_shape.py), of which embedding and head 40 each
     assert cost.stored_parameters(TOY, tied=False) == 416
     assert cost.stored_parameters(TOY, tied=True) == 376
 
