@@ -93,7 +93,8 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 status = warm.recv(8, socket.MSG_WAITALL)
 code = int.from_bytes(status, "big", signed=True) if len(status) == 8 else 1
 if code < 0:
-    signal.signal(-code, signal.SIG_DFL)
+    if -code != signal.SIGKILL:  # it takes no handler
+        signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 os._exit(code)
 '''

@@ -119,6 +119,12 @@ def test_a_signal_to_the_stand_in_ends_its_program(stand_in, number, code):
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_killed_program_ends_its_stand_in_the_same_way(stand_in):
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    ran = subprocess.run([str(stand_in), "-c", program], capture_output=True, text=True, timeout=20)
+    assert (ran.returncode, ran.stderr) == (-signal.SIGKILL, "")
+
+
 def test_multiprocessing_spawns_through_it(stand_in, tmp_path):
     program = tmp_path / "spawns.py"
     program.write_text(
