@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 
 device=${1:-${PREFIX_OPD_DEVICE:-}}
 if [[ -z $device ]]; then
-  if nvidia-smi -L 2>/dev/null | grep -q ^GPU; then device=gpu; else device=cpu; fi
+  # no pipe into grep -q: it ends at the first card, and nvidia-smi, with more to say, would fail
+  if [[ $(nvidia-smi -L 2>/dev/null || true) == GPU* ]]; then device=gpu; else device=cpu; fi
 fi
 case $device in
   cpu) version=3.11 requirements=requirements-cpu.txt ;;  # the CPU wheels of torch and vLLM are built for 3.11

@@ -24,7 +24,7 @@ PAUSE=${PAUSE:-3}                          # then: seconds between two starts
 # ----------------------------------------------------
 
 if [[ -z $PLATFORM ]]; then
-  if nvidia-smi -L 2>/dev/null | grep -q ^GPU; then PLATFORM=gpu; else PLATFORM=cpu; fi
+  if [[ $(nvidia-smi -L 2>/dev/null || true) == GPU* ]]; then PLATFORM=gpu; else PLATFORM=cpu; fi
 fi
 source scripts/environment.sh "$PLATFORM"
 step=("$python" -m prefix_opd.smollm2)

@@ -65,7 +65,7 @@ def test_an_environment_of_the_other_kind_is_put_by_and_comes_back(repository):
     assert not (folder / ".venv-cpu").exists()
 
 
-@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "gpu"), (2, "gpu")])
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "gpu"), (2, "gpu"), (5000, "gpu")])
 def test_one_card_makes_a_gpu_machine(repository, gpus, device):
     folder, stamp, set_up = repository
     other = "cpu" if device == "gpu" else "gpu"
