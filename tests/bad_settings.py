@@ -1,20 +1,21 @@
 """Settings that verl accepts but a run ignores, crashes on or is spoilt by: (arguments, text of the error)."""
 
-from bad_keys import BY_KEY
-
-TRAIN = ["train", "experiment=tiny/schedule"]
-GPU = ["train", "experiment=tiny/schedule", "platform=gpu"]
-ACTOR = "actor_rollout_ref.actor"
-ROLLOUT = "actor_rollout_ref.rollout"
-MODEL = "actor_rollout_ref.model"
-LOSS = "distillation.distillation_loss"
-TEACHERS = "distillation.teacher_models"
-TEACHER = f"{TEACHERS}.teacher_model"
-LOOP = f"{ROLLOUT}.agent.default_agent_loop"
-TOOLS = "prefix_opd.rollout.tool_tokens"
-RAY = "ray_kwargs.ray_init"
-SHARED, TURNS = "prefix_opd.teacher.placement=shared", "prefix_opd.teacher.phases=turns"
-SDPA = f"+{MODEL}.override_config.attn_implementation=sdpa"
+from bad_keys import (
+    ACTOR,
+    BY_KEY,
+    GPU,
+    LOOP,
+    LOSS,
+    MODEL,
+    RAY,
+    ROLLOUT,
+    SHARED,
+    TEACHER,
+    TEACHERS,
+    TOOLS,
+    TRAIN,
+    TURNS,
+)
 
 TOGETHER = [
     (["+data.apply_chat_template_kwargs.tokenize=true"], "apply_chat_template_kwargs.tokenize=True: is no variable of"),

@@ -148,3 +148,20 @@ def group(tmp_path_factory):
     torch.distributed.init_process_group(backend, init_method=f"file://{store}", rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Write the folder of a finished run: name, lines of metrics, settings."""
+    from written_runs import write_run
+
+    return lambda name, lines, **settings: write_run(tmp_path / name, lines, **settings)
+
+
+@pytest.fixture
+def run(make_run):
+    """A finished run of two updates, validated before and after them."""
+    from written_runs import ACCURACY, SIGNAL, binned, update
+
+    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 1e9), update(2, 3e9, **binned(SIGNAL), **{ACCURACY: 0.5})]
+    return make_run("schedule_0", lines)

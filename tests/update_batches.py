@@ -67,15 +67,21 @@ def batch(rollouts=ROLLOUTS, prompts=PROMPTS, tools=False, **settings):
         rollout_log_probs=nested(-4 + torch.randn(len(response)) for response in responses),
         advantages=nested(torch.randn(len(response)) for response in responses),
     )
-    data = TensorDict(fields, batch_size=len(rows))
+    return as_sent(fields, **settings)
+
+
+def as_sent(fields, **settings):
+    """A batch of these columns with what verl's trainer sends along."""
+    number = len(fields["prompts"])
+    data = TensorDict(fields, batch_size=number)
     given = dict(
         temperature=1.0,
-        global_batch_size=len(rows),
+        global_batch_size=number,
         use_remove_padding=False,
         use_dynamic_bsz=True,
         max_token_len_per_gpu=32768,
         return_model_output=True,
-        multi_modal_inputs=[{}] * len(rows),  # as they come with text
+        multi_modal_inputs=[{}] * number,  # as they come with text
     )
     tu.assign_non_tensor(data, **{**given, **sent, **settings})
     return data

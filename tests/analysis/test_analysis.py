@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from written_runs import ACCURACY, SIGNAL, binned, update, write_run
+from written_runs import ACCURACY, update
 
 from prefix_opd.analysis import continuation, figures, tables
 from prefix_opd.analysis.advice import advise
@@ -15,18 +15,6 @@ from prefix_opd.analysis.signal import Bin, signal
 from prefix_opd.base.errors import UserError
 from prefix_opd.launch import prepare
 from prefix_opd.run.history import Evaluation, read_finished
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    return lambda name, lines, **settings: write_run(tmp_path / name, lines, **settings)
-
-
-@pytest.fixture
-def run(make_run):
-    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 1e9), update(2, 3e9, **binned(SIGNAL), **{ACCURACY: 0.5})]
-    return make_run("schedule_0", lines)
-
 
 # ---- reading runs ----
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from written_runs import ACCURACY, SIGNAL, binned, update, write_run
+from written_runs import ACCURACY, update
 
 from prefix_opd.analysis.compute import compute
 from prefix_opd.base.errors import UserError
@@ -11,17 +11,6 @@ from prefix_opd.base.intervals import wilson
 from prefix_opd.method.names import NEEDED
 from prefix_opd.run.folder import hold
 from prefix_opd.run.history import read_finished
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    return lambda name, lines, **settings: write_run(tmp_path / name, lines, **settings)
-
-
-@pytest.fixture
-def run(make_run):
-    lines = [{"step": 0, ACCURACY: 0.1}, update(1, 1e9), update(2, 3e9, **binned(SIGNAL), **{ACCURACY: 0.5})]
-    return make_run("schedule_0", lines)
 
 
 @pytest.mark.parametrize(

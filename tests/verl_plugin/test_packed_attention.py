@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from update_batches import SIZES
 
 from prefix_opd.config.keys import PACKED_ATTENTION
 from prefix_opd.verl_plugin.engine import packed_attention
@@ -17,15 +18,6 @@ from prefix_opd.verl_plugin.engine.packed_attention import attention, bounds, of
 
 LENGTHS = [3, 1, 4, 2]
 POSITIONS = torch.cat([torch.arange(length) for length in LENGTHS])[None]
-SIZES = dict(
-    vocab_size=64,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=8,
-)
 
 
 def loop(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size, enable_gqa=False):
@@ -74,7 +66,7 @@ def test_a_model_computes_what_sdpa_computes(config, model, settings, given):
     ids = torch.randint(0, 64, POSITIONS.shape, generator=torch.Generator().manual_seed(0))
     for name in (PACKED_ATTENTION, "sdpa"):
         torch.manual_seed(0)
-        made = model(config(**SIZES, **settings, attn_implementation=name)).double()
+        made = model(config(**{**SIZES, **settings, "attn_implementation": name})).double()
         assert packed_attention.takes_bounds(made) == (name == PACKED_ATTENTION)
         more = bounds(offsets_of(POSITIONS)) if given and name == PACKED_ATTENTION else {}
         logits = made(input_ids=ids, position_ids=POSITIONS, use_cache=False, **more).logits

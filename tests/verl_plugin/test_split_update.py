@@ -1,12 +1,10 @@
 """An update cut by length, in verl's own FSDP engine: the same gradient, outputs in order, metrics of the whole."""
 
-import functools
-
 import pytest
 import torch
 import torch.multiprocessing
 from tensordict import TensorDict
-from verl.trainer.distillation.losses import distillation_ppo_loss
+from update_batches import as_sent, nested, update
 from verl.utils import tensordict_utils as tu
 from verl.utils.metric import reduce_metrics
 from verl.workers.engine.fsdp import transformer_impl
@@ -17,6 +15,7 @@ from prefix_opd.verl_plugin import our_run
 from prefix_opd.verl_plugin.engine import micro_batches, update_tokens
 from prefix_opd.verl_plugin.fields import SETTINGS
 
+pytestmark = pytest.mark.usefixtures("use")  # verl's way, unless a test chooses
 PROMPT, RESPONSES = 3, [5, 60, 20, 61, 4, 22, 1, 58]
 TOTALS = [PROMPT + response for response in RESPONSES]
 BY_LENGTH = [[1, 3, 7], [2, 5], [0, 4, 6]]
@@ -27,22 +26,6 @@ OVERHEAD = 40
 @pytest.fixture
 def engine(wrapped_student):
     return wrapped_student
-
-
-OFF = dict(micro_batch_cost=None, share_prompts=False, response_logits_only=False)
-sent = {}
-"""The settings that the trainer sends with each batch."""
-
-
-@pytest.fixture(autouse=True)
-def use():
-    """Choose how later batches are updated; the default is verl's way."""
-
-    def choose(**update):
-        sent[SETTINGS] = Settings(update={**OFF, **update})
-
-    choose()
-    return choose
 
 
 @pytest.fixture
@@ -58,10 +41,6 @@ def passes(engine, monkeypatch):
     return found
 
 
-def _nested(rows):
-    return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
-
-
 def batch(learnt=RESPONSES, **settings):
     """Sequences of `TOTALS` tokens as verl's trainer sends them. ``learnt``: number of counted tokens per response."""
     torch.manual_seed(0)
@@ -69,37 +48,16 @@ def batch(learnt=RESPONSES, **settings):
     mask = [(torch.arange(r) < n).long() for r, n in zip(RESPONSES, learnt, strict=True)]
     fields = dict(
         row=torch.arange(len(TOTALS)),
-        input_ids=_nested(tokens),
-        position_ids=_nested(torch.arange(total) for total in TOTALS),
-        prompts=_nested(row[:PROMPT] for row in tokens),
-        responses=_nested(row[PROMPT:] for row in tokens),
-        loss_mask=_nested(mask),
-        response_mask=_nested(mask),
-        rollout_log_probs=_nested(-4 + torch.randn(r) for r in RESPONSES),
-        advantages=_nested(torch.randn(r) for r in RESPONSES),
+        input_ids=nested(tokens),
+        position_ids=nested(torch.arange(total) for total in TOTALS),
+        prompts=nested(row[:PROMPT] for row in tokens),
+        responses=nested(row[PROMPT:] for row in tokens),
+        loss_mask=nested(mask),
+        response_mask=nested(mask),
+        rollout_log_probs=nested(-4 + torch.randn(r) for r in RESPONSES),
+        advantages=nested(torch.randn(r) for r in RESPONSES),
     )
-    data = TensorDict(fields, batch_size=len(TOTALS))
-    given = dict(
-        temperature=1.0,
-        global_batch_size=len(TOTALS),
-        use_remove_padding=False,
-        use_dynamic_bsz=True,
-        max_token_len_per_gpu=32768,
-        return_model_output=True,
-    )
-    tu.assign_non_tensor(data, **{**given, **sent, **settings})
-    return data
-
-
-def update(engine, configs, data):
-    """One forward and backward pass of verl's engine. Returns its output, and the gradient as one vector."""
-    _, actor, distillation = configs
-    loss = functools.partial(distillation_ppo_loss, config=actor, distillation_config=distillation)
-    with engine.train_mode():
-        engine.optimizer_zero_grad()
-        output = engine.forward_backward_batch(data, loss)
-        gradients = [parameter.grad.full_tensor().flatten() for parameter in engine.module.parameters()]
-    return output, torch.cat(gradients).double()
+    return as_sent(fields, **settings)
 
 
 def same(found, wanted):
@@ -194,9 +152,9 @@ def test_the_plugin_stands_before_verl_once():
 
 def _rank(rank, store, lengths, forms, results):
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    tokens = _nested(torch.ones(length) for length in lengths[rank])
+    tokens = nested(torch.ones(length) for length in lengths[rank])
     # a token of each is its prompt, and the same one
-    prompts, responses = (_nested(row[part] for row in tokens.unbind()) for part in (slice(1), slice(1, None)))
+    prompts, responses = (nested(row[part] for row in tokens.unbind()) for part in (slice(1), slice(1, None)))
     fields = dict(input_ids=tokens, loss_mask=tokens, prompts=prompts, responses=responses)
     data = TensorDict(fields, batch_size=len(lengths[rank]))
     given = dict(use_remove_padding=False, use_dynamic_bsz=True, max_token_len_per_gpu=200)
