@@ -19,7 +19,7 @@ so a slow hour of the machine affects all cases alike. A case that has a row of 
 `observe`           start-up and memory of a run's process tree
 `statistics`        medians, quartiles, least squares
 `rows`              measured steps by case and cap, and which rows are compared
-`update`            the update alone, on a GPU without Ray: which of its savings pays (`update_engine`)
+`update`            the update alone, without Ray: which saving pays (`update_engine`, `update_variants`)
 `table`, `savings`  the page, in the words of `words`, with the pictures of `plots`
 `aims`              the aims, and whether they are reached
 `gpu`               the same question on GPUs

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
-from benchmarks.update_engine import AS_BEFORE, HEAD, MICRO_BATCHES, PACKED, SHAPES, VARIANTS, Bench, Sizes, row
+from benchmarks.update_engine import Bench
+from benchmarks.update_variants import AS_BEFORE, HEAD, MICRO_BATCHES, PACKED, SHAPES, VARIANTS, Sizes, row
 from harness.driver import Parser, exit_code, names, whole
 from harness.page import grid, section
 from prefix_opd.base.errors import UserError
@@ -41,8 +42,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     names("--shape", [options.shape], SHAPES, "shape")
     names("--device", [options.device], ("cuda", "cpu"), "device")
-    profiled = [options.profile] if options.profile else []
-    names("--only", [*(options.only or []), *profiled], [variant.name for variant in VARIANTS], "variant")
+    variants = [variant.name for variant in VARIANTS]
+    names("--only", options.only or [], variants, "variant")
+    names("--profile", [options.profile] if options.profile else [], variants, "variant")
     for name in ("tokens", "prompt", "updates"):
         setattr(options, name, whole(f"--{name}", getattr(options, name), 1))
     options.response = [whole("--response", one, 1) for one in options.response]

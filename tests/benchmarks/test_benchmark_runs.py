@@ -4,13 +4,14 @@ import importlib
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from transformers import AutoTokenizer
 
 from benchmarks.cases import OURS, Case
 from benchmarks.prompts import TRAIN, write_prompts
-from benchmarks.steps import CLOCK
+from benchmarks.steps import CLOCK, GATE
 from benchmarks.trl_run import trl_releases
 from benchmarks.verl_run import read_steps
 from prefix_opd.miniature import shipped_models
@@ -101,3 +102,22 @@ def test_releases_are_those_of_trls_own_environment(tmp_path):
         folder.mkdir(parents=True)
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {release}\n")
     assert trl_releases(tmp_path) == {"python": "3.11", "trl": "1.2", "transformers": "9.0", "torch": "3.1"}
+
+
+def test_a_run_with_a_gate_waits_for_it_before_its_first_step(tmp_path, monkeypatch):
+    from verl.utils import tracking
+
+    monkeypatch.setattr(tracking, "FileLogger", tracking.FileLogger)
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "steps.jsonl"))
+    import benchmarks.clock
+
+    importlib.reload(benchmarks.clock)
+    gate = tmp_path / "go"
+    monkeypatch.setenv(GATE, str(gate))
+    waiting = threading.Thread(target=tracking.FileLogger, args=("project", "experiment"), daemon=True)
+    waiting.start()
+    waiting.join(0.5)
+    assert waiting.is_alive(), "it did not wait"
+    gate.touch()
+    waiting.join(10)
+    assert not waiting.is_alive()

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks.update import main
-from benchmarks.update_engine import SHAPES, VARIANTS
+from benchmarks.update_variants import SHAPES, VARIANTS
 
 NEEDS_A_GPU = ("packed attention", "+ verl's fused head")
 

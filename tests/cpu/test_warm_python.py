@@ -187,6 +187,19 @@ def test_an_import_that_starts_cuda_is_noticed(tmp_path, monkeypatch):
     assert warm_python.cuda_has_started()
 
 
+def test_the_import_that_starts_cuda_is_named(tmp_path):
+    """In a process of its own, as `load` imports Ray's C++ part for one job."""
+    for name, line in (("innocent", ""), ("culprit", "Path('files/5').symlink_to('/dev/nvidia-uvm')"), ("later", "")):
+        (tmp_path / f"{name}.py").write_text(f"from pathlib import Path\n{line}\n")
+    (tmp_path / "files").mkdir()
+    program = (
+        "from pathlib import Path; from prefix_opd.cpu import warm_python; warm_python._OPEN_FILES = Path('files');"
+        "warm_python.load(['innocent', 'culprit', 'later']); print(warm_python.starts_cuda)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "culprit\n", ran.stderr
+
+
 def test_a_gpu_run_has_a_warm_copy_if_it_is_asked_for(monkeypatch):
     monkeypatch.delenv(warm_python.SWITCH, raising=False)
     assert [warm_python.is_asked(platform) for platform in ("cpu", "gpu")] == [True, False]
