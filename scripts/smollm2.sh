@@ -26,6 +26,12 @@ PAUSE=${PAUSE:-3}                          # then: seconds between two starts
 if [[ -z $PLATFORM ]]; then
   if [[ $(nvidia-smi -L 2>/dev/null || true) == GPU* ]]; then PLATFORM=gpu; else PLATFORM=cpu; fi
 fi
+for run in $RUNS; do
+  if [[ ! -e recipe/prefix_opd/config/experiment/smollm2/$run.yaml || $run == base ]]; then
+    echo "error: RUNS=$run: is no experiment of recipe/prefix_opd/config/experiment/smollm2; use full, schedule, prefix_8 or prefix_32" >&2
+    exit 2
+  fi
+done
 source scripts/environment.sh "$PLATFORM"
 step=("$python" -m prefix_opd.smollm2)
 program=("$python" -m prefix_opd.cli)
@@ -69,9 +75,6 @@ if [[ $PLATFORM == gpu ]]; then
     ++ray_kwargs.ray_init.object_store_memory=4000000000
     actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=256
   )
-  if ! "$python" -c 'import flash_attn' 2>/dev/null; then
-    evaluated+=(++actor_rollout_ref.model.override_config.attn_implementation=torch_varlen)
-  fi
   overrides=(
     "${evaluated[@]}" trainer.n_gpus_per_node=1 prefix_opd.teacher.placement=shared
     distillation.teacher_models.teacher_model.inference.enforce_eager=true  # it scores prompts, which no graph serves

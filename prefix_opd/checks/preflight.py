@@ -96,9 +96,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     _fill_in(config, settings, student, theirs)
     check_teacher_prompts(config, settings, student)
     shares.fit_engines(config)
-    together.choose_attention(config, student)
-    if config.platform == "cpu":
-        _fit_bucket(config, student)
+    fit_model(config, student)
     return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
 
 
@@ -213,7 +211,14 @@ def _fill_in(config: DictConfig, settings: Settings, student: Model, theirs: Seq
         config.prefix_opd.ignore_own_end_token = not set(student.end_token_ids) <= set(ids)
 
 
-def _fit_bucket(config: DictConfig, student: Model) -> None:
+def fit_model(config: DictConfig, student: Model) -> None:
+    """Fill in what follows from the student's weights, in training and in evaluation: attention, bucket of weights."""
+    together.choose_attention(config, student)
+    if config.platform == "cpu":
+        fit_bucket(config, student)
+
+
+def fit_bucket(config: DictConfig, student: Model) -> None:
     """Fit the bucket to the largest tensor: weights go to the engine in fp32 through shared memory in buckets."""
     needed = -(-student.largest_tensor * FP32_BYTES >> 20)
     key = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"

@@ -19,7 +19,7 @@ LINES = (".json", ".jsonl")
 KINDS = (".parquet", *LINES)
 TAKEN = ("agent_name", "raw_prompt", "uid", "global_steps", "session_id", "index", "dummy_tensor")
 """Columns that verl adds to each row, or that select an agent loop."""
-SEE = "see `prefix-opd prepare --help`"
+SEE = "see `prefix-opd prepare --help`, or docs/smollm2.md for smollm2"
 
 Conversation = list[dict[str, Any]]
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import cluster, services
 from prefix_opd.checks.chat_template import fill_in_template, template_variables
-from prefix_opd.checks.preflight import check_verl_version
+from prefix_opd.checks.preflight import check_verl_version, fit_model
 from prefix_opd.checks.surface import check_surface, leaves, rule_of
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY
@@ -124,6 +124,7 @@ def evaluation_config(
     _set_own(config, target, benchmarks, sampling, out, chunk)
     services.check_grader(config)
     _fill_in(config, target, teacher)
+    fit_model(config, target.model)
     _set_lengths(config, target, benchmarks, sampling, touched)
     Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
     return config

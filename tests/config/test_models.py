@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.preflight import _fit_bucket
+from prefix_opd.checks.preflight import fit_bucket
 from prefix_opd.config.compose import compose
 from prefix_opd.config.models import Model
 from prefix_opd.cost.plan import plan
@@ -48,11 +48,11 @@ def test_what_is_not_counted_is_refused_by_check_plan_doctor_and_evaluate(studen
 def test_the_bucket_for_weights_fits_the_largest_tensor():
     config = compose(["experiment=tiny/schedule"])
     bucket = config.actor_rollout_ref.rollout.checkpoint_engine
-    _fit_bucket(config, SimpleNamespace(largest_tensor=16 << 20))  # x 4 bytes: exactly the 64 MiB that it has
+    fit_bucket(config, SimpleNamespace(largest_tensor=16 << 20))  # x 4 bytes: exactly the 64 MiB that it has
     assert bucket.update_weights_bucket_megabytes == 64
-    _fit_bucket(config, SimpleNamespace(largest_tensor=49_152 * 576))  # SmolLM2-135M's embedding: 108 MiB in fp32
+    fit_bucket(config, SimpleNamespace(largest_tensor=49_152 * 576))  # SmolLM2-135M's embedding: 108 MiB in fp32
     assert bucket.update_weights_bucket_megabytes == 108
-    _fit_bucket(config, SimpleNamespace(largest_tensor=(27 << 20) + 1))
+    fit_bucket(config, SimpleNamespace(largest_tensor=(27 << 20) + 1))
     assert bucket.update_weights_bucket_megabytes == 109
 
 

@@ -1,13 +1,17 @@
 """verl's config for an evaluation, composed and checked without starting anything."""
 
+import importlib.util
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from adapters import write_adapter
+from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
-from prefix_opd.config.keys import LOOP_KEY
+from prefix_opd.config.keys import ATTENTION_KEY, LOOP_KEY, PACKED_ATTENTION
 from prefix_opd.config.models import Model
 from prefix_opd.evaluation.benchmarks import find
 from prefix_opd.evaluation.config import evaluation_config
@@ -80,9 +84,21 @@ def test_an_engine_gets_the_share_that_a_training_layout_leaves_open():
     assert config.actor_rollout_ref.rollout.gpu_memory_utilization == 0.8
 
 
-def test_a_template_that_has_the_ending_already_gets_no_second_one(tmp_path):
-    import shutil
+def test_the_bucket_for_weights_fits_the_largest_tensor_as_in_training(tmp_path):
+    folder = shutil.copytree(STUDENT, tmp_path / "wide")
+    sizes = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**sizes, "vocab_size": (28 << 20) // sizes["hidden_size"] + 1}))
+    config = configure(open_target(str(folder), None))
+    assert config.actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes == 113
 
+
+def test_the_attention_is_one_that_is_installed_as_in_training():
+    config = configure(teacher=STUDENT, overrides=["experiment=qwen3_1.7b/full", "layout=one_gpu"])
+    wanted = None if importlib.util.find_spec("flash_attn") else PACKED_ATTENTION
+    assert OmegaConf.select(config, ATTENTION_KEY) == wanted
+
+
+def test_a_template_that_has_the_ending_already_gets_no_second_one(tmp_path):
     exported = tmp_path / "exported"
     shutil.copytree(STUDENT, exported)
     template = exported / "chat_template.jinja"
@@ -98,8 +114,6 @@ def test_room_for_the_longest_prompt():
 
 
 def test_k_of_the_paper(tmp_path):
-    import shutil
-
     source = find(["tiny"], tmp_path)[0].path
     for name in ("aime2024", "math500"):
         (tmp_path / name).mkdir()
@@ -110,8 +124,6 @@ def test_k_of_the_paper(tmp_path):
 
 
 def test_a_fingerprint_tells_models_apart(tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(STUDENT, copy)
     before = open_target(str(copy), None).fingerprint
