@@ -125,8 +125,7 @@ def _warm_up(config: DictConfig) -> None:
     """Let Ray fork its processes from one with all imports done: see prefix_opd/cpu/warm_python.py."""
     stand_in = warm_python.start(warm_python.PRELOAD[config.platform])
     if stand_in is None:
-        culprit = warm_python.starts_cuda or "an earlier module"
-        print(f"importing {culprit} has started CUDA, so every process of this run imports for itself", file=sys.stderr)
+        print(f"{warm_python.why_not()}: every process of this run imports for itself", file=sys.stderr)
         return
     with open_dict(config):
         config.ray_kwargs.ray_init.runtime_env.py_executable = str(stand_in)

@@ -14,6 +14,12 @@ PATCHES = (
                 parameters=None,
                 when="called in each process that is forked from the warm copy (`prefix_opd.cpu.warm_python`)",
             ),
+            Target(
+                "ray.actor:ActorClassID",
+                parameters=None,
+                when="replaced in the launcher before it imports, so that no import draws from Ray's generator of ids, "
+                "which forks inherit",
+            ),
         ),
         why="A run is a dozen processes, and each imports torch, Ray, verl and vLLM anew.",
         until="a machine without a GPU has many cores",

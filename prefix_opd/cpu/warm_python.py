@@ -11,6 +11,10 @@ user. If it cannot reach the warm copy, the stand-in runs the plain interpreter.
 
 CUDA does not work in a fork of a process in which it has started. So the launcher of a GPU run asks NVML instead of
 CUDA what GPUs there are (`load`), and does without a warm copy if CUDA has started anyway (`cuda_has_started`).
+
+Ray's C++ part draws ids from a generator that a fork inherits. Once the launcher had drawn one, all processes of a run
+would draw the same ids, and Ray ends an actor that runs two tasks of one id. So the imports draw none
+(`_ClassIDs`), and two forks are asked before the warm copy starts (`forks_draw_alike`).
 """
 
 from __future__ import annotations
@@ -116,6 +120,41 @@ def cuda_has_started() -> bool:
     return any(name.startswith("/dev/nvidia-uvm") for name in names)
 
 
+class _ClassIDs:
+    """What ``ray.remote`` asks for the id of a class, in place of Ray's generator."""
+
+    @staticmethod
+    def from_random():
+        from ray import ActorClassID
+
+        return ActorClassID(os.urandom(ActorClassID.size()))
+
+
+def forks_draw_alike() -> bool:
+    """Whether two forks of this process draw the same id from Ray: then it must not be the warm copy."""
+
+    def drawn() -> bytes:
+        reader, writer = os.pipe()
+        if not (pid := os.fork()):
+            from ray import ObjectRef
+
+            os.write(writer, ObjectRef.from_random().binary())
+            os._exit(0)
+        os.close(writer)
+        os.waitpid(pid, 0)
+        with os.fdopen(reader, "rb") as answer:
+            return answer.read()
+
+    return drawn() == drawn()
+
+
+def why_not() -> str:
+    """Why this process cannot be the warm copy; empty if it can."""
+    if cuda_has_started():
+        return f"importing {starts_cuda or 'an earlier module'} has started CUDA"
+    return "an imported module has drawn an id from Ray" if forks_draw_alike() else ""
+
+
 def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
     """Import ``modules`` now, so that `start` is fast in this process and in its forks.
 
@@ -130,6 +169,7 @@ def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
     told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
     os.environ.update(told)
     os.environ.setdefault(NVML, "1")
+    importlib.import_module("ray.actor").ActorClassID = _ClassIDs
     for module in modules:
         importlib.import_module(module)
         if not starts_cuda and cuda_has_started():
@@ -142,14 +182,14 @@ def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
 def start(modules: Iterable[str] = PRELOAD["cpu"]) -> Path | None:
     """Import ``modules`` (unless `load` has), fork the warm copy, and return the path of the stand-in interpreter.
 
-    None, and no warm copy, if an import has started CUDA.
+    None, and no warm copy, if its forks would not work; `why_not` has the reason.
 
     Call it before anything starts a thread (Ray does, on ``ray.init``): a fork keeps only the thread that forks.
     The warm copy ends with this process.
     """
     if not _loaded:
         load(modules)
-    if cuda_has_started():
+    if why_not():
         return None
     folder = Path(tempfile.mkdtemp(prefix="prefix-opd-"))
     address = folder / "warm.sock"

@@ -200,6 +200,33 @@ def test_the_import_that_starts_cuda_is_named(tmp_path):
     assert ran.stdout == "culprit\n", ran.stderr
 
 
+DRAW = "from ray import ObjectRef; print(ObjectRef.from_random().hex())"
+ACTOR = "import ray\n@ray.remote\nclass Actor:\n    pass\n"
+
+
+def launched(tmp_path, then: str) -> list[str]:
+    """The lines of a launcher that imports a module with an actor, and does ``then``."""
+    (tmp_path / "module.py").write_text(ACTOR)
+    program = f"from prefix_opd.cpu import warm_python; warm_python.load(['module']); {then}"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert not ran.returncode, ran.stderr
+    return ran.stdout.splitlines()
+
+
+def test_forks_draw_their_own_ids_from_ray(tmp_path):
+    """Two runs of one id in one actor end it: a module with actors must not draw one before the fork."""
+    draw = f"import subprocess as s; [s.run([str(warm_python.start()), '-c', {DRAW!r}]) for _ in range(3)]"
+    drawn = launched(tmp_path, f"import sys; sys.stdout.flush(); {draw}")
+    assert len(set(drawn)) == 3
+
+
+def test_a_launcher_that_has_drawn_an_id_from_ray_is_no_warm_copy(tmp_path):
+    draw = "from ray import ObjectRef; ObjectRef.from_random()"
+    assert launched(tmp_path, f"{draw}; print(warm_python.start(), warm_python.why_not())") == [
+        "None an imported module has drawn an id from Ray"
+    ]
+
+
 def test_a_gpu_run_has_a_warm_copy_if_it_is_asked_for(monkeypatch):
     monkeypatch.delenv(warm_python.SWITCH, raising=False)
     assert [warm_python.is_asked(platform) for platform in ("cpu", "gpu")] == [True, False]
