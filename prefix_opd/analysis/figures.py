@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prefix_opd.analysis.compute import COST_LABELS, Compute
 from prefix_opd.analysis.prefixes import Point, Prefixes
-from prefix_opd.analysis.schedule import PHASES, Schedule
+from prefix_opd.analysis.schedule import PHASES, Schedule, Step
 from prefix_opd.analysis.signal import VALUES, Signal
 from prefix_opd.analysis.tables import advice
 from prefix_opd.run.history import Evaluation
@@ -109,21 +110,31 @@ def compute_figure(found: Compute) -> Figure:
 
 
 def schedule_figure(found: Schedule) -> Figure:
-    """L, lengths and endings; seconds by phase."""
-    steps = [one.step for one in found.steps]
+    """L, lengths and endings; what decided about L, where it adapts; seconds by phase."""
+
+    def curve(name: str, of: Callable[[Step], float | None], *look: str, **more: Any) -> Line:
+        points = [(one.step, value) for one in found.steps if (value := of(one)) is not None]
+        return Line(name, [step for step, _ in points], [value for _, value in points], *look, **more)
+
     lines = [
-        Line("L", steps, [one.cap for one in found.steps], colour(0), steps="mid"),
-        Line("mean length", steps, [one.mean_length for one in found.steps], colour(1)),
+        curve("L", lambda one: one.prefix_length, colour(0), steps="mid"),
+        curve("mean length", lambda one: one.mean_length, colour(1)),
+        curve("cut at L (right)", lambda one: one.cut, colour(2), "dot", right=True),
+        curve("natural end (right)", lambda one: one.natural, colour(3), "dot", right=True),
     ]
-    for i, (share, name) in enumerate({"cut": "cut at L (right)", "natural": "natural end (right)"}.items(), 2):
-        lines.append(Line(name, steps, [getattr(one, share) for one in found.steps], colour(i), "dot", right=True))
+    decides = [
+        curve("signal", lambda one: one.signal, colour(0), marks=True),
+        curve("threshold", lambda one: one.threshold, GREY, "dash", width=1.5),
+    ]
     phases = [
-        Line(phase.replace("_", " "), steps, [one.seconds[phase] for one in found.steps], colour(i), width=1)
+        curve(phase.replace("_", " "), lambda one, phase=phase: one.seconds[phase], colour(i), width=1)
         for i, phase in enumerate(PHASES)
     ]
+    steps = len(found.steps)
     panels = [
-        Panel("schedule", "update", "tokens", lines, right="share of rollouts", updates=len(steps)),
-        Panel("seconds", "update", "seconds", phases, stacked=True, updates=len(steps)),
+        Panel("schedule", "update", "tokens", lines, right="share of rollouts", updates=steps),
+        *([Panel("decides", "update", "signal of the schedule", decides, updates=steps)] if found.adapts else []),
+        Panel("seconds", "update", "seconds", phases, stacked=True, updates=steps),
     ]
     return Figure(panels, found.name)
 
@@ -156,7 +167,7 @@ def summary_figure(
         _evaluations("accuracy", evaluations, [one.flops for one in evaluations], colour(0)),
     ]
     x, y = "training FLOP (sampling, teacher, update)", "validation accuracy, uncapped"
-    panel = Panel("summary", x, y, lines, is_share=True, right="prefix cap L (tokens)", right_is_share=False)
+    panel = Panel("summary", x, y, lines, is_share=True, right="prefix length L (tokens)", right_is_share=False)
     return Figure([panel], f"{name}: {len(prefix_lengths)} updates")
 
 

@@ -6,8 +6,10 @@ Reverse KL of a sampled token = log p_student - log p_teacher, in nats.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.method import names
@@ -35,15 +37,15 @@ class Curve:
     """One step, one group of rollouts."""
 
     step: int
-    cap: int
-    """L of the step, tokens."""
+    prefix_length: Annotated[int, Field(serialization_alias="cap")]
+    """L of the step, tokens; ``cap`` in the file."""
     group: str
     bins: list[Bin]
 
     @property
     def label(self) -> str:
         """Name in a legend."""
-        return f"step {self.step}, {self.group} (L={self.cap})"
+        return f"step {self.step}, {self.group} (L={self.prefix_length})"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Signal:
         return [one.first + self.width / 2 for one in curve.bins]
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return TypeAdapter(Signal).dump_python(self, by_alias=True)
 
 
 def signal(history: History, steps: Sequence[int] | None = None, width: int | None = None) -> Signal:

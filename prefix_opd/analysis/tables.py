@@ -23,7 +23,7 @@ def signal_table(found: Signal):
     )
     for curve in found.curves:
         for one in curve.bins:
-            row = (f"{curve.step}, {curve.group}", f"{curve.cap}", f"{one.first}", f"{one.tokens}")
+            row = (f"{curve.step}, {curve.group}", f"{curve.prefix_length}", f"{one.first}", f"{one.tokens}")
             made.add_row(*row, f"{one.abs_mean:.4f}", f"{one.mean:+.4f}")
         made.add_section()
     return made
@@ -68,7 +68,7 @@ def schedule_table(found: Schedule):
     for one in found.steps:
         seconds = (f"{one.seconds[phase]:.2f}" for phase in (*PHASES, "step"))
         shares = (f"{one.cut:.0%}", f"{one.natural:.0%}")
-        made.add_row(f"{one.step}", f"{one.cap}", f"{one.mean_length:.1f}", *shares, *seconds)
+        made.add_row(f"{one.step}", f"{one.prefix_length}", f"{one.mean_length:.1f}", *shares, *seconds)
     return made
 
 

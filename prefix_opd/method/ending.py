@@ -37,10 +37,5 @@ def stop_token_ids(policy: str | Iterable[int], student: Collection[int], teache
             different tokens. With "both" a student that learns the teacher's end token can stop with it.
         student, teacher: end tokens of each model, from its tokenizer and generation config.
     """
-    if policy == "both":
-        return sorted({*student, *teacher})
-    if policy == "student":
-        return sorted(set(student))
-    if policy == "teacher":
-        return sorted(set(teacher))
-    return sorted({int(token) for token in policy})
+    named = {"both": [*student, *teacher], "student": student, "teacher": teacher}
+    return sorted(set(named[policy] if isinstance(policy, str) else map(int, policy)))

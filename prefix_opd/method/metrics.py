@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from prefix_opd.method.ending import CUT, NATURAL, OTHER, TOOLS
+
+Bins = Mapping[int, tuple[float, int]]
+"""First position of a bin -> (mean |reverse KL| per token in nats, number of tokens)."""
 
 
 def reverse_kl_metrics(log_p: Tensor, log_q: Tensor, mask: Tensor) -> dict[str, float]:
@@ -48,10 +54,7 @@ def by_position(values: Tensor, positions: Tensor, bin_width: int) -> list[tuple
 def reverse_kl_by_position(
     log_p: Tensor, log_q: Tensor, positions: Tensor, groups: Mapping[str, Tensor], bin_width: int
 ) -> dict[str, float]:
-    """Reverse KL by position bin, for all tokens and for each group of tokens (cut rollouts, natural ends).
-
-    `prefix_opd.analysis.signal` uses the token counts to pool bins of several steps exactly. Figures 2 and 5 of arXiv
-    2602.15260 show the magnitude.
+    """Reverse KL by position bin, for all tokens and for each group (arXiv 2602.15260, figures 2 and 5: magnitude).
 
     Args:
         log_p, log_q: (N,) student and teacher log-probs of the sampled tokens, nats.
@@ -64,15 +67,50 @@ def reverse_kl_by_position(
         ``.../{group}/{first}``, and ``tokens_by_position/{all or group}/{first}``.
     """
     kl = log_p - log_q
-    found = {}
+    found: dict[str, float] = {}
     for name, chosen in {"all": torch.ones_like(kl, dtype=torch.bool), **groups}.items():
         infix = "" if name == "all" else f"{name}/"
-        for first, mean, tokens in by_position(kl[chosen], positions[chosen], bin_width):
-            found[f"reverse_kl_by_position/{infix}{first}"] = mean
-            found[f"tokens_by_position/{name}/{first}"] = tokens
-        for first, mean, _ in by_position(kl[chosen].abs(), positions[chosen], bin_width):
-            found[f"reverse_kl_abs_by_position/{infix}{first}"] = mean
+        for kind, values in (("reverse_kl", kl), ("reverse_kl_abs", kl.abs())):
+            for first, mean, tokens in by_position(values[chosen], positions[chosen], bin_width):
+                found[f"{kind}_by_position/{infix}{first}"] = mean
+                found[f"tokens_by_position/{name}/{first}"] = tokens
     return found
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Growth of |reverse KL| beyond L since the first probe (arXiv 2602.15260, figure 5)."""
+
+    ratio: float
+    """Mean |reverse KL| per token now / at the first probe."""
+    worst: int
+    """First position of the bin with the largest growth."""
+    worst_ratio: float
+
+
+def tail_growth(now: Bins, before: Bins, prefix_length: int) -> Tail | None:
+    """Compare the bins that start at or beyond the current L and have tokens in both probes.
+
+    A bin that contains L is left out, because part of it is trained. Both probes use the same bins, even if L was
+    shorter at the first one.
+
+    Args:
+        now, before: bins of this probe and of the first.
+        prefix_length: L now, tokens.
+
+    Returns:
+        The growth; None without such a bin.
+    """
+    common = [first for first in now if first in before and first >= prefix_length and before[first][0] > 0]
+    if not common:
+        return None
+
+    def mean(bins: Bins) -> float:
+        return sum(bins[first][0] * bins[first][1] for first in common) / sum(bins[first][1] for first in common)
+
+    growth = {first: now[first][0] / before[first][0] for first in common}
+    worst = max(common, key=lambda first: growth[first])
+    return Tail(mean(now) / mean(before), worst, growth[worst])
 
 
 def rollout_metrics(
@@ -87,15 +125,11 @@ def rollout_metrics(
         prefix_lengths: (B,) L of each rollout, tokens.
     """
     endings = [record["ending"] for record in records]
-    generated = max(record["generated_at"] for record in records)
-    scores = [record["scored_at"] for record in records]
+    generated, scores = max(record["generated_at"] for record in records), [record["scored_at"] for record in records]
     return {
         "prefix_length": max(prefix_lengths),
         "prefix_length/min": min(prefix_lengths),
-        "ending/cut_fraction": endings.count("cut") / len(endings),
-        "ending/natural_fraction": endings.count("natural") / len(endings),
-        "ending/other_fraction": endings.count("other") / len(endings),
-        "ending/tools_fraction": endings.count("tools") / len(endings),
+        **{f"ending/{end}_fraction": endings.count(end) / len(endings) for end in (CUT, NATURAL, OTHER, TOOLS)},
         "response_length/mean": sum(lengths) / len(lengths),
         "response_length/max": max(lengths),
         "seconds/rollout": generated,

@@ -17,6 +17,8 @@ FLOPS_PAPER = "prefix_opd/flops_paper/so_far"
 PROMPT_LENGTH = "prefix_opd/prompt_length/mean"
 TOKENS_GENERATED = "prefix_opd/tokens/generated"
 TOKENS_SCORED = "prefix_opd/tokens/scored"
+SIGNAL, THRESHOLD = "prefix_opd/schedule/signal", "prefix_opd/schedule/threshold"
+"""What decided about L in a schedule that adapts (`Schedule.signal_of`), in the schedule's own unit."""
 REVERSE_KL = "prefix_opd/reverse_kl/mean"
 ENTROPY_BY_POSITION = "prefix_opd/entropy_by_position/"
 """Prefix of the bins: mean -log p of the sampled tokens, an estimate of the student's entropy."""
@@ -99,7 +101,7 @@ def bins(line: Mapping[str, float], prefix: str) -> dict[int, float]:
 
 ALL = (
     *(PREFIX_LENGTH, "prefix_opd/prefix_length/min", REVERSE_KL, "prefix_opd/reverse_kl/{abs_mean,max}"),
-    PROMPT_LENGTH,
+    *(PROMPT_LENGTH, SIGNAL, THRESHOLD),
     *(RESPONSE_LENGTH, "prefix_opd/response_length/max", CUT, NATURAL, "prefix_opd/ending/{other,tools}_fraction"),
     *("prefix_opd/turns/mean", "prefix_opd/tool_tokens/mean"),
     *("prefix_opd/fingerprint/{prompts,rollouts}", SECONDS_SINCE_START, "prefix_opd/seconds/{overlap,turns}"),

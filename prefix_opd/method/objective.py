@@ -110,7 +110,10 @@ class _ReverseKL(Objective):
 
 @OBJECTIVES.register("prefix_opd")
 class PrefixOPD(_ReverseKL):
-    """-(p_theta / p_rollout) * A_t * w_t with A_t = stop_grad[log q - log p] (arXiv 2602.15260, Eq. 1, section 3)."""
+    """-(p_theta / p_rollout) * A_t * w_t with A_t = stop_grad[log q - log p] (arXiv 2602.15260, Eq. 1, section 3).
+
+    At p_theta = p_rollout the gradient is -A_t * grad log p_theta(x_t): REINFORCE with a reward for each token.
+    """
 
     label = "reverse KL of sampled tokens"
 
@@ -118,9 +121,13 @@ class PrefixOPD(_ReverseKL):
     """Truncate the importance ratio from above; none as in the paper."""
 
     def token_losses(self, log_p: Tensor, log_p_rollout: Tensor, advantage: Tensor, weights: Tensor | None) -> Tensor:
-        from prefix_opd.method.loss import token_losses
+        from prefix_opd.method.advantage import importance_ratio
 
-        return token_losses(log_p, log_p_rollout, advantage, weights, self.max_ratio)
+        for name, tensor in (("advantage", advantage), ("weights", weights)):
+            if tensor is not None and tensor.shape != log_p.shape:
+                raise ValueError(f"{name} {tuple(tensor.shape)} and log-probs {tuple(log_p.shape)} differ in shape")
+        losses = -importance_ratio(log_p, log_p_rollout, self.max_ratio) * advantage.detach()
+        return losses if weights is None else losses * weights
 
 
 @OBJECTIVES.register("k1", "kl", "abs", "mse", "k2", "k3", "low_var_kl")

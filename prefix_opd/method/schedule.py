@@ -64,8 +64,15 @@ class Schedule(Fields):
         was one. They include neither seconds nor the validation after the update.
         """
 
+    def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:
+        """What decides about L in an update, and its threshold, for the metrics and the report.
+
+        Called before `observe` with the same metrics; changes nothing. None: the update has no such signal.
+        """
+        return None
+
     def needs(self) -> set[Need]:
-        """What the schedule observes and some runs are without."""
+        """What the schedule observes and some runs lack."""
         return set()
 
     def extremes(self, step: int, longest: int) -> tuple[float, float]:

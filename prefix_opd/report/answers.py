@@ -34,11 +34,11 @@ class ScoredAnswer:
 
     title: str
     """Time of sampling."""
-    cap: int
+    prefix_length: int
     how_it_ended: str
-    reaches_cap: bool
-    before_cap: list[Token]
-    after_cap: list[Token]
+    reaches_l: bool
+    before_l: list[Token]
+    after_l: list[Token]
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,15 @@ def _scored_answer(sample: Sample) -> ScoredAnswer:
         Token(text, log_p - log_q, log_p, log_q)
         for text, log_p, log_q in zip(sample.tokens, sample.log_p, sample.log_q, strict=True)
     ]
-    cap = sample.prefix_length
-    cut = "cut at the longest response" if len(tokens) > cap else "cut at L"  # L does not apply to a probe
+    length = sample.prefix_length
+    cut = "cut at the longest response" if len(tokens) > length else "cut at L"  # L does not apply to a probe
     return ScoredAnswer(
         title=f"Before update {sample.step}" if sample.kind == "probe" else f"Step {sample.step}",
-        cap=cap,
+        prefix_length=length,
         how_it_ended={"natural": "natural end", "cut": cut}.get(sample.ending, "ended by the engine"),
-        reaches_cap=len(tokens) > cap or sample.ending == "cut",
-        before_cap=tokens[:cap],
-        after_cap=tokens[cap:],
+        reaches_l=len(tokens) > length or sample.ending == "cut",
+        before_l=tokens[:length],
+        after_l=tokens[length:],
     )
 
 

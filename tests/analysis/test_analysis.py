@@ -46,7 +46,7 @@ def test_signal_refuses_what_is_not_there(run, make_run):
 
 def test_schedule(run):
     one = schedule(read_finished(run)).steps[-1]
-    assert (one.step, one.cap, one.mean_length, one.cut, one.natural) == (2, 24, 23.0, 0.75, 0.25)
+    assert (one.step, one.prefix_length, one.mean_length, one.cut, one.natural) == (2, 24, 23.0, 0.75, 0.25)
     assert (one.seconds["rollout"], one.seconds["step"], one.seconds["update"]) == (1.0, 2.0, 0.0)
 
 

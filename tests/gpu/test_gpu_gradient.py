@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from on_platform import PLATFORM, attention
+from reading_copy import prefix_opd_loss
 from tensordict import TensorDict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -14,7 +15,6 @@ from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import ATTENTION_KEY
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.advantage import reverse_kl_advantage
-from prefix_opd.method.loss import prefix_opd_loss
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.task import random_problem
 from prefix_opd.verl_plugin.fields import SETTINGS, plain

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from prefix_opd.method import names
-from prefix_opd.method.contenders.adwin import alignments
-from prefix_opd.method.contenders.budget import best_length
 from prefix_opd.method.contenders.fast_opd import boundary
 from prefix_opd.method.contenders.iw_opd import ImportanceWeighted
+from prefix_opd.method.contenders.probe import alignments, removed_by_token
 from prefix_opd.method.contenders.prune_opd import PruneOPD
 from prefix_opd.method.schedule import SCHEDULES, extreme_lengths, prefix_lengths
 
@@ -90,11 +89,11 @@ def probe(means, tokens):
     return profile
 
 
-def test_the_budget_picks_the_best_ratio():
+def test_the_ratios_of_the_budget_by_hand():
     kl, tokens = {0: 1.0, 6: 0.5, 12: 0.1}, {0: 12, 6: 12, 12: 12}
-    # prompts of 12 tokens in all: 12/24 = 0.5, 18/36 = 0.5, 19.2/48 = 0.4; of 24: 12/36 = 0.33, 18/48 = 0.375, 0.32
-    assert best_length(kl, tokens, prompt=12) == 6 and best_length(kl, tokens, prompt=24) == 12
-    assert best_length({0: -0.1}, {0: 3}, prompt=1) is None
+    # prompts of 12 tokens in all: 12/24, 18/36, 19.2/48; of 24: 12/36, 18/48, 19.2/60
+    assert removed_by_token(kl, tokens, prompt=12) == pytest.approx({6: 0.5, 12: 0.5, 18: 0.4})
+    assert removed_by_token(kl, tokens, prompt=24) == pytest.approx({6: 1 / 3, 12: 0.375, 18: 0.32})
 
 
 def test_the_budget_follows_each_probe():
@@ -102,6 +101,16 @@ def test_the_budget_follows_each_probe():
     # 36 tokens of mean 18 are 2 rollouts, with prompts of 12 tokens
     length = {names.PROBE_LENGTH: 18.0, names.PROMPT_LENGTH: 12.0}
     assert course(build("budget", start=3), [{**early, **length}, {}, {**late, **length}, {}]) == [3, 12, 12, 18]
+    learnt = {**probe([-0.1, 0.0], [12, 12]), names.PROBE_LENGTH: 12.0, names.PROMPT_LENGTH: 12.0}
+    assert course(build("budget", start=3), [learnt, {}]) == [3, 3], "no L removes reverse KL"
+    even = {**probe([1.0, 0.5, 0.1], [12, 12, 12]), names.PROBE_LENGTH: 18.0, names.PROMPT_LENGTH: 6.0}
+    assert course(build("budget", start=3), [even, {}]) == [3, 6], "of two L with the same ratio the shorter"
+
+
+@pytest.mark.parametrize("name", ["budget", "adwin"])
+def test_answers_within_the_first_bin_are_not_cut(name):
+    seen = {**probe([0.5], [24]), names.PROBE_LENGTH: 4.0, names.PROMPT_LENGTH: 12.0}
+    assert course(build(name, start=3), [seen, {}]) == [3, LONGEST], "its width is unknown, and not 1"
 
 
 def test_adwin_takes_the_shortest_aligned_prefix():
@@ -137,6 +146,40 @@ def test_fast_opd_reads_the_boundary_alone():
     line |= {f"{TOKENS}12": 3, f"{MEANS}0": 1.0, f"{MEANS}6": -1.0, f"{MEANS}12": -1.0}
     assert boundary(line, 6, 18) == [3.5, 1e-4], "(1 * 2 + 3 * 4) / 4, and a floor for what is below 0"
     assert boundary(line, 20, 30) == [4.0, 1e-4] and boundary({}, 0, 6) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "lines", "found"),
+    [
+        ("signal", {"start": 9}, [{f"{MAGNITUDES}0": 0.5, f"{MAGNITUDES}6": 0.2}, {}], [(0.2, 0.1), None]),
+        ("validation", {}, [{names.accuracy("tiny"): a} for a in (0.2, 0.1)], [(0.2, None), (0.1, 0.21)]),
+        ("tail", {}, [{}, {names.TAIL_RATIO: 1.3}], [None, (1.3, 1.1)]),
+        # ln(0.5 / 1); 0.5 * ln(0.5) + 0.5 * ln(0.25)
+        (
+            "fast_opd",
+            {"start": 6, "increment": 6, "entry": 1, "smoothing": 0.5},
+            [boundary_line(kl) for kl in (1.0, 0.5, 0.25)],
+            [None, (-0.693147, None), (-1.039721, -0.693147)],
+        ),
+        ("prune_opd", {}, [{names.RELIABLE_REACHED: 0.3, names.RELIABLE_MAX: 9}], [(0.3, 0.1)]),
+        # L = 12 lies at the end of the second bin
+        ("adwin", {"start": 12}, [probe([3.0, 2.0, 1.0], [4, 4, 4]), {}], [(0.963624, 0.9), None]),
+        (
+            "budget",
+            {"start": 7},
+            [{**probe([1.0, 0.5, 0.1], [12, 12, 12]), names.PROBE_LENGTH: 18.0, names.PROMPT_LENGTH: 12.0}],
+            [(1 / 3, 0.375)],
+        ),
+        ("linear", {}, [{}], [None]),
+    ],
+)
+def test_what_a_schedule_says_of_its_signal(name, settings, lines, found):
+    schedule = build(name, **settings)
+    for step, (metrics, expected) in enumerate(zip(lines, found, strict=True), start=1):
+        seen = {names.PREFIX_LENGTH: prefix_lengths(schedule, step, 1, LONGEST)[0], **metrics}
+        told = schedule.signal_of(seen)
+        assert told == (expected and tuple(one and pytest.approx(one, abs=1e-6) for one in expected))
+        schedule.observe(seen)
 
 
 def test_prune_opd_lowers_all_weights_after_a_bad_token():

@@ -4,8 +4,13 @@ import math
 
 import pytest
 import torch
+from reading_copy import prefix_opd_loss
 
-from prefix_opd.method.loss import prefix_opd_loss, token_losses
+from prefix_opd.method.objective import PrefixOPD
+
+
+def token_losses(log_p, log_p_rollout, advantage, weights=None):
+    return PrefixOPD().token_losses(log_p, log_p_rollout, advantage, weights)
 
 
 def test_three_tokens_by_hand():

@@ -3,8 +3,13 @@
 import pytest
 import torch
 
-from prefix_opd.method.metrics import by_position, reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
-from prefix_opd.method.tail import tail_growth
+from prefix_opd.method.metrics import (
+    by_position,
+    reverse_kl_by_position,
+    reverse_kl_metrics,
+    rollout_metrics,
+    tail_growth,
+)
 
 
 def test_reverse_kl_is_student_minus_teacher_on_sampled_tokens():

@@ -9,6 +9,7 @@ from report_runs import HOSTILE, STUDENT_PREFIX, sample
 from written_runs import ACCURACY, update, write_run
 
 from prefix_opd.base.redaction import command_without_secrets, is_secret_name, without_secrets
+from prefix_opd.method import names
 from prefix_opd.report.content import gather
 from prefix_opd.report.page import write_report
 from prefix_opd.run.samples import SampleLog, is_sampled, read_samples
@@ -123,15 +124,15 @@ def test_probes_of_one_prompt_stand_side_by_side(bare):
     p, q = scored(bare, [*first, sample(1), sample(3, "probe", prompt="p"), *last, sample(9)])
     assert (p.prompt, q.prompt) == ("p", "q")
     # three tokens each: L = 2 and then 1 split them, L = 9 is not reached
-    assert [(one.title, one.cap, len(one.before_cap), len(one.after_cap)) for one in p.answers + q.answers] == [
+    assert [(one.title, one.prefix_length, len(one.before_l), len(one.after_l)) for one in p.answers + q.answers] == [
         ("Before update 1", 2, 2, 1),
         ("Before update 5", 1, 1, 2),
         ("Before update 1", 2, 2, 1),
         ("Before update 5", 9, 3, 0),
     ]
-    assert [one.reaches_cap for one in p.answers + q.answers] == [True, True, True, False]
+    assert [one.reaches_l for one in p.answers + q.answers] == [True, True, True, False]
     assert p.answers[1].how_it_ended == "cut at the longest response", "L does not end a probe's answer"
-    assert asdict(p.answers[0].before_cap[0])["kl"] == 2.0 and p.answers[0].before_cap[0].strength == 0.5
+    assert asdict(p.answers[0].before_l[0])["kl"] == 2.0 and p.answers[0].before_l[0].strength == 0.5
     page = write_report([bare])[0].read_text()
     assert "Before update 5 <small>L=1, cut at the longest response</small>" in page
 
@@ -160,6 +161,25 @@ def test_a_tail_that_rises_is_told(tmp_path):
     page = write_report([folder])[0].read_text()
     assert "Above prefix_opd.probe.tail_warning=1.5 before update 3: the student drifts" in page
     assert '<td class="wrong">1.80</td>' in page and "<td>1.50</td>" in page
+
+
+def test_the_signal_of_a_schedule_that_adapts_is_drawn(tmp_path):
+    from prefix_opd.report.page import _plots
+
+    seen = [(0.3, 0.1), (None, None), (0.05, 0.1)]
+    lines = [
+        update(i, 1e9, **({} if signal is None else {names.SIGNAL: signal, names.THRESHOLD: threshold}))
+        for i, (signal, threshold) in enumerate(seen, start=1)
+    ]
+    folder = write_run(tmp_path / "grows", lines)
+    signal, threshold = _plots(gather([folder]))["decides-0"]["data"]
+    assert (signal["x"], signal["y"], threshold["y"]) == ([1, 3], [0.3, 0.05], [0.1, 0.1])
+    page = write_report([folder])[0].read_text()
+    assert page.index('id="schedule-0"') < page.index('id="decides-0"') < page.index('id="seconds-0"')
+    first, second, _ = gather([folder]).runs[0].schedule.as_dict()["steps"]
+    assert (first["cap"], first["signal"], "signal" in second) == (24, 0.3, False)
+    (plain,) = gather([write_run(tmp_path / "plain", [update(1, 1e9)])]).runs
+    assert not plain.schedule.adapts and "decides-0" not in write_report([tmp_path / "plain"])[0].read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from reading_copy import prefix_opd_loss
 from tensordict import TensorDict
 from verl.trainer.distillation.losses import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
@@ -10,7 +11,6 @@ from verl.utils.config import omega_conf_to_dataclass
 from prefix_opd.config.compose import compose
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.advantage import reverse_kl_advantage
-from prefix_opd.method.loss import prefix_opd_loss
 from prefix_opd.method.objective import OBJECTIVES, PrefixOPD
 from prefix_opd.verl_plugin.fields import SETTINGS, plain
 

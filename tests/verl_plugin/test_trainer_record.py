@@ -14,6 +14,7 @@ import prefix_opd.verl_plugin.trainer.trainer as module
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.method.layers import Attention, Mlp
+from prefix_opd.method.names import SIGNAL
 from prefix_opd.method.objective import ForwardKLTopK, PrefixOPD
 from prefix_opd.method.schedule import Schedule
 from prefix_opd.verl_plugin.fields import TrainBatch
@@ -71,6 +72,9 @@ class Counting(Schedule):
     def prefix_lengths(self, step, longest, rows):
         return [step + self._seen + row for row in range(rows)]
 
+    def signal_of(self, metrics):
+        return self._seen + metrics["kl"], None
+
     def observe(self, metrics):
         self._seen += metrics["kl"] + metrics.get("prefix_opd/probe/tail_ratio", 0)
 
@@ -112,7 +116,10 @@ def test_a_schedule_observes_each_finished_step_with_its_probe(scheduled, monkey
 
     monkeypatch.setattr(module.PPOTrainerSync, "step", step)
     scheduled.probe = types.SimpleNamespace(metrics=lambda: {"prefix_opd/probe/tail_ratio": 0.5}, state_dict=dict)
-    assert scheduled.step({}, {}) == "batch"
+    metrics: dict = {}
+    assert scheduled.step(metrics, {}) == "batch"
+    assert metrics == {"kl": 2.0, SIGNAL: 2.0}, "the signal before the update is observed; no threshold"
+    assert scheduled._ledger()["metrics"][SIGNAL] == 2.0
     assert scheduled.lengths.longest(1) == 5  # 1 + 2 + 2.5, rounded down
     assert scheduled._ledger()["schedule"] == {"_seen": 2.5}
 

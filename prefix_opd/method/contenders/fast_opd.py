@@ -47,22 +47,31 @@ class FastOPD(GrowsBySignal):
     def grown(self, length: float) -> float:
         return length + self.increment
 
-    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
-        signals = boundary(metrics, self.length - self.increment, self.length)
-        if signals is None:
-            return None
-        if self._seen < self.entry:
-            sums = self._entered or [0.0] * len(signals)
-            self._entered, self._seen = [a + b for a, b in zip(sums, signals, strict=True)], self._seen + 1
+    def boundary(self, metrics: Mapping[str, float]) -> list[float] | None:
+        return boundary(metrics, self.length - self.increment, self.length)
+
+    def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:
+        """The smoothed score, and its lowest value so far."""
+        signals = self.boundary(metrics)
+        if signals is None or self._seen < self.entry:
             return None
         now = max(math.log(value * self.entry / mean) for value, mean in zip(signals, self._entered, strict=True))
-        self._score = now if self._score is None else self.smoothing * self._score + (1 - self.smoothing) * now
-        if self._lowest is None or self._score < self._lowest:
-            self._lowest = self._score
+        score = now if self._score is None else self.smoothing * self._score + (1 - self.smoothing) * now
+        return score, self._lowest
+
+    def is_due(self, signal: float, threshold: float | None, metrics: Mapping[str, float]) -> bool | None:
+        self._score = signal
+        if threshold is None or signal < threshold:
+            self._lowest = signal
             return False
         return True if metrics[names.CUT] >= self.hit else None
 
     def observe(self, metrics: Mapping[str, float]) -> None:
+        if self._seen < self.entry:
+            if signals := self.boundary(metrics):
+                sums = self._entered or [0.0] * len(signals)
+                self._entered, self._seen = [a + b for a, b in zip(sums, signals, strict=True)], self._seen + 1
+            return
         before = self.length
         super().observe(metrics)
         if self.length != before:

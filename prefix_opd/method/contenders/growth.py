@@ -15,18 +15,12 @@ from prefix_opd.base.fields import Tokens
 from prefix_opd.method import names
 from prefix_opd.method.schedule import SCHEDULES, Growing, Need
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+class Adaptive(Growing):
+    """L is part of the state: a subclass sets ``_length`` in `observe`."""
 
-class GrowsBySignal(Growing):
-    """L grows after ``patience`` observations that speak for it. A subclass defines `is_due`, perhaps `grown`."""
-
-    patience: Tokens = 3
-    """Number of observations in a row that must speak for a change of L."""
-    factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.5
-    """Growth of L, at least one token."""
     _length: float = 0.0
-    _streak: int = 0
+    """L of the next update, tokens; 0: ``start``."""
 
     @property
     def length(self) -> float:
@@ -36,16 +30,26 @@ class GrowsBySignal(Growing):
     def prefix_length(self, step: int, longest: int) -> float:
         return self.length
 
-    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
-        """Whether an update speaks for a longer L. None: it has no bearing, and the observations before it still
-        count."""
+
+class GrowsBySignal(Adaptive):
+    """L grows after ``patience`` observations in a row for which `is_due`. A subclass also defines `signal_of`."""
+
+    patience: Tokens = 3
+    """Number of observations in a row that must speak for a change of L."""
+    factor: Annotated[float, Field(gt=1)] = 1.5
+    """Growth of L, at least one token."""
+    _streak: int = 0
+
+    def is_due(self, signal: float, threshold: float | None, metrics: Mapping[str, float]) -> bool | None:
+        """Whether an update speaks for a longer L. None: it says nothing, and earlier observations still count."""
         raise NotImplementedError(f"{type(self).__name__} defines no is_due")
 
     def grown(self, length: float) -> float:
         return max(length + 1, length * self.factor)
 
     def observe(self, metrics: Mapping[str, float]) -> None:
-        due = self.is_due(metrics)
+        found = self.signal_of(metrics)
+        due = None if found is None else self.is_due(*found, metrics)
         if due is None:
             return
         self._streak = self._streak + 1 if due else 0
@@ -61,12 +65,6 @@ class GrowsBySignal(Growing):
         return self.start, length
 
 
-def in_last_bin(metrics: Mapping[str, float], prefix: str, length: float) -> float | None:
-    """The value of the bin of positions with the last tokens before L. None without such a bin."""
-    below = {first: value for first, value in names.bins(metrics, prefix).items() if first < length}
-    return below[max(below)] if below else None
-
-
 @SCHEDULES.register("signal")
 class ByLastBin(GrowsBySignal):
     """L grows by a factor where the signal of its last bin of positions is below, or above, a threshold."""
@@ -75,20 +73,21 @@ class ByLastBin(GrowsBySignal):
     """Mean of a token in the last bin before L, nats: |log p_student - log p_teacher|, or -log p_student."""
     when: Literal["below", "above"] = "below"
     """below: grow once the end of the prefix is learnt. above: grow while its end has something to teach."""
-    threshold: Positive = 0.1
+    threshold: Annotated[float, Field(gt=0)] = 0.1
     """Nats per token."""
-    hysteresis: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.2
+    hysteresis: Annotated[float, Field(ge=1)] = 1.2
     """The count of observations starts again only beyond threshold * hysteresis (above: threshold / hysteresis)."""
 
     def needs(self) -> set[Need]:
         return {"scores"} if self.signal == "reverse_kl" else set()
 
-    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
+    def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float] | None:
         prefix = names.by_position("all")[1] if self.signal == "reverse_kl" else names.ENTROPY_BY_POSITION
-        value = in_last_bin(metrics, prefix, self.length)
-        if value is None:
-            return None
-        excess = value / self.threshold if self.when == "below" else self.threshold / max(value, 1e-12)
+        below = {first: value for first, value in names.bins(metrics, prefix).items() if first < self.length}
+        return (below[max(below)], self.threshold) if below else None
+
+    def is_due(self, signal: float, threshold: float | None, metrics: Mapping[str, float]) -> bool | None:
+        excess = signal / self.threshold if self.when == "below" else self.threshold / max(signal, 1e-12)
         return True if excess < 1 else (None if excess <= self.hysteresis else False)
 
 
@@ -103,26 +102,32 @@ class ByValidation(GrowsBySignal):
     def needs(self) -> set[Need]:
         return {"validation"}
 
-    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
+    def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:
+        """The accuracy, and the accuracy that it must exceed; None for the first."""
         scores = names.accuracies(metrics)
         if not scores or metrics.get(names.VALIDATION_MISSING, 0) > 0:
             return None
         accuracy = sum(share for share, _ in scores.values()) / len(scores)
-        stands = accuracy <= self._best + self.gain
-        self._best = max(self._best, accuracy)
-        return stands
+        return accuracy, None if self._best < 0 else self._best + self.gain
+
+    def is_due(self, signal: float, threshold: float | None, metrics: Mapping[str, float]) -> bool | None:
+        self._best = max(self._best, signal)
+        return threshold is not None and signal <= threshold
 
 
 @SCHEDULES.register("tail")
 class ByTail(GrowsBySignal):
     """L grows by a factor when the positions beyond it drift: |reverse KL| there exceeds that of the first probe."""
 
-    tail_ratio: Positive = 1.1
+    tail_ratio: Annotated[float, Field(gt=0)] = 1.1
     """Mean |reverse KL| beyond L now / at the first probe (``prefix_opd/probe/tail_ratio``), from which a probe speaks
     for growth."""
 
     def needs(self) -> set[Need]:
         return {"probe", "scores"}
 
-    def is_due(self, metrics: Mapping[str, float]) -> bool | None:
-        return None if names.TAIL_RATIO not in metrics else metrics[names.TAIL_RATIO] >= self.tail_ratio
+    def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float] | None:
+        return (metrics[names.TAIL_RATIO], self.tail_ratio) if names.TAIL_RATIO in metrics else None
+
+    def is_due(self, signal: float, threshold: float | None, metrics: Mapping[str, float]) -> bool | None:
+        return signal >= self.tail_ratio

@@ -17,8 +17,9 @@ from pydantic import Field
 
 from prefix_opd.base.fields import Position, Tokens
 from prefix_opd.method import names
+from prefix_opd.method.contenders.growth import Adaptive
 from prefix_opd.method.objective import OBJECTIVES, PrefixOPD
-from prefix_opd.method.schedule import SCHEDULES, Growing, Need
+from prefix_opd.method.schedule import SCHEDULES, Need
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,7 @@ class PruneOPD(PrefixOPD):
 
 
 @SCHEDULES.register("prune_opd")
-class PrunedLength(Growing):
+class PrunedLength(Adaptive):
     """L grows while enough rollouts are reliable up to it, and shrinks otherwise (2605.07804)."""
 
     increment: Tokens = 256
@@ -73,18 +74,17 @@ class PrunedLength(Growing):
     """Tokens beyond the longest reliable length, to which L shrinks."""
     patience: Tokens = 3
     """Number of observations in a row that must speak for a change of L."""
-    _length: int = 0
     _streak: int = 0
 
     def needs(self) -> set[Need]:
         return {"drift"}
 
     @property
-    def length(self) -> int:
-        return max(self._length or self.start, self.least)
+    def length(self) -> float:
+        return max(super().length, self.least)
 
-    def prefix_length(self, step: int, longest: int) -> float:
-        return self.length
+    def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float]:
+        return metrics[names.RELIABLE_REACHED], self.hit
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         if metrics[names.RELIABLE_REACHED] >= self.hit:

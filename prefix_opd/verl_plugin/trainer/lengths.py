@@ -8,7 +8,7 @@ from typing import Any
 from verl.utils import tensordict_utils as tu
 
 from prefix_opd.config.settings import Settings
-from prefix_opd.method.names import VALIDATION_MISSING, accuracies
+from prefix_opd.method.names import SIGNAL, THRESHOLD, VALIDATION_MISSING, accuracies
 from prefix_opd.method.schedule import prefix_lengths, rollout_lengths
 from prefix_opd.run.log import numbers
 from prefix_opd.verl_plugin.fields import PREFIX_LENGTH
@@ -47,10 +47,16 @@ class Lengths:
         weighting = settings.weighting.at(self.schedule, self.trainer.global_steps, self.response_length)
         return settings.model_copy(update={"weighting": weighting})
 
-    def observe(self, metrics: Mapping[str, Any]) -> None:
-        """Show a finished update to the schedule, with the validation before it, if there was one."""
-        self.schedule.observe(numbers({**self.validated, **metrics}))
-        self.validated = {}
+    def observe(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Show a finished update to the schedule, with the validation before it, if there was one.
+
+        Returns:
+            The schedule's signal and threshold, as metrics of the update.
+        """
+        seen, self.validated = numbers({**self.validated, **metrics}), {}
+        found = self.schedule.signal_of(seen) or (None, None)
+        self.schedule.observe(seen)
+        return {name: value for name, value in zip((SIGNAL, THRESHOLD), found, strict=True) if value is not None}
 
     def validation(self, metrics: Mapping[str, Any]) -> None:
         """Keep the accuracies of a validation until the next update is observed."""

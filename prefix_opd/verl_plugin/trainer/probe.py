@@ -19,8 +19,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from prefix_opd.base.errors import RunStopped, one_line
-from prefix_opd.method.metrics import by_position
-from prefix_opd.method.tail import Bins, tail_growth
+from prefix_opd.method.metrics import Bins, by_position, tail_growth
 from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, PROBE_SEED, TRAIN_FIELDS, TrainBatch, read_train_batch
 from prefix_opd.verl_plugin.trainer.step_guard import forget_rollouts
 

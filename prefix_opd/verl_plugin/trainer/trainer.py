@@ -101,7 +101,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         self.step_metrics, self.step_began = metrics, time.time()
         batch = super().step(metrics, timing_raw)
         # before the checkpoint, which stores the schedule's state, and before the next prompts are handed out
-        self.lengths.observe({**metrics, **self.probe.metrics()})
+        metrics.update(self.lengths.observe({**metrics, **self.probe.metrics()}))
         return batch
 
     def on_step_begin(self):
