@@ -105,6 +105,7 @@ os._exit(code)
 
 
 _loaded = False
+_ray_is_told = False
 starts_cuda = ""
 """The first module of `load` whose import started CUDA."""
 
@@ -150,32 +151,37 @@ def forks_draw_alike() -> bool:
 
 def why_not() -> str:
     """Why this process cannot be the warm copy; empty if it can."""
+    if not _ray_is_told:
+        return "Ray was imported too early for forks to be its workers"
     if cuda_has_started():
         return f"importing {starts_cuda or 'an earlier module'} has started CUDA"
     return "an imported module has drawn an id from Ray" if forks_draw_alike() else ""
 
 
-def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
-    """Import ``modules`` now, so that `start` is fast in this process and in its forks.
-
-    Raises:
-        RuntimeError: Ray is already imported, without the variables that a warm copy needs.
-    """
-    global _loaded, starts_cuda
+def import_ray() -> None:
+    """Import Ray such that forks of this process can be its workers. Call it before anything else imports Ray."""
+    global _ray_is_told
     if "ray" in sys.modules:
-        raise RuntimeError("ray was imported before the warm copy could be told its job")
-    # Ray's C++ part reads these once, on the import below. Workers end when the process with this id has ended. The
-    # raylet does not exist yet, so the id is that of the launcher (or of the process that it was forked from).
+        return
+    # Ray's C++ part reads these once, on import. Workers end when the process with this id has ended. The raylet does
+    # not exist yet, so the id is that of the launcher (or of the process that it was forked from).
     told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
     os.environ.update(told)
-    os.environ.setdefault(NVML, "1")
     importlib.import_module("ray.actor").ActorClassID = _ClassIDs
+    for name in told:
+        del os.environ[name]
+    _ray_is_told = True
+
+
+def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
+    """Import ``modules`` now, so that `start` is fast in this process and in its forks."""
+    global _loaded, starts_cuda
+    import_ray()
+    os.environ.setdefault(NVML, "1")
     for module in modules:
         importlib.import_module(module)
         if not starts_cuda and cuda_has_started():
             starts_cuda = module
-    for name in told:
-        del os.environ[name]
     _loaded = True
 
 
