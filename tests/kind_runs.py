@@ -22,7 +22,6 @@ RUNS = {
     "self": [
         "experiment=tiny/self_hint",
         "prefix_opd.schedule.start=24",
-        "prefix_opd.teacher_prompt.column=null",
         'prefix_opd.teacher_prompt.template="{prompt}"',
         "prefix_opd.prompt.thinking=off",
     ],

@@ -1,8 +1,9 @@
-"""Train the tiny teacher and the tiny base student from scratch: ``python -m prefix_opd.miniature.build --out DIR``.
+"""Train the miniature's three models from scratch: ``python -m prefix_opd.miniature.build --out DIR``.
 
 The teacher learns careful responses without mistakes. The student starts from the teacher's weights and then learns the
 mixture ``task.BASE``: it mostly guesses, sometimes makes mistakes, and ends its text like a base model. It keeps the
-skill that distillation brings out. docs/miniature.md lists what else was tried.
+skill that distillation brings out. docs/miniature.md lists what else was tried. The reader starts from the student's
+weights and learns to use a solution in its prompt; without one it answers as the student does.
 
 The same seed, thread count, machine and torch version give the same weights. Another processor may round differently:
 the weights then differ in their last bits, the accuracies within noise.
@@ -31,14 +32,21 @@ STUDENT_RECIPES = (
     Recipe(style=BALANCED, updates=200, lr=1e-3),
     Recipe(style=BASE, updates=60, lr=3e-4),
 )
+READER_RECIPES = (Recipe(style=BASE, updates=400, lr=1e-3, solved=True),)
+STAGES = (
+    ("teacher", IM_END, TEACHER_RECIPES),
+    ("student", END_OF_TEXT, STUDENT_RECIPES),
+    ("reader", END_OF_TEXT, READER_RECIPES),
+)
+"""Name, end token and recipes of each model; each starts from the weights of the one before."""
 
 
 def build(out_dir: str | Path, seed: int = 0) -> dict[str, Path]:
-    """Train both models and write ``teacher/`` and ``student/`` under ``out_dir``. Returns the two folders."""
+    """Train the models and write a folder for each under ``out_dir``. Returns the folders by name."""
     torch.manual_seed(seed)
     paths = {}
     model = new_model(build_tokenizer(IM_END))
-    for role, eos, recipes in (("teacher", IM_END, TEACHER_RECIPES), ("student", END_OF_TEXT, STUDENT_RECIPES)):
+    for role, eos, recipes in STAGES:
         tokenizer = build_tokenizer(eos)
         for i, recipe in enumerate(recipes, start=1):
             # Each stage has its own seed, so that no stage sees the problems of another.
@@ -53,7 +61,7 @@ def build(out_dir: str | Path, seed: int = 0) -> dict[str, Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="folder for teacher/ and student/")
+    parser.add_argument("--out", required=True, help="folder for the models' folders")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     for role, folder in build(args.out, args.seed).items():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, STEPS, Style, random_problem, respond
+from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, STEPS, TEACHER, Style, random_problem, respond, solution
 from prefix_opd.miniature.tokenizer import THINK, prompt_text
 
 WARM_UP = 50  # steps
@@ -32,6 +32,8 @@ class Recipe:
     """Peak learning rate; warm-up, then cosine."""
     steps: tuple[int, int] = STEPS
     """Fewest and most steps of a problem."""
+    solved: bool = False
+    """Every other prompt has the solution above the question, and the response to it is careful."""
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
@@ -106,10 +108,16 @@ def batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The miniature's batches for `train`."""
     rng = random.Random(seed)
+    careful = replace(TEACHER, end_of_text=recipe.style.end_of_text)
     while True:
         count = rng.randint(*recipe.steps)  # the same number of steps in a batch: little padding
         problems = [random_problem(rng, (count, count)) for _ in range(recipe.batch)]
-        texts = [prompt_text(tokenizer, p.question) + respond(p, recipe.style, rng) for p in problems]
+        texts = [
+            prompt_text(tokenizer, f"{solution(p)}\n{p.question}") + respond(p, careful, rng)
+            if recipe.solved and row % 2
+            else prompt_text(tokenizer, p.question) + respond(p, recipe.style, rng)
+            for row, p in enumerate(problems)
+        ]
         batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
         ids = batch["input_ids"]
         after_think = (ids == tokenizer.convert_tokens_to_ids(THINK)).cumsum(1).roll(1, dims=1)

@@ -92,19 +92,9 @@ def respond(problem: Problem, style: Style, rng: random.Random) -> str:
     return f"{text}{THINK_END}{answer:02d}{end}"
 
 
-def begun(problem: Problem) -> tuple[str, str]:
-    """A question whose first step leads to ``problem``, and that step worked out: a hint at how to go on.
-
-    Example: for ``7+3-5+8:d`` it is ``9+8+3-5:e`` and ``e+8=07;``. What follows is the careful response to ``problem``,
-    so a model that sees the worked step goes on carefully. Raises ValueError for a problem of the most steps.
-    """
-    if problem.steps >= STEPS[1]:
-        raise ValueError(f"a problem of {problem.steps} steps leaves no letter for one more")
-    term, label = problem.pattern[-1], string.ascii_lowercase[problem.steps]
-    pattern = (term, *problem.pattern[:-1])
-    start = (problem.start - term) % 10 or 9  # a digit from 1 to 9; the worked step says what it leads to
-    question = replace(problem, start=start, pattern=pattern, steps=problem.steps + 1).question
-    return question, f"{label}{term:+d}={problem.start:02d};"
+def solution(problem: Problem) -> str:
+    """The careful steps without the answer. Example: ``d+3=10;c-5=05;b+8=13;a+3=16;``."""
+    return respond(problem, TEACHER, random.Random(0)).partition(THINK_END)[0]
 
 
 def grade(response_text: str, ground_truth: str) -> bool:

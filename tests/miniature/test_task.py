@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from prefix_opd.miniature.task import STEPS, TEACHER, Problem, Style, begun, grade, random_problem, respond
+from prefix_opd.miniature.task import STEPS, TEACHER, Problem, Style, grade, random_problem, respond, solution
 
 # 7 - 5 = 2, 2 - 9 = -7, which is 93 modulo 100, 93 + 8 = 101, which is 1, and around: 1 - 5 = -4, which is 96.
 CHAIN = Problem(start=7, pattern=(-5, -9, 8), steps=4)
@@ -22,16 +22,8 @@ def test_careful_response() -> None:
     assert respond(CHAIN, TEACHER, random.Random(0)) == "d-5=02;c-9=93;b+8=01;a-5=96;</think>96<|im_end|>"
 
 
-def test_a_worked_step_goes_on_with_the_careful_response() -> None:
-    question, worked = begun(CHAIN)
-    # 9 + 8 is not 7, but the step before the chain adds 8, and the worked step says that the total is 7
-    assert (question, worked) == ("9+8-5-9:e", "e+8=07;")
-    asked = Problem(start=9, pattern=(8, -5, -9), steps=5)
-    assert asked.question == question
-    rest = respond(asked, TEACHER, random.Random(0)).partition(";")[2]
-    assert [step[:3] for step in rest.split(";")[:4]] == ["d-5", "c-9", "b+8", "a-5"]
-    with pytest.raises(ValueError, match="leaves no letter"):
-        begun(Problem(start=1, pattern=(1, 1, 1), steps=26))
+def test_a_solution_is_the_careful_steps() -> None:
+    assert solution(CHAIN) == "d-5=02;c-9=93;b+8=01;a-5=96;"
 
 
 def test_quick_response() -> None:

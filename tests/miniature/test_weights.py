@@ -9,8 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_opd.miniature import shipped_models
+from prefix_opd.miniature.data import draw_problems
 from prefix_opd.miniature.measure import MAX_NEW_TOKENS, measure
-from prefix_opd.miniature.tokenizer import build_tokenizer
+from prefix_opd.miniature.sample import sample
+from prefix_opd.miniature.task import grade, solution
+from prefix_opd.miniature.tokenizer import build_tokenizer, prompt_text
 
 PROBLEMS = 256
 
@@ -35,6 +38,17 @@ def test_base_student_is_bad_and_ends_like_a_base_model(measured) -> None:
     assert measured["student"].end_of_text > 0.8
     # On-policy sampling must be able to discover the teacher's end token.
     assert 0.02 < measured["student"].end_of_turn < 0.2
+
+
+def test_the_reader_uses_a_solution_and_is_a_base_student_without(measured) -> None:
+    assert measured["reader"].share <= 0.15, measured["reader"]
+    folder = shipped_models()["reader"]
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    test = draw_problems(train=0, test=64, seed=0)["test"]
+    prompts = [prompt_text(tokenizer, f"{solution(problem)}\n{problem.question}") for problem in test]
+    responses = sample(model, tokenizer, prompts, MAX_NEW_TOKENS, torch.Generator().manual_seed(0))
+    right = [grade(tokenizer.decode(one), problem.answer) for one, problem in zip(responses, test, strict=True)]
+    assert sum(right) >= 32, right
 
 
 def test_answers_fit(measured) -> None:
