@@ -8,29 +8,29 @@ from pathlib import Path
 
 import typer
 
-HELP = """Train by on-policy prefix distillation.
+from prefix_opd.commands import Overrides
 
-\b
-  prefix-opd train experiment=tiny/schedule
-  prefix-opd train experiment=tiny/schedule prefix_opd.schedule.increment=8 trainer.total_training_steps=20
-  prefix-opd train experiment=tiny/full trainer.experiment_name=my_full
-  prefix-opd train --check experiment=qwen3_8b/prefix_256 layout=node_8x80gb
-
-Arguments are Hydra overrides: keys under prefix_opd. are settings of this package, all others are verl's. A stopped
-run continues from its last checkpoint when the same command is started again.
-"""
 # Environment of the run's process; the user's variables take precedence.
 QUIET = {"HYDRA_FULL_ERROR": "1", "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
 
 
-def register(app: typer.Typer) -> None:
-    @app.command("train", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-    def train(
-        overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
-        check: bool = typer.Option(False, "--check", help="Check the configuration, start nothing."),
-        verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
-    ) -> None:
-        raise typer.Exit(run(overrides or [], check=check, verbose=verbose))
+def train(
+    overrides: Overrides = None,
+    check: bool = typer.Option(False, "--check", help="Check the configuration, start nothing."),
+    verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
+) -> None:
+    """Train by on-policy prefix distillation.
+
+    \b
+      prefix-opd train experiment=tiny/schedule
+      prefix-opd train experiment=tiny/schedule prefix_opd.schedule.increment=8 trainer.total_training_steps=20
+      prefix-opd train experiment=tiny/full trainer.experiment_name=my_full
+      prefix-opd train --check experiment=qwen3_8b/prefix_256 layout=node_8x80gb
+
+    Arguments are Hydra overrides: keys under prefix_opd. are settings of this package, all others are verl's. A stopped
+    run continues from its last checkpoint when the same command is started again.
+    """
+    raise typer.Exit(run(overrides or [], check=check, verbose=verbose))
 
 
 def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, summarise: bool = True) -> int:
