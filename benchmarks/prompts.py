@@ -56,15 +56,9 @@ def write_words(words: int, vocabulary: int, folder: Path, count: int = 512) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from prefix_opd.miniature.data import row
+
     rng = random.Random(0)
-    rows = [
-        {
-            "data_source": "tiny",
-            "prompt": [{"role": "user", "content": " ".join(f"w{rng.randrange(2, vocabulary)}" for _ in range(words))}],
-            "ability": "math",
-            "reward_model": {"style": "rule", "ground_truth": "1"},
-            "extra_info": {"split": "train", "index": i},
-        }
-        for i in range(count)
-    ]
+    texts = (" ".join(f"w{rng.randrange(2, vocabulary)}" for _ in range(words)) for _ in range(count))
+    rows = [row("tiny", text, "1", "train", i) for i, text in enumerate(texts)]
     pq.write_table(pa.Table.from_pylist(rows), folder / TRAIN)
