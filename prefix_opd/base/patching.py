@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib
-from collections.abc import MutableMapping
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
-
-from prefix_opd.base.on_import import call_after_import
 
 
 @dataclass(frozen=True)
@@ -95,3 +95,32 @@ def _replace(where: str, by: str, module: ModuleType) -> None:
 
 def _member(owner: Any, name: str) -> Any:
     return owner.get(name) if isinstance(owner, MutableMapping) else getattr(owner, name)
+
+
+def call_after_import(name: str, callback: Callable[[ModuleType], None]) -> None:
+    """Call ``callback(module)`` now if the module is already imported, else right after its first import."""
+    if name in sys.modules:
+        callback(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _Finder(name, callback))
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, name: str, callback: Callable[[ModuleType], None]):
+        self.name, self.callback = name, callback
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            self.callback(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.data.known import KnownSet
@@ -11,19 +11,6 @@ from prefix_opd.data.local import LocalSource
 from prefix_opd.data.settings import PrepareSettings
 
 LOOKUP_SECONDS = 20.0
-
-
-class Source(Protocol):
-    """Rows of a data set."""
-
-    total: int | None
-    """Expected number of rows, for the progress bar."""
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """All rows, from the beginning."""
-
-    def described(self) -> dict[str, Any]:
-        """Entry of the manifest for the source."""
 
 
 class HubSource:
@@ -100,6 +87,9 @@ def _is_refusal(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+Source = HubSource | LocalSource
 
 
 def open_source(settings: PrepareSettings) -> Source:

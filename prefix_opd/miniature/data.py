@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prefix_opd.base.files import whole_files
 from prefix_opd.miniature.task import STEPS, Problem, begun, random_problem
 
 DATA_SOURCE = "tiny/chain"
@@ -29,42 +31,24 @@ def draw_problems(train: int, test: int, seed: int) -> dict[str, list[Problem]]:
 
 
 def write_data(out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0) -> dict[str, Path]:
-    """Write ``train.parquet`` and ``test.parquet`` and return their paths. The same seed gives the same bytes."""
-    return {
-        split: _write([_row(problem, split, index) for index, problem in enumerate(problems)], out_dir, split)
-        for split, problems in draw_problems(train, test, seed).items()
-    }
+    """Write the data and return the paths. The same seed gives the same bytes.
 
-
-def write_hinted(out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0) -> Path:
-    """Write ``train_hinted.parquet``: the training problems with a prompt of the teacher's own, and return its path.
-
-    Problems of the most steps are left out: no letter is left for the label of their hint.
+    ``train`` and ``test`` are the splits. The rows of ``train_hinted`` have a prompt of the teacher's own; problems of
+    the most steps are left out there, because no letter is left for the label of their hint. In ``train_two_sources``
+    every other row has another source.
     """
-    problems = draw_problems(train, test, seed)["train"]
-    rows = [
-        {**_row(problem, "train", index), "teacher_prompt": _begun(problem)}
-        for index, problem in enumerate(problems)
-        if problem.steps < STEPS[1]
+    problems = draw_problems(train, test, seed)
+    rows = {split: [_row(one, split, i) for i, one in enumerate(found)] for split, found in problems.items()}
+    pairs = list(zip(rows["train"], problems["train"], strict=True))
+    rows["train_hinted"] = [{**row, "teacher_prompt": _begun(one)} for row, one in pairs if one.steps < STEPS[1]]
+    sources = itertools.cycle((DATA_SOURCE, OTHER_SOURCE))
+    rows["train_two_sources"] = [
+        {**row, "data_source": source} for row, source in zip(rows["train"], sources, strict=False)
     ]
-    return _write(rows, out_dir, "train_hinted")
-
-
-def write_two_sources(out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0) -> Path:
-    """Write ``train_two_sources.parquet``: every other row has another source. Returns its path."""
-    problems = draw_problems(train, test, seed)["train"]
-    rows = [
-        {**_row(problem, "train", index), "data_source": (DATA_SOURCE, OTHER_SOURCE)[index % 2]}
-        for index, problem in enumerate(problems)
-    ]
-    return _write(rows, out_dir, "train_two_sources")
-
-
-def _write(rows: list[dict], out_dir: str | Path, name: str) -> Path:
-    path = Path(out_dir) / f"{name}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    return path
+    with whole_files(Path(out_dir)) as place:
+        for name, of_file in rows.items():
+            pq.write_table(pa.Table.from_pylist(of_file), place(f"{name}.parquet"))
+    return {name: Path(out_dir) / f"{name}.parquet" for name in rows}
 
 
 def _begun(problem: Problem) -> list[dict[str, str]]:

@@ -24,20 +24,16 @@ def tiny_path(name: str) -> str:
         return str(shipped_models()[name])
     if name not in DATA:
         raise KeyError(f"tiny:{name}; known: {', '.join((*MODELS, *DATA))}")
-    folder = _cache() / f"tiny-{DATA_VERSION}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = cache / "prefix_opd" / f"tiny-{DATA_VERSION}"
     file = folder / f"{name}.parquet"
     if not file.exists():
-        from prefix_opd.miniature import data
+        from prefix_opd.miniature.data import write_data
 
-        alone = {"train_hinted": data.write_hinted, "train_two_sources": data.write_two_sources}
-        file = alone[name](folder) if name in alone else data.write_data(folder)[name]
+        write_data(folder)
     return str(file)
 
 
 def register_resolver() -> None:
     """Register ``${tiny:NAME}`` with OmegaConf."""
     OmegaConf.register_new_resolver("tiny", tiny_path, replace=True)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "prefix_opd"

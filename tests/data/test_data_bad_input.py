@@ -32,7 +32,7 @@ def refused(match, name, source, out, **settings):
         ({"dataset": "openthoughts3", "domains": ("maths",)}, r"domain 'maths': .* choose from math, code, science"),
         ({"dataset": "math500", "domains": ("math",)}, r"domains=.*math500 has none; leave it out"),
         ({"dataset": "math500", "responses_per_question": 4}, r"responses_per_question=4: math500 has none"),
-        ({"dataset": "openthoughts3", "responses_per_question": -1}, r"must be 0 or more"),
+        ({"dataset": "openthoughts3", "responses_per_question": -1}, r"must be a whole number of at least 0"),
         ({"dataset": "math500", "max_prompt_tokens": 100}, r"max_prompt_tokens: is given alone"),
         ({"dataset": "math500", "tokenizer": "somewhere"}, r"tokenizer: is given alone"),
         ({"dataset": "math500", "drop_long": True}, r"drop_long=True: needs a limit"),

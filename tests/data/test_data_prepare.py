@@ -228,7 +228,7 @@ def test_a_crash_leaves_the_earlier_files_whole(openthoughts, tmp_path, monkeypa
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("prefix_opd.data.preparation.write_responses", fail)
+    monkeypatch.setattr("prefix_opd.data.preparation._write_responses", fail)
     with pytest.raises(KeyboardInterrupt):
         run("openthoughts3", openthoughts, tmp_path, count=9, responses_per_question=1, overwrite=True)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -7,13 +7,14 @@ import re
 
 import pyarrow.parquet as pq
 
-from prefix_opd.miniature.data import write_data, write_hinted
+from prefix_opd.miniature.data import write_data
 
 
 def test_rows(tmp_path) -> None:
     paths = write_data(tmp_path, train=8, test=4)
     rows = {split: pq.read_table(path).to_pylist() for split, path in paths.items()}
-    assert {split: len(r) for split, r in rows.items()} == {"train": 8, "test": 4}
+    assert [len(rows[name]) for name in ("train", "test", "train_two_sources")] == [8, 4, 8]
+    assert [row["data_source"] for row in rows["train_two_sources"][:3]] == ["tiny/chain", "tiny/keep", "tiny/chain"]
     row = rows["test"][1]
     assert set(row) == {"data_source", "prompt", "ability", "reward_model", "extra_info"}
     assert row["data_source"] == "tiny/chain"
@@ -29,7 +30,9 @@ def test_rows(tmp_path) -> None:
 
 def test_no_question_twice(tmp_path) -> None:
     paths = write_data(tmp_path, train=4096, test=512)
-    questions = [row[0]["content"] for p in paths.values() for row in pq.read_table(p)["prompt"].to_pylist()]
+    questions = [
+        row[0]["content"] for split in ("train", "test") for row in pq.read_table(paths[split])["prompt"].to_pylist()
+    ]
     assert len(set(questions)) == len(questions) == 4608
 
 
@@ -48,7 +51,7 @@ def test_test_split_does_not_depend_on_the_training_size(tmp_path) -> None:
 
 
 def test_a_hint_is_a_worked_step_that_leads_to_the_question(tmp_path) -> None:
-    rows = pq.read_table(write_hinted(tmp_path, train=200, test=4)).to_pylist()
+    rows = pq.read_table(write_data(tmp_path, train=200, test=4)["train_hinted"]).to_pylist()
     assert 0 < 200 - len(rows) < 30, "problems of the most steps have no hint"
     for row in rows:
         [asked], (hinted, begun) = row["prompt"], row["teacher_prompt"]
