@@ -26,8 +26,8 @@ from prefix_opd.commands.evaluate import CHUNK, plan_of
 from prefix_opd.evaluation.benchmarks import TINY_MAX_TOKENS, find
 from prefix_opd.evaluation.config import evaluation_config
 from prefix_opd.evaluation.record import PLAN_FILE, RESPONSES_FILE, check_same, write_responses
-from prefix_opd.evaluation.results import RESULTS_FILE, results, tables
 from prefix_opd.evaluation.settings import Sampling
+from prefix_opd.evaluation.table import RESULTS_FILE, results, tables
 from prefix_opd.evaluation.target import check_target, open_target
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.miniature import shipped_models

@@ -50,7 +50,7 @@ def evaluate(
     continues when the same command is started again. Writes responses.parquet (every response) and results.json (the
     table, the settings, the data and the versions), which `prefix-opd compare` shows beside the paper's rows.
     """
-    from prefix_opd.base.errors import at_least
+    from prefix_opd.base.errors import UserError, at_least
     from prefix_opd.evaluation.benchmarks import TINY, TINY_MAX_TOKENS, find
     from prefix_opd.evaluation.config import check_overrides, evaluation_config
     from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling
@@ -66,24 +66,15 @@ def evaluate(
         at_least(flag, value, 1)
     check_overrides(overrides)
     benchmarks = find(names, data, k, limit)
-    _refuse_equal_samples(sampling, benchmarks)
+    for one in benchmarks:
+        if temperature == 0 and one.samples > 1:
+            raise UserError("--temperature=0", f"would give {one.samples} equal samples of each problem", "add --k 1")
     check_target(target, step)
     trusted = any(word.lstrip("+") == "actor_rollout_ref.model.trust_remote_code=true" for word in overrides)
     chosen = open_target(target, step, trusted)
     folder = (out or chosen.out).expanduser()
     config = evaluation_config(chosen, benchmarks, sampling, folder, chunk, gpus, teacher, overrides)
     raise typer.Exit(_run(config, plan_of(config, chosen, benchmarks, sampling), folder, check, as_json, verbose))
-
-
-def _refuse_equal_samples(sampling, benchmarks) -> None:
-    from prefix_opd.base.errors import UserError
-
-    if sampling.temperature == 0:
-        for benchmark in benchmarks:
-            if benchmark.samples > 1:
-                raise UserError(
-                    "--temperature=0", f"would give {benchmark.samples} equal samples of each problem", "add --k 1"
-                )
 
 
 def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
@@ -174,8 +165,7 @@ def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
 
     from prefix_opd.base.files import write_json
     from prefix_opd.evaluation.record import RESPONSES_FILE, write_responses
-    from prefix_opd.evaluation.results import RESULTS_FILE, results, tables
-    from prefix_opd.evaluation.table import render
+    from prefix_opd.evaluation.table import RESULTS_FILE, render, results, tables
 
     rows = tables(folder, plan)
     content = results(plan, rows)
