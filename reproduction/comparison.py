@@ -54,11 +54,9 @@ def _resampled(points: Sequence[Point], draw: random.Random) -> list[Point]:
 
 
 def write_page(records: Sequence[Record], folder: Path, command: str) -> Path:
-    """Write ``contenders.md`` and its picture into ``folder``. Returns the page's path.
+    """Write ``contenders.md``, with the command to repeat it, and its picture. Returns the page's path.
 
-    Args:
-        records: finished runs, at least one of full OPD for the targets.
-        command: the command line, for the reader to repeat.
+    ``records`` are finished runs, at least one of full OPD for the targets.
     """
     runs: dict[str, list[Record]] = {}
     for record in records:

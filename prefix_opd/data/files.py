@@ -29,12 +29,7 @@ class FileRecord:
 
 
 class RowWriter:
-    """Writes rows in groups of fixed size: memory stays bounded and the bytes are reproducible.
-
-    Args:
-        path: the file.
-        schema: its columns; no pandas or other metadata is added.
-    """
+    """Writes rows in groups of fixed size: memory stays bounded and the bytes are reproducible."""
 
     def __init__(self, path: Path, schema: pa.Schema):
         self._path, self._schema = path, schema
@@ -47,7 +42,6 @@ class RowWriter:
         self._digest = hashlib.sha256()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Appends one row."""
         self._pending.append(row)
         self._rows += 1
         self._digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
@@ -60,7 +54,6 @@ class RowWriter:
             self._pending.clear()
 
     def close(self) -> FileRecord:
-        """Finishes the file."""
         self._flush()
         self._writer.close()
         return FileRecord(self._rows, self._path.stat().st_size, sha256_of(self._path), self._digest.hexdigest())

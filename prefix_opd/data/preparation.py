@@ -25,13 +25,7 @@ def prepare(settings: PrepareSettings) -> Manifest:
     """Prepares one data set. Bad input raises ``UserError`` before a file is written.
 
     Writes ``train.parquet`` or ``test.parquet`` (verl's RL layout), ``sft.parquet`` (verl's SFT layout) if
-    responses are requested, and ``manifest.json``. The same settings and source give the same bytes.
-
-    Args:
-        settings: what to prepare, and the output folder.
-
-    Returns:
-        The written manifest.
+    responses are requested, and the returned ``manifest.json``. The same settings and source give the same bytes.
     """
     check_folder(settings)
     screen = Screen(settings)
@@ -79,7 +73,7 @@ def _write_responses(settings: PrepareSettings, source: Source, selection: Selec
     """
     writer = RowWriter(path, SFT_SCHEMA)
     waiting = {question: {key for key, _ in one.responses.items()} for question, one in selection.chosen.items()}
-    bar = tqdm(source.rows(), "responses", source.total, unit=" rows", disable=None if settings.progress else True)
+    bar = tqdm(source.rows(), "responses", source.total, unit=" rows", disable=None)
     for row in bar:
         question = turn(row, ASKER)
         kept = waiting.get(key_of(settings.seed, question))

@@ -13,7 +13,7 @@ from prefix_opd.method.prompt import Thinking
 QUESTION_TEMPLATE = "{question}"
 CHOICE_TEMPLATE = "{question}\n\n{options}\n\nAnswer with the letter of the correct option."
 
-_NOT_PART_OF_THE_RESULT = ("out", "from_dir", "overwrite", "progress", "thinking")
+_NOT_PART_OF_THE_RESULT = ("out", "from_dir", "overwrite", "thinking")
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,6 @@ class PrepareSettings:
     n are relatively prime positive integers"). Equal text is always a duplicate."""
     overwrite: bool = False
     """Overwrite another preparation in ``out``."""
-    progress: bool = True
-    """Show a progress bar if stderr is a terminal."""
 
     def __post_init__(self) -> None:
         known = self.known
@@ -88,12 +86,10 @@ class PrepareSettings:
 
     @property
     def known(self) -> KnownSet:
-        """The chosen data set."""
         return lookup(self.dataset)
 
     @property
     def folder(self) -> Path:
-        """The output folder."""
         return Path("data", self.known.name) if self.out is None else Path(self.out)
 
     @property

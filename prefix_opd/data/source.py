@@ -14,12 +14,7 @@ LOOKUP_SECONDS = 20.0
 
 
 class HubSource:
-    """Rows from the hub; all passes read the same commit.
-
-    Args:
-        known: the data set.
-        revision: branch, tag or commit.
-    """
+    """Rows from the hub; all passes read the same commit. ``revision`` is a branch, a tag or a commit."""
 
     def __init__(self, known: KnownSet, revision: str):
         self.known, self.revision, self.total = known, revision, known.rows
@@ -69,7 +64,6 @@ class HubSource:
         return UserError(what, f"cannot be read from the hub ({type(error).__name__}: {first_line})", local)
 
     def described(self) -> dict[str, Any]:
-        """Repository and commit."""
         return {
             "kind": "hub",
             "repo": self.known.repo,

@@ -14,7 +14,7 @@ from prefix_opd.data import PrepareSettings, prepare
 def refused(match, name, source, out, **settings):
     """Check that the preparation fails with this line and writes nothing."""
     with pytest.raises(UserError, match=match) as caught:
-        prepare(PrepareSettings(name, out=out, from_dir=source, progress=False, **settings))
+        prepare(PrepareSettings(name, out=out, from_dir=source, **settings))
     assert "\n" not in str(caught.value)
     assert not out.exists()
 
@@ -149,13 +149,13 @@ def test_nothing_or_too_little_to_select(tmp_path):
 def test_rows_without_a_question_are_skipped_and_counted(tmp_path):
     rows = [*openthoughts_rows(4, 1), {"domain": "math", "conversations": [{"from": "gpt", "value": "hello"}]}]
     source = write_openthoughts(tmp_path / "in", rows)
-    settings = PrepareSettings("openthoughts3", out=tmp_path / "out", from_dir=source, count=4, progress=False)
+    settings = PrepareSettings("openthoughts3", out=tmp_path / "out", from_dir=source, count=4)
     assert prepare(settings).counts["rows_without_question"] == 1
 
 
 def test_a_folder_with_another_preparation_is_kept(math500, aime, tmp_path):
     def run(name, source, **settings):
-        return prepare(PrepareSettings(name, out=tmp_path / "out", from_dir=source, progress=False, **settings))
+        return prepare(PrepareSettings(name, out=tmp_path / "out", from_dir=source, **settings))
 
     run("math500", math500)
     before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}

@@ -16,7 +16,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def run(name, source, out, **settings):
-    return prepare(PrepareSettings(name, out=out, from_dir=source, progress=False, **settings))
+    return prepare(PrepareSettings(name, out=out, from_dir=source, **settings))
 
 
 def rows_of(folder, name="test.parquet"):

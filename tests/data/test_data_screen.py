@@ -55,7 +55,7 @@ def copies(tmp_path):
 
 
 def run(name, source, out, **settings):
-    return prepare(PrepareSettings(name, out=out, from_dir=source, progress=False, **settings))
+    return prepare(PrepareSettings(name, out=out, from_dir=source, **settings))
 
 
 def texts(manifest, folder):
