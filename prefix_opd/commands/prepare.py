@@ -34,6 +34,7 @@ def prepare(
     """
     from prefix_opd.data import PrepareSettings
     from prefix_opd.data import prepare as run
+    from prefix_opd.data.manifest import as_text
 
     settings = PrepareSettings(
         dataset=dataset,
@@ -52,4 +53,4 @@ def prepare(
         drop_duplicates=not keep_duplicates,
         overwrite=overwrite,
     )
-    typer.echo(run(settings))
+    print(as_text(run(settings)), end="")

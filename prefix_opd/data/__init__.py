@@ -16,8 +16,7 @@ The modules, in the order in which a row passes through them:
 """
 
 from prefix_opd.data.known import DOMAINS, KNOWN, KnownSet
-from prefix_opd.data.manifest import Manifest
 from prefix_opd.data.preparation import prepare
 from prefix_opd.data.settings import PrepareSettings
 
-__all__ = ["DOMAINS", "KNOWN", "KnownSet", "Manifest", "PrepareSettings", "prepare"]
+__all__ = ["DOMAINS", "KNOWN", "KnownSet", "PrepareSettings", "prepare"]

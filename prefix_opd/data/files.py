@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,6 @@ import pyarrow.parquet as pq
 from prefix_opd.base.files import sha256_of
 
 ROWS_PER_GROUP = 512
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """Entry of the manifest for one parquet file."""
-
-    rows: int
-    bytes: int
-    sha256: str
-    """Hash of the file; it depends on the pyarrow version, which the file contains."""
-    rows_sha256: str
-    """Hash of the rows as JSON lines; independent of the version."""
 
 
 class RowWriter:
@@ -53,7 +40,17 @@ class RowWriter:
             self._writer.write_table(pa.Table.from_pylist(self._pending, schema=self._schema))
             self._pending.clear()
 
-    def close(self) -> FileRecord:
+    def close(self) -> dict[str, Any]:
+        """Finish the file. Returns its entry of the manifest.
+
+        ``sha256`` depends on the pyarrow version, which the file contains; ``rows_sha256``, of the rows as JSON lines,
+        does not.
+        """
         self._flush()
         self._writer.close()
-        return FileRecord(self._rows, self._path.stat().st_size, sha256_of(self._path), self._digest.hexdigest())
+        return {
+            "rows": self._rows,
+            "bytes": self._path.stat().st_size,
+            "sha256": sha256_of(self._path),
+            "rows_sha256": self._digest.hexdigest(),
+        }

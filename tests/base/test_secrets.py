@@ -119,8 +119,8 @@ def test_what_has_the_form_of_a_token_is_hidden():
 
 
 def test_a_data_manifest_holds_no_secret(monkeypatch):
-    from prefix_opd.data import Manifest
+    from prefix_opd.data.manifest import as_text
 
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    manifest = Manifest("math500", 0, {"kind": SECRET}, {}, {}, {"revision": SECRET}, "pyarrow")
-    assert SECRET not in manifest.to_json() and json.loads(manifest.to_json())["settings"] == {"revision": HIDDEN}
+    text = as_text({"source": {"kind": SECRET}, "settings": {"revision": SECRET}})
+    assert SECRET not in text and json.loads(text)["settings"] == {"revision": HIDDEN}

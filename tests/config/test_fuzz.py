@@ -265,7 +265,7 @@ def test_files_of_any_content(tmp_path_factory, suffix, content):
         one_line(error)
         assert not (folder / "out").exists()
     else:
-        assert manifest.files["test.parquet"].rows >= 1
+        assert manifest["files"]["test.parquet"]["rows"] >= 1
 
 
 @MANY

@@ -150,7 +150,7 @@ def test_rows_without_a_question_are_skipped_and_counted(tmp_path):
     rows = [*openthoughts_rows(4, 1), {"domain": "math", "conversations": [{"from": "gpt", "value": "hello"}]}]
     source = write_openthoughts(tmp_path / "in", rows)
     settings = PrepareSettings("openthoughts3", out=tmp_path / "out", from_dir=source, count=4)
-    assert prepare(settings).counts["rows_without_question"] == 1
+    assert prepare(settings)["counts"]["rows_without_question"] == 1
 
 
 def test_a_folder_with_another_preparation_is_kept(math500, aime, tmp_path):
@@ -165,8 +165,8 @@ def test_a_folder_with_another_preparation_is_kept(math500, aime, tmp_path):
     with pytest.raises(UserError, match=r"\(dataset='math500', asked for 'aime2024'\)"):
         run("aime2024", aime)
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
-    assert run("math500", math500).files["test.parquet"].rows == 20
-    assert run("aime2024", aime, overwrite=True).files["test.parquet"].rows == 30
+    assert run("math500", math500)["files"]["test.parquet"]["rows"] == 20
+    assert run("aime2024", aime, overwrite=True)["files"]["test.parquet"]["rows"] == 30
     (tmp_path / "out" / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"holds test.parquet without a manifest.json"):
         run("aime2024", aime)
