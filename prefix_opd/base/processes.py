@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from prefix_opd import VERL_VERSION, __version__
+
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT)
 _BY_SIGNAL = 128
 
@@ -133,6 +135,11 @@ def standing_beside(command: Sequence[str], environment: Mapping[str, str], **pi
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def versions() -> dict[str, str | None]:
+    """The versions that determine what a command does."""
+    return {"prefix_opd": __version__, "verl": VERL_VERSION, "git_commit": git_commit()}
 
 
 def git_commit() -> str | None:

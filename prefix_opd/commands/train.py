@@ -38,7 +38,8 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
     from rich.console import Console
 
     from prefix_opd.base import logs
-    from prefix_opd.base.processes import python_module
+    from prefix_opd.base.files import write_json
+    from prefix_opd.base.processes import python_module, versions
     from prefix_opd.checks.cluster import check_machine
     from prefix_opd.launch import EXAMINED, examine, prepare
 
@@ -54,10 +55,11 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
         return 0
 
     from prefix_opd.run import follow as watch
+    from prefix_opd.run.folder import VERSIONS_FILE
 
     command = python_module("prefix_opd.launch", [EXAMINED, *overrides])
     environment = {**QUIET, **os.environ}
-    _keep_versions(folder)
+    write_json(folder / VERSIONS_FILE, versions())
     if verbose:
         code = watch.run_in_sight(command, folder, environment)
     else:
@@ -71,13 +73,3 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
         show(folder)
         try_to_write(folder)
     return code
-
-
-def _keep_versions(folder: Path) -> None:
-    """Record the versions, for the report."""
-    from prefix_opd import VERL_VERSION, __version__
-    from prefix_opd.base.files import write_json
-    from prefix_opd.base.processes import git_commit
-    from prefix_opd.run.folder import VERSIONS_FILE
-
-    write_json(folder / VERSIONS_FILE, {"prefix_opd": __version__, "verl": VERL_VERSION, "git_commit": git_commit()})

@@ -9,8 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from prefix_opd import VERL_VERSION, __version__
-from prefix_opd.base.processes import git_commit
+from prefix_opd.base.processes import versions
 from prefix_opd.base.terminal import between, table
 from prefix_opd.evaluation.record import done, read_columns
 from prefix_opd.grading.statistics import bootstrap_interval, maj_at_k, mean_at_k, pass_at_k
@@ -122,7 +121,5 @@ def results(plan: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[str, Any]:
             | {"manifest": plan["benchmarks"][name]["manifest"]}
             for name in rows
         },
-        "prefix_opd": __version__,
-        "verl": VERL_VERSION,
-        "git_commit": git_commit(),
+        **versions(),
     }
