@@ -51,9 +51,8 @@ def evaluate(
     table, the settings, the data and the versions), which `prefix-opd compare` shows beside the paper's rows.
     """
     from prefix_opd.base.errors import UserError, at_least
-    from prefix_opd.evaluation.benchmarks import TINY, TINY_MAX_TOKENS, find
+    from prefix_opd.evaluation.benchmarks import MAX_TOKENS, TINY, TINY_MAX_TOKENS, Sampling, find
     from prefix_opd.evaluation.config import check_overrides, evaluation_config
-    from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling
     from prefix_opd.evaluation.target import check_target, open_target
 
     # a Hydra override contains "=" or begins with ~; the name of a benchmark does neither
@@ -163,14 +162,10 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
 def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
     from rich.console import Console
 
-    from prefix_opd.base.files import write_json
-    from prefix_opd.evaluation.record import RESPONSES_FILE, write_responses
-    from prefix_opd.evaluation.table import RESULTS_FILE, render, results, tables
+    from prefix_opd.evaluation.record import RESPONSES_FILE
+    from prefix_opd.evaluation.table import RESULTS_FILE, render, write_results
 
-    rows = tables(folder, plan)
-    content = results(plan, rows)
-    write_responses(folder, list(rows))
-    write_json(folder / RESULTS_FILE, content)
+    rows, content = write_results(folder, plan)
     if as_json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return

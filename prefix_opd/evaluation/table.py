@@ -9,9 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from prefix_opd.base.files import write_json
 from prefix_opd.base.processes import versions
 from prefix_opd.base.terminal import between, table
-from prefix_opd.evaluation.record import done, read_columns
+from prefix_opd.evaluation.record import done, read_columns, write_responses
 from prefix_opd.grading.statistics import bootstrap_interval, maj_at_k, mean_at_k, pass_at_k
 from prefix_opd.grading.verdict import common_refusal
 
@@ -109,10 +110,16 @@ def tables(folder: Path, plan: Mapping[str, Any]) -> dict[str, Row]:
     return found
 
 
-def results(plan: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[str, Any]:
-    """The content of ``results.json``; ``prefix-opd compare`` reads it."""
+def write_results(folder: Path, plan: Mapping[str, Any]) -> tuple[dict[str, Row], dict[str, Any]]:
+    """Write the responses to one file, and ``results.json``, which ``prefix-opd compare`` reads.
+
+    Returns:
+        The rows of the plan's complete benchmarks, and the content of ``results.json``.
+    """
+    rows = tables(folder, plan)
+    write_responses(folder, list(rows))
     about = {name: value for name, value in plan["about"].items() if value is not None}
-    return {
+    content = {
         **about,
         "benchmarks": {name: asdict(row) for name, row in rows.items()},
         "sampling": dict(plan["same"]),
@@ -123,3 +130,5 @@ def results(plan: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[str, Any]:
         },
         **versions(),
     }
+    write_json(folder / RESULTS_FILE, content)
+    return rows, content
