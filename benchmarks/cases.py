@@ -84,8 +84,7 @@ class Case:
     without: str = ""
     """One of `WITHOUT` or `SWITCHED`: ours with that saving switched off."""
     message: tuple[int, ...] = ()
-    """Shortest and longest user message of ours, tokens, all lengths between them alike often; empty: the miniature's
-    questions."""
+    """Shortest and longest user message of ours, tokens, uniformly distributed; empty: the miniature's questions."""
     natural: bool = False
     """Ours, with responses that may end before the cap, and a seed for each rollout."""
     early: bool = False

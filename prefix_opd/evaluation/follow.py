@@ -42,5 +42,5 @@ def run_and_follow(command: Sequence[str], folder: Path, problems: int, done: in
     console = Console(stderr=True)
     code = show(command, folder, environment, Problems(folder, problems, done, console.is_terminal), console)
     if code not in (0, EXIT_BAD_INPUT):
-        console.print("start the same command again to go on with what is left", highlight=False)
+        console.print("start the same command again to continue", highlight=False)
     return code
