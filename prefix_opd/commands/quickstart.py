@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import sys
 from pathlib import Path
 
 import typer
@@ -43,7 +44,8 @@ def quickstart(overrides: Overrides = None) -> None:
     found = summary.show(folder, teacher=_teacher(folder))
     report.try_to_write(folder)
     if len(found.evaluations) < 2 or found.steps < config.trainer.total_training_steps:
-        print(f"error: the run in {folder} is incomplete: {found.steps} steps, {len(found.evaluations)} validations")
+        told = f"the run in {folder} is incomplete: {found.steps} steps, {len(found.evaluations)} validations"
+        print(f"error: {told}", file=sys.stderr)
         raise typer.Exit(1)
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from data_copies import openthoughts_rows, write_openthoughts
 
+from prefix_opd import cli
 from prefix_opd.base.files import sha256_of
 from prefix_opd.data import PrepareSettings, prepare
 
@@ -281,3 +282,11 @@ def test_conversations_of_role_and_content_give_the_same_questions(tmp_path):
     run("openthoughts3", tmp_path / "from", tmp_path / "a", count=4, seed=1)
     run("openthoughts3", tmp_path / "train.jsonl", tmp_path / "b", count=4, seed=1)
     assert questions_of(tmp_path / "a") == questions_of(tmp_path / "b") and len(questions_of(tmp_path / "a")) == 4
+
+
+def test_the_command_prints_the_manifest(math500, tmp_path, monkeypatch, capsys):
+    words = ["prefix-opd", "prepare", "math500", "--from", str(math500), "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    assert not leaving.value.code and capsys.readouterr().out == (tmp_path / "manifest.json").read_text()
