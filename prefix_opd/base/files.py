@@ -45,6 +45,7 @@ def whole_files(folder: Path) -> Iterator[Callable[[str], Path]]:
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary path, where the block makes a folder. If the block succeeds, move it to ``folder``."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     yield draft
