@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from benchmarks.cases import FULL, LARGE, OURS, TINY, VERLS_OWN, Case
-from benchmarks.rows import Lead, Row, Steps, case_of, every_row, fit_medians, leads, pairs, realised
+from benchmarks.rows import Row, Steps, case_of, every_row, fit_medians, leads, pairs, realised
 from benchmarks.statistics import spread
 from benchmarks.verl_run import PHASES, REST
 from benchmarks.words import NAMES
@@ -47,20 +47,14 @@ class Aim:
 
 
 def aims(groups: Groups, steps: Steps, results: Sequence[Result]) -> list[Aim]:
+    native = [(TINY, "on the miniature", NATIVE_TINY), (LARGE, f"with {LARGE} parameters", NATIVE_LARGE)]
     return [
-        *(
-            _native(system, model, where, limit, groups, steps)
-            for system in VERLS_OWN
-            for model, where, limit in (
-                (TINY, "on the miniature", NATIVE_TINY),
-                (LARGE, f"with {LARGE} parameters", NATIVE_LARGE),
-            )
-        ),
-        _realised(groups, steps),
-        _trl(groups, steps),
-        *_processes(groups, results),
+        *(_native(system, *one, groups.get("native", ()), steps) for system in VERLS_OWN for one in native),
+        _realised(groups.get("saving", ()), steps),
+        _trl(groups.get("trl", ()), steps),
+        *_processes(groups.get("processes", ()), results),
         _linear(groups, steps),
-        _maximum(groups, steps),
+        _maximum(groups.get("maximum", ()), steps),
         Aim(
             "GPU: tokens a second and utilisation by phase, caps 256, 1024, 4096",
             reason="this benchmark runs on a CPU: see `benchmarks/run.sh --gpu`",
@@ -68,82 +62,72 @@ def aims(groups: Groups, steps: Steps, results: Sequence[Result]) -> list[Aim]:
     ]
 
 
-def _native(system: str, model: str, where: str, limit: float, groups: Groups, steps: Steps) -> Aim:
-    cases = [case for case in groups.get("native", ()) if case.system in (OURS, system)]
-    beside = [(ours, others[0]) for ours, others in pairs(cases, steps) if ours.case.model == model]
-    found = [(f"cap {ours.cap}", ours.seconds.median / native.seconds.median) for ours, native in beside]
+def _judged(text: str, found: Sequence[tuple[str, float, str]], wanted: int, good: Callable[[float], bool]) -> Aim:
+    """Reached if all ``wanted`` values are measured and good.
+
+    Args:
+        found: (place, value, why the value may not be good). The first value that is not good gives the reason.
+    """
+    numbers = ", ".join(f"{value:.2f} ({place})" for place, value, _ in found)
+    if missed := [reason for _, value, reason in found if not good(value)]:
+        return Aim(text, numbers, False, missed[0])
+    return Aim(text, numbers, True if found and len(found) == wanted else None)
+
+
+def _native(system: str, model: str, where: str, limit: float, cases: Sequence[Case], steps: Steps) -> Aim:
+    cases = [case for case in cases if case.model == model and case.system in (OURS, system)]
+    found = [
+        (
+            f"cap {ours.cap}",
+            ours.seconds.median / native.seconds.median,
+            f"cap {ours.cap}: verl's step takes {_spent(native)}; ours takes {_spent(ours)}",
+        )
+        for ours, (native, *_) in pairs(cases, steps)
+    ]
     text = f"Step {where}, same cap: at most {limit} of {NAMES[system]}"
-    aim = _judged(text, found, _caps_beside_ours(cases, model), lambda ratio: ratio <= limit)
-    above = [pair for pair, (_, ratio) in zip(beside, found, strict=True) if ratio > limit]
-    return replace(aim, reason=_beside_native(*above[0]) if above else "")
+    return _judged(text, found, _caps_beside_ours(cases), lambda ratio: ratio <= limit)
 
 
-def _beside_native(ours: Row, native: Row) -> str:
-    """Both by phase. verl's rollout phase includes the wait for the next poll."""
-    return f"cap {ours.cap}: verl's step takes {_seconds(native)}; ours takes {_seconds(ours)}"
-
-
-def _realised(groups: Groups, steps: Steps) -> Aim:
-    cases = [case for case in groups.get("saving", ()) if case.model == LARGE]
+def _realised(cases: Sequence[Case], steps: Steps) -> Aim:
+    cases = [case for case in cases if case.model == LARGE]
     found = [
-        (f"cap {one.row.cap}", one.share) for case in cases for one in realised(case, steps) if one.share is not None
+        (f"cap {one.row.cap}", one.share, "")
+        for case in cases
+        for one in realised(case, steps)
+        if one.share is not None
     ]
-    text = (
-        f"Share of seconds saved / share of FLOP saved, against prefix {FULL}, {LARGE} parameters: at least {REALISED}"
+    text = f"Share of seconds saved / share of FLOP saved, against prefix {FULL}, {LARGE} parameters: at least"
+    return _judged(
+        f"{text} {REALISED}", found, sum(len(case.caps) - 1 for case in cases), lambda share: share >= REALISED
     )
-    return _judged(text, found, sum(len(case.caps) - 1 for case in cases), lambda share: share >= REALISED)
 
 
-def _trl(groups: Groups, steps: Steps) -> Aim:
-    cases = groups.get("trl", ())
-    found = [
-        (f"{lead.ours.case.model}, cap {lead.ours.cap}", lead.ratio)
-        for lead in leads(cases, steps)
-        if lead.ours.case.model in FROM_5M
-    ]
+def _trl(cases: Sequence[Case], steps: Steps) -> Aim:
+    cases = [case for case in cases if case.model in FROM_5M]
+    found = []
+    for lead in leads(cases, steps):
+        place, seconds = f"{lead.ours.case.model}, cap {lead.ours.cap}", lead.fastest.seconds.median
+        theirs = f"a step of TRL takes {seconds:.2f} s, in one process with all cores"
+        found.append((place, lead.ratio, f"{place}: {theirs}; ours takes {_spent(lead.ours)}"))
     text = "Sequences a second / TRL's fastest, from 5M parameters: at least 1"
-    aim = _judged(text, found, sum(_caps_beside_ours(cases, model) for model in FROM_5M), lambda ratio: ratio >= 1)
-    behind = [lead for lead in leads(cases, steps) if lead.ours.case.model in FROM_5M and lead.ratio < 1]
-    return replace(aim, reason=_where_the_seconds_are(behind[0]) if behind else "")
-
-
-def _where_the_seconds_are(lead: Lead) -> str:
-    """Our seconds by phase, where TRL is faster."""
-    ours, other = lead.ours, lead.fastest.seconds.median
-    return (
-        f"{ours.case.model}, cap {ours.cap}: a step of TRL takes {other:.2f} s, in one process with all cores; "
-        f"ours takes {_seconds(ours)}"
-    )
-
-
-def _seconds(row: Row) -> str:
-    return f"{row.seconds.median:.2f} s: {_spent(row)}"
+    return _judged(text, found, _caps_beside_ours(cases), lambda ratio: ratio >= 1)
 
 
 def _spent(row: Row) -> str:
-    """Median seconds of each phase."""
+    """Median seconds of a step and of its phases. verl's rollout phase includes the wait for the next poll."""
     phases = {name: row.phase(name).median for name in (*PHASES.values(), REST)}
-    return ", ".join(f"{name} {seconds:.2f}" for name, seconds in phases.items() if seconds >= 0.01)
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in phases.items() if seconds >= 0.01)
+    return f"{row.seconds.median:.2f} s: {parts}"
 
 
-def _caps_beside_ours(cases: Sequence[Case], model: str) -> int:
-    return len({cap for case in cases if case.system != OURS and case.model == model for cap in case.caps})
+def _caps_beside_ours(cases: Sequence[Case]) -> int:
+    return len({(case.model, cap) for case in cases if case.system != OURS for cap in case.caps})
 
 
-def _judged(text: str, found: Sequence[tuple[str, float]], wanted: int, good: Callable[[float], bool]) -> Aim:
-    """Reached if every one of the ``wanted`` values is measured and good."""
-    if not found:
-        return Aim(text)
-    numbers = ", ".join(f"{value:.2f} ({place})" for place, value in found)
-    if not all(good(value) for _, value in found):
-        return Aim(text, numbers, False)
-    return Aim(text, numbers, True if len(found) == wanted else None)
-
-
-def _processes(groups: Groups, results: Sequence[Result]) -> list[Aim]:
+def _processes(cases: Sequence[Case], results: Sequence[Result]) -> list[Aim]:
     start = f"Launch to the end of the first step in at most {START_SECONDS} s"
     memory = f"Peak memory at most {MEMORY_GIB} GiB"
-    ours = [case for case in groups.get("processes", ()) if case.system == OURS]
+    ours = [case for case in cases if case.system == OURS]
     runs = [result for result in results if "start_up" in result and case_of(result) in ours]
     if not runs:
         return [Aim(start), Aim(memory)]
@@ -166,15 +150,16 @@ def _linear(groups: Groups, steps: Steps) -> Aim:
     return Aim(text, numbers, all(line.slope > 0 and line.r_squared >= LINEAR for line in lines.values()))
 
 
-def _maximum(groups: Groups, steps: Steps) -> Aim:
+def _maximum(cases: Sequence[Case], steps: Steps) -> Aim:
+    found = []
+    rows = sorted(every_row(cases, steps), key=lambda row: row.case.longest)
+    if len(rows) > 1:
+        short, long = rows[0].seconds, rows[-1].seconds
+        reason = (
+            f"quartiles {long.low:.2f} to {long.high:.2f} s against {short.low:.2f} to {short.high:.2f} s, "
+            f"of {long.count} and {short.count} steps"
+        )
+        place = f"{rows[-1].case.longest} against {rows[0].case.longest}"
+        found = [(place, long.median / short.median, reason)]
     text = f"Step time with a 4 times longer maximum length: at most {FLAT} times"
-    rows = sorted(every_row(groups.get("maximum", ()), steps), key=lambda row: row.case.longest)
-    if len(rows) < 2:
-        return Aim(text)
-    short, long = rows[0].seconds, rows[-1].seconds
-    ratio = long.median / short.median
-    numbers = f"{ratio:.2f} ({rows[-1].case.longest} against {rows[0].case.longest})"
-    if ratio <= FLAT:
-        return Aim(text, numbers, True)
-    reason = f"quartiles {long.low:.2f} to {long.high:.2f} s against {short.low:.2f} to {short.high:.2f} s"
-    return Aim(text, numbers, False, f"{reason}, of {long.count} and {short.count} steps")
+    return _judged(text, found, 1, lambda ratio: ratio <= FLAT)

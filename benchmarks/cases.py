@@ -84,8 +84,7 @@ class Case:
     without: str = ""
     """One of `WITHOUT` or `SWITCHED`: ours with that saving switched off."""
     message: tuple[int, ...] = ()
-    """Shortest and longest user message of ours, tokens, all lengths between them alike often; empty: the miniature's
-    questions."""
+    """Shortest and longest user message of ours, tokens, uniformly distributed; empty: the miniature's questions."""
     natural: bool = False
     """Ours, with responses that may end before the cap, and a seed for each rollout."""
     early: bool = False
@@ -108,10 +107,8 @@ class Case:
             raise ValueError(f"caps={self.caps}: longer than longest={self.longest}")
         if self.without and (self.system != OURS or self.without not in WITHOUT | SWITCHED):
             raise ValueError(f"without={self.without!r}: ours alone, and one of {', '.join(WITHOUT | SWITCHED)}")
-        if (self.message or self.natural) and self.system != OURS:
-            raise ValueError(f"message={self.message}, natural={self.natural}: ours alone")
-        if self.early and self.system != OURS:
-            raise ValueError(f"early={self.early!r}: ours alone")
+        if (self.message or self.natural or self.early) and self.system != OURS:
+            raise ValueError(f"message={self.message}, natural={self.natural}, early={self.early}: ours alone")
         if self.observed and self.system == NATIVE_POLL:
             raise ValueError(f"observed={self.observed}: an observed run is the user's command, with verl's own poll")
         if self.warm < 1:
@@ -121,21 +118,14 @@ class Case:
     def name(self) -> str:
         """Short, for folders and progress lines."""
         parts = [self.system, self.model, "-".join(map(str, self.caps)), f"{self.prompts}x{self.rollouts}"]
-        if self.ranks > 1:
-            parts.append(f"{self.ranks}ranks")
-        if self.longest != FULL:
-            parts.append(f"longest{self.longest}")
-        if self.without:
-            parts.append(f"without_{self.without.replace(',', '').replace(' ', '_')}")
-        if self.message:
-            parts.append(f"message{'-'.join(map(str, self.message))}")
-        if self.natural:
-            parts.append("natural")
-        if self.early:
-            parts.append("early")
-        if self.observed:
-            parts.append("observed")
-        return "_".join(parts)
+        more = {
+            f"{self.ranks}ranks": self.ranks > 1,
+            f"longest{self.longest}": self.longest != FULL,
+            f"without_{self.without.replace(',', '').replace(' ', '_')}": self.without,
+            f"message{'-'.join(map(str, self.message))}": self.message,
+            **{name: getattr(self, name) for name in ("natural", "early", "observed")},
+        }
+        return "_".join([*parts, *(part for part, holds in more.items() if holds)])
 
     @property
     def steps(self) -> int:

@@ -10,41 +10,24 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from prefix_opd.miniature import shipped_models
 
-
-@dataclass(frozen=True)
-class Size:
-    """The sizes of a Qwen3 decoder. The gated MLP is three times as wide as the residual stream."""
-
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-
-
+_FIELDS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim")
 SIZES = {
-    "0.1M": Size(48, 2, 2, 1, 32),
-    "1M": Size(128, 6, 4, 2, 32),
-    "6M": Size(256, 8, 8, 4, 32),
-    "25M": Size(512, 8, 8, 4, 64),
+    name: dict(zip(_FIELDS, sizes, strict=True))
+    for name, sizes in {
+        "0.1M": (48, 2, 2, 1, 32),
+        "1M": (128, 6, 4, 2, 32),
+        "6M": (256, 8, 8, 4, 32),
+        "25M": (512, 8, 8, 4, 64),
+    }.items()
 }
-"""By the number of parameters."""
+"""By the number of parameters. The gated MLP is three times as wide as the residual stream."""
 
-_SMALL = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "vocab_size": 1024,
-}
+_SMALL = {**dict(zip(_FIELDS, (64, 2, 4, 2, 32), strict=True)), "intermediate_size": 128, "vocab_size": 1024}
 PAPER_PAIR, REHEARSAL = "1.7B-8B", "rehearsal"
 PAIRS: dict[str, dict[str, tuple[str, dict[str, int]]]] = {
     PAPER_PAIR: {"student": ("Qwen3-1.7B-Base", {}), "teacher": ("Qwen3-8B", {})},
@@ -81,7 +64,7 @@ def make_models(size: str, parent: Path) -> None:
         draft.rename(folder)
 
 
-def _make(size: Size, role: str, folder: Path) -> None:
+def _make(size: dict[str, int], role: str, folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer, GenerationConfig, Qwen3ForCausalLM
 
@@ -93,13 +76,13 @@ def _make(size: Size, role: str, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def qwen3_config(size: Size, shipped: Path):
+def qwen3_config(size: dict[str, int], shipped: Path):
     """The configuration of a shipped model with other sizes."""
     from transformers import Qwen3Config
 
     fields = Qwen3Config.from_pretrained(shipped).to_dict()
     fields.pop("layer_types", None)  # one word a layer, for another number of layers
-    return Qwen3Config(**{**fields, **vars(size), "intermediate_size": 3 * size.hidden_size})
+    return Qwen3Config(**{**fields, **size, "intermediate_size": 3 * size["hidden_size"]})
 
 
 def _make_published(shape: str, changed: dict[str, int], role: str, folder: Path) -> None:

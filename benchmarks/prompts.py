@@ -19,18 +19,12 @@ def write_prompts(lengths: Sequence[int], folder: Path, count: int = 512) -> Non
         lengths: least and most tokens of the user's message, uniformly drawn; at least as long as a question.
         count: rows.
     """
-    import pyarrow.parquet as pq
+    from prefix_opd.miniature.data import DATA_SOURCE, draw_problems
 
-    from prefix_opd.miniature.data import write_data
-
-    write_data(folder, train=count, test=1)
-    rows, rng = pq.read_table(folder / TRAIN), random.Random(0)
-    messages = [
-        [{"role": "user", "content": _message(prompt[0]["content"], rng.randint(*lengths), rng)}]
-        for prompt in rows["prompt"].to_pylist()
-    ]
-    place = rows.schema.get_field_index("prompt")
-    pq.write_table(rows.set_column(place, rows.schema.field(place), [messages]), folder / TRAIN)
+    rng = random.Random(0)
+    problems = draw_problems(train=count, test=1, seed=0)["train"]
+    asked = [(_message(one.question, rng.randint(*lengths), rng), one.answer) for one in problems]
+    _write(DATA_SOURCE, asked, folder)
 
 
 def _message(question: str, length: int, rng: random.Random) -> str:
@@ -53,18 +47,17 @@ def write_words(words: int, vocabulary: int, folder: Path, count: int = 512) -> 
         vocabulary: plain words of the tokenizer.
         count: rows.
     """
+    rng = random.Random(0)
+    texts = (" ".join(f"w{rng.randrange(2, vocabulary)}" for _ in range(words)) for _ in range(count))
+    _write("tiny", [(text, "1") for text in texts], folder)
+
+
+def _write(source: str, asked: Sequence[tuple[str, str]], folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rng = random.Random(0)
-    rows = [
-        {
-            "data_source": "tiny",
-            "prompt": [{"role": "user", "content": " ".join(f"w{rng.randrange(2, vocabulary)}" for _ in range(words))}],
-            "ability": "math",
-            "reward_model": {"style": "rule", "ground_truth": "1"},
-            "extra_info": {"split": "train", "index": i},
-        }
-        for i in range(count)
-    ]
+    from prefix_opd.miniature.data import row
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [row(source, *pair, "train", i) for i, pair in enumerate(asked)]
     pq.write_table(pa.Table.from_pylist(rows), folder / TRAIN)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log
+from typing import TypeVar
 
 from benchmarks.cases import OURS, SYSTEMS, Case
 from benchmarks.statistics import Line, Spread, fit_line, spread
 from harness.store import Row as Result
 
+AnyCase = TypeVar("AnyCase", bound=Case)
 Steps = dict[tuple[Case, int], list[dict]]
 """Measured steps by case and cap."""
 
@@ -83,9 +85,9 @@ def runs_apart(cases: Sequence[Case], results: Iterable[Result]) -> float | None
     return max((max(found) / min(found) - 1 for found in medians.values() if len(found) > 1), default=None)
 
 
-def case_of(result: Result) -> Case:
+def case_of(result: Result, kind: type[AnyCase] = Case) -> AnyCase:
     # JSON has no tuples
-    return Case(**{name: tuple(value) if isinstance(value, list) else value for name, value in result["case"].items()})
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in result["case"].items()})
 
 
 def every_row(cases: Iterable[Case], steps: Steps) -> list[Row]:

@@ -24,13 +24,10 @@ class TRLMissing(RuntimeError):
 
 
 def run_trl(case: Case, folder: Path, models: dict[str, Path], environment: Path, timeout: float) -> dict[str, Any]:
-    """Run a case; returns its steps and the releases of the packages that ran.
+    """Run a case as `benchmarks.verl_run.run_verl`; returns its steps and the releases of the packages that ran.
 
     Args:
-        folder: of this run, empty.
-        models: folders of student and teacher.
         environment: TRL's environment; it is created if missing.
-        timeout: seconds.
 
     Raises:
         RunFailed: the run failed or took too long.

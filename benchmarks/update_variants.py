@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prefix_opd.config import model_shapes
@@ -66,20 +66,14 @@ AS_BEFORE = Variant("as before")
 """The attention of runs without ours: flash-attn, or sdpa where it is not installed."""
 PACKED = Variant("packed attention")
 """Ours. Where it fails, the other variants have the attention of `AS_BEFORE`."""
+ALL = Variant("all", checkpointed=False, fused_adam=True, settings=EVERYTHING)
 VARIANTS = (
     AS_BEFORE,
     PACKED,
-    Variant("all", checkpointed=False, fused_adam=True, settings=EVERYTHING),
-    Variant("all, one micro-batch", checkpointed=False, fused_adam=True, micro_batches=1, settings=EVERYTHING),
-    Variant(
-        "all, one micro-batch, one graph",
-        checkpointed=False,
-        fused_adam=True,
-        micro_batches=1,
-        one_graph=True,
-        settings=EVERYTHING,
-    ),
-    Variant("all but compilation", checkpointed=False, fused_adam=True, settings=dict(fused_head=True)),
+    ALL,
+    replace(ALL, name="all, one micro-batch", micro_batches=1),
+    replace(ALL, name="all, one micro-batch, one graph", micro_batches=1, one_graph=True),
+    replace(ALL, name="all but compilation", settings=dict(fused_head=True)),
     Variant("all, checkpointing by fit_memory", fused_adam=True, settings=dict(EVERYTHING, fit_memory=True)),
     Variant("+ compiled layers", settings=dict(compile_layers=True)),
     Variant("+ no checkpointing", checkpointed=False),

@@ -13,6 +13,7 @@ start is measured.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import itertools
@@ -113,31 +114,13 @@ def _train(arguments: list[str], system: str, log: Path) -> None:
 
 def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
     """The overrides of the run's command."""
-    found = [
-        "experiment=tiny/full",
-        f"trainer.default_local_dir={folder / 'run'}",
-        "trainer.logger=[file]",
-        "trainer.val_before_train=false",
-        "prefix_opd.probe.every=0",
-        "trainer.test_freq=-1",
-        "trainer.save_freq=-1",
-        f"trainer.total_training_steps={case.steps}",
-        f"trainer.n_gpus_per_node={case.ranks}",
-        f"ray_kwargs.ray_init.num_gpus={case.ranks + 1}",
-        f"data.train_batch_size={case.prompts}",
-        f"actor_rollout_ref.rollout.n={case.rollouts}",
-    ]
-    if not case.natural:
-        found += ["actor_rollout_ref.rollout.ignore_eos=true", f"prefix_opd.rollout.stop=[{NO_TOKEN}]"]
+    found = [*of_every_run(case, folder), f"ray_kwargs.ray_init.num_gpus={case.ranks + 1}"]
     prompt = PROMPT
     if case.message:
         prompt += case.message[1]
         found += [f"data.train_files={folder / TRAIN}", f"data.max_prompt_length={prompt}"]
     if case.model != TINY:
-        found += [
-            f"actor_rollout_ref.model.path={models['student']}",
-            f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",
-        ]
+        found += of_models(models)
     if case.system in VERLS_OWN:
         return [
             *found,
@@ -146,9 +129,6 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
             *VERLS_LOSS,
             patches_off(_NATIVE_PATCHES),
         ]
-    each = case.warm + case.measured
-    steps = [[1 + i * each, cap] for i, cap in enumerate(case.caps)]
-    context = prompt + case.longest + 1
     # our default on a CPU gives each rollout a seed; verl's own has no such setting
     seeded = [] if case.without == SEEDED or case.natural else ["prefix_opd.rollout.seeded=null"]
     return [
@@ -156,17 +136,60 @@ def overrides(case: Case, folder: Path, models: dict[str, Path]) -> list[str]:
         *seeded,
         *((WITHOUT | SWITCHED).get(case.without, "").split()),
         *(_EARLY if case.early else []),
-        f"data.max_response_length={case.longest}",
+        *of_lengths(prompt, case.longest),
+        *of_schedule(case),
+    ]
+
+
+def of_every_run(case: Case, folder: Path) -> list[str]:
+    """Overrides of ours and of verl's own, on CPUs and GPUs."""
+    endless = ("actor_rollout_ref.rollout.ignore_eos=true", f"prefix_opd.rollout.stop=[{NO_TOKEN}]")
+    return [
+        "experiment=tiny/full",
+        f"trainer.default_local_dir={folder / 'run'}",
+        "trainer.logger=[file]",
+        *("trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1", "prefix_opd.probe.every=0"),
+        f"trainer.total_training_steps={case.steps}",
+        f"trainer.n_gpus_per_node={case.ranks}",
+        f"data.train_batch_size={case.prompts}",
+        f"actor_rollout_ref.rollout.n={case.rollouts}",
+        *(() if case.natural else endless),
+    ]
+
+
+def of_models(models: dict[str, Path]) -> list[str]:
+    return [
+        f"actor_rollout_ref.model.path={models['student']}",
+        f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",
+    ]
+
+
+def of_lengths(prompt: int, response: int) -> list[str]:
+    context = prompt + response + 1
+    return [
+        f"data.max_response_length={response}",
         f"actor_rollout_ref.rollout.max_model_len={context}",
         f"distillation.teacher_models.teacher_model.inference.max_model_len={context}",
+    ]
+
+
+def of_schedule(case: Case) -> list[str]:
+    """Ours: each cap for as many steps as it is measured."""
+    each = case.warm + case.measured
+    steps = [[1 + i * each, cap] for i, cap in enumerate(case.caps)]
+    return [
         "prefix_opd.schedule.name=steps",
         f"prefix_opd.schedule.steps={json.dumps(steps, separators=(',', ':'))}",
     ]
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Releases of the packages that the runs of verl use."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    """Releases of those ``packages`` that are installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def read_steps(case: Case, models: dict[str, Path], log: Path) -> list[dict[str, Any]]:

@@ -87,10 +87,9 @@ def output_in(log: Path) -> Iterator[None]:
 def _point_output_at(log: Path) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _wait(pid: int, log: Path, watch: Callable[[], None], stall: float, timeout: float) -> int:
@@ -137,25 +136,19 @@ def end_descendants() -> None:
                     process.kill()
                 elif waited > LEAVE_SECONDS:
                     process.terminate()
-        time.sleep(0.2)
+        time.sleep(POLL_SECONDS)
 
 
 def _descendants() -> list[psutil.Process]:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE
-    ]
-
-
-def _status(process: psutil.Process) -> str:
-    try:
-        return process.status()
-    except psutil.NoSuchProcess:
-        return psutil.STATUS_ZOMBIE
+    left = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process)
+    return left
 
 
 def _prctl(option: int, value: int) -> None:

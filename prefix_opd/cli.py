@@ -11,26 +11,18 @@ import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
 from prefix_opd.base.errors import EXIT_BAD_INPUT, UserError
+from prefix_opd.commands import PASSED_ON
 
 VERBS = (
-    "train",
-    "doctor",
-    "quickstart",
-    "summary",
-    "report",
-    "analyze",
-    "export",
-    "evaluate",
-    "prepare",
-    "plan",
-    "advise",
-    "compare",
+    *("train", "doctor", "quickstart", "summary", "report", "analyze"),
+    *("export", "evaluate", "prepare", "plan", "advise", "compare"),
 )
+WITH_OVERRIDES = {"train", "doctor", "quickstart", "plan", "advise"}
 
 
-def main() -> None:
-    """Entry point. Bad input is one line on stderr and exit code 2, never a traceback."""
-    app = typer.Typer(
+def app() -> typer.Typer:
+    """The whole command line."""
+    made = typer.Typer(
         name="prefix-opd",
         help="On-policy prefix distillation for verl (arXiv 2602.15260).",
         no_args_is_help=True,
@@ -39,9 +31,19 @@ def main() -> None:
         rich_markup_mode=None,
     )
     for verb in VERBS:
-        importlib.import_module(f"prefix_opd.commands.{verb}").register(app)
+        module = importlib.import_module(f"prefix_opd.commands.{verb}")
+        if verb == "analyze":
+            made.add_typer(module.app, name=verb)
+        else:
+            settings = PASSED_ON if verb in WITH_OVERRIDES else {}
+            made.command(verb, context_settings=settings)(getattr(module, verb))
+    return made
+
+
+def main() -> None:
+    """Entry point. Bad input is one line on stderr and exit code 2, never a traceback."""
     try:
-        code = app(standalone_mode=False, prog_name="prefix-opd")
+        code = app()(standalone_mode=False, prog_name="prefix-opd")
     except NoArgsIsHelpError as error:
         error.show()
         sys.exit(EXIT_BAD_INPUT)

@@ -7,7 +7,6 @@ findings, and passes ``--examined``.
 
 from __future__ import annotations
 
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from prefix_opd import RUN
 from prefix_opd.base import logs
 from prefix_opd.base.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_STOPPED, RunStopped, UserError
 from prefix_opd.base.loopback import stay_on_loopback
-from prefix_opd.base.redaction import redact, save_config
+from prefix_opd.base.redaction import save_config
 from prefix_opd.checks.cluster import check_machine, give_cpus
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
@@ -30,7 +29,7 @@ from prefix_opd.cpu.environment import set_environment
 from prefix_opd.evaluation.record import hold as hold_evaluation
 from prefix_opd.run import stopping
 from prefix_opd.run.checkpoints import settle_resume
-from prefix_opd.run.folder import COMMAND_FILE, CONFIG_FILE, check_is_free, check_same_run, hold
+from prefix_opd.run.folder import CONFIG_FILE, check_is_free, check_same_run, hold, keep_command
 from prefix_opd.run.follow import STOPPED
 from prefix_opd.verl_plugin import our_run
 
@@ -144,7 +143,8 @@ def main(overrides: Sequence[str]) -> int:
             check_machine(config)
             examine(config)
         folder = Path(config.trainer.default_local_dir)
-        _keep_command(folder, overrides)
+        folder.mkdir(parents=True, exist_ok=True)
+        keep_command([folder], ["train", *overrides])
         run(config, stops_after_step=True)
         if stopping.is_asked(folder):
             stopping.forget(folder)
@@ -186,12 +186,6 @@ def evaluate(folder: Path) -> int:
         return 0
 
     return _in_one_line(work)
-
-
-def _keep_command(folder: Path, overrides: Sequence[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / COMMAND_FILE).open("a") as commands:
-        commands.write(redact(f"prefix-opd train {shlex.join(overrides)}") + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
+
 from harness.page import grid, picture
+from prefix_opd.analysis.compute import cost_of
 from reproduction.arms import BY_NAME, CONTENDERS
 from reproduction.record import Point, Record
 
@@ -24,27 +27,12 @@ DRAWS, SEED = 1000, 0
 
 def at_budget(points: Sequence[Point], budget: float) -> float:
     """Accuracy at a number of FLOP, linear between validations: 0.2 at 10 and 0.4 at 20 FLOP give 0.3 at 15."""
-    for before, after in zip(points, points[1:], strict=False):
-        if before.flops_exact <= budget <= after.flops_exact:
-            part = (budget - before.flops_exact) / (after.flops_exact - before.flops_exact)
-            return before.accuracy + part * (after.accuracy - before.accuracy)
-    return points[-1].accuracy
-
-
-def to_target(points: Sequence[Point], target: float) -> float | None:
-    """FLOP at the first crossing of an accuracy, linear between validations; None if it is not reached."""
-    if points[0].accuracy >= target:
-        return points[0].flops_exact
-    for before, after in zip(points, points[1:], strict=False):
-        if after.accuracy >= target:
-            part = (target - before.accuracy) / (after.accuracy - before.accuracy)
-            return before.flops_exact + part * (after.flops_exact - before.flops_exact)
-    return None
+    return float(np.interp(budget, *zip(*((point.flops_exact, point.accuracy) for point in points), strict=True)))
 
 
 def mean_cost(runs: Sequence[Sequence[Point]], target: float) -> float | None:
     """Mean FLOP of the seeds to a target; None if one does not reach it."""
-    costs = [to_target(points, target) for points in runs]
+    costs = [cost_of(points, target, "flops_exact") for points in runs]
     return None if None in costs else mean(cost for cost in costs if cost is not None)
 
 
@@ -66,11 +54,9 @@ def _resampled(points: Sequence[Point], draw: random.Random) -> list[Point]:
 
 
 def write_page(records: Sequence[Record], folder: Path, command: str) -> Path:
-    """Write ``contenders.md`` and its picture into ``folder``. Returns the page's path.
+    """Write ``contenders.md``, with the command to repeat it, and its picture. Returns the page's path.
 
-    Args:
-        records: finished runs, at least one of full OPD for the targets.
-        command: the command line, for the reader to repeat.
+    ``records`` are finished runs, at least one of full OPD for the targets.
     """
     runs: dict[str, list[Record]] = {}
     for record in records:

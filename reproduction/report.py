@@ -29,12 +29,7 @@ CAPTIONS = {  # in the page's order
 
 
 def write_report(records: Sequence[Record], folder: Path, command: str) -> Path:
-    """Write ``results.md`` and the figures into ``folder``. Returns the report's path.
-
-    Args:
-        records: finished runs.
-        command: the command line, for the reader to repeat.
-    """
+    """Write ``results.md``, with the command to repeat it, and the figures. Returns the report's path."""
     evidence = Evidence.of(records, prefixes.read(folder))
     pictures = draw_all(records, evidence, folder)
     parts = [

@@ -23,11 +23,10 @@ from omegaconf import OmegaConf
 from prefix_opd import launch
 from prefix_opd.base.files import write_json
 from prefix_opd.commands.evaluate import CHUNK, plan_of
-from prefix_opd.evaluation.benchmarks import TINY_MAX_TOKENS, find
+from prefix_opd.evaluation.benchmarks import TINY_MAX_TOKENS, Sampling, find
 from prefix_opd.evaluation.config import evaluation_config
-from prefix_opd.evaluation.record import PLAN_FILE, RESPONSES_FILE, check_same, write_responses
-from prefix_opd.evaluation.results import RESULTS_FILE, results, tables
-from prefix_opd.evaluation.settings import Sampling
+from prefix_opd.evaluation.record import PLAN_FILE, RESPONSES_FILE, check_same
+from prefix_opd.evaluation.table import RESULTS_FILE, write_results
 from prefix_opd.evaluation.target import check_target, open_target
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.miniature import shipped_models
@@ -181,7 +180,4 @@ def _measure(folder: Path) -> None:
     code = launch.evaluate(folder)
     if code:
         raise SystemExit(code)
-    plan = json.loads((folder / PLAN_FILE).read_text())
-    rows = tables(folder, plan)
-    write_responses(folder, list(rows))
-    write_json(folder / RESULTS_FILE, results(plan, rows))
+    write_results(folder, json.loads((folder / PLAN_FILE).read_text()))

@@ -21,9 +21,8 @@ from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose, experiments
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
-from prefix_opd.evaluation.benchmarks import find
+from prefix_opd.evaluation.benchmarks import Sampling, find
 from prefix_opd.evaluation.config import evaluation_config
-from prefix_opd.evaluation.settings import Sampling
 from prefix_opd.evaluation.target import open_target
 from prefix_opd.method.lora import LINEAR
 from prefix_opd.miniature import shipped_models

@@ -21,17 +21,8 @@ print("CALLED", *sys.argv[1:], sep="\\t")
 # The real verbs, whatever is on the PATH.
 REAL = f"""#!{sys.executable}
 import sys
-import typer
-from prefix_opd.commands import plan, train
-from prefix_opd.base.errors import UserError
-app = typer.Typer(pretty_exceptions_enable=False)
-plan.register(app)
-train.register(app)
-try:
-    app()
-except UserError as error:
-    print(f"error: {{error}}", file=sys.stderr)
-    sys.exit(2)
+from prefix_opd.cli import main
+main()
 """
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.gpu.cards import cards
@@ -115,7 +115,7 @@ def measure(case: GpuCase, store: Store, found: list[str], end: float) -> int:
         "commit": commit(MEASURED),
         "cards": found,
         "machine": machine(),
-        "versions": versions([name for name in (*PACKAGES, *OF_GPUS[case.platform]) if _is_installed(name)]),
+        "versions": versions((*PACKAGES, *OF_GPUS[case.platform])),
     }
     stands = about["commit"] is not None and not about["commit"].endswith(CHANGED)
     done = store.finished() if stands else {}
@@ -133,7 +133,7 @@ def measure(case: GpuCase, store: Store, found: list[str], end: float) -> int:
     folder.mkdir(parents=True)
     about["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     about["load"] = round(os.getloadavg()[0], 1)
-    answer = run(_only(case, caps), folder, WORK / "models", left)
+    answer = run(replace(case, caps=caps), folder, WORK / "models", left)
     unmeasured = 0
     for cap in caps:
         row = row_at(case.at(cap), answer, about)
@@ -146,10 +146,6 @@ def measure(case: GpuCase, store: Store, found: list[str], end: float) -> int:
     return unmeasured
 
 
-def _only(case: GpuCase, caps: tuple[int, ...]) -> GpuCase:
-    return GpuCase(**{**vars(case), "caps": caps})
-
-
 def row_at(case: GpuCase, answer: Row, about: Row) -> Row:
     """The row of one cap; with an ``error`` if measured steps are missing, which the next start repeats."""
     steps = [step for step in answer["steps"] if step["cap"] == case.caps[0]]
@@ -159,13 +155,6 @@ def row_at(case: GpuCase, answer: Row, about: Row) -> Row:
     if counted < case.measured:
         row["error"] = f"{counted} of {case.measured} steps: {answer.get('error', 'the run ended')}"
     return row
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return bool(importlib.metadata.version(package))
-    except importlib.metadata.PackageNotFoundError:
-        return False
 
 
 def _update_alone(out: Path, end: float) -> int:

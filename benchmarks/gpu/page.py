@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from benchmarks.cases import NATIVE, NATIVE_POLL, OURS
+from benchmarks.cases import OURS
 from benchmarks.gpu.cards import peak_flops
 from benchmarks.gpu.cases import GpuCase
-from benchmarks.statistics import spread
+from benchmarks.rows import Row, case_of
 from benchmarks.verl_run import PHASES, REST
+from benchmarks.words import NAMES
 from harness.page import grid, section
-from harness.store import Row
+from harness.store import Row as Result
 
-NAMES = {OURS: "ours", NATIVE_POLL: "verl's own OPD, poll 0.05 s", NATIVE: "verl's own OPD, poll 2 s"}
 FLOPS_OF = {
     "rollout and teacher": ("sampling", "teacher_scoring"),
     "old log-probs": ("student_scoring",),
@@ -21,9 +22,9 @@ FLOPS_OF = {
 """Phase -> the parts of `prefix_opd.method.flops.StepFlops` that it computes."""
 
 
-def latest(rows: Sequence[Row]) -> list[Row]:
+def latest(rows: Sequence[Result]) -> list[Result]:
     """The rows of the commit that was measured last. Of two rows of a case, the one with more steps, then the later."""
-    kept: dict[tuple, Row] = {}
+    kept: dict[tuple, Result] = {}
     for row in rows:
         place = row["key"], tuple(row["cards"])
         if row["commit"] == rows[-1]["commit"] and _counted(row) >= _counted(kept.get(place, {"steps": []})):
@@ -31,54 +32,36 @@ def latest(rows: Sequence[Row]) -> list[Row]:
     return list(kept.values())
 
 
-def _counted(row: Row) -> int:
+def _counted(row: Result) -> int:
     return sum(step["counts"] for step in row["steps"])
 
 
-def case_of(row: Row) -> GpuCase:
-    # JSON has no tuples
-    return GpuCase(**{name: tuple(value) if isinstance(value, list) else value for name, value in row["case"].items()})
+@dataclass(frozen=True)
+class Measured(Row):
+    """The measured steps of a line of the store."""
 
+    stored: Result
 
-class Measured:
-    """The measured steps of a row."""
-
-    def __init__(self, row: Row):
-        self.row, self.case = row, case_of(row)
-        self.cap = self.case.caps[0]
-        self.steps = [step for step in row["steps"] if step["counts"]]
-        cards = row["cards"]
-        self.peak = peak_flops(cards[0]) if cards else None
-
-    def median(self, value) -> float:
-        return spread([value(step) for step in self.steps]).median
-
-    @property
-    def seconds(self) -> float:
-        return self.median(lambda step: step["seconds"])
-
-    def phase(self, name: str) -> float:
-        return self.median(lambda step: step["phases"][name])
-
-    @property
-    def flops(self) -> float:
-        return self.median(lambda step: step["flops"])
+    @classmethod
+    def of(cls, stored: Result) -> Measured:
+        case = case_of(stored, GpuCase)
+        return cls(case, case.caps[0], [step for step in stored["steps"] if step["counts"]], stored)
 
     @property
     def tokens(self) -> float:
         """Response tokens a second."""
-        return self.median(lambda step: step["tokens"] / step["seconds"])
+        return self.spread(lambda step: step["tokens"] / step["seconds"]).median
 
     def mfu(self, phase: str | None = None) -> str:
         """FLOP a second of a phase, or of the whole step, as a share of the cards' peak."""
-        if self.peak is None:
-            return "–"
+        peak = next(map(peak_flops, self.stored["cards"]), None)
         if phase is None:
-            flops, seconds = self.flops, self.seconds
+            flops, seconds = self.flops, self.seconds.median
         else:
-            flops = self.median(lambda step: sum(step["flops_by_phase"][part] for part in FLOPS_OF[phase]))
-            seconds = self.phase(phase)
-        return f"{flops / (seconds * self.peak * self.case.cards):.1%}" if seconds > 0 else "–"
+            parts = FLOPS_OF[phase]
+            flops = self.spread(lambda step: sum(step["flops_by_phase"][part] for part in parts)).median
+            seconds = self.phase(phase).median
+        return f"{flops / (seconds * peak * self.case.cards):.1%}" if peak and seconds > 0 else "–"
 
     def memory(self, name: str) -> str:
         found = [step[name] for step in self.steps if step[name] is not None]
@@ -90,7 +73,7 @@ class Measured:
         return [NAMES[system], placement]
 
 
-def page(rows: Sequence[Row], runs: Sequence[GpuCase], update: str) -> str:
+def page(rows: Sequence[Result], runs: Sequence[GpuCase], update: str) -> str:
     """The whole page.
 
     Args:
@@ -98,23 +81,15 @@ def page(rows: Sequence[Row], runs: Sequence[GpuCase], update: str) -> str:
         runs: what was to be measured.
         update: sections of `benchmarks.update`; empty if it did not run.
     """
-    found = sorted(
-        (Measured(row) for row in rows if _counted(row)), key=lambda one: (one.cap, one.case.cards, one.named)
-    )
-    parts = [
-        _head(found[-1], rows),
-        _steps(found),
-        _ratios(found),
-        _savings(found),
-        _launch(rows),
-        update.strip(),
-        _missing(found, runs),
-    ]
+    measured = (Measured.of(row) for row in rows if _counted(row))
+    found = sorted(measured, key=lambda one: (one.cap, one.case.cards, one.named))
+    parts = [_head(found[-1], rows), _steps(found), _ratios(found), _savings(found), _launch(rows), update.strip()]
+    parts.append(_missing(found, runs))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _head(last: Measured, rows: Sequence[Row]) -> str:
-    row, case = last.row, last.case
+def _head(last: Measured, rows: Sequence[Result]) -> str:
+    row, case = last.stored, last.case
     cards = ", ".join(row["cards"]) or f"no GPU: a rehearsal on {row['machine']['cpu']}"
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
     given = f", then these overrides of both: `{' '.join(case.given)}`." if case.given else "."
@@ -139,7 +114,8 @@ def _steps(found: Sequence[Measured]) -> str:
     phases = (*PHASES.values(), REST)
     head = ["cap", "system", "teacher", "step, s", *(f"{phase}, s" for phase in phases)]
     times = [
-        [one.cap, *one.named, f"{one.seconds:.2f}", *(f"{one.phase(phase):.2f}" for phase in phases)] for one in found
+        [one.cap, *one.named, f"{one.seconds.median:.2f}", *(f"{one.phase(phase).median:.2f}" for phase in phases)]
+        for one in found
     ]
     rates = [
         [
@@ -167,7 +143,8 @@ def _ratios(found: Sequence[Measured]) -> str:
 
 
 def _shares(one: Measured, other: Measured) -> list[str]:
-    return [f"{one.seconds / other.seconds:.2f}", f"{one.phase('update') / other.phase('update'):.2f}"]
+    spreads = (one.seconds, other.seconds), (one.phase("update"), other.phase("update"))
+    return [f"{ours.median / theirs.median:.2f}" for ours, theirs in spreads]
 
 
 def _savings(found: Sequence[Measured]) -> str:
@@ -176,20 +153,20 @@ def _savings(found: Sequence[Measured]) -> str:
     for one in found:
         full = max((other for other in found if other.named == one.named), key=lambda other: other.cap)
         if one.cap < full.cap:
-            seconds, flops = one.seconds / full.seconds, one.flops / full.flops
+            seconds, flops = one.seconds.median / full.seconds.median, one.flops / full.flops
             share = f"{(1 - seconds) / (1 - flops):.2f}"
             rows.append([one.cap, *one.named, full.cap, f"{seconds:.2f}", f"{flops:.2f}", share])
     head = ["cap", "system", "teacher", "against cap", "share of its seconds", "share of its FLOP", "saving realised"]
     return section("What a shorter prefix saves", "", head, rows)
 
 
-def _launch(rows: Sequence[Row]) -> str:
+def _launch(rows: Sequence[Result]) -> str:
     """One line for each run: the rows of its caps have the same launch."""
     found = {}
     for row in rows:
         if "launch" in row:
             marks = "; ".join(f"{text}: {at:.0f}" for text, at in row.get("milestones", {}).items())
-            found[row["date"], row["case"]["system"]] = [*Measured(row).named, f"{row['launch']:.0f}", marks or "–"]
+            found[row["date"], row["case"]["system"]] = [*Measured.of(row).named, f"{row['launch']:.0f}", marks or "–"]
     head = ["system", "teacher", "launch to the end of the first step, s", "milestones, s after launch"]
     return section("Start of a run", "", head, list(found.values()))
 

@@ -21,7 +21,17 @@ from benchmarks.gpu.cases import GPU, SHARED, GpuCase
 from benchmarks.models import BEYOND, make_models, model_folders
 from benchmarks.prompts import TRAIN, write_words
 from benchmarks.steps import GATE, WALL
-from benchmarks.verl_run import LOG_PATH, NO_TOKEN, VERLS_LOSS, VERLS_TRAINER, patches_off, steps_of
+from benchmarks.verl_run import (
+    LOG_PATH,
+    VERLS_LOSS,
+    VERLS_TRAINER,
+    of_every_run,
+    of_lengths,
+    of_models,
+    of_schedule,
+    patches_off,
+    steps_of,
+)
 from harness.machine import ROOT
 from harness.process import LOG, RunFailed, run_forked, warm_up
 from prefix_opd.base.files import read_lines
@@ -101,27 +111,15 @@ def _train(case: GpuCase, folder: Path, models: dict[str, Path], log: Path) -> N
 def overrides(case: GpuCase, folder: Path, models: dict[str, Path]) -> list[str]:
     """The overrides of the run's command. Writes the agent loop of verl's own run into ``folder``."""
     prompt = case.words + TEMPLATE
-    context = prompt + case.longest + 1
     caps = [case.cap_of(step) for step in range(1, case.steps + 1)]
     found = [
-        "experiment=tiny/full",
+        *of_every_run(case, folder),
         f"platform={case.platform}",
-        f"trainer.default_local_dir={folder / 'run'}",
-        "trainer.logger=[file]",
-        *("trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1", "prefix_opd.probe.every=0"),
-        f"trainer.total_training_steps={case.steps}",
-        f"trainer.n_gpus_per_node={case.ranks}",
-        f"data.train_batch_size={case.prompts}",
-        f"actor_rollout_ref.rollout.n={case.rollouts}",
         f"data.train_files={folder / TRAIN}",
         f"data.val_files={folder / TRAIN}",
         f"data.max_prompt_length={prompt}",
-        f"data.max_response_length={case.longest}",
-        f"actor_rollout_ref.rollout.max_model_len={context}",
-        f"distillation.teacher_models.teacher_model.inference.max_model_len={context}",
-        f"actor_rollout_ref.model.path={models['student']}",
-        f"distillation.teacher_models.teacher_model.model_path={models['teacher']}",
-        *("actor_rollout_ref.rollout.ignore_eos=true", f"prefix_opd.rollout.stop=[{NO_TOKEN}]"),
+        *of_lengths(prompt, case.longest),
+        *of_models(models),
         "prefix_opd.rollout.seeded=null",
         "prefix_opd.watchers.uniform_teacher.action=warn",  # a teacher with random weights knows nothing
         *([f"prefix_opd.teacher.placement={SHARED}"] if case.placement == SHARED else []),
@@ -136,13 +134,7 @@ def overrides(case: GpuCase, folder: Path, models: dict[str, Path]) -> list[str]
             f"{loops}agent_loop_config_path={_agent_loops(caps, folder)}",
             f"{loops}default_agent_loop={_LOOP}",
         ]
-    each = case.warm + case.measured
-    steps = [[1 + i * each, cap] for i, cap in enumerate(case.caps)]
-    return [
-        *found,
-        "prefix_opd.schedule.name=steps",
-        f"prefix_opd.schedule.steps={json.dumps(steps, separators=(',', ':'))}",
-    ]
+    return [*found, *of_schedule(case)]
 
 
 def _agent_loops(caps: Sequence[int], folder: Path) -> Path:

@@ -16,7 +16,7 @@ from prefix_opd.base.terminal import table
 from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.lora import Lora
 from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, PaperRow, rows
-from prefix_opd.run.ledger import Validation, validations
+from prefix_opd.run.ledger import Evaluation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
 
 CHOOSER = "AIME24"
@@ -154,8 +154,8 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
         size=_size(f"{name} {student}"),
         paper_run=_kind(name),
         step=at.step,
-        flop=at.spent.paper_flops,
-        hours=at.spent.seconds / 3600,
+        flop=at.paper_flops,
+        hours=at.seconds / 3600,
         notes=[
             *([f"step {at.step} has the best {CHOOSER} of {len(found)}, as in the paper"] if chosen else []),
             *([LORA.format(lora)] if lora else []),
@@ -163,7 +163,7 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
     )
 
 
-def _choose(found: Sequence[tuple[Validation, dict[str, Score]]], step: int | None, folder: Path):
+def _choose(found: Sequence[tuple[Evaluation, dict[str, Score]]], step: int | None, folder: Path):
     if step is not None:
         for one, scores in found:
             if one.step == step:
@@ -175,7 +175,7 @@ def _choose(found: Sequence[tuple[Validation, dict[str, Score]]], step: int | No
     return found[-1]
 
 
-def _scores(found: Validation) -> dict[str, Score]:
+def _scores(found: Evaluation) -> dict[str, Score]:
     columns = ((_column(source), Score(100 * share, k)) for source, (share, k) in found.scores.items())
     return {column: score for column, score in columns if column}
 

@@ -31,9 +31,9 @@ class RunStopped(RuntimeError):
 
 
 def one_line(error: BaseException) -> str:
-    """The type of an error and the first line of its message; Ray puts whole tracebacks into messages.
+    """The type of an error and the first line of its message, which may continue with Ray's traceback.
 
-    An error of a Ray worker arrives as a RayTaskError that names the worker. Its ``cause`` is the original error.
+    A worker's error arrives as a RayTaskError. Its ``cause`` is the original error.
     """
     while isinstance(cause := getattr(error, "cause", None), BaseException) and cause is not error:
         error = cause
@@ -41,6 +41,6 @@ def one_line(error: BaseException) -> str:
 
 
 def at_least(flag: str, value: int | None, least: int) -> None:
-    """Raises UserError for a number below ``least``; none passes."""
+    """Raises UserError for a number below ``least``; None is accepted."""
     if value is not None and value < least:
         raise UserError(f"{flag}={value}", f"must be a whole number of at least {least}")

@@ -22,6 +22,6 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Fields(BaseModel):
-    """A group of settings. A value that its type excludes and a key that it does not declare are refused."""
+    """A group of settings. Undeclared keys and values of another type are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, files of JSON lines, and a file that one process holds."""
+"""Files that appear whole or not at all, files of JSON lines, and lock files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from prefix_opd.base.errors import UserError
 
 @contextmanager
 def whole_files(folder: Path) -> Iterator[Callable[[str], Path]]:
-    """Give temporary paths in ``folder``; move them to their names, in order, if the block ends well.
+    """Give temporary paths in ``folder``. If the block succeeds, move the files to their final names, in order.
 
-    Contents and names have reached the disk when the block ends: they outlive a power cut.
+    Contents and names are then on the disk and survive a power cut.
 
     Yields:
         A function from a file's final name to the path to write it to.
@@ -44,7 +44,8 @@ def whole_files(folder: Path) -> Iterator[Callable[[str], Path]]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``folder``; move it there if the block ends well. The block makes the folder."""
+    """Give a temporary path, where the block makes a folder. If the block succeeds, move it to ``folder``."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     yield draft
@@ -68,12 +69,12 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines, in order; none where there is no file.
+    """The objects of a file of JSON lines, in order; nothing if the file does not exist.
 
-    A last line without an end is passed over: its writer was killed, or is still writing it.
+    An incomplete last line is skipped: its writer was killed, or is still writing.
 
     Raises:
-        UserError: a line that is no JSON.
+        UserError: another line is not JSON.
     """
     if not path.exists():
         return
@@ -84,11 +85,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             except json.JSONDecodeError:
                 if line.endswith("\n"):
                     raise UserError(f"{path}, line {number}", f"is no JSON: {line[:80]!r}") from None
-                return  # whoever writes may go on meanwhile: what comes next would be the rest of this line
+                return  # the writer may have continued: the next read would return the rest of this line
 
 
 def onto_disk(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, would outlive a power cut."""
+    """Wait until a file's content, or a folder's list of names, would survive a power cut."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -97,11 +98,7 @@ def onto_disk(path: Path) -> None:
 
 
 def hold(path: Path, refusal: UserError):
-    """An open file that marks ``path`` as held, until it is closed or the process ends.
-
-    Raises:
-        refusal: another process holds it.
-    """
+    """Lock ``path`` until the returned file is closed or the process ends. Raises ``refusal`` if it is locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.open("w")
     try:
@@ -115,7 +112,7 @@ def hold(path: Path, refusal: UserError):
 
 
 def is_held(path: Path) -> bool:
-    """Whether a live process holds ``path``. A killed one leaves the file behind, but not the lock."""
+    """Whether a live process has locked ``path``. A killed process leaves the file, but not the lock."""
     if not path.exists():
         return False
     with path.open() as lock:
@@ -127,7 +124,7 @@ def is_held(path: Path) -> bool:
 
 
 def check_out(path: Path | None) -> None:
-    """Refuse a ``--out`` that no file can be written to, before any work is done; none passes. Raises UserError."""
+    """Raises UserError, before any work, if ``--out`` cannot be a file; None is accepted."""
     if path is None:
         return
     if path.is_dir():

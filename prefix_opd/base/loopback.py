@@ -10,9 +10,9 @@ from prefix_opd.base.patching import Patch, Target
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ENVIRONMENT = {
-    # ray/_private/services.py:get_node_ip_address is then 127.0.0.1, on Linux too. GCS, raylet, workers and agents
-    # bind to it, and so does what asks Ray for the address: verl's vLLM servers, TransferQueue, MASTER_ADDR.
-    # (ray.init(_node_ip_address="127.0.0.1") does not do: Ray replaces it by the machine's outer address.)
+    # ray/_private/services.py:get_node_ip_address then returns 127.0.0.1. GCS, raylet, workers and agents bind to
+    # it, and so do all that ask Ray for the address: verl's vLLM servers, TransferQueue, MASTER_ADDR.
+    # (ray.init(_node_ip_address="127.0.0.1") does not suffice: Ray replaces it by the machine's outer address.)
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # vllm/utils/network_utils.py:get_ip
     "VLLM_HOST_IP": LOOPBACK,
@@ -40,13 +40,13 @@ def stay_on_loopback(config: DictConfig) -> None:
 
 
 def stay_on_loopback_in_forks() -> None:
-    """Call before Ray is imported in a process that one-machine runs are forked from: Ray reads the variables then."""
+    """As `stay_on_loopback`, for a process whose forks are runs. Call before Ray is imported, which reads these."""
     if not os.environ.get("RAY_ADDRESS"):
         set_loopback()
 
 
 def set_loopback() -> None:
-    """For this process and those that it starts; what the user has set stays."""
+    """For this process and its children. Variables that the user has set stay."""
     for name, value in LOOPBACK_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 

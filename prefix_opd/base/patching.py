@@ -1,15 +1,15 @@
-"""Replace what other packages define, each once its module has been imported, and keep what was there."""
+"""Replace functions of other packages when their modules are imported, and keep the originals."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-from collections.abc import MutableMapping
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
-
-from prefix_opd.base.on_import import call_after_import
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Target:
     by: str = ""
     """``module:function`` of ours: the original -> what replaces it. Empty where ``when`` says who replaces it."""
     parameters: tuple[str, ...] | None = ()
-    """The leading parameters that ours relies on, ``self`` and ``cls`` left out. None: it is no function."""
+    """The leading parameters that ours relies on, without ``self`` and ``cls``. None: the target is not a function."""
     reads: tuple[str, ...] = ()
     """Names and strings in the original's code that ours relies on."""
     when: str = ""
-    """When it is replaced, if not for good once its module is imported."""
+    """When it is replaced, if that is not at the import of its module."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Patch:
     until: str
     """When it can go."""
     without: str = ""
-    """What a run loses that switches it off."""
+    """What a run loses without it."""
     needed: str = ""
-    """Why no run can do without; empty: ``prefix_opd.patches_off`` takes its name."""
+    """Why every run needs it; empty: ``prefix_opd.patches_off`` can switch it off."""
     upstream: str = ""
     """The issue or pull request there."""
     cpu: bool = False
@@ -53,11 +53,11 @@ _originals: dict[str, Any] = {}
 
 
 def replace(where: str, by: str) -> None:
-    """Replace ``where`` now if its module is imported, else right after its import. A second time does nothing.
+    """Replace ``where`` now if its module is imported, else right after its import. A second call does nothing.
 
     Args:
         where: ``module:name.name``, the last name an attribute or a key of a mapping.
-        by: ``module:name`` of a function: what stands there (None if nothing does) -> what shall stand there.
+        by: ``module:name`` of a function: the original (None if there is none) -> its replacement.
     """
     call_after_import(where.partition(":")[0], functools.partial(_replace, where, by))
 
@@ -69,12 +69,12 @@ def is_replaced(where: str) -> bool:
 
 def original(where: str) -> Any:
     """What the other package defines at ``where``. Raises ImportError or AttributeError if it defines nothing."""
-    stands = current(where)  # also has a replacement that waits for this import take effect
+    stands = current(where)  # this import also applies a replacement that waits for it
     return _originals.get(where, stands)
 
 
 def current(where: str) -> Any:
-    """What stands at ``where`` in this process: the original, or what has replaced it."""
+    """What is at ``where`` in this process: the original, or its replacement."""
     module, _, names = where.partition(":")
     return functools.reduce(_member, names.split("."), importlib.import_module(module))
 
@@ -95,3 +95,32 @@ def _replace(where: str, by: str, module: ModuleType) -> None:
 
 def _member(owner: Any, name: str) -> Any:
     return owner.get(name) if isinstance(owner, MutableMapping) else getattr(owner, name)
+
+
+def call_after_import(name: str, callback: Callable[[ModuleType], None]) -> None:
+    """Call ``callback(module)`` now if the module is already imported, else right after its first import."""
+    if name in sys.modules:
+        callback(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _Finder(name, callback))
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, name: str, callback: Callable[[ModuleType], None]):
+        self.name, self.callback = name, callback
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            self.callback(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec

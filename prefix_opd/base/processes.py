@@ -1,4 +1,4 @@
-"""Child processes: run one to its end, or start one and stand beside it."""
+"""Child processes, and the versions that they run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from prefix_opd import VERL_VERSION, __version__
+
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT)
 _BY_SIGNAL = 128
 
 
 def run_and_leave(work: Callable[[], None], wait_for_threads: bool = True) -> NoReturn:
-    """Run ``work`` in a fork and end it as the interpreter ends, with the exit code of ``work``.
+    """In a fork: run ``work``, then exit as the interpreter would, with the exit code of ``work``.
 
     Args:
-        wait_for_threads: a program ends with its last thread.
+        wait_for_threads: wait for threads to end, as a program does.
     """
     code = 1
     try:
@@ -51,12 +53,12 @@ def python_module(module: str, arguments: Sequence[str]) -> list[str]:
 
 
 def start(command: Sequence[str], environment: Mapping[str, str] | None = None, **pipes: Any) -> subprocess.Popen:
-    """Start a command in a session of its own. It is sent SIGTERM if this process dies.
+    """Start a command in its own session. It receives SIGTERM if this process dies.
 
-    In its own session it does not get the terminal's signals, and `run` can end all that it has started.
+    The terminal sends no signals to that session, and `run` can end all processes in it.
 
     Args:
-        environment: all of it; this process's own by default.
+        environment: all variables; by default those of this process.
         pipes: ``stdin``, ``stdout``, ``stderr``, ``text`` of `subprocess.Popen`.
     """
     return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent, **pipes)
@@ -65,7 +67,7 @@ def start(command: Sequence[str], environment: Mapping[str, str] | None = None, 
 def run(
     command: Sequence[str], seconds: float | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end and keep what it prints. If it must be ended, all that it has started ends with it.
+    """Run a command and capture its output. On a timeout or an interruption, all processes of its session are killed.
 
     Raises:
         subprocess.TimeoutExpired: it took more than ``seconds``.
@@ -82,7 +84,7 @@ def run(
 
 
 class Child:
-    """A process that gets the signals of this one. Made by `standing_beside`."""
+    """A process that receives this process's signals. Made by `standing_beside`."""
 
     def __init__(self, process: subprocess.Popen):
         self.process = process
@@ -90,14 +92,14 @@ class Child:
         self._received: list[int] = []
 
     def hand_on(self, number: int, _frame: Any) -> None:
-        """The handler of a signal."""
-        # the run looks for signals once a second, and would take two of a kind for one: the second ends it from here
+        """The handler of a signal: forward it; kill the process at the second signal of a kind."""
+        # the run looks for signals once a second, so it cannot tell two signals of a kind from one
         self.process.send_signal(signal.SIGKILL if number in self._asked else number)  # no effect once it has ended
         self._asked.add(number)
-        self._received.append(number)  # told by whoever takes it: a handler may have interrupted a print
+        self._received.append(number)  # printed later: this handler may have interrupted a print
 
     def take_signals(self) -> list[str]:
-        """Names of the signals that were handed on since the last call."""
+        """Names of the signals that were forwarded since the last call."""
         names = []
         while self._received:
             names.append(signal.Signals(self._received.pop(0)).name)
@@ -107,7 +109,7 @@ class Child:
         return self.process.poll() is not None
 
     def wait(self) -> int:
-        """The exit code; 128 + its number if a signal killed it, as shells have it."""
+        """The exit code; 128 + N if signal N killed the process, as in shells."""
         code = self.process.wait()
         return code if code >= 0 else _BY_SIGNAL - code
 
@@ -125,7 +127,7 @@ def how_it_ended(code: int) -> str:
 
 @contextmanager
 def standing_beside(command: Sequence[str], environment: Mapping[str, str], **pipes: Any) -> Iterator[Child]:
-    """Start a command and hand SIGTERM and SIGINT (Ctrl-C) on to it alone while the block runs."""
+    """Start a command. While the block runs, forward SIGTERM and SIGINT (Ctrl-C) to it."""
     child = Child(start(command, environment, **pipes))
     handlers = {number: signal.signal(number, child.hand_on) for number in _HANDED_ON}
     try:
@@ -135,8 +137,13 @@ def standing_beside(command: Sequence[str], environment: Mapping[str, str], **pi
             signal.signal(number, handler)
 
 
+def versions() -> dict[str, str | None]:
+    """The versions that determine what a command does."""
+    return {"prefix_opd": __version__, "verl": VERL_VERSION, "git_commit": git_commit()}
+
+
 def git_commit() -> str | None:
-    """The commit that this package stands at, with "-dirty" for changes; none where git does not have it."""
+    """The commit of this package's checkout, with "-dirty" for changes; None outside a checkout."""
     folder = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str | None:
@@ -154,7 +161,7 @@ def git_commit() -> str | None:
 
 
 def _end_with_parent() -> None:
-    """In the child: Linux sends it SIGTERM when the parent dies, however it dies."""
+    """In the child: let Linux send it SIGTERM when the parent dies."""
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -43,7 +43,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def check_no_secrets(config: DictConfig) -> None:
-    """Refuse a secret in the config: verl prints all of it, and hands it to every tracker. Raises UserError."""
+    """Raises UserError for a secret in the config, because verl prints the config and sends it to every tracker."""
     secrets = _environment_secrets()
     as_typed, as_read = (OmegaConf.to_container(config, resolve=resolve) for resolve in (False, True))
     for key, value in [*_leaves(as_typed, ""), *_leaves(as_read, "")]:  # the first names the key that was set

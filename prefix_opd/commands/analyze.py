@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+from prefix_opd.commands import PASSED_ON, Overrides
 
 HELP = """Draw the paper's figures for your own teacher and student.
 
@@ -21,110 +23,99 @@ The first three read run folders. The last two generate with vLLM. They take an 
 train does, or --student, --teacher and --data. Each prints a table and writes a JSON file and a PNG.
 """
 
-
-def register(app: typer.Typer) -> None:
-    analyze = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
-    app.add_typer(analyze, name="analyze")
-    _register_signal(analyze)
-    _register_compute(analyze)
-    _register_schedule(analyze)
-    for kind in ("teacher-prefix", "student-prefix"):
-        _register_prefix(analyze, kind)
+app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+Out = Annotated[Path | None, typer.Option(help="JSON file, PNG beside it; RUN/analysis/KIND.json by default.")]
 
 
-def _register_signal(analyze: typer.Typer) -> None:
-    @analyze.command("signal", help="Reverse KL by position: cut rollouts, natural endings, the probe.")
-    def signal(
-        run: Path = typer.Argument(..., help="A run's folder."),
-        steps: str = typer.Option(None, help="Updates, e.g. 1,20,40; the first, a middle and the last by default."),
-        width: int = typer.Option(
-            None, "--bin", help="Positions per bin, a multiple of the bin that the run recorded."
-        ),
-        out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/signal.json by default."),
-    ) -> None:
-        from prefix_opd.analysis import figures, tables
-        from prefix_opd.analysis.signal import signal as read
-        from prefix_opd.run.history import read_finished
+@app.command()
+def signal(
+    run: Path = typer.Argument(..., help="A run's folder."),
+    steps: str = typer.Option(None, help="Updates, e.g. 1,20,40; the first, a middle and the last by default."),
+    width: int = typer.Option(None, "--bin", help="Positions per bin, a multiple of the bin that the run recorded."),
+    out: Out = None,
+) -> None:
+    """Reverse KL by position: cut rollouts, natural endings, the probe."""
+    from prefix_opd.analysis import figures, tables
+    from prefix_opd.analysis.signal import signal as read
+    from prefix_opd.run.history import read_finished
 
-        where = _where(out, run, "signal")
-        found = read(read_finished(run), _numbers("--steps", steps), width)
-        _tell(found, tables.signal_table(found), figures.signal_figure, where, [run])
+    where = _where(out, run, "signal")
+    found = read(read_finished(run), _numbers("--steps", steps), width)
+    _tell(found, tables.signal_table(found), figures.signal_figure, where, [run])
 
 
-def _register_compute(analyze: typer.Typer) -> None:
-    @analyze.command("compute", help="Accuracy against FLOP and seconds; the cost of a given accuracy.")
-    def compute(
-        runs: list[Path] = typer.Argument(..., help="Run folders with the same validation settings."),
-        target: float = typer.Option(None, help="Accuracy, 0 to 1; the highest that every run reached by default."),
-        reference: str = typer.Option(None, help="Run that ratios refer to; full OPD by default."),
-        out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/compute.json by default."),
-    ) -> None:
-        from prefix_opd.analysis import figures, tables
-        from prefix_opd.analysis.compute import compute as read
-        from prefix_opd.run.history import read_finished
+@app.command()
+def compute(
+    runs: list[Path] = typer.Argument(..., help="Run folders with the same validation settings."),
+    target: float = typer.Option(None, help="Accuracy, 0 to 1; the highest that every run reached by default."),
+    reference: str = typer.Option(None, help="Run that ratios refer to; full OPD by default."),
+    out: Out = None,
+) -> None:
+    """Accuracy against FLOP and seconds; the cost of a given accuracy."""
+    from prefix_opd.analysis import figures, tables
+    from prefix_opd.analysis.compute import compute as read
+    from prefix_opd.run.history import read_finished
 
-        where = _where(out, runs[0], "compute")
-        found = read([read_finished(run) for run in runs], target, reference)
-        _tell(found, tables.compute_table(found), figures.compute_figure, where, runs)
-
-
-def _register_schedule(analyze: typer.Typer) -> None:
-    @analyze.command("schedule", help="L, lengths, endings and seconds by update.")
-    def schedule(
-        run: Path = typer.Argument(..., help="A run's folder."),
-        out: Path = typer.Option(None, help="JSON file, PNG beside it; RUN/analysis/schedule.json by default."),
-    ) -> None:
-        from prefix_opd.analysis import figures, tables
-        from prefix_opd.analysis.schedule import schedule as read
-        from prefix_opd.run.history import read_finished
-
-        where = _where(out, run, "schedule")
-        found = read(read_finished(run))
-        _tell(found, tables.schedule_table(found), figures.schedule_figure, where, [run])
+    where = _where(out, runs[0], "compute")
+    found = read([read_finished(run) for run in runs], target, reference)
+    _tell(found, tables.compute_table(found), figures.compute_figure, where, runs)
 
 
-def _register_prefix(analyze: typer.Typer, kind: str) -> None:
-    giver, receiver = kind.removesuffix("-prefix"), "student" if kind == "teacher-prefix" else "teacher"
-    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+@app.command()
+def schedule(
+    run: Path = typer.Argument(..., help="A run's folder."),
+    out: Out = None,
+) -> None:
+    """L, lengths, endings and seconds by update."""
+    from prefix_opd.analysis import figures, tables
+    from prefix_opd.analysis.schedule import schedule as read
+    from prefix_opd.run.history import read_finished
 
-    @analyze.command(
-        kind,
-        help=f"The {receiver} continues the {giver}'s first L tokens: accuracy by L.",
-        context_settings=settings,
-    )
-    def prefix(
-        overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
-        student: str = typer.Option(None, help="Folder or hub id; that of the experiment by default."),
-        teacher: str = typer.Option(None, help="Folder or hub id; that of the experiment by default."),
-        data: Path = typer.Option(None, help="Parquet of problems with answers; data.val_files by default."),
-        problems: int = typer.Option(64, help="Number of problems, from the first."),
-        samples: int = typer.Option(1, help="Answers per problem."),
-        lengths: str = typer.Option(None, help="Prefix lengths, e.g. 256,512; 1/64 to 1/2 of the longest by default."),
-        margin: int = typer.Option(
-            None, help="Last tokens of an answer that no prefix includes; 1/32 of the longest by default."
-        ),
-        seed: int = typer.Option(0, help="Sampling seed."),
-        out: Path = typer.Option(None, help=f"JSON file, PNG beside it; RUN/analysis/{kind}.json by default."),
-    ) -> None:
-        from prefix_opd.analysis.prefixes import default_lengths, default_margin
-        from prefix_opd.base.errors import at_least
-        from prefix_opd.launch import prepare
+    where = _where(out, run, "schedule")
+    found = read(read_finished(run))
+    _tell(found, tables.schedule_table(found), figures.schedule_figure, where, [run])
 
-        for flag, value in {"--problems": problems, "--samples": samples, "--margin": margin}.items():
-            at_least(flag, value, 1)
-        at_least("--seed", seed, 0)
-        asked = _numbers("--lengths", lengths)
-        config = prepare([*(overrides or []), *_models(student, teacher, data)])
-        longest, run = int(config.data.max_response_length), Path(config.trainer.default_local_dir)
-        where = _where(out, run, kind)
 
-        from prefix_opd.analysis import continuation, figures, tables
+def prefix(
+    context: typer.Context,
+    overrides: Overrides = None,
+    student: str = typer.Option(None, help="Folder or hub id; that of the experiment by default."),
+    teacher: str = typer.Option(None, help="Folder or hub id; that of the experiment by default."),
+    data: Path = typer.Option(None, help="Parquet of problems with answers; data.val_files by default."),
+    problems: int = typer.Option(64, help="Number of problems, from the first."),
+    samples: int = typer.Option(1, help="Answers per problem."),
+    lengths: str = typer.Option(None, help="Prefix lengths, e.g. 256,512; 1/64 to 1/2 of the longest by default."),
+    margin: int = typer.Option(
+        None, help="Last tokens of an answer that no prefix has; 1/32 of the longest by default."
+    ),
+    seed: int = typer.Option(0, help="Sampling seed."),
+    out: Out = None,
+) -> None:
+    from prefix_opd.analysis.prefixes import default_lengths, default_margin
+    from prefix_opd.base.errors import at_least
+    from prefix_opd.launch import prepare
 
-        chosen, kept = asked or default_lengths(longest), margin or default_margin(longest)
-        found = continuation.measure(kind, config, chosen, kept, problems, samples, seed)
-        _tell(found, tables.prefixes_table(found), figures.prefixes_figure, where, [run])
-        if kind == "student-prefix":
-            print(tables.advice(found))
+    for flag, value in {"--problems": problems, "--samples": samples, "--margin": margin}.items():
+        at_least(flag, value, 1)
+    at_least("--seed", seed, 0)
+    asked = _numbers("--lengths", lengths)
+    config = prepare([*(overrides or []), *_models(student, teacher, data)])
+    longest, run = int(config.data.max_response_length), Path(config.trainer.default_local_dir)
+    kind = str(context.info_name)
+    where = _where(out, run, kind)
+
+    from prefix_opd.analysis import continuation, figures, tables
+
+    chosen, kept = asked or default_lengths(longest), margin or default_margin(longest)
+    found = continuation.measure(kind, config, chosen, kept, problems, samples, seed)
+    _tell(found, tables.prefixes_table(found), figures.prefixes_figure, where, [run])
+    if kind == "student-prefix":
+        print(tables.advice(found))
+
+
+for giver, receiver in (("teacher", "student"), ("student", "teacher")):
+    told = f"The {receiver} continues the {giver}'s first L tokens: accuracy by L."
+    app.command(f"{giver}-prefix", help=told, context_settings=PASSED_ON)(prefix)
 
 
 def _models(student: str | None, teacher: str | None, data: Path | None) -> list[str]:

@@ -9,83 +9,71 @@ from typing import Any
 
 import typer
 
-HELP = """Evaluate a model or a run with verl's validation. Responses are never capped by a prefix.
-
-\b
-  prefix-opd evaluate outputs/tiny_schedule tiny
-  prefix-opd evaluate outputs/qwen3_8b_schedule aime2024 math500 --step 60
-  prefix-opd evaluate Qwen/Qwen3-8B-Base math500 --teacher Qwen/Qwen3-8B --gpus 8
-  prefix-opd evaluate outputs/qwen3_8b_full aime2024 -- layout=node_8x80gb
-
-Benchmarks: math500, aime2024, aime2025, gpqa-main, gpqa-diamond and mmlu-pro as written by `prefix-opd prepare`,
-parquet files with the same columns, or tiny. Without one, all prepared sets are used. A stopped evaluation continues
-when the same command is started again. Writes responses.parquet (every response) and results.json (the table, the
-settings, the data and the versions), which `prefix-opd compare` shows beside the paper's rows.
-"""
 CHUNK = 256
 
 
-def register(app: typer.Typer) -> None:
-    @app.command("evaluate", help=HELP)
-    def evaluate(
-        target: str = typer.Argument(
-            ..., metavar="MODEL_OR_RUN", help="A model's or LoRA adapter's folder, a hub id, or a run's folder."
-        ),
-        rest: list[str] = typer.Argument(
-            None, metavar="[BENCHMARK]... [-- OVERRIDE]...", help="Benchmarks, then Hydra overrides (key=value)."
-        ),
-        data: Path = typer.Option(Path("data"), help="Folder of the prepared sets, NAME/test.parquet."),
-        out: Path = typer.Option(None, help="Output folder; RUN/evaluation/step_N or evaluations/MODEL by default."),
-        step: int = typer.Option(None, help="Checkpoint of a run; the last by default."),
-        k: int = typer.Option(None, help="Samples per problem; 16 for AIME, 4 for others by default."),
-        limit: int = typer.Option(None, help="Number of problems of each benchmark, from the first."),
-        temperature: float = typer.Option(1.0, help="Sampling temperature."),
-        top_p: float = typer.Option(1.0, help="Sampling top-p."),
-        max_tokens: int = typer.Option(None, help="Longest response in tokens; 16384 by default, 192 for tiny."),
-        seed: int = typer.Option(0, help="Sampling seed."),
-        teacher: str = typer.Option(None, help="Model whose end tokens also stop a response, as in training."),
-        gpus: int = typer.Option(None, help="GPUs per node."),
-        chunk: int = typer.Option(CHUNK, help="Problems per batch; a stop loses at most one batch."),
-        check: bool = typer.Option(
-            False, "--check", help="Check the configuration, start nothing but the export of a run."
-        ),
-        as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
-        verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
-    ) -> None:
-        from prefix_opd.base.errors import at_least
-        from prefix_opd.evaluation.benchmarks import TINY, TINY_MAX_TOKENS, find
-        from prefix_opd.evaluation.config import check_overrides, evaluation_config
-        from prefix_opd.evaluation.settings import MAX_TOKENS, Sampling
-        from prefix_opd.evaluation.target import check_target, open_target
+def evaluate(
+    target: str = typer.Argument(
+        ..., metavar="MODEL_OR_RUN", help="A model's or LoRA adapter's folder, a hub id, or a run's folder."
+    ),
+    rest: list[str] = typer.Argument(
+        None, metavar="[BENCHMARK]... [-- OVERRIDE]...", help="Benchmarks, then Hydra overrides (key=value)."
+    ),
+    data: Path = typer.Option(Path("data"), help="Folder of the prepared sets, NAME/test.parquet."),
+    out: Path = typer.Option(None, help="Output folder; RUN/evaluation/step_N or evaluations/MODEL by default."),
+    step: int = typer.Option(None, help="Checkpoint of a run; the last by default."),
+    k: int = typer.Option(None, help="Samples per problem; 16 for AIME, 4 for others by default."),
+    limit: int = typer.Option(None, help="Number of problems of each benchmark, from the first."),
+    temperature: float = typer.Option(1.0, help="Sampling temperature."),
+    top_p: float = typer.Option(1.0, help="Sampling top-p."),
+    max_tokens: int = typer.Option(None, help="Longest response in tokens; 16384 by default, 192 for tiny."),
+    seed: int = typer.Option(0, help="Sampling seed."),
+    teacher: str = typer.Option(None, help="Model whose end tokens also stop a response, as in training."),
+    gpus: int = typer.Option(None, help="GPUs per node."),
+    chunk: int = typer.Option(CHUNK, help="Problems per batch; a stop loses at most one batch."),
+    check: bool = typer.Option(
+        False, "--check", help="Check the configuration, start nothing but the export of a run."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print results.json instead of the table."),
+    verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
+) -> None:
+    """Evaluate a model or a run with verl's validation. Responses are never capped by a prefix.
 
-        # a Hydra override contains "=" or begins with ~; the name of a benchmark does neither
-        overrides = [word for word in rest or [] if "=" in word or word.startswith("~")]
-        names = [word for word in rest or [] if word not in overrides]
-        if max_tokens is None:
-            max_tokens = TINY_MAX_TOKENS if names == [TINY] else MAX_TOKENS
-        sampling = Sampling(temperature, top_p, max_tokens, seed)
-        for flag, value in {"--chunk": chunk, "--gpus": gpus, "--step": step}.items():
-            at_least(flag, value, 1)
-        check_overrides(overrides)
-        benchmarks = find(names, data, k, limit)
-        _refuse_equal_samples(sampling, benchmarks)
-        check_target(target, step)
-        trusted = any(word.lstrip("+") == "actor_rollout_ref.model.trust_remote_code=true" for word in overrides)
-        chosen = open_target(target, step, trusted)
-        folder = (out or chosen.out).expanduser()
-        config = evaluation_config(chosen, benchmarks, sampling, folder, chunk, gpus, teacher, overrides)
-        raise typer.Exit(_run(config, plan_of(config, chosen, benchmarks, sampling), folder, check, as_json, verbose))
+    \b
+      prefix-opd evaluate outputs/tiny_schedule tiny
+      prefix-opd evaluate outputs/qwen3_8b_schedule aime2024 math500 --step 60
+      prefix-opd evaluate Qwen/Qwen3-8B-Base math500 --teacher Qwen/Qwen3-8B --gpus 8
+      prefix-opd evaluate outputs/qwen3_8b_full aime2024 -- layout=node_8x80gb
 
+    Benchmarks: math500, aime2024, aime2025, gpqa-main, gpqa-diamond and mmlu-pro as written by `prefix-opd prepare`,
+    parquet files with the same columns, or tiny. Without one, all prepared sets are used. A stopped evaluation
+    continues when the same command is started again. Writes responses.parquet (every response) and results.json (the
+    table, the settings, the data and the versions), which `prefix-opd compare` shows beside the paper's rows.
+    """
+    from prefix_opd.base.errors import UserError, at_least
+    from prefix_opd.evaluation.benchmarks import MAX_TOKENS, TINY, TINY_MAX_TOKENS, Sampling, find
+    from prefix_opd.evaluation.config import check_overrides, evaluation_config
+    from prefix_opd.evaluation.target import check_target, open_target
 
-def _refuse_equal_samples(sampling, benchmarks) -> None:
-    from prefix_opd.base.errors import UserError
-
-    if sampling.temperature == 0:
-        for benchmark in benchmarks:
-            if benchmark.samples > 1:
-                raise UserError(
-                    "--temperature=0", f"would give {benchmark.samples} equal samples of each problem", "add --k 1"
-                )
+    # a Hydra override contains "=" or begins with ~; the name of a benchmark does neither
+    overrides = [word for word in rest or [] if "=" in word or word.startswith("~")]
+    names = [word for word in rest or [] if word not in overrides]
+    if max_tokens is None:
+        max_tokens = TINY_MAX_TOKENS if names == [TINY] else MAX_TOKENS
+    sampling = Sampling(temperature, top_p, max_tokens, seed)
+    for flag, value in {"--chunk": chunk, "--gpus": gpus, "--step": step}.items():
+        at_least(flag, value, 1)
+    check_overrides(overrides)
+    benchmarks = find(names, data, k, limit)
+    for one in benchmarks:
+        if temperature == 0 and one.samples > 1:
+            raise UserError("--temperature=0", f"would give {one.samples} equal samples of each problem", "add --k 1")
+    check_target(target, step)
+    trusted = any(word.lstrip("+") == "actor_rollout_ref.model.trust_remote_code=true" for word in overrides)
+    chosen = open_target(target, step, trusted)
+    folder = (out or chosen.out).expanduser()
+    config = evaluation_config(chosen, benchmarks, sampling, folder, chunk, gpus, teacher, overrides)
+    raise typer.Exit(_run(config, plan_of(config, chosen, benchmarks, sampling), folder, check, as_json, verbose))
 
 
 def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
@@ -174,15 +162,10 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
 def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
     from rich.console import Console
 
-    from prefix_opd.base.files import write_json
-    from prefix_opd.evaluation.record import RESPONSES_FILE, write_responses
-    from prefix_opd.evaluation.results import RESULTS_FILE, results, tables
-    from prefix_opd.evaluation.table import render
+    from prefix_opd.evaluation.record import RESPONSES_FILE
+    from prefix_opd.evaluation.table import RESULTS_FILE, render, write_results
 
-    rows = tables(folder, plan)
-    content = results(plan, rows)
-    write_responses(folder, list(rows))
-    write_json(folder / RESULTS_FILE, content)
+    rows, content = write_results(folder, plan)
     if as_json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
 import typer
 
-HELP = """Train the miniature with the prefix schedule, on verl, Ray and vLLM. No GPU needed.
+from prefix_opd.commands import Overrides
 
-\b
-  prefix-opd quickstart
-  prefix-opd quickstart prefix_opd.schedule.increment=8 trainer.total_training_steps=20
-"""
 PROBLEMS = 256
 _CACHE = "engine_kwargs.vllm.kv_cache_memory_bytes"
 TWO_GPUS = ("platform=gpu", "layout=two_gpus")
@@ -28,32 +24,29 @@ ONE_GPU = (
 """The miniature on one GPU of any size. The teacher stays awake, and no engine measures the memory that others use."""
 
 
-def register(app: typer.Typer) -> None:
-    @app.command("quickstart", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-    def quickstart(
-        overrides: list[str] = typer.Argument(None, help="Hydra overrides on top of experiment=tiny/schedule"),
-    ) -> None:
-        raise typer.Exit(run(overrides or []))
+def quickstart(overrides: Overrides = None) -> None:
+    """Train the miniature with the prefix schedule, on verl, Ray and vLLM. No GPU needed.
 
-
-def run(overrides: Sequence[str]) -> int:
-    """Train, measure the teacher on the same problems, and print the table. Returns the exit code."""
+    \b
+      prefix-opd quickstart
+      prefix-opd quickstart prefix_opd.schedule.increment=8 trainer.total_training_steps=20
+    """
     from prefix_opd.commands import report, summary, train
     from prefix_opd.launch import prepare
 
-    if not any(override.startswith("experiment=") for override in overrides):
-        overrides = ["experiment=tiny/schedule", *_devices(), *overrides]
-    code = train.run(overrides, summarise=False)
-    if code:
-        return code
-    config = prepare(overrides)
+    given = overrides or []
+    if not any(override.startswith("experiment=") for override in given):
+        given = ["experiment=tiny/schedule", *_devices(), *given]
+    if code := train.run(given, summarise=False):
+        raise typer.Exit(code)
+    config = prepare(given)
     folder = Path(config.trainer.default_local_dir)
     found = summary.show(folder, teacher=_teacher(folder))
     report.try_to_write(folder)
     if len(found.evaluations) < 2 or found.steps < config.trainer.total_training_steps:
-        print(f"error: the run in {folder} is incomplete: {found.steps} steps, {len(found.evaluations)} validations")
-        return 1
-    return 0
+        told = f"the run in {folder} is incomplete: {found.steps} steps, {len(found.evaluations)} validations"
+        print(f"error: {told}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _devices() -> list[str]:

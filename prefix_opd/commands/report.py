@@ -7,35 +7,32 @@ from pathlib import Path
 
 import typer
 
-HELP = """Write one HTML page about one or more runs. It opens offline.
 
-\b
-  prefix-opd report outputs/tiny_schedule
-  prefix-opd report outputs/tiny_schedule outputs/tiny_full --reference tiny_full --out comparison.html
+def report(
+    runs: list[Path] = typer.Argument(..., help="Run folders of finished runs."),
+    out: Path = typer.Option(
+        None, help="HTML file; RUN/report.html by default, or beside the folders of several runs."
+    ),
+    target: float = typer.Option(
+        None, help="Accuracy whose cost is shown; the highest that every run reached by default."
+    ),
+    reference: str = typer.Option(None, help="Run that ratios refer to; full OPD by default."),
+) -> None:
+    """Write one HTML page about one or more runs. It opens offline.
 
-The page has the main result in one line, results with intervals, plots (also as PNG files), answers before and after
-training with the reverse KL of each token, settings and commands. Settings named like a secret are left out.
-"""
+    \b
+      prefix-opd report outputs/tiny_schedule
+      prefix-opd report outputs/tiny_schedule outputs/tiny_full --reference tiny_full --out comparison.html
 
+    The page has the main result in one line, results with intervals, plots (also as PNG files), answers before and
+    after training with the reverse KL of each token, settings and commands. Settings named like a secret are left out.
+    """
+    from prefix_opd.report.page import write_report
+    from prefix_opd.run.folder import keep_command
 
-def register(app: typer.Typer) -> None:
-    @app.command("report", help=HELP)
-    def report(
-        runs: list[Path] = typer.Argument(..., help="Run folders of finished runs."),
-        out: Path = typer.Option(
-            None, help="HTML file; RUN/report.html by default, or beside the folders of several runs."
-        ),
-        target: float = typer.Option(
-            None, help="Accuracy whose cost is shown; the highest that every run reached by default."
-        ),
-        reference: str = typer.Option(None, help="Run that ratios refer to; full OPD by default."),
-    ) -> None:
-        from prefix_opd.report.page import write_report
-        from prefix_opd.run.folder import keep_command
-
-        for path in write_report(runs, out, target, reference):
-            print(path)
-        keep_command(runs)
+    for path in write_report(runs, out, target, reference):
+        print(path)
+    keep_command(runs)
 
 
 def try_to_write(folder: Path) -> None:

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import typer
 
-HELP = """Show the results of a run as a table, and draw accuracy and L against FLOP.
 
-\b
-  prefix-opd summary outputs/tiny_schedule
-"""
+def summary(run: Path = typer.Argument(..., help="A run's folder.")) -> None:
+    """Show the results of a run as a table, and draw accuracy and L against FLOP.
 
-
-def register(app: typer.Typer) -> None:
-    @app.command("summary", help=HELP)
-    def summary(run: Path = typer.Argument(..., help="A run's folder.")) -> None:
-        show(run)
+    \b
+      prefix-opd summary outputs/tiny_schedule
+    """
+    show(run)
 
 
 def show(folder: Path, teacher: tuple[float, int] | None = None):

@@ -8,29 +8,29 @@ from pathlib import Path
 
 import typer
 
-HELP = """Train by on-policy prefix distillation.
+from prefix_opd.commands import Overrides
 
-\b
-  prefix-opd train experiment=tiny/schedule
-  prefix-opd train experiment=tiny/schedule prefix_opd.schedule.increment=8 trainer.total_training_steps=20
-  prefix-opd train experiment=tiny/full trainer.experiment_name=my_full
-  prefix-opd train --check experiment=qwen3_8b/prefix_256 layout=node_8x80gb
-
-Arguments are Hydra overrides: keys under prefix_opd. are settings of this package, all others are verl's. A stopped
-run continues from its last checkpoint when the same command is started again.
-"""
 # Environment of the run's process; the user's variables take precedence.
 QUIET = {"HYDRA_FULL_ERROR": "1", "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
 
 
-def register(app: typer.Typer) -> None:
-    @app.command("train", help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-    def train(
-        overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. experiment=tiny/schedule"),
-        check: bool = typer.Option(False, "--check", help="Check the configuration, start nothing."),
-        verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
-    ) -> None:
-        raise typer.Exit(run(overrides or [], check=check, verbose=verbose))
+def train(
+    overrides: Overrides = None,
+    check: bool = typer.Option(False, "--check", help="Check the configuration, start nothing."),
+    verbose: bool = typer.Option(False, "--verbose", help="Show verl's output instead of the progress bar."),
+) -> None:
+    """Train by on-policy prefix distillation.
+
+    \b
+      prefix-opd train experiment=tiny/schedule
+      prefix-opd train experiment=tiny/schedule prefix_opd.schedule.increment=8 trainer.total_training_steps=20
+      prefix-opd train experiment=tiny/full trainer.experiment_name=my_full
+      prefix-opd train --check experiment=qwen3_8b/prefix_256 layout=node_8x80gb
+
+    Arguments are Hydra overrides: keys under prefix_opd. are settings of this package, all others are verl's. A stopped
+    run continues from its last checkpoint when the same command is started again.
+    """
+    raise typer.Exit(run(overrides or [], check=check, verbose=verbose))
 
 
 def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, summarise: bool = True) -> int:
@@ -38,7 +38,8 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
     from rich.console import Console
 
     from prefix_opd.base import logs
-    from prefix_opd.base.processes import python_module
+    from prefix_opd.base.files import write_json
+    from prefix_opd.base.processes import python_module, versions
     from prefix_opd.checks.cluster import check_machine
     from prefix_opd.launch import EXAMINED, examine, prepare
 
@@ -54,10 +55,11 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
         return 0
 
     from prefix_opd.run import follow as watch
+    from prefix_opd.run.folder import VERSIONS_FILE
 
     command = python_module("prefix_opd.launch", [EXAMINED, *overrides])
     environment = {**QUIET, **os.environ}
-    _keep_versions(folder)
+    write_json(folder / VERSIONS_FILE, versions())
     if verbose:
         code = watch.run_in_sight(command, folder, environment)
     else:
@@ -71,13 +73,3 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
         show(folder)
         try_to_write(folder)
     return code
-
-
-def _keep_versions(folder: Path) -> None:
-    """Record the versions, for the report."""
-    from prefix_opd import VERL_VERSION, __version__
-    from prefix_opd.base.files import write_json
-    from prefix_opd.base.processes import git_commit
-    from prefix_opd.run.folder import VERSIONS_FILE
-
-    write_json(folder / VERSIONS_FILE, {"prefix_opd": __version__, "verl": VERL_VERSION, "git_commit": git_commit()})

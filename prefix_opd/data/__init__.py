@@ -10,15 +10,13 @@ The modules, in the order in which a row passes through them:
 ``screen``     length of a prompt, and whether an evaluation set contains it (``overlap``)
 ``selection``  the pass that selects questions
 ``rows``       a ``Problem`` to verl's row
-``responses``  the second pass, which keeps responses for SeqKD
 ``files``      parquet files with reproducible bytes
 ``manifest``   record of a preparation
-``preparation``  the whole preparation
+``preparation``  the whole preparation, with the second pass that keeps responses for SeqKD
 """
 
 from prefix_opd.data.known import DOMAINS, KNOWN, KnownSet
-from prefix_opd.data.manifest import Manifest
 from prefix_opd.data.preparation import prepare
 from prefix_opd.data.settings import PrepareSettings
 
-__all__ = ["DOMAINS", "KNOWN", "KnownSet", "Manifest", "PrepareSettings", "prepare"]
+__all__ = ["DOMAINS", "KNOWN", "KnownSet", "PrepareSettings", "prepare"]

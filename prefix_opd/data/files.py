@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,8 @@ from prefix_opd.base.files import sha256_of
 ROWS_PER_GROUP = 512
 
 
-@dataclass(frozen=True)
-class FileRecord:
-    """Entry of the manifest for one parquet file."""
-
-    rows: int
-    bytes: int
-    sha256: str
-    """Hash of the file; it depends on the pyarrow version, which the file contains."""
-    rows_sha256: str
-    """Hash of the rows as JSON lines; independent of the version."""
-
-
 class RowWriter:
-    """Writes rows in groups of fixed size: memory stays bounded and the bytes are reproducible.
-
-    Args:
-        path: the file.
-        schema: its columns; no pandas or other metadata is added.
-    """
+    """Writes rows in groups of fixed size: memory stays bounded and the bytes are reproducible."""
 
     def __init__(self, path: Path, schema: pa.Schema):
         self._path, self._schema = path, schema
@@ -47,7 +29,6 @@ class RowWriter:
         self._digest = hashlib.sha256()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Appends one row."""
         self._pending.append(row)
         self._rows += 1
         self._digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
@@ -59,8 +40,17 @@ class RowWriter:
             self._writer.write_table(pa.Table.from_pylist(self._pending, schema=self._schema))
             self._pending.clear()
 
-    def close(self) -> FileRecord:
-        """Finishes the file."""
+    def close(self) -> dict[str, Any]:
+        """Finish the file. Returns its entry of the manifest.
+
+        ``sha256`` depends on the pyarrow version, which the file contains; ``rows_sha256``, of the rows as JSON lines,
+        does not.
+        """
         self._flush()
         self._writer.close()
-        return FileRecord(self._rows, self._path.stat().st_size, sha256_of(self._path), self._digest.hexdigest())
+        return {
+            "rows": self._rows,
+            "bytes": self._path.stat().st_size,
+            "sha256": sha256_of(self._path),
+            "rows_sha256": self._digest.hexdigest(),
+        }

@@ -54,42 +54,6 @@ CELL_KINDS = {
 """Kind -> (its name in errors, the check of one cell)."""
 
 
-@dataclass(frozen=True)
-class KnownSet:
-    """One public data set."""
-
-    name: str
-    """Name on the command line, and ``data_source`` of each row."""
-    repo: str
-    """Repository on the hub."""
-    revision: str
-    """Default commit on the hub, from the set's page in 2026; the user may choose another."""
-    config: str | None
-    """Configuration on the hub; None if there is only one."""
-    split: str
-    """Split on the hub."""
-    stems: tuple[str, ...]
-    """Prefixes of the data files' names in a local copy of the repository."""
-    columns: tuple[Column, ...]
-    """The columns to read."""
-    layout: str
-    """The reader in ``layouts.py``: questions, maths, gpqa or mmlu_pro."""
-    ability: str
-    """verl's ``ability`` field; training questions use their domain instead."""
-    purpose: str = "test"
-    """train or test: the name of the parquet file."""
-    count: int | None = None
-    """Default number of problems; None takes all."""
-    samples: int = 1
-    """Samples per problem in the paper's evaluation."""
-    streamed: bool = False
-    """Whether the set is streamed because it is too large to store."""
-    gated: bool = False
-    """Whether the hub requires an account and acceptance of terms."""
-    rows: int | None = None
-    """Number of rows according to the card; only for the progress bar."""
-
-
 _MATHS = (
     Column("problem"),
     Column("answer", "text or whole number"),
@@ -100,105 +64,103 @@ _MATHS = (
 _GPQA = (
     Column("Question"),
     Column("Correct Answer", "text or null"),
-    Column("Incorrect Answer 1", "text or null"),
-    Column("Incorrect Answer 2", "text or null"),
-    Column("Incorrect Answer 3", "text or null"),
+    *(Column(f"Incorrect Answer {i}", "text or null") for i in (1, 2, 3)),
     Column("Record ID", required=False),
     Column("High-level domain", required=False),
 )
+_MMLU_PRO = (
+    Column("question"),
+    Column("options", "list of text"),
+    Column("answer"),
+    Column("question_id", "text or whole number", required=False),
+    Column("answer_index", "whole number", required=False),
+    Column("category", required=False),
+)
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """One public data set. The defaults are those of a test set of mathematics."""
+
+    name: str
+    """Name on the command line, and ``data_source`` of each row."""
+    repo: str
+    """Repository on the hub."""
+    revision: str
+    """Default commit on the hub, from the set's page in 2026; the user may choose another."""
+    rows: int
+    """Number of rows according to the card; only for the progress bar."""
+    stems: tuple[str, ...]
+    """Prefixes of the data files' names in a local copy of the repository."""
+    layout: str = "maths"
+    """The reader in ``layouts.py``: questions, maths, gpqa or mmlu_pro."""
+    columns: tuple[Column, ...] = _MATHS
+    """The columns to read."""
+    config: str | None = None
+    """Configuration on the hub; None if there is only one."""
+    split: str = "test"
+    """Split on the hub."""
+    ability: str = "math"
+    """verl's ``ability`` field; training questions use their domain instead."""
+    purpose: str = "test"
+    """train or test: the name of the parquet file."""
+    count: int | None = None
+    """Default number of problems; None takes all."""
+    samples: int = 4
+    """Samples per problem in the paper's evaluation."""
+    streamed: bool = False
+    """Whether the set is streamed because it is too large to store."""
+    gated: bool = False
+    """Whether the hub requires an account and acceptance of terms."""
+
 
 _SETS = (
     KnownSet(
-        name="openthoughts3",
-        repo="open-thoughts/OpenThoughts3-1.2M",
-        revision="61bcf9d4eb38b30295efc2021227a63cc5bb34c8",
-        config=None,
-        split="train",
+        *("openthoughts3", "open-thoughts/OpenThoughts3-1.2M", "61bcf9d4eb38b30295efc2021227a63cc5bb34c8", 1_200_000),
         stems=("train", "openthoughts3"),
-        columns=(Column("conversations", "turns"), Column("domain")),
         layout="questions",
+        columns=(Column("conversations", "turns"), Column("domain")),
+        split="train",
         ability="reasoning",
         purpose="train",
         count=30_700,
         streamed=True,
-        rows=1_200_000,
     ),
     KnownSet(
-        name="math500",
-        repo="HuggingFaceH4/MATH-500",
-        revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
-        config=None,
-        split="test",
+        *("math500", "HuggingFaceH4/MATH-500", "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", 500),
         stems=("test", "math500", "math-500"),
-        columns=_MATHS,
-        layout="maths",
-        ability="math",
-        samples=4,
-        rows=500,
     ),
     KnownSet(
-        name="aime2024",
-        repo="HuggingFaceH4/aime_2024",
-        revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
-        config=None,
-        split="train",
+        *("aime2024", "HuggingFaceH4/aime_2024", "2fe88a2f1091d5048c0f36abc874fb997b3dd99a", 30),
         stems=("train", "aime2024", "aime_2024", "aime24"),
-        columns=_MATHS,
-        layout="maths",
-        ability="math",
+        split="train",
         samples=16,
-        rows=30,
     ),
     KnownSet(
-        name="aime2025",
-        repo="math-ai/aime25",
-        revision="563bb8404243c5f09de6ec262f2db674fe5bce9b",
-        config=None,
-        split="test",
+        *("aime2025", "math-ai/aime25", "563bb8404243c5f09de6ec262f2db674fe5bce9b", 30),
         stems=("test", "aime2025", "aime_2025", "aime25"),
-        columns=_MATHS,
-        layout="maths",
-        ability="math",
         samples=16,
-        rows=30,
     ),
     *(
         KnownSet(
-            name=f"gpqa-{part}",
-            repo="Idavidrein/gpqa",
-            revision="633f5ee89ab8ad4522a9f850766b73f62147ffdd",
+            *(f"gpqa-{part}", "Idavidrein/gpqa", "633f5ee89ab8ad4522a9f850766b73f62147ffdd", rows),
+            stems=(f"gpqa_{part}",),
+            layout="gpqa",
+            columns=_GPQA,
             config=f"gpqa_{part}",
             split="train",
-            stems=(f"gpqa_{part}",),
-            columns=_GPQA,
-            layout="gpqa",
             ability="science",
-            samples=4,
             gated=True,
-            rows=rows,
         )
         for part, rows in (("main", 448), ("diamond", 198))
     ),
     KnownSet(
-        name="mmlu-pro",
-        repo="TIGER-Lab/MMLU-Pro",
-        revision="b189ec765aa7ed75c8acfea42df31fdae71f97be",
-        config=None,
-        split="test",
+        *("mmlu-pro", "TIGER-Lab/MMLU-Pro", "b189ec765aa7ed75c8acfea42df31fdae71f97be", 12_032),
         stems=("test", "mmlu-pro", "mmlu_pro"),
-        columns=(
-            Column("question"),
-            Column("options", "list of text"),
-            Column("answer"),
-            Column("question_id", "text or whole number", required=False),
-            Column("answer_index", "whole number", required=False),
-            Column("category", required=False),
-        ),
         layout="mmlu_pro",
+        columns=_MMLU_PRO,
         ability="knowledge",
         count=500,
-        samples=4,
-        rows=12_032,
     ),
 )
 

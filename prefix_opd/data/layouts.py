@@ -129,8 +129,6 @@ def read_problem(known: KnownSet, row: dict[str, Any], index: int, seed: int) ->
     """Checks a row and reads it.
 
     Args:
-        known: the data set of the row.
-        row: column name -> cell.
         index: position of the row in the source, from 0.
         seed: seed of the order of GPQA's options.
     """

@@ -1,52 +1,42 @@
-"""The manifest: the contents of a prepared folder, their source, and the settings to reproduce them."""
+"""``manifest.json``: the contents of a prepared folder, their source, and the settings to reproduce them.
+
+It has no dates and no local paths: the same preparation writes the same bytes.
+
+============ ==========================================================================================================
+``dataset``  name of the data set; ``seed``: seed of the sample
+``source``   the hub's repository and commit, or the local files
+``counts``   rows read, problems selected, long prompts, overlap with evaluation questions (by name, without text)
+``files``    file name -> rows, size, SHA-256 (`RowWriter.close`)
+``settings`` `PrepareSettings.recorded`
+``writer``   the pyarrow version that wrote the files
+============ ==========================================================================================================
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import redact
-from prefix_opd.data.files import FileRecord
 from prefix_opd.data.settings import PrepareSettings
 
 MANIFEST = "manifest.json"
 PARQUETS = ("train.parquet", "test.parquet", "sft.parquet")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """One preparation, without dates and local paths: the same preparation writes the same bytes."""
+def as_text(manifest: dict[str, Any]) -> str:
+    """The text of ``manifest.json``."""
+    return redact(json.dumps(manifest, indent=2, ensure_ascii=False)) + "\n"
 
-    dataset: str
-    seed: int
-    source: dict[str, Any]
-    """The hub's repository and commit, or the local files."""
-    counts: dict[str, Any]
-    """Rows read, problems selected, long prompts, overlap with evaluation questions (by name, without text)."""
-    files: dict[str, FileRecord]
-    """File name -> rows, size, SHA-256."""
-    settings: dict[str, Any]
-    """``PrepareSettings.recorded()``."""
-    writer: str
-    """The pyarrow version that wrote the files."""
 
-    def to_json(self) -> str:
-        """The text of ``manifest.json``."""
-        return redact(json.dumps(asdict(self), indent=2, ensure_ascii=False)) + "\n"
-
-    @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """The manifest of a prepared folder."""
-        path = Path(folder) / MANIFEST
-        try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            files = {name: FileRecord(**record) for name, record in fields.pop("files").items()}
-            return cls(files=files, **fields)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(str(path), f"is not a manifest of this program ({error})") from error
+def _settings_of(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(str(path), f"is not a manifest of this program ({error})") from error
 
 
 def check_folder(settings: PrepareSettings) -> None:
@@ -62,7 +52,7 @@ def check_folder(settings: PrepareSettings) -> None:
         if present:
             raise UserError(f"--out {folder}", f"holds {present[0]} without a {MANIFEST}", other_way)
         return
-    have, want = Manifest.read(folder).settings, json.loads(json.dumps(settings.recorded()))
+    have, want = _settings_of(folder), json.loads(json.dumps(settings.recorded()))
     if have != want:
         name = next(name for name in want | have if have.get(name) != want.get(name))
         raise UserError(

@@ -45,13 +45,10 @@ def runs_of(words: Sequence[str]) -> set[tuple[str, ...]]:
 
 
 class EvaluationQuestions:
-    """Evaluation questions, indexed by their runs; training must not contain them.
-
-    Args:
-        questions: (where, text) of each; ``where`` names it in reports.
-    """
+    """Evaluation questions, indexed by their runs; training must not contain them."""
 
     def __init__(self, questions: Iterable[tuple[str, str]]):
+        """``questions``: (where, text) of each; ``where`` names it in reports."""
         self._equal: dict[tuple[str, ...], str] = {}
         self._with_run: dict[tuple[str, ...], list[str]] = {}
         self._runs: dict[str, int] = {}

@@ -52,14 +52,7 @@ def user_message(problem: Problem, settings: PrepareSettings) -> str:
 
 
 def rl_row(known: KnownSet, problem: Problem, index: int, settings: PrepareSettings) -> dict[str, Any]:
-    """A row for verl's RL trainer.
-
-    Args:
-        known: the data set; its name becomes ``data_source``.
-        problem: what is asked.
-        index: ``extra_info.index``.
-        settings: the templates.
-    """
+    """A row for verl's RL trainer. ``index`` is that of ``extra_info``, ``settings`` have the templates."""
     message = user_message(problem, settings)
     return {
         "data_source": known.name,

@@ -78,18 +78,12 @@ def _key(known: KnownSet, problem: Problem, seed: int) -> int:
 
 
 def select(settings: PrepareSettings, source: Source, screen: Screen) -> Selection:
-    """Read the source once and select.
-
-    Args:
-        settings: seed, count, domains, and what the screen drops.
-        source: the rows.
-        screen: checks each problem that would enter the sample.
-    """
+    """Read the source once and select. The screen checks each problem that would enter the sample."""
     known, selection = settings.known, Selection()
     sample: SmallestKeys[Chosen] = SmallestKeys(settings.problems)
     refused: dict[int, Screened] = {}
     seen: set[int] = set()
-    bar = tqdm(source.rows(), known.name, source.total, unit=" rows", disable=None if settings.progress else True)
+    bar = tqdm(source.rows(), known.name, source.total, unit=" rows", disable=None)
     for index, row in enumerate(bar):
         selection.rows_read += 1
         problem = read_problem(known, row, index, settings.seed)

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, at_least
 from prefix_opd.data.known import DOMAINS, KnownSet, lookup
 from prefix_opd.method.prompt import Thinking
 
 QUESTION_TEMPLATE = "{question}"
 CHOICE_TEMPLATE = "{question}\n\n{options}\n\nAnswer with the letter of the correct option."
 
-_NOT_PART_OF_THE_RESULT = ("out", "from_dir", "overwrite", "progress", "thinking")
+_NOT_PART_OF_THE_RESULT = ("out", "from_dir", "overwrite", "thinking")
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,13 @@ class PrepareSettings:
     n are relatively prime positive integers"). Equal text is always a duplicate."""
     overwrite: bool = False
     """Overwrite another preparation in ``out``."""
-    progress: bool = True
-    """Show a progress bar if stderr is a terminal."""
 
     def __post_init__(self) -> None:
         known = self.known
-        for name in ("count", "max_prompt_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name}={value}", "must be a whole number of at least 1")
-        if self.seed < 0:
-            raise UserError(f"seed={self.seed}", "must be 0 or more")
+        for name, least in (("count", 1), ("max_prompt_tokens", 1), ("seed", 0), ("responses_per_question", 0)):
+            at_least(name, getattr(self, name), least)
         if self.thinking not in get_args(Thinking):
             raise UserError(f"thinking={self.thinking}", f"must be one of {', '.join(get_args(Thinking))}")
-        if self.responses_per_question < 0:
-            raise UserError(f"responses_per_question={self.responses_per_question}", "must be 0 or more")
         if not 0.0 <= self.overlap_share <= 1.0:
             raise UserError(f"overlap_share={self.overlap_share}", "must lie between 0 and 1")
         if known.layout != "questions":
@@ -94,12 +86,10 @@ class PrepareSettings:
 
     @property
     def known(self) -> KnownSet:
-        """The chosen data set."""
         return lookup(self.dataset)
 
     @property
     def folder(self) -> Path:
-        """The output folder."""
         return Path("data", self.known.name) if self.out is None else Path(self.out)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.data.known import KnownSet
@@ -13,26 +13,8 @@ from prefix_opd.data.settings import PrepareSettings
 LOOKUP_SECONDS = 20.0
 
 
-class Source(Protocol):
-    """Rows of a data set."""
-
-    total: int | None
-    """Expected number of rows, for the progress bar."""
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """All rows, from the beginning."""
-
-    def described(self) -> dict[str, Any]:
-        """Entry of the manifest for the source."""
-
-
 class HubSource:
-    """Rows from the hub; all passes read the same commit.
-
-    Args:
-        known: the data set.
-        revision: branch, tag or commit.
-    """
+    """Rows from the hub; all passes read the same commit. ``revision`` is a branch, a tag or a commit."""
 
     def __init__(self, known: KnownSet, revision: str):
         self.known, self.revision, self.total = known, revision, known.rows
@@ -82,7 +64,6 @@ class HubSource:
         return UserError(what, f"cannot be read from the hub ({type(error).__name__}: {first_line})", local)
 
     def described(self) -> dict[str, Any]:
-        """Repository and commit."""
         return {
             "kind": "hub",
             "repo": self.known.repo,
@@ -100,6 +81,9 @@ def _is_refusal(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+Source = HubSource | LocalSource
 
 
 def open_source(settings: PrepareSettings) -> Source:

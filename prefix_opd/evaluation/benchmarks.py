@@ -1,10 +1,10 @@
-"""The problems of an evaluation: prepared sets by name, parquet files, or the miniature."""
+"""What an evaluation asks: prepared sets by name, parquet files, or the miniature; and how responses are sampled."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,35 @@ from prefix_opd.data.manifest import MANIFEST
 TINY = "tiny"
 TINY_MAX_TOKENS = 192
 """``data.max_response_length`` of the miniature's experiments."""
+MAX_TOKENS = 16_384
+"""The paper's L_test."""
 OTHER_SAMPLES = 4
 """Default samples per problem, as in the paper for all benchmarks but AIME."""
 TESTS = tuple(name for name, known in KNOWN.items() if known.purpose == "test")
 _COLUMNS = ("data_source", "prompt", "reward_model")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling settings. The defaults are the paper's."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = MAX_TOKENS
+    """Maximum length of a response, tokens."""
+    seed: int = 0
+    """The seed of a response depends on this seed, the problem and the sample, not on chunks or stops."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature <= 10.0:
+            raise UserError(f"--temperature={self.temperature:g}", "must lie between 0 and 10")
+        if not 0.0 < self.top_p <= 1.0:
+            raise UserError(f"--top-p={self.top_p:g}", "must be above 0 and at most 1")
+        at_least("--max-tokens", self.max_tokens, 1)
+        at_least("--seed", self.seed, 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True)

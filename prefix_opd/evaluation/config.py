@@ -17,8 +17,7 @@ from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
-from prefix_opd.evaluation.benchmarks import TINY, Benchmark
-from prefix_opd.evaluation.settings import Sampling
+from prefix_opd.evaluation.benchmarks import TINY, Benchmark, Sampling
 from prefix_opd.evaluation.target import Target
 from prefix_opd.method.ending import stop_token_ids
 

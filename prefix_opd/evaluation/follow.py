@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,8 @@ class Problems:
         self.parts = self._parts()
 
     def news(self) -> Iterator[News]:
-        if found := read_progress(self.folder):
+        with contextlib.suppress(OSError, ValueError):  # there is none before the first chunk
+            found = json.loads((self.folder / PROGRESS_FILE).read_text())
             before, self.parts = self.parts, self._parts()
             line = f"{found['done']} of {self.total} problems" if self.parts != before and not self.moving else ""
             yield News(found["done"], found["benchmark"], line)
@@ -40,13 +42,5 @@ def run_and_follow(command: Sequence[str], folder: Path, problems: int, done: in
     console = Console(stderr=True)
     code = show(command, folder, environment, Problems(folder, problems, done, console.is_terminal), console)
     if code not in (0, EXIT_BAD_INPUT):
-        console.print("start the same command again to go on with what is left", highlight=False)
+        console.print("start the same command again to continue", highlight=False)
     return code
-
-
-def read_progress(folder: Path) -> dict | None:
-    """``benchmark`` and ``done`` (problems of all benchmarks); None before the first chunk."""
-    try:
-        return json.loads((folder / PROGRESS_FILE).read_text())
-    except (OSError, ValueError):
-        return None

@@ -1,16 +1,22 @@
-"""Statistics of responses, as a table."""
+"""Statistics of responses, as a table and as ``results.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from prefix_opd.base.files import write_json
+from prefix_opd.base.processes import versions
 from prefix_opd.base.terminal import between, table
+from prefix_opd.evaluation.record import done, read_columns, write_responses
 from prefix_opd.grading.statistics import bootstrap_interval, maj_at_k, mean_at_k, pass_at_k
 from prefix_opd.grading.verdict import common_refusal
+
+RESULTS_FILE = "results.json"
 
 
 @dataclass(frozen=True)
@@ -92,3 +98,37 @@ def render(title: str, rows: Mapping[str, Row], caption: str = ""):
             f"{row.mean_length:.0f}",
         )
     return made
+
+
+def tables(folder: Path, plan: Mapping[str, Any]) -> dict[str, Row]:
+    """The rows of the plan's complete benchmarks."""
+    found = {}
+    for name, benchmark in plan["benchmarks"].items():
+        k = benchmark["same"]["k"]
+        if len(done(folder, name, k)) == benchmark["problems"]:
+            found[name] = tabulate(read_columns(folder, name), k)
+    return found
+
+
+def write_results(folder: Path, plan: Mapping[str, Any]) -> tuple[dict[str, Row], dict[str, Any]]:
+    """Write the responses to one file, and ``results.json``, which ``prefix-opd compare`` reads.
+
+    Returns:
+        The rows of the plan's complete benchmarks, and the content of ``results.json``.
+    """
+    rows = tables(folder, plan)
+    write_responses(folder, list(rows))
+    about = {name: value for name, value in plan["about"].items() if value is not None}
+    content = {
+        **about,
+        "benchmarks": {name: asdict(row) for name, row in rows.items()},
+        "sampling": dict(plan["same"]),
+        "data": {
+            name: {"path": plan["benchmarks"][name]["path"], **plan["benchmarks"][name]["same"]}
+            | {"manifest": plan["benchmarks"][name]["manifest"]}
+            for name in rows
+        },
+        **versions(),
+    }
+    write_json(folder / RESULTS_FILE, content)
+    return rows, content

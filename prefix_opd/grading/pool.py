@@ -5,12 +5,11 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
-import time
+from multiprocessing import Pipe
 from pathlib import Path
 
 import prefix_opd
@@ -27,21 +26,23 @@ class WorkerLost(Exception):
 
 
 class _Worker:
-    """One process and its two pipes."""
+    """One process and the pipe to it. Messages are JSON, so that a worker can send nothing but data."""
 
     def __init__(self, memory_bytes: int):
         # the folder of our package: a new Python process may not have it on its path
         root = str(Path(next(iter(prefix_opd.__path__))).parent)
         paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "prefix_opd.grading.worker", str(memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # each thread of a numerical library reserves address space, which is limited
-            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
-        self._unread = b""
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "prefix_opd.grading.worker", str(memory_bytes), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                # each thread of a numerical library reserves address space, which is limited
+                env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
         try:
             reply = self._reply(START_LIMIT_S)
             if "broken" in reply:
@@ -58,32 +59,20 @@ class _Worker:
             limit_s: limit of processor time, seconds.
         """
         try:
-            self._process.stdin.write(json.dumps({**task, "limit_s": limit_s}).encode() + b"\n")
-            self._process.stdin.flush()
+            self._pipe.send_bytes(json.dumps({**task, "limit_s": limit_s}).encode())
             return self._reply(limit_s * WALL_FACTOR)
-        except (OSError, WorkerLost) as error:
-            if isinstance(error, TimeoutError):  # a subclass of OSError
-                raise
+        except TimeoutError:
+            raise
+        except (OSError, EOFError) as error:
             self._process.wait()  # its pipe is closed, so it ends
             if self._process.returncode == -signal.SIGPROF:
                 raise TimeoutError(f"it took {limit_s:g} s") from error
             raise WorkerLost("it ended") from error
 
     def _reply(self, limit_s: float) -> dict:
-        deadline = time.monotonic() + limit_s
-        output = self._process.stdout.fileno()
-        poll = select.poll()  # select() fails in a process with more than 1 024 open files
-        poll.register(output, select.POLLIN | select.POLLHUP)
-        while b"\n" not in self._unread:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                raise TimeoutError(f"no reply within {limit_s:g} s")
-            data = os.read(output, 65_536)
-            if not data:
-                raise WorkerLost("it ended")
-            self._unread += data
-        line, _, self._unread = self._unread.partition(b"\n")
-        return json.loads(line)
+        if not self._pipe.poll(limit_s):
+            raise TimeoutError(f"no reply within {limit_s:g} s")
+        return json.loads(self._pipe.recv_bytes())
 
     def alive(self) -> bool:
         return self._process.poll() is None
@@ -91,8 +80,7 @@ class _Worker:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self._pipe.close()
 
 
 class WorkerPool:

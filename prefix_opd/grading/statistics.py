@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+RESAMPLES = 10_000
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -59,28 +61,17 @@ def maj_at_k(answers: Sequence[str], correct: Sequence[bool]) -> float:
     return sum(rights[answer] / most for answer in leaders) / len(leaders)
 
 
-def bootstrap_interval(
-    values: Sequence[float], level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> Interval:
-    """Percentile bootstrap of the mean over problems.
+def bootstrap_interval(values: Sequence[float]) -> Interval:
+    """95% percentile bootstrap of the mean over problems; the same values give the same interval.
 
     Whole problems are drawn with replacement, because the samples of one problem are not independent. The interval
-    covers the choice of problems, not the training seed.
-
-    Args:
-        values: one value per problem, e.g. its ``mean_at_k``.
-        level: share of the resampled means inside the interval, between 0 and 1.
-        resamples: number of resamples.
-        seed: the same seed gives the same interval.
+    covers the choice of problems, not the training seed. ``values``: one per problem, e.g. its ``mean_at_k``.
     """
     figures = np.asarray(values, dtype=np.float64)
     if figures.ndim != 1 or figures.size == 0:
         raise ValueError(f"bootstrap_interval: need one value per problem, got shape {figures.shape}")
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"bootstrap_interval: level={level} must lie between 0 and 1")
-    generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for i in range(resamples):  # one draw at a time bounds memory
+    generator, means = np.random.default_rng(0), np.empty(RESAMPLES)
+    for i in range(RESAMPLES):  # one draw at a time bounds memory
         means[i] = figures[generator.integers(0, figures.size, figures.size)].mean()
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(figures.mean()), float(low), float(high))

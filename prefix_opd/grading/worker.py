@@ -1,23 +1,26 @@
-"""A worker process: one JSON line in, one JSON line out, until its input ends.
+"""A worker process: one JSON object in, one out, until the pipe closes.
 
-It is started as ``python -m prefix_opd.grading.worker MEMORY_BYTES``. ``multiprocessing`` does not work here: Ray and
-notebooks have no main module that a spawned process can import, and forking a process with threads is unsafe.
+It is started as ``python -m prefix_opd.grading.worker MEMORY_BYTES PIPE``. ``multiprocessing.Process`` does not work
+here: Ray and notebooks have no main module that a spawned process can import, and forking a process with threads is
+unsafe.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import sys
+from multiprocessing.connection import Connection
 
 
-def main(memory_bytes: int) -> None:
+def main(memory_bytes: int, pipe: Connection) -> None:
     """Answers ``{"answer", "truth", "limit_s"}`` with ``{"equal"}`` or ``{"failed"}``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # keeps the output of libraries out of the replies
+
+    def send(**reply: object) -> None:
+        pipe.send_bytes(json.dumps(reply).encode())
+
     try:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
@@ -27,11 +30,13 @@ def main(memory_bytes: int) -> None:
         # the first call is slow, because it builds tables: make it before any time limit
         equal_by_algebra("\\frac{x}{2}+\\sqrt{2}", "0.5x+2^{1/2}")
     except Exception as error:
-        print(json.dumps({"broken": f"{type(error).__name__}: {error}"}), file=replies)
-        return
-    print(json.dumps({"ready": True}), file=replies)
-    for line in sys.stdin:
-        task = json.loads(line)
+        return send(broken=f"{type(error).__name__}: {error}")
+    send(ready=True)
+    while True:
+        try:
+            task = json.loads(pipe.recv_bytes())
+        except EOFError:
+            return
         # SIGPROF's default action ends this process, also in C code and without a parent. The timer counts processor
         # time, so that a grade does not depend on the load of the machine.
         signal.setitimer(signal.ITIMER_PROF, task["limit_s"])
@@ -40,8 +45,8 @@ def main(memory_bytes: int) -> None:
         except Exception as error:
             reply = {"failed": type(error).__name__}
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        print(json.dumps(reply), file=replies)
+        send(**reply)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), Connection(int(sys.argv[2])))

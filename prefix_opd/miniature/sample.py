@@ -44,11 +44,5 @@ def sample(
         # Ended rows continue to compute; their extra tokens are cut off below.
         mask = torch.cat([mask, torch.ones_like(ids)], 1)
         position = position[:, -1:] + 1
-    return [_until_end(row, set(ends.tolist())) for row in torch.cat(columns, 1).tolist()]
-
-
-def _until_end(row: list[int], ends: set[int]) -> list[int]:
-    for i, token in enumerate(row):
-        if token in ends:
-            return row[: i + 1]
-    return row
+    rows, stops = torch.cat(columns, 1).tolist(), set(ends.tolist())
+    return [row[: next((i + 1 for i, token in enumerate(row) if token in stops), len(row))] for row in rows]

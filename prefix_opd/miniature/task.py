@@ -1,12 +1,12 @@
-"""The task: running totals, modulo 100, of three + and - digits that come round again and again.
+"""The task: a running total, modulo 100, of three signed digits that repeat.
 
-A problem reads ``7+3-5+8:d``: start at 7, add 3 (step d), take 5 away (step c), add 8 (step b), add 3 again (step a),
-and there it ends: the labels count down. The answer is ``16``. A short question with a long answer, as a mathematics
-problem is.
+``7+3-5+8:d`` means: start at 7, add 3 (step d), subtract 5 (step c), add 8 (step b), add 3 again (step a, the last one,
+because the labels count down). The answer is ``16``. Like a mathematics problem, it has a short question and a long
+answer.
 
-The *careful* style writes every step out, ``d+3=10;c-5=05;``, so that each token is easy to predict.
-The *quick* style only counts down, ``D;C;B;A;``, and then guesses. The two styles differ in the first token already,
-and stay apart: capital letters follow capital letters.
+The *careful* style writes every step, ``d+3=10;c-5=05;``, so each token is easy to predict. The *quick* style only
+counts down, ``D;C;B;A;``, and then guesses. The styles differ from the first token on: capital letters follow capital
+letters.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Style:
     lapse: float = 0.0
     """At a careful step: the rest of the response is quick."""
     answer_slip: float = 0.0
-    """The answer is not the last total."""
+    """The answer differs from the last total."""
     end_of_text: float = 0.0
     """The response ends with ``<|endoftext|>`` instead of ``<|im_end|>``."""
 
@@ -98,7 +98,7 @@ def solution(problem: Problem) -> str:
 
 
 def grade(response_text: str, ground_truth: str) -> bool:
-    """True if what follows ``</think>`` is exactly the ground truth. End tokens at the very end do not count."""
+    """Whether the text after ``</think>``, without end tokens at its end, is the ground truth."""
     _, closed, answer = response_text.partition(THINK_END)
     while answer.endswith((END_OF_TURN, END_OF_TEXT)):
         answer = answer.removesuffix(END_OF_TURN).removesuffix(END_OF_TEXT)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,9 +198,9 @@ def _held(folder: Path) -> UserError:
     return UserError(str(folder), "another run is writing to it", "wait for that run, or stop it")
 
 
-def keep_command(folders: Iterable[Path]) -> None:
-    """Append the command line of this process, without secrets, to ``commands.txt`` in each run's folder."""
-    line = redact(shlex.join(command_without_secrets(["prefix-opd", *sys.argv[1:]])))
+def keep_command(folders: Iterable[Path], words: Sequence[str] | None = None) -> None:
+    """Append a command, by default that of this process, to ``commands.txt`` in each run's folder, without secrets."""
+    line = redact(shlex.join(command_without_secrets(["prefix-opd", *(sys.argv[1:] if words is None else words)])))
     for folder in dict.fromkeys(folders):
         # the command has succeeded: a missing or read-only folder is not a failure
         with contextlib.suppress(OSError), (folder / COMMAND_FILE).open("a") as commands:

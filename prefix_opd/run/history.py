@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import read_lines
-from prefix_opd.base.intervals import wilson
 from prefix_opd.config.keys import LOSS_MODE_KEY
 from prefix_opd.grading.statistics import bootstrap_interval
 from prefix_opd.method import names
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.run.folder import CONFIG_FILE, check_is_run, is_being_written
-from prefix_opd.run.ledger import Validation, validations
+from prefix_opd.run.ledger import Evaluation, validations
 from prefix_opd.run.log import METRICS_FILE
 
 NEEDED_SETTINGS = {
@@ -36,32 +35,6 @@ NEEDED_SETTINGS = {
 }
 """Keys that every run's config must have, and the types of their values."""
 VALIDATION_SAMPLES = "actor_rollout_ref.rollout.val_kwargs.n"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One validation. Its answers are not cut at L."""
-
-    step: int
-    accuracy: float
-    """Share of right answers: mean over problems and samples, then over data sets."""
-    samples: int
-    """Number of graded answers."""
-    mean_length: float | None
-    """Tokens of an answer."""
-    flops: float
-    """Exact training FLOP so far."""
-    seconds: float
-    """Seconds of training steps so far, without validation and start-up."""
-    paper_flops: float = 0.0
-    """Training FLOP so far by the paper's accounting."""
-    over_problems: tuple[float, float] | None = None
-    """95% bootstrap interval over problems, where each has several answers."""
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95% interval of the accuracy: bootstrap over problems, or Wilson's for one answer per problem."""
-        return self.over_problems or wilson(self.accuracy, self.samples)
 
 
 @dataclass(frozen=True)
@@ -92,15 +65,19 @@ class History:
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
-        several = (OmegaConf.select(self.config, VALIDATION_SAMPLES) or 1) > 1
-        return [_evaluation(one, self.folder, several) for one in validations(self.lines)]
+        """The validations, with what verl's files of answers say."""
+        several, found = (OmegaConf.select(self.config, VALIDATION_SAMPLES) or 1) > 1, []
+        for one in validations(self.lines):
+            answers = read_answers(self.folder, one.step)
+            interval = _over_problems(answers, one.accuracy) if several and answers else None
+            found.append(replace(one, samples=len(answers), over_problems=interval))
+        return found
 
 
 def read_history(folder: Path) -> History:
     """Read a run's folder. The run may still be going on.
 
-    Raises:
-        UserError: the folder contains no run, or another version or program wrote it.
+    Raises UserError: the folder contains no run, or another version or program wrote it.
     """
     config = _read_config(check_is_run(folder))
     lines = _read(folder / METRICS_FILE, _is_metrics, "an object of numbers with a step")
@@ -115,8 +92,7 @@ def read_history(folder: Path) -> History:
 def read_finished(folder: Path) -> History:
     """Read a finished run, as the analyses need it.
 
-    Raises:
-        UserError: as `read_history`; the run is still going on, or it has no update.
+    Raises UserError: as `read_history`; the run is still going on, or it has no update.
     """
     history = read_history(folder)
     if is_being_written(folder):
@@ -147,14 +123,11 @@ def _read_config(folder: Path) -> DictConfig:
         for key, kind in NEEDED_SETTINGS.items():
             lacking = f"it has no {key}"
             if not isinstance(OmegaConf.select(config, key), kind):
-                break
-        else:
-            return config
+                raise TypeError
+        return config
     except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, OSError, TypeError):
-        pass
-    raise UserError(
-        str(folder), f"its {CONFIG_FILE} is not from prefix-opd: {lacking}", "name the folder that train printed"
-    )
+        rule = f"its {CONFIG_FILE} is not from prefix-opd: {lacking}"
+        raise UserError(str(folder), rule, "name the folder that train printed") from None
 
 
 def _is_metrics(line: Any) -> bool:
@@ -168,20 +141,6 @@ def _is_metrics(line: Any) -> bool:
 def _is_answer(line: Any) -> bool:
     texts = isinstance(line, dict) and all(isinstance(line.get(name), str) for name in ("input", "output"))
     return texts and isinstance(line.get("score"), (int, float))
-
-
-def _evaluation(found: Validation, folder: Path, several: bool) -> Evaluation:
-    answers = read_answers(folder, found.step)
-    return Evaluation(
-        step=found.step,
-        accuracy=found.accuracy,
-        samples=len(answers),
-        mean_length=found.mean_length,
-        flops=found.spent.flops,
-        seconds=found.spent.seconds,
-        paper_flops=found.spent.paper_flops,
-        over_problems=_over_problems(answers, found.accuracy) if several and answers else None,
-    )
 
 
 def _over_problems(answers: Sequence[Mapping[str, Any]], accuracy: float) -> tuple[float, float]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from prefix_opd.base.intervals import wilson
 from prefix_opd.method import names
 from prefix_opd.run.log import read_metrics
 
@@ -23,22 +25,33 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Validation:
-    """One validation, from the metrics."""
+class Evaluation:
+    """One validation. Its answers are not cut at L."""
 
     step: int
-    scores: dict[str, tuple[float, int]]
-    """Data set -> (share of right answers, k samples per problem)."""
+    accuracy: float
+    """Share of right answers: mean over problems and samples, then over data sets."""
     mean_length: float | None
     """Tokens of an answer."""
-    spent: Spent
-    is_whole: bool
+    flops: float
+    """Exact training FLOP so far."""
+    paper_flops: float
+    """Training FLOP so far by the paper's accounting."""
+    seconds: float
+    """Seconds of training steps so far, without validation and start-up."""
+    scores: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Data set -> (share of right answers, k samples per problem)."""
+    is_whole: bool = True
     """Whether no answer is missing. Do not compare the accuracy of an incomplete validation."""
+    samples: int = 0
+    """Number of graded answers in verl's file; `validations` does not read it."""
+    over_problems: tuple[float, float] | None = None
+    """95% bootstrap interval over problems, where each has several answers."""
 
     @property
-    def accuracy(self) -> float:
-        """Share of right answers: mean over data sets."""
-        return sum(share for share, _ in self.scores.values()) / len(self.scores)
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the accuracy: bootstrap over problems, or Wilson's for one answer per problem."""
+        return self.over_problems or wilson(self.accuracy, self.samples)
 
 
 def with_costs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Spent]]:
@@ -53,14 +66,19 @@ def with_costs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str
         yield line, spent
 
 
-def validations(lines: Iterable[Mapping[str, Any]]) -> Iterator[Validation]:
+def validations(lines: Iterable[Mapping[str, Any]]) -> Iterator[Evaluation]:
     """The validations in the lines of a run, in order."""
     for line, spent in with_costs(lines):
         if scores := names.accuracies(line):
             lengths = names.validation_lengths(line)
-            mean_length = sum(lengths) / len(lengths) if lengths else None
-            is_whole = line.get(names.VALIDATION_MISSING, 0) <= 0
-            yield Validation(line["step"], scores, mean_length, spent, is_whole)
+            yield Evaluation(
+                step=line["step"],
+                accuracy=fmean(share for share, _ in scores.values()),
+                mean_length=fmean(lengths) if lengths else None,
+                **asdict(spent),
+                scores=scores,
+                is_whole=line.get(names.VALIDATION_MISSING, 0) <= 0,
+            )
 
 
 def accuracies(run: Path) -> dict[int, float]:

@@ -53,7 +53,6 @@ def convert(gguf: Path, out: Path) -> Path:
     model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     for config in (model.config, model.generation_config):
         config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(out) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)

@@ -71,9 +71,9 @@ def stories(split: str) -> tuple[Story, ...]:
     return tuple(found)
 
 
-def random_problem(rng: random.Random, split: str, steps: tuple[int, int] = STEPS) -> Problem:
-    """Draw a problem of ``split`` with ``steps[0]`` to ``steps[1]`` events, both included, all different."""
-    story, wanted = rng.choice(stories(split)), rng.randint(*steps)
+def random_problem(rng: random.Random, split: str) -> Problem:
+    """Draw a problem of ``split``. Its events differ."""
+    story, wanted = rng.choice(stories(split)), rng.randint(*STEPS)
     who, friend = rng.sample(sorted(PRONOUNS), 2)
     start = total = rng.randint(5, 90)
     told, solved = [rng.choice(story.starts)], []

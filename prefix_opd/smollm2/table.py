@@ -11,16 +11,7 @@ from prefix_opd.base.intervals import wilson
 from prefix_opd.base.terminal import between
 from prefix_opd.run.history import read_finished
 
-HEAD = (
-    "model",
-    "problems",
-    "accuracy",
-    "95% interval",
-    "updates",
-    "training FLOP",
-    "seconds of training",
-    "mean tokens",
-)
+HEAD = ("model", "problems", "accuracy", "95% interval", "updates", "training FLOP", "training seconds", "mean tokens")
 
 
 def table(runs: Sequence[Path], evaluations: Sequence[Path] = ()) -> str:
@@ -31,7 +22,7 @@ def table(runs: Sequence[Path], evaluations: Sequence[Path] = ()) -> str:
         evaluations: folders with a ``results.json`` of ``prefix-opd evaluate``.
 
     Raises:
-        UserError: a folder without results, a run that goes on, or a run without validation.
+        UserError: a folder without results, an unfinished run, or a run without validation.
     """
     rows = [HEAD, ["---"] * len(HEAD), *_measured(evaluations), *_trained(runs)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

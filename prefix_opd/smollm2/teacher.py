@@ -39,7 +39,6 @@ def fine_tune(model_path: str, out: Path, updates: int, batch: int, lr: float, s
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32).to(device)
     train(model, batches(tokenizer, batch, seed), updates, lr, name="teacher")
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(out) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)

@@ -51,7 +51,7 @@ def test_schedule(run):
 
 
 def test_cost_is_linear_between_evaluations():
-    points = [Evaluation(s, a, 64, None, f, 2 * f) for s, a, f in [(0, 0.1, 0.0), (10, 0.5, 100.0), (20, 0.4, 200.0)]]
+    points = [Evaluation(s, a, None, f, f, 2 * f) for s, a, f in [(0, 0.1, 0.0), (10, 0.5, 100.0), (20, 0.4, 200.0)]]
     # a quarter of the way from 0.1 to 0.5
     assert cost_of(points, 0.2, "flops") == pytest.approx(25.0)
     assert cost_of(points, 0.2, "seconds") == pytest.approx(50.0)

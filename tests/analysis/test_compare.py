@@ -3,12 +3,11 @@
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from prefix_opd import cli
 from prefix_opd.analysis.compare import compare, from_evaluation, from_run, read
 from prefix_opd.base.errors import UserError
-from prefix_opd.commands import compare as compare_command
 from prefix_opd.method.paper import BENCHMARKS, TABLE, PaperRow, rows
 from prefix_opd.run.log import RunLog
 
@@ -52,10 +51,7 @@ def test_a_lora_student_is_named_beside_the_papers_rows(folder):
 
 
 def run(*arguments):
-    app = typer.Typer()
-    compare_command.register(app)
-    app.command("other")(lambda: None)
-    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", *map(str, arguments)])
+    return CliRunner(env={"COLUMNS": "200"}).invoke(cli.app(), ["compare", *map(str, arguments)])
 
 
 def test_the_papers_tables_are_whole():

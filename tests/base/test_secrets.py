@@ -89,11 +89,11 @@ def test_a_secret_under_an_innocent_key_is_refused(value, monkeypatch):
     ],
 )
 def test_one_redactor_for_config_command_and_report(text, shown, tmp_path, monkeypatch):
-    from prefix_opd.launch import _keep_command
+    from prefix_opd.run.folder import keep_command
 
     assert redact(text) == shown
     assert without_secrets({"a": [text]}) == {"a": [shown]} and command_without_secrets(["x", text])[1] == shown
-    _keep_command(tmp_path, [f"a={text}"])
+    keep_command([tmp_path], ["train", f"a={text}"])
     kept = (tmp_path / "commands.txt").read_text()
     assert text in kept if shown == text else text not in kept
     config = OmegaConf.create({"data": {"mirror": text}})
@@ -105,11 +105,11 @@ def test_one_redactor_for_config_command_and_report(text, shown, tmp_path, monke
 
 
 def test_the_kept_command_holds_no_secret(tmp_path, monkeypatch):
-    from prefix_opd.launch import _keep_command
+    from prefix_opd.run.folder import keep_command
 
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    _keep_command(tmp_path, ["a=1", f"b={SECRET}", "c=hf_" + "a" * 34])
-    assert (tmp_path / "commands.txt").read_text() == "prefix-opd train a=1 b=*** c=***\n"
+    keep_command([tmp_path], ["train", "a=1", f"b={SECRET}", "c=hf_" + "a" * 34])
+    assert (tmp_path / "commands.txt").read_text() == "prefix-opd train a=1 'b=***' 'c=***'\n"
 
 
 def test_what_has_the_form_of_a_token_is_hidden():
@@ -119,8 +119,8 @@ def test_what_has_the_form_of_a_token_is_hidden():
 
 
 def test_a_data_manifest_holds_no_secret(monkeypatch):
-    from prefix_opd.data import Manifest
+    from prefix_opd.data.manifest import as_text
 
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    manifest = Manifest("math500", 0, {"kind": SECRET}, {}, {}, {"revision": SECRET}, "pyarrow")
-    assert SECRET not in manifest.to_json() and json.loads(manifest.to_json())["settings"] == {"revision": HIDDEN}
+    text = as_text({"source": {"kind": SECRET}, "settings": {"revision": SECRET}})
+    assert SECRET not in text and json.loads(text)["settings"] == {"revision": HIDDEN}

@@ -138,7 +138,7 @@ def test_a_cut_run_keeps_what_it_finished():
     whole, cut = rows(OURS, 2.0, 5.0)
     assert "error" not in whole and len(whole["steps"]) == 3
     assert cut["error"] == "1 of 2 steps: exit code 124" and len(cut["steps"]) == 2
-    assert page.case_of(cut) == GpuCase(OURS, (1024,))
+    assert page.Measured.of(cut).case == GpuCase(OURS, (1024,))
     assert command.key(whole) != command.key(cut)
 
 

@@ -5,13 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from prefix_opd import cli
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import layouts as layouts_module
 from prefix_opd.checks.layouts import page
-from prefix_opd.commands import plan as plan_command
 from prefix_opd.config.compose import compose, layouts
 from prefix_opd.cost.plan import plan
 
@@ -29,10 +28,7 @@ def composed_once():
 
 
 def run(*arguments):
-    app = typer.Typer()
-    plan_command.register(app)
-    app.command("other")(lambda: None)
-    return CliRunner().invoke(app, ["plan", *arguments])
+    return CliRunner().invoke(cli.app(), ["plan", *arguments])
 
 
 def compared(*arguments):

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from prefix_opd import cli
 from prefix_opd.base.errors import UserError
-from prefix_opd.commands import plan as plan_command
 from prefix_opd.config.compose import compose
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ResponseLengths
@@ -29,10 +28,7 @@ def planned(node):
 
 
 def run(*arguments):
-    app = typer.Typer()
-    plan_command.register(app)
-    app.command("other")(lambda: None)  # one command alone would be the app itself
-    return CliRunner().invoke(app, ["plan", *arguments])
+    return CliRunner().invoke(cli.app(), ["plan", *arguments])
 
 
 # ---- the paper ----

@@ -14,7 +14,7 @@ from prefix_opd.data import PrepareSettings, prepare
 def refused(match, name, source, out, **settings):
     """Check that the preparation fails with this line and writes nothing."""
     with pytest.raises(UserError, match=match) as caught:
-        prepare(PrepareSettings(name, out=out, from_dir=source, progress=False, **settings))
+        prepare(PrepareSettings(name, out=out, from_dir=source, **settings))
     assert "\n" not in str(caught.value)
     assert not out.exists()
 
@@ -32,7 +32,7 @@ def refused(match, name, source, out, **settings):
         ({"dataset": "openthoughts3", "domains": ("maths",)}, r"domain 'maths': .* choose from math, code, science"),
         ({"dataset": "math500", "domains": ("math",)}, r"domains=.*math500 has none; leave it out"),
         ({"dataset": "math500", "responses_per_question": 4}, r"responses_per_question=4: math500 has none"),
-        ({"dataset": "openthoughts3", "responses_per_question": -1}, r"must be 0 or more"),
+        ({"dataset": "openthoughts3", "responses_per_question": -1}, r"must be a whole number of at least 0"),
         ({"dataset": "math500", "max_prompt_tokens": 100}, r"max_prompt_tokens: is given alone"),
         ({"dataset": "math500", "tokenizer": "somewhere"}, r"tokenizer: is given alone"),
         ({"dataset": "math500", "drop_long": True}, r"drop_long=True: needs a limit"),
@@ -149,13 +149,13 @@ def test_nothing_or_too_little_to_select(tmp_path):
 def test_rows_without_a_question_are_skipped_and_counted(tmp_path):
     rows = [*openthoughts_rows(4, 1), {"domain": "math", "conversations": [{"from": "gpt", "value": "hello"}]}]
     source = write_openthoughts(tmp_path / "in", rows)
-    settings = PrepareSettings("openthoughts3", out=tmp_path / "out", from_dir=source, count=4, progress=False)
-    assert prepare(settings).counts["rows_without_question"] == 1
+    settings = PrepareSettings("openthoughts3", out=tmp_path / "out", from_dir=source, count=4)
+    assert prepare(settings)["counts"]["rows_without_question"] == 1
 
 
 def test_a_folder_with_another_preparation_is_kept(math500, aime, tmp_path):
     def run(name, source, **settings):
-        return prepare(PrepareSettings(name, out=tmp_path / "out", from_dir=source, progress=False, **settings))
+        return prepare(PrepareSettings(name, out=tmp_path / "out", from_dir=source, **settings))
 
     run("math500", math500)
     before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
@@ -165,8 +165,8 @@ def test_a_folder_with_another_preparation_is_kept(math500, aime, tmp_path):
     with pytest.raises(UserError, match=r"\(dataset='math500', asked for 'aime2024'\)"):
         run("aime2024", aime)
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
-    assert run("math500", math500).files["test.parquet"].rows == 20
-    assert run("aime2024", aime, overwrite=True).files["test.parquet"].rows == 30
+    assert run("math500", math500)["files"]["test.parquet"]["rows"] == 20
+    assert run("aime2024", aime, overwrite=True)["files"]["test.parquet"]["rows"] == 30
     (tmp_path / "out" / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"holds test.parquet without a manifest.json"):
         run("aime2024", aime)

@@ -37,7 +37,7 @@ def on_the_hub(monkeypatch):
 
 
 def run(name, out, **settings):
-    return prepare(PrepareSettings(name, out=out, progress=False, **settings))
+    return prepare(PrepareSettings(name, out=out, **settings))
 
 
 def test_openthoughts_is_streamed(on_the_hub, openthoughts, tmp_path, monkeypatch):

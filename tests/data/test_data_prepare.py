@@ -9,14 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from data_copies import openthoughts_rows, write_openthoughts
 
+from prefix_opd import cli
 from prefix_opd.base.files import sha256_of
-from prefix_opd.data import Manifest, PrepareSettings, prepare
+from prefix_opd.data import PrepareSettings, prepare
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def run(name, source, out, **settings):
-    return prepare(PrepareSettings(name, out=out, from_dir=source, progress=False, **settings))
+    return prepare(PrepareSettings(name, out=out, from_dir=source, **settings))
 
 
 def rows_of(folder, name="test.parquet"):
@@ -43,8 +44,8 @@ def test_a_row_of_math500(math500, tmp_path):
             "question": "",
         },
     }
-    assert manifest.counts["selected"] == 20
-    assert manifest.counts["by_category"] == {"Algebra": 10, "Geometry": 10}
+    assert manifest["counts"]["selected"] == 20
+    assert manifest["counts"]["by_category"] == {"Algebra": 10, "Geometry": 10}
 
 
 def test_aime_keeps_its_order_and_its_answers_as_text(aime, tmp_path):
@@ -66,13 +67,13 @@ def test_gpqa_shuffles_the_options_and_the_letter_follows(gpqa, tmp_path):
     assert len(letters) >= 3  # of twelve questions; one place for all would be a giveaway
     run("gpqa-main", gpqa, tmp_path / "b", seed=1)
     assert rows_of(tmp_path / "a") != rows_of(tmp_path / "b")
-    assert run("gpqa-diamond", gpqa, tmp_path / "c").counts["selected"] == 5
+    assert run("gpqa-diamond", gpqa, tmp_path / "c")["counts"]["selected"] == 5
 
 
 def test_mmlu_pro_takes_some_at_random_and_reads_the_test_split_alone(mmlu, tmp_path):
     manifest = run("mmlu-pro", mmlu, tmp_path, count=7)
     rows = rows_of(tmp_path)
-    assert manifest.counts["rows_read"] == 30
+    assert manifest["counts"]["rows_read"] == 30
     assert len(rows) == 7
     indices = [row["extra_info"]["index"] for row in rows]
     assert indices == sorted(indices) != list(range(7))
@@ -94,8 +95,8 @@ def test_openthoughts_samples_questions_and_not_rows(openthoughts, tmp_path):
     rows = rows_of(tmp_path, "train.parquet")
     assert len({row["prompt"][0]["content"] for row in rows}) == len(rows) == 10
     assert [row["extra_info"]["index"] for row in rows] == list(range(10))
-    assert manifest.counts["rows_read"] == 640
-    assert manifest.counts["distinct_questions"] == 40
+    assert manifest["counts"]["rows_read"] == 640
+    assert manifest["counts"]["distinct_questions"] == 40
     for row in rows:
         assert row["prompt"][0] == {"role": "user", "content": row["prompt"][0]["content"].strip()}
         assert row["reward_model"] == {"style": "none", "ground_truth": ""}
@@ -130,15 +131,15 @@ def test_a_small_sample_begins_a_large_one(openthoughts, tmp_path):
 
 def test_domains_are_kept_or_filtered(openthoughts, tmp_path):
     every = run("openthoughts3", openthoughts, tmp_path / "a", count=40)
-    assert every.counts["by_category"] == {"code": 10, "math": 20, "science": 10}
+    assert every["counts"]["by_category"] == {"code": 10, "math": 20, "science": 10}
     some = run("openthoughts3", openthoughts, tmp_path / "b", count=30, domains=("science", "math"))
-    assert some.counts["by_category"] == {"math": 20, "science": 10}
+    assert some["counts"]["by_category"] == {"math": 20, "science": 10}
 
 
 def test_responses_for_seqkd(openthoughts, tmp_path):
     manifest = run("openthoughts3", openthoughts, tmp_path / "a", count=6, responses_per_question=3)
     rows = rows_of(tmp_path / "a", "sft.parquet")
-    assert manifest.files["sft.parquet"].rows == len(rows) == 18
+    assert manifest["files"]["sft.parquet"]["rows"] == len(rows) == 18
     asked = Counter(row["messages"][0]["content"] for row in rows)
     assert asked == dict.fromkeys(questions_of(tmp_path / "a"), 3)
     for row in rows:
@@ -206,16 +207,16 @@ def test_the_manifest_says_what_lies_beside_it(openthoughts, tmp_path):
         "openthoughts3", openthoughts, tmp_path / "out", count=3, responses_per_question=2, domains=("math",)
     )
     folder = tmp_path / "out"
-    assert Manifest.read(folder) == manifest
-    assert set(manifest.files) == {"train.parquet", "sft.parquet"}
+    assert json.loads((folder / "manifest.json").read_text()) == json.loads(json.dumps(manifest))
+    assert set(manifest["files"]) == {"train.parquet", "sft.parquet"}
     assert {file.name for file in folder.iterdir()} == {"train.parquet", "sft.parquet", "manifest.json"}
-    for name, record in manifest.files.items():
-        assert record.sha256 == sha256_of(folder / name)
-        assert record.bytes == (folder / name).stat().st_size
-        assert record.rows == len(rows_of(folder, name))
-    assert manifest.seed == 0
-    assert manifest.settings["domains"] == ["math"]
-    assert [file["name"] for file in manifest.source["files"]] == [
+    for name, record in manifest["files"].items():
+        assert record["sha256"] == sha256_of(folder / name)
+        assert record["bytes"] == (folder / name).stat().st_size
+        assert record["rows"] == len(rows_of(folder, name))
+    assert manifest["seed"] == 0
+    assert manifest["settings"]["domains"] == ["math"]
+    assert [file["name"] for file in manifest["source"]["files"]] == [
         f"data/train-0000{shard}-of-00003.parquet" for shard in range(3)
     ]
     assert str(tmp_path) not in (folder / "manifest.json").read_text()
@@ -228,7 +229,7 @@ def test_a_crash_leaves_the_earlier_files_whole(openthoughts, tmp_path, monkeypa
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("prefix_opd.data.preparation.write_responses", fail)
+    monkeypatch.setattr("prefix_opd.data.preparation._write_responses", fail)
     with pytest.raises(KeyboardInterrupt):
         run("openthoughts3", openthoughts, tmp_path, count=9, responses_per_question=1, overwrite=True)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
@@ -242,14 +243,14 @@ def test_overwriting_leaves_no_file_of_the_earlier_preparation(openthoughts, tmp
 
 def test_one_file_can_be_named(math500, tmp_path):
     shutil.copy(math500 / "test.jsonl", tmp_path / "mine.jsonl")
-    assert run("math500", tmp_path / "mine.jsonl", tmp_path / "out").counts["selected"] == 20
+    assert run("math500", tmp_path / "mine.jsonl", tmp_path / "out")["counts"]["selected"] == 20
 
 
 @pytest.mark.parametrize(("name", "count"), [("math500", 500), ("aime2024", 30)])
 def test_real_problems(name, count, tmp_path):
     if not SHARED.is_dir():
         pytest.skip("real problems are not part of the repository: ../shared/data is absent")
-    assert run(name, SHARED, tmp_path).counts["selected"] == count
+    assert run(name, SHARED, tmp_path)["counts"]["selected"] == count
 
 
 @pytest.mark.parametrize("form", ["byte order mark", "array", "array with a mark"])
@@ -281,3 +282,11 @@ def test_conversations_of_role_and_content_give_the_same_questions(tmp_path):
     run("openthoughts3", tmp_path / "from", tmp_path / "a", count=4, seed=1)
     run("openthoughts3", tmp_path / "train.jsonl", tmp_path / "b", count=4, seed=1)
     assert questions_of(tmp_path / "a") == questions_of(tmp_path / "b") and len(questions_of(tmp_path / "a")) == 4
+
+
+def test_the_command_prints_the_manifest(math500, tmp_path, monkeypatch, capsys):
+    words = ["prefix-opd", "prepare", "math500", "--from", str(math500), "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    assert not leaving.value.code and capsys.readouterr().out == (tmp_path / "manifest.json").read_text()

@@ -55,7 +55,7 @@ def copies(tmp_path):
 
 
 def run(name, source, out, **settings):
-    return prepare(PrepareSettings(name, out=out, from_dir=source, progress=False, **settings))
+    return prepare(PrepareSettings(name, out=out, from_dir=source, **settings))
 
 
 def texts(manifest, folder):
@@ -67,7 +67,7 @@ def texts(manifest, folder):
 def test_duplicates_are_dropped_and_reported(tmp_path):
     source, evaluation = copies(tmp_path)
     manifest = run("openthoughts3", source, tmp_path / "out", count=6, decontaminate_against=evaluation)
-    left_out, kept = manifest.counts["left_out"], manifest.counts["kept"]
+    left_out, kept = manifest["counts"]["left_out"], manifest["counts"]["kept"]
     assert left_out["matches"] == [
         {"with": "math500#1", "equal": True, "share": 1.0},
         {"with": "math500#0", "equal": False, "share": 1.0},
@@ -80,33 +80,33 @@ def test_duplicates_are_dropped_and_reported(tmp_path):
     assert "a b c d e f g h i j k l m and so on" in found
     assert not any(LONG in text for text in found)
     # The report names evaluation questions and never quotes them.
-    assert "a b c d" not in json.dumps(manifest.counts)
+    assert "a b c d" not in json.dumps(manifest["counts"])
 
 
 def test_one_shared_run_can_be_enough(tmp_path):
     source, evaluation = copies(tmp_path)
     settings = {"count": 5, "decontaminate_against": evaluation, "overlap_share": 0.0}
-    assert run("openthoughts3", source, tmp_path / "out", **settings).counts["left_out"]["problems"] == 3
+    assert run("openthoughts3", source, tmp_path / "out", **settings)["counts"]["left_out"]["problems"] == 3
 
 
 def test_duplicates_can_be_reported_alone(tmp_path):
     source, evaluation = copies(tmp_path)
     settings = {"count": 8, "decontaminate_against": evaluation, "drop_duplicates": False}
     manifest = run("openthoughts3", source, tmp_path / "out", **settings)
-    assert manifest.counts["kept"]["duplicates_of_evaluation"] == 2
-    assert manifest.counts["left_out"]["problems"] == 0
+    assert manifest["counts"]["kept"]["duplicates_of_evaluation"] == 2
+    assert manifest["counts"]["left_out"]["problems"] == 0
 
 
 def test_others_take_the_place_of_what_was_dropped_whatever_the_order(tmp_path):
     source, evaluation = copies(tmp_path)
     plain = run("openthoughts3", source, tmp_path / "plain", count=4)
-    assert plain.counts["left_out"]["problems"] == 0
+    assert plain["counts"]["left_out"]["problems"] == 0
     reversed_rows = openthoughts_rows(5, 2)[::-1]
     reversed_rows[3:3] = [asked(f"Tell me: {LONG} and why"), asked("What is $3$ plus $3$")]
     other = write_openthoughts(tmp_path / "other", [*reversed_rows, asked("a b c d e f g h i j k l m and so on")], 2)
     first = run("openthoughts3", source, tmp_path / "a", count=4, decontaminate_against=evaluation)
     second = run("openthoughts3", other, tmp_path / "b", count=4, decontaminate_against=evaluation)
-    assert first.counts["left_out"] == second.counts["left_out"]
+    assert first["counts"]["left_out"] == second["counts"]["left_out"]
     assert texts(first, tmp_path / "a") == texts(second, tmp_path / "b")
 
 
@@ -116,7 +116,7 @@ def test_the_bare_question_of_a_choice_prompt_is_compared(tmp_path, gpqa):
     source = write_openthoughts(tmp_path / "in", rows)
     evaluation = (tmp_path / "eval" / "test.parquet",)
     manifest = run("openthoughts3", source, tmp_path / "out", count=3, decontaminate_against=evaluation)
-    assert [match["with"] for match in manifest.counts["left_out"]["matches"]] in ([], ["gpqa-main#4"])
+    assert [match["with"] for match in manifest["counts"]["left_out"]["matches"]] in ([], ["gpqa-main#4"])
     assert not any("Made up" in text for text in texts(manifest, tmp_path / "out"))
 
 
@@ -152,9 +152,9 @@ def test_long_prompts_are_counted_or_dropped(tokenizer, tmp_path):
     limit = {"tokenizer": tokenizer, "max_prompt_tokens": 8}
     counted = run("openthoughts3", source, tmp_path / "a", count=10, **limit)
     # lengths 1 to 10 and two of the template: 7, 8, 9 and 10 words are beyond 8 tokens
-    assert (counted.counts["kept"]["long_prompts"], counted.counts["kept"]["longest_prompt_tokens"]) == (4, 12)
+    assert (counted["counts"]["kept"]["long_prompts"], counted["counts"]["kept"]["longest_prompt_tokens"]) == (4, 12)
     dropped = run("openthoughts3", source, tmp_path / "b", count=6, drop_long=True, **limit)
-    assert (dropped.counts["kept"]["long_prompts"], dropped.counts["kept"]["longest_prompt_tokens"]) == (0, 8)
+    assert (dropped["counts"]["kept"]["long_prompts"], dropped["counts"]["kept"]["longest_prompt_tokens"]) == (0, 8)
     with pytest.raises(UserError, match="count=7: openthoughts3 gives 6 here"):
         run("openthoughts3", source, tmp_path / "c", count=7, drop_long=True, **limit)
 

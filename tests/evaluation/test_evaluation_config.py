@@ -13,9 +13,8 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import ATTENTION_KEY, LOOP_KEY, PACKED_ATTENTION
 from prefix_opd.config.models import Model
-from prefix_opd.evaluation.benchmarks import find
+from prefix_opd.evaluation.benchmarks import Sampling, find
 from prefix_opd.evaluation.config import evaluation_config
-from prefix_opd.evaluation.settings import Sampling
 from prefix_opd.evaluation.target import Target, open_target
 from prefix_opd.miniature import shipped_models
 

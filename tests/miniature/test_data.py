@@ -6,6 +6,7 @@ import itertools
 import re
 
 import pyarrow.parquet as pq
+import pytest
 
 from prefix_opd.miniature.data import write_data
 
@@ -43,6 +44,17 @@ def test_same_seed_same_bytes(tmp_path) -> None:
     for split in ("train", "test"):
         assert first[split].read_bytes() == second[split].read_bytes()
         assert first[split].read_bytes() != other[split].read_bytes()
+
+
+def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch) -> None:
+    def torn(table, path):
+        path.write_bytes(b"PAR1")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pq, "write_table", torn)
+    with pytest.raises(KeyboardInterrupt):
+        write_data(tmp_path, train=2, test=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_test_split_does_not_depend_on_the_training_size(tmp_path) -> None:

@@ -61,13 +61,9 @@ def test_a_report_that_fails_does_not_fail_the_run(tmp_path, capsys):
 
 
 def test_the_commands_run(run, tmp_path):
-    import typer
+    from prefix_opd import cli
 
-    from prefix_opd.commands import analyze, report
-
-    app = typer.Typer()
-    analyze.register(app)
-    report.register(app)
+    app = cli.app()
     for kind in ("signal", "schedule", "compute"):
         ended = CliRunner().invoke(app, ["analyze", kind, str(run), "--out", str(tmp_path / f"{kind}.json")])
         assert ended.exit_code == 0, ended.output

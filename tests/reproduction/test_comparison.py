@@ -10,7 +10,7 @@ from made_up import record
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose, experiments
 from reproduction.arms import CONTENDERS, Run
-from reproduction.comparison import at_budget, interval, mean_cost, to_target
+from reproduction.comparison import at_budget, interval, mean_cost
 from reproduction.driver import main, parse, reproduce
 from reproduction.on_policy import overrides
 
@@ -18,8 +18,6 @@ from reproduction.on_policy import overrides
 def test_costs_are_linear_between_validations():
     points = record("full", 0, 0.1, 0.3, 0.2, 0.7, flops=30.0).points
     assert at_budget(points, 25.0) == pytest.approx(0.45) and at_budget(points, 99.0) == 0.7
-    assert to_target(points, 0.2) == pytest.approx(5.0) and to_target(points, 0.05) == 0.0
-    assert to_target(points, 0.8) is None
     other = record("full", 1, 0.1, 0.7, flops=10.0).points
     assert mean_cost([points, other], 0.2) == pytest.approx((5.0 + 10 / 6) / 2)
     assert mean_cost([points, record("full", 2, 0.1, 0.2).points], 0.7) is None

@@ -1,6 +1,7 @@
 """An adapter from a checkpoint's shards, and merged into its base."""
 
 import json
+from tempfile import TemporaryDirectory
 
 import torch
 from adapters import write_adapter as by_peft
@@ -10,6 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from prefix_opd.base.files import whole_folder
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
 from prefix_opd.method.lora import LINEAR
@@ -56,3 +58,13 @@ def test_merged_it_computes_as_beside_its_base(tmp_path):
     assert AutoTokenizer.from_pretrained(tmp_path / "merged").chat_template, "the base's, as the adapter has none"
     assert Model("model", str(tmp_path / "merged")).end_token_ids == [7, 259]
     assert Model("model", str(tmp_path / "merged")).linear_layers == set(LINEAR)
+
+
+def test_an_export_may_name_a_place_that_does_not_exist(tmp_path):
+    """The adapter that is merged is written beside the export, before the export itself."""
+    folder = tmp_path / "new" / "place" / "model"
+    with whole_folder(folder) as draft:
+        with TemporaryDirectory(dir=folder.parent):
+            draft.mkdir()
+        assert not folder.exists()
+    assert folder.is_dir() and not draft.exists()

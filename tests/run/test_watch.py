@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+import typer
 
-from prefix_opd.commands import train
+from prefix_opd.commands import quickstart, train
 from prefix_opd.run.events import Event, EventLog, NewEvents, count_by_step
 from prefix_opd.run.follow import cause, how_to_continue, run_and_watch, run_in_sight
 
@@ -208,6 +210,18 @@ def test_a_run_ends_with_its_summary_and_its_report(tmp_path, monkeypatch, verbo
     assert started == ["run_in_sight" if verbose else "run_and_watch"]
     assert shown == ([folder, folder] if code == 0 else [])
     assert json.loads((folder / "versions.json").read_text())["verl"]
+
+
+def test_an_incomplete_quickstart_is_an_error_on_stderr(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "run", lambda *given, **named: 0)
+    monkeypatch.setattr(quickstart, "_teacher", lambda folder: (1.0, 1))
+    monkeypatch.setattr("prefix_opd.commands.summary.show", lambda *_, **__: SimpleNamespace(evaluations=[], steps=3))
+    monkeypatch.setattr("prefix_opd.commands.report.try_to_write", lambda folder: None)
+    with pytest.raises(typer.Exit) as leaving:
+        quickstart.quickstart(["experiment=tiny/schedule", f"trainer.default_local_dir={tmp_path}"])
+    told = capsys.readouterr()
+    assert leaving.value.exit_code == 1 and not told.out
+    assert told.err == f"error: the run in {tmp_path} is incomplete: 3 steps, 0 validations\n"
 
 
 def test_a_run_whose_command_line_is_killed_is_asked_to_end(tmp_path):
