@@ -127,7 +127,7 @@ def cached_files():
 
 @pytest.fixture(scope="session")
 def long_context_models(tmp_path_factory):
-    """The miniature's models with the published context of Qwen3-8B-Base, as stand-ins for the paper's models."""
+    """The miniature's models with Qwen3's context and its template's switch, as stand-ins for the paper's models."""
     from prefix_opd.miniature import shipped_models
 
     folder = tmp_path_factory.mktemp("stand_in_models")
@@ -135,6 +135,8 @@ def long_context_models(tmp_path_factory):
     for model in models.values():
         config = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32768}))
+        with (model / "chat_template.jinja").open("a") as template:
+            template.write("{%- if enable_thinking is false -%}{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}")
     return models
 
 

@@ -213,7 +213,7 @@ def _size(text: str) -> str | None:
 def _kind(name: str) -> str | None:
     for pattern, row in _KINDS:
         match = pattern.search(name.lower())
-        if match and "window" not in name and "_off" not in name and "kl" not in name.lower():
+        if match and not any(other in name.lower() for other in ("window", "_off", "_template", "kl")):
             return row.format(*match.groups())
     return None
 

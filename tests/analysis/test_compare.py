@@ -104,6 +104,7 @@ def test_a_run_stands_below_its_row_and_a_stranger_at_the_end(folder):
         ("qwen3_8b_prefix_2048", "8b", "prefix 2048"),
         ("qwen3_8b_window_0_1024", "8b", None),
         ("qwen3_8b_schedule_off", "8b", None),
+        ("qwen3_1.7b_schedule_template", "1.7b", None),
         ("qwen3_8b_forward_kl_256", "8b", None),
         ("qwen3_18b", None, None),
         ("carefully", None, None),

@@ -75,7 +75,8 @@ def stand_ins(tmp_path_factory, long_context_models) -> list[str]:
 
 def test_the_same_kinds_ship_for_both_sizes():
     for pair in ("qwen3_8b", "qwen3_1.7b"):
-        assert [name.partition("/")[2] for name in experiments() if name.startswith(f"{pair}/")] == KINDS
+        found = [name.partition("/")[2] for name in experiments() if name.startswith(f"{pair}/")]
+        assert [kind for kind in found if kind != "schedule_template"] == KINDS
     small = [name.partition("/")[2] for name in experiments() if name.startswith("qwen3_0.6b/")]
     assert small == ["full", "prefix_256", "schedule"]
     assert {"multi_node", "node_8x80gb", "two_gpus", "one_gpu", "one_gpu_24gb"} <= set(LAYOUTS)
@@ -118,6 +119,13 @@ def test_the_papers_set_up(pair, kind):
     # a folder of its own: verl goes on from what lies in it
     assert config.trainer.default_local_dir == f"outputs/{pair}_{kind}"
     assert ("forward_kl" in kind) == (config.distillation.distillation_loss.loss_mode == "forward_kl_topk")
+
+
+def test_a_student_that_thinks_by_its_template():
+    config = composed("qwen3_1.7b/schedule_template")
+    assert config.actor_rollout_ref.model.path == "Qwen/Qwen3-1.7B"
+    assert (config.prefix_opd.prompt.thinking, config.prefix_opd.prompt.ending) == ("template", None)
+    assert config.trainer.default_local_dir == "outputs/qwen3_1.7b_schedule_template"
 
 
 @pytest.mark.parametrize(
