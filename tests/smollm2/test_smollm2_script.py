@@ -16,7 +16,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.method import names
 from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.miniature import shipped_models
-from prefix_opd.smollm2.data import write_data
+from prefix_opd.smollm2.problems import write_data
 from prefix_opd.smollm2.table import table
 
 ROOT = Path(__file__).parents[2]
