@@ -122,13 +122,7 @@ def keep(run: Run, commit: str) -> Row:
         RuntimeError: an update or a validation is missing.
     """
     read = _on_policy if run.arm.experiment else _seqkd
-    record = Record(
-        *(run.arm.name, run.seed, run.updates, "finished"),
-        budget=run.budget,
-        commit=commit,
-        day=str(date.today()),
-        **read(run),
-    )
+    record = _record(run, "finished", commit, **read(run))
     last = run.updates if run.budget is None else len(record.prefix_lengths)
     if not record.points or record.last.step != last or record.last.problems != run.problems:
         found = [(point.step, point.problems) for point in record.points]
@@ -138,15 +132,12 @@ def keep(run: Run, commit: str) -> Row:
 
 
 def failed(run: Run, commit: str, error: str) -> Row:
-    return asdict(
-        Record(
-            *(run.arm.name, run.seed, run.updates, "failed"),
-            budget=run.budget,
-            error=error,
-            commit=commit,
-            day=str(date.today()),
-        )
-    )
+    return asdict(_record(run, "failed", commit, error=error))
+
+
+def _record(run: Run, status: str, commit: str, **more: Any) -> Record:
+    settings = run.arm.name, run.seed, run.updates, status
+    return Record(*settings, budget=run.budget, commit=commit, day=str(date.today()), **more)
 
 
 def _on_policy(run: Run) -> dict[str, Any]:
