@@ -17,8 +17,7 @@ so a slow hour of the machine affects all cases alike. A case that has a row of 
 `trl_run`           a case in TRL, in an environment of its own (`trl_script`)
 `steps`             a training step as a line of a row
 `observe`           start-up and memory of a run's process tree
-`statistics`        medians, quartiles, least squares
-`rows`              measured steps by case and cap, and which rows are compared
+`rows`              measured steps by case and cap, medians, fits, and which rows are compared
 `update`            the update alone, without Ray: which saving pays (`update_engine`, `update_variants`)
 `table`, `savings`  the page, in the words of `words`, with the pictures of `plots`
 `aims`              the aims, and whether they are reached

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import FULL, LARGE, OURS, TINY, VERLS_OWN, Case
-from benchmarks.rows import Row, Steps, case_of, every_row, fit_medians, leads, pairs, realised
-from benchmarks.statistics import spread
+from benchmarks.rows import Row, Steps, case_of, every_row, fit_medians, leads, pairs, realised, spread
 from benchmarks.verl_run import PHASES, REST
 from benchmarks.words import NAMES
 from harness.store import Row as Result

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.rows import Row, Steps, at_common_caps, every_row, fit, measured_steps, realised, side_by_side
-from benchmarks.statistics import spread
+from benchmarks.rows import Row, Steps, at_common_caps, every_row, fit, measured_steps, realised, side_by_side, spread
 from benchmarks.words import NAMES
 from harness.page import picture
 from harness.store import Row as Result

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.cases import BESIDE, Case
-from benchmarks.rows import Row, Steps, every_row, runs_apart
-from benchmarks.statistics import Spread
+from benchmarks.rows import Row, Spread, Steps, every_row, runs_apart
 from benchmarks.words import Section, cell
 from harness.page import section
 from harness.store import Row as Result

@@ -19,9 +19,9 @@ from benchmarks.rows import (
     pairs,
     realised,
     side_by_side,
+    spread,
 )
 from benchmarks.savings import early, savings, switched
-from benchmarks.statistics import spread
 from benchmarks.verl_run import PHASES, REST
 from benchmarks.words import NAMES, Section, cell, crossover_words, fit_words, fixed_cost_words, started
 from harness.page import grid, section

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
-from benchmarks.statistics import spread
+from benchmarks.rows import spread
 from benchmarks.update_variants import AS_BEFORE, MICRO_BATCHES, PACKED, SHAPES, Sizes, Variant, row
 from prefix_opd.config.keys import PACKED_ATTENTION
 from prefix_opd.cost.arithmetic import ACCELERATORS, GIB

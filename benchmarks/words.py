@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmarks.cases import NATIVE, NATIVE_POLL, OURS, Case
-from benchmarks.rows import Lead, Row, Steps, crossover, fit
-from benchmarks.statistics import Line, Spread
+from benchmarks.rows import Lead, Line, Row, Spread, Steps, crossover, fit
 from harness.store import Row as Result
 
 Section = Callable[[Sequence[Case], Steps, Sequence[Result]], str]

@@ -2,6 +2,6 @@
 
 `harness` provides runs, rows and pages. The modules, in reading order: ``arms`` (what is compared), ``on_policy`` and
 ``seqkd`` with ``sft`` (the two kinds of run), ``prefixes`` (one model continues the other's answers), ``record`` (a row
-of results.jsonl), ``curves`` and ``findings`` (verdicts computed from the rows), ``figures`` and ``report``
+of results.jsonl, and the curve of an arm), ``findings`` (verdicts computed from the rows), ``figures`` and ``report``
 (docs/reproduction), ``driver`` (runs everything).
 """

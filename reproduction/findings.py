@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from prefix_opd.analysis.compute import cost_of
 from prefix_opd.analysis.prefixes import Prefixes
 from reproduction.arms import BY_NAME, PREFIX
-from reproduction.curves import Place, curve
-from reproduction.record import Record
+from reproduction.record import Place, Record, curve
 
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not measured"
 FIXED = ("prefix_3", "prefix_12", "prefix_24")

@@ -1,8 +1,9 @@
-"""A run as one row of results.jsonl, the only input of findings, figures and table."""
+"""A run as one row of results.jsonl, the only input of findings, figures and table; and the curve of an arm."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from harness.store import Row, Store
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import read_lines
+from prefix_opd.base.intervals import wilson
 from prefix_opd.method import names
 from prefix_opd.run.history import read_history
 from reproduction import seqkd
@@ -120,13 +122,7 @@ def keep(run: Run, commit: str) -> Row:
         RuntimeError: an update or a validation is missing.
     """
     read = _on_policy if run.arm.experiment else _seqkd
-    record = Record(
-        *(run.arm.name, run.seed, run.updates, "finished"),
-        budget=run.budget,
-        commit=commit,
-        day=str(date.today()),
-        **read(run),
-    )
+    record = _record(run, "finished", commit, **read(run))
     last = run.updates if run.budget is None else len(record.prefix_lengths)
     if not record.points or record.last.step != last or record.last.problems != run.problems:
         found = [(point.step, point.problems) for point in record.points]
@@ -136,15 +132,12 @@ def keep(run: Run, commit: str) -> Row:
 
 
 def failed(run: Run, commit: str, error: str) -> Row:
-    return asdict(
-        Record(
-            *(run.arm.name, run.seed, run.updates, "failed"),
-            budget=run.budget,
-            error=error,
-            commit=commit,
-            day=str(date.today()),
-        )
-    )
+    return asdict(_record(run, "failed", commit, error=error))
+
+
+def _record(run: Run, status: str, commit: str, **more: Any) -> Record:
+    settings = run.arm.name, run.seed, run.updates, status
+    return Record(*settings, budget=run.budget, commit=commit, day=str(date.today()), **more)
 
 
 def _on_policy(run: Run) -> dict[str, Any]:
@@ -180,3 +173,55 @@ def _seqkd(run: Run) -> dict[str, Any]:
     spent = seqkd.read_spent(run)
     point = Point(run.updates, accuracy, problems, spent.flops_exact, spent.flops_paper, spent.seconds)
     return {"points": (point,)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """All seeds of an arm at one validation. Example: two seeds at 40% and 50% of 512 problems have mean 45%."""
+
+    step: int
+    accuracies: tuple[float, ...]
+    """One per seed."""
+    problems: int
+    flops: float
+    """Exact training FLOP up to here, mean of the seeds."""
+    flops_paper: float
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy of the seeds."""
+        return sum(self.accuracies) / len(self.accuracies)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% Wilson interval of the mean. n is the problems of one seed, because the seeds share their problems."""
+        return wilson(self.accuracy, self.problems)
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The interval, widened to the lowest and the highest seed."""
+        low, high = self.interval
+        return min(low, *self.accuracies), max(high, *self.accuracies)
+
+    def above(self, other: Place) -> bool:
+        """Whether this band lies entirely above the other, which the findings call higher."""
+        return self.band[0] > other.band[1]
+
+
+def curve(records: Sequence[Record]) -> list[Place]:
+    """The validations that all seeds of one arm have, in order."""
+    if not records:
+        return []
+    by_step = [{point.step: point for point in record.points} for record in records]
+    steps = sorted(set.intersection(*(set(points) for points in by_step)))
+    return [_place([points[step] for points in by_step]) for step in steps]
+
+
+def _place(points: Sequence[Point]) -> Place:
+    def mean(name: str) -> float:
+        return sum(getattr(point, name) for point in points) / len(points)
+
+    accuracies = tuple(point.accuracy for point in points)
+    costs = mean("flops_exact"), mean("flops_paper"), mean("seconds")
+    return Place(points[0].step, accuracies, points[0].problems, *costs)

@@ -11,10 +11,9 @@ from prefix_opd.analysis.tables import advice
 from prefix_opd.method.paper import TABLE, PaperRow
 from reproduction import prefixes
 from reproduction.arms import ARMS, SEQUENCES, Arm
-from reproduction.curves import Place
 from reproduction.figures import COMPUTE, OTHERS, PREFIXES, SCHEDULE, SIGNAL, TAIL, draw_all
 from reproduction.findings import FINDINGS, Evidence, half_gain_costs
-from reproduction.record import Record
+from reproduction.record import Place, Record
 
 REPORT_FILE = "results.md"
 CAPTIONS = {  # in the page's order

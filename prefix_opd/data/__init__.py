@@ -9,8 +9,7 @@ The modules, in the order in which a row passes through them:
 ``sampling``   sampling by keyed hash, independent of order
 ``screen``     length of a prompt, and whether an evaluation set contains it (``overlap``)
 ``selection``  the pass that selects questions
-``rows``       a ``Problem`` to verl's row
-``files``      parquet files with reproducible bytes
+``rows``       a ``Problem`` to verl's row; parquet files with reproducible bytes
 ``manifest``   record of a preparation
 ``preparation``  the whole preparation, with the second pass that keeps responses for SeqKD
 """

@@ -10,10 +10,9 @@ from tqdm import tqdm
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import whole_files
-from prefix_opd.data.files import RowWriter
 from prefix_opd.data.layouts import ANSWERER, ASKER, turn
 from prefix_opd.data.manifest import MANIFEST, PARQUETS, as_text, check_folder
-from prefix_opd.data.rows import RL_SCHEMA, SFT_SCHEMA, rl_row, sft_row
+from prefix_opd.data.rows import RL_SCHEMA, SFT_SCHEMA, RowWriter, rl_row, sft_row
 from prefix_opd.data.sampling import key_of
 from prefix_opd.data.screen import Screen
 from prefix_opd.data.selection import Selection, select

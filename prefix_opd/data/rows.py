@@ -1,12 +1,20 @@
-"""verl's two row layouts, each with a fixed schema, because verl concatenates validation files."""
+"""verl's two row layouts, and a parquet writer whose bytes depend only on the rows.
+
+Each layout has a fixed schema, because verl concatenates validation files.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from prefix_opd.base.files import sha256_of
 from prefix_opd.data.known import KnownSet
 from prefix_opd.data.layouts import LETTERS, Problem
 from prefix_opd.data.settings import PrepareSettings
@@ -39,6 +47,7 @@ RL_SCHEMA = pa.schema(
 SFT_SCHEMA = pa.schema([("messages", _MESSAGES)])
 """One row of verl's SFT trainer (``data.messages_key=messages``)."""
 
+ROWS_PER_GROUP = 512
 _FIELD = re.compile(r"\{question\}|\{options\}")
 
 
@@ -79,3 +88,44 @@ def sft_row(question: str, response: str, settings: PrepareSettings) -> dict[str
             {"role": "assistant", "content": response},
         ]
     }
+
+
+class RowWriter:
+    """Writes rows in groups of fixed size: memory stays bounded and the bytes are reproducible."""
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        self._path, self._schema = path, schema
+        # Explicit, because defaults may change with the pyarrow version.
+        self._writer = pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=3, version="2.6", data_page_version="1.0"
+        )
+        self._pending: list[dict[str, Any]] = []
+        self._rows = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._pending.append(row)
+        self._rows += 1
+        self._digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+        if len(self._pending) == ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._writer.write_table(pa.Table.from_pylist(self._pending, schema=self._schema))
+            self._pending.clear()
+
+    def close(self) -> dict[str, Any]:
+        """Finish the file. Returns its entry of the manifest.
+
+        ``sha256`` depends on the pyarrow version, which the file contains; ``rows_sha256``, of the rows as JSON lines,
+        does not.
+        """
+        self._flush()
+        self._writer.close()
+        return {
+            "rows": self._rows,
+            "bytes": self._path.stat().st_size,
+            "sha256": sha256_of(self._path),
+            "rows_sha256": self._digest.hexdigest(),
+        }

@@ -6,8 +6,8 @@ first token of an answer decides the style, so correcting short prefixes already
 be learned on long rollouts. A third model, the reader, is a student that can use a solution in its prompt, so it can
 learn from itself.
 
-Reading order: ``task`` (problems, solutions, grader), ``tokenizer``, ``data`` (verl's parquet), ``sample`` and
-``measure`` (accuracy of a Hugging Face folder), ``sft`` and ``build`` (training of the shipped weights).
+Reading order: ``task`` (problems, solutions, grader), ``tokenizer``, ``data`` (verl's parquet), ``measure`` (accuracy
+of a Hugging Face folder), ``sft`` and ``build`` (training of the shipped weights).
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def _do(step: str, asked: dict) -> None:
 
         print(convert(asked["gguf"] or packaged_gguf(), asked["out"]))
     elif step == "data":
-        from prefix_opd.smollm2.data import write_data
+        from prefix_opd.smollm2.problems import write_data
 
         write_data(**asked)
     elif step == "teacher":

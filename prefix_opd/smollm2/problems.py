@@ -1,4 +1,4 @@
-"""Arithmetic word problems in two to four steps, with a worked solution.
+"""Arithmetic word problems in two to four steps, with a worked solution, and as verl's parquet files.
 
 A problem is a story: a start, some events, a question. A line of ``stories_*.txt`` is one template: what it does to the
 running total, then its sentence. Test problems have stories of their own.
@@ -22,6 +22,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prefix_opd.base.files import whole_files
+from prefix_opd.miniature.data import row
+
+SOURCE = "smollm2/word_problems"
 STEPS = (2, 4)
 """Fewest and most events."""
 MOST = 300
@@ -117,3 +124,21 @@ def _sentence(template: str, who: str, friend: str, **numbers: int) -> str:
         name=who, friend=friend, She=she.capitalize(), she=she, Her=her.capitalize(), her=her, him=him, **numbers
     )
     return sentence[0].upper() + sentence[1:]
+
+
+def draw(count: int, split: str, seed: int) -> list[Problem]:
+    """``count`` different problems. More of them begin with the same ones."""
+    rng, found = random.Random(f"{split} {seed}"), {}
+    while len(found) < count:
+        problem = random_problem(rng, split)
+        found.setdefault(problem.question, problem)
+    return list(found.values())
+
+
+def write_data(out: Path, train: int = 8192, test: int = 512, seed: int = 0) -> None:
+    """Write ``train.parquet`` and ``test.parquet``. The same seed gives the same bytes."""
+    with whole_files(out) as place:
+        for split, count in (("train", train), ("test", test)):
+            problems = enumerate(draw(count, split, seed))
+            rows = [row(SOURCE, one.prompt, one.answer, split, index) for index, one in problems]
+            pq.write_table(pa.Table.from_pylist(rows), place(f"{split}.parquet"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.statistics import fit_line, spread
+from benchmarks.rows import fit_line, spread
 
 
 def test_spread_is_median_and_quartiles():

@@ -10,8 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.data import draw_problems
-from prefix_opd.miniature.measure import MAX_NEW_TOKENS, measure
-from prefix_opd.miniature.sample import sample
+from prefix_opd.miniature.measure import MAX_NEW_TOKENS, measure, sample
 from prefix_opd.miniature.task import grade, solution
 from prefix_opd.miniature.tokenizer import build_tokenizer, prompt_text
 

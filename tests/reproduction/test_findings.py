@@ -6,7 +6,6 @@ import pytest
 from made_up import prefixes, record, whole
 
 from prefix_opd.analysis.compute import cost_of
-from reproduction.curves import curve
 from reproduction.findings import (
     FAILS,
     FINDINGS,
@@ -27,6 +26,7 @@ from reproduction.findings import (
     signal_is_early,
     teachers_prefix_helps,
 )
+from reproduction.record import curve
 
 
 def test_an_arms_seeds_together():

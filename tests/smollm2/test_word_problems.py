@@ -9,8 +9,7 @@ import pytest
 
 from prefix_opd.grading import compute_score
 from prefix_opd.smollm2.__main__ import main
-from prefix_opd.smollm2.data import SOURCE, draw
-from prefix_opd.smollm2.problems import INSTRUCTION, MOST, random_problem, stories
+from prefix_opd.smollm2.problems import INSTRUCTION, MOST, SOURCE, draw, random_problem, stories
 
 SPLITS = ("train", "test")
 SLOTS = {"a": r"(?P<a>\d+)", "b": r"(?P<b>\d+)", "n": r"(?P<n>\d+)"}
