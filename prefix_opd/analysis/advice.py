@@ -2,8 +2,7 @@
 
 One probe, nothing is trained: the student answers some training prompts without a cap, the teacher scores the answers.
 The advised schedule is the paper's, L = 1, 1 + increment, …, with the increment that brings L to `REACH` of the signal
-at the last update. It is the only adaptive choice with a comparison behind it (docs/reproduction); the other schedules
-of docs/schedules.md are not advised before theirs.
+at the last update. The other schedules of docs/schedules.md have not been compared yet.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ REACH = 0.95
 
 @dataclass(frozen=True)
 class Advice:
-    """The profile, and the schedule that follows from it."""
+    """The profile of the signal, and the schedule that follows from it."""
 
     bins: list[Bin]
     shares: list[float]
@@ -83,11 +82,10 @@ def advised_increment(reach: int, updates: int) -> int:
 
 
 def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
-    """Probe and advise.
+    """Probe with one response to each of ``prompts`` training prompts, and advise.
 
     Args:
         config: prepared as for training (`prefix_opd.launch.prepare`).
-        prompts: number of training prompts, one response each.
         seed: sampling seed.
 
     Raises:
@@ -104,25 +102,18 @@ def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
     pairs = [pair for pair in zip(case.prompts, case.teacher_prompts, strict=True) if len(pair[0]) <= room]
     if not pairs:
         raise UserError(f"data.max_prompt_length={room}", f"none of {prompts} training prompts fits", "raise it")
-    asked, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
-    sampled, log_q = _probe(config, case, asked, theirs, longest, seed)
+    sampled, log_q = _probe(config, case, pairs, longest, seed)
     width = -(-longest // case.settings.position_bins)
     bins = profile([log_p for _, log_p in sampled], log_q, width)
     shares, lengths = shares_of(bins), [len(tokens) for tokens, _ in sampled]
-    reach = next(one.first + width for one, share in zip(bins, shares, strict=True) if share >= REACH - 1e-9)
-    reach = min(reach, longest)
+    ends = (one.first + width for one, share in zip(bins, shares, strict=True) if share >= REACH - 1e-9)
+    reach = min(next(ends), longest)
     increment = advised_increment(reach, int(config.trainer.total_training_steps))
-    overrides = [
-        "prefix_opd.schedule.name=linear",
-        "prefix_opd.schedule.start=1",
-        f"prefix_opd.schedule.increment={increment}",
-    ]
-    for override in overrides:
-        key, _, value = override.partition("=")
-        OmegaConf.update(config, key, int(value) if value.isdigit() else value)
-    mean_prompt = sum(map(len, asked)) / len(asked)
-    share = 1 / len(lengths)
-    cost = plan(config, Assumptions(mean_prompt, responses=ResponseLengths(tuple((float(n), share) for n in lengths))))
+    schedule = {"name": "linear", "start": 1, "increment": increment}
+    OmegaConf.update(config, "prefix_opd.schedule", schedule)
+    mean_prompt = sum(len(prompt) for prompt, _ in pairs) / len(pairs)
+    responses = ResponseLengths(tuple((float(length), 1 / len(lengths)) for length in lengths))
+    cost = plan(config, Assumptions(mean_prompt, responses=responses))
     runs = {"advised": cost.cost, "full": cost.full_opd}
     return Advice(
         bins=bins,
@@ -130,7 +121,7 @@ def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
         reach=reach,
         covered=REACH,
         increment=increment,
-        overrides=overrides,
+        overrides=[f"prefix_opd.schedule.{name}={value}" for name, value in schedule.items()],
         responses=len(lengths),
         mean_response=sum(lengths) / len(lengths),
         flops={name: one.flop["exact"].total for name, one in runs.items()},
@@ -139,23 +130,23 @@ def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
 
 
 def _probe(
-    config: DictConfig, case: Case, asked: list[list[int]], theirs: list[list[int]], longest: int, seed: int
+    config: DictConfig, case: Case, pairs: list[tuple[list[int], list[int]]], longest: int, seed: int
 ) -> tuple[list[tuple[list[int], list[float]]], list[list[float]]]:
-    """(B,) sampled tokens with the student's log-probs, and (B,) log-probs of the teacher."""
+    """(B,) sampled tokens with the student's log-probs, and (B,) log-probs of the teacher, for prompts of both."""
     from prefix_opd.verl_plugin.server.offline_engine import OfflineEngine
 
     stay_on_loopback(config)
     trusted = dict(trust_remote_code=case.student.trust_remote_code)
     with OfflineEngine(case.student.path, **trusted, **engine_of(config, STUDENT_KEY)) as student:
         sampled = student.sample(
-            asked,
+            [asked for asked, _ in pairs],
             max_tokens=longest,
             temperature=1.0,
             seed=answer_seed(seed, "advise", 0),
             stop_token_ids=case.stop_ids,
             ignore_eos=bool(config.prefix_opd.ignore_own_end_token),
         )
-    engine = engine_of(config, TEACHER_KEY)
+    theirs, engine = [prompt for _, prompt in pairs], engine_of(config, TEACHER_KEY)
     engine["max_model_len"] = max(map(len, theirs)) + longest + 1
     with OfflineEngine(case.teacher.path, **trusted, **engine) as teacher:
         return sampled, teacher.score(theirs, [tokens for tokens, _ in sampled])

@@ -32,7 +32,7 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy on one benchmark. Example: ``Score(23.4, k=16, low=12.1, high=36.0)``."""
+    """Accuracy on one benchmark."""
 
     mean: float
     """Mean over problems and samples, in %."""
@@ -70,15 +70,9 @@ class Comparison:
     lines: list[PaperRow | Result]
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "size": self.size,
-            "rows": [
-                {"from": "paper" if isinstance(line, PaperRow) else "here", **asdict(line)} for line in self.lines
-            ],
-        }
-
-
-# ---- reading ----
+        origins = ("paper" if isinstance(line, PaperRow) else "here" for line in self.lines)
+        rows = [{"from": origin, **asdict(line)} for origin, line in zip(origins, self.lines, strict=True)]
+        return {"size": self.size, "rows": rows}
 
 
 def read(path: str | Path, step: int | None = None) -> Result:
@@ -117,17 +111,8 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
             scores[column] = _score(value, f"{name}: {source}")
     label = str(found.get("name") or name)
     notes += [LORA.format(found["lora"])] if found.get("lora") else []
-    hint = f"{label} {found.get('model', '')}"
-    return Result(
-        name=label,
-        scores=scores,
-        size=_size(hint),
-        paper_run=_kind(label),
-        step=found.get("step"),
-        flop=found.get("flop"),
-        hours=found.get("hours"),
-        notes=notes,
-    )
+    costs = (found.get(key) for key in ("step", "flop", "hours"))
+    return Result(label, scores, _size(f"{label} {found.get('model', '')}"), _kind(label), *costs, notes=notes)
 
 
 def from_run(folder: str | Path, step: int | None = None) -> Result:
@@ -139,45 +124,32 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
     """
     folder = Path(folder)
     if not (folder / METRICS_FILE).is_file():
-        raise UserError(
-            str(folder), f"is not a run's folder: it has no {METRICS_FILE}", "name the folder that train printed"
-        )
-    found = [(one, scores) for one in validations(read_metrics(folder)) if (scores := _scores(one))]
+        rule = f"is not a run's folder: it has no {METRICS_FILE}"
+        raise UserError(str(folder), rule, "name the folder that train printed")
+    found = []
+    for one in validations(read_metrics(folder)):
+        scores = {at: Score(100 * share, k) for name, (share, k) in one.scores.items() if (at := _column(name))}
+        found += [(one, scores)] if scores else []
     if not found:
         raise UserError(str(folder), "has no validation on a benchmark of the paper", "evaluate its checkpoint instead")
     at, scores = _choose(found, step, folder)
     name, student, lora = _names(folder)
     chosen = step is None and CHOOSER in scores
-    return Result(
-        name=name,
-        scores=scores,
-        size=_size(f"{name} {student}"),
-        paper_run=_kind(name),
-        step=at.step,
-        flop=at.paper_flops,
-        hours=at.seconds / 3600,
-        notes=[
-            *([f"step {at.step} has the best {CHOOSER} of {len(found)}, as in the paper"] if chosen else []),
-            *([LORA.format(lora)] if lora else []),
-        ],
-    )
+    notes = [f"step {at.step} has the best {CHOOSER} of {len(found)}, as in the paper"] if chosen else []
+    notes += [LORA.format(lora)] if lora else []
+    costs = (at.step, at.paper_flops, at.seconds / 3600)
+    return Result(name, scores, _size(f"{name} {student}"), _kind(name), *costs, notes)
 
 
 def _choose(found: Sequence[tuple[Evaluation, dict[str, Score]]], step: int | None, folder: Path):
-    if step is not None:
-        for one, scores in found:
-            if one.step == step:
-                return one, scores
-        steps = ", ".join(str(one.step) for one, _ in found)
-        raise UserError(f"--step {step}", f"{folder} has no validation there", f"it has {steps}")
-    if any(CHOOSER in scores for _, scores in found):
-        return max(found, key=lambda one: one[1][CHOOSER].mean if CHOOSER in one[1] else -1.0)
-    return found[-1]
-
-
-def _scores(found: Evaluation) -> dict[str, Score]:
-    columns = ((_column(source), Score(100 * share, k)) for source, (share, k) in found.scores.items())
-    return {column: score for column, score in columns if column}
+    if step is None:
+        chosen = [(one, scores) for one, scores in found if CHOOSER in scores] or found[-1:]
+        return max(chosen, key=lambda one: one[1][CHOOSER].mean if CHOOSER in one[1] else 0.0)
+    for one, scores in found:
+        if one.step == step:
+            return one, scores
+    steps = ", ".join(str(one.step) for one, _ in found)
+    raise UserError(f"--step {step}", f"{folder} has no validation there", f"it has {steps}")
 
 
 def _score(value: Any, where: str) -> Score:
@@ -218,9 +190,6 @@ def _kind(name: str) -> str | None:
     return None
 
 
-# ---- comparing ----
-
-
 def compare(results: Sequence[Result], size: str | None = None) -> list[Comparison]:
     """One table per student size.
 
@@ -229,16 +198,17 @@ def compare(results: Sequence[Result], size: str | None = None) -> list[Comparis
     """
     if size is not None and size not in SIZES:
         raise UserError(f"--size {size}", f"is not one of {', '.join(SIZES)}")
-    wanted = {size or result.size or "8b" for result in results} or set(SIZES)
-    return [_table(one, [r for r in results if (size or r.size or "8b") == one]) for one in SIZES if one in wanted]
-
-
-def _table(size: str, results: Sequence[Result]) -> Comparison:
-    lines: list[PaperRow | Result] = []
-    for row in rows(size):
-        lines += [row, *(result for result in results if result.paper_run == row.run)]
-    published = {row.run for row in rows(size)}
-    return Comparison(size, [*lines, *(result for result in results if result.paper_run not in published)])
+    of_size: dict[str, list[Result]] = {} if results else {one: [] for one in SIZES}
+    for result in results:
+        of_size.setdefault(size or result.size or "8b", []).append(result)
+    found = []
+    for one in sorted(of_size):
+        published = {row.run: row for row in rows(one)}
+        lines: list[PaperRow | Result] = []
+        for run, row in published.items():
+            lines += [row, *(result for result in of_size[one] if result.paper_run == run)]
+        found.append(Comparison(one, [*lines, *(r for r in of_size[one] if r.paper_run not in published)]))
+    return found
 
 
 def render(comparison: Comparison):

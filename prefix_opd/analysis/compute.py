@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,12 @@ SAME_WHERE_KNOWN = (
     "reward.custom_reward_function.reward_kwargs",
 )
 """Stop tokens, thinking and grader. These keys must be equal too, but a config without one of them passes."""
-_UNKNOWN = "unknown"
 COST_LABELS = {
     "flops": "training FLOP, prompts included",
     "paper_flops": "training FLOP, the paper's count",
     "seconds": "seconds of training",
 }
 """Kind of cost -> label of its axis. No cost includes validation."""
-COSTS = tuple(COST_LABELS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,11 @@ class Compute:
     costs: list[Cost]
 
     def as_dict(self) -> dict[str, Any]:
-        runs = {name: [_evaluation_as_dict(one) for one in found] for name, found in self.evaluations.items()}
+        names = ("step", "accuracy", "samples", "mean_length", *COST_LABELS)
+        runs = {
+            run: [{**{name: getattr(one, name) for name in names}, "interval": list(one.interval)} for one in found]
+            for run, found in self.evaluations.items()
+        }
         return {
             "target": self.target,
             "reference": self.reference,
@@ -81,10 +83,7 @@ class Compute:
 
 
 def compute(
-    histories: Sequence[History],
-    target: float | None = None,
-    reference: str | None = None,
-    names: Sequence[str] | None = None,
+    histories: Sequence[History], target: float | None = None, reference: str | None = None, skip: bool = False
 ) -> Compute:
     """Compare the training costs of runs.
 
@@ -92,21 +91,21 @@ def compute(
         target: accuracy between 0 and 1, by default the highest that every run reached.
         reference: name, or folder's name, of the run that ratios refer to. By default the run of full OPD
             (`History.is_full_opd`), if there is one.
-        names: names of the runs, by default their `labels`.
+        skip: leave out runs that were never validated.
 
     Raises:
         UserError: runs without evaluation or with different settings, a target out of range, an unknown reference.
     """
-    names = labels(histories) if names is None else names
-    chosen = check_flags(histories, names, target, reference)
-    check_comparable(histories)
-    for history in histories:
-        if not history.evaluations:
+    runs = dict(zip(labels(histories), histories, strict=True))
+    chosen = _reference(runs, target, reference)
+    _check_comparable(histories)
+    evaluations = {name: history.evaluations for name, history in runs.items() if history.evaluations}
+    for name, history in runs.items():
+        if name not in evaluations and not skip:
             raise UserError(str(history.folder), "has no evaluation", "set trainer.test_freq above 0 and train")
     if target is None:
-        target = min(max(one.accuracy for one in history.evaluations) for history in histories)
-    evaluations = {name: history.evaluations for name, history in zip(names, histories, strict=True)}
-    reached = {name: {kind: cost_of(found, target, kind) for kind in COSTS} for name, found in evaluations.items()}
+        target = min((max(one.accuracy for one in found) for found in evaluations.values()), default=1.0)
+    reached = {name: {kind: cost_of(ones, target, kind) for kind in COST_LABELS} for name, ones in evaluations.items()}
     theirs = reached.get(chosen, {})
     costs = [
         Cost(name, **found, ratios={k: theirs[k] / v for k, v in found.items() if v and theirs.get(k)})
@@ -116,31 +115,23 @@ def compute(
 
 
 def cost_of(evaluations: Sequence[Evaluation], target: float, kind: str) -> float | None:
-    """`cost_to` for one of `COSTS`."""
-    return cost_to(target, [(one.accuracy, getattr(one, kind)) for one in evaluations])
+    """The cost, one of `COST_LABELS`, at which the accuracy first reaches the target; None if it never does.
 
-
-def cost_to(target: float, points: Sequence[tuple[float, float]]) -> float | None:
-    """The cost at which the accuracy first reaches the target, linear between evaluations; None if it never does.
-
-    Args:
-        points: (accuracy, cumulative cost) of each evaluation, in order.
-
-    >>> cost_to(0.2, [(0.1, 0.0), (0.5, 100.0)])  # a quarter of the way
-    25.0
+    It is linear between evaluations: from accuracy 0.1 at cost 0 to 0.5 at 100, the target 0.2 costs 25.
     """
-    for i, (accuracy, cost) in enumerate(points):
-        if accuracy >= target:
-            if i == 0:
+    before = None
+    for one in evaluations:
+        cost = getattr(one, kind)
+        if one.accuracy >= target:
+            if before is None:
                 return cost
-            below, spent = points[i - 1]
-            return spent + (target - below) / (accuracy - below) * (cost - spent)
+            spent = getattr(before, kind)
+            return spent + (target - before.accuracy) / (one.accuracy - before.accuracy) * (cost - spent)
+        before = one
     return None
 
 
-def check_flags(
-    histories: Sequence[History], names: Sequence[str], target: float | None, reference: str | None
-) -> str | None:
+def _reference(runs: Mapping[str, History], target: float | None, reference: str | None) -> str | None:
     """The name of the run that ratios refer to, or None.
 
     Raises:
@@ -149,31 +140,28 @@ def check_flags(
     if target is not None and not 0 < target < 1:
         raise UserError(f"--target={target:g}", "must lie between 0 and 1", "e.g. --target 0.5")
     if reference is None:
-        full = [name for name, history in zip(names, histories, strict=True) if history.is_full_opd]
-        return full[0] if full else None
-    for name, history in zip(names, histories, strict=True):
+        return next((name for name, history in runs.items() if history.is_full_opd and history.evaluations), None)
+    for name, history in runs.items():
         if reference in (name, history.folder.resolve().name, str(history.folder)):
             if not history.evaluations:
                 raise UserError(f"--reference={reference}", "was never validated", "name a run that was")
             return name
-    raise UserError(f"--reference={reference}", "is not one of the runs", f"choose from {', '.join(names)}")
+    raise UserError(f"--reference={reference}", "is not one of the runs", f"choose from {', '.join(runs)}")
 
 
-def check_comparable(histories: Sequence[History]) -> None:
+def _check_comparable(histories: Sequence[History]) -> None:
     """Raises UserError with the first difference if runs have different evaluation settings."""
     first = histories[0]
     for other in histories[1:]:
         for key in (*SAME_EVALUATION, *SAME_WHERE_KNOWN):
-            ours, theirs = (OmegaConf.select(one.config, key, default=_UNKNOWN) for one in (first, other))
-            if key in SAME_WHERE_KNOWN and _UNKNOWN in (ours, theirs):
+            ours, theirs = (OmegaConf.select(one.config, key, default="unknown") for one in (first, other))
+            if key in SAME_WHERE_KNOWN and "unknown" in (ours, theirs):
                 continue
             if ours != theirs and not (key == "data.val_files" and _same_content(ours, theirs)):
                 here, there = _unlike([[history.folder.resolve().name, history.folder] for history in (first, other)])
-                raise UserError(
-                    f"{first.folder} and {other.folder}",
-                    f"cannot be compared: {key} is {ours} in {here}, {theirs} in {there}",
-                    "name runs with the same evaluation settings",
-                )
+                rule = f"cannot be compared: {key} is {ours} in {here}, {theirs} in {there}"
+                fix = "name runs with the same evaluation settings"
+                raise UserError(f"{first.folder} and {other.folder}", rule, fix)
 
 
 def labels(histories: Sequence[History]) -> list[str]:
@@ -182,16 +170,11 @@ def labels(histories: Sequence[History]) -> list[str]:
 
 
 def _unlike(choices: Sequence[Sequence[object]]) -> list[str]:
-    """For each element its first unique choice; the last choice with a number if no choice is unique."""
+    """For each element its first unique choice; if there is none, the last choice with a number."""
     found = [str(ones[0]) for ones in choices]
     for i in range(1, max(map(len, choices), default=0)):
         found = [str(ones[i]) if found.count(name) > 1 else name for name, ones in zip(found, choices, strict=True)]
     return [f"{name} ({i})" if found.count(name) > 1 else name for i, name in enumerate(found, 1)]
-
-
-def _evaluation_as_dict(one: Evaluation) -> dict[str, Any]:
-    names = ("step", "accuracy", "samples", "mean_length", *COSTS)
-    return {**{name: getattr(one, name) for name in names}, "interval": list(one.interval)}
 
 
 def _same_content(ours: Any, theirs: Any) -> bool:

@@ -20,10 +20,9 @@ from prefix_opd.checks.services import check_one_turn
 from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.models import Model, engine_arguments
 from prefix_opd.config.teachers import check_one_teacher
+from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY
 from prefix_opd.grading import compute_score
 from prefix_opd.method.seeds import answer_seed
-
-INFERENCE_KEY = "distillation.teacher_models.teacher_model.inference"
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,9 @@ def measure(
     seed: int,
     say: Callable[[str], None] = print,
 ) -> Prefixes:
-    """Run one of the two analyses.
+    """Run one of the two analyses, a ``kind`` of `prefixes.KINDS`.
 
     Args:
-        kind: "teacher-prefix" or "student-prefix".
         config: prepared as for training (`prefix_opd.launch.prepare`).
         lengths: prefix lengths, tokens.
         margin: tokens at the end of the giver's answer that no prefix includes: L <- min(L, L_answer - margin).
@@ -73,16 +71,12 @@ def measure(
     rows = [(i, sample) for i in range(len(asked)) for sample in range(samples)]
     say(f"{giver.path} answers {len(asked)} problems, {samples} times each")
     given = _generate(config, giver, [(asked[i].prompt, []) for i, _ in rows], rows, f"{seed}/giver")
-    prefixes = {
-        length: [answer[: max(0, min(length, len(answer) - margin))] for answer in given] for length in [0, *lengths]
-    }
+    prefixes = {length: [one[: max(0, min(length, len(one) - margin))] for one in given] for length in [0, *lengths]}
     jobs = [(length, row, prefix) for length in prefixes for row, prefix in zip(rows, prefixes[length], strict=True)]
     say(f"{receiver.path} continues prefixes of {len(prefixes)} lengths: {len(jobs)} answers")
     # the seed is the same at each length: answers differ by their prefix only
-    answers = _generate(
-        config, receiver, [(asked[i].prompt, prefix) for _, (i, _), prefix in jobs], [row for _, row, _ in jobs],
-        f"{seed}/receiver",
-    )  # fmt: skip
+    begun, of_rows = [(asked[i].prompt, prefix) for _, (i, _), prefix in jobs], [row for _, row, _ in jobs]
+    answers = _generate(config, receiver, begun, of_rows, f"{seed}/receiver")
     tokenizer = student.tokenizer
     grader = OmegaConf.to_container(config.reward.custom_reward_function, resolve=True).get("reward_kwargs") or {}
     right: dict[int, dict[int, list[bool]]] = {length: defaultdict(list) for length in prefixes}
@@ -119,10 +113,8 @@ def questions(config: DictConfig, problems: int) -> list[Question]:
     for row in rows:
         text = student.prompt(row[config.data.prompt_key], template, **variables)
         prompt = student.tokenizer.encode(text, add_special_tokens=False)
-        if len(prompt) > config.data.max_prompt_length:
-            raise UserError(
-                f"data.max_prompt_length={config.data.max_prompt_length}", f"a problem has {len(prompt)} tokens"
-            )
+        if len(prompt) > (room := config.data.max_prompt_length):
+            raise UserError(f"data.max_prompt_length={room}", f"a problem has {len(prompt)} tokens")
         truth = row["reward_model"]["ground_truth"]
         found.append(Question(prompt, str(row[config.data.reward_fn_key]), truth, row.get("extra_info") or {}))
     return found
@@ -151,7 +143,7 @@ def _generate(
 
 def engine_of(config: DictConfig, key: str) -> dict[str, Any]:
     """vLLM's arguments for this model, as in the run."""
-    node = OmegaConf.select(config, "actor_rollout_ref.rollout" if key == STUDENT_KEY else INFERENCE_KEY)
+    node = OmegaConf.select(config, ROLLOUT_KEY if key == STUDENT_KEY else INFERENCE_KEY)
     return engine_arguments(node) | {
         # no trainer shares the GPU
         "gpu_memory_utilization": max(0.8, node.gpu_memory_utilization or 0),

@@ -10,7 +10,7 @@ from typing import Any
 from prefix_opd.analysis.compute import COST_LABELS, Compute
 from prefix_opd.analysis.prefixes import Point, Prefixes
 from prefix_opd.analysis.schedule import PHASES, Schedule, Step
-from prefix_opd.analysis.signal import VALUES, Signal
+from prefix_opd.analysis.signal import Signal
 from prefix_opd.analysis.tables import advice
 from prefix_opd.run.history import Evaluation
 
@@ -21,13 +21,11 @@ DASHES = {"all": "solid", "cut": "dash", "natural": "dot", "probe": "dashdot"}
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of N points."""
+    """One curve of N points; all sequences are (N,)."""
 
     name: str
     x: Sequence[float]
-    """(N,)"""
     y: Sequence[float]
-    """(N,)"""
     colour: str
     dash: str = "solid"
     """solid, dash, dot or dashdot."""
@@ -35,13 +33,13 @@ class Line:
     marks: bool = False
     """Whether each point has a mark."""
     bars: tuple[Sequence[float], Sequence[float]] | None = None
-    """((N,), (N,)): lengths of the error bars below and above each point."""
+    """Lengths of the error bars below and above each point."""
     steps: str = ""
     """"mid": steps around each point; "post": steps after each point; "": straight lines."""
     right: bool = False
     """Use the right axis."""
     texts: Sequence[str] = ()
-    """(N,) hover text of each point in a browser, formatted by ``hover``."""
+    """Hover text of each point in a browser, formatted by ``hover``."""
     hover: str = ""
 
 
@@ -76,11 +74,11 @@ def signal_figure(found: Signal) -> Figure:
     """Mean |reverse KL| and mean reverse KL by position: one colour per step, one dash style per group."""
     steps = sorted({curve.step for curve in found.curves})
     panels = []
-    for value, label in VALUES.items():
+    for value, label in {"abs_mean": "mean |reverse KL| (nats)", "mean": "mean reverse KL (nats)"}.items():
         lines = [
             Line(
-                name=curve.label,
-                x=found.middles(curve),
+                name=f"step {curve.step}, {curve.group} (L={curve.prefix_length})",
+                x=[one.first + found.width / 2 for one in curve.bins],
                 y=[getattr(one, value) for one in curve.bins],
                 colour=colour(steps.index(curve.step)),
                 dash=DASHES[curve.group],
@@ -160,8 +158,7 @@ def summary_figure(
     name: str, evaluations: Sequence[Evaluation], prefix_lengths: Sequence[tuple[int, int, float]]
 ) -> Figure:
     """Accuracy and L against training FLOP. ``prefix_lengths``: (step, L, FLOP so far) of each update."""
-    flops = [spent for _, _, spent in prefix_lengths]
-    lengths = [length for _, length, _ in prefix_lengths]
+    flops, lengths = [spent for _, _, spent in prefix_lengths], [length for _, length, _ in prefix_lengths]
     lines = [
         Line("L (right)", flops, lengths, "0.7", steps="post", right=True),
         _evaluations("accuracy", evaluations, [one.flops for one in evaluations], colour(0)),

@@ -90,37 +90,28 @@ def point(length: int, used: Sequence[int], right: Mapping[int, Sequence[bool]],
         right: problem -> whether each of its answers is right.
         before: the same at L=0, for the same problems.
     """
-    means = [sum(right[problem]) / len(right[problem]) for problem in right]
+    means = [sum(answers) / len(answers) for answers in right.values()]
     drops = [sum(before[problem]) / len(before[problem]) - mean for problem, mean in zip(right, means, strict=True)]
     accuracy, drop = sum(means) / len(means), bootstrap_interval(drops)
-    if all(len(answers) == 1 for answers in right.values()):
-        interval = wilson(accuracy, len(means))
-    else:
-        found = bootstrap_interval(means)
-        interval = (found.low, found.high)
+    found, once = bootstrap_interval(means), all(len(answers) == 1 for answers in right.values())
+    interval = wilson(accuracy, len(means)) if once else (found.low, found.high)
     return Point(length, sum(used) / len(used), accuracy, interval, (drop.mean, drop.low, drop.high))
 
 
 def choose_length(points: Sequence[Point], student: float) -> int | None:
-    """The L to train with, by student-prefix.
+    """The L to train with, by student-prefix; None if no tested L decides enough, or the teacher is not better.
 
-    This is the smallest tested L at which the drop is at least half of the gap (teacher alone - student alone) and
-    significant at 95%. A shorter prefix misses most of the student's wrong decisions. A longer prefix pays for tokens
+    It is the smallest tested L at which the drop is at least half of the gap (teacher alone - student alone) and
+    significant at 95%. A shorter prefix misses most of the student's wrong decisions. A longer one pays for tokens
     after the outcome is decided.
 
     Args:
         points: by length, starting at L=0.
         student: accuracy of the student alone.
-
-    Returns:
-        L in tokens; None if no tested length decides that much, or the teacher is not better.
     """
     gap = points[0].accuracy - student
-    for one in points[1:]:
-        drop, low, _ = one.drop
-        if gap > 0 and low > 0 and drop >= DECIDED * gap:
-            return one.length
-    return None
+    enough = (one.length for one in points[1:] if gap > 0 and one.drop[1] > 0 and one.drop[0] >= DECIDED * gap)
+    return next(enough, None)
 
 
 def default_lengths(longest: int) -> list[int]:

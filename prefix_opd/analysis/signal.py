@@ -15,13 +15,10 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.method import names
 from prefix_opd.run.history import History
 
-VALUES = {"abs_mean": "mean |reverse KL| (nats)", "mean": "mean reverse KL (nats)"}
-"""Field of a `Bin` -> label of its axis."""
-
 
 @dataclass(frozen=True)
 class Bin:
-    """Tokens at neighbouring positions. Example: ``Bin(first=12, tokens=384, mean=0.05, abs_mean=0.07)``."""
+    """Tokens at neighbouring positions."""
 
     first: int
     """Position in the response, from 0."""
@@ -42,11 +39,6 @@ class Curve:
     group: str
     bins: list[Bin]
 
-    @property
-    def label(self) -> str:
-        """Name in a legend."""
-        return f"step {self.step}, {self.group} (L={self.prefix_length})"
-
 
 @dataclass(frozen=True)
 class Signal:
@@ -56,10 +48,6 @@ class Signal:
     width: int
     """Positions per bin."""
     curves: list[Curve]
-
-    def middles(self, curve: Curve) -> list[float]:
-        """The middle position of each bin of a curve."""
-        return [one.first + self.width / 2 for one in curve.bins]
 
     def as_dict(self) -> dict[str, Any]:
         return TypeAdapter(Signal).dump_python(self, by_alias=True)
@@ -75,19 +63,16 @@ def signal(history: History, steps: Sequence[int] | None = None, width: int | No
     Raises:
         UserError: the run recorded no counts, has no such step, or ``width`` is not a multiple.
     """
-    recorded = bin_width(history)
+    config = history.config
+    recorded = -(-int(config.data.max_response_length) // int(config.prefix_opd.position_bins))
     width = recorded if width is None else width
     if width < 1 or width % recorded:
-        raise UserError(
-            f"--bin={width}", f"must be a positive multiple of the {recorded} positions per bin that the run recorded"
-        )
+        rule = f"must be a positive multiple of the {recorded} positions per bin that the run recorded"
+        raise UserError(f"--bin={width}", rule)
     lines = {line["step"]: line for line in history.updates}
     if not any(_bins(line, "all", width) for line in lines.values()):
-        raise UserError(
-            str(history.folder),
-            "recorded no reverse KL with token counts by position",
-            "it used an earlier version, or a loss over the teacher's top tokens",
-        )
+        why = "it used an earlier version, or a loss over the teacher's top tokens"
+        raise UserError(str(history.folder), "recorded no reverse KL with token counts by position", why)
     chosen = list(steps) if steps else _three([step for step, line in lines.items() if _bins(line, "probe", width)])
     chosen = chosen or _three(list(lines))
     for step in chosen:
@@ -99,12 +84,6 @@ def signal(history: History, steps: Sequence[int] | None = None, width: int | No
         for group, bins in _groups(lines[step], width).items()
     ]
     return Signal(history.name, width, curves)
-
-
-def bin_width(history: History) -> int:
-    """Positions per bin that the run recorded."""
-    config = history.config
-    return -(-int(config.data.max_response_length) // int(config.prefix_opd.position_bins))
 
 
 def _three(steps: Sequence[int]) -> list[int]:

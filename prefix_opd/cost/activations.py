@@ -23,7 +23,7 @@ def kept_bytes(shape: ModelShape, compiled: bool) -> int:
     gate, up, SiLU or product             4 I                3 I
     ====================================  =================  =================
 
-    Layer by layer the input of a norm is kept in fp32 and in bf16, and so are those of query and key.
+    Layer by layer, the inputs of all norms are kept in fp32 and in bf16.
 
     Raises:
         ValueError: for layers other than softmax attention with a dense MLP.

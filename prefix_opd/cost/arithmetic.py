@@ -1,4 +1,4 @@
-"""Cost of a run as pure functions: FLOP and tokens of one update, memory of a GPU, hours of a phase.
+"""Cost of a run as pure functions: FLOP of an update, hours of a phase, memory of a GPU.
 
 `prefix_opd.cost.plan` reads a config and calls them. Units: tokens, FLOP, FLOP/s, GiB, hours.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,6 @@ ACCELERATORS = {
 }
 
 
-# ---- lengths ----
-
-
 @dataclass(frozen=True)
 class ResponseLengths:
     """Response lengths without a cap, as (tokens, share) pairs. Without pairs, every response reaches its cap.
@@ -74,35 +71,25 @@ def lengths_from_file(path: str | Path) -> ResponseLengths:
     Raises:
         UserError: no file, no histogram, or no positive count.
     """
-    path = Path(path)
+    path, what = Path(path), f"--response-histogram {path}"
+    fix = 'give JSON {"length": count} or CSV lines length,count'
     if not path.is_file():
-        raise UserError(f"--response-histogram {path}", "does not exist", 'give JSON {"length": count} or CSV lines')
+        raise UserError(what, "does not exist", fix)
     try:
-        pairs = list(json.loads(path.read_text()).items()) if path.suffix == ".json" else _csv_pairs(path)
+        text = path.read_text()
+        if path.suffix == ".json":
+            pairs = list(json.loads(text).items())
+        else:
+            pairs = [row for row in csv.reader(text.splitlines()) if row]
+            if pairs and not pairs[0][0].strip().replace(".", "", 1).isdigit():
+                pairs = pairs[1:]  # the heading
         counts = {float(length): float(count) for length, count in pairs}
-    except (ValueError, AttributeError, TypeError, UnicodeDecodeError):
-        raise UserError(
-            f"--response-histogram {path}",
-            "is not a histogram",
-            'give JSON {"length": count} or CSV lines length,count',
-        ) from None
+    except (ValueError, AttributeError, TypeError):
+        raise UserError(what, "is not a histogram", fix) from None
     total = sum(counts.values())
     if not total > 0 or min(counts) < 1 or min(counts.values()) < 0:
-        raise UserError(
-            f"--response-histogram {path}", "needs lengths of at least 1 and counts of at least 0, not all 0"
-        )
+        raise UserError(what, "needs lengths of at least 1 and counts of at least 0, not all 0")
     return ResponseLengths(tuple((length, count / total) for length, count in sorted(counts.items()) if count))
-
-
-def _csv_pairs(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="") as file:
-        found = [tuple(field.strip() for field in row) for row in csv.reader(file) if row]
-    if found and not found[0][0].replace(".", "", 1).isdigit():
-        found = found[1:]
-    return [(length, count) for length, count in found]
-
-
-# ---- FLOP ----
 
 
 def step_flops(
@@ -117,26 +104,18 @@ def step_flops(
     """One update in both accountings.
 
     Args:
-        prompt: mean prompt length, tokens (exact accounting alone).
+        prompt: mean prompt length, tokens (only in the exact accounting).
         responses: (tokens, share) of the rollouts.
         rollouts: sequences of the update.
-        recomputed: whether a separate student pass recomputes the log-probs (exact accounting alone).
+        recomputed: whether a separate student pass recomputes the log-probs (only in the exact accounting).
         teacher_prompt: mean length of the teacher's own prompt, tokens; None: the student's.
     """
-    exact, paper = [], []
+    found = {"exact": StepFlops(), "paper": StepFlops()}
     scored = None if teacher_prompt is None else [teacher_prompt]
     for length, share in responses:
-        exact.append((rollouts * share, exact_flops(student, teacher, [prompt], [length], recomputed, scored)))
-        paper.append((rollouts * share, paper_flops(student, teacher, [length])))
-    return {"exact": add_up(exact), "paper": add_up(paper)}
-
-
-def add_up(weighted: Sequence[tuple[float, StepFlops]]) -> StepFlops:
-    """Sum of (weight, FLOP), phase by phase."""
-    return StepFlops(**{phase: sum(weight * getattr(flops, phase) for weight, flops in weighted) for phase in PHASES})
-
-
-# ---- hours ----
+        found["exact"] += rollouts * share * exact_flops(student, teacher, [prompt], [length], recomputed, scored)
+        found["paper"] += rollouts * share * paper_flops(student, teacher, [length])
+    return found
 
 
 def hours(
@@ -144,13 +123,12 @@ def hours(
 ) -> dict[str, float]:
     """Hours by phase, and their total.
 
-    A teacher on its own GPUs scores each rollout as soon as it is finished, while others are sampled. Therefore only
-    the longer of sampling and teacher scoring counts.
+    A teacher on its own GPUs scores each rollout while others are sampled, so only the longer of both phases counts.
 
     Args:
         flops_per_second: by phase, of one GPU.
         gpus: number of GPUs of ``student`` and ``teacher``; 0 for a teacher on other machines, which takes no hours.
-        one_by_one: add both, since the teacher scores after the last rollout, or on the GPUs that sample.
+        one_by_one: add sampling and teacher scoring: the teacher scores on the GPUs that sample.
     """
     found = {}
     for phase in PHASES:
@@ -163,21 +141,17 @@ def hours(
 # ---- memory ----
 
 LOGIT_BYTES_UPDATE, LOGIT_BYTES_FUSED = 8, 2
-"""Bytes of a logit in the update: in bf16 2, its gradient 2, an fp32 copy 4. A fused head keeps bf16 alone."""
+"""Bytes of a logit in the update: 2 in bf16, 2 for its gradient, 4 for an fp32 copy. A fused head keeps only bf16."""
 LOGIT_BYTES_SCORING = 8
 """Bytes of a logit when vLLM scores a prompt: 4 for the fp32 logit, 4 for the log-prob."""
 USABLE = 0.92
-"""Share of a card that is given out; the rest is for CUDA contexts and fragmentation."""
+"""Share of a card that a plan uses; the rest is for CUDA contexts and fragmentation."""
 
 
-def overhead_gib(eager: bool) -> float:
-    """Graphs, activations and other buffers of a vLLM engine beside weights and cache: assumed, not measured."""
-    return 1.0 if eager else 3.0
-
-
-def asleep_gib(eager: bool) -> float:
-    """Memory that a sleeping vLLM engine keeps on the GPU, its graphs included: assumed, not measured."""
-    return 1.0 if eager else 2.0
+OVERHEAD_GIB = {True: 1.0, False: 3.0}
+"""Of a vLLM engine, beside weights and cache, without CUDA graphs (eager) and with them: assumed, not measured."""
+ASLEEP_GIB = {True: 1.0, False: 2.0}
+"""What a sleeping vLLM engine keeps on the GPU, without CUDA graphs and with them: assumed, not measured."""
 
 
 def cache_bytes(shape: ModelShape, tokens: float, bytes_per_value: int = 2) -> float:
@@ -188,63 +162,6 @@ def cache_bytes(shape: ModelShape, tokens: float, bytes_per_value: int = 2) -> f
 def stored_parameters(shape: ModelShape, tied: bool) -> int:
     """Parameters in memory; an embedding tied to the head counts once, norms are left out."""
     return shape.all_parameters - (shape.vocab_size * shape.hidden_size if tied else 0)
-
-
-@dataclass(frozen=True)
-class EngineMemory:
-    """Memory of a vLLM engine, GiB per GPU."""
-
-    share: float
-    """All of it: weights, buffers and the whole cache."""
-    weights: float
-    kv_cache: float
-    """Peak: the smaller of ``kv_cache_wanted`` and ``kv_cache_room``."""
-    kv_cache_wanted: float
-    """Need of all concurrent sequences at their longest."""
-    kv_cache_room: float
-    kv_cache_least: float
-    """Need of one sequence of ``max_model_len`` tokens. vLLM does not start with less."""
-    sequences_at_once: int
-    """Number of sequences that fit at their longest; vLLM queues the others."""
-    asleep: float
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
-
-
-def engine_memory(
-    shape: ModelShape,
-    parameters: int,
-    tensor_parallel: int,
-    room_gib: float,
-    sequences: int,
-    longest: float,
-    context: int,
-    eager: bool = False,
-    bytes_per_value: int = 2,
-) -> EngineMemory:
-    """Memory of one vLLM engine.
-
-    Args:
-        room_gib: size of the KV cache.
-        sequences: number of concurrent sequences.
-        longest: tokens of the longest sequence, prompt and response.
-        context: ``max_model_len``, tokens.
-        eager: whether it has no CUDA graphs (``enforce_eager``).
-    """
-    weights = parameters * bytes_per_value / tensor_parallel / GIB
-    room = max(0.0, room_gib)
-    one, least = (cache_bytes(shape, tokens, bytes_per_value) / tensor_parallel / GIB for tokens in (longest, context))
-    return EngineMemory(
-        share=weights + overhead_gib(eager) + room,
-        weights=weights,
-        kv_cache=min(room, one * sequences),
-        kv_cache_wanted=one * sequences,
-        kv_cache_room=room,
-        kv_cache_least=least,
-        sequences_at_once=min(sequences, int(room / one)),
-        asleep=asleep_gib(eager),
-    )
 
 
 def logits_gib(tokens: float, vocabulary: int, bytes_per_logit: int) -> float:

@@ -16,7 +16,7 @@ the other), and the student's cache takes what the other parts leave of `USABLE`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -36,8 +36,24 @@ FIXES = {
     "update": "lower actor_rollout_ref.actor.ppo_max_token_len_per_gpu, or use more GPUs",
 }
 
-Phases = dict[str, dict[str, float]]
-"""Phase -> what stands on the card in it -> GiB."""
+
+@dataclass(frozen=True)
+class EngineMemory:
+    """Memory of a vLLM engine, GiB per GPU."""
+
+    share: float
+    """All of it: weights, buffers and the whole cache."""
+    weights: float
+    kv_cache: float
+    """Peak: the smaller of ``kv_cache_wanted`` and ``kv_cache_room``."""
+    kv_cache_wanted: float
+    """Need of all concurrent sequences at their longest."""
+    kv_cache_room: float
+    kv_cache_least: float
+    """Need of one sequence of ``max_model_len`` tokens. vLLM does not start with less."""
+    sequences_at_once: int
+    """Number of sequences that fit at their longest; vLLM queues the others."""
+    asleep: float
 
 
 @dataclass(frozen=True)
@@ -62,8 +78,8 @@ def memory(
     gpus: dict[str, int],
     longests: tuple[float, float],
     device: float,
-    logit_bytes: int = cost.LOGIT_BYTES_UPDATE,
-    inference_key: str = INFERENCE_KEY,
+    logit_bytes: int,
+    inference_key: str,
 ) -> dict[str, Any]:
     """GiB per GPU of student and teacher, by phase, and of host memory per node.
 
@@ -86,28 +102,38 @@ def memory(
     batch = min(int(inference.max_num_batched_tokens), rollouts / max(1, gpus["teacher"]) * longests[1])
     logits = cost.logits_gib(batch, shapes[1].vocab_size, cost.LOGIT_BYTES_SCORING)
 
-    def engine(node: DictConfig, index: int, room: float | None) -> cost.EngineMemory:
+    def engine(node: DictConfig, index: int, room: float | None) -> EngineMemory:
         """``room``: GiB of engine and cache if the config gives neither; None: a cache of what scoring needs."""
-        parallel, eager = int(node.tensor_model_parallel_size), bool(node.enforce_eager)
+        parallel, eager, longest = int(node.tensor_model_parallel_size), bool(node.enforce_eager), longests[index]
         width = 4 if node.dtype in ("float32", "fp32") else 2
-        longest = longests[index]
-        context = int(node.max_model_len or longest + 1)
-        fixed = held[index] * width / parallel / cost.GIB + cost.overhead_gib(eager)
+        weights = held[index] * width / parallel / cost.GIB
+        fixed = weights + cost.OVERHEAD_GIB[eager]
+        tokens = (longest, int(node.max_model_len or longest + 1))
+        one, least = (cost.cache_bytes(shapes[index], count, width) / parallel / cost.GIB for count in tokens)
         given = OmegaConf.select(node, "engine_kwargs.vllm.kv_cache_memory_bytes")
         if given is not None:
             room = given / cost.GIB
         elif node.gpu_memory_utilization is not None:
             room = float(node.gpu_memory_utilization) * device - fixed
         elif room is None:
-            whole, usual = (cost.cache_bytes(shapes[index], tokens, width) for tokens in (context, longest))
-            room = (whole + 2 * int(node.max_num_batched_tokens) / longest * usual) / parallel / cost.GIB
+            room = least + 2 * int(node.max_num_batched_tokens) / longest * one
         else:
             room -= fixed
+        room = max(0.0, room)
         engines = max(1, gpus[("student", "teacher")[index]] // parallel)
         sequences = min(int(node.max_num_seqs), -(-rollouts // engines))
-        return cost.engine_memory(shapes[index], held[index], parallel, room, sequences, longest, context, eager, width)
+        return EngineMemory(
+            share=fixed + room,
+            weights=weights,
+            kv_cache=min(room, one * sequences),
+            kv_cache_wanted=one * sequences,
+            kv_cache_room=room,
+            kv_cache_least=least,
+            sequences_at_once=min(sequences, int(room / one)),
+            asleep=cost.ASLEEP_GIB[eager],
+        )
 
-    def resting(node: DictConfig, one: cost.EngineMemory) -> float:
+    def resting(node: DictConfig, one: EngineMemory) -> float:
         return one.asleep if node.free_cache_engine else one.share
 
     scorer = engine(inference, 1, None)
@@ -123,7 +149,7 @@ def memory(
         waiting = resting(rollout, sampler) if turns else sampler.share
         scoring = {"trainer": resident, "student": waiting, **scoring}
         update |= {"teacher": resting(inference, scorer) if turns else scorer.share}
-    phases: Phases = {"sampling": {**beside, "student": sampler.share}, "update": update}
+    phases = {"sampling": {**beside, "student": sampler.share}, "update": update}
     teacher = {}
     if gpus["teacher"]:
         phases["scoring"] = scoring
@@ -132,7 +158,7 @@ def memory(
             "kv_cache": scorer.kv_cache,
             "logits": logits,
             "peak_scoring": sum(scoring.values()),
-            "engine": scorer.as_dict(),
+            "engine": asdict(scorer),
         }
     return {
         "student": {
@@ -142,7 +168,7 @@ def memory(
             "peak_sampling": sum(phases["sampling"].values()),
             "peak_update": sum(update.values()),
             "trainer_while_sampling": resident,
-            "engine": sampler.as_dict(),
+            "engine": asdict(sampler),
             "update": update,
         },
         **teacher,
@@ -158,8 +184,7 @@ def memory(
 
 def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -> list[Shortage]:
     """What of a planned memory does not fit a card, the sum and the card's memory in the message."""
-    found = []
-    device = planned["student"]["device"]
+    found, device = [], planned["student"]["device"]
     for phase in phases:
         parts = planned["phases"].get(phase, {})
         if sum(parts.values()) > device:
@@ -169,14 +194,10 @@ def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -
     keys = {"student": ROLLOUT_KEY, "teacher": INFERENCE_KEY}
     several = [name for name in planned if name.startswith(OF_SEVERAL)]
     for who in ("student", *(several or ["teacher"])):
-        if who not in planned:
-            continue
-        key = keys.get(who, who)
-        engine = planned[who]["engine"]
-        if engine["kv_cache_room"] < engine["kv_cache_least"]:
-            rule = (
-                f"{engine['kv_cache_room']:.2f} GiB of {device:g} are left for its KV cache, and one sequence takes "
-                f"{engine['kv_cache_least']:.2f}"
-            )
-            found.append(Shortage(key, rule, "offload the trainer, shorten the sequences, or use more GPUs"))
+        engine = planned[who]["engine"] if who in planned else None
+        if engine and engine["kv_cache_room"] < engine["kv_cache_least"]:
+            room, least = (f"{engine[name]:.2f}" for name in ("kv_cache_room", "kv_cache_least"))
+            rule = f"{room} GiB of {device:g} are left for its KV cache, and one sequence takes {least}"
+            fix = "offload the trainer, shorten the sequences, or use more GPUs"
+            found.append(Shortage(keys.get(who, who), rule, fix))
     return found

@@ -21,7 +21,7 @@ from prefix_opd.method.flops import ModelShape
 
 @dataclass(frozen=True)
 class Sized:
-    """A model by its sizes."""
+    """Sizes of a model."""
 
     shape: ModelShape
     parameters: int
@@ -45,9 +45,14 @@ class Scorer:
 
 
 def sized(config: DictConfig, key: str) -> Sized:
-    """The sizes of the model that a key names. Raises UserError."""
-    decoder = published_config(config, key)
-    shape = shape_of(f"{key}={OmegaConf.select(config, key)}", decoder)
+    """The sizes of the model that a key names, from its folder, this package or the hub. Raises UserError."""
+    path = OmegaConf.select(config, key)
+    if not path:
+        raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id, or an experiment")
+    is_hub_id = str(path).startswith("Qwen/") and not Path(str(path)).expanduser().is_dir()
+    shipped = shipped_config(str(path)) if is_hub_id else None
+    decoder = decoder_config(f"{key}={path}", shipped) if shipped else Model(key, str(path)).decoder
+    shape = shape_of(f"{key}={path}", decoder)
     parameters = stored_parameters(shape, tied=bool(decoder.get("tie_word_embeddings", False)))
     return Sized(shape, parameters, str(decoder.get("model_type")))
 
@@ -57,12 +62,7 @@ def label(teacher: Teacher) -> str:
     return f"{OF_SEVERAL}{teacher.source}" if teacher.source else "teacher"
 
 
-def published_config(config: DictConfig, key: str) -> dict[str, Any]:
-    """``config.json`` of a model (its text part): from its folder, from this package, or from the hub."""
-    path = OmegaConf.select(config, key)
-    if not path:
-        raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id, or an experiment")
-    shipped = resources.files("prefix_opd.config") / "model_shapes" / f"{str(path).rpartition('/')[2]}.json"
-    if not Path(str(path)).expanduser().is_dir() and str(path).startswith("Qwen/") and shipped.is_file():
-        return decoder_config(f"{key}={path}", json.loads(shipped.read_text()))
-    return Model(key, str(path)).decoder
+def shipped_config(hub_id: str) -> dict[str, Any] | None:
+    """``config.json`` of a model whose sizes ship with this package; None for others."""
+    file = resources.files("prefix_opd.config") / "model_shapes" / f"{hub_id.rpartition('/')[2]}.json"
+    return json.loads(file.read_text()) if file.is_file() else None

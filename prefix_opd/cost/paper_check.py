@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import resources
 from typing import Any
 
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ResponseLengths
+from prefix_opd.cost.models import shipped_config
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.method.paper import FLOP_ROWS, FULL_LENGTH, ROLLOUTS, STUDENTS, TEACHER, FlopRow
 from prefix_opd.method.schedule import SCHEDULES, prefix_lengths
@@ -30,7 +29,6 @@ class PaperCheck:
 
 
 def check_paper() -> list[PaperCheck]:
-    """Every figure of `FLOP_ROWS`."""
     return [_check(row) for row in FLOP_ROWS]
 
 
@@ -47,17 +45,11 @@ def _check(row: FlopRow) -> PaperCheck:
 
 
 def _paper_run(row: FlopRow, updates: int, responses: ResponseLengths) -> float:
-    student, teacher = (ModelShape.from_config(_shipped(name)) for name in (STUDENTS[row.size], TEACHER))
+    student, teacher = (ModelShape.from_config(shipped_config(name) or {}) for name in (STUDENTS[row.size], TEACHER))
     schedule = SCHEDULES.build(row.schedule)
     lengths = [prefix_lengths(schedule, step, 1, FULL_LENGTH)[0] for step in range(1, updates + 1)]
     steps = (cost.step_flops(student, teacher, 1, responses.capped(length), ROLLOUTS) for length in lengths)
     return sum(step["paper"].total for step in steps)
-
-
-def _shipped(name: str) -> dict[str, Any]:
-    return json.loads(
-        (resources.files("prefix_opd.config") / "model_shapes" / f"{name.partition('/')[2]}.json").read_text()
-    )
 
 
 def _solve(rising: Callable[[float], float], target: float, high: float) -> float:

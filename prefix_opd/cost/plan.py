@@ -1,7 +1,8 @@
-"""Cost of a run from its composed config alone, without weights, data or GPU."""
+"""Cost of a run from its composed config: needs no weights, data or GPU."""
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,7 @@ from prefix_opd.method.schedule import Full, Schedule, extreme_lengths, prefix_l
 from prefix_opd.method.weighting import Uniform, Weighting
 
 MOST_STEPS = 4096
-"""Of a run, for its largest L."""
+"""Most steps that the search for the largest L looks at."""
 MEAN_PROMPT = 200.0
 """Estimate for OpenThoughts3: mathematics questions are shorter, code questions longer."""
 
@@ -55,35 +56,24 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     prompt = assumptions.mean_prompt or min(MEAN_PROMPT, positive(config, "data.max_prompt_length") / 2)
     scored = _teachers_prompt(config, settings, assumptions, prompt)
     contexts = (prompt + settings.rollout.tool_tokens, scored + settings.rollout.tool_tokens)
-    recomputed = settings.advantage.recomputes
+    run = (student.shape, scorers, rollouts, contexts, settings.advantage.recomputes)
+    cost_of = functools.partial(_cost, *run, throughput["flops_per_second"], gpus, is_shared(config))
 
     def lengths_of(schedule: Schedule) -> list[list[int]]:
         rows = rollouts if schedule.each_rollout else config.data.train_batch_size
         return [prefix_lengths(schedule, step, rows, longest) for step in range(1, updates + 1)]
 
-    def total(rows: list[list[int]], weighting: Weighting) -> Cost:
-        responses = [_responses(assumptions.responses, lengths) for lengths in rows]
-        return _cost(
-            student.shape,
-            scorers,
-            responses,
-            rollouts,
-            contexts,
-            recomputed,
-            weighting,
-            throughput,
-            gpus,
-            is_shared(config),
-        )
+    def total(rows: list[list[int]], weighting: Weighting = settings.weighting) -> Cost:
+        return cost_of([_responses(assumptions.responses, lengths) for lengths in rows], weighting)
 
     schedule, rows = settings.schedule, lengths_of(settings.schedule)
-    courses = dict(zip(("shortest", "longest"), _courses(schedule, updates, longest), strict=True))
-
-    def longest_step(rows: list[list[int]]) -> dict[str, Any]:
-        index = max(range(updates), key=lambda index: sum(rows[index]))
-        hours = total([rows[index]], settings.weighting).hours
-        seconds = {phase: 3600 * value for phase, value in hours.items()}
-        return {"step": index + 1, "prefix_length": max(rows[index]), "seconds": seconds}
+    courses: dict[str, list[list[int]]] = {}
+    if schedule.adapts:
+        low, high = zip(*(extreme_lengths(schedule, step, longest) for step in range(1, updates + 1)), strict=True)
+        courses = {"shortest": [[length] for length in low], "longest": [[length] for length in high]}
+    longest_rows = courses.get("longest", rows)
+    index = max(range(updates), key=lambda index: sum(longest_rows[index]))
+    seconds = {phase: 3600 * value for phase, value in total([longest_rows[index]]).hours.items()}
 
     # the longest possible response: memory is planned for the worst case
     most = max(longest_prefix(schedule, updates, longest), *map(max, rows))
@@ -108,16 +98,13 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "cards": gpus["student"] + (0 if is_shared(config) else gpus["teacher"]),
             "parameters": {
                 name: {"stored": model.parameters, "of_a_token": model.of_a_token}
-                for name, model in (
-                    ("student", student),
-                    *((label(one), model) for one, model in zip(named, theirs, strict=True)),
-                )
+                for name, model in {"student": student, **{label(one.teacher): one.model for one in scorers}}.items()
             },
         },
-        cost=total(rows, settings.weighting),
+        cost=total(rows),
         full_opd=total(lengths_of(Full()), Uniform()),
-        courses={name: total(found, settings.weighting) for name, found in courses.items()} if schedule.adapts else {},
-        longest_step=longest_step(courses["longest"] if schedule.adapts else rows),
+        courses={name: total(found) for name, found in courses.items()},
+        longest_step={"step": index + 1, "prefix_length": max(longest_rows[index]), "seconds": seconds},
         memory_gib=found,
         assumptions={
             "accelerator": throughput["accelerator"],
@@ -132,14 +119,8 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     )
 
 
-def _courses(schedule: Schedule, updates: int, response: int) -> tuple[list[list[int]], list[list[int]]]:
-    """L of each update if the schedule keeps it as short and as long as it can."""
-    ends = [extreme_lengths(schedule, step, response) for step in range(1, updates + 1)]
-    return [[low] for low, _ in ends], [[high] for _, high in ends]
-
-
 def longest_prefix(schedule: Schedule, steps: int, response: int) -> int:
-    """The largest L that a run can have, tokens. Of a run of very many steps some are looked at."""
+    """The largest L that a run can have, tokens, from at most about `MOST_STEPS` of its steps."""
     looked_at = {1, steps, *range(1, steps + 1, -(-steps // MOST_STEPS))}
     return max(extreme_lengths(schedule, step, response)[1] for step in looked_at)
 
@@ -154,16 +135,14 @@ def first_update(config: DictConfig) -> float:
 def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape], gpus: int) -> float:
     """Seconds in which an engine of a teacher on ``gpus`` scores one rollout of the longest step, and nothing else.
 
-    By the assumptions that a plan makes where none are given: the rollout reaches its cap, on an A100 or a CPU.
+    By a plan's own assumptions: the rollout reaches L, on an A100 or a CPU.
     """
-    schedule, response = settings.schedule, config.data.max_response_length
-    steps = config.trainer.total_training_steps
-    cap = longest_prefix(schedule, steps, response)
-    engine = {"student": 1, "teacher": gpus}
+    longest = longest_prefix(settings.schedule, config.trainer.total_training_steps, config.data.max_response_length)
     prompt = min(MEAN_PROMPT, config.data.max_prompt_length / 2)
     scored = _teachers_prompt(config, settings, Assumptions(), prompt) + settings.rollout.tool_tokens
-    flops = cost.step_flops(*shapes, prompt, [(float(cap), 1.0)], 1, False, scored)["exact"]
-    return 3600 * cost.hours(flops, _throughput(config, Assumptions())["flops_per_second"], engine)["teacher_scoring"]
+    flops = cost.step_flops(*shapes, prompt, [(float(longest), 1.0)], 1, False, scored)["exact"]
+    speed, engine = _throughput(config, Assumptions())["flops_per_second"], {"student": 1, "teacher": gpus}
+    return 3600 * cost.hours(flops, speed, engine)["teacher_scoring"]
 
 
 def _teachers_prompt(config: DictConfig, settings: Settings, assumptions: Assumptions, prompt: float) -> float:
@@ -175,9 +154,6 @@ def _teachers_prompt(config: DictConfig, settings: Settings, assumptions: Assump
     return assumptions.mean_teacher_prompt or prompt + more
 
 
-# ---- the parts ----
-
-
 def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, float]]:
     """(tokens, share) of the rollouts of an update whose prompts have these prefix lengths."""
     found: dict[float, float] = {}
@@ -187,29 +163,26 @@ def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, f
     return sorted(found.items())
 
 
-def _cost(student, scorers, updates, rollouts, prompts, recomputed, weighting, throughput, gpus, one_by_one) -> Cost:
+def _cost(student, scorers, rollouts, prompts, recomputed, speed, gpus, one_by_one, updates, weighting) -> Cost:
     prompt, teachers_prompt = prompts
-    steps: dict[str, list[StepFlops]] = {"exact": [], "paper": []}
+    flop = {"exact": StepFlops(), "paper": StepFlops()}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
     scored = dict.fromkeys((one.teacher.source for one in scorers), 0.0)
     for responses in updates:
         for one in scorers:
             share = (responses, rollouts * one.share, recomputed, teachers_prompt)
             flops = cost.step_flops(student, one.model.shape, prompt, *share)
-            for kind, found in flops.items():
-                steps[kind].append(found)
+            flop = {kind: flop[kind] + found for kind, found in flops.items()}
             scored[one.teacher.source] += flops["exact"].teacher_scoring
         generated = rollouts * sum(length * share for length, share in responses)
         tokens["prompts"] += rollouts * prompt
         tokens["generated"] += generated
         tokens["scored"] += rollouts * teachers_prompt + generated
         tokens["in_loss"] += rollouts * sum(weighting.counted(length) * share for length, share in responses)
-    flop = {kind: cost.add_up([(1.0, flops) for flops in found]) for kind, found in steps.items()}
-    pools = gpus
     if len(scorers) > 1:  # they score side by side, each on its own GPUs: the time is that of the busiest
         busiest = max(scored[one.teacher.source] / one.teacher.gpus for one in scorers)
-        pools = {**gpus, "teacher": sum(scored.values()) / busiest}
-    return Cost(flop, tokens, cost.hours(flop["exact"], throughput["flops_per_second"], pools, one_by_one), scored)
+        gpus = {**gpus, "teacher": sum(scored.values()) / busiest}
+    return Cost(flop, tokens, cost.hours(flop["exact"], speed, gpus, one_by_one), scored)
 
 
 def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
@@ -228,7 +201,7 @@ def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
 
 
 def _memory(config, settings, student: Sized, scorers: list[Scorer], rollouts, gpus, longests, device):
-    """Of several teachers ``teacher`` is the one with the highest peak. For each, an update with its rollouts alone."""
+    """`memory` for each teacher; of several, ``teacher`` is the one with the highest peak."""
     logit_bytes = cost.LOGIT_BYTES_FUSED if _is_fused(config, settings, student) else cost.LOGIT_BYTES_UPDATE
     found = {
         label(one.teacher): memory(

@@ -28,7 +28,7 @@ class Assumptions:
     utilisation: dict[str, float] = field(default_factory=dict)
     """By phase, share of the peak; replaces `UTILISATION`."""
     source_shares: dict[str, float] | None = None
-    """Of a run with several teachers, the share of each data source in the rollouts; none: equal shares."""
+    """With several teachers: share of each data source in the rollouts; none: equal shares."""
     tflops: dict[str, float] = field(default_factory=dict)
     """By phase, TFLOP/s of one GPU; replaces peak times utilisation."""
 
@@ -51,8 +51,10 @@ class Cost:
     """FLOP, tokens and hours of all updates of one schedule."""
 
     flop: dict[str, StepFlops]
+    """By accounting: ``exact`` and ``paper``."""
     tokens: dict[str, float]
     hours: dict[str, float]
+    """By phase, and their total."""
     scored: dict[str, float]
     """Exact FLOP of each teacher, by its data source; by "" those of the only teacher."""
 
@@ -78,12 +80,12 @@ class Plan:
     longest_step: dict[str, Any]
     """The step that takes longest: its number, its largest L, and seconds by phase with their total."""
     memory_gib: dict[str, dict[str, Any]]
-    """Of ``student`` and ``teacher`` (of several the one with the highest peak, and each by its name) and by
-    ``phases``, per GPU; ``host``, per node (`prefix_opd.cost.memory`)."""
+    """Result of `prefix_opd.cost.memory`: ``student``, ``teacher`` (the highest peak; several also by name)
+    and ``phases`` per GPU, ``host`` per node."""
     assumptions: dict[str, Any]
     notes: list[str]
     courses: dict[str, Cost] = field(default_factory=dict)
-    """Of a schedule that adapts: ``shortest`` and ``longest``, if L stays as short or grows as fast as it can."""
+    """Only if L adapts: ``shortest`` and ``longest``, where L stays as short or grows as fast as it can."""
 
     def as_dict(self) -> dict[str, Any]:
         full = self.full_opd.as_dict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefix_opd.base.terminal import table
 from prefix_opd.cost.arithmetic import PHASES
 from prefix_opd.cost.memory import OF_SEVERAL
 from prefix_opd.cost.paper_check import PaperCheck
@@ -16,11 +17,13 @@ def render(plan: Plan):
     from rich.text import Text
 
     run = plan.run
-    caps = f"L {run['first_cap']}" + (f" to {run['last_cap']}" if run["last_cap"] != run["first_cap"] else "")
+    lengths = " to ".join(str(length) for length in dict.fromkeys((run["first_cap"], run["last_cap"])))
+    pools = f"{run['gpus']['student']} + {run['gpus']['teacher']} GPUs"
+    gpus = f"{run['cards']} GPUs, shared" if run["placement"] == "shared" else pools
     adapter = f" by an adapter of {run['adapter_parameters']:.3g} parameters" if run["adapter_parameters"] else ""
     head = (
         f"{run['experiment_name']}: {run['student']}{adapter} learns from {run['teacher']}; {run['updates']} updates "
-        f"of {run['rollouts_per_update']} rollouts, {caps}; {_gpus(plan)}"
+        f"of {run['rollouts_per_update']} rollouts, L {lengths}; {gpus}"
     )
     said = plan.assumptions
     tflops = ", ".join(f"{_words(phase)} {value:.3g}" for phase, value in said["tflops_per_gpu"].items())
@@ -29,6 +32,9 @@ def render(plan: Plan):
     seconds = ", ".join(f"{_words(phase)} {longest['seconds'][phase]:.3g}" for phase in PHASES)
     sizes = ", ".join(f"{name} {_parameters(found)}" for name, found in run["parameters"].items())
     host = plan.memory_gib["host"]
+    flops = " to ".join(f"{one.flop['exact'].total:.2e}" for one in plan.courses.values())
+    hours = " to ".join(hours_text(one.hours["total"]) for one in plan.courses.values())
+    adapts = [f"L adapts: from the shortest to the longest course {flops} FLOP with prompts, {hours} hours."]
     scored = ", ".join(f"{source} {flop:.2e}" for source, flop in plan.cost.scored.items() if source)
     foot = [
         *([f"FLOP of each teacher: {scored}."] if scored else []),
@@ -39,21 +45,10 @@ def render(plan: Plan):
         f"{said['response_lengths']}. Evaluation and start-up are not included.",
         f"host memory of a node: {host['trainer_offloaded']:.1f} GiB of offloaded states, "
         f"{host['teacher_asleep'] + host['student_asleep']:.1f} of sleeping engines (pinned: up to twice that).",
-        *_range(plan),
+        *(adapts if plan.courses else []),
         *(f"note: {note}" for note in plan.notes),
     ]
     return Group(Text(head), _cost_table(plan), _memory_table(plan.memory_gib), Text("\n".join(foot)))
-
-
-def _range(plan: Plan) -> list[str]:
-    if not plan.courses:
-        return []
-    flops, hours = zip(*((one.flop["exact"].total, one.hours["total"]) for one in plan.courses.values()), strict=True)
-    return [
-        "L adapts: from the shortest to the longest course "
-        + " to ".join(f"{value:.2e}" for value in flops)
-        + f" FLOP with prompts, {' to '.join(map(hours_text, hours))} hours."
-    ]
 
 
 def _parameters(found: dict[str, int]) -> str:
@@ -61,92 +56,70 @@ def _parameters(found: dict[str, int]) -> str:
     return f"{stored:.3g}" if stored == passed else f"{stored:.4g}, of which a token passes {passed:.3g}"
 
 
-def _gpus(plan: Plan) -> str:
-    """E.g. "4 + 4 GPUs"."""
-    gpus = plan.run["gpus"]
-    return f"{plan.run['cards']} GPUs, shared" if _shared(plan) else f"{gpus['student']} + {gpus['teacher']} GPUs"
-
-
-def _shared(plan: Plan) -> bool:
-    return plan.run["placement"] == "shared"
-
-
-def _order(plan: Plan) -> str:
-    if _shared(plan):
-        return "Sampling, teacher scoring and the update follow each other."
-    return "Sampling and teacher scoring overlap; only the longer one counts."
-
-
 def _cost_table(plan: Plan):
-    from rich.table import Table
-
-    table = Table(title="cost", title_justify="left")
-    for heading in ("", "FLOP, paper", "FLOP, with prompts", "hours", "full OPD: FLOP, paper", "with prompts", "hours"):
-        table.add_column(heading, justify="right" if heading else "left")
+    counts, order = plan.cost.tokens, "Sampling and teacher scoring overlap; only the longer one counts."
+    if plan.run["placement"] == "shared":
+        order = "Sampling, teacher scoring and the update follow each other."
+    made = table(
+        "cost",
+        ("", "FLOP, paper", "FLOP, with prompts", "hours", "full OPD: FLOP, paper", "with prompts", "hours"),
+        f"tokens: {counts['generated']:.3g} generated, {counts['scored']:.3g} scored, {counts['in_loss']:.3g} in the "
+        f"loss. {order}",
+    )
     for phase in (*PHASES, "total"):
         cells = []
         for cost in (plan.cost, plan.full_opd):
             flops = [cost.flop[kind].as_dict()[phase] for kind in ("paper", "exact")]
             cells += [*(f"{value:.2e}" for value in flops), hours_text(cost.hours[phase])]
-        table.add_row(_words(phase), *cells, end_section=phase == PHASES[-1])
+        made.add_row(_words(phase), *cells, end_section=phase == PHASES[-1])
     ratio = plan.as_dict()["full_opd"]["times_this_run"]
-    shown = [f"{ratio[kind]:.3g}x" for kind in ("paper", "exact", "hours")]
-    table.add_row("full OPD to this run", "", "", "", *shown)
-    counts = plan.cost.tokens
-    table.caption = (
-        f"tokens: {counts['generated']:.3g} generated, {counts['scored']:.3g} scored, {counts['in_loss']:.3g} in the "
-        f"loss. {_order(plan)}"
-    )
-    return table
+    made.add_row("full OPD to this run", "", "", "", *(f"{ratio[kind]:.3g}x" for kind in ("paper", "exact", "hours")))
+    return made
 
 
 def _memory_table(memory: dict[str, Any]):
-    from rich.table import Table
-
-    student, teacher = memory["student"], memory.get("teacher")
-    table = Table(title=f"memory of a GPU, GiB of {student['device']:.0f}", title_justify="left")
-    for heading in ("", "peak", "weights", "KV cache", "logits", "the rest"):
-        table.add_column(heading, justify="right" if heading else "left")
+    student = memory["student"]
+    made = table(
+        f"memory of a GPU, GiB of {student['device']:.0f}",
+        ("", "peak", "weights", "KV cache", "logits", "the rest"),
+        "Weights of the update include gradients and AdamW, with LoRA only those of the adapter. An engine reserves "
+        "its whole share.",
+    )
 
     def row(name: str, peak: float, weights: float, cache: float, logits: float) -> None:
         rest = peak - weights - cache - logits
-        table.add_row(name, *(f"{value:.1f}" for value in (peak, weights, cache, logits, rest)))
+        made.add_row(name, *(f"{value:.1f}" for value in (peak, weights, cache, logits, rest)))
 
     engine = student["engine"]
     row("student samples", student["peak_sampling"], engine["weights"], engine["kv_cache"], 0.0)
     row("student is updated", student["peak_update"], student["update"]["states"], 0.0, student["logits"])
-    several = {name: found for name, found in memory.items() if name.startswith(OF_SEVERAL)}
-    for name, found in (several or ({} if teacher is None else {"teacher": teacher})).items():
-        scorer = found["engine"]
+    several = [name for name in memory if name.startswith(OF_SEVERAL)]
+    for name in several or [name for name in memory if name == "teacher"]:
+        found, scorer = memory[name], memory[name]["engine"]
         row(f"{name} scores", found["peak_scoring"], scorer["weights"], scorer["kv_cache"], found["logits"])
-    table.caption = (
-        "Weights of the update include gradients and AdamW, which a LoRA student has of its adapter alone. An engine "
-        "reserves its whole share."
-    )
-    return table
+    return made
 
 
 def render_paper(checks: list[PaperCheck]):
     """The paper's FLOP figures beside ours."""
-    from rich.table import Table
-
-    table = Table(title="the paper's training FLOP beside its formula, every rollout at its cap", title_justify="left")
-    for heading in ("", "run", "updates", "paper", "formula", "ratio"):
-        table.add_column(heading, justify="left" if heading in ("", "run") else "right", no_wrap=True)
-    table.add_column("within 10%?")
+    made = table(
+        "the paper's training FLOP beside its formula, every rollout at its cap",
+        ("run", "updates", "paper", "formula", "ratio"),
+        "(60): the paper states 60 updates for the set-up, but not the checkpoint of this figure.",
+        no_wrap=True,
+    )
+    made.add_column("within 10%?")
     for check in checks:
         row = check.row
-        table.add_row(
-            row.size,
-            row.run,
+        made.add_row(
+            f"{row.size} {row.run}",
             f"{row.updates}" if row.stated else f"({row.updates})",
             f"{row.flop:.1e}",
             f"{check.ours:.1e}",
             f"{check.ours / row.flop:.2f}",
             ("yes" if check.fits else "no") + (f": {check.why}" if check.why else ""),
         )
-    table.caption = "(60): the paper states 60 updates for the set-up, but not the checkpoint of this figure."
-    return table
+    return made
 
 
 def _words(phase: str) -> str:

@@ -6,29 +6,22 @@ import torch
 from torch import Tensor
 
 
-def reverse_kl_advantage(log_p: Tensor, log_q: Tensor, clamp: float | None = None) -> Tensor:
+def reverse_kl_advantage(log_p: Tensor, log_q: Tensor) -> Tensor:
     """A_t = stop_grad[log p_teacher(x_t) - log p_student(x_t)] (arXiv 2602.15260, Eq. 1 and section 3).
 
     Its mean over tokens that the student sampled estimates -KL(student || teacher), the negative reverse KL. The
     advantage is the token's whole return: gamma = 0, no baseline, no task reward, no entropy term.
 
     Args:
-        log_p: student log-probs of the sampled tokens, any shape, nats.
-        log_q: teacher log-probs of the same tokens, same shape, nats.
-        clamp: bound of ``|A_t|``, nats; ``None`` (no bound) as in the paper.
-
-    Returns:
-        The advantage, in the shape of the inputs, without gradient.
+        log_p, log_q: student and teacher log-probs of the sampled tokens, one shape, which the advantage has too; nats.
     """
     if log_p.shape != log_q.shape:
         raise ValueError(f"student log-probs {tuple(log_p.shape)} and teacher log-probs {tuple(log_q.shape)} differ")
-    # reverse KL: p is the student, which samples; q is the teacher, which only scores
-    advantage = (log_q - log_p).detach()
-    return advantage if clamp is None else advantage.clamp(-clamp, clamp)
+    return (log_q - log_p).detach()
 
 
 def teacher_log_probs_of_response(log_q_shifted: Tensor, prompt_length: int) -> Tensor:
-    """Extract the teacher's log-probs of the response from those of the whole sequence.
+    """(S - P,) log-probs of the response from those of the whole sequence.
 
     verl stores the teacher's scores of the sequence x_0 … x_{S-1} shifted left by one: entry i is
     log q(x_{i+1} | x_{<=i}), and the last entry is a dummy 0. The first response token x_P has its score at
@@ -41,9 +34,6 @@ def teacher_log_probs_of_response(log_q_shifted: Tensor, prompt_length: int) -> 
     Args:
         log_q_shifted: (S,) or (S, 1), S = number of prompt and response tokens.
         prompt_length: P >= 1.
-
-    Returns:
-        (S - P,) log-probs, aligned with the response tokens.
     """
     sequence_length = log_q_shifted.shape[0]
     if not 1 <= prompt_length <= sequence_length:
@@ -52,7 +42,7 @@ def teacher_log_probs_of_response(log_q_shifted: Tensor, prompt_length: int) -> 
 
 
 def at_students_positions(teacher_scores: Tensor, teacher_prompt_length: int, prompt_length: int) -> Tensor:
-    """Move the scores of a response from the teacher's own prompt to the student's.
+    """(P + T, k) scores of a response, moved from the teacher's own prompt to the student's; 0 at other entries.
 
     `teacher_log_probs_of_response` and verl's losses then find them by the student's prompt length. A teacher's prompt
     of 3 tokens and a student's of 2, response c d::
@@ -65,15 +55,11 @@ def at_students_positions(teacher_scores: Tensor, teacher_prompt_length: int, pr
         teacher_scores: (Q + T, k) of a sequence of Q prompt and T response tokens, shifted left by one.
         teacher_prompt_length: Q >= 1.
         prompt_length: P >= 1.
-
-    Returns:
-        (P + T, k), 0 at all entries that do not belong to the response.
     """
     response = len(teacher_scores) - teacher_prompt_length
     if min(teacher_prompt_length, prompt_length) < 1 or response < 0:
-        raise ValueError(
-            f"prompts of {teacher_prompt_length} and {prompt_length} tokens do not fit {len(teacher_scores)} scores"
-        )
+        prompts = f"prompts of {teacher_prompt_length} and {prompt_length} tokens"
+        raise ValueError(f"{prompts} do not fit {len(teacher_scores)} scores")
     moved = teacher_scores.new_zeros(prompt_length + response, *teacher_scores.shape[1:])
     moved[prompt_length - 1 : -1] = teacher_scores[teacher_prompt_length - 1 : -1]
     return moved
@@ -87,9 +73,6 @@ def importance_ratio(log_p_current: Tensor, log_p_rollout: Tensor, maximum: floa
         log_p_rollout: log-probs that the sampler reported, same shape; a constant.
         maximum: upper bound of the ratio (truncated importance weight); ``None`` (no bound) as in the paper. A token
             with a truncated ratio gives no gradient.
-
-    Returns:
-        The ratio, in the shape of the inputs.
     """
     if log_p_current.shape != log_p_rollout.shape:
         raise ValueError(f"log-probs {tuple(log_p_current.shape)} and {tuple(log_p_rollout.shape)} differ")

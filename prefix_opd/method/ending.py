@@ -19,8 +19,8 @@ def how_it_ended(response_ids: Sequence[int], longest: int, end_token_ids: Colle
         end_token_ids: every token that stops a rollout.
 
     Returns:
-        "natural"; "cut" (``longest`` tokens without an end token); or "other" (shorter, without an end token: the
-        engine aborted, or the context was full).
+        "natural"; "cut" (``longest`` tokens without an end token); "other" (shorter without one: the engine aborted,
+        or the context was full).
     """
     if not response_ids:
         raise ValueError("a rollout without tokens: the engine returned nothing")

@@ -4,8 +4,8 @@
     F_forward     = F_train / 3
 
 N is the number of parameters that a token passes: projections, MLP (of a mixture, the active experts and the router),
-embedding and head. a = 6 (verl 0.9: causal attention) or 12 (earlier releases: the full square). A sliding window
-bounds S^2, and linear attention has a term linear in S instead (`prefix_opd.method.layers`).
+embedding and head. a = 6 (causal attention, as verl 0.9.1 counts; earlier releases: 12, the full square). A sliding
+window bounds S^2, and linear attention has a term linear in S instead (`prefix_opd.method.layers`).
 
 With a LoRA adapter of A parameters the N are frozen. They have a forward pass (2) and the gradient of their inputs (2),
 and no gradient of their own (2):
@@ -47,9 +47,6 @@ from typing import Any
 
 from prefix_opd.method.layers import Layer, read_layers
 
-ATTENTION_FLOP_FACTOR = 6
-"""The factor ``a`` above, as verl 0.9.1 counts."""
-
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -59,16 +56,15 @@ class ModelShape:
     vocab_size: int
     layers: tuple[Layer, ...]
     adapter: int = 0
-    """A: parameters of a LoRA adapter, which alone are trained; 0: all weights are trained."""
+    """A: parameters of a LoRA adapter, the only trained ones; 0: all weights are trained."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelShape:
-        """Read a Hugging Face config (of the text part): KeyError and ValueError of `layers.read_layers`."""
+        """Read a Hugging Face config (of the text part). Raises as `layers.read_layers`."""
         return cls(int(config["hidden_size"]), int(config["vocab_size"]), read_layers(config))
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> ModelShape:
-        """Read ``config.json`` of a model folder."""
         return cls.from_config(json.loads((Path(folder) / "config.json").read_text()))
 
     @cached_property
@@ -90,7 +86,7 @@ class ModelShape:
 
     @cached_property
     def all_parameters(self) -> int:
-        """With every expert; embedding and head are counted apart, even where they are one matrix."""
+        """With every expert. Embedding and head count apart, even where they are one matrix."""
         return self._parameters(of_a_token=False)
 
     @property
@@ -106,25 +102,23 @@ class ModelShape:
 
     @property
     def mlp_width(self) -> int:
-        """Of the widest MLP, in a mixture of the experts that a token passes together."""
+        """Width of the widest MLP; in a mixture, the total width of the experts of one token."""
         return max(mlp.active_width for _, mlp in self.kinds)
 
-    def train_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
+    def train_flops(self, lengths: Iterable[float]) -> float:
         """Forward and backward pass over sequences of these lengths (tokens). Each sequence attends only to itself."""
         per_weight = 4 if self.adapter else 6
-        return self._flops(lengths, per_weight * self.matmul_parameters + 6 * self.adapter, attention_factor, 1)
+        return self._flops(lengths, per_weight * self.matmul_parameters + 6 * self.adapter, 1)
 
-    def forward_flops(self, lengths: Iterable[float], attention_factor: int = ATTENTION_FLOP_FACTOR) -> float:
+    def forward_flops(self, lengths: Iterable[float]) -> float:
         """One forward pass: a third of `train_flops` where all weights are trained."""
-        return self._flops(lengths, 2 * (self.matmul_parameters + self.adapter), attention_factor, 3)
+        return self._flops(lengths, 2 * (self.matmul_parameters + self.adapter), 3)
 
-    def _flops(self, lengths: Iterable[float], per_token: int, attention_factor: int, share: int) -> float:
+    def _flops(self, lengths: Iterable[float], per_token: int, share: int) -> float:
         tokens = attention = 0.0
         for length, sequences in Counter(lengths).items():
             tokens += sequences * length
-            attention += sequences * sum(
-                count * mixer.train_flops(length, attention_factor) for (mixer, _), count in self.kinds.items()
-            )
+            attention += sequences * sum(n * mixer.train_flops(length) for (mixer, _), n in self.kinds.items())
         return float(per_token * tokens + attention / share)
 
 
@@ -139,6 +133,9 @@ class StepFlops:
 
     def __add__(self, other: StepFlops) -> StepFlops:
         return StepFlops(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+    def __rmul__(self, factor: float) -> StepFlops:
+        return StepFlops(*(factor * flops for flops in astuple(self)))
 
     @property
     def total(self) -> float:
@@ -167,9 +164,7 @@ def exact_flops(
     """
     prompts, responses = list(prompt_lengths), list(response_lengths)
     theirs = prompts if teacher_prompt_lengths is None else teacher_prompt_lengths
-    lengths, scored = (
-        [prompt + response for prompt, response in zip(found, responses, strict=True)] for found in (prompts, theirs)
-    )
+    lengths, scored = ([a + b for a, b in zip(of, responses, strict=True)] for of in (prompts, theirs))
     forward = student.forward_flops(lengths)
     return StepFlops(
         sampling=forward,
@@ -182,10 +177,4 @@ def exact_flops(
 def paper_flops(student: ModelShape, teacher: ModelShape, response_lengths: Iterable[float]) -> StepFlops:
     """F_OPD = F_train(S, L) + 2 F_forward(S, L) + F_forward(T, L), without prompts (arXiv 2602.15260, Appendix B)."""
     lengths = list(response_lengths)
-    forward = student.forward_flops(lengths)
-    return StepFlops(
-        sampling=forward,
-        student_scoring=forward,
-        teacher_scoring=teacher.forward_flops(lengths),
-        update=student.train_flops(lengths),
-    )
+    return exact_flops(student, teacher, [0] * len(lengths), lengths, recomputed_log_probs=True)

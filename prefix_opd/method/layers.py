@@ -23,7 +23,7 @@ UNCOUNTED = {
     "num_kv_shared_layers": "has layers that share keys and values",
     "use_double_wide_mlp": "has MLPs of two widths",
 }
-"""Keys of a config whose layers are of no kind above -> what they say."""
+"""Config keys of layers that are not counted -> what the model has."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ class Attention:
     window: int | None = None
     """Tokens that a token attends to, itself included; none: all up to itself."""
     gated: bool = False
-    """Whether the query projection also gives a gate of the same width (Qwen3-Next, Qwen3.5)."""
+    """Whether the query projection also produces a gate of the same width (Qwen3-Next, Qwen3.5)."""
     one_key_value: bool = False
-    """Whether the key projection gives the values too (Gemma 4)."""
+    """Whether the key projection also produces the values (Gemma 4)."""
 
     def parameters(self, hidden: int) -> int:
         """Query, key, value and output projection."""
         query = (3 if self.gated else 2) * self.heads * self.head_dim
         return hidden * (query + (1 if self.one_key_value else 2) * self.kv_heads * self.head_dim)
 
-    def train_flops(self, length: float, factor: int) -> float:
-        """``a * S^2 * head_dim * heads``: scores and their products with the values, forward and backward.
+    def train_flops(self, length: float) -> float:
+        """``6 * S^2 * head_dim * heads``: scores and their products with the values, forward and backward.
 
         A window of W leaves out the (S - W)^2 / 2 pairs beyond it: S^2 becomes S^2 - (S - W)^2 for S > W. (verl counts
         S * W, which for S >> W is half of that.)
         """
         beyond = 0.0 if self.window is None else max(0.0, length - self.window)
-        return factor * (length * length - beyond * beyond) * self.head_dim * self.heads
+        return 6 * (length * length - beyond * beyond) * self.head_dim * self.heads
 
     def cache_bytes(self, tokens: float, value: int) -> float:
         """Keys and values of a sequence, ``value`` bytes each; no more than W tokens with a window."""
@@ -88,7 +88,7 @@ class DeltaNet:
         values = self.value_heads * self.value_dim
         return hidden * (self._mixed + 2 * values + 2 * self.value_heads) + self.kernel * self._mixed
 
-    def train_flops(self, length: float, factor: int) -> float:
+    def train_flops(self, length: float) -> float:
         """The rule token by token, forward and backward: 3 * (1 + 2 + 2 + 2) * key_dim * value_dim a value head.
 
         1 for the decay, 2 for each product. (verl counts 15 in place of 21; kernels that work in chunks compute more.)
@@ -96,7 +96,7 @@ class DeltaNet:
         return 21.0 * self._state * length
 
     def cache_bytes(self, tokens: float, value: int) -> float:
-        """Of a sequence of any length: the states, which vLLM keeps in fp32, and the convolution's last tokens."""
+        """The states, which vLLM keeps in fp32, and the convolution's last tokens: the same for every length."""
         return 4 * self._state + (self.kernel - 1) * self._mixed * value
 
 
@@ -107,14 +107,14 @@ class Mlp:
     width: int
     experts: int = 1
     active: int = 1
-    """Experts that a token passes."""
+    """Number of experts per token."""
     shared: int = 0
-    """Width of the experts that every token passes besides, together."""
+    """Total width of the shared experts, which every token passes."""
     shared_gate: bool = False
 
     @property
     def active_width(self) -> int:
-        """Of the experts that a token passes, together."""
+        """Total width of the experts of one token."""
         return self.active * self.width + self.shared
 
     def parameters(self, hidden: int, of_a_token: bool = False) -> int:
@@ -132,7 +132,7 @@ def read_layers(config: Mapping[str, Any]) -> tuple[Layer, ...]:
 
     Raises:
         KeyError: the name of a missing field.
-        ValueError: what the layers are, where they are of no kind that is counted.
+        ValueError: the model has layers that are not counted.
     """
     for key, says in UNCOUNTED.items():
         if config.get(key):

@@ -23,32 +23,24 @@ def reverse_kl_metrics(log_p: Tensor, log_q: Tensor, mask: Tensor) -> dict[str, 
         mask: (N,) bool, tokens that the student sampled.
     """
     kl = (log_p - log_q)[mask]
-    return {
-        "reverse_kl/mean": kl.mean().item(),
-        "reverse_kl/abs_mean": kl.abs().mean().item(),
-        "reverse_kl/max": kl.max().item(),
-    }
+    values = {"mean": kl.mean(), "abs_mean": kl.abs().mean(), "max": kl.max()}
+    return {f"reverse_kl/{name}": value.item() for name, value in values.items()}
 
 
 def by_position(values: Tensor, positions: Tensor, bin_width: int) -> list[tuple[int, float, int]]:
-    """Mean of a per-token value in each bin of response positions.
+    """(first position, mean, number of tokens) of each non-empty bin of response positions.
 
     Args:
         values, positions: (N,), positions from 0.
         bin_width: positions per bin.
-
-    Returns:
-        (first position, mean, number of tokens) of each non-empty bin.
     """
     bins = positions // bin_width
     width = int(bins.max()) + 1 if len(bins) else 0
     counts = torch.bincount(bins, minlength=width)
     sums = torch.bincount(bins, weights=values.double(), minlength=width)
-    return [
-        (index * bin_width, (sums[index] / counts[index]).item(), int(counts[index]))
-        for index in range(width)
-        if counts[index]
-    ]
+    filled = counts.nonzero().flatten()
+    means = sums[filled] / counts[filled]
+    return list(zip((filled * bin_width).tolist(), means.tolist(), counts[filled].tolist(), strict=True))
 
 
 def reverse_kl_by_position(
@@ -89,17 +81,13 @@ class Tail:
 
 
 def tail_growth(now: Bins, before: Bins, prefix_length: int) -> Tail | None:
-    """Compare the bins that start at or beyond the current L and have tokens in both probes.
+    """The growth in the bins that start at or beyond L and have tokens in both probes; None without such a bin.
 
-    A bin that contains L is left out, because part of it is trained. Both probes use the same bins, even if L was
-    shorter at the first one.
+    A bin that contains L is left out, because part of it is trained.
 
     Args:
         now, before: bins of this probe and of the first.
         prefix_length: L now, tokens.
-
-    Returns:
-        The growth; None without such a bin.
     """
     common = [first for first in now if first in before and first >= prefix_length and before[first][0] > 0]
     if not common:
@@ -119,10 +107,8 @@ def rollout_metrics(
     """L, endings, response lengths, and the seconds until the last rollout was generated and scored.
 
     Args:
-        records: one per rollout, with ``ending``, ``generated_at`` and ``scored_at`` (seconds since the prompts were
-            handed out).
-        lengths: (B,) tokens that the student sampled.
-        prefix_lengths: (B,) L of each rollout, tokens.
+        records: (B,) with ``ending``, and ``generated_at`` and ``scored_at`` in seconds since the prompts went out.
+        lengths, prefix_lengths: (B,) tokens that the student sampled, and L.
     """
     endings = [record["ending"] for record in records]
     generated, scores = max(record["generated_at"] for record in records), [record["scored_at"] for record in records]

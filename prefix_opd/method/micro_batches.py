@@ -27,7 +27,7 @@ KEYS = 1 / 8
 
 
 class Splits:
-    """The cost of every group of neighbours.
+    """The splits of sorted items into groups of neighbours.
 
     Args:
         order: the items, sorted.
@@ -54,14 +54,14 @@ class Splits:
     def shared(cls, families: Sequence[Family], overhead: float, budget: int) -> Splits:
         """Groups of prompts that share their computation. A family is never split."""
         order = sorted(range(len(families)), key=lambda i: -families[i].longest)
-        prompts, longest, rollouts = (
-            np.array([getattr(families[i], name) for i in order]) for name in ("prompt", "longest", "size")
-        )
+        sizes = [(families[i].prompt, families[i].longest, len(families[i].rows)) for i in order]
+        prompts, longest, rollouts = np.array(sizes).T
         tokens = np.zeros((len(order), len(order) + 1))
         for i in range(len(order)):
-            count = np.arange(1, len(order) - i + 1)
-            widest = np.maximum.accumulate(prompts[i:])
-            tokens[i, i + 1 :] = _shared_tokens(count, widest, rollouts[i:].cumsum(), longest[i])
+            groups_prompts, groups_rollouts = np.arange(1, len(order) - i + 1), rollouts[i:].cumsum()
+            # a prompt's first rollout pays the whole prompt, each further one `KEYS` of it
+            shares = groups_prompts + (groups_rollouts - groups_prompts) * KEYS
+            tokens[i, i + 1 :] = np.maximum.accumulate(prompts[i:]) * shares + groups_rollouts * longest[i]
         return cls(order, tokens, overhead, budget)
 
     def fewest(self) -> int:
@@ -72,29 +72,25 @@ class Splits:
             groups, start = groups + 1, int(within[-1]) if len(within) else start + 1
         return groups
 
-    def cheapest(self, most: int) -> CheapestSplits:
-        """The cheapest split into each number of groups up to ``most``."""
-        return CheapestSplits(self._order, self._price, most)
+    def cheapest(self, most: int) -> list[float]:
+        """Costs of the cheapest splits into 1, 2, … ``most`` groups, by dynamic programming over the sorted items.
 
-
-class CheapestSplits:
-    """The cheapest split into each number of groups, by dynamic programming over the items in their order."""
-
-    def __init__(self, order: Sequence[int], price: np.ndarray, most: int):
-        self._order = order
-        cheapest = np.full(len(order) + 1, np.inf)  # [j]: cost of the first j items
+        Returns:
+            (most,) padded tokens with overhead; infinite if impossible.
+        """
+        cheapest = np.full(len(self._order) + 1, np.inf)  # [j]: cost of the first j items
         cheapest[0] = 0.0
-        self._starts = []  # [number of groups - 1][j - 1]: first item of the last group
-        self.costs: list[float] = []
-        """Cost of the cheapest split into 1, 2, ... groups, padded tokens with overhead; infinite if impossible."""
+        costs = []
+        self._starts = []  # [number of groups - 1][j]: first item of the last group
         for _ in range(most):
-            total = cheapest[:-1, None] + price
+            total = cheapest[:-1, None] + self._price
             self._starts.append(total.argmin(axis=0))
             cheapest = total.min(axis=0)
-            self.costs.append(float(cheapest[-1]))
+            costs.append(float(cheapest[-1]))
+        return costs
 
     def groups(self, number: int) -> list[list[int]]:
-        """The items of each group in the cheapest split into ``number`` groups, longest items first."""
+        """The items of each group in the cheapest split into ``number`` groups, longest first; after `cheapest`."""
         found, end = [], len(self._order)
         for starts in reversed(self._starts[:number]):
             found.append(sorted(self._order[starts[end] : end]))
@@ -103,8 +99,7 @@ class CheapestSplits:
 
 
 def cheapest_number(costs: Sequence[float]) -> int | None:
-    """The number of groups with the lowest of ``costs`` (for 1, 2, ... groups), the smallest on a tie; None if all are
-    infinite."""
+    """The number of groups with the lowest cost, the smallest on a tie; None if all ``costs`` are infinite."""
     lowest = min(costs)
     return None if np.isinf(lowest) else costs.index(lowest) + 1
 
@@ -119,10 +114,6 @@ class Family:
     """Prompt length, tokens."""
     longest: int
     """Longest response, tokens."""
-
-    @property
-    def size(self) -> int:
-        return len(self.rows)
 
 
 def families(owners: Sequence[int], prompts: Sequence[int], responses: Sequence[int], budget: int) -> list[Family]:
@@ -145,8 +136,3 @@ def families(owners: Sequence[int], prompts: Sequence[int], responses: Sequence[
             part, rows = rows[: max(1, room)], rows[max(1, room) :]
             found.append(Family(tuple(part), prompt, longest))
     return found
-
-
-def _shared_tokens(prompts, prompt, rollouts, longest):
-    """Padded tokens of a group. A prompt's first rollout pays the whole prompt, each further one pays `KEYS` of it."""
-    return prompts * prompt + rollouts * longest + (rollouts - prompts) * prompt * KEYS

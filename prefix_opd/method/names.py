@@ -1,4 +1,4 @@
-"""The one list of metric names of a run. Producers add the prefix `OURS`; readers use these constants."""
+"""Names of a run's metrics. Producers add the prefix `OURS`; readers use these constants."""
 
 from __future__ import annotations
 
@@ -119,17 +119,3 @@ ALL = (
     "prefix_opd/watch/validation_endless",
 )
 """All metrics of this package. ``{a,b}`` stands for a or b, ``#`` for a position, ``*`` for a data source."""
-
-
-def is_listed(name: str) -> bool:
-    """Whether `ALL` contains a metric."""
-    return any(pattern.fullmatch(name) for pattern in _PATTERNS)
-
-
-def _pattern(listed: str) -> re.Pattern[str]:
-    words = re.split(r"\{(.+?)\}", listed)  # every second word is a list of alternatives
-    parts = ["(?:" + "|".join(words[i].split(",")) + ")" if i % 2 else words[i] for i in range(len(words))]
-    return re.compile("".join(parts).replace("#", r"\d+").replace("*", ".+"))
-
-
-_PATTERNS = tuple(map(_pattern, ALL))

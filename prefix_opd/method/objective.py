@@ -29,8 +29,6 @@ class Objective(Fields):
     needs_topk: ClassVar[bool] = False
     """Whether the teacher returns its k likeliest tokens in place of the sampled token's score. An objective of ours
     then defines `divergence` in place of `token_losses`."""
-    needs_advantage: ClassVar[bool] = True
-    """Whether the trainer computes the advantage before the update."""
     reports_drift: ClassVar[bool] = False
     """Whether `metrics` tells up to which token each rollout is reliable."""
     estimates_reverse_kl: ClassVar[bool] = False
@@ -49,49 +47,44 @@ class Objective(Fields):
     def needs_teacher_at_update(self, student_log_prob: str) -> bool:
         """Whether the update reads the teacher's scores.
 
-        Args:
-            student_log_prob: ``prefix_opd.advantage.student_log_prob``. With "current" the update computes the
-                advantage from the policy that is being updated.
+        With ``prefix_opd.advantage.student_log_prob`` "current" it computes the advantage itself.
         """
         return self.is_verls or self.needs_topk or student_log_prob == "current"
 
     def advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor) -> Tensor:
-        """(B, T) advantage of each token. All inputs are (B, T); ``mask`` is 1 on tokens that the student sampled."""
-        raise NotImplementedError(f"{type(self).__name__} defines no advantage")
+        """(B, T) advantage of each token, by default the paper's. Objectives over the top k have none.
+
+        Args:
+            log_p, log_q, mask: (B, T); ``mask`` is 1 on tokens that the student sampled.
+        """
+        from prefix_opd.method.advantage import reverse_kl_advantage
+
+        return reverse_kl_advantage(log_p, log_q)
 
     def bounded_advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor, clamp: float | None) -> Tensor:
-        """(B, T) advantage without gradient, clamped to [-clamp, clamp] nats, 0 outside the mask."""
+        """`advantage` without gradient, clamped to [-clamp, clamp] nats, 0 outside the mask."""
         if not log_p.shape == log_q.shape == mask.shape:
             raise ValueError(f"log_p {tuple(log_p.shape)}, log_q {tuple(log_q.shape)}, mask {tuple(mask.shape)} differ")
         advantage = self.advantage(log_p, log_q, mask).detach().masked_fill(~mask.bool(), 0.0)
         return advantage if clamp is None else advantage.clamp(-clamp, clamp)
 
     def metrics(self, log_p: Tensor, log_q: Tensor, mask: Tensor, prefix_lengths: Tensor) -> dict[str, float]:
-        """What the objective reports of a step, under names of `prefix_opd.method.names`.
-
-        Args:
-            log_p, log_q, mask: (B, T) as for `advantage`.
-            prefix_lengths: (B,) L of each rollout, tokens.
-        """
+        """Metrics of a step, by `prefix_opd.method.names`. ``prefix_lengths``: (B,) L, tokens; the others: (B, T)."""
         return {}
 
     def token_losses(self, log_p: Tensor, log_p_rollout: Tensor, advantage: Tensor, weights: Tensor | None) -> Tensor:
         """(B, T) losses, neither masked nor aggregated. Gradients flow only through ``log_p``.
 
         Args:
-            log_p: (B, T) log-probs of the policy that is updated.
-            log_p_rollout: (B, T) log-probs that the sampler reported.
-            advantage: (B, T).
-            weights: (B, T) position weights; ``None`` means 1 everywhere.
+            log_p, log_p_rollout: (B, T) log-probs of the policy that is updated, and those that the sampler reported.
+            advantage, weights: (B, T); no weights mean 1 everywhere.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no token_losses")
 
     def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
-        """(...) loss of a position. Gradients flow through ``log_p``.
+        """(...) loss of a position from the (..., k + 1) log-probs of `prefix_opd.method.divergence.with_rest`.
 
-        Args:
-            log_p, log_q: (..., k + 1) log-probs of student and teacher for the teacher's k likeliest tokens, and the
-                log of the mass of all others (`prefix_opd.method.divergence.with_rest`).
+        Gradients flow through ``log_p``.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no divergence")
 
@@ -99,23 +92,15 @@ class Objective(Fields):
 OBJECTIVES: Registry[Objective] = Registry("objective", default="prefix_opd")
 
 
-class _ReverseKL(Objective):
-    estimates_reverse_kl = True
-
-    def advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor) -> Tensor:
-        from prefix_opd.method.advantage import reverse_kl_advantage
-
-        return reverse_kl_advantage(log_p, log_q)
-
-
 @OBJECTIVES.register("prefix_opd")
-class PrefixOPD(_ReverseKL):
+class PrefixOPD(Objective):
     """-(p_theta / p_rollout) * A_t * w_t with A_t = stop_grad[log q - log p] (arXiv 2602.15260, Eq. 1, section 3).
 
     At p_theta = p_rollout the gradient is -A_t * grad log p_theta(x_t): REINFORCE with a reward for each token.
     """
 
     label = "reverse KL of sampled tokens"
+    estimates_reverse_kl = True
 
     max_ratio: Annotated[float, Field(gt=0)] | None = None
     """Truncate the importance ratio from above; none as in the paper."""
@@ -131,10 +116,11 @@ class PrefixOPD(_ReverseKL):
 
 
 @OBJECTIVES.register("k1", "kl", "abs", "mse", "k2", "k3", "low_var_kl")
-class VerlEstimator(_ReverseKL):
+class VerlEstimator(Objective):
     """verl's estimators of the reverse KL on sampled tokens. The advantage is only used for metrics."""
 
     label = "reverse KL, verl's estimator"
+    estimates_reverse_kl = True
     is_verls = True
 
 
@@ -145,7 +131,6 @@ class ForwardKLTopK(Objective):
     label = "forward KL, top k"
     is_verls = True
     needs_topk = True
-    needs_advantage = False
 
 
 @OBJECTIVES.register("reverse_kl_topk")
@@ -154,7 +139,6 @@ class ReverseKLTopK(Objective):
 
     label = "reverse KL, top k"
     needs_topk = True
-    needs_advantage = False
 
     def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         from prefix_opd.method.divergence import kl
@@ -168,7 +152,6 @@ class GeneralizedJSD(Objective):
 
     label = "generalised JSD, top k"
     needs_topk = True
-    needs_advantage = False
 
     beta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the teacher in the mixture: near 0 like the forward KL, near 1 like the reverse KL; null: 0.5."""

@@ -1,4 +1,4 @@
-"""The published tables of the paper (arXiv 2602.15260 v1) as data."""
+"""The published tables of the paper (arXiv 2602.15260 v1)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FULL_LENGTH = 16_384
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row of the main tables. Example: ``PaperRow("8b", "prefix 256", (82.0, …), 3.4e18, 3.2)``."""
+    """One row of the main tables."""
 
     size: str
     """The student's size, one of `SIZES`."""
@@ -104,24 +104,6 @@ FLOP_ROWS = (
     FlopRow("1.7b", "prefix schedule", _LINEAR, 60, 2.4e19),
     FlopRow("1.7b", "OPD, 10 steps", _FULL, 10, 8.2e18),
     FlopRow("1.7b", "OPD full", _FULL, 60, 5.7e19),
-)
-
-
-@dataclass(frozen=True)
-class LearningRateRow:
-    """Table 4: 8B, prefix 1024, in %. The row for 2e-4, where accuracy collapses, is not included."""
-
-    learning_rate: float
-    step: int
-    aime24: float
-    mmlu_pro: float
-    gpqa: float
-
-
-LEARNING_RATES = (
-    LearningRateRow(5e-5, 10, 26.3, 55.0, 27.9),
-    LearningRateRow(2e-5, 10, 25.0, 49.3, 26.6),
-    LearningRateRow(5e-6, 50, 25.2, 47.8, 26.6),
 )
 
 

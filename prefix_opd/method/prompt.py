@@ -27,7 +27,6 @@ THINK_START, THINK_END = "<think>", "</think>"
 KEY = "prefix_opd.prompt"
 SWITCH_KEY = "data.apply_chat_template_kwargs.enable_thinking"
 _QUESTION = "1+1="
-_EXAMPLE = [{"role": "user", "content": _QUESTION}]
 
 
 def opens_thinking(prompt_end: str | None) -> bool:
@@ -37,24 +36,16 @@ def opens_thinking(prompt_end: str | None) -> bool:
 
 def template_with_ending(chat_template: str, ending: str | None, switch: bool | None = None) -> str:
     """A chat template whose generation prompt ends with ``ending``, with ``enable_thinking`` fixed to ``switch``."""
-    return _switch(switch) + chat_template + _snippet(ending)
+    before, after = _around(ending, switch)
+    return before + chat_template + after
 
 
-def without_ending(chat_template: str, ending: str | None, switch: bool | None = None) -> str:
-    """Undo `template_with_ending`. A template without these parts is returned unchanged."""
-    return chat_template.removeprefix(_switch(switch)).removesuffix(_snippet(ending))
-
-
-def _snippet(ending: str | None) -> str:
-    if not ending:
-        return ""
-    quoted = ending.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return "{% if add_generation_prompt %}{{ '" + quoted + "' }}{% endif %}"
-
-
-def _switch(value: bool | None) -> str:
+def _around(ending: str | None, switch: bool | None) -> tuple[str, str]:
+    """What stands before a chat template to fix the switch, and behind it for the ending."""
     # the empty expression keeps a line end at the template's beginning
-    return "" if value is None else "{% set enable_thinking = " + str(value).lower() + " %}{{ '' }}"
+    before = "" if switch is None else "{% set enable_thinking = " + str(switch).lower() + " %}{{ '' }}"
+    quoted = (ending or "").replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return before, "{% if add_generation_prompt %}{{ '" + quoted + "' }}{% endif %}" if ending else ""
 
 
 def check_template(tokenizer, template, key: str) -> None:
@@ -79,7 +70,7 @@ def prompt_end(tokenizer, template: str, **variables) -> str:
 
 @dataclass(frozen=True)
 class PromptForm:
-    """How the end of a prompt is made; the table above. Example: ``PromptForm("forced", "<think>")``."""
+    """How the end of a prompt is made; the table above."""
 
     thinking: Thinking = "forced"
     ending: str | None = None
@@ -90,12 +81,12 @@ class PromptForm:
     """Accept an ending of several tokens."""
 
     def own(self, template: str) -> str:
-        """The template before `apply`."""
-        return without_ending(template, self.ending, self.switch)
+        """The template before `apply`. A template without this form is returned unchanged."""
+        before, after = _around(self.ending, self.switch)
+        return template.removeprefix(before).removesuffix(after)
 
     def apply(self, tokenizer, own: str) -> str:
-        """The template with this form."""
-        # a switch that the template does not read stays out of it
+        """The template with this form, without a switch that it does not read."""
         switch = self.switch if self.switch is not None and has_switch(tokenizer, own) else None
         return template_with_ending(own, self.ending, switch)
 
@@ -114,52 +105,40 @@ class PromptForm:
         """
         own = tokenizer.chat_template if template is None else template
         if not isinstance(own, str):
-            raise UserError(
-                f"{key}={tokenizer.name_or_path}", "has no chat template", "give one in its tokenizer files"
-            )
+            what = f"{key}={tokenizer.name_or_path}"
+            raise UserError(what, "has no chat template", "give one in its tokenizer files")
         own = self.own(own)
         check_template(tokenizer, own, f"{key}: its chat template" if template is None else "custom_chat_template")
         made = self.apply(tokenizer, own)
         if self.thinking == "template" and not has_switch(tokenizer, own):
-            raise UserError(
-                f"{KEY}.thinking=template",
-                f"the chat template of {key} has no switch (enable_thinking)",
-                f"set {KEY}.thinking=forced, or off for a model that does not think",
-            )
+            rule = f"the chat template of {key} has no switch (enable_thinking)"
+            fix = f"set {KEY}.thinking=forced, or off for a model that does not think"
+            raise UserError(f"{KEY}.thinking=template", rule, fix)
         if self.thinking == "off" and opens_thinking(prompt_end(tokenizer, made)):
-            raise UserError(
-                f"{KEY}.thinking=off",
-                "the chat template opens the thinking and has no switch (enable_thinking)",
-                "give a template that does not as actor_rollout_ref.model.custom_chat_template",
-            )
+            rule = "the chat template opens the thinking and has no switch (enable_thinking)"
+            fix = "give a template that does not as actor_rollout_ref.model.custom_chat_template"
+            raise UserError(f"{KEY}.thinking=off", rule, fix)
         if self.ending:
-            self._check_ending(tokenizer, own, made)
+            self._check_ending(tokenizer, self.ending, own, made)
         return made
 
-    def _check_ending(self, tokenizer, own: str, made: str) -> None:
-        ending = self.ending or ""
+    def _check_ending(self, tokenizer, ending: str, own: str, made: str) -> None:
         what, ids = f"{KEY}.ending={ending}", tokenizer.encode(ending, add_special_tokens=False)
         if len(ids) != 1 and not self.allow_split:
             pieces = ", ".join(repr(tokenizer.decode([token])) for token in ids[:6])
-            raise UserError(
-                what,
-                f"the tokenizer splits it into {len(ids)} tokens ({pieces})",
-                f"name one token of the vocabulary, or set {KEY}.allow_split=true",
-            )
+            rule = f"the tokenizer splits it into {len(ids)} tokens ({pieces})"
+            raise UserError(what, rule, f"name one token of the vocabulary, or set {KEY}.allow_split=true")
         before = template_with_ending(own, None, self.switch)
         if opens_thinking(ending) and THINK_END in prompt_end(tokenizer, before):
-            raise UserError(
-                what, f"thinking is switched off, and {ending} is forced after it", f"set {KEY}.thinking=off"
-            )
+            rule = f"thinking is switched off, and {ending} is forced after it"
+            raise UserError(what, rule, f"set {KEY}.thinking=off")
         before_ids, after_ids = _prompt_ids(tokenizer, before), _prompt_ids(tokenizer, made)
         if before_ids[-len(ids) :] == ids:
             raise UserError(what, "the chat template ends with it already", f"set {KEY}.ending=null")
         if after_ids != before_ids + ids:
-            raise UserError(
-                what,
-                "it does not stand as tokens of its own at the end of the prompt",
-                "choose a text that the tokenizer does not merge with the end of the chat template",
-            )
+            rule = "it does not stand as tokens of its own at the end of the prompt"
+            fix = "choose a text that the tokenizer does not merge with the end of the chat template"
+            raise UserError(what, rule, fix)
 
 
 def _prompt_ids(tokenizer, template: str) -> list[int]:
@@ -167,6 +146,7 @@ def _prompt_ids(tokenizer, template: str) -> list[int]:
 
 
 def _render(tokenizer, template: str, **variables) -> str:
+    messages = [{"role": "user", "content": _QUESTION}]
     return tokenizer.apply_chat_template(
-        _EXAMPLE, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
+        messages, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
     )

@@ -61,22 +61,19 @@ class Registry(dict[str, type[Choice]]):
             return node
         name = node.get("name", self.default)
         if not isinstance(name, str) or name not in self:
-            raise self._unknown(name)
+            nearest = difflib.get_close_matches(str(name), list(self), n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            error = PydanticCustomError("unknown_name", f"is not one of {', '.join(sorted(self))}{hint}")
+            details = InitErrorDetails(type=error, loc=("name",), input=name)
+            raise ValidationError.from_exception_data(self.kind, [details])
         cls = self[name]
         given = {key: value for key, value in node.items() if key != "name"}
         _all_fields(*self.values(), cls)(**given)
         return cls(**{key: value for key, value in given.items() if key in cls.model_fields})
 
-    def _unknown(self, name: Any) -> ValidationError:
-        nearest = difflib.get_close_matches(str(name), list(self), n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        error = PydanticCustomError("unknown_name", f"is not one of {', '.join(sorted(self))}{hint}")
-        return ValidationError.from_exception_data(self.kind, [InitErrorDetails(type=error, loc=("name",), input=name)])
-
 
 @functools.cache
 def _all_fields(*classes: type[Fields]) -> type[Fields]:
     """One class with the settings of all. If two classes declare a setting, the last one wins."""
-    fields = {key: field for cls in classes for key, field in cls.model_fields.items()}
-    definitions: dict[str, Any] = {key: (field.annotation, field) for key, field in fields.items()}
-    return create_model("all", __base__=Fields, **definitions)
+    fields: dict[str, Any] = {k: (field.annotation, field) for cls in classes for k, field in cls.model_fields.items()}
+    return create_model("all", __base__=Fields, **fields)

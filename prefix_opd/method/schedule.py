@@ -1,8 +1,8 @@
 """The prefix schedule: L(step), the maximum number of response tokens of a training rollout.
 
-A schedule is a class. Its fields are its settings, under ``prefix_opd.schedule``. ``step`` is the update that trains on
-the rollout, from 1 (verl's ``global_steps``). Once per step, when prompts are handed out, the trainer asks the schedule
-for the lengths and writes them on the rows (`prefix_opd.verl_plugin.trainer.trainer`).
+A schedule is a class; its fields are its settings, under ``prefix_opd.schedule``. ``step`` is the update that trains on
+the rollout, from 1 (verl's ``global_steps``). When the trainer hands out the prompts of a step, it asks the schedule
+for the lengths and writes them on the rows (`prefix_opd.verl_plugin.trainer.lengths`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Schedule(Fields):
     """
 
     each_rollout: ClassVar[bool] = False
-    """Whether the rollouts of a prompt have different L. `prefix_lengths` then returns a length for each rollout."""
+    """Whether `prefix_lengths` returns a length for each rollout, not for each prompt."""
+    bounded: ClassVar[tuple[str, ...]] = ("maximum",)
+    """Settings in tokens that must be at most the maximum response length."""
 
     maximum: Tokens | None = None
     """Upper bound of L, tokens; none: data.max_response_length."""
@@ -41,16 +43,11 @@ class Schedule(Fields):
     """From this update on L is the maximum; null: never."""
 
     def prefix_length(self, step: int, longest: int) -> float:
-        """L at a step. The function `prefix_lengths` rounds the value down and clips it to its bounds.
-
-        Args:
-            step: the update, from 1.
-            longest: upper bound of L, tokens.
-        """
+        """L at a step, at most ``longest`` tokens. The function `prefix_lengths` rounds it down and clips it."""
         raise NotImplementedError(f"{type(self).__name__} defines no prefix_length")
 
     def prefix_lengths(self, step: int, longest: int, rows: int) -> Sequence[float]:
-        """(rows,) L of each prompt of a step. The n rollouts of a prompt share its L, unless `each_rollout` is set."""
+        """(rows,) L of each prompt of a step, which its n rollouts share; with `each_rollout` of each rollout."""
         return [self.prefix_length(step, longest)] * rows
 
     def survival(self, step: int, longest: int) -> list[float] | None:
@@ -87,6 +84,15 @@ class Schedule(Fields):
         """Whether L depends on observed metrics."""
         return type(self).observe is not Schedule.observe
 
+    def _longest(self, response_length: int) -> int:
+        """Upper bound of L, tokens. ``response_length``: verl's ``data.max_response_length``."""
+        return min(self.maximum or response_length, response_length)
+
+    def _is_full(self, step: int) -> bool:
+        """Whether `full_every` or `full_from` sets L to its upper bound."""
+        first = self.full_from
+        return bool(self.full_every and step % self.full_every == 0) or (first is not None and step >= first)
+
     def state_dict(self) -> dict[str, Any]:
         return dict(self.__pydantic_private__ or {})
 
@@ -95,26 +101,21 @@ class Schedule(Fields):
             setattr(self, name, value)
 
     def named_lengths(self) -> dict[str, int]:
-        """The lengths in the settings, tokens. Each must be at most the maximum response length."""
-        return {} if self.maximum is None else {"maximum": self.maximum}
+        return {name: value for name in self.bounded if (value := getattr(self, name)) is not None}
 
 
 def prefix_lengths(schedule: Schedule, step: int, rows: int, response_length: int) -> list[int]:
-    """L of each row of one update.
+    """(rows,) L of each row of one update, tokens: from 1, as verl stores no rollout without tokens, to the maximum.
 
     Args:
         step: the update, from 1.
         rows: number of prompts, or of rollouts where `Schedule.each_rollout` is set.
         response_length: verl's ``data.max_response_length``, tokens.
-
-    Returns:
-        (rows,) tokens, 1 <= L <= min(schedule.maximum, response_length). The minimum is 1, because verl cannot store a
-        rollout without tokens.
     """
     if step < 1:
         raise ValueError(f"step={step}: the first update is step 1")
-    longest = min(schedule.maximum or response_length, response_length)
-    asked = [longest] * rows if _is_full(schedule, step) else schedule.prefix_lengths(step, longest, rows)
+    longest = schedule._longest(response_length)
+    asked = [longest] * rows if schedule._is_full(step) else schedule.prefix_lengths(step, longest, rows)
     if len(asked) != rows:
         raise ValueError(f"step {step}: the schedule gave {len(asked)} lengths for {rows} rows")
     return [_whole(length, longest) for length in asked]
@@ -132,23 +133,16 @@ def rollout_lengths(
 
 def survival(schedule: Schedule, step: int, response_length: int) -> list[float] | None:
     """P(L >= t) for t = 1, 2, … up to the longest L; None where the schedule draws no L at random."""
-    longest = min(schedule.maximum or response_length, response_length)
+    longest = schedule._longest(response_length)
     found = schedule.survival(step, longest)
-    return [1.0] * longest if found is not None and _is_full(schedule, step) else found
+    return [1.0] * longest if found is not None and schedule._is_full(step) else found
 
 
 def extreme_lengths(schedule: Schedule, step: int, response_length: int) -> tuple[int, int]:
     """The shortest and the longest L of an update, whatever the schedule observes, tokens."""
-    longest = min(schedule.maximum or response_length, response_length)
-    if _is_full(schedule, step):
-        return longest, longest
-    low, high = schedule.extremes(step, longest)
+    longest = schedule._longest(response_length)
+    low, high = (longest, longest) if schedule._is_full(step) else schedule.extremes(step, longest)
     return _whole(low, longest), _whole(high, longest)
-
-
-def _is_full(schedule: Schedule, step: int) -> bool:
-    every, first = schedule.full_every, schedule.full_from
-    return bool(every and step % every == 0) or (first is not None and step >= first)
 
 
 def _whole(length: float, longest: int) -> int:
@@ -170,22 +164,20 @@ class Full(Schedule):
 class Constant(Schedule):
     """A fixed prefix (arXiv 2602.15260, section 4.2)."""
 
+    bounded = ("maximum", "length")
+
     length: Tokens = 256
     """L, tokens."""
 
     def prefix_length(self, step: int, longest: int) -> float:
         return self.length
 
-    def named_lengths(self) -> dict[str, int]:
-        return {**super().named_lengths(), "length": self.length}
-
 
 class Growing(Schedule):
+    bounded: ClassVar[tuple[str, ...]] = ("maximum", "start")
+
     start: Tokens = 1
     """L at step 1, tokens."""
-
-    def named_lengths(self) -> dict[str, int]:
-        return {**super().named_lengths(), "start": self.start}
 
 
 @SCHEDULES.register("linear")
@@ -231,12 +223,8 @@ class Over(Schedule):
         return min(1.0, (step - 1) / max(1, self.over - 1))
 
 
-class _GrowingOver(Over, Growing):
-    pass
-
-
 @SCHEDULES.register("cosine")
-class Cosine(_GrowingOver):
+class Cosine(Over, Growing):
     """From ``start`` to the maximum along half a cosine wave: slow, fast, slow."""
 
     def prefix_length(self, step: int, longest: int) -> float:
@@ -244,7 +232,7 @@ class Cosine(_GrowingOver):
 
 
 @SCHEDULES.register("geometric")
-class Geometric(_GrowingOver):
+class Geometric(Over, Growing):
     """From ``start`` to the maximum by a constant factor per step."""
 
     def prefix_length(self, step: int, longest: int) -> float:
@@ -252,7 +240,7 @@ class Geometric(_GrowingOver):
 
 
 @SCHEDULES.register("power")
-class Power(_GrowingOver):
+class Power(Over, Growing):
     """From ``start`` to the maximum by a power of the progress: convex, slow at first, for a power above 1."""
 
     power: Annotated[float, Field(gt=0)] = 2.0

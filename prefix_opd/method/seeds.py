@@ -19,7 +19,6 @@ def rollout_seed(run_seed: int, step: int, prompt: Any, rollout: int, attempt: i
     uninterrupted one. With its own seed a rollout depends only on its place in the run.
 
     Args:
-        run_seed: seed of the run.
         step: the update that trains on the rollout, from 1.
         prompt: identifies the prompt; any JSON value, e.g. (index in the data set, messages).
         rollout: number among the n rollouts of the prompt.

@@ -50,20 +50,17 @@ class SharedPrompts:
         order = {owner: place for place, owner in enumerate(firsts)}
         lengths = [prompt_lengths[row] for row in firsts.values()]
         prompts = [torch.arange(starts[row], starts[row] + prompt_lengths[row]) for row in firsts.values()]
-        responses = [
-            torch.arange(start + prompt, start + prompt + response)
-            for start, prompt, response in zip(starts, prompt_lengths, response_lengths, strict=True)
-        ]
+        spans = zip(starts, prompt_lengths, response_lengths, strict=True)
+        responses = [torch.arange(start + prompt, start + prompt + response) for start, prompt, response in spans]
         self._prompts = _Padded(lengths, device)
         self._responses = _Padded(response_lengths, device)
         self._prompt_of = torch.tensor([order[owner] for owner in owners], device=device)
         self._split = sum(lengths)
 
         self.tokens = torch.cat([*prompts, *responses]).to(device)
-        last = self._prompts.ends[self._prompt_of]  # last prompt token of each rollout
-        places = torch.arange(sum(response_lengths), device=device) + self._split
-        self.predicting = places - 1
-        self.predicting[self._responses.starts] = last
+        self.predicting = torch.arange(sum(response_lengths), device=device) + self._split - 1
+        # a rollout's first response token follows the last token of its prompt
+        self.predicting[self._responses.starts] = self._prompts.ends[self._prompt_of]
         self._masks: dict[torch.dtype, Tensor] = {}
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float) -> Tensor:
@@ -71,8 +68,7 @@ class SharedPrompts:
 
         Args:
             query: (1, H, T, d).
-            key: (1, H / g, T, d), one key head for g query heads.
-            value: as ``key``.
+            key, value: (1, H / g, T, d), one key head for g query heads.
             scale: factor of the query-key products; None: 1 / sqrt(d).
             dropout: dropout probability of the attention weights.
 

@@ -70,11 +70,7 @@ class TeacherPrompt(Fields):
         return list(dict.fromkeys(name.partition(".")[0] for name in named if name != PROMPT))
 
     def messages(self, prompt: Sequence[Mapping[str, str]], row: Mapping[str, Any]) -> Conversation:
-        """The teacher's conversation for a row of the data.
-
-        Args:
-            prompt: the student's conversation.
-            row: the columns of the row.
+        """The teacher's conversation for the student's, ``prompt``, and the columns of its ``row``.
 
         Raises:
             ValueError: a value is missing, empty or no text.
@@ -96,9 +92,7 @@ class TeacherPrompt(Fields):
 def prompt_ids(tokenizer: Any, messages: Conversation, template: str | None = None, **variables: Any) -> list[int]:
     """Token ids of a prompt in the chat template, its ending included. An assistant message at the end follows it.
 
-    Args:
-        template: replaces the tokenizer's own.
-        variables: of the template.
+    ``template`` replaces the tokenizer's own; ``variables`` are the template's.
     """
     begun = messages[-1]["content"] if len(messages) > 1 and messages[-1]["role"] == "assistant" else ""
     text = tokenizer.apply_chat_template(

@@ -1,7 +1,7 @@
 """Weights of response positions in the loss, e.g. window masking (arXiv 2602.15260, Table 3).
 
 L decides which tokens are sampled. A weighting decides how much each sampled token counts in the loss. A weighting is
-a class. Its fields are its settings, under ``prefix_opd.weighting``.
+a class; its fields are its settings, under ``prefix_opd.weighting``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,11 @@ class Weighting(Fields):
     """Weight of each response position in the loss."""
 
     def weights(self, positions: Tensor, lengths: Tensor) -> Tensor | None:
-        """
+        """(B, T) weights; ``None`` means 1 everywhere.
+
         Args:
             positions: (B, T) positions among the tokens that the student sampled, from 0.
             lengths: (B, 1) number of tokens that the student sampled.
-
-        Returns:
-            (B, T) weights; ``None`` means 1 everywhere and skips the multiplication.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no weights")
 
@@ -37,8 +35,6 @@ class Weighting(Fields):
         """The weighting of one update, for weights that depend on how L was drawn.
 
         Args:
-            schedule: the run's.
-            step: the update, from 1.
             response_length: verl's ``data.max_response_length``, tokens.
 
         Raises:
@@ -55,13 +51,10 @@ class Weighting(Fields):
 
 
 def token_weights(mask: Tensor, weighting: Weighting) -> Tensor | None:
-    """Token weights of a batch.
+    """(B, T) float weights of a batch, 0 outside the mask; ``None`` means 1 everywhere.
 
     Args:
         mask: (B, T) bool, True on tokens that the student sampled.
-
-    Returns:
-        (B, T) float weights, 0 outside the mask; ``None`` means 1 everywhere.
     """
     weights = weighting.weights(mask.cumsum(-1) - 1, mask.sum(-1, keepdim=True))
     return None if weights is None else weights.float() * mask

@@ -30,10 +30,9 @@ class Token:
 
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """One rollout, split at L."""
+    """One rollout, split at L. The title is the time of sampling."""
 
     title: str
-    """Time of sampling."""
     prefix_length: int
     how_it_ended: str
     reaches_l: bool
@@ -69,25 +68,18 @@ def scored(samples: Sequence[Sample]) -> list[ScoredPrompt]:
     probed = [sample for sample in samples if sample.kind == "probe"]
     kept = probed or samples
     steps = sorted({sample.step for sample in kept})
-    of_step = {step: [sample for sample in kept if sample.step == step] for step in (steps[:1] + steps[-1:])}
-    if probed and len(of_step) > 1:
-        first, last = of_step.values()
-        later = {sample.prompt: sample for sample in reversed(last)}
-        pairs = [(sample, later[sample.prompt]) for sample in first if sample.prompt in later]
-        if pairs:
-            return [ScoredPrompt(pair[0].prompt, [*map(_scored_answer, pair)]) for pair in pairs[:ANSWERS]]
-    return [
-        ScoredPrompt(sample.prompt, [_scored_answer(sample)])
-        for ones in of_step.values()
-        for sample in ones[: ANSWERS - 1]
-    ]
+    ends = [[one for one in kept if one.step == step] for step in dict.fromkeys([*steps[:1], *steps[-1:]])]
+    groups = []
+    if probed and len(ends) > 1:
+        later = {sample.prompt: sample for sample in reversed(ends[1])}
+        groups = [[one, later[one.prompt]] for one in ends[0] if one.prompt in later][:ANSWERS]
+    groups = groups or [[one] for ones in ends for one in ones[: ANSWERS - 1]]
+    return [ScoredPrompt(group[0].prompt, [*map(_scored_answer, group)]) for group in groups]
 
 
 def _scored_answer(sample: Sample) -> ScoredAnswer:
-    tokens = [
-        Token(text, log_p - log_q, log_p, log_q)
-        for text, log_p, log_q in zip(sample.tokens, sample.log_p, sample.log_q, strict=True)
-    ]
+    scores = zip(sample.tokens, sample.log_p, sample.log_q, strict=True)
+    tokens = [Token(text, log_p - log_q, log_p, log_q) for text, log_p, log_q in scores]
     length = sample.prefix_length
     cut = "cut at the longest response" if len(tokens) > length else "cut at L"  # L does not apply to a probe
     return ScoredAnswer(
@@ -104,10 +96,8 @@ def answer_pairs(history: History) -> list[AnswerPair]:
     """Validation problems before and after training: one per combination of wrong and right."""
     if len(history.evaluations) < 2:
         return []
-    first, last = (
-        {line["input"]: line for line in read_answers(history.folder, one.step)}
-        for one in (history.evaluations[0], history.evaluations[-1])
-    )
+    ends = (history.evaluations[0].step, history.evaluations[-1].step)
+    first, last = ({line["input"]: line for line in read_answers(history.folder, step)} for step in ends)
     pairs = [
         AnswerPair(
             question=question,

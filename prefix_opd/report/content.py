@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from prefix_opd.analysis.compute import Compute, check_comparable, check_flags, compute, labels
+from prefix_opd.analysis.compute import Compute, compute, labels
 from prefix_opd.analysis.prefixes import KINDS, Prefixes
 from prefix_opd.analysis.schedule import Schedule, schedule
 from prefix_opd.analysis.signal import Signal, signal
@@ -29,38 +30,22 @@ from prefix_opd.run.folder import COMMAND_FILE, VERSIONS_FILE
 from prefix_opd.run.history import Evaluation, History, read_finished
 from prefix_opd.run.samples import SAMPLES_FILE, read_samples
 
+T = TypeVar("T")
 LORA_SETTINGS = tuple(f"{MODEL}.{name}" for name in ("lora_rank", "lora_alpha", "target_modules", "lora_adapter_path"))
-"""Shown of a LoRA student alone."""
+"""Shown only for a LoRA student."""
 SETTINGS = (
     "actor_rollout_ref.model.path",
     *LORA_SETTINGS,
     TEACHER_KEY,
-    "data.train_files",
-    "data.val_files",
-    "data.max_response_length",
-    "data.train_batch_size",
-    "data.seed",
-    "data.val_max_samples",
-    "actor_rollout_ref.rollout.agent.default_agent_loop",
-    "actor_rollout_ref.rollout.n",
-    "actor_rollout_ref.rollout.temperature",
-    "actor_rollout_ref.rollout.seed",
-    "actor_rollout_ref.rollout.val_kwargs.temperature",
-    "actor_rollout_ref.rollout.val_kwargs.n",
-    "actor_rollout_ref.actor.optim.lr",
-    "actor_rollout_ref.actor.loss_agg_mode",
-    "distillation.distillation_loss.loss_mode",
-    "prefix_opd.schedule",
-    "prefix_opd.prompt.thinking",
-    "prefix_opd.prompt.ending",
-    "prefix_opd.teacher_prompt",
-    "prefix_opd.rollout.stop",
-    "prefix_opd.rollout.tool_tokens",
-    "prefix_opd.rollout.seeded",
-    "prefix_opd.advantage",
-    "prefix_opd.loss",
-    "prefix_opd.weighting",
-    "prefix_opd.probe",
+    *("data.train_files", "data.val_files", "data.max_response_length", "data.train_batch_size", "data.seed"),
+    *("data.val_max_samples", "actor_rollout_ref.rollout.agent.default_agent_loop", "actor_rollout_ref.rollout.n"),
+    *("actor_rollout_ref.rollout.temperature", "actor_rollout_ref.rollout.seed"),
+    *("actor_rollout_ref.rollout.val_kwargs.temperature", "actor_rollout_ref.rollout.val_kwargs.n"),
+    *("actor_rollout_ref.actor.optim.lr", "actor_rollout_ref.actor.loss_agg_mode"),
+    *("distillation.distillation_loss.loss_mode", "prefix_opd.schedule"),
+    *("prefix_opd.prompt.thinking", "prefix_opd.prompt.ending", "prefix_opd.teacher_prompt"),
+    *("prefix_opd.rollout.stop", "prefix_opd.rollout.tool_tokens", "prefix_opd.rollout.seeded"),
+    *("prefix_opd.advantage", "prefix_opd.loss", "prefix_opd.weighting", "prefix_opd.probe"),
     "trainer.total_training_steps",
 )
 """The main settings. The report shows the whole config below them."""
@@ -80,17 +65,18 @@ class RunContent:
     commands: list[str]
     evaluations: list[Evaluation]
     teacher: tuple[float, int] | None
+    """(accuracy, graded answers), as `prefix-opd quickstart` measured them."""
     schedule: Schedule
     signal: Signal | None
     prefixes: list[Prefixes]
     teachers: list[TeacherRow]
-    """Of a run with several teachers."""
+    """Empty for a run with one teacher."""
     tail: list[tuple[int, float]]
     """(update, mean |reverse KL| beyond L at its probe / at the first probe)."""
     tail_warning: float
     scored: list[ScoredPrompt]
     answers: list[AnswerPair]
-    missing: list[str] = field(default_factory=list)
+    missing: list[str]
     """A sentence about each missing part."""
 
     @property
@@ -123,41 +109,37 @@ def gather(folders: Sequence[Path], target: float | None = None, reference: str 
         UserError: a folder without a finished run, or runs that cannot be compared.
     """
     histories = [read_finished(folder) for folder in folders]
-    names = labels(histories)
-    # `compute` checks the validated runs only
-    check_flags(histories, names, target, reference)
-    check_comparable(histories)
-    evaluated = {name: one for name, one in zip(names, histories, strict=True) if one.evaluations}
-    found = compute(list(evaluated.values()), target, reference, list(evaluated)) if evaluated else None
-    return Content([_run(one, name) for one, name in zip(histories, names, strict=True)], found)
+    found = compute(histories, target, reference, skip=True)
+    runs = [_run(one, name) for one, name in zip(histories, labels(histories), strict=True)]
+    return Content(runs, found if found.evaluations else None)
 
 
 def _run(history: History, name: str) -> RunContent:
-    missing: list[str] = []
-    signals = None
+    folder, missing, signals = history.folder, [], None
     try:
         signals = signal(history)
     except UserError as error:
         missing.append(f"No plot of reverse KL by position: the run {error.rule}.")
-    prefixes = _prefixes(history.folder)
+    read = (_parsed(folder / "analysis" / f"{kind}.json", partial(_prefixes, kind=kind)) for kind in KINDS)
+    prefixes = [one for one in read if one]
     if not prefixes:
         missing.append("No plot of accuracy by prefix: run `prefix-opd analyze teacher-prefix` first.")
     if not history.evaluations:
         missing.append("No accuracies: the run was never validated.")
-    with _reading(history.folder / SAMPLES_FILE):
-        found = scored(list(read_samples(history.folder)))
+    with _reading(folder / SAMPLES_FILE):
+        found = scored(list(read_samples(folder)))
     if not found:
         missing.append("No answers token by token: the run recorded no samples (samples.jsonl).")
     plain = without_secrets(OmegaConf.to_container(history.config, resolve=False))
     return RunContent(
         name=name,
-        folder=str(history.folder),
+        folder=str(folder),
         claim=_claim(history),
-        settings={**_settings(plain), **_versions(history.folder)},
+        settings={**_settings(plain), **_versions(folder)},
         config=OmegaConf.to_yaml(OmegaConf.create(plain)),
-        commands=_commands(history.folder),
+        commands=_commands(folder),
         evaluations=history.evaluations,
-        teacher=_teacher(history.folder),
+        teacher=_parsed(folder / "teacher.json", _teacher),
         schedule=schedule(history),
         signal=signals,
         prefixes=prefixes,
@@ -198,19 +180,15 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn errors from the content of a file into a UserError of one line."""
     try:
         yield
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            str(path),
-            f"was written by another version or program ({type(error).__name__}: {str(error)[:200]})",
-            "move it out of the run's folder",
-        ) from None
+        rule = f"was written by another version or program ({type(error).__name__}: {str(error)[:200]})"
+        raise UserError(str(path), rule, "move it out of the run's folder") from None
 
 
 def _settings(plain: dict[str, Any]) -> dict[str, str]:
-    config = OmegaConf.create(plain)
-    found: dict[str, str] = {}
+    config, found = OmegaConf.create(plain), {}
     unread = () if OmegaConf.select(config, f"{MODEL}.lora_rank") else LORA_SETTINGS
     if len(teachers(config)) > 1:  # the report has a table of them
         unread += (TEACHER_KEY,)
@@ -228,49 +206,39 @@ def _settings(plain: dict[str, Any]) -> dict[str, str]:
 
 def _commands(folder: Path) -> list[str]:
     path = folder / COMMAND_FILE
-    kept: dict[str, None] = {}
+    kept = []
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             words = shlex.split(line)
         except ValueError:  # an incomplete line of a killed run
             words = line.split()
-        if words:
-            kept[shlex.join(command_without_secrets(words))] = None
-    return list(kept)
+        kept += [shlex.join(command_without_secrets(words))] if words else []
+    return list(dict.fromkeys(kept))
+
+
+def _parsed(path: Path, parse: Callable[[Any], T]) -> T | None:
+    """What ``parse`` makes of a JSON file; None without the file."""
+    with _reading(path):
+        return parse(json.loads(path.read_text())) if path.is_file() else None
 
 
 def _versions(folder: Path) -> dict[str, str]:
     found = {}
     for file, keys in VERSIONS.items():
-        if (folder / file).is_file():
-            with _reading(folder / file):
-                recorded = json.loads((folder / file).read_text())
-                found.update({name: str(recorded[name]) for name in keys if recorded.get(name)})
+        recorded = _parsed(folder / file, lambda read, keys=keys: {name: read.get(name) for name in keys})
+        found |= {name: str(value) for name, value in (recorded or {}).items() if value}
     return found
 
 
-def _teacher(folder: Path) -> tuple[float, int] | None:
-    """(accuracy, graded answers) of the teacher, as `prefix-opd quickstart` measured them."""
-    path = folder / "teacher.json"
-    if not path.is_file():
-        return None
-    with _reading(path):
-        found = json.loads(path.read_text())
-        accuracy, samples = float(found["accuracy"]), int(found["samples"])
-        if not 0 <= accuracy <= 1:
-            raise ValueError(f"accuracy={accuracy}")
+def _teacher(read: Any) -> tuple[float, int]:
+    accuracy, samples = float(read["accuracy"]), int(read["samples"])
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy={accuracy}")
     return accuracy, samples
 
 
-def _prefixes(folder: Path) -> list[Prefixes]:
-    """Results of `prefix-opd analyze teacher-prefix` and `student-prefix` in the run's folder."""
-    found = []
-    for kind in KINDS:
-        path = folder / "analysis" / f"{kind}.json"
-        if path.is_file():
-            with _reading(path):
-                one = Prefixes.from_dict(json.loads(path.read_text()))
-                if one.kind != kind or not one.points:
-                    raise ValueError(f"kind={one.kind} with {len(one.points)} points")
-                found.append(one)
+def _prefixes(read: Any, kind: str) -> Prefixes:
+    found = Prefixes.from_dict(read)
+    if found.kind != kind or not found.points:
+        raise ValueError(f"kind={found.kind} with {len(found.points)} points")
     return found

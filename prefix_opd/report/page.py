@@ -16,8 +16,6 @@ from prefix_opd.report.answers import FULL_STRENGTH
 from prefix_opd.report.content import Content, gather
 from prefix_opd.report.plots import plotly
 
-TEMPLATE = "page.html.jinja"
-
 
 def write_report(
     folders: Sequence[Path], out: Path | None = None, target: float | None = None, reference: str | None = None
@@ -56,7 +54,7 @@ def render(content: Content, pictures: Sequence[Path] = ()) -> str:
         lstrip_blocks=True,
     )
     title = " and ".join(run.name for run in content.runs) if len(content.runs) < 4 else f"{len(content.runs)} runs"
-    return environment.get_template(TEMPLATE).render(
+    return environment.get_template("page.html.jinja").render(
         title=title,
         content=content,
         figures=_plots(content),

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefix_opd.analysis.figures import Line, Panel
 
-SHAPES = {"mid": "hvh", "post": "hv"}
+SHAPES = {"mid": "hvh", "post": "hv", "": "linear"}
 LEGEND = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "maxheight": 2000}
 """At the bottom of the plot. The page's script makes room for it."""
 RIGHT_SHARE = {
@@ -44,11 +44,9 @@ def plotly(panel: Panel) -> dict[str, Any]:
 
 
 def _trace(line: Line, stacked: bool) -> dict[str, Any]:
-    look: dict[str, Any] = {"color": line.colour, "dash": line.dash, "width": line.width}
-    if line.steps:
-        look["shape"] = SHAPES[line.steps]
+    look = {"color": line.colour, "dash": line.dash, "width": line.width, "shape": SHAPES[line.steps]}
     mode = "lines+markers" if line.marks else "lines"
-    trace = {"type": "scatter", "x": line.x, "y": line.y, "name": line.name, "mode": mode, "line": look}
+    trace: dict[str, Any] = {"type": "scatter", "x": line.x, "y": line.y, "name": line.name, "mode": mode, "line": look}
     if line.bars:
         below, above = line.bars
         trace["error_y"] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1}

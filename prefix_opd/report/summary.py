@@ -43,12 +43,11 @@ class Summary:
     """The adapter that was trained; empty where all weights were."""
     full_flops: float | None
     """Estimated FLOP of the same updates on rollouts as long as the uncapped validation answers."""
-    paper_flops: float
-    warnings: int = 0
+    warnings: int
     """Number of the trainer's warnings."""
-    thrown_away: int = 0
+    thrown_away: int
     """Number of batches that were discarded and sampled again."""
-    teachers: Sequence[TeacherRow] = ()
+    teachers: Sequence[TeacherRow]
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,6 @@ def summarise(folder: Path) -> Summary:
         flops=last.get(names.FLOPS, 0.0),
         lora=lora.label if (lora := Lora.of(config)) else "",
         full_flops=_full_flops(config, rows, evaluations),
-        paper_flops=last.get(names.FLOPS_PAPER, 0.0),
         warnings=_count(history, WARNING, names.WARNED),
         thrown_away=_count(history, THROWN_AWAY, names.THROWN_AWAY),
         teachers=teacher_rows(history),
@@ -121,10 +119,8 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
         prompts = row.get(names.PROMPT_LENGTH, scored)  # missing in earlier versions: the teacher had the same
         # linear between validations, constant outside
         response = min(float(np.interp(row["step"], steps, lengths)), config.data.max_response_length)
-        each = [
-            exact_flops(student, teacher, [prompts], [response], teacher_prompt_lengths=[scored]).total
-            for teacher in theirs.values()
-        ]
+        lengths_of = ([prompts], [response], False, [scored])
+        each = [exact_flops(student, teacher, *lengths_of).total for teacher in theirs.values()]
         of_teachers = names.of_teachers(row)
         shares = [of_teachers.get(source, {}).get("tokens", 0) for source in theirs] if of_teachers else None
         total += rollouts * float(np.average(each, weights=shares))
@@ -140,23 +136,15 @@ def render(summary: Summary, teacher: tuple[float, int] | None = None):
     )
     if teacher:
         made.add_row("teacher", f"{teacher[0]:.1%}", between(wilson(*teacher)), "", "", "")
-    if summary.evaluations:
-        first, last = summary.evaluations[0], summary.evaluations[-1]
-        rows = [("student before", first)] if first.step == 0 else []
-        rows += [("student after", last)] if last.step else []
-        for name, found in rows:
-            made.add_row(
-                name,
-                f"{found.accuracy:.1%}",
-                between(found.interval),
-                f"{found.mean_length:.0f}" if found.mean_length is not None else "",
-                f"{found.seconds:.0f}",
-                f"{found.flops:.2e}",
-            )
+    rows = [("student before", one) for one in summary.evaluations[:1] if one.step == 0]
+    rows += [("student after", one) for one in summary.evaluations[-1:] if one.step]
+    for name, found in rows:
+        length = f"{found.mean_length:.0f}" if found.mean_length is not None else ""
+        shown = (f"{found.accuracy:.1%}", between(found.interval), length)
+        made.add_row(name, *shown, f"{found.seconds:.0f}", f"{found.flops:.2e}")
     if summary.full_flops:
-        share = summary.flops / summary.full_flops
         made.add_row("full OPD, the same updates", "", "", "", "", f"{summary.full_flops:.2e}")
-        made.add_row("share of full OPD", "", "", "", "", f"{share:.0%}")
+        made.add_row("share of full OPD", "", "", "", "", f"{summary.flops / summary.full_flops:.0%}")
     made.caption = (
         "FLOP: sampling, teacher and update, with prompts. The FLOP of full OPD are estimated from the lengths of the "
         "uncapped validation answers."

@@ -84,8 +84,8 @@ class TrainBatch:
         return torch.cat([row[:length] for row, length in zip(padded, self.lengths, strict=True)])
 
     def advantage(self, objective: Objective, clamp: float | None) -> Tensor:
-        """(N,) advantage by the objective; zeros if the objective needs none (verl's metrics require a tensor)."""
-        if not objective.needs_advantage:
+        """(N,) advantage by the objective; zeros if the objective has none (verl's metrics require a tensor)."""
+        if objective.needs_topk:
             return torch.zeros_like(self.log_p)
         padded = (self.padded(field) for field in (self.log_p, self.log_q, self.mask))
         return self.flat(objective.bounded_advantage(*padded, clamp))

@@ -44,17 +44,6 @@ def test_hours_by_hand():
     assert cost.hours(flops, speed, {"student": 2, "teacher": 1}, one_by_one=True)["total"] == 5
 
 
-def test_an_engine_queues_what_does_not_fit():
-    # 24 bytes a token, 2**20 tokens a sequence: 24 MiB each; room 100 MiB holds 4 of 8
-    memory = cost.engine_memory(TOY, 416, 1, room_gib=100 / 1024, sequences=8, longest=2**20, context=2**21)
-    assert memory.sequences_at_once == 4
-    assert memory.kv_cache == memory.kv_cache_room == 100 / 1024
-    assert memory.kv_cache_wanted == pytest.approx(8 * 24 / 1024)
-    assert memory.kv_cache_least == pytest.approx(48 / 1024)
-    # 416 weights of 2 bytes, graphs and buffers 3 GiB
-    assert memory.share == pytest.approx(832 / 2**30 + 3 + 100 / 1024)
-
-
 def test_teacher_logits_by_the_rule_of_thumb():
     # 8 192 tokens x 151 936 x 4 B x 2
     assert cost.logits_gib(8192, 151936, cost.LOGIT_BYTES_SCORING) == pytest.approx(9.27, abs=0.01)

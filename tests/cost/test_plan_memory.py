@@ -66,6 +66,14 @@ def test_shared_in_turns_by_hand():
     assert room / GIB == pytest.approx(42.0, abs=0.05)
 
 
+def test_an_engine_queues_what_does_not_fit():
+    engine = memory("qwen3_8b", "node_8x80gb")["student"]["engine"]
+    # 42.0 GiB hold 18 sequences of 200 + 16 384 tokens, 2.28 GiB each, of the 256 (2 048 on 8 engines) that come
+    assert engine["kv_cache"] == engine["kv_cache_room"] == pytest.approx(42.0, abs=0.05)
+    assert (engine["sequences_at_once"], engine["kv_cache_least"]) == (18, gib(18_433 * TOKEN_36))
+    assert engine["kv_cache_wanted"] == gib(256 * 16_584 * TOKEN_36)
+
+
 def test_host_memory_by_hand():
     # the weights of eight sleeping teachers, in bf16
     assert memory("qwen3_8b", "node_8x80gb")["host"] == {

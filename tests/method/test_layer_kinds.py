@@ -105,8 +105,8 @@ def test_a_mixture_may_have_dense_layers():
 def test_a_window_bounds_pairs_and_cache():
     full, window = Attention(2, 1, 3), Attention(2, 1, 3, window=4)
     # up to the window nothing changes; 10 tokens: 100 - 6^2 = 64 in place of 100
-    assert window.train_flops(4, 6) == full.train_flops(4, 6) == 6 * 16 * 6
-    assert window.train_flops(10, 6) == 6 * 64 * 6
+    assert window.train_flops(4) == full.train_flops(4) == 6 * 16 * 6
+    assert window.train_flops(10) == 6 * 64 * 6
     # pairs of a causal window, without the diagonal's halves: 4 * 10 - 4^2 / 2 = 32 = 64 / 2
     assert sum(min(i + 0.5, 4) for i in range(10)) == 32
     # key and value of 3 in 2 bytes: 12 a token
@@ -145,7 +145,7 @@ def test_gated_delta_net_by_hand():
     # q and k of 3, v of 10: 16 channels. Projections: 16, gate 10, a and b 2 + 2, output 10; convolution 4 x 16
     assert net.parameters(4) == 4 * (16 + 10 + 4 + 10) + 64
     # 2 states of 15; decay 1, read 2, write 2, read 2, three times that with the backward pass
-    assert net.train_flops(10, 6) == 3 * 7 * 30 * 10
+    assert net.train_flops(10) == 3 * 7 * 30 * 10
     # the states in 4 bytes and 3 tokens of the convolution in 2, whatever the length
     assert net.cache_bytes(1, 2) == net.cache_bytes(10_000, 2) == 4 * 30 + 2 * 48
 

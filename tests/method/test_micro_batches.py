@@ -14,8 +14,7 @@ NO_LIMIT = 10**9
 
 def split(lengths, overhead, budget=NO_LIMIT):
     splits = Splits.padded(lengths, overhead, budget)
-    cheapest = splits.cheapest(splits.fewest() + FURTHER)
-    return cheapest.groups(cheapest_number(cheapest.costs))
+    return splits.groups(cheapest_number(splits.cheapest(splits.fewest() + FURTHER)))
 
 
 def fewest_groups(lengths, budget):
@@ -40,7 +39,7 @@ def test_by_hand(overhead, groups):
 
 def test_costs_by_hand():
     # 36; 18 + 4, or 9 + 24, or 27 + 1; 9 + 8 + 4, or 18 + 2 + 1; 20
-    found = Splits.padded([9, 2, 8, 1], 10, NO_LIMIT).cheapest(5).costs
+    found = Splits.padded([9, 2, 8, 1], 10, NO_LIMIT).cheapest(5)
     assert found == [36 + 10, 22 + 20, 21 + 30, 20 + 40, float("inf")]
 
 
@@ -60,7 +59,7 @@ def test_equal_lengths_are_one_micro_batch(length, count, overhead):
 def test_a_sequence_beyond_the_budget_cannot_be():
     splits = Splits.padded([9, 2], 1, 8)
     assert splits.fewest() == 2
-    assert cheapest_number(splits.cheapest(2 + FURTHER).costs) is None
+    assert cheapest_number(splits.cheapest(2 + FURTHER)) is None
 
 
 batches = st.lists(st.integers(1, 300), min_size=1, max_size=40)
@@ -114,7 +113,7 @@ prompt_lengths = st.lists(st.integers(1, 50), min_size=6, max_size=6)
 
 def shared_cost(group, overhead):
     """The cost by definition: prompts and responses padded to their longest, an eighth for each further rollout."""
-    prompts, rollouts = [family.prompt for family in group], sum(family.size for family in group)
+    prompts, rollouts = [family.prompt for family in group], sum(len(family.rows) for family in group)
     padded = max(prompts) * len(group) + max(family.longest for family in group) * rollouts
     return padded + (rollouts - len(group)) * max(prompts) / 8 + overhead
 
@@ -129,12 +128,12 @@ def test_families_are_cut_whole_and_within_the_budget(found, lengths, budget, ov
         assert len({owners[row] for row in family.rows}) == 1
         assert family.longest == max(responses[row] for row in family.rows)
     splits = Splits.shared(items, overhead, budget)
-    cheapest = splits.cheapest(splits.fewest() + FURTHER)
-    number = cheapest_number(cheapest.costs)
-    groups = [[items[i] for i in group] for group in cheapest.groups(number)]
+    costs = splits.cheapest(splits.fewest() + FURTHER)
+    number = cheapest_number(costs)
+    groups = [[items[i] for i in group] for group in splits.groups(number)]
     assert sorted(itertools.chain(*(family.rows for group in groups for family in group))) == list(range(len(owners)))
     assert all(shared_cost(group, 0) <= budget for group in groups)
-    assert sum(shared_cost(group, overhead) for group in groups) == pytest.approx(cheapest.costs[number - 1])
+    assert sum(shared_cost(group, overhead) for group in groups) == pytest.approx(costs[number - 1])
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 60)), min_size=1, max_size=12), st.integers(0, 300))
@@ -143,5 +142,5 @@ def test_a_rollout_alone_costs_what_a_padded_sequence_does(found, overhead):
     """With one rollout per prompt and equal prompts, the cost is the same as without sharing."""
     responses = [response for _, response in found]
     items = families(range(len(found)), [7] * len(found), responses, NO_LIMIT)
-    shared = Splits.shared(items, overhead, NO_LIMIT).cheapest(5).costs
-    assert shared == Splits.padded([7 + response for response in responses], overhead, NO_LIMIT).cheapest(5).costs
+    shared = Splits.shared(items, overhead, NO_LIMIT).cheapest(5)
+    assert shared == Splits.padded([7 + response for response in responses], overhead, NO_LIMIT).cheapest(5)

@@ -3,6 +3,7 @@
 import json
 
 import torch
+from listed import is_listed
 
 from prefix_opd.method import metrics, names
 
@@ -16,13 +17,13 @@ def test_what_the_formulas_return_is_listed():
         **metrics.reverse_kl_by_position(values, values * 2, positions, groups, 4),
         **metrics.rollout_metrics([record], [3], [4]),
     }
-    assert len(found) > 20 and [name for name in found if not names.is_listed(names.OURS + name)] == []
+    assert len(found) > 20 and [name for name in found if not is_listed(names.OURS + name)] == []
 
 
 def test_a_name_that_is_not_listed():
-    assert names.is_listed("prefix_opd/probe/tokens_by_position/12") and names.is_listed("prefix_opd/tokens/scored")
+    assert is_listed("prefix_opd/probe/tokens_by_position/12") and is_listed("prefix_opd/tokens/scored")
     for wrong in ("prefix_opd/tokens", "prefix_opd/tokens/{scored}", "prefix_opd/tokens_by_position/probe/1", "x"):
-        assert not names.is_listed(wrong)
+        assert not is_listed(wrong)
 
 
 def test_what_verl_calls_a_validation():

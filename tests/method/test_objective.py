@@ -39,22 +39,18 @@ def test_the_shapes_must_be_one():
 
 
 @pytest.mark.parametrize(
-    "name, topk, advantage, at_update, full_opd",
+    "name, topk, at_update, full_opd",
     [
-        ("prefix_opd", False, True, False, True),
-        ("k1", False, True, True, True),
-        ("forward_kl_topk", True, False, True, False),
-        ("reverse_kl_topk", True, False, True, False),
-        ("jsd_topk", True, False, True, False),
+        ("prefix_opd", False, False, True),
+        ("k1", False, True, True),
+        ("forward_kl_topk", True, True, False),
+        ("reverse_kl_topk", True, True, False),
+        ("jsd_topk", True, True, False),
     ],
 )
-def test_what_each_needs(name, topk, advantage, at_update, full_opd):
+def test_what_each_needs(name, topk, at_update, full_opd):
     objective = OBJECTIVES.build({"name": name})
-    assert (objective.needs_topk, objective.needs_advantage, objective.estimates_reverse_kl) == (
-        topk,
-        advantage,
-        full_opd,
-    )
+    assert (objective.needs_topk, objective.estimates_reverse_kl) == (topk, full_opd)
     assert objective.needs_teacher_at_update("sampler") == at_update
     assert objective.needs_teacher_at_update("current")
 

@@ -6,6 +6,7 @@ import types
 
 import pytest
 import torch
+from listed import is_listed
 from test_trainer_record import ROLLOUT, SHAPE, TIMED
 
 from prefix_opd.method import names
@@ -62,7 +63,7 @@ def test_each_rollout_counts_with_the_teacher_of_its_source():
             **{"reverse_kl/mean": 0.5, "reverse_kl/abs_mean": 0.5, "reverse_kl/max": 0.5},
         },
     }
-    assert all(names.is_listed(name) for name in found)
+    assert all(is_listed(name) for name in found)
     # 2 tokens of a response without prompt: 2 * N * 2 + 2 * 4 * 4; 1 token: 2 * N + 2 * 4
     assert found["prefix_opd/flops_paper/teacher_scoring"] == (2 * 240 * 2 + 32) + (2 * 384 + 8)
     ledger.add_thrown_away([1, 2], [2, 1], two.records, recomputed=False)

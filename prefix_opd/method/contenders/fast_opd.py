@@ -47,12 +47,9 @@ class FastOPD(GrowsBySignal):
     def grown(self, length: float) -> float:
         return length + self.increment
 
-    def boundary(self, metrics: Mapping[str, float]) -> list[float] | None:
-        return boundary(metrics, self.length - self.increment, self.length)
-
     def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:
         """The smoothed score, and its lowest value so far."""
-        signals = self.boundary(metrics)
+        signals = boundary(metrics, self.length - self.increment, self.length)
         if signals is None or self._seen < self.entry:
             return None
         now = max(math.log(value * self.entry / mean) for value, mean in zip(signals, self._entered, strict=True))
@@ -68,7 +65,7 @@ class FastOPD(GrowsBySignal):
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         if self._seen < self.entry:
-            if signals := self.boundary(metrics):
+            if signals := boundary(metrics, self.length - self.increment, self.length):
                 sums = self._entered or [0.0] * len(signals)
                 self._entered, self._seen = [a + b for a, b in zip(sums, signals, strict=True)], self._seen + 1
             return
@@ -86,6 +83,5 @@ def boundary(metrics: Mapping[str, float], low: float, high: float) -> list[floa
         return None
     chosen = [first for first in below if first >= low] or [max(below)]
     tokens = sum(counts[first] for first in chosen)
-    return [
-        max(LEAST, sum(values[first] * counts[first] for first in chosen) / tokens) for values in (magnitudes, means)
-    ]
+    sums = (sum(values[first] * counts[first] for first in chosen) for values in (magnitudes, means))
+    return [max(LEAST, one / tokens) for one in sums]

@@ -11,8 +11,6 @@ from prefix_opd.method.objective import OBJECTIVES, PrefixOPD
 if TYPE_CHECKING:
     from torch import Tensor
 
-GAMMA = 0.5
-
 
 @OBJECTIVES.register("iw_opd")
 class ImportanceWeighted(PrefixOPD):
@@ -21,11 +19,12 @@ class ImportanceWeighted(PrefixOPD):
     label = "reverse KL, weighted by position in the drift"
     estimates_reverse_kl = False
 
-    gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    gamma: Annotated[float, Field(gt=0)] | None = None
     """iw_opd: extra weight of a rollout's first token; null: 0.5."""
 
     def advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor) -> Tensor:
         gaps = (log_q - log_p).abs() * mask
         before = gaps.cumsum(-1) - gaps
         share = before / gaps.sum(-1, keepdim=True).clamp_min(1e-8)
-        return (1 + (GAMMA if self.gamma is None else self.gamma) * (1 - share)) * super().advantage(log_p, log_q, mask)
+        gamma = 0.5 if self.gamma is None else self.gamma
+        return (1 + gamma * (1 - share)) * super().advantage(log_p, log_q, mask)

@@ -30,22 +30,15 @@ NO_BOUND = 2**31
 """End of the only bin of a profile, tokens: its width is unknown, and no rollout of the probe is longer."""
 
 
-class ByProbe(Adaptive):
-    """A subclass defines `profile`: a value of each L that a probe tells apart."""
+@SCHEDULES.register("budget")
+class ByBudget(Adaptive):
+    """L with the most reverse KL a FLOP, from the profile of the last probe; ``start`` before the first."""
 
     def needs(self) -> set[Need]:
         return {"probe", "scores"}
 
     def profile(self, metrics: Mapping[str, float]) -> dict[int, float]:
-        """L -> its value, shortest L first; empty without a probe. L is the end of a bin of positions."""
-        raise NotImplementedError(f"{type(self).__name__} defines no profile")
-
-
-@SCHEDULES.register("budget")
-class ByBudget(ByProbe):
-    """L with the most reverse KL a FLOP, from the profile of the last probe; ``start`` before the first."""
-
-    def profile(self, metrics: Mapping[str, float]) -> dict[int, float]:
+        """L -> reverse KL removed per token, shortest L first; empty without a probe."""
         means, _, counts = (names.bins(metrics, prefix) for prefix in names.by_position("probe"))
         if not counts:
             return {}
@@ -64,7 +57,7 @@ class ByBudget(ByProbe):
 
 
 @SCHEDULES.register("adwin")
-class Adwin(ByProbe):
+class Adwin(Adaptive):
     """The shortest L whose advantages align with those of the full rollout, by probes (arXiv 2605.28396)."""
 
     increment: Tokens = 256
@@ -75,7 +68,11 @@ class Adwin(ByProbe):
     """Number of updates after which a probe's L is out of date and L grows until the next probe."""
     _age: int = 0
 
+    def needs(self) -> set[Need]:
+        return {"probe", "scores"}
+
     def profile(self, metrics: Mapping[str, float]) -> dict[int, float]:
+        """L -> its alignment, shortest L first; empty without a probe."""
         return alignments(*(names.bins(metrics, prefix) for prefix in names.by_position("probe")[1:]))
 
     def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:

@@ -24,8 +24,6 @@ from prefix_opd.method.schedule import SCHEDULES, Need
 if TYPE_CHECKING:
     from torch import Tensor
 
-DROP, BASE, ACCEPT = 0.01, 0.5, 0.05
-
 
 @OBJECTIVES.register("prune_opd")
 class PruneOPD(PrefixOPD):
@@ -37,18 +35,18 @@ class PruneOPD(PrefixOPD):
 
     drop: Annotated[float, Field(gt=0, le=1)] | None = None
     """prune_opd: step by which a bad token lowers its weight and that of all later tokens; null: 0.01."""
-    base: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    base: Annotated[float, Field(ge=0)] | None = None
     """prune_opd: constant that is added to each weight; null: 0.5."""
     accept: Annotated[float, Field(gt=0, lt=1)] | None = None
     """prune_opd: the teacher's probability of a sampled token, below which the token is bad; null: 0.05."""
 
     def reliability(self, log_q: Tensor, mask: Tensor) -> Tensor:
         """(B, T) weights from 1 down to 0, before the constant."""
-        bad = (log_q < math.log(ACCEPT if self.accept is None else self.accept)) & mask.bool()
-        return (1 - (DROP if self.drop is None else self.drop) * bad.cumsum(-1)).clamp_min(0)
+        bad = (log_q < math.log(0.05 if self.accept is None else self.accept)) & mask.bool()
+        return (1 - (0.01 if self.drop is None else self.drop) * bad.cumsum(-1)).clamp_min(0)
 
     def advantage(self, log_p: Tensor, log_q: Tensor, mask: Tensor) -> Tensor:
-        weights = self.reliability(log_q, mask) + (BASE if self.base is None else self.base)
+        weights = self.reliability(log_q, mask) + (0.5 if self.base is None else self.base)
         return weights * super().advantage(log_p, log_q, mask)
 
     def metrics(self, log_p: Tensor, log_q: Tensor, mask: Tensor, prefix_lengths: Tensor) -> dict[str, float]:
@@ -63,6 +61,8 @@ class PruneOPD(PrefixOPD):
 @SCHEDULES.register("prune_opd")
 class PrunedLength(Adaptive):
     """L grows while enough rollouts are reliable up to it, and shrinks otherwise (2605.07804)."""
+
+    bounded = ("maximum", "start", "least")
 
     increment: Tokens = 256
     """Growth of L after each update, tokens."""
@@ -96,9 +96,6 @@ class PrunedLength(Adaptive):
         if self._streak >= self.patience:
             self._length = max(self.least, min(self.length, int(metrics[names.RELIABLE_MAX]) + self.margin))
             self._streak = 0
-
-    def named_lengths(self) -> dict[str, int]:
-        return {**super().named_lengths(), "least": self.least}
 
     def extremes(self, step: int, longest: int) -> tuple[float, float]:
         first = max(self.start, self.least)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from prefix_opd.base.fields import Position, Tokens
-from prefix_opd.method.schedule import SCHEDULES, Over, Schedule, survival
+from prefix_opd.method.schedule import ROUNDING, SCHEDULES, Over, Schedule, survival
 from prefix_opd.method.weighting import WEIGHTINGS, Weighting
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class RandomLengths(Over):
     """L of each rollout from a distribution over [least, top]. Its upper end may grow to the maximum."""
 
     each_rollout = True
+    bounded = ("maximum", "least", "top")
 
     least: Tokens = 8
     """Shortest L, tokens."""
@@ -34,11 +35,11 @@ class RandomLengths(Over):
     """Upper end at step 1, tokens. It grows by a constant factor per step to the maximum, at step ``over``; null: the
     maximum from the first step on."""
     distribution: Literal["log_uniform", "uniform"] = "log_uniform"
-    """Of L: log_uniform has as many short L as long ones on a logarithmic scale."""
+    """Distribution of L. log_uniform: uniform in log L."""
     shared_by: Literal["rollout", "update"] = "rollout"
     """rollout: each rollout has its own L, stratified over the update. update: all rollouts of an update have one L."""
     seed: Position = 0
-    """Of the draws. They depend on it and on the step alone, so a resumed run finds the same L."""
+    """Seed of the draws. They depend only on it and on the step, so a resumed run finds the same L."""
 
     @model_validator(mode="after")
     def _in_order(self) -> RandomLengths:
@@ -60,37 +61,24 @@ class RandomLengths(Over):
         return [1.0 - self._share_below(t, top) if t <= top else 0.0 for t in range(1, longest + 1)]
 
     def extremes(self, step: int, longest: int) -> tuple[float, float]:
-        return self._least(longest), self._top(step, longest)
-
-    def named_lengths(self) -> dict[str, int]:
-        top = {} if self.top is None else {"top": self.top}
-        return {**super().named_lengths(), "least": self.least, **top}
-
-    def _least(self, longest: int) -> int:
-        return min(self.least, longest)
+        return min(self.least, longest), self._top(step, longest)
 
     def _top(self, step: int, longest: int) -> int:
-        if self.top is None:
-            return longest
-        first = min(self.top, longest)
-        return math.floor(first * (longest / first) ** self.progress(step) + 1e-6)
+        first = longest if self.top is None else min(self.top, longest)
+        return math.floor(first * (longest / first) ** self.progress(step) + ROUNDING)
 
     # A length is floor(x) with x in [least, top + 1), so that P(L = top) is not 0.
 
     def _quantile(self, share: float, top: int) -> float:
-        low, high = self._least(top), top + 1
-        if self.distribution == "uniform":
-            return low + share * (high - low)
-        return low * (high / low) ** share
+        low, high = min(self.least, top), top + 1
+        return low + share * (high - low) if self.distribution == "uniform" else low * (high / low) ** share
 
     def _share_below(self, t: int, top: int) -> float:
         """P(L < t)."""
-        low, high = self._least(top), top + 1
-        if t <= low:
-            return 0.0
+        low, high = min(self.least, top), top + 1
         if self.distribution == "uniform":
-            return (t - low) / (high - low)
-        return math.log(t / low) / math.log(high / low)
+            return max(0.0, (t - low) / (high - low))
+        return max(0.0, math.log(t / low) / math.log(high / low))
 
 
 @WEIGHTINGS.register("inverse_probability")
@@ -112,8 +100,7 @@ class InverseProbability(Weighting):
     def weights(self, positions: Tensor, lengths: Tensor) -> Tensor:
         import torch
 
-        table = torch.tensor(self._weights, device=positions.device)
-        return table[positions.clamp_max(len(table) - 1)]
+        return torch.tensor(self._weights, device=positions.device)[positions.clamp_max(len(self._weights) - 1)]
 
     def counted(self, length: float) -> float:
         return length

@@ -50,15 +50,14 @@ def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
     splits, rows = _splits(data, overhead, shared=read(FORM, default=None) == SHARED)
     # FSDP's collectives need the same number of passes on every rank: minimise the cost of the most expensive rank.
     most = FURTHER + int(highest([splits.fewest()], dp_group)[0])
-    cheapest = splits.cheapest(most)
-    costs = cheapest.costs
+    costs = splits.cheapest(most)
     if not all(row.any() for row in data["loss_mask"].unbind()):
         # verl's placeholders for missing rollouts have no tokens: the min metrics fail on a micro-batch of them alone
         costs = [float("inf")] * most
     number = cheapest_number(highest(costs, dp_group))
     if number is None:
         return None
-    return [sorted(itertools.chain(*(rows[item] for item in group))) for group in cheapest.groups(number)]
+    return [sorted(itertools.chain(*(rows[item] for item in group))) for group in splits.groups(number)]
 
 
 def _splits(data: Any, overhead: int, shared: bool) -> tuple[Splits, Sequence[Sequence[int]]]:
