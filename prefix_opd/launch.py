@@ -64,7 +64,7 @@ def examine(config: DictConfig) -> None:
     from rich.console import Console
 
     from prefix_opd.checks.doctor import quick
-    from prefix_opd.checks.view import say
+    from prefix_opd.checks.finding import say
 
     check_is_free(Path(config.trainer.default_local_dir))
     check_same_run(config)

@@ -92,6 +92,6 @@ CASES = [
     (["prepare", "math500", "--max-prompt-tokens", "9"], "max_prompt_tokens: is given alone"),
     (["prepare", "openthoughts3", "--domain", "maths"], "domain 'maths': is not in OpenThoughts3"),
     (["prepare", "math500", "--out", "{few}"], "is a file; name a folder"),
-    (["evaluate", "{other}", "{list_of_text}"], "its column 'prompt' is list<element: string>, not a list of role"),
+    (["evaluate", "{other}", "{list_of_text}"], "row 0, column 'prompt': must be a list of role and content, not of"),
     (["evaluate", "{other}", "{null_content}"], "row 1, column 'prompt': its content must be text, not NoneType"),
 ]

@@ -29,7 +29,7 @@ CASES = [
     (["evaluate", STUDENT, "/no/such.parquet"], "benchmark /no/such.parquet: does not exist"),
     (["evaluate", STUDENT, "{no_parquet}"], "is not a parquet file"),
     (["evaluate", STUDENT, "{no_column}"], "lacks verl's column 'reward_model' (it has data_source, prompt"),
-    (["evaluate", STUDENT, "{text_prompt}"], "its column 'prompt' is string, not a list of role and content"),
+    (["evaluate", STUDENT, "{text_prompt}"], "row 0, column 'prompt': must be a list of role and content, not str"),
     (["evaluate", STUDENT, "{no_rows}"], "has no rows"),
     (["evaluate", STUDENT, "{text_reward}"], "its column 'reward_model' is string, not a group with ground_truth"),
     (["evaluate", STUDENT, "{text_extra}"], "its column 'extra_info' is string, not a group of values; leave"),
@@ -75,7 +75,7 @@ CASES = [
         "no_base: names no base; add base_model_name_or_path to its adapter_config.json",
     ),
     (["evaluate", "{lost_base}", "tiny"], "model=/models/lost: does not exist"),
-    (["evaluate", "{rank_pattern}", "tiny"], "is no plain LoRA adapter: it has rank_pattern={'q_proj': 8}"),
+    (["evaluate", "{rank_pattern}", "tiny"], "is not a plain LoRA adapter: it has rank_pattern={'q_proj': 8}"),
     # overrides
     (["evaluate", STUDENT, "tiny", "--", "trainer.val_only=false"], "trainer.val_only=false: is set by the evaluation"),
     (["evaluate", STUDENT, "tiny", "--", "data.max_response_length=9"], "is set by the evaluation; use --max-tokens"),

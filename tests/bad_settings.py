@@ -18,16 +18,18 @@ from bad_keys import (
 )
 
 TOGETHER = [
-    (["+data.apply_chat_template_kwargs.tokenize=true"], "apply_chat_template_kwargs.tokenize=True: is no variable of"),
+    (["+data.apply_chat_template_kwargs.tokenize=true"], "kwargs.tokenize=True: is not a variable of"),
     (["prefix_opd.rollout.timeout_seconds=0.0001"], "prefix_opd.rollout.timeout_seconds=0.0001: is less than the "),
     ([f"{LOSS}.loss_max_clamp=10"], f"{LOSS}.loss_max_clamp=10: would clamp advantages times a ratio"),
     ([f"{LOSS}.log_prob_min_clamp=-10"], f"{LOSS}.log_prob_min_clamp=-10: would clamp advantages times a ratio"),
-    ([f"{ACTOR}.loss_scale_factor=8"], "loss_scale_factor=8: is read with loss_agg_mode=seq-mean-token-sum-norm alone"),
+    ([f"{ACTOR}.loss_scale_factor=8"], "loss_scale_factor=8: is read only with loss_agg_mode=seq-mean-token-sum-norm"),
     ([f"{ACTOR}.checkpoint.save_contents=[model,extra,hf_model]"], "lacks optimizer: no run could go on from such"),
     ([f"{ROLLOUT}.max_num_seqs=9000"], "max_num_seqs=9000: exceeds max_num_batched_tokens=8192"),
-    ([f"{ROLLOUT}.log_prob_max_token_len_per_gpu=300"], "300: is read with prefix_opd.advantage.student_log_prob=rec"),
+    ([f"{ROLLOUT}.log_prob_max_token_len_per_gpu=300"], "300: is read only with prefix_opd.advantage.student_log"),
     ([f"{ROLLOUT}.log_prob_max_token_len_per_gpu=200"], "200: holds no sequence of prompt + response = 224"),
     ([f"{ROLLOUT}.log_prob_max_token_len_per_gpu=40000"], "exceeds ppo_max_token_len_per_gpu=32768, which memory"),
+    (["trainer.n_gpus_per_node=2", f"{ROLLOUT}.n=1", f"{ACTOR}.ppo_mini_batch_size=1"],
+     "ppo_mini_batch_size=1: 1 prompts x n=1 rollouts do not divide among 2 ranks; change it, actor_rollout_ref"),
     (["data.train_max_samples=8"], "data.train_max_samples=8: is less than data.train_batch_size=16"),
     (["data.train_files={few40}", "trainer.total_epochs=1"], "ends the run after 2 of 55 updates"),
     (["prefix_opd.weighting.name=window", "prefix_opd.weighting.start=110", "prefix_opd.weighting.stop=120"],
@@ -66,26 +68,27 @@ PLACED = [
 """Where the teacher lives, and when it scores."""
 
 LORA = [
-    ([f"{MODEL}.lora_alpha=32"], f"{MODEL}.lora_alpha=32: is read by a LoRA student alone; set {MODEL}.lora_rank"),
-    ([f"{MODEL}.lora_adapter_path={{adapter}}"], f"{MODEL}.lora_adapter_path={{adapter}}: is read by a LoRA student"),
+    ([f"{MODEL}.lora_alpha=32"], f"{MODEL}.lora_alpha=32: is read only by a LoRA student; set {MODEL}.lora_rank"),
+    ([f"{MODEL}.lora_adapter_path={{adapter}}"], f"{MODEL}.lora_adapter_path={{adapter}}: is read only by"),
     ([f"{MODEL}.lora_rank=513"], f"{MODEL}.lora_rank=513: vLLM takes adapters up to rank 512; lower it, or set"),
     ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora.merge=true"], f"{MODEL}.lora.merge=true: verl sends merged weights in"),
-    ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=[q_proj,w_pack]"], "w_pack is no linear layer; give all-linear"),
-    ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=q_proj"], "target_modules=q_proj: q_proj is no linear layer"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=[q_proj,w_pack]"], "w_pack is not a linear layer; give all"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=q_proj"], "target_modules=q_proj: is not a list of linear"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.exclude_modules=5"], "exclude_modules=5: is not a list of linear layers"),
     ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=null"], "target_modules=None: leaves no layer to adapt"),
     ([f"{MODEL}.lora_rank=4", f"{MODEL}.target_modules=[q_proj]", f"{MODEL}.exclude_modules=[q_proj]"],
      "target_modules=['q_proj']: leaves no layer to adapt"),
     ([f"{MODEL}.lora_rank=4", f"{MODEL}.path={{fused}}"], "are down_proj, gate_proj, o_proj, qkv_proj, up_proj (k_"),
     ([f"{MODEL}.lora_rank=4", f"+{ACTOR}.checkpoint.save_contents=[model,optimizer,extra,hf_model]"],
      "hf_model would hold the names of an adapted model"),
-    ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora_adapter_path=/x"], "lora_adapter_path=/x: is no adapter: it has no"),
+    ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora_adapter_path=/x"], "lora_adapter_path=/x: is not an adapter: it has no"),
     *(
         ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora_alpha=8", f"{MODEL}.lora_adapter_path={{{name}}}"], line)
         for name, line in {
             "other_base": "is an adapter of /models/Other, and the student is ",
             "other_rank": f"has rank 2, the run 4; set {MODEL}.lora_rank=2",
             "other_modules": f"; set {MODEL}.target_modules=[q_proj,v_proj]",
-            "dora": "is no plain LoRA adapter: it has use_dora=True",
+            "dora": "is not a plain LoRA adapter: it has use_dora=True",
             "other_sizes": "has 16896 weights, an adapter of ",
         }.items()
     ),
@@ -94,21 +97,21 @@ LORA = [
 """LoRA students."""
 
 SERVICES = [
-    (["trainer.logger=[consol]"], "consol is no tracker of verl; known: clearml, console"),
+    (["trainer.logger=[consol]"], "consol is not a tracker of verl; known: clearml, console"),
     (["trainer.logger=[console,clearml]"], "clearml needs the package clearml; pip install clearml"),
-    (["trainer.logger=5"], "trainer.logger=5: 5 is no tracker of verl"),
+    (["trainer.logger=5"], "trainer.logger=5: 5 is not a tracker of verl"),
     (["reward.custom_reward_function.path=/no/such.py"], "path=/no/such.py: does not exist; give FILE.py, or pkg://"),
     (["reward.custom_reward_function.path=pkg://no.such.module"], "path=pkg://no.such.module: does not exist"),
-    (["reward.custom_reward_function.path={no_parquet}"], "is no Python file"),
+    (["reward.custom_reward_function.path={no_parquet}"], "is not valid Python"),
     (["reward.custom_reward_function.name=grade_it"], "name=grade_it: is not defined in pkg://prefix_opd.grading"),
-    ([f"{LOOP}=tool_agent"], f"{LOOP}=tool_agent: is no class MODULE.CLASS that derives from"),
-    ([f"{LOOP}=no_such_module.Mine"], f"{LOOP}=no_such_module.Mine: is no class MODULE.CLASS that derives"),
-    ([f"{LOOP}=prefix_opd.cpu.platform.Nobody"], f"{LOOP}=prefix_opd.cpu.platform.Nobody: is no class MODULE.CLASS"),
-    ([f"{LOOP}=null"], f"{LOOP}=None: is no class MODULE.CLASS"),
+    ([f"{LOOP}=tool_agent"], f"{LOOP}=tool_agent: is not a class MODULE.CLASS that derives from"),
+    ([f"{LOOP}=no_such_module.Mine"], f"{LOOP}=no_such_module.Mine: is not a class MODULE.CLASS that derives"),
+    ([f"{LOOP}=prefix_opd.cpu.platform.Nobody"], f"{LOOP}=prefix_opd.cpu.platform.Nobody: is not a class MODULE.CLASS"),
+    ([f"{LOOP}=null"], f"{LOOP}=None: is not a class MODULE.CLASS"),
     ([f"{TOOLS}=32"], f"{TOOLS}=32: makes room for tool outputs, but single_turn_agent has none; set {LOOP}=MODULE"),
     ([f"{TOOLS}=-1"], f"{TOOLS}=-1: input should be greater than or equal to 0"),
     ([f"{TOOLS}=1.5"], f"{TOOLS}=1.5: must be a whole number"),
-    (["reward.custom_reward_function.path=null"], "path=None: must name the grader"),
+    (["reward.custom_reward_function.path=null"], "path=null: must be a text that is not empty"),
     (["+reward.custom_reward_function.reward_kwargs.time_limit=5"], "reward_kwargs.time_limit: is not known; choose"),
     (["+reward.custom_reward_function.reward_kwargs.time_limit_s=abc"], "reward_kwargs.time_limit_s=abc: input should"),
     (["+reward.custom_reward_function.reward_kwargs.workers=0"], "reward_kwargs.workers=0: input should be greater"),
@@ -192,6 +195,9 @@ SEVERAL = [
     ([*CHAIN, f"+{TEACHERS}.b.inference.enforce_eager=false"], "b.inference.enforce_eager=false: has one value on pla"),
     ([*CHAIN, "prefix_opd.teacher.placement=shared"], "gives the teachers 1 GPU, and their engines take 1 (tiny/ch"),
     ([*CHAIN, "prefix_opd.teacher.url=http://localhost:1/v1"], "localhost:1/v1: is one teacher of all rows, and dist"),
+    ([*CHAIN, f"{TEACHERS}.teacher_model.model_path=x"],
+     f"teacher_model.model_path: is not read beside {TEACHERS}.a, {TEACHERS}.b; set {TEACHERS}.a.model_path, or"),
+    ([*CHAIN, f"{TEACHERS}.teacher_model={{model_path:x}}"], "teacher_model.model_path: is not read beside"),
     (["distillation.n_gpus_per_node=2"], "n_gpus_per_node=2: has one value on platform=cpu: a pretended GPU for each"),
 ]  # fmt: skip
 """Several teachers."""

@@ -157,7 +157,7 @@ def test_the_adapter_of_a_foreign_run_is_merged_into_no_model_that_brings_code_o
     shutil.copytree(shipped_models()["student"], run / "global_step_2" / "actor" / "huggingface")
     (base / "model.safetensors").rename(base / "pytorch_model.bin")
     torch.save({}, run / "global_step_2" / "actor" / "model_world_size_1_rank_0.pt")  # else it is damaged
-    with pytest.raises(UserError, match="has its weights as pickles alone"):
+    with pytest.raises(UserError, match="has only pickles as weights"):
         export_checkpoint(run)
     (base / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.T", null]}}')
     with pytest.raises(UserError, match="names code of its own"):
@@ -212,7 +212,7 @@ def test_weights_as_pickles_alone_are_refused(tmp_path):
     folder = shutil.copytree(shipped_models()["teacher"], tmp_path / "model")
     key = "distillation.teacher_models.teacher_model.model_path"
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"has its weights as pickles alone \(pytorch_model.bin\)"):
+    with pytest.raises(UserError, match=r"has only pickles as weights \(pytorch_model.bin\)"):
         check(compose(["experiment=tiny/schedule", f"{key}={folder}"]))
     (folder / "pytorch_model.bin").unlink()
     with pytest.raises(UserError, match="has no weights"):
@@ -222,7 +222,7 @@ def test_weights_as_pickles_alone_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (["config.json", "pytorch_model.bin"], r"has its weights as pickles alone \(pytorch_model.bin\)"),
+        (["config.json", "pytorch_model.bin"], r"has only pickles as weights \(pytorch_model.bin\)"),
         (["config.json"], "has no weights"),
         (["model-00001-of-00002.safetensors", "pytorch_model.bin"], ""),
     ],

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.chat_template import form_of, template_variables
-from prefix_opd.checks.preflight import model_of
-from prefix_opd.checks.run_data import conversations, data_files
-from prefix_opd.checks.teacher_prompts import teacher_conversations
-from prefix_opd.config.keys import STUDENT_KEY, TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
+from prefix_opd.checks.preflight import models_of
+from prefix_opd.checks.run_data import Conversation, conversations, data_files
+from prefix_opd.checks.teachers import teacher_conversations
+from prefix_opd.config.keys import TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, end_token_ids
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
@@ -38,10 +37,8 @@ class Case:
     @classmethod
     def open(cls, config: DictConfig, sample: int | None = None) -> Case:
         """Read what every check needs. Raises UserError if a model or a data file cannot be read."""
-        settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
-        student, *theirs = models = [
-            model_of(config, key) for key in (STUDENT_KEY, *(one.key for one in teachers(config)))
-        ]
+        settings = Settings.from_node(config.prefix_opd)
+        student, *theirs = models = models_of(config)
         named = tuple((one.source, model) for one, model in zip(teachers(config), theirs, strict=True))
         for key in (TRAIN_KEY, VAL_KEY):
             data_files(config, key)
@@ -69,20 +66,20 @@ class Case:
         return stop_token_ids(self.settings.rollout.stop, self.student.end_token_ids, theirs)
 
     @cached_property
-    def train_messages(self) -> list[list[dict[str, Any]]]:
+    def train_messages(self) -> list[Conversation]:
         """Conversations of all training rows."""
         return conversations(self.config, TRAIN_KEY)
 
     @cached_property
-    def val_messages(self) -> list[list[dict[str, Any]]]:
+    def val_messages(self) -> list[Conversation]:
         return conversations(self.config, VAL_KEY)
 
     @cached_property
-    def sampled_messages(self) -> list[list[dict[str, Any]]]:
+    def sampled_messages(self) -> list[Conversation]:
         """Conversations of the training rows whose prompts are tokenized."""
         return self._spread(self.train_messages)
 
-    def _spread(self, rows: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    def _spread(self, rows: list[Conversation]) -> list[Conversation]:
         if self.sample is None or len(rows) <= self.sample:
             return rows
         return [rows[i * len(rows) // self.sample] for i in range(self.sample)]
@@ -98,10 +95,8 @@ class Case:
         if not self.settings.teacher_prompt.is_own:
             return self.prompts
         template = self.form.apply(self.student.tokenizer, self.own_template(self.student))
-        rows, variables = (
-            self._spread(teacher_conversations(self.config, self.settings)),
-            template_variables(self.config),
-        )
+        rows = self._spread(teacher_conversations(self.config, self.settings))
+        variables = template_variables(self.config)
         return [prompt_ids(self.student.tokenizer, row, template, **variables) for row in rows]
 
     @cached_property
@@ -109,25 +104,20 @@ class Case:
         """Token ids of the validation prompts, which verl filters and truncates in the same way."""
         return self.tokenize(self.student, self._spread(self.val_messages))
 
-    def tokenize(self, model: Model, conversations: list[list[dict[str, Any]]]) -> list[list[int]]:
+    def tokenize(self, model: Model, conversations: list[Conversation]) -> list[list[int]]:
         """Token ids of the prompts as verl renders them with this model's chat template, with the forced ending."""
         return model.tokenizer(self.render(model, conversations), add_special_tokens=False)["input_ids"]
 
-    def render(self, model: Model, conversations: list[list[dict[str, Any]]]) -> list[str]:
+    def render(self, model: Model, conversations: list[Conversation]) -> list[str]:
         """The prompts as text."""
-        return model.tokenizer.apply_chat_template(
-            conversations,
-            chat_template=self.form.apply(model.tokenizer, self.own_template(model)),
-            add_generation_prompt=True,
-            tokenize=False,
-            **template_variables(self.config),
-        )
+        template = self.form.apply(model.tokenizer, self.own_template(model))
+        return model.prompt(conversations, template, **template_variables(self.config))
 
     def own_template(self, model: Model) -> str:
         """The chat template without the forced ending: the tokenizer's, or for the student the user's if set."""
         given = OmegaConf.select(self.config, TEMPLATE_KEY) if model is self.student else None
         own = model.tokenizer.chat_template if given is None else given
         if not isinstance(own, str):
-            raise UserError(f"{model.key}={model.path}", "has no chat template", "give one in its tokenizer files")
+            raise UserError(model.what, "has no chat template", "give one in its tokenizer files")
         # before a run, `prefix_opd.checks.preflight` has already added the ending to the config
         return self.form.own(own)

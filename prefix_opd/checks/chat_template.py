@@ -35,30 +35,22 @@ def form_of(config: DictConfig, prompt: PromptSettings) -> PromptForm:
 def fill_in_template(config: DictConfig, prompt: PromptSettings, model: Model, evaluated: bool = False) -> None:
     """Write the chat template, and for the grader what a rendered prompt says of the thinking.
 
-    A config that was filled in before stays as it is.
+    A config that was filled in before stays as it is. Raises UserError as `PromptForm.checked` does.
 
     Args:
         evaluated: the model may bring a template that has the ending already, as an exported checkpoint does.
-
-    Raises:
-        UserError: see `PromptForm.checked`.
     """
     form, own = form_of(config, prompt), OmegaConf.select(config, TEMPLATE_KEY)
     template = model.tokenizer.chat_template if own is None else own
     has_ending = evaluated and isinstance(template, str) and prompt.ending and own is None
     if has_ending and prompt_end(model.tokenizer, template).endswith(prompt.ending):
         form = PromptForm(switch=form.switch)
-    plain = form == PromptForm(switch=form.switch)
-    if isinstance(template, str):
-        for name, value in template_variables(config).items():
-            if name != "enable_thinking" and not re.search(rf"\b{re.escape(str(name))}\b", template):
-                raise UserError(
-                    f"data.apply_chat_template_kwargs.{name}={value}",
-                    "is not read by the chat template",
-                    "leave it out",
-                )
+    for name, value in template_variables(config).items() if isinstance(template, str) else ():
+        if name != "enable_thinking" and not re.search(rf"\b{re.escape(str(name))}\b", template):
+            what = f"data.apply_chat_template_kwargs.{name}={value}"
+            raise UserError(what, "is not read by the chat template", "leave it out")
     with open_dict(config):
-        if plain and form.switch is None:
+        if form == PromptForm():
             if own is not None:
                 check_template(model.tokenizer, own, TEMPLATE_KEY)
         else:

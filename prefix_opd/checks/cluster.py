@@ -59,92 +59,79 @@ def check_parallel_sizes(config: DictConfig) -> None:
     _check_pool(config, theirs, pool)
     for node, count in (("actor_rollout_ref.rollout", own), *((one.inference_key, one.gpus) for one in theirs)):
         key = f"{node}.tensor_model_parallel_size"
-        parallel = OmegaConf.select(config, key)
-        if count % parallel:
-            raise UserError(
-                f"{key}={parallel}",
-                f"must divide the {count} GPU{'s' if count > 1 else ''} of its engines",
-                "set it to 1, or choose a layout with more GPUs (`prefix-opd plan … --layouts`)",
-            )
+        if count % (parallel := OmegaConf.select(config, key)):
+            rule = f"must divide the {_counted(count)} of its engines"
+            fix = "set it to 1, or choose a layout with more GPUs (`prefix-opd plan … --layouts`)"
+            raise UserError(f"{key}={parallel}", rule, fix)
+
+
+def _counted(count: float, kind: str = "") -> str:
+    return f"{count:g} {kind}GPU{'' if count == 1 else 's'}"
 
 
 def _check_pool(config: DictConfig, theirs: list[Teacher], pool: int) -> None:
-    """Check that several teachers take all GPUs of their pool, as verl demands; on a CPU each has one. UserError."""
-    told, what = " + ".join(f"{one.gpus} ({one.source})" for one in theirs), "distillation.n_gpus_per_node"
+    """Check that several teachers take all GPUs of their pool, as verl demands; on a CPU each has one GPU."""
+    key, shared = "distillation.n_gpus_per_node", is_shared(config)
     each, nodes = config.distillation.n_gpus_per_node, config.distillation.nnodes if len(theirs) > 1 else 1
-    if config.platform == "cpu" and not is_shared(config) and each * nodes != len(theirs):
+    if config.platform == "cpu" and not shared and each * nodes != len(theirs):
         rule = "has one value on platform=cpu: a pretended GPU for each teacher"
-        raise UserError(f"{what}={each}", rule, f"leave it at {max(1, len(theirs) // nodes)}")
+        raise UserError(f"{key}={each}", rule, f"leave it at {max(1, len(theirs) // nodes)}")
     if len(theirs) > 1 and sum(one.gpus for one in theirs) != pool:
-        raise UserError(
-            f"{what}={each}",
-            f"gives the teachers {pool} GPU{'s' if pool > 1 else ''}, and their engines take {told}",
-            f"set {'trainer.n_gpus_per_node' if is_shared(config) else what}, or each teacher's num_replicas and "
-            "inference.tensor_model_parallel_size",
-        )
+        told = " + ".join(f"{one.gpus} ({one.source})" for one in theirs)
+        which = "trainer.n_gpus_per_node" if shared else key
+        fix = f"set {which}, or each teacher's num_replicas and inference.tensor_model_parallel_size"
+        raise UserError(f"{key}={each}", f"gives the teachers {_counted(pool)}, and their engines take {told}", fix)
 
 
 def check_cluster(config: DictConfig) -> None:
-    """Check that a cluster started by the run is large enough; `check_running_cluster` checks an existing one.
-
-    Raises:
-        UserError: RAY_ADDRESS or an address together with keys of a new cluster, or too few CPUs or GPUs (the message
-            gives both numbers).
-    """
+    """Check that a cluster started by the run has enough CPUs and GPUs, and that a cluster to join gets no keys of a
+    new one; `check_running_cluster` checks its size. Raises UserError."""
     if joins_a_cluster(config):
         what = f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}" if os.environ.get("RAY_ADDRESS") else ADDRESS_KEY
         for key in OF_A_NEW_CLUSTER:
-            if OmegaConf.select(config, key) is not None:
-                raise UserError(
-                    what,
-                    f"names a cluster to join, and {key}={OmegaConf.select(config, key)} is of one that the run starts",
-                    "unset RAY_ADDRESS" if config.platform == "cpu" else f"unset the one, or set {key}=null",
-                )
+            if (value := OmegaConf.select(config, key)) is not None:
+                rule = f"names a cluster to join, and {key}={value} is of one that the run starts"
+                fix = "unset RAY_ADDRESS" if config.platform == "cpu" else f"unset the one, or set {key}=null"
+                raise UserError(what, rule, fix)
         return
-    told, needed = OmegaConf.select(config, CPUS_KEY), needed_cpus(config)
+    told, needed, (student, teacher) = OmegaConf.select(config, CPUS_KEY), needed_cpus(config), gpus(config)
     if told is not None and told < needed:
-        student, teacher = gpus(config)
-        raise UserError(
-            f"{CPUS_KEY}={told}",
-            f"the run asks Ray for {needed}: {BUNDLE_CPUS} for each of {student} + {teacher} GPUs, "
-            f"{OmegaConf.select(config, UNITS_KEY)} for {UNITS_KEY}, {CONTROLLER_CPUS + SCHEDULING_CPUS} for the rest",
-            f"set it to {needed} or more (they are logical: nothing is bound to a core), or to null",
+        rule = f"the run asks Ray for {needed}: {BUNDLE_CPUS} for each of {student} + {teacher} GPUs, "
+        rule += (
+            f"{OmegaConf.select(config, UNITS_KEY)} for {UNITS_KEY}, {CONTROLLER_CPUS + SCHEDULING_CPUS} for the rest"
         )
-    pretended, asked = OmegaConf.select(config, GPUS_KEY), sum(gpus(config))
+        fix = f"set it to {needed} or more (they are logical: nothing is bound to a core), or to null"
+        raise UserError(f"{CPUS_KEY}={told}", rule, fix)
+    pretended, asked = OmegaConf.select(config, GPUS_KEY), student + teacher
     if pretended is not None and pretended < asked:
-        raise UserError(
-            f"{GPUS_KEY}={pretended}",
-            f"the run asks Ray for {asked}: {_asked(config)}",
-            f"set it to {asked}",
-        )
+        rule = f"the run asks Ray for {asked}: {_asked(config)}"
+        raise UserError(f"{GPUS_KEY}={pretended}", rule, f"set it to {asked}")
 
 
 def _asked(config: DictConfig) -> str:
     student, teacher = gpus(config)
     trainers = f"{student} for the student (trainer.n_gpus_per_node x nnodes)"
-    if not teacher:
-        return trainers
-    return f"{trainers} and {teacher} for the teacher ({PLACEMENT_KEY}=own: distillation.n_gpus_per_node x nnodes)"
+    own = f" and {teacher} for the teacher ({PLACEMENT_KEY}=own: distillation.n_gpus_per_node x nnodes)"
+    return trainers + (own if teacher else "")
 
 
 def check_machine(config: DictConfig) -> None:
     """Check that this machine has the GPUs of a run that starts its own cluster. Raises UserError.
 
-    A run may be checked on a machine that could not train it (``train --check``). So this is no part of preflight.
+    Preflight leaves this out: ``train --check`` may run on a machine that could not train the run.
     """
     if config.platform == "cpu" or joins_a_cluster(config):
         return
     visible = os.environ.get(VISIBLE)
     if twice := [name for name, count in Counter(_named(visible)).items() if count > 1]:
-        raise UserError(
-            f"{VISIBLE}={visible}",
+        rule = (
             f"names GPU {twice[0]} more than once: CUDA does not start in a process that inherits such a list (error "
-            "101, invalid device ordinal)",
-            f"name each GPU once, and share them by {PLACEMENT_KEY}=shared",
         )
+        fix = f"name each GPU once, and share them by {PLACEMENT_KEY}=shared"
+        raise UserError(f"{VISIBLE}={visible}", f"{rule}101, invalid device ordinal)", fix)
     if OmegaConf.select(config, GPUS_KEY) is None:  # a number that is given was checked against what the run asks for
         count, shown = visible_gpus(), "nvidia-smi" if visible is None else f"{VISIBLE}={visible}"
-        _check_gpus(config, count, f"{shown} shows {count} GPU{'' if count == 1 else 's'}")
+        _check_gpus(config, count, f"{shown} shows {_counted(count)}")
 
 
 def visible_gpus() -> int:
@@ -161,20 +148,18 @@ def _named(visible: str | None) -> list[str]:
 
 
 def _check_gpus(config: DictConfig, count: float, shown: str) -> None:
-    asked, (student, teacher) = sum(gpus(config)), gpus(config)
-    if count >= asked:
-        return
-    shared = f"set {PLACEMENT_KEY}=shared, " if teacher and 0 < student <= count else ""
-    rest = "lower their numbers, or choose another layout" if count else "use a machine with GPUs, or platform=cpu"
-    raise UserError(shown, f"the run asks for {asked}: {_asked(config)}", f"{shared}{rest}")
+    student, teacher = gpus(config)
+    if count < (asked := student + teacher):
+        shared = f"set {PLACEMENT_KEY}=shared, " if teacher and 0 < student <= count else ""
+        rest = "lower their numbers, or choose another layout" if count else "use a machine with GPUs, or platform=cpu"
+        raise UserError(shown, f"the run asks for {asked}: {_asked(config)}", f"{shared}{rest}")
 
 
 def give_cpus(config: DictConfig) -> None:
     """Give a cluster started by the run the logical CPUs that it needs, whatever the machine has."""
-    if joins_a_cluster(config) or OmegaConf.select(config, CPUS_KEY) is not None:
-        return
-    with open_dict(config):
-        config.ray_kwargs.ray_init.num_cpus = max(os.cpu_count() or 1, needed_cpus(config))
+    if not joins_a_cluster(config) and OmegaConf.select(config, CPUS_KEY) is None:
+        with open_dict(config):
+            config.ray_kwargs.ray_init.num_cpus = max(os.cpu_count() or 1, needed_cpus(config))
 
 
 def check_running_cluster(config: DictConfig, cpus: float, gpus: float) -> None:
@@ -183,11 +168,7 @@ def check_running_cluster(config: DictConfig, cpus: float, gpus: float) -> None:
     Args:
         cpus, gpus: free logical CPUs and GPUs at the start of the run, ``ray.available_resources()``.
     """
-    needed = needed_cpus(config)
-    if cpus < needed:
-        raise UserError(
-            f"the Ray cluster has {cpus:g} free CPUs",
-            f"the run asks it for {needed}",
-            "end other jobs, start nodes with `ray start --num-cpus N` (they are logical), or add nodes",
-        )
-    _check_gpus(config, gpus, f"the Ray cluster has {gpus:g} free GPU{'' if gpus == 1 else 's'}")
+    if cpus < (needed := needed_cpus(config)):
+        fix = "end other jobs, start nodes with `ray start --num-cpus N` (they are logical), or add nodes"
+        raise UserError(f"the Ray cluster has {cpus:g} free CPUs", f"the run asks it for {needed}", fix)
+    _check_gpus(config, gpus, f"the Ray cluster has {_counted(gpus, 'free ')}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
@@ -15,11 +14,8 @@ MANY = 0.5
 """At this share of lost prompts or more, the limit is at fault rather than the data."""
 
 
-def columns(key: str) -> Callable[[Case], Finding]:
-    def check(case: Case) -> Finding:
-        return ok(f"{check_data(case.config, key)} rows with verl's columns")
-
-    return check
+def columns(key: str, case: Case) -> Finding:
+    return ok(f"{check_data(case.config, key)} rows with verl's columns")
 
 
 def teachers_of_sources(case: Case) -> Finding:
@@ -27,38 +23,31 @@ def teachers_of_sources(case: Case) -> Finding:
     if len(case.by_teacher) == 1:
         return ok("one teacher scores all rows")
     rows = sources(case.config)
-    told = ", ".join(
-        f"{one.teacher.path} scores the {rows[source]} rows of {source}" for source, one in case.by_teacher
-    )
-    return ok(f"each row has a teacher: {told}")
+    told = (f"{one.teacher.path} scores the {rows[source]} rows of {source}" for source, one in case.by_teacher)
+    return ok(f"each row has a teacher: {', '.join(told)}")
 
 
 def empty_prompts(case: Case) -> Finding:
     for key, rows in ((TRAIN_KEY, case.train_messages), (VAL_KEY, case.val_messages)):
         empty = [i for i, messages in enumerate(rows) if not messages or not str(messages[-1]["content"] or "").strip()]
         if empty:
-            return fail(
-                f"{len(empty)} of {len(rows)} prompts of {key} are empty, the first in row {empty[0]}", "drop them"
-            )
+            reason = f"{len(empty)} of {len(rows)} prompts of {key} are empty, the first in row {empty[0]}"
+            return fail(reason, "drop them")
     return ok("every prompt asks something")
 
 
 def long_prompts(case: Case) -> Finding:
     """Long prompts: verl's filter drops them silently; without the filter verl truncates them on the left
     (verl/utils/dataset/rl_dataset.py, verl/experimental/agent_loop/agent_loop.py: _cap_text_prompt_length)."""
-    limit = case.config.data.max_prompt_length
-    dropped = case.config.data.filter_overlong_prompts
+    limit, dropped = case.config.data.max_prompt_length, case.config.data.filter_overlong_prompts
     told, lost, longest = [], 0.0, 0
     for key, prompts in ((TRAIN_KEY, case.prompts), (VAL_KEY, case.val_prompts)):
         long, most = sum(len(prompt) > limit for prompt in prompts), max(map(len, prompts))
+        share = long / len(prompts)
+        effect = f"verl drops {share:.1%} of the data" if dropped else "verl cuts their beginning off"
         reason = f"{long} of {len(prompts)} prompts of {key} exceed data.max_prompt_length={limit}, the longest has "
-        reason += f"{most} tokens"
-        if long:
-            reason += (
-                f": verl drops {long / len(prompts):.1%} of the data" if dropped else ": verl cuts their beginning off"
-            )
-        told.append(reason)
-        lost, longest = max(lost, long / len(prompts)), max(longest, most)
+        told.append(f"{reason}{most} tokens" + (f": {effect}" if long else ""))
+        lost, longest = max(lost, share), max(longest, most)
     reason = "; ".join(told)
     if not lost:
         return ok(reason)
@@ -67,9 +56,8 @@ def long_prompts(case: Case) -> Finding:
 
 
 def duplicates(case: Case) -> Finding:
-    train, val = (
-        [json.dumps(row, sort_keys=True) for row in rows] for rows in (case.train_messages, case.val_messages)
-    )
+    both = (case.train_messages, case.val_messages)
+    train, val = ([json.dumps(row, sort_keys=True) for row in rows] for rows in both)
     distinct = set(train)
     seen = sum(row in distinct for row in val)
     reason = f"{len(train) - len(distinct)} of {len(train)} training prompts occur before, "

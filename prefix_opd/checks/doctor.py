@@ -2,29 +2,78 @@
 
 A tour:
 
-``finding``     the result of a check: ok, warn or fail, the reason, the remedy
+``finding``     the result of a check: ok, warn or fail, the reason, the remedy; the table
 ``case``        the run under check
-``checks``      the list of checks
-``vocabulary``  ``prompts``  ``room``  ``data``  ``versions``     the checks, by subject
+``models``  ``prompts``  ``room``  ``data``  ``versions``     the checks, by subject
 ``gpu``         of the machine's GPUs; ``gpu_probe`` tries kernels and processes on them
-``engines``     real engines sample and score; ``forward`` computes the trainer's log-probs
+``engines``     real engines sample and score; a forward pass computes the trainer's log-probs
 ``signal``      the checks of these scores
-``view``        the table
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks import gpu
+from prefix_opd.checks import data, gpu, models, prompts, room, versions
 from prefix_opd.checks.case import Case
-from prefix_opd.checks.checks import ALL, QUICK, WITH_ENGINES, look
 from prefix_opd.checks.finding import Finding, Status, fail
 from prefix_opd.checks.surface import check_surface
+from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
 QUICK_PROMPTS = 256
 """Number of prompts that `quick` tokenizes."""
+
+Check = tuple[str, Callable[..., Finding]]
+
+QUICK: tuple[Check, ...] = (
+    ("packages", versions.pinned_packages),
+    ("special tokens", models.same_special_tokens),
+    ("embedding rows", models.embedding_rows),
+    ("end tokens", models.end_tokens),
+    ("chat templates", prompts.same_template),
+    ("thinking mode", prompts.thinking_mode),
+    ("empty prompts", data.empty_prompts),
+    ("long prompts", data.long_prompts),
+    ("duplicates", data.duplicates),
+    ("memory", room.memory),
+    ("disk", room.disk),
+)
+"""Checks before each run, in addition to `prefix_opd.checks.preflight`."""
+
+ALL: tuple[Check, ...] = (
+    ("verl", versions.verl_release),
+    ("weights", models.safe_weights),
+    ("vocabulary", models.same_ids),
+    ("forced ending", prompts.forced_ending),
+    ("prompt", prompts.prompt_by_token),
+    ("teacher's prompt", prompts.teachers_prompt),
+    ("room for tokens", room.tokens),
+    ("sampling", room.sampling),
+    ("batches", room.batches),
+    ("loss", room.loss),
+    ("probe", room.probe),
+    ("run folder", room.folder),
+    (TRAIN_KEY, partial(data.columns, TRAIN_KEY)),
+    (VAL_KEY, partial(data.columns, VAL_KEY)),
+    ("teachers", data.teachers_of_sources),
+    *QUICK,
+)
+
+WITH_ENGINES: tuple[Check, ...] = (("hooks of verl", versions.verl_hooks),)
+"""Slow checks that run only with the engines; `prefix_opd.checks.signal` checks the engines' scores."""
+
+OF_EACH_TEACHER = (
+    models.safe_weights,
+    models.embedding_rows,
+    models.same_ids,
+    models.same_special_tokens,
+    models.end_tokens,
+    prompts.same_template,
+    room.tokens,
+)
+"""Checks that are made with one teacher after the other where a run has several."""
 
 
 def quick(config) -> list[Finding]:
@@ -39,8 +88,7 @@ def diagnose(config, engines: bool = False) -> list[Finding]:
     Args:
         engines: also start the vLLM engines of student and teacher.
 
-    Raises:
-        UserError: an unused setting, or a model or data file that cannot be read.
+    Raises UserError for an unused setting, or a model or data file that cannot be read.
     """
     check_surface(config)
     case = Case.open(config)
@@ -60,6 +108,25 @@ def _with_engines(case: Case) -> list[Finding]:
             return [*found, fail(f"{error.what}: {error.rule}", error.fix).named(f"engines{name}")]
         found += look([(f"{check}{name}", function) for check, function in signal.CHECKS], scores)
     return found
+
+
+def look(checks: Iterable[Check], subject) -> list[Finding]:
+    """Run every check on ``subject``, a `Case` or the engines' scores. A UserError of a check becomes a fail."""
+    return [
+        _one(f"{name} ({source})" if source else name, check, one)
+        for name, check in checks
+        for source, one in (subject.by_teacher if check in OF_EACH_TEACHER else [("", subject)])
+    ]
+
+
+def _one(name: str, check: Callable[..., Finding], subject) -> Finding:
+    try:
+        return check(subject).named(name)
+    except UserError as error:
+        return fail(f"{error.what}: {error.rule}", error.fix).named(name)
+    except Exception as error:  # a check that crashes must not hide the findings of the others
+        why = " ".join(str(error).split())[:200]
+        return fail(f"the check itself failed ({type(error).__name__}: {why})", "look at what it names").named(name)
 
 
 def worst(findings: Sequence[Finding]) -> Status:

@@ -22,8 +22,8 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.base.processes import python_module, run
 from prefix_opd.checks.case import Case
-from prefix_opd.checks.forward import trainer_log_probs
 from prefix_opd.checks.remote_teacher import URL_KEY, sample_and_score
+from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model, engine_arguments
 from prefix_opd.run.adapter import merge
@@ -34,6 +34,8 @@ TOKENS = 96
 SEED = 0
 ENGINE_SECONDS = 3600.0
 """Time limit for both engines together; large weights on a network disk load slowly."""
+BATCH = 4
+"""Sequences per forward pass; their logits dominate memory."""
 
 Rows = list[np.ndarray]
 """[B] arrays of [T] log-probs in nats; T is each response's own length."""
@@ -71,12 +73,6 @@ class Scores:
     """Whether the engines and the trainer all compute in fp32."""
 
 
-def measure(case: Case) -> Scores:
-    """Run the engines. Raises UserError with the end of the engine's output if an engine does not start."""
-    with at_start(case) as merged:
-        return _measure(merged)
-
-
 @contextmanager
 def at_start(case: Case) -> Iterator[Case]:
     """The case, with the adapter that its student starts from merged into a temporary model."""
@@ -88,6 +84,12 @@ def at_start(case: Case) -> Iterator[Case]:
         merge(case.student, Path(lora.start).expanduser(), Path(folder))
         case.student.tokenizer.save_pretrained(folder)
         yield replace(case, student=replace(case.student, path=folder))
+
+
+def measure(case: Case) -> Scores:
+    """Run the engines. Raises UserError with the end of the engine's output if an engine does not start."""
+    with at_start(case) as merged:
+        return _measure(merged)
 
 
 def _measure(case: Case) -> Scores:
@@ -135,7 +137,7 @@ def _request(
 ) -> dict[str, Any]:
     return {
         "name": name,
-        "model": str(Path(model.path).expanduser()) if Path(model.path).expanduser().is_dir() else model.path,
+        "model": _place(model),
         "tokens": len(model.tokenizer),
         "prompts": prompts,
         "sequences_of": sequences_of,
@@ -149,25 +151,28 @@ def _request(
     }
 
 
+def _place(model: Model) -> str:
+    """The folder or the hub id that a loader takes."""
+    return str(model.local) if model.local.is_dir() else model.path
+
+
 def _answers(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="prefix-opd-doctor-") as name:
         folder = Path(name)
         (folder / "requests.json").write_text(json.dumps(requests))
-        command = python_module("prefix_opd.verl_plugin.server.doctor_engines", [str(folder)])
         try:
-            ran = run(command, ENGINE_SECONDS)
+            ran = run(python_module("prefix_opd.verl_plugin.server.doctor_engines", [name]), ENGINE_SECONDS)
         except subprocess.TimeoutExpired:
-            raise UserError(
-                "--engines",
-                f"the engines did not answer within {ENGINE_SECONDS:g} s",
-                "see with nvidia-smi or top what holds the machine, and whether a model is still being fetched",
-            ) from None
-        missing = [request for request in requests if not (folder / f"{request['name']}.json").exists()]
-        if missing:
-            lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "Error" in line]
-            why = lines[-1].strip() if lines else f"exit code {ran.returncode}"
-            raise UserError(missing[0]["model"], f"its engine does not come up: {why}")
-        return [json.loads((folder / f"{request['name']}.json").read_text()) for request in requests]
+            rule = f"the engines did not answer within {ENGINE_SECONDS:g} s"
+            fix = "see with nvidia-smi or top what holds the machine, and whether a model is still being fetched"
+            raise UserError("--engines", rule, fix) from None
+        files = [folder / f"{request['name']}.json" for request in requests]
+        for request, file in zip(requests, files, strict=True):
+            if not file.exists():
+                lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "Error" in line]
+                why = lines[-1].strip() if lines else f"exit code {ran.returncode}"
+                raise UserError(request["model"], f"its engine does not come up: {why}")
+        return [json.loads(file.read_text()) for file in files]
 
 
 def _rows(rows) -> Rows:
@@ -187,3 +192,44 @@ def _is_exact(case: Case) -> bool:
         case.config.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype,
     )
     return all(precision in ("fp32", "float32") for precision in precisions)
+
+
+def trainer_log_probs(case: Case, sequences: list[dict[str, Any]]) -> list[np.ndarray]:
+    """The student's log-probs in the trainer's matmul precision, with a softmax over all embedding rows.
+
+    Args:
+        sequences: [B] dicts with the token ids ``prompt`` and ``tokens``.
+
+    Returns:
+        [B] arrays [T], nats.
+    """
+    import torch
+
+    model = _load(case)
+    pad = case.student.tokenizer.pad_token_id or 0
+    found = []
+    for i in range(0, len(sequences), BATCH):
+        rows = [torch.tensor([*row["prompt"], *row["tokens"]]) for row in sequences[i : i + BATCH]]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad).to(model.device)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        with torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=mask.to(model.device)).logits[:, :-1].float()
+        log_p = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].cpu()  # [B, length - 1]
+        for row, whole, sequence in zip(log_p, rows, sequences[i : i + BATCH], strict=True):
+            found.append(row[len(sequence["prompt"]) - 1 : len(whole) - 1].double().numpy())
+    return found
+
+
+def _load(case: Case):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    name = OmegaConf.select(case.config, ATTENTION_KEY)
+    bf16 = case.config.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype in ("bf16", "bfloat16")
+    model = AutoModelForCausalLM.from_pretrained(
+        _place(case.student),
+        dtype=torch.bfloat16 if bf16 else torch.float32,
+        trust_remote_code=case.student.trust_remote_code,
+        attn_implementation="sdpa" if name == PACKED_ATTENTION else name,  # this pass is padded
+    )
+    return model.eval().to("cuda" if torch.cuda.is_available() and case.config.platform != "cpu" else "cpu")

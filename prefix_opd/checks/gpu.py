@@ -16,7 +16,8 @@ from prefix_opd.checks.cards import cards_here
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.cluster import gpus, needed_cpus
 from prefix_opd.checks.finding import Finding, fail, ok, warn
-from prefix_opd.cost.arithmetic import GIB, stored_parameters
+from prefix_opd.cost.arithmetic import GIB
+from prefix_opd.cost.models import sized
 from prefix_opd.cost.plan import plan
 
 NO_GPU = "no GPU here (nvidia-smi lists none), so this was not tried"
@@ -33,20 +34,18 @@ SHM = Path("/dev/shm")
 
 
 def cards(case: Case) -> Finding:
+    """The GPUs that nvidia-smi lists: enough of them, and unused."""
     found, asked = cards_here(), sum(gpus(case.config))
     if not found:
         return warn(f"nvidia-smi lists no GPU; the run asks for {asked}", "run the doctor on the machine of the run")
-    names = ", ".join(
-        f"{card.name} with {(card.total_mib - card.used_mib) / 1024:.1f} of {card.total_mib / 1024:.1f} GiB free"
-        for card in found
-    )
+    free = ((card, (card.total_mib - card.used_mib) / 1024, card.total_mib / 1024) for card in found)
+    names = ", ".join(f"{card.name} with {left:.1f} of {whole:.1f} GiB free" for card, left, whole in free)
     reason = f"{names}; driver {found[0].driver}"
     if busy := [str(i) for i, card in enumerate(found) if card.used_mib > USED_MIB]:
         return warn(f"{reason}; others use GPU {', '.join(busy)}", "end them: nvidia-smi lists them")
     if len(found) < asked and case.config.trainer.nnodes == 1:
-        return warn(
-            f"{reason}; the run asks for {asked}", "choose another layout, or prefix_opd.teacher.placement=shared"
-        )
+        remedy = "choose another layout, or prefix_opd.teacher.placement=shared"
+        return warn(f"{reason}; the run asks for {asked}", remedy)
     return ok(reason)
 
 
@@ -102,9 +101,8 @@ def sum_over_gpus(case: Case) -> Finding:
         return ok(NO_GPU)
     if "error" in found:
         return fail(f"NCCL: {found['error']}", "see its reasons with NCCL_DEBUG=INFO")
-    if found["gpus"] < 2:
-        return ok("one GPU: NCCL has nothing to sum over")
-    return ok(f"NCCL sums over {found['gpus']} GPUs")
+    several = found["gpus"] > 1
+    return ok(f"NCCL sums over {found['gpus']} GPUs" if several else "one GPU: NCCL has nothing to sum over")
 
 
 def model_runner(case: Case) -> Finding:
@@ -119,10 +117,8 @@ def host_memory(case: Case) -> Finding:
     import psutil
 
     available = psutil.virtual_memory().available / GIB
-    student, *theirs = (
-        stored_parameters(model.shape, bool(model.config.get("tie_word_embeddings", False)))
-        for model in (case.student, *(one.teacher for _, one in case.by_teacher))
-    )
+    here = [] if case.settings.teacher.urls else [one.teacher.key for _, one in case.by_teacher]
+    student, *theirs = (sized(case.config, key).parameters for key in (case.student.key, *here))
     loading = (4 * student + 2 * sum(theirs)) / GIB  # fp32 and bf16
     needed = max(loading, sum(plan(case.config).memory_gib["host"].values()))
     reason = f"{available:.1f} GiB of host memory are free; {needed:.1f} are needed"
@@ -134,9 +130,8 @@ def shm(case: Case) -> Finding:
         return warn("there is no /dev/shm", "mount one")
     usage = shutil.disk_usage(SHM)
     reason = f"/dev/shm has {usage.free / GIB:.1f} of {usage.total / GIB:.1f} GiB free"
-    return (
-        ok(reason) if usage.free / GIB >= SHM_GIB else warn(reason, "run containers with --shm-size=16g or --ipc=host")
-    )
+    enough = usage.free / GIB >= SHM_GIB
+    return ok(reason) if enough else warn(reason, "run containers with --shm-size=16g or --ipc=host")
 
 
 def cpus(case: Case) -> Finding:

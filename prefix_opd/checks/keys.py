@@ -7,60 +7,68 @@ open a key, add it here with a rule and a run that shows that it works. `reasons
 
 from __future__ import annotations
 
-from prefix_opd.checks.rules import (
-    Rule,
-    elsewhere,
-    flag,
-    list_of,
-    name_of_a_folder,
-    number,
-    one_of,
-    optional,
-    text,
-    whole,
-)
+from prefix_opd.checks.rules import elsewhere, flag, list_of, name, number, one_of, optional, text, updates, whole
 from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
 from prefix_opd.method.objective import OBJECTIVES
 
-TRACKERS = (
-    "clearml",
-    "console",
-    "file",
-    "mlflow",
-    "rl_insight",
-    "swanlab",
-    "tensorboard",
-    "trackio",
-    "vemlp_wandb",
-    "wandb",
-)
-"""verl's trackers (verl/utils/tracking.py: Tracking.supported_backend)."""
+_ACTOR, _ROLLOUT = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
+TEACHER = "distillation.teacher_models.teacher_model."
+_PRECISION = one_of("fp32", "bf16")
 
-_DTYPES = ("float32", "bfloat16", "float16")
-_PRECISIONS = ("fp32", "bf16")
 
-DATA: dict[str, Rule] = {
+_TEACHERLESS = ("k1", "kl")
+
+
+def _objective(value: object) -> str:
+    """A registered objective, including the user's own."""
+    if not isinstance(value, str) or value not in OBJECTIVES:
+        return f"must be one of {', '.join(sorted(set(OBJECTIVES) - set(_TEACHERLESS)))}"
+    # verl/trainer/distillation/losses.py differentiates the estimator log p - log q itself
+    return "has a gradient in which the teacher does not occur" if value in _TEACHERLESS else ""
+
+
+def _engine(prefix: str) -> dict:
+    """Keys that the engines of student and teacher share."""
+    rules = {
+        "dtype": one_of("float32", "bfloat16", "float16"),
+        "gpu_memory_utilization": optional(number(above=0, most=1)),
+        "enforce_eager": flag,
+        "cudagraph_capture_sizes": optional(list_of(whole())),
+        "free_cache_engine": flag,
+        "enable_sleep_mode": flag,
+        "tensor_model_parallel_size": whole(),
+        "max_num_batched_tokens": whole(),
+        "max_model_len": optional(whole()),
+        "max_num_seqs": whole(),
+        "enable_chunked_prefill": flag,
+        "enable_prefix_caching": flag,
+        "disable_log_stats": flag,
+        "engine_kwargs.vllm.kv_cache_memory_bytes": whole(),
+        "engine_kwargs.vllm.max_logprobs": whole(),
+        "engine_kwargs.vllm.disable_custom_all_reduce": flag,
+        "engine_kwargs.vllm.async_scheduling": flag,
+    }
+    return {prefix + key: rule for key, rule in rules.items()}
+
+
+FREE = {
     "data.train_files": elsewhere,
     "data.val_files": elsewhere,
-    "data.train_max_samples": whole(1, also=(-1,)),
-    "data.val_max_samples": whole(1, also=(-1,)),
+    "data.train_max_samples": whole(also=-1),
+    "data.val_max_samples": whole(also=-1),
     "data.prompt_key": text,
     "data.max_prompt_length": whole(),
     "data.max_response_length": whole(),
     "data.train_batch_size": whole(),
-    "data.val_batch_size": whole(1, also=(None,)),
+    "data.val_batch_size": optional(whole()),
     "data.shuffle": flag,
     "data.validation_shuffle": flag,
-    "data.seed": whole(0, also=(None,)),
+    "data.seed": optional(whole(0)),
     "data.dataloader_num_workers": whole(0),
     "data.filter_overlong_prompts": flag,
-    "data.filter_overlong_prompts_workers": whole(1, also=(None,)),
+    "data.filter_overlong_prompts_workers": optional(whole()),
     "data.truncation": one_of("error", "left", "right", "middle"),
     "data.apply_chat_template_kwargs.": elsewhere,
-}
-
-_ACTOR = "actor_rollout_ref.actor."
-ACTOR: dict[str, Rule] = {
     "actor_rollout_ref.model.path": elsewhere,
     "actor_rollout_ref.model.trust_remote_code": flag,
     "actor_rollout_ref.model.custom_chat_template": optional(text),
@@ -79,7 +87,7 @@ ACTOR: dict[str, Rule] = {
     _ACTOR + "loss_agg_mode": one_of(
         "token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
     ),
-    _ACTOR + "loss_scale_factor": whole(1, also=(None,)),
+    _ACTOR + "loss_scale_factor": optional(whole()),
     _ACTOR + "shuffle": flag,
     _ACTOR + "data_loader_seed": whole(0),
     _ACTOR + "use_torch_compile": flag,
@@ -103,56 +111,16 @@ ACTOR: dict[str, Rule] = {
     _ACTOR + "fsdp_config.offload_policy": flag,
     _ACTOR + "fsdp_config.reshard_after_forward": flag,
     _ACTOR + "fsdp_config.forward_prefetch": flag,
-    _ACTOR + "fsdp_config.model_dtype": one_of("fp32", "bf16"),
+    _ACTOR + "fsdp_config.model_dtype": _PRECISION,
     _ACTOR + "fsdp_config.seed": whole(0),
     _ACTOR + "fsdp_config.use_torch_compile": flag,
     _ACTOR + "fsdp_config.use_no_sync_for_gradient_accumulation": flag,
-    _ACTOR + "fsdp_config.mixed_precision.param_dtype": one_of(*_PRECISIONS),
-    _ACTOR + "fsdp_config.mixed_precision.reduce_dtype": one_of(*_PRECISIONS),
-    _ACTOR + "fsdp_config.mixed_precision.buffer_dtype": one_of(*_PRECISIONS),
-}
-
-
-_TEACHERLESS = ("k1", "kl")
-
-
-def _objective(value: object) -> str:
-    """A registered objective, including the user's own."""
-    if not isinstance(value, str) or value not in OBJECTIVES:
-        return f"must be one of {', '.join(sorted(set(OBJECTIVES) - set(_TEACHERLESS)))}"
-    # verl/trainer/distillation/losses.py differentiates the estimator log p - log q itself
-    return "has a gradient in which the teacher does not occur" if value in _TEACHERLESS else ""
-
-
-def _engine(prefix: str) -> dict[str, Rule]:
-    """Keys that the engines of student and teacher share."""
-    rules: dict[str, Rule] = {
-        "dtype": one_of(*_DTYPES),
-        "gpu_memory_utilization": number(above=0, most=1, none=True),
-        "enforce_eager": flag,
-        "cudagraph_capture_sizes": optional(list_of(whole())),
-        "free_cache_engine": flag,
-        "enable_sleep_mode": flag,
-        "tensor_model_parallel_size": whole(),
-        "max_num_batched_tokens": whole(),
-        "max_model_len": elsewhere,
-        "max_num_seqs": whole(),
-        "enable_chunked_prefill": flag,
-        "enable_prefix_caching": flag,
-        "disable_log_stats": flag,
-        "engine_kwargs.vllm.kv_cache_memory_bytes": whole(),
-        "engine_kwargs.vllm.max_logprobs": whole(),
-        "engine_kwargs.vllm.disable_custom_all_reduce": flag,
-        "engine_kwargs.vllm.async_scheduling": flag,
-    }
-    return {prefix + name: rule for name, rule in rules.items()}
-
-
-_ROLLOUT = "actor_rollout_ref.rollout."
-ROLLOUT: dict[str, Rule] = {
+    _ACTOR + "fsdp_config.mixed_precision.param_dtype": _PRECISION,
+    _ACTOR + "fsdp_config.mixed_precision.reduce_dtype": _PRECISION,
+    _ACTOR + "fsdp_config.mixed_precision.buffer_dtype": _PRECISION,
     **_engine(_ROLLOUT),
     _ROLLOUT + "temperature": number(above=0),
-    _ROLLOUT + "top_k": whole(1, also=(-1,)),
+    _ROLLOUT + "top_k": whole(also=-1),
     _ROLLOUT + "top_p": number(above=0, most=1),
     _ROLLOUT + "seed": whole(0),
     _ROLLOUT + "ignore_eos": flag,
@@ -161,85 +129,68 @@ ROLLOUT: dict[str, Rule] = {
     _ROLLOUT + "log_prob_max_token_len_per_gpu": whole(),
     _ROLLOUT + "val_kwargs.temperature": number(least=0),
     _ROLLOUT + "val_kwargs.top_p": number(above=0, most=1),
-    _ROLLOUT + "val_kwargs.top_k": whole(1, also=(-1,)),
+    _ROLLOUT + "val_kwargs.top_k": whole(also=-1),
     _ROLLOUT + "val_kwargs.n": whole(),
     _ROLLOUT + "val_kwargs.do_sample": flag,
     _ROLLOUT + "agent.num_workers": whole(),
     _ROLLOUT + "agent.agent_loop_manager_class": elsewhere,
     _ROLLOUT + "agent.default_agent_loop": elsewhere,
     _ROLLOUT + "checkpoint_engine.update_weights_bucket_megabytes": whole(),
-}
-
-TEACHER = "distillation.teacher_models.teacher_model."
-DISTILLATION: dict[str, Rule] = {
     "distillation.n_gpus_per_node": whole(),
     "distillation.nnodes": whole(),
     TEACHER + "model_path": elsewhere,
     **_engine(TEACHER + "inference."),
     "distillation.distillation_loss.loss_mode": _objective,
     "distillation.distillation_loss.topk": whole(),
-    "distillation.distillation_loss.loss_max_clamp": number(above=0, none=True),
-    "distillation.distillation_loss.log_prob_min_clamp": number(most=0, none=True),
-}
-
-NAMED_TEACHER: dict[str, Rule] = {"key": text, "num_replicas": whole()}
-"""Keys that are open where a run has several teachers (`prefix_opd.config.teachers`)."""
-
-RUN: dict[str, Rule] = {
+    "distillation.distillation_loss.loss_max_clamp": optional(number(above=0)),
+    "distillation.distillation_loss.log_prob_min_clamp": optional(number(most=0)),
     "platform": one_of("cpu", "gpu"),
     "prefix_opd.": elsewhere,
     "reward.num_workers": whole(),
-    "reward.custom_reward_function.path": elsewhere,
-    "reward.custom_reward_function.name": elsewhere,
+    "reward.custom_reward_function.path": text,
+    "reward.custom_reward_function.name": text,
     "reward.custom_reward_function.reward_kwargs.": elsewhere,
     "trainer.balance_batch": flag,
     "trainer.total_epochs": whole(),
     "trainer.total_training_steps": whole(),
     "trainer.project_name": text,
-    "trainer.experiment_name": name_of_a_folder,
+    "trainer.experiment_name": name,
     "trainer.logger": elsewhere,
     "trainer.log_val_generations": whole(0),
     "trainer.validation_data_dir": optional(text),
     "trainer.nnodes": whole(),
     "trainer.n_gpus_per_node": whole(),
-    "trainer.save_freq": elsewhere,
-    "trainer.test_freq": elsewhere,
-    "trainer.resume_mode": elsewhere,
+    "trainer.save_freq": updates,
+    "trainer.test_freq": updates,
+    "trainer.resume_mode": one_of("auto", "disable", "resume_path"),
     "trainer.resume_from_path": elsewhere,
     "trainer.val_before_train": flag,
-    "trainer.default_local_dir": elsewhere,
+    "trainer.default_local_dir": text,
     "transfer_queue.backend.SimpleStorage.total_storage_size": whole(),
     "transfer_queue.backend.SimpleStorage.num_data_storage_units": whole(),
     "ray_kwargs.ray_init.address": optional(text),
-    "ray_kwargs.ray_init.num_cpus": whole(1, also=(None,)),
-    "ray_kwargs.ray_init.num_gpus": whole(1, also=(None,)),
+    "ray_kwargs.ray_init.num_cpus": optional(whole()),
+    "ray_kwargs.ray_init.num_gpus": optional(whole()),
     "ray_kwargs.ray_init.include_dashboard": flag,
-    "ray_kwargs.ray_init.object_store_memory": whole(80_000_000, also=(None,)),
+    "ray_kwargs.ray_init.object_store_memory": optional(whole(80_000_000)),
     "ray_kwargs.ray_init._temp_dir": text,
     "ray_kwargs.ray_init.runtime_env.env_vars.": text,
     "ray_kwargs.ray_init.runtime_env.working_dir": text,
 }
-
-FREE: dict[str, Rule] = {**DATA, **ACTOR, **ROLLOUT, **DISTILLATION, **RUN}
 """Key -> rule. A name that ends with a dot covers all keys below it."""
 
+NAMED_TEACHER = {"key": text, "num_replicas": whole()}
+"""Keys that are open where a run has several teachers (`prefix_opd.config.teachers`)."""
+
+_ENGINE_OF_A_GPU = ("enforce_eager", "free_cache_engine", "enable_sleep_mode", "tensor_model_parallel_size")
 CPU_CLOSED = (
     ATTENTION_KEY,
     "actor_rollout_ref.model.use_remove_padding",
-    "actor_rollout_ref.rollout.enforce_eager",
-    "actor_rollout_ref.rollout.free_cache_engine",
-    "actor_rollout_ref.rollout.enable_sleep_mode",
-    "actor_rollout_ref.rollout.enable_chunked_prefill",
-    "actor_rollout_ref.rollout.tensor_model_parallel_size",
-    "actor_rollout_ref.rollout.cudagraph_capture_sizes",
-    "actor_rollout_ref.actor.fsdp_config.param_offload",
-    "actor_rollout_ref.actor.fsdp_config.optimizer_offload",
-    "actor_rollout_ref.actor.fsdp_config.offload_policy",
-    "distillation.teacher_models.teacher_model.inference.enforce_eager",
-    "distillation.teacher_models.teacher_model.inference.free_cache_engine",
-    "distillation.teacher_models.teacher_model.inference.enable_sleep_mode",
-    "distillation.teacher_models.teacher_model.inference.tensor_model_parallel_size",
-    "distillation.teacher_models.teacher_model.inference.cudagraph_capture_sizes",
+    *(engine + key for engine in (_ROLLOUT, TEACHER + "inference.") for key in _ENGINE_OF_A_GPU),
+    _ROLLOUT + "cudagraph_capture_sizes",
+    TEACHER + "inference.cudagraph_capture_sizes",
+    _ROLLOUT + "enable_chunked_prefill",
+    *(_ACTOR + "fsdp_config." + key for key in ("param_offload", "optimizer_offload", "offload_policy")),
     "trainer.nnodes",
     "ray_kwargs.ray_init.address",
 )

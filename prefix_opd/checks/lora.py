@@ -30,57 +30,41 @@ def check_lora(config: DictConfig) -> None:
     """Reject LoRA settings that do not fit each other, before a model is read. Raises UserError."""
     node, lora = OmegaConf.select(config, MODEL), Lora.of(config)
     if lora is None:
-        given = {**DEFAULTS, "lora.merge": False}
-        for key, default in given.items():
+        for key, default in {**DEFAULTS, "lora.merge": False}.items():
             if (value := OmegaConf.select(node, key)) != default:
                 fix = f"set {MODEL}.lora_rank, or leave it out"
-                raise UserError(f"{MODEL}.{key}={value}", "is read by a LoRA student alone", fix)
+                raise UserError(f"{MODEL}.{key}={value}", "is read only by a LoRA student", fix)
         return
     if lora.rank > VLLM_MOST and not lora.merge:
-        raise UserError(
-            f"{MODEL}.lora_rank={lora.rank}",
-            f"vLLM takes adapters up to rank {VLLM_MOST}",
-            f"lower it, or set {MODEL}.lora.merge=true",
-        )
+        rule, fix = f"vLLM takes adapters up to rank {VLLM_MOST}", f"lower it, or set {MODEL}.lora.merge=true"
+        raise UserError(f"{MODEL}.lora_rank={lora.rank}", rule, fix)
     if lora.merge and (dtype := config.actor_rollout_ref.rollout.dtype) != "bfloat16":
-        raise UserError(
-            f"{MODEL}.lora.merge=true",
-            f"verl sends merged weights in bfloat16: an engine in {dtype} would sample from another policy than the "
-            "trainer's",
-            "leave it at false, so that the engine gets the adapter",
-        )
-    if "hf_model" in config.actor_rollout_ref.actor.checkpoint.save_contents:
-        raise UserError(
-            "actor_rollout_ref.actor.checkpoint.save_contents",
-            "hf_model would hold the names of an adapted model, which nothing loads",
-            "leave hf_model out and use `prefix-opd export`",
-        )
+        rule = f"verl sends merged weights in bfloat16: an engine in {dtype} would sample from another policy"
+        raise UserError(f"{MODEL}.lora.merge=true", rule, "leave it at false, so that the engine gets the adapter")
+    key = "actor_rollout_ref.actor.checkpoint.save_contents"
+    if "hf_model" in OmegaConf.select(config, key):
+        rule = "hf_model would hold the names of an adapted model, which nothing loads"
+        raise UserError(key, rule, "leave hf_model out and use `prefix-opd export`")
 
 
 def check_student(config: DictConfig, student: Model) -> None:
-    """Check that the student has the layers of `LINEAR`, and that the adapter to start from is its own.
-
-    Raises:
-        UserError: the first problem.
-    """
+    """Check that the student has the layers of `LINEAR`, and that the adapter to start from is its own."""
     lora = Lora.of(config)
     if lora is None:
         return
     student_shape(config, student.shape)
+    what = f"{MODEL}.lora_rank={lora.rank}"
     if student.config.get("text_config"):
         rule = f"{student.path} has a part beside its decoder, which verl would adapt too"
-        raise UserError(f"{MODEL}.lora_rank={lora.rank}", rule, "train all its weights")
+        raise UserError(what, rule, "train all its weights")
     kind, asked = student.config.get("model_type"), config.actor_rollout_ref.model.target_modules
     layers = student.linear_layers or (set(LINEAR) if kind in DENSE_FAMILIES else set())
     if not layers:
         rule = f"the linear layers of {student.path} (model_type {kind}) are not known without its weights"
-        raise UserError(f"{MODEL}.lora_rank={lora.rank}", rule, f"fetch it, and set {MODEL}.path=FOLDER")
+        raise UserError(what, rule, f"fetch it, and set {MODEL}.path=FOLDER")
     if odd := set(lora.modules) - layers or (asked == ALL and layers - set(LINEAR)):
-        raise UserError(
-            f"{MODEL}.target_modules={asked}",
-            f"the linear layers of {student.path} are {', '.join(sorted(layers))} ({min(odd)} is odd)",
-            f"an adapter is of {KNOWN}",
-        )
+        rule = f"the linear layers of {student.path} are {', '.join(sorted(layers))} ({min(odd)} is odd)"
+        raise UserError(f"{MODEL}.target_modules={asked}", rule, f"an adapter is of {KNOWN}")
     if lora.start is not None:
         check_adapter(f"{MODEL}.lora_adapter_path", lora, student)
 
@@ -90,11 +74,8 @@ def check_adapter(key: str, lora: Lora, student: Model) -> None:
     what = f"{key}={lora.start}"
     base, theirs = base_and_settings(key, str(lora.start))
     if base and Path(base).name != Path(student.path).name:
-        raise UserError(
-            what,
-            f"is an adapter of {base}, and the student is {student.path}",
-            f"name its base; if both hold the same weights, change base_model_name_or_path in {ADAPTER_FILE}",
-        )
+        fix = f"name its base; if both hold the same weights, change base_model_name_or_path in {ADAPTER_FILE}"
+        raise UserError(what, f"is an adapter of {base}, and the student is {student.path}", fix)
     for name, setting in (("rank", "lora_rank"), ("alpha", "lora_alpha"), ("modules", "target_modules")):
         found, asked = getattr(theirs, name), getattr(lora, name)
         if found != asked:
@@ -102,34 +83,30 @@ def check_adapter(key: str, lora: Lora, student: Model) -> None:
             raise UserError(what, f"has {name} {shown}, the run {asked}", f"set {MODEL}.{setting}={shown}")
     held = sum(map(math.prod, Model(key, str(lora.start)).tensors.values()))
     if held != (needed := adapter_parameters(student.shape, lora.rank, lora.modules)):
-        raise UserError(
-            what, f"has {held} weights, an adapter of {student.path} has {needed}", "name one of that student"
-        )
+        rule = f"has {held} weights, an adapter of {student.path} has {needed}"
+        raise UserError(what, rule, "name one of that student")
 
 
 def base_and_settings(key: str, folder: str) -> tuple[str, Lora]:
     """The base of an adapter in PEFT's layout ("" if it names none), and its settings.
 
-    Args:
-        key: names the folder in messages.
-
-    Raises:
-        UserError: the folder has no adapter, or one of a kind that verl and vLLM do not both know.
+    Raises UserError, with ``key`` before the folder, if it has no adapter or one that verl or vLLM does not know.
     """
     place, what = Path(folder).expanduser(), f"{key}={folder}"
     for name in (ADAPTER_FILE, ADAPTER_WEIGHTS):
         if not (place / name).is_file():
-            raise UserError(what, f"is no adapter: it has no {name}", "name a folder that PEFT's save_pretrained wrote")
+            raise UserError(
+                what, f"is not an adapter: it has no {name}", "name a folder that PEFT's save_pretrained wrote"
+            )
     found = read_json(Model(key, folder), place / ADAPTER_FILE)
-    plain = {"peft_type": "LORA", "bias": "none", **dict.fromkeys(_EMPTY)}
-    for name, value in plain.items():
+    for name, value in {"peft_type": "LORA", "bias": "none", **dict.fromkeys(_EMPTY)}.items():
         if (given := found.get(name) or None) not in (value, None):
-            raise UserError(what, f"is no plain LoRA adapter: it has {name}={given}", "clear it, or start without")
+            raise UserError(what, f"is not a plain LoRA adapter: it has {name}={given}", "clear it, or start without")
     rank, alpha, modules = (found.get(name) for name in ("r", "lora_alpha", "target_modules"))
-    known = isinstance(modules, list) and set(modules) <= set(LINEAR)
-    if not (known and modules and is_whole(rank) and rank > 0 and alpha == int(alpha or 0) > 0):
-        raise UserError(
-            what, f"has r={rank}, lora_alpha={alpha}, target_modules={modules}", f"an adapter is of {KNOWN}"
-        )
+    known = isinstance(modules, list) and all(name in LINEAR for name in modules)
+    whole = is_whole(alpha) or (isinstance(alpha, float) and alpha.is_integer())
+    if not (known and modules and is_whole(rank) and rank > 0 and whole and alpha > 0):
+        rule = f"has r={rank}, lora_alpha={alpha}, target_modules={modules}"
+        raise UserError(what, rule, f"an adapter is of {KNOWN}")
     ordered = tuple(name for name in LINEAR if name in modules)
     return str(found.get("base_model_name_or_path") or ""), Lora(rank, int(alpha), ordered, False, str(place))

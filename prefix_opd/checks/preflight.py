@@ -11,42 +11,37 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd import VERL_VERSION
 from prefix_opd.base.errors import UserError, one_line
-from prefix_opd.checks import cluster, lora, objective, placement, services, shares, together
+from prefix_opd.checks import cluster, lora, objective, placement, services, together
 from prefix_opd.checks.chat_template import fill_in_template
 from prefix_opd.checks.remote_teacher import check_remote_teacher
 from prefix_opd.checks.run_data import check_data
 from prefix_opd.checks.sizes import check_batches, check_context, check_lengths
 from prefix_opd.checks.surface import check_surface
-from prefix_opd.checks.teacher_prompts import check_teacher_prompts
-from prefix_opd.checks.teachers import check_sources, check_timeout
-from prefix_opd.config.keys import STUDENT_KEY, TRAIN_KEY, VAL_KEY, positive
+from prefix_opd.checks.teachers import check_sources, check_teacher_prompts, check_timeout
+from prefix_opd.config.keys import STUDENT_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.models import Model, check_same_vocabulary, end_token_ids
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
+from prefix_opd.cost.memory import ROLLOUT_KEY
 from prefix_opd.cost.plan import first_update
 from prefix_opd.method.ending import stop_token_ids
 
 FP32_BYTES = 4
-RESUME_MODES = ("auto", "disable", "resume_path")
 
 
 def check(config: DictConfig, verls_own: bool = False) -> Settings:
     """Check a composed config and fill in what follows from its models (chat template, stop tokens).
 
-    The cheap checks come first, so that a typo is reported within a second.
+    The cheap checks come first, so that a typo is reported within a second. Raises UserError for the first error.
 
     Args:
         verls_own: see `prefix_opd.launch.prepare`.
-
-    Raises:
-        UserError: the first error found.
     """
     check_verl_version()
     if not verls_own:
         check_surface(config)
     path_of(config, STUDENT_KEY)
-    positive(config, "trainer.total_training_steps")  # before the schedules, which may depend on it
-    settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    settings = Settings.from_node(config.prefix_opd)
     check_folder(config)
     check_lengths(config, settings)
     check_sampling(config, settings)
@@ -59,10 +54,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
         services.check_manager(config)
         services.check_agent_loop(config)
     together.check_weighting(config, settings)
-    together.check_template_arguments(config)
-    together.check_checkpoint(config)
-    together.check_optimizer(config)
-    together.check_engine_settings(config)
+    together.check_values(config)
     placement.check_placement(config, settings)
     lora.check_lora(config)
     cluster.check_parallel_sizes(config)
@@ -72,18 +64,13 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
     together.check_epochs(config, rows[TRAIN_KEY])
     check_sources(config)
-    student, *theirs = models = [model_of(config, key) for key in (STUDENT_KEY, *(one.key for one in teachers(config)))]
+    student, *theirs = models = models_of(config)
     remote = bool(settings.teacher.urls)
     for model, engine in zip(models, together.engine_keys(config), strict=True):
         check_context(config, settings, model)
-        if remote and model is not student:
-            continue
-        model.check_weights()
-        _ = model.shape  # reads the sizes; raises if one is missing
-        together.check_vision_package(model)
-        together.check_linear_attention(config, model, engine)
-    together.check_packing(config, student)
-    together.check_experts(config, student)
+        if model is student or not remote:
+            model.check_weights()
+            together.check_family(config, model, engine)
     lora.check_student(config, student)
     for one, teacher in zip(teachers(config), theirs, strict=True):
         if not remote:
@@ -95,9 +82,9 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
         check_remote_teacher(config, settings, theirs[0])
     _fill_in(config, settings, student, theirs)
     check_teacher_prompts(config, settings, student)
-    shares.fit_engines(config)
+    placement.fit_engines(config)
     fit_model(config, student)
-    return Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    return Settings.from_node(config.prefix_opd)
 
 
 def check_verl_version() -> None:
@@ -111,19 +98,11 @@ def check_verl_version() -> None:
 
 
 def check_folder(config: DictConfig) -> None:
-    """Check where a run writes, when it saves, and what it resumes from."""
+    """Check where a run writes, and what it resumes from."""
     trainer = config.trainer
-    if not isinstance(trainer.default_local_dir, str) or not trainer.default_local_dir:
-        raise UserError(f"trainer.default_local_dir={trainer.default_local_dir}", "must name the run's folder")
     for name in ("default_local_dir", "validation_data_dir"):
         if trainer[name] and (problem := _no_folder(trainer[name])):
             raise UserError(f"trainer.{name}={trainer[name]}", problem, "name another folder")
-    for name in ("save_freq", "test_freq"):
-        value = trainer[name]
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UserError(f"trainer.{name}={value}", "must be a whole number", f"use trainer.{name}=-1 for never")
-    if trainer.resume_mode not in RESUME_MODES:
-        raise UserError(f"trainer.resume_mode={trainer.resume_mode}", f"is not one of {', '.join(RESUME_MODES)}")
     if trainer.resume_mode == "resume_path":
         named = trainer.resume_from_path
         fix = "set trainer.resume_from_path=RUN/global_step_N, or trainer.resume_mode=auto"
@@ -146,38 +125,28 @@ def _no_folder(named: str) -> str:
 
 
 def check_sampling(config: DictConfig, settings: Settings) -> None:
-    rollout = config.actor_rollout_ref.rollout
+    """Check that the reward is an unbiased estimate, and that engines which sample during the update stay awake."""
+    key, rollout, lag = ROLLOUT_KEY, config.actor_rollout_ref.rollout, settings.rollout.off_policy_steps
     for name, needed in (("temperature", 1.0), ("top_p", 1.0), ("top_k", -1)):
-        value = rollout[name]
-        if value != needed and not settings.allow_any_temperature:
-            raise UserError(
-                f"actor_rollout_ref.rollout.{name}={value}",
-                f"must be {needed}: the reward estimates KL(student || teacher) only on tokens that the student "
-                "itself sampled, and the teacher scores at temperature 1",
-                "set prefix_opd.allow_any_temperature=true to train on the biased estimate all the same",
-            )
+        if rollout[name] != needed and not settings.allow_any_temperature:
+            rule = f"must be {needed}: the reward estimates KL(student || teacher) at temperature 1, on its own samples"
+            fix = "set prefix_opd.allow_any_temperature=true to train on the biased estimate all the same"
+            raise UserError(f"{key}.{name}={rollout[name]}", rule, fix)
     if not rollout.calculate_log_probs:
-        raise UserError(
-            "actor_rollout_ref.rollout.calculate_log_probs=False",
-            "must be true: the sampler's log-probs are the student's share of the reward",
-        )
-    if settings.rollout.off_policy_steps and rollout.free_cache_engine:
-        raise UserError(
-            f"prefix_opd.rollout.off_policy_steps={settings.rollout.off_policy_steps}",
-            "the engines sample while the trainer trains, and free_cache_engine=True puts them to sleep",
-            "set actor_rollout_ref.rollout.free_cache_engine=false, and gpu_memory_utilization so that both fit",
-        )
+        rule = "must be true: the sampler's log-probs are the student's share of the reward"
+        raise UserError(f"{key}.calculate_log_probs=False", rule)
+    if lag and rollout.free_cache_engine:
+        rule = "the engines sample while the trainer trains, and free_cache_engine=True puts them to sleep"
+        fix = f"set {key}.free_cache_engine=false, and gpu_memory_utilization so that both fit"
+        raise UserError(f"prefix_opd.rollout.off_policy_steps={lag}", rule, fix)
 
 
 def check_budget(config: DictConfig, settings: Settings) -> None:
     """Reject a FLOP budget that the first update alone exceeds, by the assumptions of `prefix-opd plan`."""
     budget = settings.flop_budget
     if budget is not None and (needed := first_update(config)) > budget:
-        raise UserError(
-            f"prefix_opd.flop_budget={budget:g}",
-            f"is less than the {needed:.3g} FLOP of one update (`prefix-opd plan`)",
-            "raise it, or set it to null",
-        )
+        rule = f"is less than the {needed:.3g} FLOP of one update (`prefix-opd plan`)"
+        raise UserError(f"prefix_opd.flop_budget={budget:g}", rule, "raise it, or set it to null")
 
 
 def path_of(config: DictConfig, key: str) -> str:
@@ -188,23 +157,25 @@ def path_of(config: DictConfig, key: str) -> str:
     return str(path)
 
 
-def model_of(config: DictConfig, key: str) -> Model:
-    trusted = OmegaConf.select(config, "actor_rollout_ref.model.trust_remote_code")
-    model = Model(key, path_of(config, key), trusted is True)
-    model.check_own_code()
-    return model
+def models_of(config: DictConfig) -> list[Model]:
+    """The student and the teachers, which bring no code of their own unless they are trusted. Raises UserError."""
+    trusted = OmegaConf.select(config, "actor_rollout_ref.model.trust_remote_code") is True
+    models = []
+    for key in (STUDENT_KEY, *(one.key for one in teachers(config))):
+        models.append(Model(key, path_of(config, key), trusted))
+        models[-1].check_own_code()
+    return models
 
 
 def _fill_in(config: DictConfig, settings: Settings, student: Model, theirs: Sequence[Model]) -> None:
-    ids = stop_token_ids(settings.rollout.stop, student.end_token_ids, end_token_ids(theirs))
     given, vocabulary = settings.rollout.stop, len(student.tokenizer)
+    ids = stop_token_ids(given, student.end_token_ids, end_token_ids(theirs))
     beyond = [one for one in given if one >= vocabulary] if isinstance(given, tuple) else []
     if beyond and not config.actor_rollout_ref.rollout.ignore_eos:  # rollouts of one length have such a token
-        raise UserError(
-            f"prefix_opd.rollout.stop={list(given)}", f"{beyond[0]} is no token of the vocabulary of {vocabulary}"
-        )
+        rule = f"{beyond[0]} is no token of the vocabulary of {vocabulary}"
+        raise UserError(f"prefix_opd.rollout.stop={list(given)}", rule)
     if not ids:
-        raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token: rollouts never end")
+        raise UserError(f"prefix_opd.rollout.stop={given}", "names no end token: rollouts never end")
     fill_in_template(config, settings.prompt, student)
     with open_dict(config):
         config.prefix_opd.stop_token_ids = ids
@@ -221,6 +192,6 @@ def fit_model(config: DictConfig, student: Model) -> None:
 def fit_bucket(config: DictConfig, student: Model) -> None:
     """Fit the bucket to the largest tensor: weights go to the engine in fp32 through shared memory in buckets."""
     needed = -(-student.largest_tensor * FP32_BYTES >> 20)
-    key = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"
+    key = f"{ROLLOUT_KEY}.checkpoint_engine.update_weights_bucket_megabytes"
     if OmegaConf.select(config, key) < needed:
         OmegaConf.update(config, key, needed)

@@ -8,7 +8,7 @@ from textwrap import shorten
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.chat_template import template_variables
 from prefix_opd.checks.finding import Finding, ok, warn
-from prefix_opd.checks.teacher_prompts import check_teacher_prompts
+from prefix_opd.checks.teachers import check_teacher_prompts
 from prefix_opd.method.prompt import THINK_END, has_switch, opens_thinking, prompt_end
 
 SHOWN_AT_EACH_END = 24
@@ -52,11 +52,9 @@ def same_template(case: Case) -> Finding:
     ours, theirs = (case.tokenize(model, messages)[0] for model in (case.student, case.teacher))
     for position, (mine, other) in enumerate(zip_longest(ours, theirs)):
         if mine != other:
-            return warn(
-                f"the teacher's own chat template differs from the student's at token {position}: "
-                f"{_piece(case, other)} in place of {_piece(case, mine)}",
-                "give the student the teacher's chat template (copy chat_template.jinja into its folder)",
-            )
+            reason = f"the teacher's own chat template differs from the student's at token {position}: "
+            remedy = "give the student the teacher's chat template (copy chat_template.jinja into its folder)"
+            return warn(f"{reason}{_piece(case, other)} in place of {_piece(case, mine)}", remedy)
     return ok("both chat templates give the same prompt")
 
 
@@ -74,8 +72,6 @@ def thinking_mode(case: Case) -> Finding:
     if not has_switch(tokenizer, own):
         return ok("the chat template has no thinking mode, and the prompt opens no thinking")
     if thinking == "forced" and THINK_END not in end:
-        return warn(
-            "the template has a thinking mode, and no ending is forced: the student has to open its thought itself",
-            "leave prefix_opd.prompt.ending out, or choose prefix_opd.prompt.thinking=off",
-        )
+        reason = "the template has a thinking mode, and no ending is forced: the student has to open its thought itself"
+        return warn(reason, "leave prefix_opd.prompt.ending out, or choose prefix_opd.prompt.thinking=off")
     return ok(f"the template has a thinking mode, which is {'off' if THINK_END in end else 'on'}")

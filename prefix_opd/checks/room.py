@@ -12,8 +12,9 @@ from prefix_opd.checks.objective import check_loss, check_probe
 from prefix_opd.checks.preflight import check_folder, check_sampling
 from prefix_opd.checks.sizes import check_batches, check_context, check_lengths
 from prefix_opd.config.lora import student_shape
-from prefix_opd.cost.arithmetic import GIB, stored_parameters, trainer_values
+from prefix_opd.cost.arithmetic import GIB, trainer_values
 from prefix_opd.cost.memory import shortages
+from prefix_opd.cost.models import sized
 from prefix_opd.cost.plan import plan
 
 ADAM_COPIES = 2
@@ -79,14 +80,11 @@ def disk(case: Case) -> Finding:
     place = Path(trainer.default_local_dir).expanduser().absolute()
     free = shutil.disk_usage(next(there for there in (place, *place.parents) if there.exists())).free / GIB
     reason = f"{most} checkpoints of {one:.3g} GiB where {free:.3g} GiB are free"
-    if free < one:
-        return fail(reason, "free some, or set trainer.default_local_dir elsewhere")
-    if free < one * most:
-        room = int(free / one) - beside
-        if room < 1:
-            return warn(reason, "free some, or set trainer.default_local_dir elsewhere")
+    if free >= one * most:
+        return ok(reason)
+    if (room := int(free / one) - beside) > 0:
         return warn(reason, f"set prefix_opd.checkpoint.keep_last={room}")
-    return ok(reason)
+    return (fail if free < one else warn)(reason, "free some, or set trainer.default_local_dir elsewhere")
 
 
 def _checkpoint_gib(case: Case) -> float:
@@ -95,6 +93,6 @@ def _checkpoint_gib(case: Case) -> float:
     model = "model" in contents
     frozen = model and not actor.checkpoint.save_lora_only
     each_value = 4 if actor.fsdp_config.model_dtype in ("fp32", "float32") else 2
-    parameters = stored_parameters(shape, bool(case.student.decoder.get("tie_word_embeddings", False)))
+    parameters = sized(case.config, case.student.key).parameters
     copies = model + ADAM_COPIES * ("optimizer" in contents)
     return trainer_values(shape, parameters, copies, frozen) * each_value / GIB

@@ -13,21 +13,19 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def whole(least: int = 1, also: tuple[Any, ...] = ()) -> Rule:
-    """An integer of at least ``least``, or one of ``also``."""
-    told = f"must be a whole number of at least {least}" + _or(also)
-    return lambda value: "" if _is_one(value, also) or (is_whole(value) and value >= least) else told
+def whole(least: int = 1, also: int | None = None) -> Rule:
+    """An integer of at least ``least``, or ``also``."""
+    told = f"must be a whole number of at least {least}" + ("" if also is None else f", or {also}")
+    return lambda value: "" if is_whole(value) and (value >= least or value == also) else told
 
 
-def number(least: float = -math.inf, above: float = -math.inf, most: float = math.inf, none: bool = False) -> Rule:
-    """A finite number within the bounds; ``none`` also allows null."""
+def number(least: float = -math.inf, above: float = -math.inf, most: float = math.inf) -> Rule:
+    """A finite number within the bounds."""
     bounds = [f"above {above:g}"] if above > -math.inf else [f"at least {least:g}"] if least > -math.inf else []
     bounds += [f"at most {most:g}"] if most < math.inf else []
-    told = " ".join(["must be a number", " and ".join(bounds)]).rstrip() + (", or null" if none else "")
+    told = f"must be a number {' and '.join(bounds)}"
 
     def rule(value: Any) -> str:
-        if value is None:
-            return "" if none else told
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             return told
         return "" if max(least, above) <= value <= most and value != above else told
@@ -39,17 +37,20 @@ def flag(value: Any) -> str:
     return "" if isinstance(value, bool) else "must be true or false"
 
 
-def one_of(*allowed: Any) -> Rule:
-    told = f"must be {', '.join('null' if value is None else str(value) for value in allowed[:-1])}"
-    told = f"{told} or {allowed[-1]}" if len(allowed) > 1 else f"must be {allowed[0]}"
-    return lambda value: "" if _is_one(value, allowed) else told
+def updates(value: Any) -> str:
+    return "" if is_whole(value) else "must be a whole number of updates, or -1 for never"
+
+
+def one_of(first: str, *others: str) -> Rule:
+    told = f"must be {', '.join((first, *others[:-1]))} or {others[-1]}"
+    return lambda value: "" if isinstance(value, str) and value in (first, *others) else told
 
 
 def text(value: Any) -> str:
     return "" if isinstance(value, str) and value.strip() else "must be a text that is not empty"
 
 
-def name_of_a_folder(value: Any) -> str:
+def name(value: Any) -> str:
     """A string that can be part of a path and that verl does not split."""
     if problem := text(value):
         return problem
@@ -75,11 +76,3 @@ def list_of(rule: Rule, least: int = 0, most: float = math.inf) -> Rule:
 def elsewhere(value: Any) -> str:
     """Any value; a separate check examines it."""
     return ""
-
-
-def _is_one(value: Any, allowed: tuple[Any, ...]) -> bool:
-    return any(value == one and type(value) is type(one) for one in allowed)
-
-
-def _or(also: tuple[Any, ...]) -> str:
-    return "".join(", or null" if value is None else f", or {value}" for value in also)

@@ -1,4 +1,7 @@
-"""The data files of a run: their paths, their conversations, and whether verl can train on them."""
+"""The data files of a run: their paths, their conversations, and whether verl can train on them.
+
+A UserError names the file, and the row or the column with its type.
+"""
 
 from __future__ import annotations
 
@@ -37,31 +40,28 @@ def data_files(config: DictConfig, key: str) -> list[Path]:
         if not path.is_file():
             raise UserError(f"{key}={path}", "does not exist", SEE)
         if path.suffix not in KINDS:
-            raise UserError(f"{key}={path}", f"is no file that verl reads by its name: {', '.join(KINDS)}", SEE)
+            raise UserError(f"{key}={path}", f"has none of the endings that verl reads: {', '.join(KINDS)}", SEE)
     return paths
 
 
 def check_data(config: DictConfig, key: str) -> int:
-    """Check every row, because verl would fail on a bad one only after minutes. Returns the number of rows.
-
-    Raises:
-        UserError: names the file, and the bad row if there is one.
-    """
-    paths = data_files(config, key)
-    rows = sum(_check_file(f"{key}={path}", path, config.data) for path in paths)
-    schemas = [_schema(f"{key}={path}", path) for path in paths]
+    """Check every row, because verl would fail on a bad one only after minutes. Returns the number of rows."""
+    paths, needed = data_files(config, key), [config.data.prompt_key, ROUTED_BY, "reward_model"]
+    rows, schemas = 0, []
+    for path in paths:
+        what = f"{key}={path}"
+        rows += check_rows(what, read_rows(what, path, needed), needed)
+        schemas.append(_schema(what, path))
     for path, schema in zip(paths, schemas, strict=True):
         check_columns(f"{key}={path}", schema, validated=key == VAL_KEY)
-    _check_alike(key, paths, schemas)
-    if key == TRAIN_KEY and rows < config.data.train_batch_size:
-        raise UserError(
-            f"data.train_batch_size={config.data.train_batch_size}", f"exceeds the {rows} rows of data.train_files"
-        )
+        _check_alike(key, (paths[0], path), (schemas[0], schema))
+    if key == TRAIN_KEY and rows < (batch := config.data.train_batch_size):
+        raise UserError(f"data.train_batch_size={batch}", f"exceeds the {rows} rows of {key}")
     return rows
 
 
 def conversations(config: DictConfig, key: str) -> list[Conversation]:
-    """The conversations of all rows. The files must have passed `check_data`."""
+    """The conversations of all rows, checked by `check_data`."""
     check_data(config, key)
     return _column(config, key, config.data.prompt_key)
 
@@ -72,64 +72,70 @@ def sources(config: DictConfig) -> Counter[str]:
 
 
 def _column(config: DictConfig, key: str, name: str) -> list[Any]:
-    return [row[name] for path in data_files(config, key) for row in read_rows(path, [name])]
+    return [row[name] for path in data_files(config, key) for row in read_rows(f"{key}={path}", path, [name])]
 
 
-def read_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """These columns of every row. Raises UserError if a column is missing."""
-    if path.suffix in LINES:
-        yield from _read_lines(str(path), path)
-        return
+def read_rows(what: str, path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Every row with these columns, null where a line lacks one. Raises UserError if the whole file lacks one."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
-    for name in columns:
-        if name not in file.schema_arrow.names:
-            raise UserError(str(path), f"has no column {name!r} (it has {', '.join(file.schema_arrow.names)})")
-    for batch in file.iter_batches(columns=columns):
-        yield from batch.to_pylist()
+    if path.suffix in LINES:
+        rows = _read_lines(what, path)
+        if rows:
+            _check_names(what, columns, [name for row in rows for name in row])
+        yield from ({name: row.get(name) for name in columns} for row in rows)
+        return
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError):
+        raise UserError(what, "is not a parquet file", SEE) from None
+    _check_names(what, columns, file.schema_arrow.names)
+    try:
+        for batch in file.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError):
+        raise UserError(what, f"one of its columns {', '.join(columns)} cannot be read", SEE) from None
 
 
-def _check_file(what: str, path: Path, data: DictConfig) -> int:
-    needed = (data.prompt_key, "data_source", "reward_model")
-    if path.suffix not in LINES:
-        return _check_parquet(what, path, needed)
-    rows = _read_lines(what, path)
+def _check_names(what: str, needed: list[str], names: list[str]) -> None:
+    if missing := next((name for name in needed if name not in names), None):
+        raise UserError(what, f"lacks the column {missing!r} (it has {', '.join(map(str, dict.fromkeys(names)))})")
+
+
+def check_rows(what: str, rows: Iterable[dict[str, Any]], needed: list[str]) -> int:
+    """Check that no needed column is null and that the first one holds text conversations. Returns their number."""
+    number = -1
     for number, row in enumerate(rows):
         for name in needed:
-            if name not in row:
-                raise UserError(what, f"row {number} lacks verl's column {name!r} (it has {', '.join(map(str, row))})")
             if row[name] is None:
                 raise UserError(what, f"row {number}, column {name!r}: is null")
-        if problem := problem_of(row[data.prompt_key]):
-            raise UserError(what, f"row {number}, column {data.prompt_key!r}: {problem}")
-    if not rows:
+        if problem := problem_of(row[needed[0]]):
+            raise UserError(what, f"row {number}, column {needed[0]!r}: {problem}")
+    if number < 0:
         raise UserError(what, "has no rows")
-    return len(rows)
+    return number + 1
 
 
 def _read_lines(what: str, path: Path) -> list[dict[str, Any]]:
-    number, rows = 1, []
+    number = 1
     try:
         text = path.read_text(encoding="utf-8-sig")  # drops a byte order mark
         if text.lstrip().startswith("["):
-            rows = json.loads(text)
-            wrong = next((row for row, found in enumerate(rows) if not isinstance(found, dict)), None)
-            if wrong is not None:
-                raise UserError(what, f"row {wrong} is no JSON object")
-            return rows
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                rows.append(json.loads(line))
-                if not isinstance(rows[-1], dict):
-                    raise UserError(what, f"line {number} is no JSON object")
-    except UserError:
-        raise
+            unit, rows = "row", dict(enumerate(json.loads(text)))
+        else:
+            unit, rows = "line", {}
+            for number, line in enumerate(text.splitlines(), 1):
+                if line.strip():
+                    rows[number] = json.loads(line)
     except UnicodeDecodeError:
-        raise UserError(what, "is no text in UTF-8") from None
+        raise UserError(what, "is not text in UTF-8") from None
     except (ValueError, RecursionError):
         raise UserError(what, f"line {number} is no JSON") from None
-    return rows
+    for number, row in rows.items():
+        if not isinstance(row, dict):
+            raise UserError(what, f"{unit} {number} is not a JSON object")
+    return list(rows.values())
 
 
 def _schema(what: str, path: Path):
@@ -151,132 +157,47 @@ def _schema(what: str, path: Path):
 
 
 def check_columns(what: str, schema, validated: bool) -> None:
-    """Check the columns that verl and the grader read. Raises UserError that names the column and its type."""
+    """Check the columns that verl and the grader read."""
     import pyarrow as pa
 
-    def kind(name: str):
-        return schema.field(name).type if name in schema.names else None
-
-    if not _is_text(kind("data_source")):
-        raise UserError(what, f"its column 'data_source' is {kind('data_source')}, not text")
-    reward = kind("reward_model")
+    kinds = {field.name: field.type for field in schema}
+    source, reward, extra = (kinds.get(name) for name in (ROUTED_BY, "reward_model", "extra_info"))
+    if not (pa.types.is_string(source) or pa.types.is_large_string(source)):
+        raise UserError(what, f"its column {ROUTED_BY!r} is {source}, not text")
     if not pa.types.is_struct(reward):
-        raise UserError(
-            what,
-            f"its column 'reward_model' is {reward}, not a group with ground_truth",
-            'write {"style": "rule", "ground_truth": ANSWER} in each row, not as text',
-        )
-    fields = [field.name for field in reward]
-    if validated and "ground_truth" not in fields:
-        raise UserError(
-            what, f"its column 'reward_model' lacks ground_truth (it has {', '.join(fields)})", "rename the answer's"
-        )
-    extra = kind("extra_info")
-    if extra is not None and not pa.types.is_struct(extra) and not pa.types.is_null(extra):
+        rule = f"its column 'reward_model' is {reward}, not a group with ground_truth"
+        raise UserError(what, rule, 'write {"style": "rule", "ground_truth": ANSWER} in each row, not as text')
+    if validated and "ground_truth" not in (fields := [field.name for field in reward]):
+        rule = f"its column 'reward_model' lacks ground_truth (it has {', '.join(fields)})"
+        raise UserError(what, rule, "rename the answer's")
+    if not (extra is None or pa.types.is_struct(extra) or pa.types.is_null(extra)):
         raise UserError(what, f"its column 'extra_info' is {extra}, not a group of values", "leave the column out")
-    if taken := next((name for name in TAKEN if name in schema.names), None):
+    if taken := next((name for name in TAKEN if name in kinds), None):
         raise UserError(what, f"has a column {taken!r}, which verl sets itself", "rename it")
 
 
-def _is_text(kind) -> bool:
-    import pyarrow as pa
-
-    return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _check_alike(key: str, paths: list[Path], schemas: list) -> None:
-    """verl joins the files of one key by ``datasets.concatenate_datasets``, which requires equal types.
-
-    Raises:
-        UserError: names two files, the column, and its type in each.
-    """
-    if len(paths) == 1:
+def _check_alike(key: str, paths: tuple[Path, Path], schemas: tuple) -> None:
+    """verl joins the files of one key by ``datasets.concatenate_datasets``, which requires equal types."""
+    if paths[0] == paths[1]:
         return
     import datasets
     from datasets.features.features import _check_if_features_can_be_aligned
 
     features = [datasets.Features.from_arrow_schema(schema) for schema in schemas]
-    for path, other in zip(paths[1:], features[1:], strict=True):
-        for name in features[0].keys() & other.keys():
-            try:
-                _check_if_features_can_be_aligned(
-                    [datasets.Features({name: one[name]}) for one in (features[0], other)]
-                )
-            except ValueError:
-                kinds = [schema.field(name).type for schema in (schemas[0], schemas[paths.index(path)])]
-                raise UserError(
-                    f"{key}={path}",
-                    f"cannot be put together with {paths[0]}: its column {name!r} is {kinds[1]}, there {kinds[0]}",
-                    "write both with the same types",
-                ) from None
-
-
-def _check_parquet(what: str, path: Path, needed: Iterable[str]) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    prompt = next(iter(needed))
-    try:
-        file = pq.ParquetFile(path)
-        columns = file.schema_arrow
-    except (pa.ArrowException, OSError):
-        raise UserError(what, "is no parquet file", SEE) from None
-    for name in needed:
-        if name not in columns.names:
-            raise UserError(what, f"lacks verl's column {name!r} (it has {', '.join(columns.names)})")
-    check_prompt_type(what, prompt, columns.field(prompt).type)
-    try:
-        for name in list(needed)[1:]:
-            if (column := pq.read_table(path, columns=[name])[name]).null_count:
-                raise UserError(what, f"row {column.is_null().to_pylist().index(True)}, column {name!r}: is null")
-        return check_prompts(what, prompt, (batch.column(0) for batch in file.iter_batches(columns=[prompt])))
-    except (pa.ArrowException, OSError):
-        raise UserError(what, f"one of its columns {', '.join(needed)} cannot be read", SEE) from None
-
-
-def check_prompts(what: str, name: str, chunks: Iterable[Any]) -> int:
-    """Check that each row is a text conversation. Returns the number of rows. Raises UserError."""
-    rows = 0
-    for chunk in chunks:
-        if (bad := _first_bad(chunk)) is not None:
-            raise UserError(what, f"row {rows + bad[0]}, column {name!r}: {bad[1]}")
-        rows += len(chunk)
-    if not rows:
-        raise UserError(what, "has no rows")
-    return rows
-
-
-def check_prompt_type(what: str, name: str, kind) -> None:
-    """Check that a parquet column is a list of role and content, both text. Raises UserError."""
-    import pyarrow as pa
-
-    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
-        raise UserError(what, f"its column {name!r} is {kind}, not a list of role and content")
-    message = kind.value_type
-    fields = {field.name: field.type for field in message} if pa.types.is_struct(message) else {}
-    for part in ("role", "content"):
-        is_text = part in fields and (pa.types.is_string(fields[part]) or pa.types.is_large_string(fields[part]))
-        if not is_text:
-            raise UserError(what, f"its column {name!r} is {kind}, not a list of role and content, both text")
-
-
-def _first_bad(prompts) -> tuple[int, str] | None:
-    """The first row of a chunk that is not a conversation, and why. Works on columns for speed."""
-    import pyarrow.compute as pc
-
-    messages = pc.list_flatten(prompts)
-    parts = [pc.struct_field(messages, part) for part in ("role", "content")]
-    lengths = pc.fill_null(pc.list_value_length(prompts), 0)
-    if pc.min(lengths).as_py() and not messages.null_count and not any(part.null_count for part in parts):
-        return None
-    return next(
-        ((row, problem) for row, messages in enumerate(prompts.to_pylist()) if (problem := problem_of(messages))), None
-    )
+    for name in features[0].keys() & features[1].keys():
+        try:
+            _check_if_features_can_be_aligned([datasets.Features({name: one[name]}) for one in features])
+        except ValueError:
+            first, other = (schema.field(name).type for schema in schemas)
+            rule = f"cannot be put together with {paths[0]}: its column {name!r} is {other}, there {first}"
+            raise UserError(f"{key}={paths[1]}", rule, "write both with the same types") from None
 
 
 def problem_of(messages: Any) -> str:
     """Why a cell is not a conversation; empty if it is one."""
-    if not isinstance(messages, list) or not messages:
+    if not isinstance(messages, list):
+        return f"must be a list of role and content, not {type(messages).__name__}"
+    if not messages:
         return "must be a list of role and content, with at least one message"
     for message in messages:
         if not isinstance(message, dict):

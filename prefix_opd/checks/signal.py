@@ -27,10 +27,11 @@ def _all(rows: Rows) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def _agreement(one: Rows, other: Rows) -> tuple[float, float]:
-    """Mean and maximum of |difference|."""
-    gap = np.abs(_all(one) - _all(other))
-    return float(gap.mean()), float(gap.max())
+def _agreement(scores: Scores, one: Rows, other: Rows, what: str, remedy: str, more: str = "") -> Finding:
+    """Whether two computations of the same log-probs agree, by the mean and the maximum of |difference|."""
+    gap, allowed = np.abs(_all(one) - _all(other)), MEAN_TOLERANCE[scores.exact]
+    reason = f"{what}mean |difference| {gap.mean():.2g}, max {gap.max():.2g}{more} (allowed {allowed:g} mean)"
+    return fail(reason, remedy) if gap.mean() > allowed else ok(reason)
 
 
 def _by_position(one: Rows, other: Rows) -> list[float]:
@@ -44,12 +45,8 @@ def _by_position(one: Rows, other: Rows) -> list[float]:
 
 
 def teacher_repeats_itself(scores: Scores) -> Finding:
-    mean, most = _agreement(scores.teacher, scores.teacher_again)
-    allowed = MEAN_TOLERANCE[scores.exact]
-    reason = f"scored twice, in other batches: mean |difference| {mean:.2g}, max {most:.2g} (allowed {allowed:g} mean)"
-    if mean > allowed:
-        return fail(reason, "look at the teacher's inference settings: dtype, quantization, enable_prefix_caching")
-    return ok(reason)
+    remedy = "look at the teacher's inference settings: dtype, quantization, enable_prefix_caching"
+    return _agreement(scores, scores.teacher, scores.teacher_again, "scored twice, in other batches: ", remedy)
 
 
 def teacher_knows_its_text(scores: Scores) -> Finding:
@@ -74,38 +71,27 @@ def teacher_leads(scores: Scores) -> Finding:
 def student_agrees_with_itself(scores: Scores) -> Finding:
     """With the student as its own teacher, the reverse KL must be 0."""
     kl = float((_all(scores.sampler) - _all(scores.student_again)).mean())
-    mean, most = _agreement(scores.sampler, scores.student_again)
-    allowed = MEAN_TOLERANCE[scores.exact]
-    reason = (
-        f"reverse KL against itself {kl:.2g}, mean |difference| {mean:.2g}, max {most:.2g} (allowed {allowed:g} mean)"
-    )
-    if mean > allowed:
-        return fail(
-            reason, "its engine samples from another distribution than it scores: look at logprobs_mode and top-p"
-        )
-    return ok(reason)
+    remedy = "its engine samples from another distribution than it scores: look at logprobs_mode and top-p"
+    what = f"reverse KL against itself {kl:.2g}, "
+    return _agreement(scores, scores.sampler, scores.student_again, what, remedy)
 
 
 def sampler_agrees_with_trainer(scores: Scores) -> Finding:
-    mean, most = _agreement(scores.sampler, scores.trainer)
-    allowed = MEAN_TOLERANCE[scores.exact]
     parts = ", ".join(f"{part:.2g}" for part in _by_position(scores.sampler, scores.trainer))
-    reason = (
-        f"mean |difference| {mean:.2g}, max {most:.2g}, by quarters of the positions {parts} (allowed {allowed:g} mean)"
-    )
-    if mean > allowed:
-        return fail(reason, "look at the dtype of engine and trainer, and at spare embedding rows")
-    return ok(reason)
+    remedy = "look at the dtype of engine and trainer, and at spare embedding rows"
+    more = f", by quarters of the positions {parts}"
+    return _agreement(scores, scores.sampler, scores.trainer, "", remedy, more)
 
 
 def where_the_signal_sits(scores: Scores) -> Finding:
     """Shares of the sum of |log p - log q| over the tokens that the student sampled."""
     signal = [np.abs(p - q) for p, q in zip(scores.sampler, scores.teacher, strict=True)]
-    total = float(_all(signal).sum())
-    first = sum(float(row[0]) for row in signal) / total if total else 0.0
+    whole = _all(signal)
+    total = float(whole.sum()) or 1.0  # without a signal all shares are 0
+    first = sum(float(row[0]) for row in signal) / total
     special = np.array([token in scores.special_ids for row in scores.student_tokens for token in row])
-    on_special = float(_all(signal)[special].sum()) / total if total else 0.0
-    reason = f"mean |reverse KL| {float(_all(signal).mean()):.3f} nats a token; {first:.1%} of it on first tokens, "
+    on_special = float(whole[special].sum()) / total
+    reason = f"mean |reverse KL| {whole.mean():.3f} nats a token; {first:.1%} of it on first tokens, "
     reason += f"{on_special:.1%} on added tokens"
     if max(first, on_special) > MUCH:
         return warn(reason, "force the token in question with prefix_opd.prompt.ending, or align the chat templates")
@@ -121,10 +107,8 @@ def teacher_ends_as_the_student(scores: Scores) -> Finding:
     if not ended and not given:
         return ok(f"{reason}: too short to tell what it ends with")
     if not given:
-        return warn(
-            f"{reason}: the student's own end token is never taught",
-            "set prefix_opd.rollout.stop=both, so that the student can stop as the teacher does",
-        )
+        remedy = "set prefix_opd.rollout.stop=both, so that the student can stop as the teacher does"
+        return warn(f"{reason}: the student's own end token is never taught", remedy)
     return ok(reason)
 
 

@@ -6,100 +6,74 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.checks import together
-from prefix_opd.checks.teacher_prompts import teachers_longest_prompt
-from prefix_opd.config.keys import STUDENT_KEY, positive
+from prefix_opd.checks.teachers import teachers_longest_prompt
+from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost.memory import ROLLOUT_KEY
-from prefix_opd.method.schedule import Schedule, prefix_lengths
+from prefix_opd.method.schedule import prefix_lengths
+
+BATCH_KEY, MINI_KEY = "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"
+HELD_KEY = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
+INFERRED_KEY = f"{ROLLOUT_KEY}.log_prob_max_token_len_per_gpu"
 
 
 def check_lengths(config: DictConfig, settings: Settings) -> None:
-    prompt, response = (positive(config, f"data.max_{part}_length") for part in ("prompt", "response"))
-    for name, length in settings.schedule.named_lengths().items():
+    """Check that L stays within the response, at the first and the last step, and that the engines have room."""
+    response, schedule, steps = config.data.max_response_length, settings.schedule, config.trainer.total_training_steps
+    for name, length in schedule.named_lengths().items():
         if length > response:
-            raise UserError(
-                f"prefix_opd.schedule.{name}={length}",
-                f"exceeds data.max_response_length={response}, which no rollout may exceed",
-                "lower the one or raise the other",
-            )
-    _check_schedule(config, settings.schedule, response)
-    response = config.actor_rollout_ref.rollout.response_length
-    for node in together.engine_keys(config):
-        key = f"{node}.max_model_len"
-        room = None if OmegaConf.select(config, key) is None else positive(config, key)
-        prompt = config.data.max_prompt_length if node == ROLLOUT_KEY else teachers_longest_prompt(config, settings)
-        if room is not None and prompt + response + 1 > room:
-            raise UserError(
-                f"{key}={room}",
-                f"has no room for prompt + response + 1 = {prompt} + {response} + 1 tokens",
-                f"set it to {prompt + response + 1} or more",
-            )
-
-
-def _check_schedule(config: DictConfig, schedule: Schedule, response: int) -> None:
-    """Check that a schedule, which may be the user's own, gives a valid L at the first and the last step."""
-    rows = positive(config, "data.train_batch_size")
-    for step in (1, positive(config, "trainer.total_training_steps")):
+            rule = f"exceeds data.max_response_length={response}, which no rollout may exceed"
+            raise UserError(f"prefix_opd.schedule.{name}={length}", rule, "lower the one or raise the other")
+    for step in (1, steps):
         try:
-            prefix_lengths(schedule, step, rows, response)
-        except Exception as error:
-            raise UserError(
-                f"prefix_opd.schedule.name={OmegaConf.select(config, 'prefix_opd.schedule.name')}",
-                f"gives no length at step {step} ({one_line(error)})",
-                "mend its prefix_length",
-            ) from error
+            prefix_lengths(schedule, step, config.data.train_batch_size, response)
+        except Exception as error:  # the schedule may be the user's own
+            what = f"prefix_opd.schedule.name={config.prefix_opd.schedule.name}"
+            rule = f"gives no length at step {step} ({one_line(error)})"
+            raise UserError(what, rule, "mend its prefix_length") from error
+    for node in together.engine_keys(config):
+        room, key = OmegaConf.select(config, f"{node}.max_model_len"), f"{node}.max_model_len"
+        parts = _prompt_and_response(config, settings, node == ROLLOUT_KEY)
+        if room is not None and (needed := sum(parts) + 1) > room:
+            rule = f"has no room for prompt + response + 1 = {parts[0]} + {parts[1]} + 1 tokens"
+            raise UserError(f"{key}={room}", rule, f"set it to {needed} or more")
+
+
+def _prompt_and_response(config: DictConfig, settings: Settings, of_student: bool) -> tuple[int, int]:
+    """The longest sequence of an engine, tokens."""
+    prompt = config.data.max_prompt_length if of_student else teachers_longest_prompt(config, settings)
+    return prompt, config.actor_rollout_ref.rollout.response_length
 
 
 def check_context(config: DictConfig, settings: Settings, model: Model) -> None:
     """Check that the sequences fit the model's context, the limit unless a shorter one is set."""
-    own = config.data.max_prompt_length
-    prompt = own if model.key == STUDENT_KEY else teachers_longest_prompt(config, settings)
-    needed = prompt + config.actor_rollout_ref.rollout.response_length + 1
-    room = model.context
-    if room is not None and needed > room:
-        raise UserError(
-            f"{model.key}={model.path}",
-            f"its context of {room} tokens has no room for prompt + response + 1 = {needed}",
-            "lower data.max_prompt_length or data.max_response_length",
-        )
+    needed = sum(_prompt_and_response(config, settings, model.key == STUDENT_KEY)) + 1
+    if model.context is not None and needed > model.context:
+        rule = f"its context of {model.context} tokens has no room for prompt + response + 1 = {needed}"
+        fix = "lower data.max_prompt_length or data.max_response_length"
+        raise UserError(model.what, rule, fix)
 
 
 def check_batches(config: DictConfig) -> None:
-    prompts = positive(config, "data.train_batch_size")
-    rollouts = prompts * positive(config, "actor_rollout_ref.rollout.n")
-    mini = positive(config, "actor_rollout_ref.actor.ppo_mini_batch_size")
-    ranks = positive(config, "trainer.n_gpus_per_node") * positive(config, "trainer.nnodes")
+    """Check that batches divide into mini-batches and ranks, and that micro-batches hold the longest sequence."""
+    rollout, ranks = config.actor_rollout_ref.rollout, config.trainer.n_gpus_per_node * config.trainer.nnodes
+    prompts, mini = (OmegaConf.select(config, key) for key in (BATCH_KEY, MINI_KEY))
     if prompts % mini:
-        raise UserError(
-            f"actor_rollout_ref.actor.ppo_mini_batch_size={mini}", f"must divide data.train_batch_size={prompts}"
-        )
-    actor = config.actor_rollout_ref.actor
-    longest = config.data.max_prompt_length + config.actor_rollout_ref.rollout.response_length
-    if actor.use_dynamic_bsz:
-        held = positive(config, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu")
-        key = "actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu"
-        inferred = positive(config, key)
-        for name, size in (("actor_rollout_ref.actor.ppo_max_token_len_per_gpu", held), (key, inferred)):
-            if size < longest:
-                raise UserError(
-                    f"{name}={size}",
-                    f"holds no sequence of prompt + response = {longest} tokens",
-                    f"set it to {longest} or more",
-                )
-        if inferred > held:
-            raise UserError(
-                f"{key}={inferred}", f"exceeds ppo_max_token_len_per_gpu={held}, which memory is planned for"
-            )
-        if inferred < held and config.prefix_opd.advantage.student_log_prob != "recomputed":
-            raise UserError(
-                f"{key}={inferred}",
-                "is read with prefix_opd.advantage.student_log_prob=recomputed alone",
-                "leave it out",
-            )
-    if rollouts % ranks or (mini * config.actor_rollout_ref.rollout.n) % ranks:
-        raise UserError(
-            f"data.train_batch_size={prompts}",
-            f"{prompts} prompts x n={config.actor_rollout_ref.rollout.n} rollouts do not divide among {ranks} ranks",
-            "change data.train_batch_size, actor_rollout_ref.rollout.n or trainer.n_gpus_per_node",
-        )
+        raise UserError(f"{MINI_KEY}={mini}", f"must divide {BATCH_KEY}={prompts}")
+    held, inferred = (OmegaConf.select(config, key) for key in (HELD_KEY, INFERRED_KEY))
+    longest = config.data.max_prompt_length + rollout.response_length
+    for key, size in ((HELD_KEY, held), (INFERRED_KEY, inferred)):
+        if size < longest:
+            rule = f"holds no sequence of prompt + response = {longest} tokens"
+            raise UserError(f"{key}={size}", rule, f"set it to {longest} or more")
+    if inferred > held:
+        rule = f"exceeds ppo_max_token_len_per_gpu={held}, which memory is planned for"
+        raise UserError(f"{INFERRED_KEY}={inferred}", rule)
+    if inferred < held and config.prefix_opd.advantage.student_log_prob != "recomputed":
+        rule = "is read only with prefix_opd.advantage.student_log_prob=recomputed"
+        raise UserError(f"{INFERRED_KEY}={inferred}", rule, "leave it out")
+    for key, size in ((BATCH_KEY, prompts), (MINI_KEY, mini)):
+        if size * rollout.n % ranks:
+            rule = f"{size} prompts x n={rollout.n} rollouts do not divide among {ranks} ranks"
+            raise UserError(f"{key}={size}", rule, f"change it, {ROLLOUT_KEY}.n or trainer.n_gpus_per_node")

@@ -13,8 +13,8 @@ from prefix_opd.checks.keys import CPU_CLOSED, FREE, NAMED_TEACHER, TEACHER
 from prefix_opd.checks.reasons import REASONS
 from prefix_opd.checks.rules import Rule
 from prefix_opd.config.compose import compose
+from prefix_opd.config.keys import leaves
 
-PLATFORMS = ("cpu", "gpu")
 _OF_A_TEACHER = re.compile(r"^distillation\.teacher_models\.[^.]+\.")
 MISSING = object()
 """Stands for the value of an absent key."""
@@ -24,13 +24,11 @@ def check_surface(config: DictConfig) -> None:
     """Compare a composed config with the defaults of its platform.
 
     A key of `FREE` must follow its rule. Any other key must keep its default, either as written or as resolved.
-
-    Raises:
-        UserError: the first key that breaks its rule or differs from a required default.
+    Raises UserError for the first key that does not.
     """
     platform = config.get("platform")
-    if platform not in PLATFORMS:
-        raise UserError(f"platform={_shown(platform)}", f"must be {' or '.join(PLATFORMS)}")
+    if problem := FREE["platform"](platform):
+        raise UserError(f"platform={_shown(platform)}", problem)
     default, default_resolved = _defaults(platform)
     written = leaves(OmegaConf.to_container(config, resolve=False))
     for key in default:
@@ -58,16 +56,12 @@ def _defaults(platform: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def rule_of(key: str, platform: str) -> Rule | None:
     """The rule of a key that may be set; None for a key that must keep its default."""
     named, key = like(key) != key, like(key)
-    if named and key.removeprefix(TEACHER) in NAMED_TEACHER:
-        return NAMED_TEACHER[key.removeprefix(TEACHER)]
-    if platform == "cpu" and key in CPU_CLOSED:
+    if named and (name := key.removeprefix(TEACHER)) in NAMED_TEACHER:
+        return NAMED_TEACHER[name]
+    if (platform == "cpu" and key in CPU_CLOSED) or (key in REASONS and key not in FREE):
         return None
-    if key in REASONS and key not in FREE:
-        return None
-    if key in FREE:
-        return FREE[key]
-    parts = key.split(".")
-    return next((FREE[name] for end in range(1, len(parts)) if (name := ".".join(parts[:end]) + ".") in FREE), None)
+    above = (key[: end.end()] for end in re.finditer(r"\.", key))  # with a dot at the end: all keys below it
+    return next((FREE[name] for name in (key, *above) if name in FREE), None)
 
 
 def like(key: str) -> str:
@@ -87,7 +81,7 @@ def _refuse_absent(config: DictConfig, key: str, default: Any) -> None:
 
 
 def _refuse_closed(key: str, value: Any, defaults: dict[str, Any], platform: str) -> None:
-    written, key = key, like(key)
+    what, key = f"{key}={_shown(value)}", like(key)
     parts = key.split(".")
     names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
     reason = next((REASONS[name] for name in names if name in REASONS), "")
@@ -95,11 +89,9 @@ def _refuse_closed(key: str, value: Any, defaults: dict[str, Any], platform: str
         reason = "names the class that verl builds"
     elif platform == "cpu" and key in CPU_CLOSED:
         reason = "has one value on platform=cpu"
-    default = _at(defaults, key)
-    if default is MISSING:
-        raise UserError(f"{written}={_shown(value)}", reason or "is not a setting that a run reads", "leave it out")
-    rule = reason or "only the default is supported"
-    raise UserError(f"{written}={_shown(value)}", rule, f"leave it at {_shown(default)}")
+    if (default := _at(defaults, key)) is MISSING:
+        raise UserError(what, reason or "is not a setting that a run reads", "leave it out")
+    raise UserError(what, reason or "only the default is supported", f"leave it at {_shown(default)}")
 
 
 def _shown(value: Any) -> str:
@@ -114,13 +106,3 @@ def _at(node: Any, key: str) -> Any:
             return MISSING
         node = node[part]
     return node
-
-
-def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value; an empty group is a leaf."""
-    if not isinstance(node, dict) or (not node and prefix):
-        return {prefix: node}
-    found: dict[str, Any] = {}
-    for name, value in node.items():
-        found.update(leaves(value, f"{prefix}.{name}" if prefix else str(name)))
-    return found

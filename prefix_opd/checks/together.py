@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 
 from omegaconf import DictConfig, OmegaConf
@@ -26,127 +27,40 @@ INSTEAD = {
     "a whole pack of sequences",
 }
 LOSS = "distillation.distillation_loss"
-TEMPLATE_ARGUMENTS = (
-    "add_generation_prompt",
-    "chat_template",
-    "continue_final_message",
-    "conversation",
-    "documents",
-    "max_length",
-    "padding",
-    "return_assistant_tokens_mask",
-    "return_dict",
-    "return_tensors",
-    "tokenize",
-    "tokenizer_kwargs",
-    "tools",
-    "truncation",
-)
-"""Arguments of transformers' ``apply_chat_template`` itself, not variables of the template."""
 CPU_EXPERTS = 32
 """vllm/model_executor/layers/fused_moe/experts/cpu_moe.py: CPUUnquantizedExperts.output_alignment."""
-PACKED = ("qwen3_5", "qwen3_5_moe")
-"""Families with linear attention whose packed sequences verl separates."""
+SEPARATED = ("qwen3_5", "qwen3_5_moe")
+"""Families with linear attention whose packed sequences verl separates (verl/models/transformers/qwen3_5.py)."""
 CHECKPOINT_PARTS = ("model", "optimizer", "extra")
 
 
 def choose_attention(config: DictConfig, student: Model) -> None:
     """Choose the student's attention, with a message, if flash-attn (verl's default) is not installed.
 
-    Raises:
-        UserError: the requested attention cannot run.
+    Raises UserError if the requested attention cannot run.
     """
     chosen = OmegaConf.select(config, ATTENTION_KEY)
     reason = _why_not_packed(config, student)
     if chosen == PACKED_ATTENTION and reason:
         raise UserError(f"{ATTENTION_KEY}={chosen}", reason, "set sdpa")
-    if importlib.util.find_spec("flash_attn") is not None:
+    if _is_installed("flash_attn"):
         return
+    instead = "sdpa" if reason else PACKED_ATTENTION
     if chosen is None:
-        instead = "sdpa" if reason else PACKED_ATTENTION
         OmegaConf.update(config, ATTENTION_KEY, instead, force_add=True)
         print(INSTEAD[instead], file=sys.stderr)
     elif chosen == DEFAULT_ATTENTION:
-        raise UserError(
-            f"{ATTENTION_KEY}={chosen}",
-            "needs the package flash_attn, which is not installed",
-            f"install it, or set {'sdpa' if reason else PACKED_ATTENTION}",
-        )
-
-
-def engine_keys(config: DictConfig) -> list[str]:
-    """The nodes of the student's and the teachers' engines."""
-    return [ROLLOUT_KEY, *(one.inference_key for one in teachers(config))]
-
-
-def check_vision_package(model: Model) -> None:
-    """Reject a family that vLLM imports with torchvision where that is not installed. Raises UserError."""
-    family = str(model.config.get("model_type"))
-    if (model.config.get("vision_config") or family.startswith("qwen3_5")) and not _is_installed("torchvision"):
-        raise UserError(
-            f"{model.key}={model.path}",
-            f"vLLM loads {family} with the package torchvision, which is not installed",
-            "install the torchvision that belongs to your torch",
-        )
+        rule = "needs the package flash_attn, which is not installed"
+        raise UserError(f"{ATTENTION_KEY}={chosen}", rule, f"install it, or set {instead}")
 
 
 def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def check_linear_attention(config: DictConfig, model: Model, node: str) -> None:
-    """Reject a platform or a prefix cache that vLLM refuses for a model with linear attention. Raises UserError.
-
-    Args:
-        node: the settings of the model's engine.
-    """
-    engine = OmegaConf.select(config, node)
-    linear = any(isinstance(mixer, DeltaNet) for mixer, _ in model.shape.kinds)
-    if linear and config.platform == "cpu":
-        raise UserError(
-            f"{model.key}={model.path}",
-            "has linear attention, which vLLM on a CPU computes in bfloat16 alone, and a run on a CPU is in float32",
-            "run it on a GPU",
-        )
-    if linear and engine.enable_prefix_caching and not engine.enable_chunked_prefill:
-        raise UserError(
-            f"{node}.enable_prefix_caching=true",
-            f"needs enable_chunked_prefill=true for a model with linear attention ({model.path})",
-            f"set {node}.enable_prefix_caching=false",
-        )
-
-
-def check_experts(config: DictConfig, student: Model) -> None:
-    """Reject experts that vLLM on a CPU pads: the trainer's weights would not fit the engine's. Raises UserError."""
-    for _, mlp in student.shape.kinds:
-        if config.platform == "cpu" and mlp.experts > 1 and mlp.width % CPU_EXPERTS:
-            raise UserError(
-                f"{student.key}={student.path}",
-                f"has experts of width {mlp.width}, which vLLM on a CPU pads to a multiple of {CPU_EXPERTS}: weights "
-                "that the trainer sends do not fit",
-                "train it on a GPU",
-            )
-
-
-def check_packing(config: DictConfig, student: Model) -> None:
-    """Reject packed sequences for a student with linear attention whose states verl does not separate.
-
-    verl hands the ends of the sequences to the layers of these families alone (verl/models/transformers/qwen3_5.py).
-    Raises UserError.
-    """
-    linear = any(isinstance(mixer, DeltaNet) for mixer, _ in student.shape.kinds)
-    if linear and config.actor_rollout_ref.model.use_remove_padding and student.config.get("model_type") not in PACKED:
-        raise UserError(
-            f"{student.key}={student.path}",
-            f"has linear attention (model_type {student.config.get('model_type')}), whose state would run from one "
-            "packed sequence into the next in the update",
-            "set actor_rollout_ref.model.use_remove_padding=false",
-        )
-
-
 def _why_not_packed(config: DictConfig, student: Model) -> str:
     """Why torch's kernels for packed sequences cannot serve; empty if they can."""
-    actor = config.actor_rollout_ref
+    actor, family = config.actor_rollout_ref, student.config.get("model_type")
     if config.platform != "gpu":
         return "needs platform=gpu"
     if not actor.model.use_remove_padding:
@@ -155,7 +69,7 @@ def _why_not_packed(config: DictConfig, student: Model) -> str:
         return "needs the patch packed_attention, which prefix_opd.patches_off switches off"
     if OmegaConf.select(actor, "actor.fsdp_config.mixed_precision.param_dtype") == "fp32":
         return "needs actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=bf16"
-    if (family := student.config.get("model_type")) not in PLAIN_DECODERS:
+    if family not in PLAIN_DECODERS:
         return f"is not known to serve {family}, but {', '.join(PLAIN_DECODERS)}"
     head_dim = next(mixer.head_dim for mixer, _ in student.shape.kinds)
     if head_dim % 8 or head_dim > HEAD_DIM:
@@ -163,87 +77,94 @@ def _why_not_packed(config: DictConfig, student: Model) -> str:
     return ""
 
 
-def check_engine_settings(config: DictConfig) -> None:
-    """Reject engine settings that vLLM would reject only at start-up. Raises UserError."""
+def engine_keys(config: DictConfig) -> list[str]:
+    """The nodes of the student's and the teachers' engines."""
+    return [ROLLOUT_KEY, *(one.inference_key for one in teachers(config))]
+
+
+def check_family(config: DictConfig, model: Model, node: str) -> None:
+    """Reject layers that vLLM or, for the student, verl's update cannot compute as a run needs it. Raises UserError.
+
+    Args:
+        node: the settings of the model's engine; `ROLLOUT_KEY` for the student.
+    """
+    what, family, on_cpu = model.what, str(model.config.get("model_type")), config.platform == "cpu"
+    kinds = model.shape.kinds  # raises if a size is missing
+    is_linear = any(isinstance(mixer, DeltaNet) for mixer, _ in kinds)
+    engine, is_student = OmegaConf.select(config, node), node == ROLLOUT_KEY
+    if (model.config.get("vision_config") or family.startswith("qwen3_5")) and not _is_installed("torchvision"):
+        rule = f"vLLM loads {family} with the package torchvision, which is not installed"
+        raise UserError(what, rule, "install the torchvision that belongs to your torch")
+    if is_linear and on_cpu:
+        rule = "has linear attention, which vLLM computes in bfloat16 on a CPU, where a run needs float32"
+        raise UserError(what, rule, "run it on a GPU")
+    if is_linear and engine.enable_prefix_caching and not engine.enable_chunked_prefill:
+        rule = f"needs enable_chunked_prefill=true for a model with linear attention ({model.path})"
+        raise UserError(f"{node}.enable_prefix_caching=true", rule, f"set {node}.enable_prefix_caching=false")
+    if is_student and is_linear and config.actor_rollout_ref.model.use_remove_padding and family not in SEPARATED:
+        rule = f"has linear attention (model_type {family}), whose state would run on into the next packed sequence"
+        raise UserError(what, rule, "set actor_rollout_ref.model.use_remove_padding=false")
+    for _, mlp in kinds:
+        if is_student and on_cpu and mlp.experts > 1 and mlp.width % CPU_EXPERTS:
+            rule = f"has experts of width {mlp.width}, which vLLM on a CPU pads to a multiple of {CPU_EXPERTS}: the "
+            raise UserError(what, f"{rule}trainer's weights do not fit", "train it on a GPU")
+
+
+def check_values(config: DictConfig) -> None:
+    """Reject settings that verl, vLLM or torch would reject only after the models have loaded. Raises UserError."""
     for node in engine_keys(config):
         engine = OmegaConf.select(config, node)
         if engine.free_cache_engine and not engine.get("enable_sleep_mode", True):
-            raise UserError(
-                f"{node}.free_cache_engine=true", "needs enable_sleep_mode=true", f"set {node}.free_cache_engine=false"
-            )
-        if engine.max_num_seqs > engine.max_num_batched_tokens:
-            raise UserError(
-                f"{node}.max_num_seqs={engine.max_num_seqs}",
-                f"exceeds max_num_batched_tokens={engine.max_num_batched_tokens}: vLLM gives each sequence a token",
-                "lower the one or raise the other",
-            )
-
-
-def check_template_arguments(config: DictConfig) -> None:
-    """Reject arguments that verl sets itself or that change the template's return type. Raises UserError."""
-    given = config.data.apply_chat_template_kwargs
-    if taken := next((name for name in given if name in TEMPLATE_ARGUMENTS), None):
-        raise UserError(
-            f"data.apply_chat_template_kwargs.{taken}={given[taken]}",
-            "is no variable of a chat template: verl passes it itself",
-            "leave it out",
-        )
-
-
-def check_optimizer(config: DictConfig) -> None:
-    """Reject two implementations of AdamW at once, as torch would after the models have loaded. Raises UserError."""
+            rule, fix = "needs enable_sleep_mode=true", f"set {node}.free_cache_engine=false"
+            raise UserError(f"{node}.free_cache_engine=true", rule, fix)
+        if engine.max_num_seqs > (batch := engine.max_num_batched_tokens):
+            rule = f"exceeds max_num_batched_tokens={batch}: vLLM gives each sequence a token"
+            raise UserError(f"{node}.max_num_seqs={engine.max_num_seqs}", rule, "lower the one or raise the other")
+    variables = config.data.apply_chat_template_kwargs
+    if taken := next((name for name in variables if name in _arguments_of_templates()), None):
+        what = f"data.apply_chat_template_kwargs.{taken}={variables[taken]}"
+        raise UserError(what, "is not a variable of a chat template: verl passes it itself", "leave it out")
     key = "actor_rollout_ref.actor.optim.override_optimizer_config"
     chosen = OmegaConf.select(config, key) or {}
-    if chosen.get("fused") and chosen.get("foreach"):
+    if chosen.get("fused") and chosen.get("foreach"):  # two implementations of AdamW
         raise UserError(f"{key}.foreach=true", "cannot be true beside fused=true", f"set {key}.fused=false")
+    key = "actor_rollout_ref.actor.checkpoint.save_contents"
+    saved = list(OmegaConf.select(config, key))
+    if missing := [part for part in CHECKPOINT_PARTS if part not in saved]:
+        rule = f"lacks {', '.join(missing)}: no run could go on from such a checkpoint"
+        raise UserError(f"{key}={saved}", rule, f"name {', '.join(CHECKPOINT_PARTS)}")
 
 
-def check_checkpoint(config: DictConfig) -> None:
-    """Check that checkpoints contain what a resumed run needs: weights, optimizer, random states. Raises UserError."""
-    saved = list(config.actor_rollout_ref.actor.checkpoint.save_contents)
-    missing = [part for part in CHECKPOINT_PARTS if part not in saved]
-    if missing:
-        raise UserError(
-            f"actor_rollout_ref.actor.checkpoint.save_contents={saved}",
-            f"lacks {', '.join(missing)}: no run could go on from such a checkpoint",
-            f"name {', '.join(CHECKPOINT_PARTS)}",
-        )
+def _arguments_of_templates() -> set[str]:
+    """Arguments of ``apply_chat_template`` itself, which verl sets or which change what it returns."""
+    from transformers import PreTrainedTokenizerBase
+
+    return {*inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters} - {"self", "kwargs"}
 
 
 def check_weighting(config: DictConfig, settings: Settings) -> None:
     """Reject a weighting that is 0 for every token, such as a window beyond L. Raises UserError."""
-    response, steps = config.data.max_response_length, config.trainer.total_training_steps
+    response, steps, named = config.data.max_response_length, config.trainer.total_training_steps, config.prefix_opd
+    what, schedule = f"prefix_opd.weighting.name={named.weighting.name}", f"schedule.name={named.schedule.name}"
     try:
         settings.weighting.at(settings.schedule, 1, response)
     except ValueError as error:
-        raise UserError(
-            f"prefix_opd.weighting.name={config.prefix_opd.weighting.name}",
-            f"{error}, and prefix_opd.schedule.name={config.prefix_opd.schedule.name} does not",
-            "set prefix_opd.schedule.name=random",
-        ) from error
+        fix = "set prefix_opd.schedule.name=random"
+        raise UserError(what, f"{error}, and prefix_opd.{schedule} does not", fix) from error
     longest = longest_prefix(settings.schedule, steps, response)
     if not settings.weighting.counted(longest):
         shown = ", ".join(f"{name}={value}" for name, value in settings.weighting.model_dump().items())
-        raise UserError(
-            f"prefix_opd.weighting.name={config.prefix_opd.weighting.name} ({shown})",
-            f"counts no token of any rollout: L is at most {longest} in {steps} updates",
-            "move it below that, or let L grow further",
-        )
+        rule = f"counts no token of any rollout: L is at most {longest} in {steps} updates"
+        raise UserError(f"{what} ({shown})", rule, "move it below that, or let L grow further")
 
 
 def check_epochs(config: DictConfig, rows: int) -> None:
     """Check that the epochs suffice for the steps: verl ends a run after its last epoch. Raises UserError."""
-    trainer = config.trainer
-    taken = config.data.train_max_samples
+    trainer, taken, batch = config.trainer, config.data.train_max_samples, config.data.train_batch_size
     rows = min(rows, taken) if taken > 0 else rows
-    batch = config.data.train_batch_size
     if rows < batch:
         raise UserError(f"data.train_max_samples={taken}", f"is less than data.train_batch_size={batch}", "raise it")
-    steps = trainer.total_epochs * (rows // batch)
-    if steps < trainer.total_training_steps:
-        raise UserError(
-            f"trainer.total_epochs={trainer.total_epochs}",
-            f"ends the run after {steps} of {trainer.total_training_steps} updates: {rows} rows are {rows // batch} an "
-            "epoch",
-            f"set it to {-(-trainer.total_training_steps // (rows // batch))} or more",
-        )
+    each, asked = rows // batch, trainer.total_training_steps
+    if (steps := trainer.total_epochs * each) < asked:
+        rule = f"ends the run after {steps} of {asked} updates: {rows} rows are {each} an epoch"
+        raise UserError(f"trainer.total_epochs={trainer.total_epochs}", rule, f"set it to {-(-asked // each)} or more")

@@ -43,9 +43,8 @@ def _installed(name: str) -> str:
 
 def verl_hooks(case: Case) -> Finding:
     """Runs in a separate process, because importing verl takes some 20 seconds and prints."""
-    command = python_module("prefix_opd.verl_plugin.contract", [])
     try:
-        ran = run(command, IMPORT_SECONDS)
+        ran = run(python_module("prefix_opd.verl_plugin.contract", []), IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
         return fail(f"verl does not import within {IMPORT_SECONDS:g} s", "look at what holds the disk or the CPU")
     if ran.returncode:

@@ -39,7 +39,7 @@ def doctor(
         print(json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False))
     else:
         from prefix_opd.base.terminal import console
-        from prefix_opd.checks.view import render
+        from prefix_opd.checks.finding import render
 
         console(width=120).print(render(findings))
     raise typer.Exit(1 if worst(findings) is Status.FAIL else 0)

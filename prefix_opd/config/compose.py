@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import OverrideType
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import check_no_secrets
 from prefix_opd.config import context
-from prefix_opd.config.overrides import CONFIG_MODULE, misplaced, options, parse
+from prefix_opd.config.keys import leaves
+from prefix_opd.config.overrides import CONFIG_MODULE, misplaced, options, parse, typed_keys
 from prefix_opd.config.plugins import KEY as PLUGINS_KEY
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.config.settings import CHOICES
@@ -39,21 +40,19 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         overrides: as on Hydra's command line, e.g. ``experiment=tiny/schedule prefix_opd.schedule.increment=8``.
 
     Raises:
-        UserError: unknown experiment, unknown key (with the nearest right one), an override that does not parse, or a
-            plugin that cannot be imported.
+        UserError: an override that does not parse, an unknown key (with the nearest right one), a missing plugin.
     """
-    overrides = _with_plugins(overrides)
+    parsed = [parse(override) for override in overrides]
+    given = _with_plugins(parsed)
     GlobalHydra.instance().clear()
-    given = [_without_importing_verl(), *_name(overrides), *overrides]
     try:
-        with initialize_config_module(CONFIG_MODULE, version_base=None):
-            config = hydra_compose(CONFIG_NAME, overrides=given)
+        config = _compose([*_name(given), *given])
         check_no_secrets(config)  # resolves every ${...}
-        fill_in_teachers(config)
+        fill_in_teachers(config, typed_keys(parsed))
     except UserError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise _one_line(error, overrides) from None
+        raise _one_line(error, parsed) from None
     return config
 
 
@@ -67,9 +66,9 @@ def layouts() -> list[str]:
     return options("layout")
 
 
-def missing_keys(config: DictConfig) -> list[str]:
-    """Keys whose value is still ``???``."""
-    return sorted(OmegaConf.missing_keys(config))
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    with initialize_config_module(CONFIG_MODULE, version_base=None):
+        return hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *overrides])
 
 
 def _without_importing_verl() -> str:
@@ -87,55 +86,33 @@ def _name(overrides: Sequence[str]) -> list[str]:
     return [f"trainer.experiment_name={found[-1].replace('/', '_')}"] if found else []
 
 
-def _with_plugins(overrides: Sequence[str]) -> list[str]:
+def _with_plugins(overrides: Sequence[Override]) -> list[str]:
     """Import the plugins that are named; a setting that their classes declare is then overridden as ours are."""
-    found = [parse(override) for override in overrides]
-    plugins = [override for override in found if override.key_or_group == PLUGINS_KEY]
+    plugins = [override for override in overrides if override.key_or_group == PLUGINS_KEY]
     for override in plugins:
         import_plugins(override.value())
-    if not plugins:
-        return list(overrides)
     declared = {f"prefix_opd.{group}.{key}" for group, registry in CHOICES.items() for key in registry.fields()}
     # ++ adds a key that no YAML has
     return [
-        f"++{one.input_line}" if one.key_or_group in declared and one.type is OverrideType.CHANGE else one.input_line
-        for one in found
+        f"++{one.input_line}"
+        if plugins and one.key_or_group in declared and one.type is OverrideType.CHANGE
+        else str(one.input_line)
+        for one in overrides
     ]
 
 
-def _one_line(error: Exception, overrides: Sequence[str]) -> UserError:
+def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
     text = str(error)
-    if (wrong := misplaced(overrides, lambda: _base(overrides))) is not None:
+    default = _compose([str(one.input_line) for one in overrides if one.key_or_group == "experiment"])
+    if (wrong := misplaced(overrides, default)) is not None:
         return wrong
-    key = re.search(r"Could not override '([^']+)'", text)
-    if key:
-        return UserError(key.group(1), "is not a key of the config", _nearest_key(key.group(1), overrides))
+    if key := re.search(r"Could not override '([^']+)'", text):
+        known = leaves(OmegaConf.to_container(default))
+        nearest = difflib.get_close_matches(key.group(1), known, n=1, cutoff=0.5)
+        fix = f"did you mean {nearest[0]}? (a new key of verl's takes a + in front)" if nearest else "see verl's config"
+        return UserError(key.group(1), "is not a key of the config", fix)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return UserError(error.full_key, text.splitlines()[0], "name a key of the config in ${...}")
-    group = re.search(r"Could not find '([^']+)'", text)
-    if group:
-        return UserError(group.group(1).replace("/", "="), "is no config of that name", "leave it at its default")
+    if group := re.search(r"Could not find '([^']+)'", text):
+        return UserError(group.group(1).replace("/", "="), "is not the name of a config", "leave it at its default")
     return UserError("config", text.splitlines()[0])
-
-
-def _base(overrides: Sequence[str]) -> DictConfig:
-    """The config of the experiment alone."""
-    kept = [override for override in overrides if override.startswith("experiment=")]
-    with initialize_config_module(CONFIG_MODULE, version_base=None):
-        return hydra_compose(CONFIG_NAME, overrides=[_without_importing_verl(), *kept])
-
-
-def _nearest_key(key: str, overrides: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(key, _leaves(_base(overrides)), n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]}? (a new key of verl's takes a + in front)" if nearest else "see verl's config"
-
-
-def _leaves(node: DictConfig, prefix: str = "") -> list[str]:
-    names = []
-    for key in node:
-        name = f"{prefix}{key!s}"
-        names.append(name)
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            names += _leaves(child, f"{name}.")
-    return names

@@ -1,7 +1,4 @@
-"""Resolvers of the recipe: ``${context:PROMPT,RESPONSE}``, tokens that an engine needs for one sequence,
-``${response_room:RESPONSE,TOOLS}``, tokens of a response with its tool outputs,
-``${ending:THINKING}``, the text that a prompt ends with by default, ``${teacher_pool:PLACEMENT,TRAINERS}``, the
-teacher's nodes or GPUs per node by default, and ``${engine_share:PLACEMENT,ALONE}``, an engine's share of a GPU."""
+"""Resolvers of the recipe. A function here is one: ``${context:PROMPT,RESPONSE}`` calls `context`."""
 
 from __future__ import annotations
 
@@ -13,14 +10,12 @@ from prefix_opd.method.prompt import THINK_START
 
 
 def context(prompt: Any, response: Any) -> int | None:
-    """Prompt, response and the one token that a teacher generates when it scores them (verl asks with
-    ``max_tokens=1``). Student and teacher use the same value.
+    """Tokens that an engine needs for one sequence: prompt, response, and the token that a teacher generates when it
+    scores them (verl asks with ``max_tokens=1``).
 
     Returns None (the model's own context) for a value that is not a length; preflight rejects that value.
     """
-    if not isinstance(prompt, int) or not isinstance(response, int):
-        return None
-    return prompt + response + 1
+    return prompt + response + 1 if isinstance(prompt, int) and isinstance(response, int) else None
 
 
 def response_room(response: Any, tools: Any) -> Any:
@@ -34,12 +29,12 @@ def ending(thinking: Any) -> str | None:
 
 
 def teacher_pool(placement: Any, trainers: Any) -> Any:
-    """On shared GPUs the trainer's number, otherwise 1; a layout with GPUs for the teacher alone gives their number."""
+    """The teacher's nodes or GPUs per node by default. A layout with GPUs for the teacher alone gives their number."""
     return trainers if placement == "shared" else 1
 
 
 def engine_share(placement: Any, alone: Any) -> Any:
-    """On shared GPUs null: the share then follows from `prefix_opd.cost.memory`. Otherwise ``alone``."""
+    """An engine's share of a GPU; null on shared ones: it then follows from `prefix_opd.cost.memory`."""
     return None if placement == "shared" else alone
 
 

@@ -9,13 +9,10 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.method.flops import ModelShape
 
 SIZES = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
     "vocab_size",
 )
+MAY_BE_NULL = ("head_dim", "max_position_embeddings")
 DENSE_FAMILIES = ("llama", "qwen2", "qwen3")
 """Families whose sizes are all in ``config.json`` and whose layers are alike unless it says otherwise."""
 COUNTED_FAMILIES = {
@@ -46,19 +43,14 @@ def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
     text = published.get("text_config") or published
     if not isinstance(text, Mapping):
         raise UserError(what, f"its config.json has text_config={text}, not a group of sizes")
-    for name in (*SIZES, "head_dim", "max_position_embeddings"):
-        optional = name in ("head_dim", "max_position_embeddings")
-        if name in text and not (optional and text[name] is None):
-            _check_size(what, name, text[name])
+    for name in (*SIZES, *MAY_BE_NULL):
+        value = text.get(name, 1)
+        if not (type(value) is int and value > 0) and not (name in MAY_BE_NULL and value is None):
+            raise UserError(what, f"its config.json has {name}={value!r}, not a whole number of at least 1")
     windowed = text.get("sliding_window") and text.get("use_sliding_window") is not False
     if published.get("model_type") in DENSE_FAMILIES and text is published and not windowed:
         return dict(published)
     return _completed(what, published, text)
-
-
-def _check_size(what: str, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(what, f"its config.json has {name}={value!r}, not a whole number of at least 1")
 
 
 def _completed(what: str, published: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,8 +98,5 @@ def shape_of(what: str, decoder: Mapping[str, Any]) -> ModelShape:
     except KeyError as error:
         raise UserError(what, f"its config.json lacks {error.args[0]!r}") from None
     except ValueError as error:
-        raise UserError(
-            what,
-            f"{error} (model_type {decoder.get('model_type')}), whose parameters, FLOP and memory are not counted",
-            FIX,
-        ) from None
+        rule = f"{error} (model_type {decoder.get('model_type')}), whose parameters, FLOP and memory are not counted"
+        raise UserError(what, rule, FIX) from None

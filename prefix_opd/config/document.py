@@ -39,9 +39,20 @@ LAUNCHER = "Set by the launcher."
 """Meaning of a field without a docstring: only the fields that the launcher fills in have none."""
 
 
-def page(root: type[BaseModel] = Settings, prefix: str = "prefix_opd") -> str:
+def page() -> str:
     """The whole page as Markdown: one table for each group of settings, one row for each setting."""
-    return "\n".join([HEAD, *_sections(root, prefix)])
+    lines = [HEAD]
+    for key, text, found in groups(Settings, "prefix_opd"):
+        lines += [
+            f"## `{key}`\n\n{text.replace('``', '`')}\n",
+            "| key | default | values | meaning |",
+            "|---|---|---|---|",
+        ]
+        for setting, default, values, meaning in found:
+            cells = (f"`{setting}`", f"`{default}`", values, meaning.replace("``", "`"))
+            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def docstrings(model: type) -> dict[str, str]:
@@ -92,16 +103,6 @@ def groups(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, Iter
             yield from groups(_models(field.annotation)[0], key)
 
 
-def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    for key, text, found in groups(model, prefix):
-        yield f"## `{key}`\n\n{text.replace('``', '`')}\n"
-        yield "| key | default | values | meaning |\n|---|---|---|---|"
-        for setting, default, values, meaning in found:
-            cells = (f"`{setting}`", f"`{default}`", values, meaning.replace("``", "`"))
-            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-        yield ""
-
-
 def _choices(field: FieldInfo) -> Mapping[str, type[BaseModel]] | None:
     """The registry that builds a field's value, where its class is chosen by name."""
     owners = (getattr(getattr(part, "func", None), "__self__", None) for part in field.metadata)
@@ -120,13 +121,12 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, BaseModel):
-        return f"{{{', '.join(f'{name}: {_plain(part)}' for name, part in value.model_dump().items())}}}"
-    return _plain(value)
+    return _plain(field.get_default(call_default_factory=True))
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return f"{{{', '.join(f'{name}: {_plain(part)}' for name, part in value.model_dump().items())}}}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -149,10 +149,8 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
         parts = [_type(part) for part in inner if part is not ...]
         return f"list of {parts[0]}" if ... in inner else f"[{', '.join(parts)}]"
     bounds = [bound for part in metadata for bound in getattr(part, "metadata", [part])]
-    limits = ", ".join(
-        f"{sign} {getattr(b, name)}" for b in bounds for name, sign in BOUNDS.items() if hasattr(b, name)
-    )
-    return f"{TYPES.get(annotation, str(annotation))} {limits}".strip()
+    limits = [f"{sign} {getattr(b, name)}" for b in bounds for name, sign in BOUNDS.items() if hasattr(b, name)]
+    return f"{TYPES.get(annotation, str(annotation))} {', '.join(limits)}".strip()
 
 
 def _listed(choices: Mapping[str, type[BaseModel]]) -> str:

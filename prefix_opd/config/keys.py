@@ -31,3 +31,13 @@ def positive(config: DictConfig, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{key}={value}", "must be a whole number of at least 1")
     return value
+
+
+def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value; an empty group is a leaf."""
+    if not isinstance(node, dict) or (not node and prefix):
+        return {prefix: node}
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        found.update(leaves(value, f"{prefix}.{name}" if prefix else str(name)))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.method.flops import ModelShape
@@ -57,12 +57,13 @@ class Lora:
 
 
 def _names(key: str, value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value or ())
-    unknown = names if isinstance(value, str) else [name for name in names if name not in LINEAR]
-    if unknown:
-        also = f"{ALL} or " if key == "target_modules" else ""
-        raise UserError(f"{MODEL}.{key}={value}", f"{unknown[0]} is no linear layer", f"give {also}a list of {KNOWN}")
-    return names
+    what, names = f"{MODEL}.{key}={value}", () if value is None else value
+    fix = f"give {ALL + ' or ' if key == 'target_modules' else ''}a list of {KNOWN}"
+    if not isinstance(names, (tuple, list, ListConfig)):
+        raise UserError(what, "is not a list of linear layers", fix)
+    if unknown := [name for name in names if name not in LINEAR]:
+        raise UserError(what, f"{unknown[0]} is not a linear layer", fix)
+    return tuple(names)
 
 
 def student_shape(config: DictConfig, shape: ModelShape) -> ModelShape:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.config.decoder import decoder_config, shape_of
 from prefix_opd.method.flops import ModelShape
 
 SMALL_FILE = 4 << 20
-"""Bytes. Any JSON file of a model but its vocabulary may name Python code (``auto_map``) for transformers to run; the
-largest tokenizer_config.json of public models has some 200 KB."""
+"""Bytes. A JSON file up to this size is searched for Python code that transformers would run (``auto_map``). Only a
+vocabulary is larger: the largest tokenizer_config.json of public models has some 200 KB."""
 HUB_SECONDS = 10.0
 PLAIN_DECODERS = ("llama", "mistral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
 """Model types with plain softmax attention, whose logits are the output of the head as it is."""
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -36,28 +35,33 @@ class Model:
     """As the user gave it: a folder or a hub id."""
     trust_remote_code: bool = False
 
+    @property
+    def what(self) -> str:
+        """Key and path, as messages name the model."""
+        return f"{self.key}={self.path}"
+
+    @property
+    def local(self) -> Path:
+        """The folder of this path, which does not exist if the path is a hub id."""
+        return Path(self.path).expanduser()
+
     @cached_property
     def folder(self) -> Path:
         """The local folder, fetched without weights if ``path`` is a hub id."""
-        local = Path(self.path).expanduser()
-        if local.is_dir():
-            if not (local / "config.json").exists():
-                raise UserError(f"{self.key}={self.path}", "is no model folder: it has no config.json")
-            return local
+        if self.local.is_dir():
+            if not (self.local / "config.json").exists():
+                raise UserError(self.what, "is not a model folder: it has no config.json")
+            return self.local
         if self.path.startswith(("/", ".", "~")) or self.path.count("/") != 1:
-            raise UserError(f"{self.key}={self.path}", "does not exist", "give a model folder or a hub id")
-        return self._fetch()
-
-    def _fetch(self) -> Path:
+            raise UserError(self.what, "does not exist", "give a model folder or a hub id")
         from huggingface_hub import snapshot_download
 
         try:
             return Path(snapshot_download(self.path, allow_patterns=["*.json", "*.txt", "*.jinja", "*.model"]))
         except Exception as error:
+            rule = f"is not a folder here and the hub did not give it ({type(error).__name__})"
             raise UserError(
-                f"{self.key}={self.path}",
-                f"is no folder here and the hub did not give it ({type(error).__name__})",
-                "give a model folder, or check the name, the network and HF_TOKEN",
+                self.what, rule, "give a model folder, or check the name, the network and HF_TOKEN"
             ) from None
 
     @cached_property
@@ -77,32 +81,24 @@ class Model:
             return
         for path in sorted(self.folder.glob("*.json")):
             if path.stat().st_size <= SMALL_FILE and _names_code(read_json(self, path)):
-                raise UserError(
-                    f"{self.key}={self.path}",
-                    f"its {path.name} names code of its own (auto_map)",
-                    f"read that code, then {trust}; or remove the entry",
-                )
+                rule, fix = f"its {path.name} names code of its own (auto_map)", f"read that code, then {trust}"
+                raise UserError(self.what, rule, f"{fix}; or remove the entry")
 
     def check_weights(self) -> None:
         """Refuse weights that are pickles alone: reading one may run code. Raises UserError.
 
-        Of a hub id the hub's list of files is looked at; without a network it is passed over.
+        For a hub id the hub's list of files is read; without a network this check is skipped.
         """
-        local = Path(self.path).expanduser()
-        names = sorted(path.name for path in local.iterdir()) if local.is_dir() else self._files_on_hub()
-        if names is None or any(fnmatch(name, "*.safetensors") for name in names):
+        names = sorted(path.name for path in self.local.iterdir()) if self.local.is_dir() else self._files_on_hub()
+        if names is None or any(Path(name).suffix == ".safetensors" for name in names):
             return
-        pickles = [name for name in names if any(fnmatch(name, pattern) for pattern in PICKLES)]
-        if pickles:
-            raise UserError(
-                f"{self.key}={self.path}",
-                f"has its weights as pickles alone ({pickles[0]})",
-                "save them as safetensors: model.save_pretrained(FOLDER)",
-            )
-        raise UserError(f"{self.key}={self.path}", "has no weights (*.safetensors)", "name a folder that has some")
+        if pickle := next((name for name in names if Path(name).suffix in PICKLES), None):
+            fix = "save them as safetensors: model.save_pretrained(FOLDER)"
+            raise UserError(self.what, f"has only pickles as weights ({pickle})", fix)
+        raise UserError(self.what, "has no weights (*.safetensors)", "name a folder that has some")
 
     def _files_on_hub(self) -> list[str] | None:
-        """Names of the hub's files of this model; none where it cannot be asked."""
+        """Names of the hub's files of this model; None where it cannot be asked."""
         from huggingface_hub import HfApi, constants
 
         if constants.HF_HUB_OFFLINE:
@@ -116,12 +112,12 @@ class Model:
     @cached_property
     def tensors(self) -> dict[str, list[int]]:
         """Name -> shape of each tensor, by the headers of the local weights; empty where they are not at hand."""
-        files = sorted(Path(self.path).expanduser().glob("*.safetensors"))
-        return {name: entry["shape"] for path in files for name, entry in _safetensors_header(self, path).items()}
+        files = sorted(self.local.glob("*.safetensors"))
+        return {name: shape for path in files for name, shape in _shapes(self, path).items()}
 
     @property
     def embedding_rows(self) -> int | None:
-        """Rows of the embedding; none where the weights are not at hand."""
+        """Rows of the embedding; None where the weights are not at hand."""
         rows = (shape[0] for name, shape in self.tensors.items() if name.endswith("embed_tokens.weight"))
         return next(rows, None)
 
@@ -140,15 +136,15 @@ class Model:
     @cached_property
     def decoder(self) -> dict[str, Any]:
         """The text part of the config, completed (`prefix_opd.config.decoder`)."""
-        return decoder_config(f"{self.key}={self.path}", self.config)
+        return decoder_config(self.what, self.config)
 
     @cached_property
     def shape(self) -> ModelShape:
-        return shape_of(f"{self.key}={self.path}", self.decoder)
+        return shape_of(self.what, self.decoder)
 
     @property
     def context(self) -> int | None:
-        """Positions that the model was made for; none: it does not say."""
+        """Positions that the model was made for; None if it does not say."""
         return self.decoder.get("max_position_embeddings")
 
     @cached_property
@@ -159,10 +155,10 @@ class Model:
             return AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=self.trust_remote_code)
         except Exception as error:  # each kind of tokenizer file breaks in a way of its own
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise UserError(f"{self.key}={self.path}", f"its tokenizer does not load: {reason}") from None
+            raise UserError(self.what, f"its tokenizer does not load: {reason}") from None
 
-    def prompt(self, messages: Sequence[Mapping[str, str]], template: str | None = None, **variables: Any) -> str:
-        """A chat prompt as text; ``template`` replaces the tokenizer's own, ``variables`` go to it."""
+    def prompt(self, messages: Sequence[Any], template: str | None = None, **variables: Any) -> Any:
+        """A chat as a prompt's text, or several chats as texts; ``template`` replaces the tokenizer's own."""
         return self.tokenizer.apply_chat_template(
             messages, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
         )
@@ -176,7 +172,7 @@ class Model:
             named = read_json(self, path).get("eos_token_id")
             named = named if isinstance(named, list) else [named]
             if not all(token is None or type(token) is int for token in named):
-                raise UserError(f"{self.key}={self.path}", f"its generation_config.json has eos_token_id={named}")
+                raise UserError(self.what, f"its generation_config.json has eos_token_id={named}")
             found |= set(named)
         return sorted(token for token in found if token is not None)
 
@@ -197,23 +193,21 @@ def read_json(model: Model, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{model.key}={model.path}", f"its {path.name} is no JSON ({error})") from None
+        raise UserError(model.what, f"its {path.name} is no JSON ({error})") from None
     if not isinstance(found, dict):
-        raise UserError(f"{model.key}={model.path}", f"its {path.name} is not one JSON object")
+        raise UserError(model.what, f"its {path.name} is not one JSON object")
     return found
 
 
-def _safetensors_header(model: Model, path: Path) -> dict[str, Any]:
-    """Name -> dtype, shape and place of each tensor: the file begins with the header's length and the header."""
+def _shapes(model: Model, path: Path) -> dict[str, list[int]]:
+    """Name -> shape of each tensor of a file, by its header."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length))
-        return {name: entry for name, entry in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{model.key}={model.path}", f"its {path.name} is no safetensors file ({error})") from None
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_slice(name).get_shape() for name in sorted(file.keys())}
+    except (SafetensorError, OSError) as error:
+        raise UserError(model.what, f"its {path.name} is not a whole safetensors file ({one_line(error)})") from None
 
 
 def check_same_vocabulary(student: Model, teacher: Model) -> None:
@@ -223,24 +217,14 @@ def check_same_vocabulary(student: Model, teacher: Model) -> None:
     )
     for index in range(max(max(ours), max(theirs)) + 1):
         if ours.get(index) != theirs.get(index):
-            raise UserError(
-                f"{student.key}={student.path}",
-                f"its vocabulary differs from the teacher's at id {index}: "
-                f"{ours.get(index)!r} against {theirs.get(index)!r} of {teacher.path}",
-                "choose a student and a teacher of one family",
-            )
+            pair = f"{ours.get(index)!r} against {theirs.get(index)!r} of {teacher.path}"
+            rule = f"its vocabulary differs from the teacher's at id {index}: {pair}"
+            raise UserError(student.what, rule, "choose a student and a teacher of one family")
 
 
 _SERVER_KEYS = (
-    "dtype",
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "enable_chunked_prefill",
-    "enable_prefix_caching",
-    "enforce_eager",
-    "gpu_memory_utilization",
-    "logprobs_mode",
+    *("dtype", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "enable_chunked_prefill"),
+    *("enable_prefix_caching", "enforce_eager", "gpu_memory_utilization", "logprobs_mode"),
 )
 """Settings that verl's server hands to vLLM under the same name."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.config.keys import leaves
 
 CONFIG_MODULE = "recipe.prefix_opd.config"
 OURS = "prefix_opd"
@@ -38,11 +39,8 @@ def parse(override: str) -> Override:
     try:
         (found,) = OverridesParser.create().parse_overrides([override])
     except (OverrideParseException, HydraException):
-        raise UserError(
-            override,
-            "is not a Hydra override",
-            """write key=value, and quote what is no plain word, e.g. 'prefix_opd.prompt.ending="<think>"'""",
-        ) from None
+        fix = """write key=value, and quote what is no plain word, e.g. 'prefix_opd.prompt.ending="<think>"'"""
+        raise UserError(override, "is not a Hydra override", fix) from None
     key = found.key_or_group
     if not key:
         raise UserError(override, "names no key", "write key=value")
@@ -62,7 +60,7 @@ def _check_choice(override: Override) -> None:
     if override.is_add() or override.is_force_add():
         raise UserError(override.input_line, f"adds a second {group}", f"leave out the {override.input_line[0]}")
     if "${" in str(name):
-        raise UserError(override.input_line, f"names no {group}", "interpolation works in values of keys alone")
+        raise UserError(override.input_line, f"names no {group}", "interpolation works only in the values of keys")
     if not isinstance(name, str):
         raise UserError(override.input_line, f"must be the name of one {group}", nearest(str(name), options(group)))
     if name.strip("/").removesuffix(".yaml") not in options(group):
@@ -75,17 +73,20 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"did you mean {found[0]}?" if found else f"known: {', '.join(known)}"
 
 
-def misplaced(overrides: Sequence[str], base: Callable[[], DictConfig]) -> UserError | None:
+def typed_keys(overrides: Sequence[Override]) -> set[str]:
+    """The keys that the overrides set, those inside a group's value included."""
+    return {key for one in overrides if not one.is_delete() for key in leaves(one.value(), one.key_or_group)}
+
+
+def misplaced(overrides: Sequence[Override], defaults: DictConfig) -> UserError | None:
     """The first override whose value has the wrong kind: a value for a group of settings, or a group for a value.
 
     Args:
-        overrides: all of them parse.
-        base: composes the config without them.
+        defaults: the config without them.
     """
-    config = base()
-    for override in map(parse, overrides):
+    for override in overrides:
         key = override.key_or_group.replace("/", ".")
-        default: Any = OmegaConf.select(config, key, default=None)
+        default: Any = OmegaConf.select(defaults, key, default=None)
         if override.key_or_group in GROUPS:
             continue
         if override.is_delete():
@@ -93,12 +94,9 @@ def misplaced(overrides: Sequence[str], base: Callable[[], DictConfig]) -> UserE
                 return UserError(override.input_line, "removes settings that a run reads", "leave it out")
             continue
         value = override.value()
-        if isinstance(default, DictConfig) and (not isinstance(value, Mapping) or _is_verls_group(key)):
+        is_verls_group = "." not in key and key != OURS  # Hydra takes a dict for the choice of a file
+        if isinstance(default, DictConfig) and (not isinstance(value, Mapping) or is_verls_group):
             return UserError(override.input_line, "is a group of settings", "set its keys one by one")
         if isinstance(value, Mapping) and default is not None and not isinstance(default, DictConfig):
-            return UserError(override.input_line, "is no group of settings", f"its default is {default}")
+            return UserError(override.input_line, "is not a group of settings", f"its default is {default}")
     return None
-
-
-def _is_verls_group(key: str) -> bool:
-    return "." not in key and key != OURS  # Hydra takes a dict for the choice of a file

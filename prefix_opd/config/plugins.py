@@ -40,8 +40,5 @@ def import_plugins(names: Any) -> None:
         try:
             importlib.import_module(name)
         except Exception as error:
-            raise UserError(
-                f"{KEY}=[{name}]",
-                f"cannot be imported ({one_line(error)})",
-                f"the module is looked for in {here} and on PYTHONPATH",
-            ) from error
+            where = f"the module is looked for in {here} and on PYTHONPATH"
+            raise UserError(f"{KEY}=[{name}]", f"cannot be imported ({one_line(error)})", where) from error

@@ -8,7 +8,7 @@ token that was sent.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,19 +58,13 @@ def address(url: str) -> str:
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
-def prompt_log_probs(answer: Any) -> list[Mapping[str, Mapping[str, Any]] | None]:
-    """The entries of an answer: None for the first token, else token id -> ``logprob``, ``rank``, ``decoded_token``.
-
-    Raises:
-        ValueError: the answer has none.
-    """
+def entries_of(answer: Any) -> list[dict[str, dict[str, Any]] | None]:
+    """None for the first token, else token id -> ``logprob``, ``rank``, ``decoded_token``; empty if it has none."""
     try:
-        entries = answer["choices"][0]["prompt_logprobs"]
+        found = answer["choices"][0]["prompt_logprobs"]
     except (KeyError, IndexError, TypeError):
-        entries = None
-    if not isinstance(entries, list):
-        raise ValueError("the answer has no prompt_logprobs")
-    return entries
+        found = None
+    return found if isinstance(found, list) else []
 
 
 def scores(answer: Any, tokens: Sequence[int], topk: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,9 +79,9 @@ def scores(answer: Any, tokens: Sequence[int], topk: int) -> tuple[np.ndarray, n
         (S, max(k, 1)) ids, int32, and log-probs in nats, float32. With top-k, columns are sorted by rank.
 
     Raises:
-        ValueError: the answer scores other tokens, or fewer.
+        ValueError: the answer scores other tokens, fewer, or none.
     """
-    entries = prompt_log_probs(answer)
+    entries = entries_of(answer)
     if len(entries) != len(tokens):
         raise ValueError(f"the teacher scored {len(entries)} tokens of {len(tokens)}")
     ids, log_probs = (np.zeros((len(tokens), max(topk, 1)), dtype) for dtype in (np.int32, np.float32))

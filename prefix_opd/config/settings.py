@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+from omegaconf import DictConfig, OmegaConf
 from pydantic import (
     BeforeValidator,
     Field,
@@ -223,26 +224,21 @@ class Settings(Fields):
     ignore_own_end_token: StrictBool = False
 
     @classmethod
-    def from_node(cls, node: Mapping[str, Any], prefix: str = "prefix_opd") -> Settings:
-        """Build from the plain dict of the config node, its plugins first.
-
-        Raises:
-            UserError: names the value and the rule.
-        """
-        import_plugins(node.get("plugins"))
+    def from_node(cls, node: Mapping[str, Any] | DictConfig) -> Settings:
+        """Build from the config node or its plain dict, its plugins first. Raises UserError."""
+        plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+        import_plugins(plain.get("plugins"))
         try:
-            return cls.model_validate(node)
+            return cls.model_validate(plain)
         except ValidationError as error:
-            raise _as_user_error(error, prefix) from None
+            raise _as_user_error(error) from None
 
 
-def _as_user_error(error: ValidationError, prefix: str) -> UserError:
+def _as_user_error(error: ValidationError) -> UserError:
     problem = error.errors(include_url=False)[0]
-    names = [
-        part for part in problem["loc"] if not str(part).startswith(("literal", "tuple", "constrained", "function"))
-    ]
-    key = ".".join([prefix, *map(str, names)])
-    key = LOSS_MODE_KEY if key == f"{prefix}.loss.name" else key
+    kinds = ("literal", "tuple", "constrained", "function")  # parts of a union, which pydantic names too
+    key = ".".join(["prefix_opd", *(str(part) for part in problem["loc"] if not str(part).startswith(kinds))])
+    key = LOSS_MODE_KEY if key == "prefix_opd.loss.name" else key
     if problem["type"] == "extra_forbidden":
         return UserError(key, "is not a setting", "see `prefix-opd train --help`")
     rule = problem["msg"].removeprefix("Value error, ")

@@ -7,12 +7,14 @@ with the ``data_source`` of its rows as ``key``. verl then drops ``teacher_model
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.config.keys import TEACHER_KEY
 
 NODE = "distillation.teacher_models"
 PLACEMENT_KEY = "prefix_opd.teacher.placement"
@@ -73,14 +75,15 @@ def _named(nodes: DictConfig) -> list[str]:
     return [str(name) for name in nodes if name != ONE]
 
 
-def fill_in_teachers(config: DictConfig) -> None:
+def fill_in_teachers(config: DictConfig, typed: Collection[str] = ()) -> None:
     """Give each of several teachers the engine settings of ``teacher_model``, and its number of engines.
 
     Without ``num_replicas`` the GPUs of the teachers are divided equally. On a CPU each teacher has one pretended GPU.
-    Values that `prefix_opd.checks.surface` rejects stay as they are.
+    Values that `prefix_opd.checks.surface` rejects stay as they are. Raises UserError for what would not be read, and
+    for an entry without a key of its own or without a model.
 
-    Raises:
-        UserError: an entry without a key or a model, two of one key, one entry beside ``teacher_model``, or a URL.
+    Args:
+        typed: the keys that the user sets. An experiment may set the path of ``teacher_model``, which is not read.
     """
     nodes = OmegaConf.select(config, NODE)
     names = _named(nodes) if isinstance(nodes, DictConfig) and isinstance(nodes.get(ONE), DictConfig) else []
@@ -92,6 +95,9 @@ def fill_in_teachers(config: DictConfig) -> None:
     if url := OmegaConf.select(config, URL_KEY):
         rule = f"is one teacher of all rows, and {NODE} names {len(names)} ({', '.join(names)})"
         raise UserError(f"{URL_KEY}={url}", rule, "leave out the one or the others")
+    if TEACHER_KEY in typed:
+        rule = f"is not read beside {NODE}.{f', {NODE}.'.join(names)}"
+        raise UserError(TEACHER_KEY, rule, f"set {NODE}.{names[0]}.model_path, or that of another of them")
     keys: dict[str, str] = {}
     with open_dict(config):
         for name in names:
@@ -117,9 +123,9 @@ def _fill_in(nodes: DictConfig, name: str, keys: dict[str, str]) -> None:
         if not isinstance(value, str) or not value:
             told = "is not set" if value is None else f"is {value!r}, no text"
             raise UserError(f"{NODE}.{name}.{field}", told, f"add +{NODE}.{name}.{field}=({example})")
-    if given.key in keys:
+    if other := keys.get(given.key):
         raise UserError(
-            f"{NODE}.{name}.key={given.key}", f"is also the key of {keys[given.key]}", "name one teacher for each key"
+            f"{NODE}.{name}.key={given.key}", f"is also the key of {other}", "name one teacher for each key"
         )
     keys[given.key] = name
     nodes[name] = OmegaConf.merge(nodes[ONE], {"num_replicas": None}, given)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from prefix_opd.base.errors import UserError, at_least
 from prefix_opd.base.files import sha256_of
-from prefix_opd.checks.run_data import check_columns, check_prompt_type, check_prompts
+from prefix_opd.checks.run_data import check_columns, check_rows
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
 
@@ -145,8 +145,7 @@ def _check(benchmark: Benchmark) -> None:
         if name not in table.column_names:
             raise UserError(what, f"lacks verl's column {name!r} (it has {', '.join(table.column_names)})")
     check_columns(what, table.schema, validated=True)
-    check_prompt_type(what, "prompt", table.schema.field("prompt").type)
-    check_prompts(what, "prompt", table.column("prompt").chunks)
+    check_rows(what, table.select(["prompt"]).to_pylist(), ["prompt"])
 
 
 def _read(path: Path) -> pa.Table:

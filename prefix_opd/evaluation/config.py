@@ -12,9 +12,9 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.checks import cluster, services
 from prefix_opd.checks.chat_template import fill_in_template, template_variables
 from prefix_opd.checks.preflight import check_verl_version, fit_model
-from prefix_opd.checks.surface import check_surface, leaves, rule_of
+from prefix_opd.checks.surface import check_surface, rule_of
 from prefix_opd.config.compose import compose
-from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY, leaves
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.evaluation.benchmarks import TINY, Benchmark, Sampling

@@ -8,9 +8,8 @@ from chat_templates import PLAIN
 from safetensors.torch import save_file
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks import room, versions, vocabulary, weights
-from prefix_opd.checks.checks import ALL, QUICK
-from prefix_opd.checks.doctor import Status, look, worst
+from prefix_opd.checks import models, room, versions
+from prefix_opd.checks.doctor import ALL, QUICK, Status, look, worst
 from prefix_opd.config.keys import STUDENT_KEY as STUDENT
 from prefix_opd.config.keys import TEACHER_KEY as TEACHER
 from prefix_opd.miniature import shipped_models
@@ -45,7 +44,7 @@ def swap_two_tokens(folder):
 def test_a_permuted_vocabulary_fails_with_its_first_difference(case, model):
     teacher = model("teacher")
     swap_two_tokens(teacher)
-    finding = one(vocabulary.same_ids, case(f"{TEACHER}={teacher}"))
+    finding = one(models.same_ids, case(f"{TEACHER}={teacher}"))
     assert finding.status is Status.FAIL and "differs from the teacher's at id 97" in finding.reason
     assert finding.remedy
 
@@ -57,7 +56,7 @@ def test_a_token_that_is_special_for_one_alone_is_named(case, model):
     tag = next(token for token in tokenizer["added_tokens"] if token["content"] == "<think>")
     tag["special"] = True
     path.write_text(json.dumps(tokenizer))
-    finding = one(vocabulary.same_special_tokens, case(f"{TEACHER}={teacher}"))
+    finding = one(models.same_special_tokens, case(f"{TEACHER}={teacher}"))
     assert finding.status is Status.WARN
     assert "the plain token '<think>' for the student and the special token '<think>' for the teacher" in finding.reason
 
@@ -65,17 +64,17 @@ def test_a_token_that_is_special_for_one_alone_is_named(case, model):
 def test_spare_embedding_rows_are_counted_in_nats(case, model):
     tokens = len(case().student.tokenizer)
     student = model("student", config={"vocab_size": round(tokens * 1.25)})
-    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    finding = one(models.embedding_rows, case(f"{STUDENT}={student}"))
     assert finding.status is Status.FAIL and f"weights have {tokens} embedding rows, its config.json says 330" in (
         finding.reason
     )
     (student / "model.safetensors").unlink()  # not at hand: then the config is believed
-    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    finding = one(models.embedding_rows, case(f"{STUDENT}={student}"))
     # log(330 / 264) = log 1.25
-    assert finding.status is Status.WARN and "0.2231 nats under" in finding.reason
+    assert finding.status is Status.WARN and "0.2231 nats below" in finding.reason
     teacher = model("teacher", config={"vocab_size": tokens - 1})
     (teacher / "model.safetensors").unlink()
-    finding = one(weights.embedding_rows, case(f"{TEACHER}={teacher}"))
+    finding = one(models.embedding_rows, case(f"{TEACHER}={teacher}"))
     assert finding.status is Status.FAIL and f"the teacher has {tokens - 1} embedding rows" in finding.reason
 
 
@@ -84,34 +83,34 @@ def test_embedding_rows_are_read_from_the_weights(case, model):
     student = model("student", config={"vocab_size": 2 * tokens})
     rows = torch.zeros(2 * tokens, 4)
     save_file({"model.norm.weight": torch.ones(4), "model.embed_tokens.weight": rows}, student / "model.safetensors")
-    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
+    finding = one(models.embedding_rows, case(f"{STUDENT}={student}"))
     assert finding.status is Status.WARN and f"student {tokens} spare rows of {2 * tokens}" in finding.reason
     (student / "model.safetensors").write_bytes(b"\xff" * 40)
-    finding = one(weights.embedding_rows, case(f"{STUDENT}={student}"))
-    assert finding.status is Status.FAIL and "is no safetensors file" in finding.reason
+    finding = one(models.embedding_rows, case(f"{STUDENT}={student}"))
+    assert finding.status is Status.FAIL and "is not a whole safetensors file" in finding.reason
 
 
 def test_weights_as_pickles_alone_fail(case, model):
-    assert one(weights.safe_weights, case()).status is Status.OK
+    assert one(models.safe_weights, case()).status is Status.OK
     student = model("student")
     (student / "model.safetensors").rename(student / "pytorch_model.bin")
-    assert one(weights.safe_weights, case(f"{STUDENT}={student}")).status is Status.FAIL
+    assert one(models.safe_weights, case(f"{STUDENT}={student}")).status is Status.FAIL
 
 
 def test_end_tokens(case, model):
     student = model("student", generation_config={"eos_token_id": 259})
     teacher = model("teacher", generation_config={"eos_token_id": 261})
     pair = [f"{STUDENT}={student}", f"{TEACHER}={teacher}"]
-    both = one(vocabulary.end_tokens, case(*pair))
+    both = one(models.end_tokens, case(*pair))
     assert both.status is Status.WARN and "the teacher never gives the student's own" in both.reason
-    assert "--engines counts how the teacher's own texts end" in both.reason and both.remedy
-    alike = one(vocabulary.end_tokens, case())
+    assert "--engines counts how the teacher's texts end" in both.reason and both.remedy
+    alike = one(models.end_tokens, case())
     assert alike.status is Status.OK and "--engines counts" in alike.reason
-    alone = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=student"))
+    alone = one(models.end_tokens, case(*pair, "prefix_opd.rollout.stop=student"))
     assert alone.status is Status.WARN and "an ending as the teacher's cannot be learnt" in alone.reason
-    theirs = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=teacher"))
+    theirs = one(models.end_tokens, case(*pair, "prefix_opd.rollout.stop=teacher"))
     assert theirs.status is Status.WARN and "the student runs on after its own end" in theirs.reason
-    never = one(vocabulary.end_tokens, case(*pair, "prefix_opd.rollout.stop=[]"))
+    never = one(models.end_tokens, case(*pair, "prefix_opd.rollout.stop=[]"))
     assert never.status is Status.FAIL and "they never end" in never.reason
 
 
@@ -130,7 +129,7 @@ def test_end_tokens(case, model):
         (room.sampling, ["actor_rollout_ref.rollout.top_p=0.9"], "top_p=0.9: must be 1.0"),
         (room.batches, ["trainer.n_gpus_per_node=3"], "do not divide among 3 ranks"),
         (room.probe, ["distillation.distillation_loss.loss_mode=forward_kl_topk", "prefix_opd.probe.every=1"], "needs"),
-        (room.folder, ["trainer.save_freq=null"], "trainer.save_freq=None: must be a whole number"),
+        (room.folder, ["trainer.resume_mode=resume_path"], "needs the path of a checkpoint"),
         (room.loss, ["distillation.distillation_loss.loss_mode=k1", "prefix_opd.loss.max_ratio=2"], "is not read by"),
     ],
 )

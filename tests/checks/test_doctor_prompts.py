@@ -1,5 +1,7 @@
 """The doctor's checks of prompts and templates, and of the rows of the data."""
 
+from functools import partial
+
 import pyarrow.parquet as pq
 import pytest
 from chat_templates import PLAIN, SWITCHED
@@ -93,8 +95,8 @@ def test_missing_columns_fail(case, tmp_path, tiny_data):
     path = tmp_path / "columns.parquet"
     pq.write_table(pq.read_table(tiny_data["train"]).drop_columns(["reward_model"]), path)
     for key, override in ((TRAIN_KEY, f"data.train_files={path}"), (VAL_KEY, f"data.val_files={path}")):
-        finding = one(data.columns(key), case(override))
-        assert finding.status is Status.FAIL and "lacks verl's column 'reward_model'" in finding.reason
+        finding = one(partial(data.columns, key), case(override))
+        assert finding.status is Status.FAIL and "lacks the column 'reward_model'" in finding.reason
 
 
 def test_an_empty_prompt_fails(case, questions):
@@ -131,7 +133,7 @@ def test_a_check_that_breaks_is_a_fail_and_hides_no_other(case):
 
     found = look([("one", broken), ("two", data.empty_prompts)], case())
     assert [finding.status for finding in found] == [Status.FAIL, Status.OK]
-    assert found[0].check == "one" and found[0].reason == "could not be looked at (TypeError: unhashable type)"
+    assert found[0].check == "one" and found[0].reason == "the check itself failed (TypeError: unhashable type)"
 
 
 def test_a_sample_is_spread_over_all_rows(case):

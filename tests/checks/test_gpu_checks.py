@@ -8,12 +8,14 @@ import sys
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from prefix_opd.checks import gpu, gpu_probe
 from prefix_opd.checks.cards import parse
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.doctor import Status, diagnose, quick
 from prefix_opd.config.compose import compose
+from prefix_opd.cost.models import sized
 
 TWO = """NVIDIA H100 80GB HBM3, 81559, 4, 580.82.07
 NVIDIA H100 80GB HBM3, 81559, 40960, 580.82.07
@@ -122,6 +124,14 @@ def test_the_host_is_too_small(on_gpus, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     finding = gpu.cpus(on_gpus)
     assert finding.status is Status.WARN and "8 are advised" in finding.reason
+
+
+def test_a_teacher_elsewhere_takes_no_memory_of_this_host(on_gpus, monkeypatch):
+    monkeypatch.setattr(gpu, "GIB", 1)
+    student, teacher = (sized(on_gpus.config, one.key).parameters for one in (on_gpus.student, on_gpus.teacher))
+    assert f"; {4 * student + 2 * teacher:.1f} are needed" in gpu.host_memory(on_gpus).reason
+    config = OmegaConf.merge(on_gpus.config, {"prefix_opd": {"teacher": {"url": "http://localhost:1/v1"}}})
+    assert f"; {4 * student:.1f} are needed" in gpu.host_memory(Case.open(config)).reason
 
 
 def test_the_doctor_looks_at_gpus_where_a_run_has_them(on_gpus, nvidia_smi, tiny_data):

@@ -1,11 +1,15 @@
 """The adapter that a student starts from, as the run's checks and the doctor see it."""
 
+import json
+
+import pytest
 import torch
 from adapters import write_adapter
 from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM
 from verl.utils.config import omega_conf_to_dataclass
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.checks.engines import at_start
 from prefix_opd.checks.lora import base_and_settings, check_adapter
 from prefix_opd.checks.preflight import check
@@ -24,6 +28,14 @@ def test_its_settings_are_read_and_fit(tmp_path, case):
     check_adapter("adapter", found, opened.student)
     asked = [f"{MODEL}.lora_rank=4", f"{MODEL}.lora_alpha=8", f"{MODEL}.lora_adapter_path={folder}"]
     check(compose(["experiment=tiny/schedule", *asked, f"{MODEL}.target_modules=[q_proj,v_proj]"]))
+
+
+@pytest.mark.parametrize("changed", [{"lora_alpha": "large"}, {"target_modules": [["q_proj"]]}, {"r": True}])
+def test_settings_of_another_type_are_refused_in_one_line(tmp_path, changed):
+    path = write_adapter(tmp_path / "a") / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    with pytest.raises(UserError, match=r"has r=.*, lora_alpha=.*, target_modules=.*; an adapter is of q_proj"):
+        base_and_settings("adapter", str(path.parent))
 
 
 def test_the_doctors_engines_start_from_it(tmp_path, case):

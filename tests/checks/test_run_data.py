@@ -63,7 +63,7 @@ def checked(composed):
         (VAL_KEY, {"extra_info": '{"index": 0}'}, "its column 'extra_info' is string, not a group of values"),
         (TRAIN_KEY, {"extra_info": [1]}, "its column 'extra_info' is list<"),
         (TRAIN_KEY, {"agent_name": "tool_agent"}, "has a column 'agent_name', which verl sets itself"),
-        (TRAIN_KEY, {"reward_model": "left out"}, "lacks verl's column 'reward_model'"),
+        (TRAIN_KEY, {"reward_model": "left out"}, "lacks the column 'reward_model'"),
     ],
 )
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
@@ -135,9 +135,9 @@ def test_a_byte_order_mark_and_an_array_are_read_as_verl_reads_them(composed, ch
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [
-        ("a.json", "[1, 2]", "row 0 is no JSON object"),
+        ("a.json", "[1, 2]", "row 0 is not a JSON object"),
         ("a.json", "[", "line 1 is no JSON"),
-        ("a.csv", "a,b", r"is no file that verl reads by its name: .parquet, .json, .jsonl"),
+        ("a.csv", "a,b", r"has none of the endings that verl reads: .parquet, .json, .jsonl"),
         ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(prompt="5+7")), "must be a list of role and content"),
         ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(ability=5)), "column 'ability' holds values of several"),
     ],

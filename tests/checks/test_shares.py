@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.cards import smallest_card
 from prefix_opd.checks.placement import KV_BYTES as BYTES
-from prefix_opd.checks.shares import fit_engines
+from prefix_opd.checks.placement import fit_engines
 from prefix_opd.config.compose import compose
 
 pytestmark = pytest.mark.usefixtures("cached_files")

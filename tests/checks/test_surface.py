@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.keys import CPU_CLOSED, FREE, TRACKERS
+from prefix_opd.checks.keys import CPU_CLOSED, FREE
 from prefix_opd.checks.preflight import check
 from prefix_opd.checks.reasons import REASONS
+from prefix_opd.checks.services import TRACKERS
 from prefix_opd.checks.surface import _defaults, check_surface
 from prefix_opd.config.compose import compose, experiments
 from prefix_opd.launch import _make_paths_absolute

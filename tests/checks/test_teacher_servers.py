@@ -2,10 +2,9 @@
 
 import pytest
 from api_server import Scorer, serving
-from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.remote_teacher import check_remote_teacher
+from prefix_opd.checks.remote_teacher import check_remote_teacher, sample_and_score
 from prefix_opd.config.compose import compose
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
@@ -16,8 +15,7 @@ TEACHER = Model("teacher", str(shipped_models()["teacher"]))
 
 def ask(url, *overrides):
     config = compose(["experiment=tiny/schedule", f"prefix_opd.teacher.url={url}", *overrides])
-    settings = Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
-    check_remote_teacher(config, settings, TEACHER)
+    check_remote_teacher(config, Settings.from_node(config.prefix_opd), TEACHER)
 
 
 @pytest.fixture
@@ -71,6 +69,16 @@ def test_a_wrong_server_is_refused(scorer, wrong):
         ask(url, *overrides)
 
 
+def test_the_doctor_reports_an_error_of_the_server_itself(scorer):
+    scorer.failures = [500]
+    with (
+        serving(scorer) as url,
+        pytest.raises(UserError, match=r"v1: answers 500 to completions: .*; see the server's"),
+    ):
+        config = compose(["experiment=tiny/schedule", f"prefix_opd.teacher.url={url}", NAMED])
+        sample_and_score(config, Settings.from_node(config.prefix_opd), [[1, 2]], {}, [[3]])
+
+
 def test_another_vocabulary_is_refused(scorer):
     class Shifted:
         def decode(self, ids):
@@ -83,5 +91,5 @@ def test_another_vocabulary_is_refused(scorer):
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://a/v1", "http://", "http://a:b/v1"])
 def test_a_url_of_no_api_is_refused(url):
-    with pytest.raises(UserError, match="is no URL of an API"):
+    with pytest.raises(UserError, match="is not the URL of an API"):
         ask(f"'{url}'")

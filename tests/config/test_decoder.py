@@ -5,11 +5,12 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import together
-from prefix_opd.checks.together import check_packing
+from prefix_opd.checks.together import check_family
 from prefix_opd.config import decoder
 from prefix_opd.config.compose import compose
 from prefix_opd.config.decoder import COUNTED_FAMILIES, decoder_config, shape_of
@@ -128,17 +129,23 @@ def test_qwen_3_5_2b_by_hand(tmp_path):
     assert engine["weights"] == pytest.approx(2 * 1_881_718_784 / 2**30)
 
 
-def test_packed_sequences_with_linear_attention(tmp_path):
+def test_packed_sequences_with_linear_attention(tmp_path, monkeypatch):
     published = {**QWEN_3_5, "model_type": "qwen3_5"}
     (tmp_path / "config.json").write_text(json.dumps(published))
     config = compose(["experiment=tiny/schedule", "actor_rollout_ref.model.use_remove_padding=true"])
-    check_packing(config, Model("model", str(tmp_path)))  # verl separates their states
+    config.platform, node = "gpu", "actor_rollout_ref.rollout"
+    config.actor_rollout_ref.rollout.enable_prefix_caching = False
+    monkeypatch.setattr(together, "_is_installed", lambda package: True)
+    check_family(config, Model("model", str(tmp_path)), node)  # verl separates their states
     text = {**QWEN_3_5["text_config"], "architectures": ["Qwen3_5ForCausalLM"]}
     (tmp_path / "config.json").write_text(json.dumps(text))
     with pytest.raises(UserError, match=r"linear attention \(model_type qwen3_5_text\), whose state would run"):
-        check_packing(config, Model("model", str(tmp_path)))
+        check_family(config, Model("model", str(tmp_path)), node)
+    teacher = "distillation.teacher_models.teacher_model.inference"
+    OmegaConf.update(config, f"{teacher}.enable_prefix_caching", False)
+    check_family(config, Model("model", str(tmp_path)), teacher)  # it is not updated
     config.actor_rollout_ref.model.use_remove_padding = False
-    check_packing(config, Model("model", str(tmp_path)))
+    check_family(config, Model("model", str(tmp_path)), node)
 
 
 def test_what_vllm_cannot_load_or_cache_is_refused_in_one_line(tmp_path, monkeypatch):
@@ -147,18 +154,17 @@ def test_what_vllm_cannot_load_or_cache_is_refused_in_one_line(tmp_path, monkeyp
     model = Model("model", str(tmp_path))
     monkeypatch.setattr(together, "_is_installed", lambda package: package != "torchvision")
     with pytest.raises(UserError, match="loads qwen3_5 with the package torchvision, which is not installed"):
-        together.check_vision_package(model)
+        check_family(config, model, node)
     monkeypatch.setattr(together, "_is_installed", lambda package: True)
-    together.check_vision_package(model)
-    with pytest.raises(UserError, match="which vLLM on a CPU computes in bfloat16 alone"):
-        together.check_linear_attention(config, model, node)
+    with pytest.raises(UserError, match="which vLLM computes in bfloat16 on a CPU"):
+        check_family(config, model, node)
     config.platform = "gpu"
     with pytest.raises(
         UserError, match="enable_prefix_caching=true: needs enable_chunked_prefill=true for a model with"
     ):
-        together.check_linear_attention(config, model, node)
+        check_family(config, model, node)
     config.actor_rollout_ref.rollout.enable_prefix_caching = False
-    together.check_linear_attention(config, model, node)
+    check_family(config, model, node)
 
 
 @pytest.mark.parametrize(("width", "refused"), [(32, False), (48, True)])
@@ -168,7 +174,7 @@ def test_experts_that_vllm_pads_on_a_cpu(tmp_path, width, refused):
     )
     model, config = Model("model", str(tmp_path)), compose(["experiment=tiny/schedule"])
     with pytest.raises(UserError, match="experts of width 48, which vLLM on a CPU pads") if refused else nullcontext():
-        together.check_experts(config, model)
+        check_family(config, model, "actor_rollout_ref.rollout")
 
 
 def test_a_dense_family_needs_no_transformers(monkeypatch):

@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.case import Case
-from prefix_opd.checks.checks import look
 from prefix_opd.checks.data import teachers_of_sources
+from prefix_opd.checks.doctor import look
+from prefix_opd.checks.models import end_tokens, same_ids
 from prefix_opd.checks.preflight import check
 from prefix_opd.checks.run_data import sources
-from prefix_opd.checks.vocabulary import end_tokens, same_ids
 from prefix_opd.config.compose import compose
 from prefix_opd.config.teachers import Teacher, teachers
 from prefix_opd.cost.plan import plan

@@ -1,0 +1,93 @@
+"""Checks of the models' files: weights, token ids, special tokens, end tokens."""
+
+from __future__ import annotations
+
+import math
+
+from prefix_opd.checks.case import Case
+from prefix_opd.checks.finding import Finding, fail, ok, warn
+from prefix_opd.config.models import Model, check_same_vocabulary
+
+SPARE_ROWS_NATS = 0.01
+"""A gap between sampler and trainer that is reported, nats per token."""
+
+
+def safe_weights(case: Case) -> Finding:
+    for model in (case.student, *(() if case.settings.teacher.urls else (case.teacher,))):
+        model.check_weights()
+    return ok("safetensors in both models, where their files can be listed")
+
+
+def embedding_rows(case: Case) -> Finding:
+    """verl's sampler masks embedding rows beyond the tokenizer (verl/workers/rollout/vllm_rollout/utils.py:
+    monkey_patch_compute_logits) while its trainer's softmax counts them, so their log p differ by
+    -log(1 - mass of the spare rows)."""
+    told, most = [], 0.0
+    for name, model in (("student", case.student), ("teacher", case.teacher)):
+        said, tokens = model.shape.vocab_size, len(model.tokenizer)
+        rows = said if model.embedding_rows is None else model.embedding_rows
+        if rows != said:
+            reason = f"the {name}'s weights have {rows} embedding rows, its config.json says {said}"
+            return fail(reason, f"give the config.json that belongs to the weights of {model.path}")
+        if rows < tokens:
+            reason = f"the {name} has {rows} embedding rows for {tokens} tokens: ids from {rows} on have none"
+            return fail(reason, f"resize its embeddings, or give the tokenizer that belongs to {model.path}")
+        told.append(f"{name} {rows - tokens} spare rows of {rows}")
+        if name == "student":
+            most = math.log(rows / tokens)
+    reason = f"{', '.join(told)}; if the student's were as likely as its other rows, the trainer's log p would be "
+    reason += f"{most:.4f} nats below the sampler's"
+    if most > SPARE_ROWS_NATS:
+        return warn(reason, "shrink the student's embedding to its tokenizer; --engines measures the gap")
+    return ok(reason)
+
+
+def same_ids(case: Case) -> Finding:
+    check_same_vocabulary(case.student, case.teacher)
+    return ok(f"{len(case.student.tokenizer)} tokens, all with one id in both")
+
+
+def same_special_tokens(case: Case) -> Finding:
+    """A token that only one tokenizer treats as special is graded differently; different names are reported."""
+    ours, theirs = (_special(model) for model in (case.student, case.teacher))
+    for index in sorted(ours.keys() | theirs.keys()):
+        mine, other = ours.get(index), theirs.get(index)
+        if mine != other:
+            reason = f"id {index} is {_told(mine)} for the student and {_told(other)} for the teacher"
+            return warn(reason, "take the tokenizer files of one family for both")
+    return ok(f"{len(ours)} added tokens, special or not alike")
+
+
+def _special(model: Model) -> dict[int, tuple[str, bool]]:
+    return {index: (token.content, token.special) for index, token in model.tokenizer.added_tokens_decoder.items()}
+
+
+def _told(token: tuple[str, bool] | None) -> str:
+    return "no added token" if token is None else f"{'the special' if token[1] else 'the plain'} token {token[0]!r}"
+
+
+def end_tokens(case: Case) -> Finding:
+    """The end tokens of both models, and the stop tokens of rollouts."""
+    student, teacher, stops = set(case.student.end_token_ids), set(case.teacher.end_token_ids), set(case.stop_ids)
+    reason = f"the student ends with {_names(case, student)}, the teacher with {_names(case, teacher)}, "
+    reason += f"rollouts stop on {_names(case, stops)}"
+    remedy, by_files = (
+        "set prefix_opd.rollout.stop=both",
+        "by their files; --engines counts how the teacher's texts end",
+    )
+    if not stops:
+        return fail(f"{reason}: they never end", remedy)
+    if not stops & teacher:
+        return warn(f"{reason}: an ending as the teacher's cannot be learnt", remedy)
+    if student - stops:
+        return warn(f"{reason}: the student runs on after its own end", remedy)
+    if not student & teacher:
+        reason += ": the teacher never gives the student's own, so the student's ending changes once L reaches the end"
+        remedy = "take a student that ends as the teacher does, or let L reach the ends of answers"
+        return warn(f"{reason} ({by_files})", remedy)
+    return ok(f"{reason} ({by_files})")
+
+
+def _names(case: Case, ids: set[int]) -> str:
+    names = (f"{case.student.tokenizer.convert_ids_to_tokens(index)} ({index})" for index in sorted(ids))
+    return ", ".join(names) or "nothing"
