@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -245,7 +246,8 @@ def write_table(results: list[dict]) -> None:
         case = result["case"]
         if "victim" in result:
             case += f": {result['victim']} at {result['at_seconds']} s, step {result['at_step']}, {result['phase']}"
-        told = result.get("told", "").replace("|", "/")
+        told = re.sub(r"\x1b\[\d+m|/\S*/(?=\w+/outputs/)", "", result.get("told", "")).replace("|", "/")
+        told = re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", told)
         apart = result.get("differences")
         same = (
             ""
