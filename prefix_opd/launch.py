@@ -137,7 +137,6 @@ def main(overrides: Sequence[str]) -> int:
     overrides = [word for word in overrides if word not in (EXAMINED, VERLS_OWN)]
 
     def train() -> int:
-        warm_python.import_ray()  # before a plugin does
         config = prepare(overrides, verls_own)
         if not examined:
             check_machine(config)

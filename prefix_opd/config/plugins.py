@@ -29,16 +29,20 @@ def import_plugins(names: Any) -> None:
     """Import modules from the working directory or from PYTHONPATH; twice changes nothing.
 
     Raises:
-        UserError: no list of names, a module that cannot be imported, or one that registers a name that is taken.
+        UserError: no list of names, a module that cannot be imported, one that registers a name that is taken, or one
+            that imports Ray: Ray reads the run's environment (which addresses to listen on) on import.
     """
     if not names:
         return
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{KEY}={names}", "must be a list of modules", f"write {KEY}=[my_module]")
-    here = look_here()
+    here, known = look_here(), "ray" in sys.modules
     for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:
             where = f"the module is looked for in {here} and on PYTHONPATH"
             raise UserError(f"{KEY}=[{name}]", f"cannot be imported ({one_line(error)})", where) from error
+        if not known and "ray" in sys.modules:
+            fix = "import ray and verl inside the functions that use them"
+            raise UserError(f"{KEY}=[{name}]", "imports ray before the run has set the environment that it reads", fix)

@@ -165,7 +165,7 @@ def test_trackers(monkeypatch, tmp_path):
     line = "wandb has no key to log in with; export WANDB_API_KEY, or WANDB_MODE=offline"
     assert line in refused(services.check_trackers, config(trainer__logger=["console", "wandb"]))
     assert "swanlab needs the package swanlab" in refused(services.check_trackers, config(trainer__logger="swanlab"))
-    assert "consol is no tracker" in refused(services.check_trackers, config(trainer__logger=["consol"]))
+    assert "consol is not a tracker" in refused(services.check_trackers, config(trainer__logger=["consol"]))
     monkeypatch.setenv("WANDB_MODE", "offline")
     services.check_trackers(config(trainer__logger=["wandb"]))
     monkeypatch.delenv("WANDB_MODE")

@@ -12,6 +12,7 @@ from prefix_opd.checks import models, room, versions
 from prefix_opd.checks.doctor import ALL, QUICK, Status, look, worst
 from prefix_opd.config.keys import STUDENT_KEY as STUDENT
 from prefix_opd.config.keys import TEACHER_KEY as TEACHER
+from prefix_opd.cost.arithmetic import stored_parameters
 from prefix_opd.miniature import shipped_models
 
 OTHER = PLAIN.replace("assistant", "system") + "{%- endif -%}"
@@ -153,7 +154,7 @@ def test_disk_counts_weights_and_moments_of_every_checkpoint(case, monkeypatch):
     fine = one(room.disk, opened)
     # the last 4, the best, and the new one that is whole before an old one goes
     assert fine.status is Status.OK and fine.reason.startswith("6 checkpoints of ")
-    one_checkpoint = 12 * room.stored_parameters(opened.student.shape, tied=True)  # 4 bytes x (1 weight + 2 moments)
+    one_checkpoint = 12 * stored_parameters(opened.student.shape, tied=True)  # 4 bytes x (1 weight + 2 moments)
     usage = type("Usage", (), {"free": 4.5 * one_checkpoint})
     monkeypatch.setattr(room.shutil, "disk_usage", lambda place: usage)
     some = one(room.disk, opened)
@@ -171,7 +172,7 @@ def test_disk_counts_the_adapter_of_a_lora_student_alone(case):
     # tests/method/test_lora.py: 90 112 numbers; 4 bytes x (1 weight + 2 moments)
     assert one(room.disk, case(*lora)).reason.startswith(f"1 checkpoints of {12 * 90_112 / 2**30:.3g} GiB")
     whole = case(*lora, "actor_rollout_ref.actor.checkpoint.save_lora_only=false")
-    frozen = room.stored_parameters(whole.student.shape, tied=False)
+    frozen = stored_parameters(whole.student.shape, tied=False)
     assert one(room.disk, whole).reason.startswith(f"1 checkpoints of {(12 * 90_112 + 4 * frozen) / 2**30:.3g} GiB")
 
 

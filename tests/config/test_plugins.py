@@ -1,6 +1,7 @@
 """A module of the user's: what it may register, and what is told of one that cannot be used."""
 
 import itertools
+import subprocess
 import sys
 
 import pytest
@@ -94,6 +95,18 @@ def test_a_module_that_cannot_be_used_is_told_in_one_line(module, text, told):
     with pytest.raises(UserError, match=rf"prefix_opd.plugins=\[{name}\]: .*{told}") as error:
         compose(["experiment=tiny/schedule", f"prefix_opd.plugins=[{name}]"])
     assert "\n" not in str(error.value)
+
+
+def test_a_module_must_not_import_ray(tmp_path):
+    """Ray reads on import where to listen. A process of its own, as this one may have imported Ray."""
+    (tmp_path / "rays.py").write_text("import ray")
+    command = [sys.executable, "-m", "prefix_opd.cli", "train", "--check", "experiment=tiny/schedule"]
+    ran = subprocess.run(
+        [*command, "prefix_opd.plugins=[rays]"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: prefix_opd.plugins=[rays]: imports ray before the run has set")
+    assert len(ran.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("given", ["my_module", [3], {"a": 1}])

@@ -51,7 +51,7 @@ def test_openthoughts_is_streamed(on_the_hub, openthoughts, tmp_path, monkeypatc
     monkeypatch.setattr("datasets.load_dataset", watched)
     hub = run("openthoughts3", tmp_path / "a", count=10, responses_per_question=2)
     assert streaming == [True, True]  # one pass to choose, one for the responses
-    assert hub.source == {
+    assert hub["source"] == {
         "kind": "hub",
         "repo": str(openthoughts),
         "config": None,
@@ -60,7 +60,7 @@ def test_openthoughts_is_streamed(on_the_hub, openthoughts, tmp_path, monkeypatc
         "commit": None,
     }
     local = run("openthoughts3", tmp_path / "b", count=10, responses_per_question=2, from_dir=openthoughts)
-    assert hub.files == local.files
+    assert hub["files"] == local["files"]
 
 
 @pytest.mark.parametrize("name", ["gpqa-main", "gpqa-diamond", "math500", "mmlu-pro", "aime2024"])
@@ -73,7 +73,7 @@ def test_each_set_reads_the_same_from_the_hub_and_from_files(name, on_the_hub, r
     count = 9 if name == "mmlu-pro" else None
     hub = run(name, tmp_path / "a", count=count)
     local = run(name, tmp_path / "b", count=count, from_dir=folder)
-    assert hub.files == local.files
+    assert hub["files"] == local["files"]
 
 
 def test_a_missing_column_on_the_hub_is_named(on_the_hub, tmp_path):
