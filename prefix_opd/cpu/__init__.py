@@ -3,6 +3,7 @@
 ============== ==================================================================================
 `environment`  the variables that a CPU run sets before verl is imported
 `warm_python`  import once, fork many
+`ray_ids`      ids of Ray in forks
 `platform`     verl's platform "cpu": device module, gloo, no CUDA IPC
 `distributed`  process groups over gloo
 `version`      the version of "vllm" where its build for CPUs is installed

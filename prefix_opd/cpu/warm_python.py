@@ -12,9 +12,7 @@ user. If it cannot reach the warm copy, the stand-in runs the plain interpreter.
 CUDA does not work in a fork of a process in which it has started. So the launcher of a GPU run asks NVML instead of
 CUDA what GPUs there are (`load`), and does without a warm copy if CUDA has started anyway (`cuda_has_started`).
 
-Ray's C++ part draws ids from a generator that a fork inherits. Once the launcher had drawn one, all processes of a run
-would draw the same ids, and Ray ends an actor that runs two tasks of one id. So the imports draw none
-(`_ClassIDs`), and two forks are asked before the warm copy starts (`forks_draw_alike`).
+Ray's ids need care in forks: `prefix_opd.cpu.ray_ids`.
 """
 
 from __future__ import annotations
@@ -33,6 +31,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from prefix_opd.cpu.ray_ids import ClassIDs, forks_draw_alike
 from prefix_opd.cpu.warm_child import RAY_JOB_ID, become
 
 SWITCH = "PREFIX_OPD_WARM_START"
@@ -121,34 +120,6 @@ def cuda_has_started() -> bool:
     return any(name.startswith("/dev/nvidia-uvm") for name in names)
 
 
-class _ClassIDs:
-    """What ``ray.remote`` asks for the id of a class, in place of Ray's generator."""
-
-    @staticmethod
-    def from_random():
-        from ray import ActorClassID
-
-        return ActorClassID(os.urandom(ActorClassID.size()))
-
-
-def forks_draw_alike() -> bool:
-    """Whether two forks of this process draw the same id from Ray: then it must not be the warm copy."""
-
-    def drawn() -> bytes:
-        reader, writer = os.pipe()
-        if not (pid := os.fork()):
-            from ray import ObjectRef
-
-            os.write(writer, ObjectRef.from_random().binary())
-            os._exit(0)
-        os.close(writer)
-        os.waitpid(pid, 0)
-        with os.fdopen(reader, "rb") as answer:
-            return answer.read()
-
-    return drawn() == drawn()
-
-
 def why_not() -> str:
     """Why this process cannot be the warm copy; empty if it can."""
     if not _ray_is_told:
@@ -158,25 +129,18 @@ def why_not() -> str:
     return "an imported module has drawn an id from Ray" if forks_draw_alike() else ""
 
 
-def import_ray() -> None:
-    """Import Ray such that forks of this process can be its workers. Call it before anything else imports Ray."""
-    global _ray_is_told
-    if "ray" in sys.modules:
-        return
-    # Ray's C++ part reads these once, on import. Workers end when the process with this id has ended. The raylet does
-    # not exist yet, so the id is that of the launcher (or of the process that it was forked from).
-    told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
-    os.environ.update(told)
-    importlib.import_module("ray.actor").ActorClassID = _ClassIDs
-    for name in told:
-        del os.environ[name]
-    _ray_is_told = True
-
-
 def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
     """Import ``modules`` now, so that `start` is fast in this process and in its forks."""
-    global _loaded, starts_cuda
-    import_ray()
+    global _loaded, _ray_is_told, starts_cuda
+    if "ray" not in sys.modules:
+        # Ray's C++ part reads these once, on import. Workers end when the process with this id has ended. The raylet
+        # does not exist yet, so the id is that of the launcher (or of the process that it was forked from).
+        told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
+        os.environ.update(told)
+        importlib.import_module("ray.actor").ActorClassID = ClassIDs
+        for name in told:
+            del os.environ[name]
+        _ray_is_told = True
     os.environ.setdefault(NVML, "1")
     for module in modules:
         importlib.import_module(module)

@@ -204,11 +204,10 @@ DRAW = "from ray import ObjectRef; print(ObjectRef.from_random().hex())"
 ACTOR = "import ray\n@ray.remote\nclass Actor:\n    pass\n"
 
 
-def launched(tmp_path, then: str, first: str = "import_ray()") -> list[str]:
-    """The lines of a launcher whose user has a plugin with an actor, and which does ``then``."""
+def launched(tmp_path, then: str, early: str = "") -> list[str]:
+    """The lines of a launcher that imports a module with an actor, ``early`` or in `load`, and does ``then``."""
     (tmp_path / "module.py").write_text(ACTOR)
-    program = f"from prefix_opd.cpu import warm_python; warm_python.{first}; import module; warm_python.load(['json']);"
-    program += then
+    program = f"{early}; from prefix_opd.cpu import warm_python; warm_python.load(['module']);{then}".removeprefix("; ")
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert not ran.returncode, ran.stderr
     return ran.stdout.splitlines()
@@ -229,7 +228,7 @@ def test_a_launcher_that_has_drawn_an_id_from_ray_is_no_warm_copy(tmp_path):
 
 
 def test_a_launcher_that_imported_ray_too_early_is_no_warm_copy(tmp_path):
-    told = launched(tmp_path, "print(warm_python.start(), warm_python.why_not())", first="SWITCH")
+    told = launched(tmp_path, "print(warm_python.start(), warm_python.why_not())", early="import module")
     assert told == ["None Ray was imported too early for forks to be its workers"]
 
 
