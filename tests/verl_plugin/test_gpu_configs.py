@@ -8,7 +8,9 @@ from vllm import SamplingParams
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check
+from prefix_opd.checks.sizes import check_lengths
 from prefix_opd.config.compose import compose, experiments, layouts
+from prefix_opd.config.settings import Settings
 
 LAYOUTS = layouts()
 PAPER = [name for name in experiments() if name.startswith("qwen3_")]
@@ -42,7 +44,7 @@ def test_engines_hold_one_sequence_and_the_token_beside_a_score(layout):
     for given, room in (([], 18433), (["data.max_prompt_length=512", "data.max_response_length=1024"], 1537)):
         config = compose(["experiment=qwen3_8b/schedule", f"layout={layout}", *given])
         assert [engine.max_model_len for engine in engines(config)] == [room, room]
-        check(config)
+        check_lengths(config, Settings())
         omega_conf_to_dataclass(config.distillation)
         # verl's own rule for teachers asks for no less
         engines(config)[1].max_model_len = room - 1
