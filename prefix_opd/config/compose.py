@@ -102,6 +102,11 @@ def _with_plugins(overrides: Sequence[Override]) -> list[str]:
 
 
 def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
+    cause: BaseException | None = error
+    while cause is not None:  # OmegaConf wraps what a resolver of ours raises
+        if isinstance(cause, UserError):
+            return cause
+        cause = cause.__context__
     text = str(error)
     default = _compose([str(one.input_line) for one in overrides if one.key_or_group == "experiment"])
     if (wrong := misplaced(overrides, default)) is not None:

@@ -17,8 +17,8 @@ PATCHES = (
             Target(
                 "ray.actor:ActorClassID",
                 parameters=None,
-                when="replaced in the launcher before it imports, so that no import draws from Ray's generator of ids, "
-                "which forks inherit",
+                when="in the launcher, before its imports: none of them then draws from Ray's generator of ids, which "
+                "forks inherit",
             ),
         ),
         why="A run is a dozen processes, and each imports torch, Ray, verl and vLLM anew.",

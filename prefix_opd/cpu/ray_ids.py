@@ -2,7 +2,8 @@
 
 Ray's C++ part draws ids from a generator that a fork inherits. Once the launcher had drawn one, all processes of a run
 would draw the same ids, and Ray ends an actor that runs two tasks of one id. verl's actor classes draw one each when
-they are imported. So the launcher's imports take their ids from `ClassIDs`, and `forks_draw_alike` asks two forks.
+they are imported. So the launcher's imports take their ids from `ClassIDs`. `forks_draw_alike` tests with two forks
+whether another import has drawn one.
 """
 
 from __future__ import annotations

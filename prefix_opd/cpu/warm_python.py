@@ -104,7 +104,6 @@ os._exit(code)
 
 
 _loaded = False
-_ray_is_told = False
 starts_cuda = ""
 """The first module of `load` whose import started CUDA."""
 
@@ -122,25 +121,27 @@ def cuda_has_started() -> bool:
 
 def why_not() -> str:
     """Why this process cannot be the warm copy; empty if it can."""
-    if not _ray_is_told:
-        return "Ray was imported too early for forks to be its workers"
     if cuda_has_started():
         return f"importing {starts_cuda or 'an earlier module'} has started CUDA"
     return "an imported module has drawn an id from Ray" if forks_draw_alike() else ""
 
 
 def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
-    """Import ``modules`` now, so that `start` is fast in this process and in its forks."""
-    global _loaded, _ray_is_told, starts_cuda
-    if "ray" not in sys.modules:
-        # Ray's C++ part reads these once, on import. Workers end when the process with this id has ended. The raylet
-        # does not exist yet, so the id is that of the launcher (or of the process that it was forked from).
-        told = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
-        os.environ.update(told)
-        importlib.import_module("ray.actor").ActorClassID = ClassIDs
-        for name in told:
-            del os.environ[name]
-        _ray_is_told = True
+    """Import ``modules`` now, so that `start` is fast in this process and in its forks.
+
+    Raises:
+        RuntimeError: Ray is already imported, without the variables that a warm copy needs.
+    """
+    global _loaded, starts_cuda
+    if "ray" in sys.modules:
+        raise RuntimeError("Ray was imported before the launcher could set the variables that it reads on import")
+    # Ray's C++ part reads these once, on import. Workers end when the process with this id has ended. The raylet does
+    # not exist yet, so the id is that of the launcher (or of the process that it was forked from).
+    ours = {"RAY_JOB_ID": RAY_JOB_ID, "RAY_RAYLET_PID": str(os.getpid())}
+    os.environ.update(ours)
+    importlib.import_module("ray.actor").ActorClassID = ClassIDs
+    for name in ours:
+        del os.environ[name]
     os.environ.setdefault(NVML, "1")
     for module in modules:
         importlib.import_module(module)

@@ -1,6 +1,6 @@
 """Accuracy of a model folder on the test problems at temperature 1, with at most ``MAX_NEW_TOKENS`` tokens.
 
-Run ``python -m prefix_opd.miniature.measure FOLDER [--problems 512] [--seed 0]``.
+Run ``python -m prefix_opd.miniature.measure FOLDER [--problems 512] [--seed 0] [--solved]``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from prefix_opd.base.intervals import wilson
 from prefix_opd.miniature.data import draw_problems
-from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, grade
+from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, grade, with_solution
 from prefix_opd.miniature.tokenizer import prompt_text
 
 MAX_NEW_TOKENS = 192
@@ -92,13 +92,25 @@ def sample(
     return [row[: next((i + 1 for i, token in enumerate(row) if token in stops), len(row))] for row in rows]
 
 
-def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, problems: int = 512, seed: int = 0) -> Accuracy:
-    """Sample one answer to each of the first ``problems`` test problems and grade it. ``seed`` seeds the sampling."""
+def measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    problems: int = 512,
+    seed: int = 0,
+    solved: bool = False,
+) -> Accuracy:
+    """Sample one answer to each of the first ``problems`` test problems and grade it.
+
+    Args:
+        seed: of the sampling.
+        solved: the prompts have the solution above the question.
+    """
+    question = with_solution if solved else lambda problem: problem.question
     test = draw_problems(train=0, test=problems, seed=DATA_SEED)["test"]
     generator = torch.Generator().manual_seed(seed)
     responses: list[list[int]] = []
     for i in range(0, problems, BATCH):
-        prompts = [prompt_text(tokenizer, problem.question) for problem in test[i : i + BATCH]]
+        prompts = [prompt_text(tokenizer, question(problem)) for problem in test[i : i + BATCH]]
         responses += sample(model, tokenizer, prompts, MAX_NEW_TOKENS, generator)
     texts = [tokenizer.decode(response) for response in responses]
     return Accuracy(
@@ -110,10 +122,10 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, problems
     )
 
 
-def measure_folder(folder: str | Path, problems: int = 512, seed: int = 0) -> Accuracy:
+def measure_folder(folder: str | Path, problems: int = 512, seed: int = 0, solved: bool = False) -> Accuracy:
     """`measure` for a Hugging Face folder."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return measure(model, AutoTokenizer.from_pretrained(folder), problems, seed)
+    return measure(model, AutoTokenizer.from_pretrained(folder), problems, seed, solved)
 
 
 def main() -> None:
@@ -121,8 +133,9 @@ def main() -> None:
     parser.add_argument("folder", help="a Hugging Face model folder")
     parser.add_argument("--problems", type=int, default=512, help="number of test problems")
     parser.add_argument("--seed", type=int, default=0, help="sampling seed")
+    parser.add_argument("--solved", action="store_true", help="prompts with the solution above the question")
     args = parser.parse_args()
-    print(measure_folder(args.folder, args.problems, args.seed))
+    print(measure_folder(args.folder, args.problems, args.seed, args.solved))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from prefix_opd.base.errors import UserError
+
 DATA_VERSION = "8cefe92fe314"
 """Names the folder of the data. Change it with the data, so that a run never meets the data of another release."""
 MODELS = ("student", "teacher", "reader")
@@ -23,7 +25,9 @@ def tiny_path(name: str) -> str:
     if name in MODELS:
         return str(shipped_models()[name])
     if name not in DATA:
-        raise KeyError(f"tiny:{name}; known: {', '.join((*MODELS, *DATA))}")
+        raise UserError(
+            f"${{tiny:{name}}}", "is not a part of the miniature", f"use one of {', '.join((*MODELS, *DATA))}"
+        )
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = cache / "prefix_opd" / f"tiny-{DATA_VERSION}"
     file = folder / f"{name}.parquet"

@@ -11,7 +11,16 @@ import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, STEPS, TEACHER, Style, random_problem, respond, solution
+from prefix_opd.miniature.task import (
+    END_OF_TEXT,
+    END_OF_TURN,
+    STEPS,
+    TEACHER,
+    Style,
+    random_problem,
+    respond,
+    with_solution,
+)
 from prefix_opd.miniature.tokenizer import THINK, prompt_text
 
 WARM_UP = 50  # steps
@@ -113,7 +122,7 @@ def batches(
         count = rng.randint(*recipe.steps)  # the same number of steps in a batch: little padding
         problems = [random_problem(rng, (count, count)) for _ in range(recipe.batch)]
         texts = [
-            prompt_text(tokenizer, f"{solution(p)}\n{p.question}") + respond(p, careful, rng)
+            prompt_text(tokenizer, with_solution(p)) + respond(p, careful, rng)
             if recipe.solved and row % 2
             else prompt_text(tokenizer, p.question) + respond(p, recipe.style, rng)
             for row, p in enumerate(problems)

@@ -97,6 +97,11 @@ def solution(problem: Problem) -> str:
     return respond(problem, TEACHER, random.Random(0)).partition(THINK_END)[0]
 
 
+def with_solution(problem: Problem) -> str:
+    """The question with the solution above it, as the reader and the teacher of ``tiny/self_hint`` see it."""
+    return f"{solution(problem)}\n{problem.question}"
+
+
 def grade(response_text: str, ground_truth: str) -> bool:
     """Whether the text after ``</think>``, without end tokens at its end, is the ground truth."""
     _, closed, answer = response_text.partition(THINK_END)

@@ -30,6 +30,10 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.actor.optim.lrr=1"], "did you mean actor_rollout_ref.actor.optim.lr?"),
     ([*TRAIN, "platform=tpu"], "platform=tpu: does not exist; known: cpu, gpu"),
     ([*TRAIN, "prefix_opd.schedule.start=${nope}"], f"{SCHEDULE}.start: Interpolation key 'nope' not found"),
+    (
+        [*TRAIN, "actor_rollout_ref.model.path=${tiny:readr}"],
+        "${tiny:readr}: is not a part of the miniature; use one of",
+    ),
     ([*TRAIN, "data=null"], "data=null: is a group of settings; set its keys one by one"),
     ([*TRAIN, "data=[1]"], "data=[1]: is a group of settings"),
     ([*TRAIN, "data={a:1}"], "data={a:1}: is a group of settings"),

@@ -204,10 +204,10 @@ DRAW = "from ray import ObjectRef; print(ObjectRef.from_random().hex())"
 ACTOR = "import ray\n@ray.remote\nclass Actor:\n    pass\n"
 
 
-def launched(tmp_path, then: str, early: str = "") -> list[str]:
-    """The lines of a launcher that imports a module with an actor, ``early`` or in `load`, and does ``then``."""
+def launched(tmp_path, then: str) -> list[str]:
+    """The lines of a launcher that imports a module with an actor, and does ``then``."""
     (tmp_path / "module.py").write_text(ACTOR)
-    program = f"{early}; from prefix_opd.cpu import warm_python; warm_python.load(['module']);{then}".removeprefix("; ")
+    program = f"from prefix_opd.cpu import warm_python; warm_python.load(['module']);{then}"
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert not ran.returncode, ran.stderr
     return ran.stdout.splitlines()
@@ -225,11 +225,6 @@ def test_a_launcher_that_has_drawn_an_id_from_ray_is_no_warm_copy(tmp_path):
     assert launched(tmp_path, f"{draw}; print(warm_python.start(), warm_python.why_not())") == [
         "None an imported module has drawn an id from Ray"
     ]
-
-
-def test_a_launcher_that_imported_ray_too_early_is_no_warm_copy(tmp_path):
-    told = launched(tmp_path, "print(warm_python.start(), warm_python.why_not())", early="import module")
-    assert told == ["None Ray was imported too early for forks to be its workers"]
 
 
 def test_a_gpu_run_has_a_warm_copy_if_it_is_asked_for(monkeypatch):

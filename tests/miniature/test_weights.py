@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prefix_opd.miniature import shipped_models
-from prefix_opd.miniature.data import draw_problems
-from prefix_opd.miniature.measure import MAX_NEW_TOKENS, measure, sample
-from prefix_opd.miniature.task import grade, solution
-from prefix_opd.miniature.tokenizer import build_tokenizer, prompt_text
+from prefix_opd.miniature.measure import MAX_NEW_TOKENS, measure_folder
+from prefix_opd.miniature.tokenizer import build_tokenizer
 
 PROBLEMS = 256
 
@@ -20,11 +16,7 @@ PROBLEMS = 256
 @pytest.fixture(scope="module")
 def measured():
     """Each role's accuracy. About 10 seconds on one core."""
-    result = {}
-    for role, folder in shipped_models().items():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        result[role] = measure(model, AutoTokenizer.from_pretrained(folder), PROBLEMS)
-    return result
+    return {role: measure_folder(folder, PROBLEMS) for role, folder in shipped_models().items()}
 
 
 def test_teacher_is_good(measured) -> None:
@@ -41,13 +33,8 @@ def test_base_student_is_bad_and_ends_like_a_base_model(measured) -> None:
 
 def test_the_reader_uses_a_solution_and_is_a_base_student_without(measured) -> None:
     assert measured["reader"].share <= 0.15, measured["reader"]
-    folder = shipped_models()["reader"]
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    test = draw_problems(train=0, test=64, seed=0)["test"]
-    prompts = [prompt_text(tokenizer, f"{solution(problem)}\n{problem.question}") for problem in test]
-    responses = sample(model, tokenizer, prompts, MAX_NEW_TOKENS, torch.Generator().manual_seed(0))
-    right = [grade(tokenizer.decode(one), problem.answer) for one, problem in zip(responses, test, strict=True)]
-    assert sum(right) >= 32, right
+    solved = measure_folder(shipped_models()["reader"], problems=64, solved=True)
+    assert solved.share >= 0.5, solved
 
 
 def test_answers_fit(measured) -> None:
@@ -55,14 +42,16 @@ def test_answers_fit(measured) -> None:
     assert 30 < measured["student"].mean_tokens < 80 < measured["teacher"].mean_tokens < 140 < MAX_NEW_TOKENS
 
 
-@pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize("role", ["teacher", "student", "reader"])
 def test_no_spare_rows_in_the_vocabulary(role: str) -> None:
     config = json.loads((shipped_models()[role] / "config.json").read_text())
     assert config["architectures"] == ["Qwen3ForCausalLM"]
     assert config["vocab_size"] == len(build_tokenizer())
 
 
-@pytest.mark.parametrize(("role", "first"), [("teacher", "<|im_end|>"), ("student", "<|endoftext|>")])
+@pytest.mark.parametrize(
+    ("role", "first"), [("teacher", "<|im_end|>"), ("student", "<|endoftext|>"), ("reader", "<|endoftext|>")]
+)
 def test_generation_stops_on_both_ends(role: str, first: str) -> None:
     config = json.loads((shipped_models()[role] / "generation_config.json").read_text())
     tokens = build_tokenizer().convert_ids_to_tokens(config["eos_token_id"])
