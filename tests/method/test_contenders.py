@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from prefix_opd.method import names
+from prefix_opd.method.contenders.adwin import alignments
+from prefix_opd.method.contenders.budget import removed_by_token
 from prefix_opd.method.contenders.fast_opd import boundary
 from prefix_opd.method.contenders.iw_opd import ImportanceWeighted
-from prefix_opd.method.contenders.probe import alignments, removed_by_token
 from prefix_opd.method.contenders.prune_opd import PruneOPD
 from prefix_opd.method.schedule import SCHEDULES, extreme_lengths, prefix_lengths
 
