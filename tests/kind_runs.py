@@ -52,6 +52,10 @@ LORA = [
     "trainer.save_freq=2",
     "trainer.test_freq=4",
     "actor_rollout_ref.actor.optim.lr=3e-3",  # for so few updates
+    # greedy, so that the answers of the exported adapter can be compared one by one
+    "actor_rollout_ref.rollout.val_kwargs.do_sample=false",
+    "actor_rollout_ref.rollout.val_kwargs.temperature=0",
+    "trainer.validation_data_dir=validated",
 ]
 """An adapter, whose checkpoint at step 2 a second run goes on from."""
 RESUMED = ["trainer.resume_mode=resume_path", "prefix_opd.checkpoint.allow_foreign=true", "trainer.test_freq=-1"]
