@@ -49,6 +49,20 @@ class Patch:
     """Whether it acts on the CPU platform alone."""
 
 
+def around(ours: Callable) -> Callable[[Callable], Callable]:
+    """Decorator of a patch: ``ours(original, *arguments)`` is called in place of ``original(*arguments)``."""
+
+    @functools.wraps(ours)
+    def replacing(original: Callable) -> Callable:
+        @functools.wraps(original)
+        def replacement(*args, **kwargs):
+            return ours(original, *args, **kwargs)
+
+        return replacement
+
+    return replacing
+
+
 _originals: dict[str, Any] = {}
 
 

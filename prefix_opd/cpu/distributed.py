@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import socket
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed
 
 from prefix_opd.base.loopback import LOOPBACK
+from prefix_opd.base.patching import around
 from prefix_opd.cpu.memory import keep_freed_memory
 
 
-def over_gloo(original: Callable) -> Callable:
+@around
+def over_gloo(torchs_own, backend=None, *args, **kwargs) -> None:
     """``torch.distributed.init_process_group``. The backend "cpu:gloo,cpu:gloo" becomes "cpu:gloo"."""
-
-    @functools.wraps(original)
-    def init_process_group(backend=None, *args, **kwargs):
-        if backend == "cpu:gloo,cpu:gloo":
-            backend = "cpu:gloo"
-            # Only verl's training processes call this. The engines are idle during training, so take their cores.
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
-            keep_freed_memory()
-        # the trainers, and the engines' weight receivers (verl/checkpoint_engine/base.py:351)
-        alone = backend == "cpu:gloo" and os.environ.get("MASTER_ADDR") == LOOPBACK
-        if alone and kwargs.get("init_method") is None:
-            kwargs.update(_loopback_rendezvous())
-        return original(backend, *args, **kwargs)
-
-    return init_process_group
+    if backend == "cpu:gloo,cpu:gloo":
+        backend = "cpu:gloo"
+        # Only verl's training processes call this. The engines are idle during training, so take their cores.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))))
+        keep_freed_memory()
+    # the trainers, and the engines' weight receivers (verl/checkpoint_engine/base.py:351)
+    alone = backend == "cpu:gloo" and os.environ.get("MASTER_ADDR") == LOOPBACK
+    if alone and kwargs.get("init_method") is None:
+        kwargs.update(_loopback_rendezvous())
+    return torchs_own(backend, *args, **kwargs)
 
 
 def _loopback_rendezvous() -> dict[str, Any]:

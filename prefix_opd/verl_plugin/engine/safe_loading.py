@@ -10,7 +10,6 @@ memory. torch's own switch (TORCH_FORCE_WEIGHTS_ONLY_LOAD) would reject those to
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import pickle
@@ -25,6 +24,7 @@ import torch
 from numpy._core.multiarray import _reconstruct
 
 from prefix_opd.base.errors import RunStopped
+from prefix_opd.base.patching import around
 
 _ALLOWED = (
     (_reconstruct, "numpy._core.multiarray._reconstruct"),
@@ -43,15 +43,11 @@ _loading = threading.Lock()
 """Guards torch's list of allowed classes, which all threads share."""
 
 
-def guarded_loader(verls_own: Callable) -> Callable:
-    """Wrap one of verl's checkpoint loaders in `weights_only`."""
-
-    @functools.wraps(verls_own)
-    def load(*args, **kwargs):
-        with weights_only():
-            return verls_own(*args, **kwargs)
-
-    return load
+@around
+def guarded_loader(verls_own, *args, **kwargs):
+    """One of verl's checkpoint loaders, within `weights_only`."""
+    with weights_only():
+        return verls_own(*args, **kwargs)
 
 
 @contextmanager
@@ -81,18 +77,15 @@ def _depth() -> int:
     return getattr(_thread, "depth", 0)
 
 
-def _guarded(original: Callable) -> Callable:
-    @functools.wraps(original)
-    def load(f: Any, *args, **kwargs) -> Any:
-        if not _depth() or isinstance(f, io.BytesIO):  # another thread, or a message from another process
-            return original(f, *args, **kwargs)
-        with _loading, torch.serialization.safe_globals(_not_yet_allowed()):
-            try:
-                return original(f, *args, **{**kwargs, "weights_only": True})
-            except pickle.UnpicklingError as error:
-                raise RunStopped(_told(f, str(error))) from error
-
-    return load
+@around
+def _guarded(torch_load, f: Any, *args, **kwargs) -> Any:
+    if not _depth() or isinstance(f, io.BytesIO):  # another thread, or a message from another process
+        return torch_load(f, *args, **kwargs)
+    with _loading, torch.serialization.safe_globals(_not_yet_allowed()):
+        try:
+            return torch_load(f, *args, **{**kwargs, "weights_only": True})
+        except pickle.UnpicklingError as error:
+            raise RunStopped(_told(f, str(error))) from error
 
 
 def _not_yet_allowed() -> list:

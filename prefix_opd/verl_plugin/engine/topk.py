@@ -6,11 +6,9 @@ for one micro-batch at a time, so ``ppo_max_token_len_per_gpu`` bounds the memor
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
-from prefix_opd.base.patching import Patch, Target
+from prefix_opd.base.patching import Patch, Target, around
 
 TOPK_PATCH = Patch(
     name="topk_losses",
@@ -30,26 +28,23 @@ TOPK_PATCH = Patch(
 )
 
 
-def by_the_objective(verls_own: Callable) -> Callable:
-    """Wrap ``compute_topk_loss``: an objective of this package computes its own divergence."""
+@around
+def by_the_objective(verls_own, config, distillation_config, data, student_logits, data_format) -> dict[str, Any]:
+    """``compute_topk_loss``. An objective of this package computes its own divergence."""
     import torch
     from verl.utils.tensordict_utils import get_non_tensor_data
 
     from prefix_opd.method.divergence import log_probs_of, with_rest
     from prefix_opd.verl_plugin.fields import SETTINGS
 
-    @functools.wraps(verls_own)
-    def compute_topk_loss(config, distillation_config, data, student_logits, data_format) -> dict[str, Any]:
-        ours = get_non_tensor_data(data, SETTINGS, default=None)
-        if ours is None or ours.loss.is_verls:
-            return verls_own(config, distillation_config, data, student_logits, data_format)
-        # (1, N, k), the sequences of the micro-batch one after another, as the logits (1, N, V)
-        log_q, ids = (data[name].values().unsqueeze(0) for name in ("teacher_logprobs", "teacher_ids"))
-        if log_q.shape[:2] != student_logits.shape[:2]:
-            raise ValueError(f"scores {tuple(log_q.shape)} and logits {tuple(student_logits.shape)} differ in tokens")
-        log_q, log_p = log_q.float(), log_probs_of(student_logits, ids.long())
-        with torch.no_grad():
-            masses = {"student_mass": log_p.exp().sum(-1), "teacher_mass": log_q.exp().sum(-1)}
-        return {"distillation_losses": ours.loss.divergence(with_rest(log_p), with_rest(log_q)), **masses}
-
-    return compute_topk_loss
+    ours = get_non_tensor_data(data, SETTINGS, default=None)
+    if ours is None or ours.loss.is_verls:
+        return verls_own(config, distillation_config, data, student_logits, data_format)
+    # (1, N, k), the sequences of the micro-batch one after another, as the logits (1, N, V)
+    log_q, ids = (data[name].values().unsqueeze(0) for name in ("teacher_logprobs", "teacher_ids"))
+    if log_q.shape[:2] != student_logits.shape[:2]:
+        raise ValueError(f"scores {tuple(log_q.shape)} and logits {tuple(student_logits.shape)} differ in tokens")
+    log_q, log_p = log_q.float(), log_probs_of(student_logits, ids.long())
+    with torch.no_grad():
+        masses = {"student_mass": log_p.exp().sum(-1), "teacher_mass": log_q.exp().sum(-1)}
+    return {"distillation_losses": ours.loss.divergence(with_rest(log_p), with_rest(log_q)), **masses}

@@ -24,6 +24,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from prefix_opd.base.patching import around
 from prefix_opd.method.shared_prompts import SharedPrompts, owners
 from prefix_opd.verl_plugin.engine import fused_head, layers, packed_attention
 from prefix_opd.verl_plugin.fields import SETTINGS, plain_fields
@@ -142,17 +143,13 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
 _ASK = {PACKED: _ask_packed, PADDED: _ask_padded, SHARED: _ask_shared}
 
 
-def by_layout(sdpa: Callable) -> Callable:
-    """Wrap ``sdpa`` attention: a pass with a layout uses the layout's attention."""
-
-    @functools.wraps(sdpa)
-    def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **others):
-        layout: SharedPrompts | None = others.get(LAYOUT)
-        if layout is None:
-            return sdpa(module, query, key, value, attention_mask, dropout, scaling, **others)
-        return layout.attention(query, key, value, scaling, dropout), None
-
-    return attention
+@around
+def by_layout(sdpa, module, query, key, value, attention_mask, dropout=0.0, scaling=None, **others):
+    """``sdpa`` attention. A pass with a layout uses the layout's attention."""
+    layout: SharedPrompts | None = others.get(LAYOUT)
+    if layout is None:
+        return sdpa(module, query, key, value, attention_mask, dropout, scaling, **others)
+    return layout.attention(query, key, value, scaling, dropout), None
 
 
 def _model(engine: Any) -> Any:
@@ -213,63 +210,54 @@ def _can_share(module: Any, data: TensorDict) -> bool:
     )
 
 
-def choosing_the_form(verls_own: Callable) -> Callable:
-    """Wrap ``FSDPEngineWithLMHead.forward_backward_batch``: mark a batch with the form of its passes.
+@around
+def choosing_the_form(verls_own, self, data, loss_function, forward_only=False):
+    """``FSDPEngineWithLMHead.forward_backward_batch`` that marks a batch with the form of its passes.
 
     Batches without our settings keep verl's form.
     """
     from verl.utils import tensordict_utils as tu
     from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-    @functools.wraps(verls_own)
-    def forward_backward_batch(self, data, loss_function, forward_only=False):
-        # a pass for log-probs has other readers, and a subclass has other inputs and outputs
-        if not forward_only and type(self) is FSDPEngineWithLMHead:
-            tu.assign_non_tensor(data, **{FORM: _form(tu, self, data)})
-            layers.prepare(self, _model(self), data)
-        return verls_own(self, data, loss_function, forward_only)
-
-    return forward_backward_batch
+    # a pass for log-probs has other readers, and a subclass has other inputs and outputs
+    if not forward_only and type(self) is FSDPEngineWithLMHead:
+        tu.assign_non_tensor(data, **{FORM: _form(tu, self, data)})
+        layers.prepare(self, _model(self), data)
+    return verls_own(self, data, loss_function, forward_only)
 
 
-def inputs_of_the_form(verls_own: Callable) -> Callable:
-    """Wrap ``FSDPEngineWithLMHead.prepare_model_inputs``: change the inputs to the form of the batch."""
+@around
+def inputs_of_the_form(verls_own, self, micro_batch):
+    """``FSDPEngineWithLMHead.prepare_model_inputs`` that changes the inputs to the form of the batch."""
     from verl.utils import tensordict_utils as tu
 
-    @functools.wraps(verls_own)
-    def prepare_model_inputs(self, micro_batch):
-        inputs, output_args = verls_own(self, micro_batch)
-        model, offsets = _model(self), micro_batch["input_ids"].offsets()
-        packed = tu.get_non_tensor_data(micro_batch, key="use_remove_padding", default=True)
-        if packed and not self.use_ulysses_sp and not output_args["pad_size"] and packed_attention.takes_bounds(model):
-            inputs.update(packed_attention.bounds(offsets))
-        form = tu.get_non_tensor_data(micro_batch, key=FORM, default=None)
-        if form is not None:
-            _ASK[form](micro_batch, inputs, output_args)
-            settings = tu.get_non_tensor_data(micro_batch, key=SETTINGS, default=None).update
-            if settings.fused_head and (head := fused_head.plain_head(model)) is not None:
-                kept = output_args[KEPT] = replace(output_args[KEPT], fused=True)
-                fused_head.ask(
-                    head,
-                    labels=kept.labels,
-                    temperatures=None if output_args["temperature_is_one"] else kept.temperatures,
-                    keep=not layers.are_checkpointed(model),
-                    compiled=settings.compile_layers,
-                    cells=kept.cells,
-                )
+    inputs, output_args = verls_own(self, micro_batch)
+    model, offsets = _model(self), micro_batch["input_ids"].offsets()
+    packed = tu.get_non_tensor_data(micro_batch, key="use_remove_padding", default=True)
+    if packed and not self.use_ulysses_sp and not output_args["pad_size"] and packed_attention.takes_bounds(model):
+        inputs.update(packed_attention.bounds(offsets))
+    form = tu.get_non_tensor_data(micro_batch, key=FORM, default=None)
+    if form is None:
         return inputs, output_args
+    _ASK[form](micro_batch, inputs, output_args)
+    settings = tu.get_non_tensor_data(micro_batch, key=SETTINGS, default=None).update
+    if settings.fused_head and (head := fused_head.plain_head(model)) is not None:
+        kept = output_args[KEPT] = replace(output_args[KEPT], fused=True)
+        fused_head.ask(
+            head,
+            labels=kept.labels,
+            temperatures=None if output_args["temperature_is_one"] else kept.temperatures,
+            keep=not layers.are_checkpointed(model),
+            compiled=settings.compile_layers,
+            cells=kept.cells,
+        )
+    return inputs, output_args
 
-    return prepare_model_inputs
 
-
-def outputs_of_the_form(verls_own: Callable) -> Callable:
-    """Wrap ``FSDPEngineWithLMHead.prepare_model_outputs``: read the logits that the model kept."""
-
-    @functools.wraps(verls_own)
-    def prepare_model_outputs(self, output, output_args, micro_batch, logits_processor_func):
-        kept: Kept | None = output_args.get(KEPT)
-        if kept is None:
-            return verls_own(self, output, output_args, micro_batch, logits_processor_func)
-        return kept.outputs(functools.partial(verls_own, self), output, output_args, micro_batch)
-
-    return prepare_model_outputs
+@around
+def outputs_of_the_form(verls_own, self, output, output_args, micro_batch, logits_processor_func):
+    """``FSDPEngineWithLMHead.prepare_model_outputs`` that reads the logits which the model kept."""
+    kept: Kept | None = output_args.get(KEPT)
+    if kept is None:
+        return verls_own(self, output, output_args, micro_batch, logits_processor_func)
+    return kept.outputs(functools.partial(verls_own, self), output, output_args, micro_batch)

@@ -7,12 +7,12 @@ actor.
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 import urllib.request
-from collections.abc import Callable
 from typing import Any
+
+from prefix_opd.base.patching import around
 
 PATH = "/prefix_opd/seconds_since_token"
 ANSWER_SECONDS = 30.0
@@ -25,36 +25,28 @@ _last_token = time.monotonic()
 """Time of the last token of this process's engine; before the first token, the time of import."""
 
 
-def timed(verls_own: Callable) -> Callable:
-    """Wrap ``OutputProcessor.process_outputs``: record the time of each engine step that generated a token.
+@around
+def timed(vllms_own, self, engine_core_outputs, *args, **kwargs) -> Any:
+    """``OutputProcessor.process_outputs`` that records the time of each engine step that generated a token.
 
     An aborted request has no new token. The single token of a scoring request counts.
     """
-
-    @functools.wraps(verls_own)
-    def process_outputs(self, engine_core_outputs, *args, **kwargs):
-        global _last_token
-        if any(output.new_token_ids for output in engine_core_outputs):
-            _last_token = time.monotonic()
-        return verls_own(self, engine_core_outputs, *args, **kwargs)
-
-    return process_outputs
+    global _last_token
+    if any(output.new_token_ids for output in engine_core_outputs):
+        _last_token = time.monotonic()
+    return vllms_own(self, engine_core_outputs, *args, **kwargs)
 
 
-def answering(verls_own: Callable) -> Callable:
-    """Wrap ``build_app`` of vLLM's server: add the page `PATH`."""
+@around
+def answering(vllms_own, *args, **kwargs) -> Any:
+    """``build_app`` of vLLM's server, with the page `PATH`."""
+    app = vllms_own(*args, **kwargs)
 
-    @functools.wraps(verls_own)
-    def build_app(*args, **kwargs) -> Any:
-        app = verls_own(*args, **kwargs)
+    async def seconds_since_token() -> float:
+        return time.monotonic() - _last_token
 
-        async def seconds_since_token() -> float:
-            return time.monotonic() - _last_token
-
-        app.add_api_route(PATH, seconds_since_token, methods=["GET"])
-        return app
-
-    return build_app
+    app.add_api_route(PATH, seconds_since_token, methods=["GET"])
+    return app
 
 
 def ask(address: str) -> float:

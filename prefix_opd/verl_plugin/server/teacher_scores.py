@@ -10,11 +10,11 @@ same. The server's one event loop, which handles all sequences, needs 1/2 of the
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from prefix_opd.base.patching import around
 
 
 def flat_to_arrays(flat: Any, topk: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,29 +50,22 @@ def flat_to_arrays(flat: Any, topk: int) -> tuple[np.ndarray, np.ndarray]:
     return ids, log_probs
 
 
-def asked_for_flat_lists(original: Callable) -> Callable:
-    """Wrap ``_get_teacher_sampling_params``: ask vLLM for flat lists."""
-
-    @functools.wraps(original)
-    def _get_teacher_sampling_params(teacher_model_config, distillation_loss_config):
-        asked = original(teacher_model_config, distillation_loss_config)
-        if teacher_model_config.inference.name == "vllm":  # other engines lack this parameter
-            asked["flat_logprobs"] = True
-        return asked
-
-    return _get_teacher_sampling_params
+@around
+def asked_for_flat_lists(verls_own, teacher_model_config, distillation_loss_config) -> dict[str, Any]:
+    """``_get_teacher_sampling_params`` that asks vLLM for flat lists."""
+    asked = verls_own(teacher_model_config, distillation_loss_config)
+    if teacher_model_config.inference.name == "vllm":  # other engines lack this parameter
+        asked["flat_logprobs"] = True
+    return asked
 
 
-def read_as_arrays(original: Callable) -> Callable:
-    """Wrap ``extract_prompt_logprobs``: read flat lists as arrays. verl reads all other answers."""
+@around
+def read_as_arrays(verls_own, output, num_prompt_logprobs, result_dict) -> None:
+    """``extract_prompt_logprobs`` that reads flat lists as arrays. verl reads all other answers."""
     from vllm.logprobs import FlatLogprobs
 
-    @functools.wraps(original)
-    def extract_prompt_logprobs(output, num_prompt_logprobs, result_dict):
-        if not isinstance(output.prompt_logprobs, FlatLogprobs):
-            original(output, num_prompt_logprobs, result_dict)
-            return
-        ids, log_probs = flat_to_arrays(output.prompt_logprobs, num_prompt_logprobs)
-        result_dict.update(prompt_ids=ids, prompt_logprobs=log_probs)
-
-    return extract_prompt_logprobs
+    if not isinstance(output.prompt_logprobs, FlatLogprobs):
+        verls_own(output, num_prompt_logprobs, result_dict)
+        return
+    ids, log_probs = flat_to_arrays(output.prompt_logprobs, num_prompt_logprobs)
+    result_dict.update(prompt_ids=ids, prompt_logprobs=log_probs)

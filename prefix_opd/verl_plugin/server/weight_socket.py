@@ -8,9 +8,9 @@ contains Ray's session.
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable
+
+from prefix_opd.base.patching import around
 
 
 def own_name() -> str:
@@ -21,24 +21,16 @@ def own_name() -> str:
     return f"{context.get_session_name()}-{context.get_job_id()}"
 
 
-def renamed_at_the_trainer(original: Callable) -> Callable:
-    """Wrap ``ServerAdapter.__init__``: put the run's own name into the trainer's end of the socket."""
-
-    @functools.wraps(original)
-    def __init__(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        name = own_name()
-        self.zmq_handle = self.zmq_handle.replace(f"-{name.rpartition('-')[2]}-", f"-{name}-")
-
-    return __init__
+@around
+def renamed_at_the_trainer(verls_own, self, *args, **kwargs) -> None:
+    """``ServerAdapter.__init__`` with the run's own name in the trainer's end of the socket."""
+    verls_own(self, *args, **kwargs)
+    name = own_name()
+    self.zmq_handle = self.zmq_handle.replace(f"-{name.rpartition('-')[2]}-", f"-{name}-")
 
 
-def renamed_at_the_engine(original: Callable) -> Callable:
-    """Wrap ``vLLMHttpServer.__init__``: pass the run's own name to the engine. Both ends are on one machine."""
-
-    @functools.wraps(original)
-    def __init__(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        os.environ["VERL_RAY_JOB_ID"] = own_name()  # read by the engine, which starts later
-
-    return __init__
+@around
+def renamed_at_the_engine(verls_own, self, *args, **kwargs) -> None:
+    """``vLLMHttpServer.__init__``, which passes the run's own name to the engine. Both ends are on one machine."""
+    verls_own(self, *args, **kwargs)
+    os.environ["VERL_RAY_JOB_ID"] = own_name()  # read by the engine, which starts later

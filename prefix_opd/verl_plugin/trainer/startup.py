@@ -18,7 +18,7 @@ from typing import Any
 from verl.trainer.ppo.utils import Role
 from verl.utils.device import get_device_name
 
-from prefix_opd.base.patching import is_replaced, original
+from prefix_opd.base.patching import around, is_replaced, original
 from prefix_opd.checks import placement
 from prefix_opd.verl_plugin.trainer import turns
 
@@ -33,9 +33,6 @@ class _Teacher:
 
     def __init__(self, manager: Future):
         self._manager = manager
-
-    def get_client(self):
-        return self._manager.result().get_client()
 
     def __getattr__(self, name):
         return getattr(self._manager.result(), name)
@@ -57,15 +54,11 @@ def the_one_under_way(verls_own: type) -> Callable[..., Any]:
     return teacher
 
 
-def once(verls_own: Callable) -> Callable:
-    """Wrap ``ResourcePoolManager.create_resource_pool``: do nothing if the pools exist."""
-
-    @functools.wraps(verls_own)
-    def create_resource_pool(self):
-        if not self.resource_pool_dict:
-            verls_own(self)
-
-    return create_resource_pool
+@around
+def once(verls_own, self) -> None:
+    """``ResourcePoolManager.create_resource_pool``. Does nothing if the pools exist."""
+    if not self.resource_pool_dict:
+        verls_own(self)
 
 
 def share_pool(pools: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from typing import Any
+
+from prefix_opd.base.patching import around
 
 _CALLS = "prefix_opd_while_waiting"
 
@@ -23,13 +24,9 @@ def while_waiting(buffer: Any, seconds: float, call: Callable[[str], None]) -> N
     vars(buffer).setdefault(_CALLS, []).append(in_turn)
 
 
-def attentive(verls_own: Callable) -> Callable:
-    """Wrap ``ReplayBuffer._wait_for_next_poll``: first run the calls of `while_waiting`."""
-
-    @functools.wraps(verls_own)
-    def _wait_for_next_poll(self, partition_id, last_debug_time):
-        for call in vars(self).get(_CALLS, ()):
-            call(partition_id)
-        return verls_own(self, partition_id, last_debug_time)
-
-    return _wait_for_next_poll
+@around
+def attentive(verls_own, self, partition_id, last_debug_time):
+    """``ReplayBuffer._wait_for_next_poll`` after the calls of `while_waiting`."""
+    for call in vars(self).get(_CALLS, ()):
+        call(partition_id)
+    return verls_own(self, partition_id, last_debug_time)

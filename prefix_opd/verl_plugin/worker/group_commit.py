@@ -9,11 +9,12 @@ relies on: rollouts first, then the status of their prompt.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from prefix_opd.base.patching import around
 
 
 @dataclass
@@ -98,11 +99,7 @@ def grouped(queue: Any) -> GroupCommit:
     return GroupCommit(queue, list_of_dict_to_tensordict)
 
 
-def rows_as_they_are(verls_own: Callable) -> Callable:
+@around
+def rows_as_they_are(verls_own, list_of_dicts):
     """Replace ``list_of_dict_to_tensordict`` there: rows stay lists until `GroupCommit` makes a group's table."""
-
-    @functools.wraps(verls_own)
-    def list_of_dict_to_tensordict(list_of_dicts):
-        return list_of_dicts
-
-    return list_of_dict_to_tensordict
+    return list_of_dicts
