@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 from typing import Any
@@ -11,7 +12,10 @@ import torch.distributed
 
 from prefix_opd.base.loopback import LOOPBACK
 from prefix_opd.base.patching import around
-from prefix_opd.cpu.memory import keep_freed_memory
+
+# malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER, _NONE = -1, 0
 
 
 @around
@@ -27,6 +31,21 @@ def over_gloo(torchs_own, backend=None, *args, **kwargs) -> None:
     if alone and kwargs.get("init_method") is None:
         kwargs.update(_loopback_rendezvous())
     return torchs_own(backend, *args, **kwargs)
+
+
+def keep_freed_memory() -> bool:
+    """Make glibc serve every tensor from a heap that never shrinks (mallopt(3)). The process stays at its peak memory.
+
+    By default glibc maps and unmaps each large tensor separately. This took a fifth of the time of a trainer with 6M
+    parameters and 64 rollouts of 192 tokens. Engines have smaller tensors and gain nothing.
+
+    Returns:
+        Whether the settings were accepted; False with another C library.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_MAX, _NONE) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
 
 
 def _loopback_rendezvous() -> dict[str, Any]:

@@ -23,6 +23,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -179,7 +180,7 @@ def start(modules: Iterable[str] = PRELOAD["cpu"]) -> Path | None:
         os.close(held)
         with contextlib.suppress(KeyboardInterrupt):
             _WarmCopy(listener, leash, stand_in).serve()
-        _remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
     listener.close()
     os.close(leash)
@@ -282,9 +283,3 @@ def _receive(client: socket.socket) -> tuple[list, list[int]]:
             raise ValueError("a request was cut short")
         body += part
     return json.loads(body), list(descriptors)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

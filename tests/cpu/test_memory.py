@@ -7,7 +7,7 @@ import sys
 FAULTS = """
 import resource, sys
 import torch
-from prefix_opd.cpu.memory import keep_freed_memory
+from prefix_opd.cpu.distributed import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

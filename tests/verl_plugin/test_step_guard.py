@@ -127,7 +127,6 @@ def test_a_batch_that_is_thrown_away_after_its_scores_is_counted():
         prompt_lengths=[1],
         lengths=[2],
         log_p=broken,
-        log_p_rollout=broken,
         log_q=torch.tensor([-3.0, -1.0]),
         mask=torch.tensor([True, True]),
         prefix_lengths=[8],

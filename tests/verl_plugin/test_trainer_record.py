@@ -28,7 +28,6 @@ ROLLOUT = TrainBatch(
     prompt_lengths=[1],
     lengths=[2],
     log_p=torch.tensor([-1.0, -2.0]),
-    log_p_rollout=torch.tensor([-1.0, -2.0]),
     log_q=torch.tensor([-3.0, -1.0]),
     mask=torch.tensor([True, True]),
     prefix_lengths=[8],

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from prefix_opd.config.settings import Settings, WatcherSettings
+from prefix_opd.verl_plugin.fields import TrainBatch
 from prefix_opd.verl_plugin.trainer.watchers import (
-    Rollouts,
     after_update,
     before_update,
     ends_in_a_cycle,
@@ -22,27 +22,34 @@ VOCABULARY, LONGEST = 100, 10
 LENGTHS = [10, 10, 10]
 
 
-def batch(**changed) -> Rollouts:
+NAMES = ["prompt 0, rollout 0", "prompt 0, rollout 1", "prompt 1, rollout 0"]
+
+
+def batch(endings=("natural", "cut", "natural"), **changed) -> TrainBatch:
     log_q = -torch.linspace(0.1, 3.0, 30)
-    log_p = log_q + 0.5
     return dataclasses.replace(
-        Rollouts(
-            names=["prompt 0, rollout 0", "prompt 0, rollout 1", "prompt 1, rollout 0"],
+        TrainBatch(
+            prompts=torch.arange(3),
+            prompt_lengths=[1, 1, 1],
             tokens=torch.arange(30),
             lengths=LENGTHS,
-            log_p=log_p,
+            log_p=log_q + 0.5,
             log_q=log_q,
-            advantage=log_q - log_p,
             mask=torch.ones(30, dtype=torch.bool),
-            endings=["natural", "cut", "natural"],
+            records=[{"ending": ending} for ending in endings],
             prefix_lengths=[10, 10, 10],
         ),
         **changed,
     )
 
 
-def findings(rollouts, settings=SETTINGS):
-    return before_update(rollouts, VOCABULARY, LONGEST, settings)[1]
+def watched(rollouts, settings=SETTINGS, advantage=None):
+    advantage = torch.full_like(rollouts.log_p, -0.5) if advantage is None else advantage
+    return before_update(rollouts, NAMES[: len(rollouts.lengths)], advantage, VOCABULARY, LONGEST, settings)
+
+
+def findings(*args, **kwargs):
+    return watched(*args, **kwargs)[1]
 
 
 def replaced(values, rollout, new):
@@ -52,7 +59,7 @@ def replaced(values, rollout, new):
 
 
 def test_a_healthy_batch_is_left_alone_and_measured():
-    values, found = before_update(batch(), VOCABULARY, LONGEST, SETTINGS)
+    values, found = watched(batch())
     assert found == []
     assert values["reverse_kl"] == pytest.approx(0.5)
     assert values["endless"] == pytest.approx(1 / 3)
@@ -62,9 +69,11 @@ def test_a_healthy_batch_is_left_alone_and_measured():
 @pytest.mark.parametrize("field", ["log_p", "log_q", "advantage"])
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_none_is_found_and_its_rollout_named(field, number):
-    broken = batch()
-    broken = dataclasses.replace(broken, **{field: replaced(getattr(broken, field), 1, torch.tensor([number]))})
-    (finding,) = findings(broken)
+    whole, broken = batch(), torch.tensor([number])
+    if field == "advantage":
+        (finding,) = findings(whole, advantage=replaced(torch.zeros(30), 1, broken))
+    else:
+        (finding,) = findings(dataclasses.replace(whole, **{field: replaced(getattr(whole, field), 1, broken)}))
     assert (finding.watcher, finding.action) == ("not_finite", "skip")
     assert "1 tokens" in finding.told and "prompt 0, rollout 1" in finding.told
 
@@ -78,8 +87,8 @@ def test_rollouts_that_end_for_their_tools_are_told():
 
 def test_a_tool_may_repeat_itself():
     rollouts = batch(tokens=torch.zeros(90), lengths=[40, 40, 10], mask=torch.arange(90) % 40 < 10)
-    rollouts = dataclasses.replace(rollouts, **{name: torch.zeros(90) for name in ("log_p", "log_q", "advantage")})
-    assert before_update(rollouts, VOCABULARY, LONGEST, SETTINGS)[0]["repetition"] == 0
+    rollouts = dataclasses.replace(rollouts, **{name: torch.zeros(90) for name in ("log_p", "log_q")})
+    assert watched(rollouts)[0]["repetition"] == 0
 
 
 def test_a_tools_token_may_hold_anything():
@@ -109,14 +118,14 @@ def test_a_teacher_that_is_sure_or_short_is_not_called_uniform():
 
 
 def test_a_teachers_top_k_is_not_judged_by_token():
-    values, found = before_update(batch(log_q=None), VOCABULARY, LONGEST, SETTINGS)
+    values, found = watched(batch(log_q=None))
     assert found == [] and "reverse_kl" not in values
 
 
 def test_a_teachers_top_k_must_be_finite_and_tell_tokens_apart():
     topk = torch.stack([batch().log_q, batch().log_q - 2], dim=-1)
     rollouts = batch(log_q=None, topk=topk)
-    values, found = before_update(rollouts, VOCABULARY, LONGEST, SETTINGS)
+    values, found = watched(rollouts)
     assert found == [] and values["uniform_teacher"] == 0
 
     broken = topk.clone()
@@ -177,13 +186,11 @@ def test_half_of_the_rollouts_in_a_cycle_are_one_too_few():
     lengths, tokens = [32, 32], torch.cat([torch.full((32,), 5), torch.arange(32)])
     log_q = -torch.rand(64, generator=torch.Generator().manual_seed(0)) - 0.1
     rollouts = batch(
-        names=["a", "b"],
         tokens=tokens,
         prefix_lengths=[32, 32],
         lengths=lengths,
         log_p=log_q,
         log_q=log_q,
-        advantage=torch.zeros(64),
         mask=torch.ones(64, dtype=torch.bool),
         endings=["natural"] * 2,
     )
@@ -218,7 +225,7 @@ def test_an_update_is_judged_by_what_it_reports():
 
 def test_what_is_off_is_neither_judged_nor_measured():
     settings = Settings.from_node({"watchers": {"reverse_kl": {"action": "off"}}}).watchers
-    values, found = before_update(batch(log_p=batch().log_q + 31), VOCABULARY, LONGEST, settings)
+    values, found = watched(batch(log_p=batch().log_q + 31), settings)
     assert found == [] and "reverse_kl" not in values
 
 

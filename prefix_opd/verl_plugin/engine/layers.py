@@ -8,16 +8,16 @@ leave the memory to do without.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from tensordict import TensorDict
+from torch import distributed
 
 from prefix_opd.cost.activations import kept_bytes
 from prefix_opd.cost.arithmetic import GIB
 from prefix_opd.method.flops import ModelShape
-from prefix_opd.verl_plugin.engine.ranks import highest
 from prefix_opd.verl_plugin.fields import SETTINGS
 
 LEAST = 4096
@@ -103,6 +103,17 @@ def fit_memory(module: torch.nn.Module, data: TensorDict, room: float, group: An
     checkpoint(module, on=bool(too_few))
     if not too_few:
         tu.assign_non_tensor(data, max_token_len_per_gpu=min(budget, -int(most)))
+
+
+def highest(values: Sequence[float], group: Any) -> list[float]:
+    """The maximum of each value over all data-parallel ranks."""
+    if group is None or not distributed.is_initialized() or distributed.get_world_size(group) == 1:
+        return list(values)
+    from verl.utils.device import get_device_name
+
+    tensor = torch.tensor(values, dtype=torch.float64, device=get_device_name())
+    distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX, group=group)
+    return tensor.tolist()
 
 
 def _free() -> int:

@@ -18,7 +18,7 @@ from typing import Any
 from prefix_opd.base.patching import around
 from prefix_opd.method.micro_batches import FURTHER, Splits, cheapest_number, families
 from prefix_opd.method.shared_prompts import owners
-from prefix_opd.verl_plugin.engine.ranks import highest
+from prefix_opd.verl_plugin.engine.layers import highest
 from prefix_opd.verl_plugin.engine.update_tokens import FORM, SHARED
 from prefix_opd.verl_plugin.fields import SETTINGS
 

@@ -6,16 +6,19 @@ verl's call runs in a thread, and the main thread polls the engines' health page
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 import time
 import urllib.error
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
 
 from prefix_opd.base.errors import RunStopped
+from prefix_opd.base.patching import around
 from prefix_opd.verl_plugin.server.progress import DIRECT
+
+Result = TypeVar("Result")
 
 ASK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
@@ -23,55 +26,47 @@ ANSWER_SECONDS = 5.0
 
 
 def while_alive(
-    call: Callable[..., Any], addresses: Callable[[], Sequence[str]], what: str, seconds: float = math.inf
-) -> Callable[..., Any]:
-    """Wrap ``call``: raise RunStopped when one of the engines is dead, or the call takes longer than ``seconds``.
+    call: Callable[[], Result], addresses: Callable[[], Sequence[str]], what: str, seconds: float = math.inf
+) -> Result:
+    """Return ``call()``. Raise RunStopped when one of the engines is dead, or the call takes longer than ``seconds``.
 
     Args:
         addresses: returns ``host:port`` of the engines' servers.
         what: description of the call, for the message.
     """
+    done: Future[Result] = Future()
 
-    def called(*args, **kwargs):
-        result: dict[str, Any] = {}
+    def work() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # raised again in the waiting thread
+            done.set_exception(error)
 
-        def work() -> None:
-            try:
-                result["value"] = call(*args, **kwargs)
-            except BaseException as error:  # raised again in the waiting thread
-                result["error"] = error
-
-        thread = threading.Thread(target=work, daemon=True, name=what)
-        thread.start()
-        deadline = time.monotonic() + seconds
-        while thread.is_alive():
-            thread.join(min(ASK_SECONDS, seconds))
-            if thread.is_alive() and time.monotonic() > deadline:
-                raise RunStopped(f"{what} took longer than {seconds:g} s (prefix_opd.rollout.timeout_seconds)")
-            if thread.is_alive() and (dead := [address for address in addresses() if is_dead(address)]):
-                raise RunStopped(f"{what}: the engine at {dead[0]} has died; the log above has its last words")
-        if "error" in result:
-            raise result["error"]
-        return result["value"]
-
-    return called
+    # a daemon: a call that hangs does not keep the process alive
+    threading.Thread(target=work, daemon=True, name=what).start()
+    deadline = time.monotonic() + seconds
+    while not wait([done], min(ASK_SECONDS, seconds)).done:
+        if time.monotonic() > deadline:
+            raise RunStopped(f"{what} took longer than {seconds:g} s (prefix_opd.rollout.timeout_seconds)")
+        if dead := [address for address in addresses() if is_dead(address)]:
+            raise RunStopped(f"{what}: the engine at {dead[0]} has died; the log above has its last words")
+    return done.result()
 
 
-def watched(verls_own: Callable) -> Callable:
-    """Wrap ``CheckpointEngineManager.update_weights``: raise RunStopped when one of its engines is dead or hangs.
+@around
+def watched(verls_own, self, *args, **kwargs) -> None:
+    """``CheckpointEngineManager.update_weights``. Raises RunStopped when one of its engines is dead or hangs.
 
     The trainer sets ``limit_seconds`` of the manager.
     """
+    seconds = getattr(self, "limit_seconds", math.inf)
+    call, addresses = lambda: verls_own(self, *args, **kwargs), lambda: addresses_of(self.replicas)
+    return while_alive(call, addresses, "sending weights", seconds)
 
-    @functools.wraps(verls_own)
-    def update_weights(self, *args, **kwargs):
-        def addresses() -> list[str]:
-            return [replica.server_address for replica in self.replicas]
 
-        seconds = getattr(self, "limit_seconds", math.inf)
-        return while_alive(functools.partial(verls_own, self), addresses, "sending weights", seconds)(*args, **kwargs)
-
-    return update_weights
+def addresses_of(replicas: Sequence[Any]) -> list[str]:
+    """``host:port`` of verl's replicas."""
+    return [replica.server_address for replica in replicas]
 
 
 def is_dead(address: str) -> bool:

@@ -37,7 +37,11 @@ class Evaluator(PrefixOPDTrainer):
         self.plan = config[NODE]
         self.dumped: dict[str, list] = {}
         self.finished = 0
-        self._count_finished()
+
+        def show(partition_id: str) -> None:
+            self._show(self.chunk.benchmark, len(self.replay_buffer.finished_keys[partition_id]))
+
+        while_waiting(self.replay_buffer, PROGRESS_SECONDS, show)
 
     def on_validate_begin(self):
         pass  # an evaluation has no steps, hence no run log
@@ -55,16 +59,16 @@ class Evaluator(PrefixOPDTrainer):
         metrics: dict[str, float] = {}
         for name, (dataset, ids, left) in todo.items():
             for chunk in left:
-                self._show(name, 0)
+                self._show(name)
                 metrics.update(self._validate_chunk(dataset, ids, chunk))
                 self.finished += len(chunk.problems)
-                self._show(name, 0)
+                self._show(name)
         return metrics
 
     def _validate_chunk(self, dataset, ids: list[str], chunk: Chunk) -> dict[str, float]:
         batch = collate_fn([dataset[problem] for problem in chunk.problems])
-        batch["__rollout_n__"] = _objects([chunk.samples] * len(chunk.problems))
-        batch[PROBLEM] = _objects([f"{chunk.benchmark}/{problem}" for problem in chunk.problems])
+        batch["__rollout_n__"] = np.array([chunk.samples] * len(chunk.problems), dtype=object)
+        batch[PROBLEM] = np.array([f"{chunk.benchmark}/{problem}" for problem in chunk.problems], dtype=object)
         self.val_dataloader = [batch]
         self.chunk = chunk
         metrics = super()._validate()
@@ -105,17 +109,8 @@ class Evaluator(PrefixOPDTrainer):
             )
         return rows
 
-    # ---- progress ----
-
-    def _count_finished(self) -> None:
-        """Update the progress bar from the replay buffer's count of finished prompts while verl waits."""
-
-        def show(partition_id: str) -> None:
-            self._show(self.chunk.benchmark, len(self.replay_buffer.finished_keys[partition_id]))
-
-        while_waiting(self.replay_buffer, PROGRESS_SECONDS, show)
-
-    def _show(self, benchmark: str, more: int) -> None:
+    def _show(self, benchmark: str, more: int = 0) -> None:
+        """Write the number of finished problems, with ``more`` of the current chunk, for the progress bar."""
         write_json(self.run_folder / PROGRESS_FILE, {"benchmark": benchmark, "done": self.finished + more})
 
 
@@ -133,7 +128,3 @@ class EvaluationManager(PrefixAgentLoopManager):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.agent_loop_workers_class = ray.remote(EvaluationWorker)
-
-
-def _objects(values: list) -> np.ndarray:
-    return np.fromiter(values, dtype=object, count=len(values))

@@ -123,11 +123,13 @@ class Probe:
         data = self.trainer.train_dataset
         count = min(self.settings.prompts, len(data))
         batch = collate_fn([data[i * len(data) // count] for i in range(count)])
-        batch["uid"] = _objects([str(uuid.uuid4()) for _ in range(count)])
-        batch["__rollout_n__"] = _objects([1] * count)
-        batch[PROBE_SEED] = _objects(list(range(count)))
-        batch[PREFIX_LENGTH] = _objects([int(self.trainer.config.data.max_response_length)] * count)
-        return batch
+        columns = {
+            "uid": [str(uuid.uuid4()) for _ in range(count)],
+            "__rollout_n__": [1] * count,
+            PROBE_SEED: list(range(count)),
+            PREFIX_LENGTH: [int(self.trainer.config.data.max_response_length)] * count,
+        }
+        return {**batch, **{name: np.array(values, dtype=object) for name, values in columns.items()}}
 
     # ---- measuring ----
 
@@ -166,7 +168,3 @@ class Probe:
                 "prefix reaches; raise L sooner (prefix_opd.schedule), lower the learning rate, or end with full OPD",
             )
         return {"probe/tail_ratio": tail.ratio}
-
-
-def _objects(values: list) -> np.ndarray:
-    return np.fromiter(values, dtype=object, count=len(values))

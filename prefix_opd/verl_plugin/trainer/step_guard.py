@@ -91,24 +91,11 @@ class StepGuard:
         self, rollouts: TrainBatch, advantage: Tensor, keys: Sequence[str], metrics: dict[str, Any]
     ) -> None:
         """The last check of a batch before the update."""
-        watched = watchers.Rollouts(
-            names=[self.name(key) for key in keys],
-            tokens=rollouts.tokens,
-            lengths=rollouts.lengths,
-            log_p=rollouts.log_p,
-            log_q=rollouts.log_q,
-            advantage=advantage,
-            mask=rollouts.mask,
-            endings=[record["ending"] for record in rollouts.records],
-            prefix_lengths=rollouts.prefix_lengths,
-            topk=rollouts.topk,
-        )
-        longest = int(self.trainer.config.data.max_response_length)
-        vocabulary = self.trainer.ledger.vocabulary
+        ledger, names = self.trainer.ledger, [self.name(key) for key in keys]
+        limits = ledger.vocabulary, int(self.trainer.config.data.max_response_length)
         try:
-            self._act(watchers.before_update(watched, vocabulary, longest, self.settings), metrics)
+            self._act(watchers.before_update(rollouts, names, advantage, *limits, self.settings), metrics)
         except ThrownAway:
-            ledger = self.trainer.ledger
             ledger.add_thrown_away(rollouts.prompt_lengths, rollouts.lengths, rollouts.records, ledger.recomputed)
             raise
         metrics["prefix_opd/watch/thrown_away"] = self.attempt

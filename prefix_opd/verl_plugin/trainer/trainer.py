@@ -27,8 +27,7 @@ from prefix_opd.run.checkpoints import LEDGER_FILE
 from prefix_opd.run.events import EventLog
 from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import RunLog, numbers, read_metrics
-from prefix_opd.verl_plugin.engine.update_columns import for_update
-from prefix_opd.verl_plugin.fields import SETTINGS, TRAIN_FIELDS, plain, read_train_batch
+from prefix_opd.verl_plugin.fields import SETTINGS, TRAIN_FIELDS, for_update, plain, read_train_batch
 from prefix_opd.verl_plugin.trainer.copies import mark_copies
 from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
 from prefix_opd.verl_plugin.trainer.last_step import end_if_due, reason_to_end
@@ -149,7 +148,8 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
         # gamma = 0: a token's return is its own reward
         fields = TensorDict({"advantages": nested, "returns": nested}, batch_size=len(batch))
         stored = tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
-        return for_update(stored, self)
+        scores = self.settings.loss.needs_teacher_at_update(self.settings.advantage.student_log_prob)
+        return for_update(stored, scores, images=self.processor is not None)
 
     def _update_actor(self, batch, metrics):
         self.early.before_update(self.global_steps)

@@ -7,14 +7,16 @@ trainer acts on alarms (`prefix_opd.verl_plugin.trainer.step_guard`).
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from prefix_opd.config.watchers import EveryRollout, LateWatcher, Watcher, WatcherSettings
+from prefix_opd.verl_plugin.fields import TrainBatch
 
 SHORTEST_JUDGED = 8
 """Minimum tokens to call a teacher's answer uniform. In shorter answers (L = 1) equal log-probs occur by chance."""
@@ -28,32 +30,6 @@ LONGEST_CYCLE = 8
 """Length of the longest cycle that counts as repetition, tokens."""
 REPEATED_TOKENS = 32
 """Number of last tokens that must repeat the cycle."""
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """A batch of B rollouts with N response tokens in total, sequence after sequence."""
-
-    names: Sequence[str]
-    """(B,) names in messages, e.g. "prompt 3, rollout 1"."""
-    tokens: Tensor
-    """(N,) response token ids."""
-    lengths: Sequence[int]
-    """(B,) response lengths, tokens; their sum is N."""
-    log_p: Tensor
-    """(N,) student log-probs, nats."""
-    log_q: Tensor | None
-    """(N,) teacher log-probs, nats; None if the teacher returned its top-k."""
-    advantage: Tensor
-    """(N,)."""
-    mask: Tensor
-    """(N,) bool, tokens that the student sampled."""
-    endings: Sequence[str]
-    """(B,) cut, natural, tools or other."""
-    prefix_lengths: Sequence[int]
-    """(B,) L of each rollout, tokens."""
-    topk: Tensor | None = None
-    """(N, k) teacher log-probs of its k likeliest tokens, nats; None if the teacher scored the sampled tokens."""
 
 
 @dataclass(frozen=True)
@@ -76,47 +52,53 @@ def missing_rollouts(
 
 
 def before_update(
-    batch: Rollouts, vocabulary: int, longest: int, settings: WatcherSettings
+    batch: TrainBatch,
+    names: Sequence[str],
+    advantage: Tensor,
+    vocabulary: int,
+    longest: int,
+    settings: WatcherSettings,
 ) -> tuple[dict[str, float], list[Alarm]]:
     """Check a batch before the update.
 
     Args:
-        batch: the rollouts.
+        batch: B rollouts with N response tokens in total.
+        names: (B,) names of the rollouts in messages, e.g. "prompt 3, rollout 1".
+        advantage: (N,)
         vocabulary: V, the size of the teacher's vocabulary.
         longest: ``data.max_response_length``, tokens.
         settings: thresholds and actions.
-
-    Returns:
-        Watched values by name, and an alarm per value past its threshold.
     """
-    broken = _not_finite(batch)
+    endings = [record["ending"] for record in batch.records]
+    broken = _not_finite(batch, advantage)
+    first_broken = _first(names, [bool(part.any()) for part in broken.split(batch.lengths)])
     watched = {
         "not_finite": (
             float(broken.sum()),
-            f"{int(broken.sum())} tokens have no finite log-prob or advantage, the first in {_first(batch, broken)}; "
+            f"{int(broken.sum())} tokens have no finite log-prob or advantage, the first in {first_broken}; "
             "look at that prompt, and at the engines' dtype",
         ),
-        "repetition": _repetition(batch),
+        "repetition": _repetition(batch, names),
     }
     if batch.log_q is not None:
-        watched["uniform_teacher"] = _uniform_teacher(batch, batch.log_q, vocabulary)
-        watched["reverse_kl"] = _reverse_kl(batch, batch.log_q, batch.mask & ~broken)
+        watched["uniform_teacher"] = _uniform_teacher(batch, names, batch.log_q, vocabulary)
+        watched["reverse_kl"] = _reverse_kl(batch, names, batch.mask & ~broken)
     elif batch.topk is not None:
-        watched["uniform_teacher"] = _uniform_teacher(batch, batch.topk, vocabulary)
-    full = [ending == "tools" for ending in batch.endings]
+        watched["uniform_teacher"] = _uniform_teacher(batch, names, batch.topk, vocabulary)
+    full = [ending == "tools" for ending in endings]
     watched["tool_output"] = (
         sum(full) / len(full),
         f"{sum(full)} of {len(full)} rollouts ended because tool outputs exceeded prefix_opd.rollout.tool_tokens, the "
-        f"first of them {next(_named(batch, full), 'none')}; raise it, or shorten the outputs",
+        f"first of them {_first(names, full)}; raise it, or shorten the outputs",
     )
     whole = [length >= longest for length in batch.prefix_lengths]
     if any(whole):  # rollouts with a shorter L are cut by design
-        cut = [one and ending == "cut" for one, ending in zip(whole, batch.endings, strict=True)]
+        cut = [one and ending == "cut" for one, ending in zip(whole, endings, strict=True)]
         share = sum(cut) / sum(whole)
         watched["endless"] = (
             share,
             f"{share:.0%} of the rollouts ran into data.max_response_length={longest}, the first of them "
-            f"{next(_named(batch, cut), 'none')}; check prefix_opd.rollout.stop, or raise the length",
+            f"{_first(names, cut)}; check prefix_opd.rollout.stop, or raise the length",
         )
     return _judge(watched, settings)
 
@@ -190,43 +172,44 @@ def _judge(watched: Mapping[str, tuple[float, str]], settings: WatcherSettings) 
     return values, alarms
 
 
-def _not_finite(batch: Rollouts) -> Tensor:
+def _not_finite(batch: TrainBatch, advantage: Tensor) -> Tensor:
     """(N,) bool, student tokens with a non-finite log-prob or advantage."""
-    fields = [batch.log_p, batch.advantage] + ([] if batch.log_q is None else [batch.log_q])
+    fields = [batch.log_p, advantage] + ([] if batch.log_q is None else [batch.log_q])
     if batch.topk is not None:
         fields.append(batch.topk.sum(-1))  # finite only if all k are
     return ~torch.stack([field.isfinite() for field in fields]).all(0) & batch.mask
 
 
-def _first(batch: Rollouts, wrong: Tensor) -> str:
-    return next(_named(batch, [bool(part.any()) for part in wrong.split(list(batch.lengths))]), "none")
+def _first(names: Sequence[str], chosen: Sequence[bool]) -> str:
+    return next(itertools.compress(names, chosen), "none")
 
 
-def _named(batch: Rollouts, chosen: Sequence[bool]) -> Iterable[str]:
-    return (name for name, one in zip(batch.names, chosen, strict=True) if one)
+def _sampled(batch: TrainBatch, field: Tensor) -> list[Tensor]:
+    """The values of the student's tokens in a field (N, ...), one tensor per rollout."""
+    parts = zip(field.split(batch.lengths), batch.mask.split(batch.lengths), strict=True)
+    return [values[mask] for values, mask in parts]
 
 
-def _reverse_kl(batch: Rollouts, log_q: Tensor, sound: Tensor) -> tuple[float, str]:
+def _reverse_kl(batch: TrainBatch, names: Sequence[str], sound: Tensor) -> tuple[float, str]:
     """Mean |log p - log q| over all tokens, and a message with the worst rollout. ``sound``: (N,) tokens that count."""
-    gap, lengths = (batch.log_p - log_q).abs(), list(batch.lengths)
+    gap = (batch.log_p - batch.log_q).abs()
     mean = gap[sound].mean().item() if sound.any() else 0.0
-    parts = zip(gap.split(lengths), sound.split(lengths), strict=True)
+    parts = zip(gap.split(batch.lengths), sound.split(batch.lengths), strict=True)
     means = [part[counts].mean().item() if counts.any() else 0.0 for part, counts in parts]
     worst = max(range(len(means)), key=means.__getitem__)
     told = (
-        f"student and teacher differ by {mean:.3g} nats a token, most in {batch.names[worst]} ({means[worst]:.3g}); "
+        f"student and teacher differ by {mean:.3g} nats a token, most in {names[worst]} ({means[worst]:.3g}); "
         "check that they share tokenizer and chat template, and lower actor_rollout_ref.actor.optim.lr if it grew"
     )
     return mean, told
 
 
-def _uniform_teacher(batch: Rollouts, log_q: Tensor, vocabulary: int) -> tuple[float, str]:
+def _uniform_teacher(batch: TrainBatch, names: Sequence[str], log_q: Tensor, vocabulary: int) -> tuple[float, str]:
     """``log_q``: (N,) of the sampled tokens, or (N, k) of the top-k, whose values differ for an informed teacher."""
-    parts = zip(log_q.split(list(batch.lengths)), batch.mask.split(list(batch.lengths)), strict=True)
-    uniform = [is_uniform(scores[mask].flatten(), vocabulary) for scores, mask in parts]
+    uniform = [is_uniform(scores.flatten(), vocabulary) for scores in _sampled(batch, log_q)]
     told = (
         f"the teacher scored {sum(uniform)} of {len(uniform)} rollouts as if it knew nothing, the first of them "
-        f"{next(_named(batch, uniform), 'none')}; check that its server holds the right weights"
+        f"{_first(names, uniform)}; check that its server holds the right weights"
     )
     return sum(uniform) / len(uniform), told
 
@@ -250,12 +233,11 @@ def is_uniform(log_q: Tensor, vocabulary: int) -> bool:
     return all_alike or near_chance
 
 
-def _repetition(batch: Rollouts) -> tuple[float, str]:
-    parts = zip(batch.tokens.split(list(batch.lengths)), batch.mask.split(list(batch.lengths)), strict=True)
-    cycles = [ends_in_a_cycle(tokens[mask]) for tokens, mask in parts]
+def _repetition(batch: TrainBatch, names: Sequence[str]) -> tuple[float, str]:
+    cycles = [ends_in_a_cycle(tokens) for tokens in _sampled(batch, batch.tokens)]
     told = (
         f"{sum(cycles)} of {len(cycles)} rollouts end in a cycle of at most {LONGEST_CYCLE} tokens, the first of them "
-        f"{next(_named(batch, cycles), 'none')}; shorten prefix_opd.schedule, or lower the learning rate"
+        f"{_first(names, cycles)}; shorten prefix_opd.schedule, or lower the learning rate"
     )
     return sum(cycles) / len(cycles), told
 

@@ -7,6 +7,7 @@ turns, L counts the student's tokens over all of them (`prefix_opd.verl_plugin.w
 
 from __future__ import annotations
 
+import pkgutil
 import time
 from typing import Any
 
@@ -34,11 +35,20 @@ from prefix_opd.verl_plugin.fields import (
 )
 from prefix_opd.verl_plugin.worker.gate import Gate
 from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, watched
-from prefix_opd.verl_plugin.worker.remote_value import RemoteValue
 from prefix_opd.verl_plugin.worker.student_turns import ROLLOUT, Rollout, StudentClient
 
-FINAL_ONLY = RemoteValue("vllm.sampling_params", "RequestOutputKind.FINAL_ONLY")
 
+class _FinalOnly:
+    """vLLM's ``RequestOutputKind.FINAL_ONLY``, once a server has unpickled it.
+
+    Importing vLLM in an agent-loop worker would cost about ten seconds and half a gigabyte.
+    """
+
+    def __reduce__(self):
+        return pkgutil.resolve_name, ("vllm.sampling_params:RequestOutputKind.FINAL_ONLY",)
+
+
+FINAL_ONLY = _FinalOnly()
 ATTEMPT = "prefix_opd_attempt"
 """The field of a batch for the number of times it was discarded and sampled again."""
 
@@ -137,23 +147,22 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         """Ray raises in the caller if this process is gone."""
 
     async def _agent_loop_postprocess(self, output, validate: bool, **kwargs) -> None:
-        outputs = output if isinstance(output, list) else [output]
+        (one, *others) = output if isinstance(output, list) else [output]
         rollout, generated_at = ROLLOUT.get(), time.monotonic() - self.dispatched_at
-        if len(outputs) > 1:
-            raise RuntimeError(f"the agent loop returned {len(outputs)} outputs for a rollout; verl scores one only")
-        for one in outputs:
-            if not validate:
-                rollout.settle(one)
-                # A prefix has no final answer to reward. With a score of 0 verl runs no scorer.
-                one.reward_score = 0.0
-                one.extra_fields["reward_extra_info"] = {}
-            one.extra_fields[RECORD] = {
-                "ending": rollout.ending(self.settings.stop_token_ids),
-                "generated_at": generated_at,
-                "source": str(kwargs.get(ROUTED_BY)),
-                TURNS: len(rollout.turns),
-                SAMPLED: len(rollout.sampled),
-            }
+        if others:
+            raise RuntimeError(f"the agent loop returned {len(output)} outputs for a rollout; verl scores one only")
+        if not validate:
+            rollout.settle(one)
+            # A prefix has no final answer to reward. With a score of 0 verl runs no scorer.
+            one.reward_score = 0.0
+            one.extra_fields["reward_extra_info"] = {}
+        one.extra_fields[RECORD] = {
+            "ending": rollout.ending(self.settings.stop_token_ids),
+            "generated_at": generated_at,
+            "source": str(kwargs.get(ROUTED_BY)),
+            TURNS: len(rollout.turns),
+            SAMPLED: len(rollout.sampled),
+        }
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
     async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict) -> None:

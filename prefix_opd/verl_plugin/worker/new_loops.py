@@ -8,30 +8,18 @@ core, in the one event loop of the worker.
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 
-class QuickHydra:
-    """Replaces ``hydra`` in verl's agent-loop module. Only ``utils.instantiate`` differs."""
+def quick_hydra(hydra: Any) -> SimpleNamespace:
+    """Replaces ``hydra`` in verl's agent-loop module, which uses ``hydra.utils.instantiate`` only."""
+    find_class = cache(hydra.utils.get_class)
 
-    def __init__(self, hydra: Any):
-        self._hydra = hydra
-        self.utils = _QuickUtils(hydra.utils)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._hydra, name)
-
-
-class _QuickUtils:
-    def __init__(self, utils: Any):
-        self._utils = utils
-        self._class = cache(utils.get_class)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._utils, name)
-
-    def instantiate(self, config: Any, **arguments: Any) -> Any:
+    def instantiate(config: Any, **arguments: Any) -> Any:
         """Call the class of a config with ``_target_`` only. Hydra handles all other configs."""
         if set(config) == {"_target_"}:
-            return self._class(config["_target_"])(**arguments)
-        return self._utils.instantiate(config, **arguments)
+            return find_class(config["_target_"])(**arguments)
+        return hydra.utils.instantiate(config, **arguments)
+
+    return SimpleNamespace(utils=SimpleNamespace(instantiate=instantiate))

@@ -11,7 +11,9 @@ WORKER_PATCHES = (
         name="agent_loops",
         processes="agent-loop workers",
         targets=(
-            Target("verl.experimental.agent_loop.agent_loop:hydra", f"{_WORKER}.new_loops:QuickHydra", parameters=None),
+            Target(
+                "verl.experimental.agent_loop.agent_loop:hydra", f"{_WORKER}.new_loops:quick_hydra", parameters=None
+            ),
         ),
         why="An agent loop is made for each rollout by hydra.utils.instantiate, 2 ms each in the workers' event loop "
         "(agent_loop.py:683).",
