@@ -23,11 +23,7 @@ class _CpuDevice(types.ModuleType):
     device_count = staticmethod(lambda: 1)
     # verl/utils/flops_counter.py:80 looks the name up in its table of peak FLOP rates
     get_device_name = staticmethod(lambda *_: "CPU")
-    set_device = staticmethod(lambda *_: None)
-    synchronize = staticmethod(lambda *_: None)
-    empty_cache = staticmethod(lambda: None)
-    ipc_collect = staticmethod(lambda: None)
-    reset_peak_memory_stats = staticmethod(lambda *_: None)
+    set_device = synchronize = empty_cache = ipc_collect = reset_peak_memory_stats = staticmethod(lambda *_: None)
     # verl/workers/engine_workers.py:_postprocess_output reports them each step
     memory_allocated = memory_reserved = staticmethod(lambda *_: psutil.Process(os.getpid()).memory_info().rss)
     max_memory_allocated = max_memory_reserved = staticmethod(
@@ -36,8 +32,7 @@ class _CpuDevice(types.ModuleType):
     # verl/utils/checkpoint/checkpoint_manager.py saves the random state of the device
     get_rng_state = staticmethod(torch.get_rng_state)
     set_rng_state = staticmethod(torch.set_rng_state)
-    manual_seed = staticmethod(torch.manual_seed)
-    manual_seed_all = staticmethod(torch.manual_seed)
+    manual_seed = manual_seed_all = staticmethod(torch.manual_seed)
 
     @staticmethod
     def mem_get_info(*_):
@@ -72,11 +67,7 @@ def platform(nothing: None) -> type:
 
         def empty_cache(self) -> None: ...
 
-        def profiler_start(self) -> None: ...
-
-        def profiler_stop(self) -> None: ...
-
-        def cudart(self) -> None: ...
+        profiler_start = profiler_stop = cudart = empty_cache
 
         def manual_seed(self, seed: int) -> None:
             torch.manual_seed(seed)

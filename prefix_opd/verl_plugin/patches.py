@@ -40,9 +40,9 @@ PATCHES = (
             ),
         ),
         why="The socket is named after Ray's job id (vllm_rollout.py:141, vllm_async_server.py:143), which is 01000000 "
-        "in every cluster that a run starts for itself: two runs on one machine meet in one socket.",
-        until="verl's name tells two clusters apart",
-        without="two runs on one machine may take each other's weights, or wait for ever",
+        "in every cluster that a run starts for itself: two runs on one machine share the socket.",
+        until="verl's name differs between clusters",
+        without="two runs on one machine may receive each other's weights, or hang",
         upstream="https://github.com/verl-project/verl/issues/6233",
     ),
     Patch(
@@ -61,10 +61,10 @@ PATCHES = (
                 ("prompt_ids", "prompt_logprobs"),
             ),
         ),
-        why="vLLM makes an object for each log-prob, verl walks through them (vllm_rollout/utils.py:540) and sends "
-        "lists of lists, all in the server's one event loop.",
+        why="vLLM creates an object per log-prob. verl loops over them (vllm_rollout/utils.py:540) and sends lists of "
+        "lists, all in the server's one event loop.",
         until="verl asks for vLLM's flat lists",
-        without="a teacher's answer costs two to five times as long in its server",
+        without="a teacher's answer takes its server two to five times as long",
     ),
     Patch(
         name="log_probs",
@@ -76,9 +76,9 @@ PATCHES = (
                 ("logits", "labels"),
             ),
         ),
-        why="Where flash-attn is missing, log-probs are taken one row at a time (verl/utils/torch_functional.py:173); "
-        "of packed sequences a row is a token.",
-        until="verl takes many rows at a time",
+        why="Without flash-attn, verl computes log-probs one row at a time (verl/utils/torch_functional.py:173); in "
+        "packed sequences a row is a token.",
+        until="verl computes many rows at a time",
         without="an update on a CPU takes up to twice as long",
         upstream="https://github.com/verl-project/verl/pull/3852",
     ),
@@ -93,7 +93,7 @@ PATCHES = (
                 ("max_token_len_per_gpu", "use_dynamic_bsz", "force_group_size"),
             ),
         ),
-        why="A micro-batch is filled by real tokens and padded to its longest sequence (transformer_impl.py:737).",
+        why="verl fills a micro-batch by real tokens and pads it to its longest sequence (transformer_impl.py:737).",
         until="verl counts padding, or every run packs its sequences",
         without="padded micro-batches as verl fills them",
     ),
@@ -128,9 +128,9 @@ PATCHES = (
                 ("module", "query", "key", "value", "attention_mask", "dropout", "scaling"),
             ),
         ),
-        why="An update computes logits of prompt tokens, which no loss reads, and each prompt once for each of its "
-        "rollouts (transformer_impl.py:1145, 1332).",
-        until="verl's engine computes logits of the response alone",
+        why="An update computes logits of prompt tokens, which no loss reads, and computes each prompt once per "
+        "rollout (transformer_impl.py:1145, 1332).",
+        until="verl's engine computes logits of the response only",
         without="logits of all tokens: more memory and time in an update",
     ),
     Patch(
@@ -167,10 +167,10 @@ PATCHES = (
             ),
             Target("torch:load", parameters=("f",), when="while one of these loaders is at work"),
         ),
-        why="Checkpoints are loaded with weights_only=False, which runs what the file says "
+        why="verl loads checkpoints with weights_only=False, which runs any code in the file "
         "(fsdp_checkpoint_manager.py:215, checkpoint_handler.py:177, trainer_base.py:895).",
         until="verl loads with weights_only=True",
-        without="a checkpoint that is loaded can run code",
+        without="loading a checkpoint can run code",
     ),
     Patch(
         name="trackers",
@@ -182,10 +182,10 @@ PATCHES = (
                 ("project_name", "experiment_name", "default_backend", "config"),
             ),
         ),
-        why="All trackers are made in one constructor, where the first that is out of reach ends the run "
+        why="verl creates all trackers in one constructor; the first unreachable tracker ends the run "
         "(verl/utils/tracking.py:62, trainer_base.py:423).",
-        until="a tracker that fails ends no run of verl",
-        without="a tracker that is out of reach ends the run",
+        until="verl's runs survive an unreachable tracker",
+        without="an unreachable tracker ends the run",
     ),
     Patch(
         name="startup",
@@ -219,9 +219,8 @@ PATCHES = (
                 ("global_steps",),
             ),
         ),
-        why="Weights are offered through a socket from which a dead engine never reads "
-        "(checkpoint_engine/base.py:510).",
-        until="verl gives up on an engine that is dead",
+        why="verl sends weights through a socket, which a dead engine never reads (checkpoint_engine/base.py:510).",
+        until="verl gives up on a dead engine",
         without="a run whose engine died during a weight sync hangs",
     ),
     Patch(
@@ -234,7 +233,7 @@ PATCHES = (
                 ("partition_id", "last_debug_time"),
             ),
         ),
-        why="The trainer polls for rollouts without end and without a hook (replay_buffer.py:408).",
+        why="The trainer polls for rollouts without a time limit and without a hook (replay_buffer.py:408).",
         until="verl watches its agent-loop workers and has a hook for progress",
         without="a run whose agent-loop worker died hangs; an evaluation shows no progress within a chunk",
     ),
@@ -253,7 +252,7 @@ PATCHES = (
         why="No call of a server says whether its engine works: vLLM's counters need disable_log_stats=false, and "
         "verl's abort_request (vllm_async_server.py:1046) looks requests up by ids that vLLM has changed.",
         until="verl's servers say when they last generated a token",
-        without="a rollout longer than prefix_opd.rollout.timeout_seconds is given up if no other comes back meanwhile",
+        without="a rollout longer than prefix_opd.rollout.timeout_seconds is cancelled if no other ends meanwhile",
     ),
     *WORKER_PATCHES,
     TOPK_PATCH,

@@ -21,7 +21,7 @@ TOPK_PATCH = Patch(
             ("teacher_logprobs", "teacher_ids", "compute_forward_kl_topk"),
         ),
     ),
-    why="Logits meet the teacher's top k in one function, which computes the forward KL whatever the loss is called "
+    why="One function reads both the logits and the teacher's top k. It computes the forward KL for every loss "
     "(verl/trainer/distillation/losses.py: compute_topk_loss).",
     until="verl lets a registered loss read the logits",
     needed="reverse_kl_topk and jsd_topk are computed there; other losses are verl's as before",

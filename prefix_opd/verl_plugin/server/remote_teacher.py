@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -43,7 +44,7 @@ class RemoteTeacherClient:
         self.teacher = teacher
         self._turn = itertools.count()
         self._http: httpx.AsyncClient | None = None  # of the worker's event loop
-        self.answered = _nothing
+        self.answered: Callable[[], None] = lambda: None
         """Called at each answer."""
 
     def __reduce__(self):
@@ -88,7 +89,3 @@ class RemoteTeacherClient:
             except (httpx.TransportError, ValueError) as error:
                 failure = RuntimeError(f"{where}: {one_line(error)}")
         raise failure
-
-
-def _nothing() -> None:
-    pass

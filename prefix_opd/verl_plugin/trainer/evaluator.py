@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import ray
 from verl.trainer.ppo.utils import create_rl_dataset
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.utils.dataset.rl_dataset import collate_fn
@@ -125,6 +124,4 @@ class EvaluationWorker(PrefixAgentLoopWorker):
 class EvaluationManager(PrefixAgentLoopManager):
     """The class in ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.agent_loop_workers_class = ray.remote(EvaluationWorker)
+    worker = EvaluationWorker

@@ -47,20 +47,17 @@ class Probe:
         """Sample, score and measure. `take` returns the metrics."""
         began = time.monotonic()
         try:
-            self._run(step)
+            data = self._sample(step)
+            rollouts = read_train_batch(data, recomputed=False)
+            length = self.trainer.lengths.longest(step)
+            self.found = self._measure(rollouts, step, length)
+            self.trainer.samples.record(step, "probe", rollouts, data, [length] * len(rollouts.lengths))
         except RunStopped:
             raise
         except RuntimeError as error:  # from `_sample`, or from verl's replay buffer if no rollout came back
             self._give_up(error)
         self.seconds = time.monotonic() - began
         self.found["probe/seconds"] = self.seconds
-
-    def _run(self, step: int) -> None:
-        data = self._sample(step)
-        rollouts = read_train_batch(data, recomputed=False)
-        length = self.trainer.lengths.longest(step)
-        self.found = self._measure(rollouts, step, length)
-        self.trainer.samples.record(step, "probe", rollouts, data, [length] * len(rollouts.lengths))
 
     def _give_up(self, error: RuntimeError) -> None:
         """Discard the probe's rollouts and warn. The step goes on, because training does not need the probe."""

@@ -32,7 +32,7 @@ class Turns:
         self.trainer = trainer
         self.taken = trainer.settings.teacher.takes_turns and trainer.use_teacher_policy
         self.scoring = False
-        """Whether it is the teacher's turn."""
+        """True during the teacher's turn."""
         self.seconds = 0.0
         """Seconds since `take_seconds` in which engines fell asleep and woke up."""
 

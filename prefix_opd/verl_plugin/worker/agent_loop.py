@@ -231,6 +231,8 @@ def check_scored_tokens(scored: torch.Tensor, sequence: list[int]) -> None:
 class PrefixAgentLoopManager(AgentLoopManagerTQ):
     """The class in ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``."""
 
+    worker = PrefixAgentLoopWorker
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.agent_loop_workers_class = ray.remote(PrefixAgentLoopWorker)
+        self.agent_loop_workers_class = ray.remote(self.worker)

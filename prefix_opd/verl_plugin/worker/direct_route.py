@@ -10,25 +10,22 @@ from typing import Any
 
 from prefix_opd.base.patching import around
 
-_ONLY, _SEVERAL = "prefix_opd_only_server", "prefix_opd_several_servers"
+_SERVER = "prefix_opd_only_server"
+"""Attribute of a client: what its load balancer answers; None if it has several servers."""
 
 
 @around
 async def asked_once(verls_own, self, request_id: str, **extra: Any) -> tuple[str, Any]:
     """``LLMServerClient._acquire_server`` that remembers the only server."""
     known = vars(self)
-    if _ONLY in known:
-        return known[_ONLY]
-    if _SEVERAL not in known:
-        known[_SEVERAL] = len(await self._load_balancer.get_all_servers.remote()) > 1
-    server = await verls_own(self, request_id, **extra)
-    if not known[_SEVERAL]:
-        known[_ONLY] = server
-    return server
+    if _SERVER not in known:
+        several = len(await self._load_balancer.get_all_servers.remote()) > 1
+        known[_SERVER] = None if several else await verls_own(self, request_id, **extra)
+    return known[_SERVER] or await verls_own(self, request_id, **extra)
 
 
 @around
 def told_if_several(verls_own, self, server_id: str, request_id: str | None = None) -> None:
     """``LLMServerClient._release_server`` that calls the load balancer only if there are several servers."""
-    if vars(self).get(_SEVERAL):
+    if vars(self).get(_SERVER, ()) is None:
         verls_own(self, server_id, request_id=request_id)

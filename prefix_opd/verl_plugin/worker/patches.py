@@ -15,10 +15,10 @@ WORKER_PATCHES = (
                 "verl.experimental.agent_loop.agent_loop:hydra", f"{_WORKER}.new_loops:quick_hydra", parameters=None
             ),
         ),
-        why="An agent loop is made for each rollout by hydra.utils.instantiate, 2 ms each in the workers' event loop "
+        why="hydra.utils.instantiate creates an agent loop per rollout, 2 ms each in the workers' event loop "
         "(agent_loop.py:683).",
         until="verl looks its class up once",
-        without="2 ms more for each rollout",
+        without="2 ms more per rollout",
     ),
     Patch(
         name="direct_route",
@@ -36,28 +36,24 @@ WORKER_PATCHES = (
                 ("server_id", "request_id"),
             ),
         ),
-        why="Each request asks a load-balancer actor first and tells it after (llm_server.py:70, 83), also where there "
-        "is one server.",
-        until="verl's client remembers an only server",
-        without="two calls of an actor more for each request",
+        why="Each request calls a load-balancer actor before and after (llm_server.py:70, 83), also with one server.",
+        until="verl's client remembers its only server",
+        without="two more actor calls per request",
     ),
     Patch(
         name="group_commit",
         processes="agent-loop workers",
         targets=(
-            Target(
-                "verl.trainer.ppo.v1.agent_loop_tq:tq",
-                f"{_WORKER}.group_commit:grouped",
-                parameters=None,
-            ),
+            Target("verl.trainer.ppo.v1.agent_loop_tq:tq", f"{_WORKER}.group_commit:grouped", parameters=None),
             Target(
                 "verl.trainer.ppo.v1.agent_loop_tq:list_of_dict_to_tensordict",
                 f"{_WORKER}.group_commit:rows_as_they_are",
                 ("list_of_dicts",),
             ),
         ),
-        why="Each rollout and each status goes to TransferQueue by a call of its own (agent_loop_tq.py:110, 143, 222).",
+        why="verl writes each rollout and each status to TransferQueue in a separate call (agent_loop_tq.py:110, 143, "
+        "222).",
         until="verl writes in groups",
-        without="a call of TransferQueue for each rollout and each status",
+        without="a call of TransferQueue per rollout and per status",
     ),
 )
