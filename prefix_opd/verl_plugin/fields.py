@@ -5,15 +5,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
-from transfer_queue import KVBatchMeta
 
 from prefix_opd.method.advantage import teacher_log_probs_of_response
 from prefix_opd.method.objective import Objective
+
+if TYPE_CHECKING:  # it imports ray, which a launcher does only after its warm copy has started
+    from transfer_queue import KVBatchMeta
 
 RECORD = "prefix_opd"
 """Key of a rollout's ending, times and data source."""
