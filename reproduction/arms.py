@@ -55,6 +55,9 @@ ARMS = (
 )
 CONTENDERS = (
     *(arm for arm in ARMS if arm.name in ("full", "prefix_12", "prefix_24", "schedule", "one_step_early")),
+    Arm("topk_full", "full OPD, top 16", "tiny/topk_full", probed=False),
+    Arm("topk_schedule", "linear schedule, top 16", "tiny/topk_schedule", probed=False),
+    Arm("topk_random", "random truncation, top 16", "tiny/topk_random", probed=False),
     Arm("esr", "ESR, prefix 100", "tiny/esr"),
     Arm("power", "convex growth", "tiny/power"),
     Arm("schedule_full_last", "linear, full length in the end", "tiny/schedule_full_last"),
