@@ -30,9 +30,9 @@ def at_budget(points: Sequence[Point], budget: float) -> float:
     return float(np.interp(budget, *zip(*((point.flops_exact, point.accuracy) for point in points), strict=True)))
 
 
-def mean_cost(runs: Sequence[Sequence[Point]], target: float) -> float | None:
-    """Mean FLOP of the seeds to a target; None if one does not reach it."""
-    costs = [cost_of(points, target, "flops_exact") for points in runs]
+def mean_cost(runs: Sequence[Sequence[Point]], target: float, of: str = "flops_exact") -> float | None:
+    """Mean FLOP, or ``of="seconds"``, of the seeds to a target; None if one does not reach it."""
+    costs = [cost_of(points, target, of) for points in runs]
     return None if None in costs else mean(cost for cost in costs if cost is not None)
 
 
@@ -65,7 +65,9 @@ def write_page(records: Sequence[Record], folder: Path, command: str) -> Path:
     parts = [
         "# Schedules at equal FLOP",
         f"Written by `{command}` from [{RESULTS_FILE}]({RESULTS_FILE}), one line a run. {_origin(records)}",
-        _table({arm: [list(record.points) for record in runs[arm]] for arm in arms}, runs),
+        _table(points := {arm: [list(record.points) for record in runs[arm]] for arm in arms}, runs),
+        "The same costs as shares of those of full OPD, mean of the seeds: FLOP / seconds of training steps.",
+        _shares(points),
         f"![accuracy against training FLOP]({PICTURE})",
     ]
     with picture(folder / PICTURE, 9, 5) as axes:
@@ -99,12 +101,8 @@ def _origin(records: Sequence[Record]) -> str:
 
 
 def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Record]]) -> str:
-    full, draw = points.get(CONTENDERS[0].name), random.Random(SEED)
+    targets, draw = _targets(points), random.Random(SEED)
     budget = max((record.budget or 0.0 for records in runs.values() for record in records), default=0.0)
-    targets = {}
-    if full:
-        base, end = (mean(one[i].accuracy for one in full) for i in (0, -1))
-        targets = {share: base + share * (end - base) for share in SHARES}
     head = ["contender", "seeds", "updates", "accuracy at the budget", "last accuracy, lowest to highest seed"]
     head += [f"FLOP to {share:.0%} of full's gain ({target:.1%})" for share, target in targets.items()]
     rows = []
@@ -116,6 +114,32 @@ def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Reco
             row.append(_cost(mean_cost(found, target), interval(found, target, draw)))
         rows.append(row)
     return grid(head, rows)
+
+
+def _targets(points: Mapping[str, list[list[Point]]]) -> dict[float, float]:
+    """Share of full OPD's gain -> the accuracy there. Empty without full OPD."""
+    full = points.get(CONTENDERS[0].name)
+    if not full:
+        return {}
+    base, end = (mean(one[i].accuracy for one in full) for i in (0, -1))
+    return {share: base + share * (end - base) for share in SHARES}
+
+
+def _shares(points: Mapping[str, list[list[Point]]]) -> str:
+    targets = _targets(points)
+
+    def share(arm: str, target: float, of: str) -> str:
+        cost, full = (mean_cost(points[name], target, of) for name in (arm, CONTENDERS[0].name))
+        return f"{cost / full:.0%}" if cost and full else "–"
+
+    rows = [
+        [
+            BY_NAME[arm].label,
+            *(f"{share(arm, at, 'flops_exact')} / {share(arm, at, 'seconds')}" for at in targets.values()),
+        ]
+        for arm in points
+    ]
+    return grid(["contender", *(f"to {share:.0%} of full's gain" for share in targets)], rows)
 
 
 def _cost(cost: float | None, ends: tuple[float | None, float | None]) -> str:
