@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import check_no_secrets
@@ -51,7 +52,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         fill_in_teachers(config, typed_keys(parsed))
     except UserError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         raise _one_line(error, parsed) from None
     return config
 
@@ -108,6 +109,11 @@ def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
             return cause
         cause = cause.__context__
     text = str(error)
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
+        return UserError(f"{mark.name}, line {mark.line + 1}", f"is no valid YAML: {error.problem}")
+    if missing := re.search(r"In '([^']+)': Could not (?:load|find) '([^']+)'", text):
+        rule = f"its defaults name {missing.group(2)}, which does not exist"
+        return UserError(missing.group(1), rule, "an experiment includes a base, such as tiny/base")
     default = _compose([str(one.input_line) for one in overrides if one.key_or_group == "experiment"])
     if (wrong := misplaced(overrides, default)) is not None:
         return wrong

@@ -5,6 +5,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.config import compose as compose_module
+from prefix_opd.config import overrides
 from prefix_opd.config.compose import compose, experiments
 from prefix_opd.config.settings import CHOICES, Settings
 from prefix_opd.verl_plugin.fields import plain
@@ -31,6 +33,29 @@ def test_every_experiment_composes(experiment, monkeypatch, tmp_path):
 def test_a_run_is_named_after_its_experiment_unless_it_is_named():
     assert compose(["experiment=tiny/full"]).trainer.experiment_name == "tiny_full"
     assert compose(["experiment=tiny/full", "trainer.experiment_name=mine"]).trainer.experiment_name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "defaults:\n  - tiny/schedule\n",
+            "tiny/schedule: its defaults name experiment/tiny/tiny/base, which",
+        ),
+        ("defaults:\n  - tiny/base\n  - nothing\n", "tiny/mine: its defaults name experiment/nothing, which does not"),
+        ("defaults:\n  - tiny/base\ndata: [1, {\n", r"mine.yaml, line 5: is no valid YAML: expected the node content"),
+        ("data: {seed: 1}\ndata: {seed: 2}\n", "mine.yaml, line 3: is no valid YAML: found duplicate key data"),
+    ],
+)
+def test_an_experiment_of_ones_own_that_is_broken(text, said, tmp_path, monkeypatch):
+    (tmp_path / "experiment" / "tiny").mkdir(parents=True)
+    (tmp_path / "experiment" / "tiny" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+    searched = compose_module._without_importing_verl().replace("]", f",file://{tmp_path}]")
+    monkeypatch.setattr(compose_module, "_without_importing_verl", lambda: searched)
+    monkeypatch.setattr(overrides, "options", lambda group: ["tiny/mine"])
+    with pytest.raises(UserError, match=said) as error:
+        compose(["experiment=tiny/mine"])
+    assert "\n" not in str(error.value)
 
 
 def test_our_settings_and_the_yaml_name_the_same_keys():

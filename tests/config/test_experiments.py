@@ -35,6 +35,7 @@ KINDS = [
     "prefix_512",
     "schedule",
     "schedule_off",
+    "topk_schedule",
     "window_0_1024",
     "window_1024_2048",
     "window_2048_3072",
@@ -117,7 +118,8 @@ def test_the_papers_set_up(pair, kind):
     assert config.actor_rollout_ref.actor.optim.lr == rate
     # a folder of its own: verl goes on from what lies in it
     assert config.trainer.default_local_dir == f"outputs/{pair}_{kind}"
-    assert ("forward_kl" in kind) == (config.distillation.distillation_loss.loss_mode == "forward_kl_topk")
+    loss = {"forward_kl_256": "forward_kl_topk", "topk_schedule": "reverse_kl_topk"}.get(kind, "prefix_opd")
+    assert config.distillation.distillation_loss.loss_mode == loss
 
 
 def test_a_student_that_thinks_by_its_template():
