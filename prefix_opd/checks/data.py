@@ -6,7 +6,7 @@ import json
 
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
-from prefix_opd.checks.run_data import check_data, sources
+from prefix_opd.checks.run_data import check_data, is_graded_by_us, rewards, sources
 from prefix_opd.checks.teachers import check_sources
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
@@ -65,3 +65,13 @@ def duplicates(case: Case) -> Finding:
     if seen:
         return warn(reason, "prepare the training data with --decontaminate-against the validation set")
     return warn(reason, "drop the copies") if len(distinct) < len(train) else ok(reason)
+
+
+def true_answers(case: Case) -> Finding:
+    """Validation rows without a true answer: this package's grader counts every answer to them as wrong."""
+    truths = [row.get("ground_truth") for row in rewards(case.config)]
+    lacking = sum(truth is None or not str(truth).strip() for truth in truths)
+    if not is_graded_by_us(case.config):
+        return ok(f"graded by {case.config.reward.custom_reward_function.path}")
+    reason = f"{lacking} of {len(truths)} validation rows have no true answer"
+    return warn(f"{reason}, so that every answer counts as wrong", "drop them") if lacking else ok(reason)

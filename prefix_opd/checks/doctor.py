@@ -37,6 +37,7 @@ QUICK: tuple[Check, ...] = (
     ("empty prompts", data.empty_prompts),
     ("long prompts", data.long_prompts),
     ("duplicates", data.duplicates),
+    ("true answers", data.true_answers),
     ("memory", room.memory),
     ("disk", room.disk),
 )

@@ -14,14 +14,25 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
+from prefix_opd.config.keys import GRADER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.teachers import ROUTED_BY
 
 LINES = (".json", ".jsonl")
 """Files with one JSON object per line, or with one JSON array of objects."""
 KINDS = (".parquet", *LINES)
-TAKEN = ("agent_name", "raw_prompt", "uid", "global_steps", "session_id", "index", "dummy_tensor")
-"""Columns that verl adds to each row, or that select an agent loop."""
+TAKEN = (
+    *("raw_prompt", "dummy_tensor", "index", "tools_kwargs", "interaction_kwargs"),  # of the data set
+    *("uid", "global_steps", "validate", "agent_name", "__rollout_n__", "__do_sample__"),  # of a batch
+    *("session_id", "sampling_params", "trajectory", "trace", "output"),  # arguments of the agent loop
+    *("prompts", "responses", "response_mask", "rollout_log_probs", "routed_experts", "rm_scores"),  # of a rollout
+    *("teacher_ids", "teacher_logprobs", "num_turns", "metrics", "extra_fields", "multi_modal_data"),
+    *("mm_processor_kwargs", "mm_processor_output", "loss_mask", "input_ids", "position_ids", "multi_modal_inputs"),
+    *("log_probs", "old_log_probs", "ref_log_prob", "entropy", "values", "advantages", "returns"),  # of an update
+    *("token_level_rewards", "prefix_length", "prefix_opd_copy", "prefix_opd_probe", "prefix_opd_attempt"),
+)
+"""Names that verl or the trainer gives to a row: a column of such a name is lost, or takes the other's place."""
+MEDIA = ("images", "videos", "audios")
+ONE_EACH = "write one object a line, or one array of objects"
 SEE = "see `prefix-opd prepare --help`, or docs/smollm2.md for smollm2"
 
 Conversation = list[dict[str, Any]]
@@ -38,7 +49,7 @@ def data_files(config: DictConfig, key: str) -> list[Path]:
     paths = [Path(name).expanduser() for name in names]
     for path in paths:
         if not path.is_file():
-            raise UserError(f"{key}={path}", "does not exist", SEE)
+            raise UserError(f"{key}={path}", "is a folder; name its files" if path.is_dir() else "does not exist", SEE)
         if path.suffix not in KINDS:
             raise UserError(f"{key}={path}", f"has none of the endings that verl reads: {', '.join(KINDS)}", SEE)
     return paths
@@ -53,7 +64,11 @@ def check_data(config: DictConfig, key: str) -> int:
         rows += check_rows(what, read_rows(what, path, needed), needed)
         schemas.append(_schema(what, path))
     for path, schema in zip(paths, schemas, strict=True):
-        check_columns(f"{key}={path}", schema, validated=key == VAL_KEY)
+        what = f"{key}={path}"
+        check_columns(what, schema, validated=key == VAL_KEY)
+        check_text_alone(what, path, schema)
+        if key == VAL_KEY:
+            check_graded(config, what, schema)
         _check_alike(key, (paths[0], path), (schemas[0], schema))
     if key == TRAIN_KEY and rows < (batch := config.data.train_batch_size):
         raise UserError(f"data.train_batch_size={batch}", f"exceeds the {rows} rows of {key}")
@@ -69,6 +84,11 @@ def conversations(config: DictConfig, key: str) -> list[Conversation]:
 def sources(config: DictConfig) -> Counter[str]:
     """``data_source`` of the training rows -> number of rows."""
     return Counter(map(str, _column(config, TRAIN_KEY, ROUTED_BY)))
+
+
+def rewards(config: DictConfig) -> list[dict[str, Any]]:
+    """``reward_model`` of the validation rows."""
+    return _column(config, VAL_KEY, "reward_model")
 
 
 def _column(config: DictConfig, key: str, name: str) -> list[Any]:
@@ -100,7 +120,8 @@ def read_rows(what: str, path: Path, columns: list[str]) -> Iterator[dict[str, A
 
 def _check_names(what: str, needed: list[str], names: list[str]) -> None:
     if missing := next((name for name in needed if name not in names), None):
-        raise UserError(what, f"lacks the column {missing!r} (it has {', '.join(map(str, dict.fromkeys(names)))})")
+        rule = f"lacks the column {missing!r} (it has {', '.join(map(str, dict.fromkeys(names)))})"
+        raise UserError(what, rule, f"rename its own, {SEE}")
 
 
 def check_rows(what: str, rows: Iterable[dict[str, Any]], needed: list[str]) -> int:
@@ -109,11 +130,12 @@ def check_rows(what: str, rows: Iterable[dict[str, Any]], needed: list[str]) -> 
     for number, row in enumerate(rows):
         for name in needed:
             if row[name] is None:
-                raise UserError(what, f"row {number}, column {name!r}: is null")
+                raise UserError(what, f"row {number}, column {name!r}: is null", "fill it in, or drop the row")
         if problem := problem_of(row[needed[0]]):
-            raise UserError(what, f"row {number}, column {needed[0]!r}: {problem}")
+            fix = 'write [{"role": "user", "content": QUESTION}]'
+            raise UserError(what, f"row {number}, column {needed[0]!r}: {problem}", fix)
     if number < 0:
-        raise UserError(what, "has no rows")
+        raise UserError(what, "has no rows", SEE)
     return number + 1
 
 
@@ -125,16 +147,16 @@ def _read_lines(what: str, path: Path) -> list[dict[str, Any]]:
             unit, rows = "row", dict(enumerate(json.loads(text)))
         else:
             unit, rows = "line", {}
-            for number, line in enumerate(text.splitlines(), 1):
+            for number, line in enumerate(text.split("\n"), 1):  # a text may hold other ends of lines
                 if line.strip():
                     rows[number] = json.loads(line)
     except UnicodeDecodeError:
-        raise UserError(what, "is not text in UTF-8") from None
+        raise UserError(what, "is not text in UTF-8", "save it as such") from None
     except (ValueError, RecursionError):
-        raise UserError(what, f"line {number} is no JSON") from None
+        raise UserError(what, f"line {number} is no JSON", ONE_EACH) from None
     for number, row in rows.items():
         if not isinstance(row, dict):
-            raise UserError(what, f"{unit} {number} is not a JSON object")
+            raise UserError(what, f"{unit} {number} is not a JSON object", ONE_EACH)
     return list(rows.values())
 
 
@@ -151,7 +173,8 @@ def _schema(what: str, path: Path):
         try:
             kind = pa.array([row.get(name) for row in rows]).type
         except (pa.ArrowException, OverflowError, UnicodeEncodeError, ValueError) as error:
-            raise UserError(what, f"column {name!r} holds values of several types ({str(error)[:120]})") from None
+            rule = f"column {name!r} holds values of several types ({str(error)[:120]})"
+            raise UserError(what, rule, "write all with one type") from None
         columns.append(pa.field(name, kind))
     return pa.schema(columns)
 
@@ -161,19 +184,58 @@ def check_columns(what: str, schema, validated: bool) -> None:
     import pyarrow as pa
 
     kinds = {field.name: field.type for field in schema}
+    if len(kinds) < len(schema):
+        twice = next(name for name in kinds if schema.names.count(name) > 1)
+        raise UserError(what, f"has several columns {twice!r}", "rename all but one")
     source, reward, extra = (kinds.get(name) for name in (ROUTED_BY, "reward_model", "extra_info"))
-    if not (pa.types.is_string(source) or pa.types.is_large_string(source)):
-        raise UserError(what, f"its column {ROUTED_BY!r} is {source}, not text")
+    coded = source.value_type if pa.types.is_dictionary(source) else source  # pandas calls it categorical
+    if not any(is_text(coded) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+        raise UserError(what, f"its column {ROUTED_BY!r} is {source}, not text", "write the name of the data set")
     if not pa.types.is_struct(reward):
         rule = f"its column 'reward_model' is {reward}, not a group with ground_truth"
         raise UserError(what, rule, 'write {"style": "rule", "ground_truth": ANSWER} in each row, not as text')
-    if validated and "ground_truth" not in (fields := [field.name for field in reward]):
+    if validated and "ground_truth" not in (fields := _fields(reward)):
         rule = f"its column 'reward_model' lacks ground_truth (it has {', '.join(fields)})"
         raise UserError(what, rule, "rename the answer's")
     if not (extra is None or pa.types.is_struct(extra) or pa.types.is_null(extra)):
         raise UserError(what, f"its column 'extra_info' is {extra}, not a group of values", "leave the column out")
+    if mapped := next((name for name, kind in kinds.items() if "map<" in str(kind)), None):
+        raise UserError(what, f"its column {mapped!r} is {kinds[mapped]}, which datasets does not read", "drop it")
     if taken := next((name for name in TAKEN if name in kinds), None):
         raise UserError(what, f"has a column {taken!r}, which verl sets itself", "rename it")
+
+
+def check_text_alone(what: str, path: Path, schema) -> None:
+    """Reject rows with images, videos or sounds. Columns that are empty in every row pass, as in verl."""
+    for name in [name for name in MEDIA if name in schema.names]:
+        if any(row[name] for row in read_rows(what, path, [name])):
+            raise UserError(what, f"has {name}, and models read text alone here", f"drop the column {name!r}")
+
+
+def check_graded(config: DictConfig, what: str, schema) -> None:
+    """Check the types that this package's grader takes; a grader of the user's may take others."""
+    import pyarrow as pa
+
+    if not is_graded_by_us(config):
+        return
+    truth = schema.field("reward_model").type.field("ground_truth").type
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    if pa.types.is_nested(truth) or any(is_binary(truth) for is_binary in binary):
+        rule, fix = f"its reward_model.ground_truth is {truth}", "write the answer as text or a number"
+        raise UserError(what, rule, f"{fix}, or set {GRADER_KEY} to a grader of yours")
+    extra = schema.field("extra_info").type if "extra_info" in schema.names else pa.null()
+    options = extra.field("n_options").type if pa.types.is_struct(extra) and "n_options" in _fields(extra) else None
+    if options is not None and not (pa.types.is_integer(options) or pa.types.is_null(options)):
+        raise UserError(what, f"its extra_info.n_options is {options}", "write a whole number, or leave it out")
+
+
+def is_graded_by_us(config: DictConfig) -> bool:
+    """Whether validation answers go to `prefix_opd.grading`."""
+    return str(OmegaConf.select(config, GRADER_KEY)).startswith("pkg://prefix_opd.")
+
+
+def _fields(struct) -> list[str]:
+    return [field.name for field in struct]
 
 
 def _check_alike(key: str, paths: tuple[Path, Path], schemas: tuple) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from omegaconf import DictConfig
 
 from prefix_opd.base.errors import UserError, at_least
 from prefix_opd.base.files import sha256_of
-from prefix_opd.checks.run_data import check_columns, check_rows
+from prefix_opd.checks.run_data import check_columns, check_graded, check_rows, check_text_alone
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
 
@@ -26,7 +27,7 @@ MAX_TOKENS = 16_384
 OTHER_SAMPLES = 4
 """Default samples per problem, as in the paper for all benchmarks but AIME."""
 TESTS = tuple(name for name, known in KNOWN.items() if known.purpose == "test")
-_COLUMNS = ("data_source", "prompt", "reward_model")
+_COLUMNS = ["prompt", "data_source", "reward_model"]
 
 
 @dataclass(frozen=True)
@@ -139,18 +140,25 @@ def _prepared(data: Path) -> list[str]:
     return found
 
 
+def check_answers(config: DictConfig, benchmarks: Sequence[Benchmark]) -> None:
+    """Check that the config's grader takes the true answers. Raises UserError."""
+    for one in benchmarks:
+        check_graded(config, f"benchmark {one.path}", _read(one.path).schema)
+
+
 def _check(benchmark: Benchmark) -> None:
     table, what = _read(benchmark.path), f"benchmark {benchmark.path}"
     for name in _COLUMNS:
         if name not in table.column_names:
             raise UserError(what, f"lacks verl's column {name!r} (it has {', '.join(table.column_names)})")
     check_columns(what, table.schema, validated=True)
-    check_rows(what, table.select(["prompt"]).to_pylist(), ["prompt"])
+    check_text_alone(what, benchmark.path, table.schema)
+    check_rows(what, table.select(_COLUMNS).to_pylist(), _COLUMNS)
 
 
 def _read(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path)
+        return pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError):
         raise UserError(f"benchmark {path}", "is not a parquet file", "see `prefix-opd prepare --help`") from None
 

@@ -17,7 +17,7 @@ from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY, leaves
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
-from prefix_opd.evaluation.benchmarks import TINY, Benchmark, Sampling
+from prefix_opd.evaluation.benchmarks import TINY, Benchmark, Sampling, check_answers
 from prefix_opd.evaluation.target import Target
 from prefix_opd.method.ending import stop_token_ids
 
@@ -122,6 +122,7 @@ def evaluation_config(
     _set_gpus(config, target, gpus, touched)
     _set_own(config, target, benchmarks, sampling, out, chunk)
     services.check_grader(config)
+    check_answers(config, benchmarks)
     _fill_in(config, target, teacher)
     fit_model(config, target.model)
     _set_lengths(config, target, benchmarks, sampling, touched)

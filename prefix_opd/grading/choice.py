@@ -5,44 +5,56 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, boxed, tagged, unmarked
+from prefix_opd.grading.notation import COMMANDS, plain_latex
+from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
 
 LETTERS = "ABCDEFGHIJ"
 
-_WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:bf|rm|it)|mbox|boldsymbol|bm|underline)\s*\{")
+_WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{")
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3010: "(", 0x3011: ")"}
 _SPACING = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ()\[\]]|[~_]|\\q?quad(?![A-Za-z])")
-_MARKUP = re.compile(r"\\!|[*$`{}\"“”]|['‘](?=[A-Ja-j]['’](?!\w))|(?<=['‘][A-Ja-j])['’](?!\w)")
+_MARKUP = re.compile(r"\\!|[*$`{}\"“”]|<<|>>|\[(?=\[)|(?<=\])\]|['‘](?=[A-Ja-j]['’](?!\w))|(?<=['‘][A-Ja-j])['’](?!\w)")
 _SPACE = re.compile(r"\s+")
 
 # A lower-case letter counts only in brackets and at the end of a statement, because "a" is a word.
 _END = r"(?=\s*(?:[.,;:)!]|\n|$))"
-_LETTER = rf"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|(?:(?P<bare>[A-J])|(?P<small>[a-j]){_END})(?![A-Za-z0-9'’]))"
+_LETTER = (
+    r"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|"
+    rf"(?:(?P<bare>[A-J])|(?P<small>[a-j])(?:{_END}|(?<=(?:ption|hoice) [a-j])))(?![A-Za-z0-9'’]))"
+)
 _BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
 _ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just)\s)?"
 _NAMED = rf"{_ADVERB}(?:(?:the\s)?(?:correct\s|right\s|best\s)?(?:letter|option|choice|answer)\s?:?\s?)?"
 _ASKED = (
-    r"(?:answer|ans\.?|choice|option|letter|select(?:ed|ion)|pick|"
+    r"(?:answer|ans\.?|choice|option|letter|select(?:ed|ion)|pick|guess|"
     r"(?:right|correct|best|true)\s(?:one|statement|response))"
 )
-_LAST = r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|overall)\s?[,:]?\s"
+_LAST = r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|overall|actually|wait|no)\s?[,:]?\s"
 _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
-        (rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→–—-]|[-=]>))\s?", ""),
-        (rf"\b(?:{FOREIGN_ANSWER})(?:\s\w+)?\s?(?:[:：]|\s(?:ist|est|es|é|è)\b)\s?", ""),
+        (rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→⇒➡–—-]|[-=]>))\s?", ""),
+        (r"(?:^|\n)(?:correct|final|conclusion|verdict)\s?:\s", ""),
+        (rf"\b(?:{FOREIGN_ANSWER})(?:\s\w+)?\s?(?:[:：]|\s(?:{FOREIGN_IS})\b)\s?(?:la\s)?", ""),
         (rf"{EAST_ASIAN_ANSWER}\s?", ""),
-        (r"\banswer\s|\bans\.\s|(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选", ""),
+        (r"\banswer\s|\bans\.\s|(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选\s?[:：]?\s?", ""),
         (
-            r"(?<!not\s)(?<!n['’]t\s)\b(?:pick|choose|select|chose|picked|selected|(?:go|going|went) (?:with|for)|"
+            r"\b(?:pick(?:ed|ing)?|choose|chose|choosing|select(?:ed|ing)?|(?:go|going|went) (?:with|for)|vote for|"
             r"opt for|settle on)\s",
             "",
         ),
-        (rf"(?<!if\s)(?<!whether\s)\b(?:it|this|that)(?:\s{_BE}|['’]s)\s|{_LAST}", _END),
-        (r"\bI(?:['’]d|\swould)?\s(?:think|believe|say)\s", _END),
         (
-            r"(?<!if\s)(?<!whether\s)(?<!suppose\s)(?<!assume\s)",
-            rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b",
+            rf"(?:\b(?:it|this|that|which)(?:\s{_BE}|['’]s|\s(?:matches|corresponds to|gives|leaves(?: us with)?))\s"
+            rf"(?:only\s)?|{_LAST})",
+            _END,
         ),
+        (r"\bI(?:['’]d|\swould)?\s(?:think|believe|say|guess)\s", _END),
+        (
+            "",
+            rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b"
+            r"(?!\s(?:only\s)?if\b)",
+        ),
+        (r"\bonly\s", r"\s(?:works|fits|matches|satisfies|holds)\b"),
         (r"\b(?:option|choice)\s?", r"\s(?:fits|matches|works|is it)\b"),
         ("", r"\s(?:remains|is left)\b"),
         ("", r"\sit\sis\b"),
@@ -50,9 +62,16 @@ _GIVEN = [
 ]
 # the answer to "which is false?", if the text names no other
 _FALSE = [re.compile(rf"\b(?i:(?:false|incorrect|wrong)\s(?:one|statement|option)\s(?:{_BE}\s|:\s?)){_LETTER}{_END}")]
+_REASON = re.compile(r" (?:because|since)\b")
 _NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?:?\s?)"
-_LINE = re.compile(rf"(?:[-=#>→⇒]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
+_LINE = re.compile(rf"(?:[-=#>→⇒⟹∴]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
+_ALONE = re.compile(rf"{_LETTER}[.)]?\n")
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
+# "if C is correct", "I do not think C is correct", "B or C is correct"
+_DOUBT = re.compile(
+    r"(?i:\b(?:if|whether|suppose|assume|doubt|unlikely|neither|not)\b|n['’]t\b)"
+    r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$"
+)
 _SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which|is|must|would|will|seems)\b)[a-z]")
 _WORDY = "AI"  # letters that are also words
 
@@ -65,7 +84,8 @@ def letter_of(text: str) -> str | None:
         return _given(plain)
     if _ANOTHER.match(rest := match["rest"]):
         return None
-    separated = not rest or rest[0] in ".):,–—" or rest.startswith(" -") or (match["bracketed"] and rest[0] == " ")
+    separated = not rest or rest.lstrip()[:1] in tuple(".):,–—;!(-") or (match["bracketed"] and rest[0] == " ")
+    separated = separated or _REASON.match(rest)
     return _letter(match) if separated else _given(plain)
 
 
@@ -83,14 +103,16 @@ def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
     inside, after = tagged(text)
     box = boxed(after)[0] or boxed(inside)[0] or inside
     plain = _plain(text).strip()
-    last = letter_of(box) if box else None
+    last = letter_of(plain_latex(unmarked(box))) if box else None
     letter = last or _given(plain) or letter_of(plain.rpartition("\n")[2]) or _given(plain, _FALSE)
+    if letter is None and (alone := _ALONE.match(plain)) is not None:
+        letter = _letter(alone)
     return letter if letter and letter in LETTERS[:n_options] else None
 
 
 def _plain(text: str) -> str:
     """The text without markup, LaTeX wrappers and repeated spaces."""
-    bare = _MARKUP.sub("", _SPACING.sub(" ", _WRAPPER.sub("", unmarked(text))))
+    bare = _MARKUP.sub("", _SPACING.sub(" ", _WRAPPER.sub("", unmarked(text.translate(_FULL_WIDTH)))))
     return _SPACE.sub(lambda space: "\n" if "\n" in space.group() else " ", bare)
 
 
@@ -99,6 +121,8 @@ def _given(plain: str, patterns: Sequence[re.Pattern[str]] = _GIVEN) -> str | No
     matches = [match for pattern in patterns for match in pattern.finditer(plain)]
     for match in sorted(matches, key=_place, reverse=True):
         rest = plain[_place(match) : _place(match) + 40]
+        if _DOUBT.search(plain[: match.start()]):
+            continue
         if match["bare"] is not None and match["bare"] in _WORDY and _SENTENCE_GOES_ON.match(rest):
             continue
         return None if _ANOTHER.match(rest) else _letter(match)

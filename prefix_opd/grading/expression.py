@@ -11,6 +11,7 @@ from prefix_opd.grading.notation import COMMANDS, plain_latex
 _MARKS = (
     *(("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"), ("==", "==")),
     *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("``", "''")),
+    *(("「", "」"), ("『", "』"), ("【", "】"), ("<<", ">>")),
 )
 _MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
 _WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{([^{{}}]*)\}}")
@@ -33,11 +34,32 @@ _BUILDER = re.compile(r"^\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid\b|\
 _BASED = re.compile(r"\(?([0-9A-F]+)\)?(?:_\{?\(?(\d+)\)?\}?|\s*\(?base\s?(\d+)\)?)")
 _PERCENT = re.compile(r"\s*\\?%$")
 
+_ONES = re.findall(
+    r"\w+",
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen",
+)
+_TENS = re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety")
+_NUMERALS = {word: value for value, word in enumerate(_ONES)} | {
+    f"{ten}-{one}".removesuffix("-zero"): 10 * tens + ones
+    for tens, ten in enumerate(_TENS, 2)
+    for ones, one in enumerate(_ONES[:10])
+}
+_NUMERAL = re.compile(
+    rf"^(\\text\w*\s*\{{\s*|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)", re.IGNORECASE
+)
+_NAMED = {
+    "infinity": r"\infty", "empty set": r"\emptyset", "all reals": r"\mathbb{R}", "all real numbers": r"\mathbb{R}"
+}  # fmt: skip
+
 _UNIT = (
     r"[cdkm]?m|km/h|mi|in|ft|yd|[mk]?g|lbs?|oz|m?[lL]|gal|hrs?|h|mins?|secs?|s|ms|mph|kph|rpm|k?Hz|[mk]?[NJWVA]|kWh|k?Pa|"
     r"mol|K|rad|deg|sq|cu|per|days?|men|ways?|USD|EUR|a\.?m\.?|p\.?m\.?"
 )
-_WORD = rf"(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|the|a|an|is|as|we|are|by|so|per|(?:{_UNIT}))"
+_WORD = (
+    rf"(?!(?:{'|'.join(_NUMERALS)}|hundred|thousand)\b)"
+    rf"(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|the|a|an|is|as|we|are|by|so|per|(?:{_UNIT}))"
+)
 _EXPONENT = re.compile(r"\^\s*\{?-?\d\}?")
 _TEXT = (
     r"\\(?:text(?:bf|it|rm|normal)?|[mh]box|mathrm|operatorname)\s*\{((?:[^{}]|\^\{-?\d\})*)\}(?:\s*\^\s*\{?-?\d\}?)?"
@@ -50,18 +72,25 @@ _CLAUSE_AFTER = re.compile(
     r"(?P<value>.*?\S)\s*(?:[,;]|--?|—)\s*(?:and\s)?(?P<words>(?:as|which|where|since|because|for|so|that|this|when|with|"
     r"thus|hence|by|the|who|whose|it|we|after|given|assuming|rounded|i\.e\.|namely|in|from|to)\s[^\d\\$]*)"
 )
+_YES_OR_NO = re.compile(r"(?P<value>(?i:yes|no|true|false))\s*(?:[,.;:!—–-]|(?=\())[^\d\\$]*")
 _WORD_WITH_CLAUSE = re.compile(r"(?P<value>[^\W\d_]+)\s*,?\s+(?:because|since)\s.*")
 _NUMBER_WITH_CLAUSE = re.compile(
     r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:when|where|which|because|since|at|attained|achieved|reached|obtained)\s"
     r"(?:(?!\s(?:and|or)\s|;).)*"
 )
-_DENIAL_AFTER = re.compile(r"(?P<value>.*?[^\s,])\s*,?\s+(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*")
+_DENIAL_AFTER = re.compile(
+    r"(?P<value>.*?[^\s,])(?<!\bis)(?<!\bare)\s*,?\s+(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*"
+)
 _TH = r"(?:\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
 _TEXT_BEFORE = re.compile(r"(?P<words>\\text(?:bf|it|rm)?\s*\{[A-Za-z ,:'’]+\})\s*(?P<value>[-+]?[\d.].*)")
-_NOTE_AFTER = re.compile(r"(?P<value>.*[\d)\]}%!])\s+\((?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})\)")
+_NOTE_AFTER = re.compile(
+    r"(?P<value>.*(?:[\d)\]}%!]|[a-z]{3}))\s+\((?:(?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})|"
+    r"(?:since|because|as|i\.e\.|namely|approx\w*\.?|about|which|where|by|from)\s[^()]*)\)"
+)
 _WORDS_AFTER = re.compile(
-    r"(?P<value>.*(?:[\d)\]}%!]|\\pi(?=\s+[A-Za-z]{2})))\s+"
+    r"(?P<value>.*(?:[\d)\]}%!]|\\pi(?=\s+[A-Za-z]{2})))"
+    r"(?:\s+|(?<=\d)(?=(?:[cmk]m|[mk]g|m[lL]|mph|lbs?|hrs?|mins?|secs?)(?![A-Za-z])))"
     rf"(?P<words>{_WORD}(?:(?:\s*[/·]\s*|\s*\\cdot\s*|\s+){_WORD})*)(?:\s*\^\s*\{{?[23]\}}?)?"
 )
 _CHANGES_THE_VALUE = re.compile(
@@ -71,7 +100,7 @@ _CHANGES_THE_VALUE = re.compile(
     re.IGNORECASE,
 )
 _LARGE = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_LARGE_AFTER = re.compile(rf"(\d)\s*(?:\\text\s*\{{\s*)?({'|'.join(_LARGE)})\b(?:\s*\}})?")
+_LARGE_AFTER = re.compile(rf"(\d)\s*(\\text\s*\{{\s*)?({'|'.join(_LARGE)})\b(?(2)(?:\s*\}})?)")
 _FILLER = re.compile(
     r"(?:\\text\s*\{\s*)?(?:(?:approximately|about|around|roughly|exactly|simply|just|only|indeed|clearly|therefore|"
     r"thus|hence|so|(?:final |correct )?answer|equal to|equals|given by|a total of|the|number|value|integer|fraction|"
@@ -85,7 +114,7 @@ def tidy(text: str) -> str:
     text = text.strip()
     shorter = None
     while shorter != text:
-        shorter, text = text, text.strip().rstrip(".,;:?").strip()
+        shorter, text = text, text.strip().rstrip(".,;:?。").strip()
         for left, right in _MARKS:
             if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):
                 text = text[len(left) : -len(right)]
@@ -100,16 +129,18 @@ def value_of(text: str) -> str:
     text = tidy(_ENDLESS.sub(r"\1\\overline{\2}", text))
     if _NUMBER.fullmatch(text):
         return text
+    text = _NAMED.get(as_words(text), text)
     text = _ORDINAL.sub("", plain_latex(_LATEX_THOUSANDS.sub("", text)))
     if (denied := _DENIAL_AFTER.fullmatch(text)) is not None:
         text = denied["value"]
     if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
         text = clause["value"]
-    text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[2].lower()]}}}", text)
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
+    text = _NUMERAL.sub(lambda match: f"{match[1]}{_NUMERALS[match[2].lower()]}", text)
+    text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)
-        if match and not _CHANGES_THE_VALUE.search(unwrapped(_EXPONENT.sub("", match["words"]))):
+        if match and not _CHANGES_THE_VALUE.search(unwrapped(_EXPONENT.sub("", match["words"] or ""))):
             text = match["value"]
     text = re.sub(rf"\\(?:{COMMANDS})(?![A-Za-z])", "", unwrapped(text))
     while text.startswith("{") and closing_brace(text) == len(text) - 1:
@@ -169,9 +200,11 @@ def unwrapped(text: str) -> str:
 def as_words(text: str) -> str:
     """An answer in words, in lower case and with single spaces."""
     text = " ".join(tidy(unwrapped(tidy(text))).split())
-    if (clause := _CLAUSE_AFTER.fullmatch(text) or _WORD_WITH_CLAUSE.fullmatch(text)) is not None:
-        text = clause["value"]
-    return re.sub(r"^(?:(?:the )?(?:final |correct )?answer(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold())
+    for pattern in (_CLAUSE_AFTER, _WORD_WITH_CLAUSE, _YES_OR_NO):
+        if (clause := pattern.fullmatch(text)) is not None:
+            text = clause["value"]
+    text = re.sub(r"^(?:(?:it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold())
+    return ", ".join(sorted(re.split(r",? and |, ", text))) if " and " in text else text
 
 
 def is_words(text: str) -> bool:
@@ -180,7 +213,7 @@ def is_words(text: str) -> bool:
     Outside \\text{} a word has at least four letters, because xy and abc are products.
     """
     bare = tidy(unwrapped(text))
-    if not _WORDS.fullmatch(bare):
+    if not _WORDS.fullmatch(bare) or bare.casefold() in _NUMERALS or as_words(bare) in _NAMED:
         return False
     return bare != text.strip() or bool(_LONG_WORD.search(bare)) or bare.casefold() in _SHORT_WORDS
 

@@ -18,11 +18,11 @@ from prefix_opd.grading.expression import (
     value_of,
     without_percent,
 )
-from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, boxed, tagged, unmarked
+from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
 
 _TAIL_CHARS = 1_500
 _VERB = (
-    r"(?:is|are|was|equals|(?:would|will|must|should|can only|has to) be|"
+    rf"(?:is|are|was|equals|{FOREIGN_IS}|(?:would|will|must|should|can only|has to) be|"
     r"(?:seems|appears|turns out|comes out|works out) to be)"
 )
 _ANNOUNCED = re.compile(
@@ -30,8 +30,10 @@ _ANNOUNCED = re.compile(
     r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
     rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?:\s+not\s[^.\n]{{1,40}}?\sbut\b)?"
     r"(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
-    rf"{EAST_ASIAN_ANSWER}|^\W*(?:result|solution)\s*[:：](?=\s*[^\w\s]*\d\S{{0,40}}\s*$)|"
-    r"^\W*(?:the )?(?:final |correct )?answer\W*\n|^####(?=\s*[-+\d$\\(.])",
+    rf"{EAST_ASIAN_ANSWER}|"
+    r"[\[(](?:final )?answer[\])]\s*[:：]?|"
+    r"^\W*(?:result|solution)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
+    r"^\W*(?:the )?(?:final |correct )?answer\W*\n|^####(?=\s*(?:[-+\d$\\(.]|\w+\W*\Z))",
     re.IGNORECASE | re.MULTILINE,
 )
 _MATH = re.compile(
@@ -42,8 +44,12 @@ _MATH = re.compile(
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathbf|mbox)\s*\{([^{}]*(?:answer|result)[^{}]*)\}", re.IGNORECASE)
 _JOINED = re.compile(r"[ \t]*(?:,|;|,?[ \t]*(?:and|or)\b)[ \t]*", re.IGNORECASE)
 _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(+-])", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=[\s*)\"'”]|$)")
-_BARE = re.compile(r"(?:[A-Za-z]\s*=\s*)?[-+−]?\\?[$€£]?[\d.,\s/^*+\-()\[\]{}\\%°π√]{0,80}")
+_SENTENCE_END = re.compile(r"(?<!\\)(?<!\bapprox)[.!?](?=[\s*)\"'”]|$)|。|です|입니다")
+_BARE = re.compile(
+    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=\s*|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm)(?![a-z])|"
+    r"[-+−\d.,\s/^*()\[\]{}\\%°π√±$€£]){1,80}"
+)
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}|[.!?]\s")
 _BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
 # "The value of $x$ is 42.", "Hence there are exactly 42 ways."
 _STATED = re.compile(
@@ -51,18 +57,26 @@ _STATED = re.compile(
     r"([-+−]?[$€£]?\d[\d.,/]*[π°]?(?:!(?=\.))?%?(?: \(mod \d+\))?(?: [A-Za-z]+[²³]?){0,4})(?:\*\*)?[.!]?\s*$"
 )
 _UNSURE = re.compile(r"\b(?:whether|if|not|wrong|incorrect)\b[^.!?\n]*[.!?]?\s*$", re.IGNORECASE)
+# "So she earns $18 every day.": the only number of a sentence that concludes
+_CONCLUDED = re.compile(
+    r"(?:^|[.!?:]\s+)(?:So|Thus|Hence|Therefore|Consequently|Altogether|In total|In conclusion|Overall)\b"
+    r"(?:(?!\b(?:not|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case)\b|n['’]t)"
+    r"[^\d.!?\n<>≤≥≠≈])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
+    r"(?:(?!\b(?:not|if|or|more|less|fewer|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
+)
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
     rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\([^\n]{{1,40}}?\\\)){{0,80}}?\b{_VERB}\s+(?:exactly\s|only\s|just\s)?"
-    r"(?=[-+−$\\(\[{\d√½]|[a-z]\s*=|[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
+    r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
 )
+_LONE_WORD = re.compile(r"[^\W\d_]{2,}[.!]?|(?i:yes|no)[,;:.!—].*")
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
 _LETTER_TRUTH = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
 
 _RESIDUE = re.compile(
-    r"(?:[A-Za-z]\s*(?:\\equiv\b|≡)\s*)?(?P<value>\d+)\s*[,(]?\s*\\?[pb]?mod(?:ulo)?[\s({]*(?P<modulus>\d+)[\s)}]*"
+    r"(?:[A-Za-z]?\s*\\equiv\b\s*)?(?P<value>\d+)\s*[,(]?\s*\\?[pb]?mod(?:ulo)?[\s({]*(?P<modulus>\d+)[\s)}]*"
 )
 
 UNCLOSED = "the box was left open"
@@ -79,7 +93,10 @@ def find_answer(text: str) -> tuple[str, str]:
     inside, after = tagged(text)
     box, opened = boxed(after)
     if not box and inside:
-        box = find_answer(inside)[0] or _first_statement(inside)
+        lines = inside.splitlines()
+        formula = len(lines) == 1 or all("=" in line for line in lines)
+        box = unmarked(", ".join(lines)) if formula and not _PROSE.search(inside) else ""
+        box = box or find_answer(inside)[0] or _first_statement(inside)
     if box:
         return box, ""
     if opened:
@@ -97,8 +114,16 @@ def find_answer(text: str) -> tuple[str, str]:
     line = last.rpartition("\n")[2]
     for candidate in (line, *reversed(_BOLD.findall(last)), *_LAST_EQUATION.findall(unmarked(line))):
         bare = value_of(unmarked(candidate))
-        if any(c.isdigit() for c in bare) and _BARE.fullmatch(bare):
+        if (any(c.isdigit() for c in bare) or "π" in candidate) and _BARE.fullmatch(bare):
             return bare, ""
+    line = unmarked(line)
+    if (only := _CONCLUDED.search(line)) is not None:
+        return only[1], ""
+    sentence = re.split(r"[.!?:]\s+", line.strip())[-1]
+    if _LONE_WORD.fullmatch(sentence):
+        return tidy(sentence), ""
+    if _SUBJECT.match(sentence[:1].lower() + sentence[1:]) and not _UNSURE.search(sentence):
+        return _first_statement(sentence), ""
     return "", NONE_FOUND
 
 
@@ -118,7 +143,7 @@ def _formulas(text: str) -> list[str]:
 
 def _first_statement(rest: str) -> str:
     """The formula or the words after an announcement."""
-    opening = unmarked(rest).lstrip(" *_:\n")
+    opening = unmarked(rest).lstrip(" ,*_:\n")
     if (subject := _SUBJECT.match(opening[:1].lower() + opening[1:])) is not None:
         opening = opening[subject.end() :]
     line = opening.partition("\n")[0]

@@ -7,7 +7,7 @@ import unicodedata
 
 COMMANDS = (
     r"text|textbf|textit|textrm|textsf|texttt|textsc|textup|textnormal|emph|mbox|hbox|mathrm|mathbf|mathit|mathsf|"
-    r"mathtt|boldsymbol|bm|underline|ensuremath|operatorname\*?"
+    r"mathtt|mathcal|math(?:bin|op|ord|rel)|boldsymbol|bm|underline|underbrace|ensuremath|operatorname\*?"
 )
 """Commands for the style of their argument, or for text."""
 
@@ -20,50 +20,61 @@ _ENVIRONMENTS = r"aligned|align\*?|gathered|equation\*?|split"
 _SYMBOLS = {
     ord(symbol): latex
     for symbols, latex in {
-        "−–‐‑": "-", "×": r"\times ", "·⋅∙": r"\cdot ", "÷∕": "/", "±": r"\pm ", "∓": r"\mp ", "≤⩽": r"\le ",
-        "≥⩾": r"\ge ", "≠": r"\neq ", "≈": r"\approx ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+        "−–—‒‐‑": "-", "×✕✖": r"\times ", "·⋅∙•∗": r"\cdot ", "÷∕": "/", "±": r"\pm ", "∓": r"\mp ", "≤⩽≦": r"\le ",
+        "≥⩾≧": r"\ge ", "≠": r"\neq ", "≈≃≅": r"\approx ", "≡": r"\equiv ", "∞": r"\infty ", "∪": r"\cup ",
+        "∩": r"\cap ", "∈": r"\in ", "⊂": r"\subset ", "⊆": r"\subseteq ", "∑": r"\sum", "∏": r"\prod", "∫": r"\int",
+        "∂": r"\partial ", "→": r"\to ", "¬": r"\neg ", "∧": r"\land ", "∨": r"\lor ", "⊥": r"\perp ",
+        "∥": r"\parallel ", "△": r"\triangle ", "′": "'", "∛": r"\sqrt[3]√", "∜": r"\sqrt[4]√", "、": ", ",
         "∅": r"\emptyset ", "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
-        "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "°": r"^\circ ", "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ",
-        "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "∣": "|", "…": r"\ldots ",
-        "∶": ":", "€£¥₹": "", "\u200b\u200c\u200d\u2060\ufeff": "",
+        "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "°º˚": r"^\circ ", "⟨〈": r"\langle ", "⟩〉": r"\rangle ",
+        "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "∣": "|",
+        "…": r"\ldots ", "∶": ":", "€£¥₹₩₽¢": "", "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff": "",
     }.items()
     for symbol in symbols
 }  # fmt: skip
 _SYMBOLS |= {
     ord(letter): rf"\{name if letter.islower() else name.capitalize()} "
     for name, letters in {
-        "alpha": "α", "beta": "β", "gamma": "γΓ", "delta": "δΔ", "epsilon": "ε", "theta": "θΘ", "lambda": "λΛ",
-        "mu": "μµ", "xi": "ξ", "pi": "πΠ", "rho": "ρ", "sigma": "σΣ", "tau": "τ", "phi": "φϕΦ", "omega": "ωΩ",
+        "alpha": "α", "beta": "β", "gamma": "γΓ", "delta": "δΔ", "epsilon": "εϵ", "zeta": "ζ", "eta": "η",
+        "theta": "θΘ", "kappa": "κ", "lambda": "λΛ", "mu": "μµ", "nu": "ν", "xi": "ξ", "pi": "πΠ", "rho": "ρ",
+        "sigma": "σΣ", "tau": "τ", "phi": "φϕΦ", "chi": "χ", "psi": "ψΨ", "omega": "ωΩ",
     }.items()
     for letter in letters
 }  # fmt: skip
-_RAISED = re.compile(r"[⁰¹²³⁴-⁹⁺⁻ⁿ]+")
+_RAISED = re.compile(r"[⁰¹²³⁴-⁹ⁱⁿ⁺⁻⁽⁾ᴬ-ᵡˣʸ]+")
 _VULGAR = re.compile(r"[¼-¾⅐-⅞]")
-_OVERLINED = re.compile("(?:\\d\u0305)+")
-_LOWERED = re.compile(r"[₀-₉]+")
+_OVERLINED = re.compile("(?:\\d[\u0304\u0305])+")
+_LOWERED = re.compile(r"[₀-₉ₐ-ₜᵢⱼ]+")
 
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         # layout
         (r"\\(?:textcolor|color|colorbox)\s*(?:\[\w*\])?\s*\{[^{}]*\}", ""),
-        (r"\\(?:[hv]space|h?phantom|tag|label)\*?\s*\{[^{}]*\}", ""),
+        (r"\\(?:[hv]space|[hv]?phantom|tag|label)\*?\s*\{[^{}]*\}", ""),
         (rf"\\(?:begin|end)\s*\{{(?:{_ENVIRONMENTS})\}}", ""),
         (r"\\(?:left|right|middle)(?![A-Za-z])\s*\.?|\\[bB]igg?[lrm]?(?![A-Za-z])", ""),
-        (r"\\(?:(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|normalsize|limits|bf|rm|it)(?![A-Za-z])", ""),
+        (r"\\(?:(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|normalsize|small|tiny|(?:math)?strut|limits|bf|rm|it)"
+         r"(?![A-Za-z])", ""),
         (r"\\(?:checkmark|blacksquare|square|Box|qed)(?![A-Za-z])\s*$", ""),
+        (r"\\q?quad\s*(?=\w\s*=)", ", "),
         (r"\\q?quad(?![A-Za-z])|(?<!\\)\\[ ;:,]|~", " "),
         (r"\\(?:pounds|euro|yen|texteuro|cents?)(?![A-Za-z])|(?<!\\)\\[!()\[\]]|\\\$|\$|(?<=\\\\)\[\d+\s?[a-z]+\]", ""),
         # synonyms
         (r"(\\[A-Za-z]+)(?=\d)", r"\1 "),
         (r"\\[lc]?dots(?![A-Za-z])|\.\.\.", r"\\ldots "),
         (r"\+/-", r"\\pm "),
-        (r"(^|[\s=(,])\^\{(\d)\}\s*√", r"\1∜\2"),
-        (r"∜(\d)\s*\(?(\w+)\)?", r"\\sqrt[\1]{\2}"),
+        (r"(^|[\s=(,])\^\{(\w)\}\s*√", r"\1\\sqrt[\2]√"),
+        (r"(?:^|\{\}|(?<=[\s=]))[_^]\{?(\w+)\}?\s*C_\{?(\w+)\}?", r"\\binom{\1}{\2}"),
         (r"(?<![A-Za-z\\])C\(\s*(\d+)\s*,\s*(\d+)\s*\)", r"\\binom{\1}{\2}"),
         (r"^\]([^\[\]()]*)\[$", r"(\1)"),
         (r"^(\d+)\s*(?:to|\\text\s*\{\s*to\s*\})\s*(\d+)$", r"\1:\2"),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\var(epsilon|phi|rho|sigma|theta)(?![A-Za-z])", r"\\\1"),
+        (r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}"),
+        (r"\\backslash(?![A-Za-z])|(?<=[RZQC]\})\s*-(?=\s*\\\{)", r"\\setminus "),
+        (r"\\(sin|cos|tan)\s*\^\s*\{?-1\}?", r"\\arc\1 "),
+        (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\leq(?:slant|q)?(?![A-Za-z])|<=", r"\\le "),
         (r"\\geq(?:slant|q)?(?![A-Za-z])|>=", r"\\ge "),
@@ -72,7 +83,7 @@ _REWRITES = [
         (r"\\rbrace(?![A-Za-z])", r"\\}"),
         (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
         (r"\{:\}|\\colon(?![A-Za-z])", ":"),
-        (r"\\degree(?![A-Za-z])|\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})(?:\s*[CF]\b)?", r"^\\circ "),
+        (r"\\degree(?![A-Za-z])|(?<=\d)\s*∘|\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})(?:\s*[CF]\b)?", r"^\\circ "),
         (rf"\\(?:{COMMANDS})\s*\{{\s*({_NAMES})\s*\}}", r"\\\1 "),
         (r"\\begin\s*\{(?:array|smallmatrix|[bB]?matrix)\}(?:\s*\{[clr| ]*\})?", r"\\begin{pmatrix}"),
         (r"\\end\s*\{(?:array|smallmatrix|[bB]?matrix)\}", r"\\end{pmatrix}"),
@@ -80,19 +91,22 @@ _REWRITES = [
         # plain text
         (rf"(?<![\\A-Za-z])({_NAMES}|pi|infty|theta|alpha|beta)(?![A-Za-z{{}}])", r"\\\1 "),
         (r"(?<![\\A-Za-z])infinity(?![A-Za-z])", r"\\infty "),
-        (r"(?:√|(?<![\\A-Za-z])sqrt)\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"(?:√|(?<![\\A-Za-z])sqrt)\s*(\d+(?:\.\d+)?|[A-Za-z]|\\[a-z]+)", r"\\sqrt{\1}"),
+        *[(r"(?:√|(?<![\\A-Za-z])sqrt)\s*\(([^()]*)\)", r"√{\1}")] * 2,  # the inner root first
+        (r"(?:√|(?<![\\A-Za-z])sqrt)\s*(\d+(?:\.\d+)?|[A-Za-z]|\\frac\{\d+\}\{\d+\}|\\[a-z]+)", r"√{\1}"),
+        (r"\]√", "]"),
         (r"√|(?<![\\A-Za-z])sqrt(?=\s*\{)", r"\\sqrt"),
-        (r"∛\s*\(?(\w+)\)?", r"\\sqrt[3]{\1}"),
         (r"\*\*", "^"),
         (r"\^\s*\(([^()]*)\)|\^\s*([-+]?\d{2,}|[-+]\w)", r"^{\1\2}"),
         (r"(?i:\s*per\s?cent(?:age)?\b)|\\text\s*\{\s*(?:\\?%|per\s?cent)\s*\}", "%"),
+        (r"(?<![\w}])(?:\\text\s*\{\s*)?(?:minus|negative)\b(?:\s*\}|\s)\s*(?=[\d\\])", "-"),
         # arguments without braces
-        (r"\\(frac|binom)\s*(\d)\s*(\d)(?!\d)", r"\\\1{\2}{\3}"),
+        (r"\\(frac|binom)(?:\s*(\d|\\pi(?![A-Za-z]))|\s+([A-Za-z]))", r"\\\1{\2\3}"),
+        (r"\\(frac|binom)\s*(\{(?:[^{}]|\{[^{}]*\})*\})\s*(\w|\\pi(?![A-Za-z]))", r"\\\1\2{\3}"),
         (r"\\sqrt\s*([\dA-Za-z])", r"\\sqrt{\1}"),
         (r"(\d+|[A-Za-z])!\s*\^", r"(\1!)^"),
         (r"\{?([\w+-]+)\s*\\choose\s*([\w+-]+)\}?", r"\\binom{\1}{\2}"),
         (r"\{(\d+)⁄(\d+)\}|(\d+)⁄(\d+)", r"\\frac{\1\3}{\2\4}"),
+        (r"⁄", "/"),
         (r"(\d)\s+(\d+)/(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),
     )
 ]  # fmt: skip
@@ -103,12 +117,13 @@ def plain_latex(text: str) -> str:
     text = text.translate(_SYMBOLS)
     text = _RAISED.sub(lambda run: f"^{{{unicodedata.normalize('NFKC', run[0]).replace('−', '-')}}}", text)
     text = _LOWERED.sub(lambda run: f"_{{{unicodedata.normalize('NFKC', run[0])}}}", text)
-    text = _OVERLINED.sub(lambda run: rf"\overline{{{run[0].replace(chr(0x305), '')}}}", text)
+    text = _OVERLINED.sub(lambda run: rf"\overline{{{run[0][::2]}}}", text)
     text = _VULGAR.sub(
         lambda sign: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", sign[0]).split("⁄")), text
     )
     text = unicodedata.normalize("NFKC", text)  # full width, the letters of mathematics
     text = re.sub(r"\\\\(?=[A-Za-z]{2})", r"\\", text)  # \\\\frac, escaped twice
+    text = re.sub(r"\\begin\{cases\}([^&]*?)\\end\{cases\}", r"\1", text)  # a system's solution
     if "matrix" not in text and "array" not in text and "cases" not in text:
         text = re.sub(r"\\\\\s*(?=\S)(?!\\end)", ", ", text.rstrip("\\ ")).replace("&", "")
     for pattern, replacement in _REWRITES:

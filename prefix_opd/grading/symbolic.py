@@ -17,9 +17,9 @@ from math_verify import LatexExtractionConfig, parse, verify
 
 from prefix_opd.grading.expression import canonical, closing_brace, number_of
 
-DIGITS = 30
-RELATIVE = 1e-20
-"""Maximum relative difference of equal irrational values, computed to 30 digits."""
+DIGITS = 60
+RELATIVE = 1e-40
+"""Maximum relative difference of equal irrational values, computed to 60 digits."""
 ROUNDING = Fraction(1, 1_000_000)
 """Maximum relative error of a rounded decimal."""
 ROUNDING_DIGITS = 6
@@ -194,10 +194,22 @@ def _equal_terms(one, other) -> bool:
         return one.shape == other.shape and all(same)
     if all(isinstance(term, sympy.Expr) for term in pair):
         return _equal_scalars(one, other)
+    if len(one.free_symbols | other.free_symbols) < 2 and (ours := _as_set(one)) is not None and ours == _as_set(other):
+        return True
     kinds = ((sympy.FiniteSet, sympy.Interval), (sympy.Eq, sympy.Expr))  # verify does not distinguish these
     if any(all(any(isinstance(term, kind) for term in pair) for kind in both) for both in kinds):
         return False
     return bool(verify(other, one, 12, DIGITS, allow_set_relation_comp=True, timeout_seconds=None))
+
+
+def _as_set(term) -> sympy.Set | None:
+    """The value of a set, or the set of a condition on one variable, such as |x| < 1."""
+    if isinstance(term, sympy.Eq) or not isinstance(term, (sympy.Set, sympy.logic.boolalg.Boolean)):
+        return None
+    try:
+        return term.doit() if isinstance(term, sympy.Set) else term.as_set()
+    except NotImplementedError:
+        return None
 
 
 def _equal_scalars(one, other) -> bool:

@@ -6,12 +6,17 @@ import re
 
 from prefix_opd.method.prompt import THINK_END, THINK_START
 
-FOREIGN_ANSWER = "antwort|réponse|respuesta|resposta|risposta|ответ"
-EAST_ASIAN_ANSWER = r"(?:答案|答え|正解|정답)\s*(?:是|为|為|は|은|는)?\s*[:：]?"
-"""Patterns of "answer" in other languages; the second includes the verb or colon."""
+FOREIGN_ANSWER = (
+    "antwort|réponse|respuesta|resposta|risposta|antwoord|svar|odpowiedź|odpověď|vastaus|jawaban|cevap|đáp án|ответ|"
+    "відповідь|الجواب|الإجابة|उत्तर"
+)
+FOREIGN_IS = "ist|est|es|é|è"
+EAST_ASIAN_ANSWER = r"[\[【]?(?:答案|答え|正解|정답|답)[\]】]?\s*(?:是|为|為|は|은|는)?\s*[:：]?"
+"""Patterns of "answer" in other languages; the last includes the verb or colon."""
 
-_END_TOKENS = ("<|im_end|>", "<|endoftext|>")
+_END_TOKENS = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+$")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
+_BROKEN_BOX = re.compile(r"(?:\x08oxed|\\+[bB]oxed|(?<![A-Za-z\\])boxed)(?=\s*\{)")  # \b read as an escape, or lost
 _BARE = re.compile(r"[^\s$\\]*")
 # "\boxed{2}, \boxed{3}", "\boxed{2} $\boxed{3}$", "x = \boxed{2} or x = \boxed{3}"
 _BETWEEN_PARTS = re.compile(
@@ -19,17 +24,21 @@ _BETWEEN_PARTS = re.compile(
 )
 _BETWEEN_CHARS = 40
 
-_TAG_NAMES = r"(?:final_?answer|answer|ans|solution|result)"
-_TAG_END = re.compile(rf"</({_TAG_NAMES})\s*>", re.IGNORECASE)
-_TAG_START = re.compile(rf"<{_TAG_NAMES}\s*>", re.IGNORECASE)
+_TAG_NAMES = r"(?:final[ _-]?answer|final|answer|ans|solution|result|choice|option)"
+_TAG_END = re.compile(rf"[<\[]\|?/\s*{_TAG_NAMES}\s*\|?[>\]]", re.IGNORECASE)
+_TAG_START = re.compile(rf"[<\[]\|?\s*{_TAG_NAMES}(?:\s[^<>]*)?\|?[>\]]", re.IGNORECASE)
 _STYLE_TAG = re.compile(
     r"</?(?:b|strong|em|i|u|p|span|code|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
 _EMPHASIS = re.compile(r"\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])")
-_HEADING = re.compile(r"^[ \t]*(?:#+|>+)[ \t]*|^```\w*$", re.MULTILINE)
+_HEADING = re.compile(
+    r"^[ \t]*(?:#+|>+|(?:[-+]|\d+[.)])(?=[ \t]+(?:\*\*|\$|\\\())|[*•][ \t])[ \t]*|^```\w*$", re.MULTILINE
+)
 _ORNAMENT = re.compile("[\u220e\u25a0-\u27bf\ufe0f\U0001f000-\U0001faff]")  # emoji, squares at the end of a proof
 _JSON = re.compile(
-    r'"(?:final_?)?answer"\s*:\s*(?:"((?:[^"\\]|\\.){1,500})"|([^"{}\[\],]{1,100}))\s*[,}]', re.IGNORECASE
+    r"""["'](?:(?:final_?)?answer|result|solution)["']\s*:\s*"""
+    r"""(?:"((?:[^"\\]|\\.){1,500})"|'([^'\\]{1,500})'|\[([^\[\]]{1,100})\]|([^"'{}\[\],]{1,100}))\s*[,}]""",
+    re.IGNORECASE,
 )
 
 
@@ -44,10 +53,7 @@ def answer_part(response: str, require_think_end: bool) -> str | None:
     _, found, after = response.rpartition(THINK_END)
     if not found and (require_think_end or THINK_START in response):
         return None
-    part = after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip()
-    while part.endswith(_END_TOKENS):
-        part = part.rpartition("<|")[0].rstrip()
-    return part
+    return _END_TOKENS.sub("", after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip())
 
 
 def unmarked(text: str) -> str:
@@ -62,10 +68,10 @@ def tagged(text: str) -> tuple[str, str]:
     """
     for end in reversed(list(_TAG_END.finditer(text))):
         starts = list(_TAG_START.finditer(text, 0, end.start()))
-        if starts and (content := text[starts[-1].end() : end.start()].strip()):
+        if starts and (content := _TAG_END.split(text[starts[-1].end() : end.start()])[0].strip()):
             return content, text[end.end() :]
     *_, last = [None, *_JSON.finditer(text)]
-    return ((last[1] or last[2]).strip(), text[last.end() :]) if last else ("", text)
+    return (next(filter(None, last.groups())).strip(), text[last.end() :]) if last else ("", text)
 
 
 def boxed(text: str) -> tuple[str, bool]:
@@ -75,6 +81,7 @@ def boxed(text: str) -> tuple[str, bool]:
     Boxes that are joined only by a comma, "and" or "or" are one answer: "\\boxed{2} or \\boxed{3}" gives "2, 3". So a
     list of guesses is not right because one of them is.
     """
+    text = _BROKEN_BOX.sub(r"\\boxed", text)
     opened = False
     parts: list[str] = []
     follows = len(text)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chat_templates import PLAIN, SWITCHED
@@ -147,3 +148,14 @@ def test_duplicates(case, questions, tiny_data):
     assert twice.status is Status.WARN and "16 of 18 training prompts occur before" in twice.reason
     leaked = one(data.duplicates, case(f"data.val_files={tiny_data['train']}"))
     assert leaked.status is Status.WARN and "40 of 40 validation prompts are trained on" in leaked.reason
+
+
+def test_validation_rows_without_an_answer(case, tmp_path, tiny_data):
+    table = pq.read_table(tiny_data["test"])
+    truths = pa.array([{"style": "rule", "ground_truth": text} for text in (None, " ", "14")])
+    path = tmp_path / "some.parquet"
+    place = table.schema.get_field_index("reward_model")
+    pq.write_table(table.slice(0, 3).set_column(place, "reward_model", truths), path)
+    found = one(data.true_answers, case(f"data.val_files={path}"))
+    assert found.status is Status.WARN and "2 of 3 validation rows have no true answer" in found.reason
+    assert one(data.true_answers, case()).status is Status.OK

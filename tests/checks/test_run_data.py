@@ -8,11 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.run_data import check_data, conversations
+from prefix_opd.checks.run_data import TAKEN, check_data, conversations
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
 ROWS = 20
+NAMES = ("output", "trace", "responses", "values", "validate", "prefix_length")
+"""Columns that people have, and whose names verl or the trainer gives to a row."""
 
 
 def row(index=0, **changed):
@@ -64,6 +66,19 @@ def checked(composed):
         (TRAIN_KEY, {"extra_info": [1]}, "its column 'extra_info' is list<"),
         (TRAIN_KEY, {"agent_name": "tool_agent"}, "has a column 'agent_name', which verl sets itself"),
         (TRAIN_KEY, {"reward_model": "left out"}, "lacks the column 'reward_model'"),
+        (
+            VAL_KEY,
+            {"reward_model": {"ground_truth": ["14"]}},
+            "its reward_model.ground_truth is list<.*or set rew",
+        ),
+        (
+            VAL_KEY,
+            {"reward_model": {"ground_truth": {"target": "14"}}},
+            "its reward_model.ground_truth is struct<targe",
+        ),
+        (VAL_KEY, {"extra_info": {"n_options": "4"}}, "its extra_info.n_options is string; write a whole number"),
+        (TRAIN_KEY, {"images": ["a.png"]}, "has images, and models read text alone here; drop the column 'images'"),
+        *((TRAIN_KEY, {name: "x"}, f"has a column '{name}', which verl sets itself; rename it") for name in NAMES),
     ],
 )
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
@@ -75,6 +90,51 @@ def test_a_column_of_another_type(checked, tmp_path, key, changed, line, kind):
     with pytest.raises(UserError, match=line) as refused:
         checked(key, file)
     assert str(refused.value).startswith(f"{key}={file}") and "\n" not in str(refused.value)
+
+
+RAYS = "_ray_trace_ctx"
+"""Ray gives methods of an actor this argument."""
+
+
+def test_every_name_that_verl_gives_to_a_row_is_taken():
+    """Columns become arguments of verl's agent loop, and replace fields of the rollout that have their names."""
+    import inspect
+
+    from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
+
+    from prefix_opd.verl_plugin import fields
+    from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT, PrefixAgentLoopWorker, _AgentLoopWorker
+
+    of_loop = (_AgentLoopWorker._run_agent_loop, PrefixAgentLoopWorker._agent_loop_postprocess)
+    given = {name for function in of_loop for name in inspect.signature(function).parameters} - {"self", "kwargs", RAYS}
+    numbers = {"prompt_ids": [1], "response_ids": [1], "response_mask": [1], "response_logprobs": [0.0]}
+    more = dict.fromkeys(("reward_score", "num_turns"), 0) | {"multi_modal_data": {}, "routed_experts": [[0], [0]]}
+    scored = {"teacher_ids": 1, "teacher_logprobs": 1, "more": 1}
+    rollout = AgentLoopOutput(**numbers, **more, metrics=AgentLoopMetrics(), extra_fields=scored)
+    own = {fields.PREFIX_LENGTH, fields.COPY, fields.PROBE_SEED, ATTEMPT}
+    assert {*given, *rollout.as_dict(), *own} <= set(TAKEN)
+
+
+def test_a_column_that_occurs_twice_and_one_that_datasets_does_not_read(checked, tmp_path):
+    table = pa.Table.from_pylist([row(index) for index in range(ROWS)])
+    twice, mapped = str(tmp_path / "twice.parquet"), str(tmp_path / "mapped.parquet")
+    pq.write_table(pa.table([table["ability"], *table.columns], names=["ability", *table.column_names]), twice)
+    maps = pa.array([[("a", 1)]] * ROWS, pa.map_(pa.string(), pa.int64()))
+    pq.write_table(table.append_column("options", maps), mapped)
+    for file, line in {twice: "has several columns 'ability'; rename", mapped: "its column 'options' is map<"}.items():
+        with pytest.raises(UserError, match=line):
+            checked(TRAIN_KEY, file)
+
+
+def test_what_verl_reads_passes(checked, tmp_path):
+    """A categorical column, empty images, and a text with a line separator of Unicode."""
+    table = pa.Table.from_pylist([row(index) for index in range(ROWS)])
+    table = table.set_column(0, "data_source", table["data_source"].dictionary_encode())
+    pq.write_table(table.append_column("images", pa.array([[]] * ROWS, pa.list_(pa.string()))), tmp_path / "a.parquet")
+    text = json.dumps(row(prompt=[{"role": "user", "content": "5\u20287"}]), ensure_ascii=False) + "\r\n"
+    (tmp_path / "b.jsonl").write_text(text * ROWS, encoding="utf-8", newline="")
+    for name in ("a.parquet", "b.jsonl"):
+        assert checked(VAL_KEY, str(tmp_path / name)) == ROWS
 
 
 def test_columns_that_may_be_absent(checked, tmp_path):
