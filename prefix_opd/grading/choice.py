@@ -121,7 +121,7 @@ def _given(plain: str, patterns: Sequence[re.Pattern[str]] = _GIVEN) -> str | No
     matches = [match for pattern in patterns for match in pattern.finditer(plain)]
     for match in sorted(matches, key=_place, reverse=True):
         rest = plain[_place(match) : _place(match) + 40]
-        if _DOUBT.search(plain[: match.start()]):
+        if _DOUBT.search(plain[max(0, match.start() - 80) : match.start()]):
             continue
         if match["bare"] is not None and match["bare"] in _WORDY and _SENTENCE_GOES_ON.match(rest):
             continue

@@ -46,7 +46,7 @@ _JOINED = re.compile(r"[ \t]*(?:,|;|,?[ \t]*(?:and|or)\b)[ \t]*", re.IGNORECASE)
 _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(+-])", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<!\\)(?<!\bapprox)[.!?](?=[\s*)\"'”]|$)|。|です|입니다")
 _BARE = re.compile(
-    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=\s*|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm)(?![a-z])|"
+    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm)(?![a-z])|"
     r"[-+−\d.,\s/^*()\[\]{}\\%°π√±$€£]){1,80}"
 )
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}|[.!?]\s")

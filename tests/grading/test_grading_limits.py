@@ -136,6 +136,18 @@ def test_a_program_without_a_main_guard_can_grade():
         "\\boxed{2 " + "abc " * 120 + "!}",
         "= " * 5_000,
         "$a$, " * 2_000,
+        "if C is correct " * 600,
+        "So we have " * 900 + "5.",
+        "So 5. " * 1_600,
+        "x = 2, " * 1_400,
+        "<answer>" + "x = 2\n" * 1_600 + "</answer>",
+        "'answer': [" * 900,
+        "√(" * 4_000,
+        "minus " * 1_600 + "5",
+        "\\boxed{twenty-" + "twenty-" * 60 + "}",
+        "\\boxed{\\frac{" + "\\frac{1}" * 50 + "}",
+        "the sum is " * 900 + "5",
+        "</s>" * 2_500,
     ],
 )
 def test_extraction_takes_no_time_whatever_the_text(text):
