@@ -19,6 +19,13 @@ from prefix_opd.miniature.data import write_data
 from prefix_opd.run.checkpoints import MANIFEST_FILE
 from prefix_opd.run.folder import hold
 
+CONFIGS = {
+    "null_layers": {"num_hidden_layers": None},
+    "quantised": {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+    "unknown_kind": {"model_type": "moon"},
+}
+"""Folder of a model -> what is changed in its config.json."""
+
 
 @contextlib.contextmanager
 def written(root):
@@ -45,7 +52,7 @@ def written(root):
     path.write_text(json.dumps(tokenizer))
 
     found |= _bad_rows(root, good)
-    for name in ("own_code", "pickles", "broken_config", "null_layers"):
+    for name in ("own_code", "pickles", "broken_config", *CONFIGS):
         found[name] = shutil.copytree(shipped_models()["student"], root / name)
     path = found["own_code"] / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["mine.T", None]}}))
@@ -64,8 +71,9 @@ def written(root):
     fused = {name: one for name, one in fused.items() if "v_proj" not in name or "qkv" in name}
     save_file(fused, found["fused"] / "model.safetensors")
 
-    path = found["null_layers"] / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": None}))
+    for name, changed in CONFIGS.items():
+        path = found[name] / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
     found["other_run"] = root / "other_run"
     found["other_run"].mkdir()

@@ -32,6 +32,7 @@ QUICK: tuple[Check, ...] = (
     ("special tokens", models.same_special_tokens),
     ("embedding rows", models.embedding_rows),
     ("end tokens", models.end_tokens),
+    ("roles", data.roles),
     ("chat templates", prompts.same_template),
     ("thinking mode", prompts.thinking_mode),
     ("empty prompts", data.empty_prompts),

@@ -57,7 +57,10 @@ def _completed(what: str, published: Mapping[str, Any], text: Mapping[str, Any])
     from transformers import AutoConfig, logging
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    if published.get("model_type") not in CONFIG_MAPPING:  # a model with code of its own
+    if (kind := published.get("model_type")) not in CONFIG_MAPPING:
+        if not published.get("auto_map"):  # no code of its own
+            rule = f"its config.json has model_type={kind!r}, which transformers does not know"
+            raise UserError(what, rule, "correct it, or take another model")
         return {"tie_word_embeddings": published.get("tie_word_embeddings", False), **text}
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()

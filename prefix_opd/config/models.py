@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.config.decoder import decoder_config, shape_of
+from prefix_opd.config.keys import TEMPLATE_KEY
 from prefix_opd.method.flops import ModelShape
 
 SMALL_FILE = 4 << 20
@@ -158,10 +159,17 @@ class Model:
             raise UserError(self.what, f"its tokenizer does not load: {reason}") from None
 
     def prompt(self, messages: Sequence[Any], template: str | None = None, **variables: Any) -> Any:
-        """A chat as a prompt's text, or several chats as texts; ``template`` replaces the tokenizer's own."""
-        return self.tokenizer.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
-        )
+        """A chat as a prompt's text, or several chats as texts; ``template`` replaces the tokenizer's own.
+
+        Raises UserError if the template rejects a chat.
+        """
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
+            )
+        except Exception as error:  # a template is a program and may raise anything
+            rule, fix = f"its chat template rejects a prompt of the data ({one_line(error)})", f"set {TEMPLATE_KEY}"
+            raise UserError(self.what, rule, f"drop such rows, or {fix} to a template that renders them") from None
 
     @cached_property
     def end_token_ids(self) -> list[int]:
