@@ -180,3 +180,11 @@ def test_a_template_that_rejects_a_system_message(case, model, questions, tmp_pa
     own = case(f"{STUDENT}={student}", "prefix_opd.teacher_prompt.system=Count.", f"{TEACHER}={student}")
     with pytest.raises(UserError, match="row 0: the student's chat template rejects the teacher's prompt .TemplateErr"):
         check_teacher_prompts(own.config, own.settings, own.student)
+
+
+def test_a_teacher_needs_no_chat_template(case, model):
+    """The prompt is rendered once, in the student's."""
+    teacher = model("teacher")
+    (teacher / "chat_template.jinja").unlink()
+    found = one(prompts.same_template, case(f"{TEACHER}={teacher}"))
+    assert found.status is Status.WARN and "is not compared (has no chat template)" in found.reason
