@@ -23,6 +23,13 @@ CASES = [
     (["plan"], "actor_rollout_ref.model.path: is not set"),
     (["plan", *TRAIN[1:], "--gpus", "2"], "--gpus 2: is read with --layouts alone"),
     (["compare", "{broken_line}"], "metrics.jsonl, line 2: is no JSON: 'nope"),
+    (
+        ["compare", "{odd_line}"],
+        "has a line that is not an object of numbers with a step: [1]; another program",
+    ),
+    (["compare", "{no_number}"], "has a line that is not an object of numbers with a step: {'step': 1, 'val-core/x"),
+    (["compare", "{odd_flop}"], "odd_flop: flop=x: must be a number; leave it out where it is not known"),
+    (["compare", "{odd_interval}"], "odd_interval: math500 interval=[0.1]: must be a list of two numbers"),
     (["export", "{cut}"], "global_step_2: is damaged: actor/model.pt is missing; choose another --step"),
     (["export", "{cut}", "--step", "0"], "--step=0: has no checkpoint; choose from 2"),
     (["plan", *TRAIN[1:], "--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),

@@ -42,6 +42,7 @@ CASES = [
     (["evaluate", STUDENT, "tiny", "--chunk", "0"], "--chunk=0: must be"),
     (["evaluate", STUDENT, "tiny", "--gpus", "0"], "--gpus=0: must be"),
     (["evaluate", STUDENT, "tiny", "--seed", "-1"], "--seed=-1: must be a whole number of at least 0"),
+    (["evaluate", STUDENT, "tiny", "--seed", str(2**32)], "--seed=4294967296: must be a whole number of at least 0 an"),
     (["evaluate", STUDENT, "tiny", "--max-tokens", "0"], "--max-tokens=0: must be"),
     (
         ["evaluate", STUDENT, "tiny", "--max-tokens", "2000"],

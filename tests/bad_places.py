@@ -14,10 +14,20 @@ from written_runs import ACCURACY, SIGNAL, binned, update, write_run
 
 from prefix_opd.checks import preflight
 from prefix_opd.config.compose import compose
+from prefix_opd.config.models import INDEX, WHOLE
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.data import write_data
 from prefix_opd.run.checkpoints import MANIFEST_FILE
 from prefix_opd.run.folder import hold
+
+CONFIGS = {
+    "null_layers": {"num_hidden_layers": None},
+    "quantised": {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+    "unknown_kind": {"model_type": "moon"},
+    "classifier": {"architectures": ["Qwen3ForSequenceClassification"]},
+    "narrow": {"intermediate_size": 96},
+}
+"""Folder of a model -> what is changed in its config.json."""
 
 
 @contextlib.contextmanager
@@ -45,7 +55,8 @@ def written(root):
     path.write_text(json.dumps(tokenizer))
 
     found |= _bad_rows(root, good)
-    for name in ("own_code", "pickles", "broken_config", "null_layers"):
+    copies = ("own_code", "pickles", "broken_config", "lost_shard", "other_name", "no_padding", "end_below_zero")
+    for name in (*copies, *CONFIGS):
         found[name] = shutil.copytree(shipped_models()["student"], root / name)
     path = found["own_code"] / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["mine.T", None]}}))
@@ -64,8 +75,14 @@ def written(root):
     fused = {name: one for name, one in fused.items() if "v_proj" not in name or "qkv" in name}
     save_file(fused, found["fused"] / "model.safetensors")
 
-    path = found["null_layers"] / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": None}))
+    for name, changed in CONFIGS.items():
+        path = found[name] / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    (found["lost_shard"] / INDEX).write_text(json.dumps({"weight_map": {"lm_head.weight": "model-2.safetensors"}}))
+    (found["other_name"] / WHOLE).rename(found["other_name"] / "weights.safetensors")
+    (found["end_below_zero"] / "generation_config.json").write_text('{"eos_token_id": -1}')
+    path = found["no_padding"] / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": None, "eos_token": None}))
 
     found["other_run"] = root / "other_run"
     found["other_run"].mkdir()
@@ -74,6 +91,12 @@ def written(root):
     OmegaConf.save(config, found["other_run"] / "config.yaml", resolve=True)
     found["broken_line"] = shutil.copytree(found["other_run"], root / "broken_line")
     (found["broken_line"] / "metrics.jsonl").write_text('{"step": 1}\nnope\n')
+    for name, text in {"odd_line": "[1]\n", "no_number": '{"step": 1, "val-core/x/acc/mean@1": "x"}\n'}.items():
+        found[name] = shutil.copytree(found["other_run"], root / name)
+        (found[name] / "metrics.jsonl").write_text(text)
+    found |= {name: root / f"{name}.json" for name in ("odd_flop", "odd_interval")}
+    found["odd_flop"].write_text('{"flop": "x", "benchmarks": {"math500": 0.5}}')
+    found["odd_interval"].write_text('{"benchmarks": {"math500": {"mean": 0.5, "interval": [0.1]}}}')
     found["cut"] = shutil.copytree(found["other_run"], root / "cut")
     (found["cut"] / "global_step_2").mkdir()
     (found["cut"] / "global_step_2" / MANIFEST_FILE).write_text('{"actor/model.pt": [5, 1, 16]}')

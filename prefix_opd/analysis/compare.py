@@ -16,6 +16,7 @@ from prefix_opd.base.terminal import table
 from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.lora import Lora
 from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, PaperRow, rows
+from prefix_opd.run.folder import read_config
 from prefix_opd.run.ledger import Evaluation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
 
@@ -82,8 +83,8 @@ def read(path: str | Path, step: int | None = None) -> Result:
         return from_run(path, step)
     try:
         found = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError) as error:
-        rule = "is not JSON" if isinstance(error, ValueError) else "does not exist"
+    except (OSError, ValueError) as error:
+        rule = "is not JSON" if isinstance(error, ValueError) else "does not exist, or cannot be read"
         raise UserError(str(path), rule, "name a run's folder, or the JSON that `evaluate` wrote") from None
     return from_evaluation(found, path.stem if isinstance(found, Mapping) else str(path))
 
@@ -111,7 +112,7 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
             scores[column] = _score(value, f"{name}: {source}")
     label = str(found.get("name") or name)
     notes += [LORA.format(found["lora"])] if found.get("lora") else []
-    costs = (found.get(key) for key in ("step", "flop", "hours"))
+    costs = (_number(found.get(key), f"{name}: {key}") for key in ("step", "flop", "hours"))
     return Result(label, scores, _size(f"{label} {found.get('model', '')}"), _kind(label), *costs, notes=notes)
 
 
@@ -157,9 +158,17 @@ def _score(value: Any, where: str) -> Score:
     mean = entry.get("mean")
     if isinstance(mean, bool) or not isinstance(mean, (int, float)) or not 0 <= mean <= 1:
         raise UserError(f"{where} mean={mean}", "must be a share between 0 and 1")
-    low, high = entry.get("interval") or (None, None)
-    percent = [None if edge is None else 100 * edge for edge in (low, high)]
-    return Score(100 * mean, entry.get("k"), *percent)
+    interval = entry.get("interval") or (None, None)
+    if not isinstance(interval, Sequence) or len(interval) != 2:
+        raise UserError(f"{where} interval={interval}", "must be a list of two numbers")
+    edges = [_number(edge, f"{where} interval") for edge in interval]
+    return Score(100 * mean, _number(entry.get("k"), f"{where} k"), *(edge and 100 * edge for edge in edges))
+
+
+def _number(value: Any, where: str) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise UserError(f"{where}={value}", "must be a number", "leave it out where it is not known")
+    return value
 
 
 def _column(source: str) -> str | None:
@@ -171,7 +180,7 @@ def _names(folder: Path) -> tuple[str, str, str]:
     path = folder / "config.yaml"
     if not path.is_file():
         return folder.resolve().name, "", ""
-    config = OmegaConf.load(path)
+    config = read_config(folder)
     lora = Lora.of(config)
     name = OmegaConf.select(config, "trainer.experiment_name") or folder.resolve().name
     return str(name), str(OmegaConf.select(config, STUDENT_KEY) or ""), lora.label if lora else ""

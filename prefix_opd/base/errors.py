@@ -40,7 +40,8 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
 
 
-def at_least(flag: str, value: int | None, least: int) -> None:
-    """Raises UserError for a number below ``least``; None is accepted."""
-    if value is not None and value < least:
-        raise UserError(f"{flag}={value}", f"must be a whole number of at least {least}")
+def at_least(flag: str, value: int | None, least: int, most: int | None = None) -> None:
+    """Raises UserError for a number below ``least`` or above ``most``; None is accepted."""
+    if value is not None and (value < least or (most is not None and value > most)):
+        told = f"must be a whole number of at least {least}" + ("" if most is None else f" and at most {most}")
+        raise UserError(f"{flag}={value}", told)

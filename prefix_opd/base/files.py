@@ -76,9 +76,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: another line is not JSON.
     """
-    if not path.exists():
+    if not path.is_file():
         return
-    with path.open() as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 yield json.loads(line)

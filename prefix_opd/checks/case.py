@@ -45,8 +45,10 @@ class Case:
         for model in models:
             _ = model.shape, model.tokenizer
         case = cls(config, settings, student, theirs[0], sample, named if len(theirs) > 1 else ())
-        for model in models:
-            case.own_template(model)
+        case.own_template(student)
+        if student.tokenizer.pad_token_id is None and student.tokenizer.eos_token_id is None:
+            rule = "its tokenizer has neither a padding token nor an end token, and verl pads with one of them"
+            raise UserError(student.what, rule, "set pad_token in its tokenizer_config.json")
         return case
 
     @property

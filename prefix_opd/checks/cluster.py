@@ -24,7 +24,10 @@ GPUS_KEY = "ray_kwargs.ray_init.num_gpus"
 UNITS_KEY = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ADDRESS_KEY = "ray_kwargs.ray_init.address"
-OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir")
+MEMORY_KEY, TEMPORARY_KEY = "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir"
+TEMPORARY_BYTES = 43
+"""A socket's path has 107 bytes, and Ray adds 64: the session (time and process id), sockets/plasma_store."""
+OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, MEMORY_KEY, TEMPORARY_KEY)
 """`ray.init` rejects these keys together with a cluster address."""
 
 
@@ -94,6 +97,7 @@ def check_cluster(config: DictConfig) -> None:
                 fix = "unset RAY_ADDRESS" if config.platform == "cpu" else f"unset the one, or set {key}=null"
                 raise UserError(what, rule, fix)
         return
+    _check_new_cluster(config)
     told, needed, (student, teacher) = OmegaConf.select(config, CPUS_KEY), needed_cpus(config), gpus(config)
     if told is not None and told < needed:
         rule = f"the run asks Ray for {needed}: {BUNDLE_CPUS} for each of {student} + {teacher} GPUs, "
@@ -106,6 +110,23 @@ def check_cluster(config: DictConfig) -> None:
     if pretended is not None and pretended < asked:
         rule = f"the run asks Ray for {asked}: {_asked(config)}"
         raise UserError(f"{GPUS_KEY}={pretended}", rule, f"set it to {asked}")
+
+
+def _check_new_cluster(config: DictConfig) -> None:
+    """Check Ray's folders and its memory, which `ray.init` would reject in a traceback."""
+    temporary, memory = (OmegaConf.select(config, key) for key in (TEMPORARY_KEY, MEMORY_KEY))
+    if temporary is not None and len(os.fsencode(temporary)) > TEMPORARY_BYTES:
+        rule = f"has more than the {TEMPORARY_BYTES} bytes that leave room for the names of Ray's sockets"
+        raise UserError(f"{TEMPORARY_KEY}={temporary}", rule, "name a folder with a shorter path")
+    if temporary is not None and (not os.path.isabs(temporary) or os.path.isfile(temporary)):
+        raise UserError(f"{TEMPORARY_KEY}={temporary}", "is not the absolute path of a folder", "name one")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if memory is not None and memory > machine:
+        raise UserError(f"{MEMORY_KEY}={memory}", f"exceeds this machine's memory of {machine} bytes", "lower it")
+    key = "ray_kwargs.ray_init.runtime_env.working_dir"
+    folder = OmegaConf.select(config, key)
+    if folder is not None and "://" not in folder and not os.path.isdir(folder):
+        raise UserError(f"{key}={folder}", "is not a folder", "leave it out: processes start where the command does")
 
 
 def _asked(config: DictConfig) -> str:

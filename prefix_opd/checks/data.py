@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.checks.run_data import check_data, is_graded_by_us, rewards, sources
@@ -34,6 +35,20 @@ def empty_prompts(case: Case) -> Finding:
             reason = f"{len(empty)} of {len(rows)} prompts of {key} are empty, the first in row {empty[0]}"
             return fail(reason, "drop them")
     return ok("every prompt asks something")
+
+
+def roles(case: Case) -> Finding:
+    """A chat template may reject a system message, or two turns of one role; verl would drop such rows or fail."""
+    orders = 0
+    for key, rows in ((TRAIN_KEY, case.train_messages), (VAL_KEY, case.val_messages)):
+        first = {tuple(message["role"] for message in rows[i]): i for i in reversed(range(len(rows)))}
+        for order, number in first.items():
+            try:
+                case.render(case.student, [rows[number]])
+            except UserError as error:
+                return fail(f"row {number} of {key} ({', '.join(order)}): {error.rule}", error.fix)
+        orders += len(first)
+    return ok(f"the chat template renders all {orders} orders of roles in the data")
 
 
 def long_prompts(case: Case) -> Finding:

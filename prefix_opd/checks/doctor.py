@@ -31,7 +31,9 @@ QUICK: tuple[Check, ...] = (
     ("packages", versions.pinned_packages),
     ("special tokens", models.same_special_tokens),
     ("embedding rows", models.embedding_rows),
+    ("sizes of weights", models.sizes_of_weights),
     ("end tokens", models.end_tokens),
+    ("roles", data.roles),
     ("chat templates", prompts.same_template),
     ("thinking mode", prompts.thinking_mode),
     ("empty prompts", data.empty_prompts),
@@ -68,6 +70,7 @@ WITH_ENGINES: tuple[Check, ...] = (("hooks of verl", versions.verl_hooks),)
 OF_EACH_TEACHER = (
     models.safe_weights,
     models.embedding_rows,
+    models.sizes_of_weights,
     models.same_ids,
     models.same_special_tokens,
     models.end_tokens,

@@ -8,12 +8,13 @@ open a key, add it here with a rule and a run that shows that it works. `reasons
 from __future__ import annotations
 
 from prefix_opd.checks.rules import elsewhere, flag, list_of, name, number, one_of, optional, text, updates, whole
-from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
+from prefix_opd.config.keys import ATTENTION_KEY, NUMPY_SEED, PACKED_ATTENTION, TORCH_SEED
 from prefix_opd.method.objective import OBJECTIVES
 
 _ACTOR, _ROLLOUT = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
 TEACHER = "distillation.teacher_models.teacher_model."
 _PRECISION = one_of("fp32", "bf16")
+_PROCESSES = whole(most=1024)
 
 
 _TEACHERLESS = ("k1", "kl")
@@ -63,7 +64,7 @@ FREE = {
     "data.val_batch_size": optional(whole()),
     "data.shuffle": flag,
     "data.validation_shuffle": flag,
-    "data.seed": optional(whole(0)),
+    "data.seed": optional(whole(0, most=TORCH_SEED)),
     "data.dataloader_num_workers": whole(0),
     "data.filter_overlong_prompts": flag,
     "data.filter_overlong_prompts_workers": optional(whole()),
@@ -89,7 +90,7 @@ FREE = {
     ),
     _ACTOR + "loss_scale_factor": optional(whole()),
     _ACTOR + "shuffle": flag,
-    _ACTOR + "data_loader_seed": whole(0),
+    _ACTOR + "data_loader_seed": whole(0, most=TORCH_SEED),
     _ACTOR + "use_torch_compile": flag,
     _ACTOR + "checkpoint.save_lora_only": flag,
     _ACTOR + "checkpoint.save_contents": list_of(one_of("model", "optimizer", "extra", "hf_model"), least=3),
@@ -112,7 +113,7 @@ FREE = {
     _ACTOR + "fsdp_config.reshard_after_forward": flag,
     _ACTOR + "fsdp_config.forward_prefetch": flag,
     _ACTOR + "fsdp_config.model_dtype": _PRECISION,
-    _ACTOR + "fsdp_config.seed": whole(0),
+    _ACTOR + "fsdp_config.seed": whole(0, most=NUMPY_SEED),
     _ACTOR + "fsdp_config.use_torch_compile": flag,
     _ACTOR + "fsdp_config.use_no_sync_for_gradient_accumulation": flag,
     _ACTOR + "fsdp_config.mixed_precision.param_dtype": _PRECISION,
@@ -122,7 +123,7 @@ FREE = {
     _ROLLOUT + "temperature": number(above=0),
     _ROLLOUT + "top_k": whole(also=-1),
     _ROLLOUT + "top_p": number(above=0, most=1),
-    _ROLLOUT + "seed": whole(0),
+    _ROLLOUT + "seed": whole(0, most=NUMPY_SEED),
     _ROLLOUT + "ignore_eos": flag,
     _ROLLOUT + "n": whole(),
     _ROLLOUT + "calculate_log_probs": flag,
@@ -132,7 +133,7 @@ FREE = {
     _ROLLOUT + "val_kwargs.top_k": whole(also=-1),
     _ROLLOUT + "val_kwargs.n": whole(),
     _ROLLOUT + "val_kwargs.do_sample": flag,
-    _ROLLOUT + "agent.num_workers": whole(),
+    _ROLLOUT + "agent.num_workers": _PROCESSES,
     _ROLLOUT + "agent.agent_loop_manager_class": elsewhere,
     _ROLLOUT + "agent.default_agent_loop": elsewhere,
     _ROLLOUT + "checkpoint_engine.update_weights_bucket_megabytes": whole(),
@@ -146,7 +147,7 @@ FREE = {
     "distillation.distillation_loss.log_prob_min_clamp": optional(number(most=0)),
     "platform": one_of("cpu", "gpu"),
     "prefix_opd.": elsewhere,
-    "reward.num_workers": whole(),
+    "reward.num_workers": _PROCESSES,
     "reward.custom_reward_function.path": text,
     "reward.custom_reward_function.name": text,
     "reward.custom_reward_function.reward_kwargs.": elsewhere,

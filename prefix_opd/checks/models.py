@@ -6,6 +6,7 @@ import math
 
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
+from prefix_opd.config.decoder import DENSE_FAMILIES
 from prefix_opd.config.models import Model, check_same_vocabulary
 
 SPARE_ROWS_NATS = 0.01
@@ -40,6 +41,38 @@ def embedding_rows(case: Case) -> Finding:
     if most > SPARE_ROWS_NATS:
         return warn(reason, "shrink the student's embedding to its tokenizer; --engines measures the gap")
     return ok(reason)
+
+
+def sizes_of_weights(case: Case) -> Finding:
+    """Weights that config.json does not describe: transformers would draw what is missing at random."""
+    for model in (case.student, *(() if case.settings.teacher.urls else (case.teacher,))):
+        if problem := _misfit(model):
+            return fail(f"{model.path}: {problem}", "give the config.json that belongs to the weights")
+    return ok("as config.json says, where the files of a dense decoder are at hand")
+
+
+def _misfit(model: Model) -> str:
+    sizes, plain = model.decoder, not {"text_config", "quantization_config"} & model.config.keys()
+    if not model.tensors or model.config.get("model_type") not in DENSE_FAMILIES or not plain:
+        return ""
+    hidden, inner, heads = (sizes[name] for name in ("hidden_size", "intermediate_size", "num_attention_heads"))
+    width = sizes.get("head_dim") or hidden // heads
+    queries, keys = heads * width, (sizes.get("num_key_value_heads") or heads) * width
+    shapes = {f"self_attn.{name}_proj": [keys, hidden] for name in "kv"} | {"self_attn.q_proj": [queries, hidden]}
+    shapes |= {f"mlp.{name}_proj": [inner, hidden] for name in ("gate", "up")}
+    shapes |= {"self_attn.o_proj": [hidden, queries], "mlp.down_proj": [hidden, inner]}
+    layers = sizes["num_hidden_layers"]
+    needed = {f"model.layers.{i}.{name}.weight": shape for i in range(layers) for name, shape in shapes.items()}
+    if not sizes.get("tie_word_embeddings"):
+        needed["lm_head.weight"] = [sizes["vocab_size"], hidden]
+    for name, shape in needed.items():
+        if (found := model.tensors.get(name)) != shape:
+            return f"{name} is {found or 'missing'} in its weights, and {shape} by its config.json"
+    return (
+        f"its weights have more than {layers} layers"
+        if f"model.layers.{layers}.mlp.up_proj.weight" in model.tensors
+        else ""
+    )
 
 
 def same_ids(case: Case) -> Finding:

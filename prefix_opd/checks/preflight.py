@@ -63,6 +63,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     services.check_grader(config)
     rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
     together.check_epochs(config, rows[TRAIN_KEY])
+    together.check_storage(config, settings, rows[VAL_KEY])
     check_sources(config)
     student, *theirs = models = models_of(config)
     remote = bool(settings.teacher.urls)
@@ -110,10 +111,17 @@ def check_folder(config: DictConfig) -> None:
             raise UserError("trainer.resume_mode=resume_path", "needs the path of a checkpoint", fix)
         if not Path(named).expanduser().is_dir():
             raise UserError(f"trainer.resume_from_path={named}", "does not exist", fix)
+    elif trainer.resume_from_path:
+        rule = f"is not read with trainer.resume_mode={trainer.resume_mode}"
+        raise UserError(
+            f"trainer.resume_from_path={trainer.resume_from_path}", rule, "set resume_path, or leave it out"
+        )
 
 
 def _no_folder(named: str) -> str:
     """Why a run cannot write to this folder; empty if it can."""
+    if "://" in named:
+        return "is a URL, and a run writes to a folder of this machine"
     folder = Path(named).expanduser().absolute()
     try:
         place = next(one for one in (folder, *folder.parents) if one.exists())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from textwrap import shorten
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.chat_template import template_variables
 from prefix_opd.checks.finding import Finding, ok, warn
@@ -49,7 +50,12 @@ def teachers_prompt(case: Case) -> Finding:
 def same_template(case: Case) -> Finding:
     """The teacher scores prompts in the student's template. A different template of its own is a mismatch."""
     messages = case.sampled_messages[:1]
-    ours, theirs = (case.tokenize(model, messages)[0] for model in (case.student, case.teacher))
+    try:
+        ours, theirs = (case.tokenize(model, messages)[0] for model in (case.student, case.teacher))
+    except UserError as error:
+        if error.what != case.teacher.what:
+            raise
+        return warn(f"the teacher's own chat template is not compared ({error.rule})", "the run uses the student's")
     for position, (mine, other) in enumerate(zip_longest(ours, theirs)):
         if mine != other:
             reason = f"the teacher's own chat template differs from the student's at token {position}: "

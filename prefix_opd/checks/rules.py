@@ -13,10 +13,11 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def whole(least: int = 1, also: int | None = None) -> Rule:
-    """An integer of at least ``least``, or ``also``."""
+def whole(least: int = 1, also: int | None = None, most: float = math.inf) -> Rule:
+    """An integer from ``least`` to ``most``, or ``also``."""
     told = f"must be a whole number of at least {least}" + ("" if also is None else f", or {also}")
-    return lambda value: "" if is_whole(value) and (value >= least or value == also) else told
+    told += f" and at most {most}" if most < math.inf else ""
+    return lambda value: "" if is_whole(value) and (least <= value <= most or value == also) else told
 
 
 def number(least: float = -math.inf, above: float = -math.inf, most: float = math.inf) -> Rule:

@@ -8,6 +8,7 @@ import netrc
 import os
 import symtable
 from pathlib import Path
+from types import NoneType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,6 +94,10 @@ def check_grader(config: DictConfig) -> None:
     symbols = symtable.symtable(ast.unparse(tree), path, "exec").get_symbols()
     if not any(one.get_name() == name and (one.is_assigned() or one.is_imported()) for one in symbols):
         raise UserError(f"{REWARD_KEY}.name={name}", f"is not defined in {path}")
+    ending = (node.get("reward_kwargs") or {}).get("prompt_ending")
+    if not isinstance(ending, (str, NoneType)):
+        what = f"{REWARD_KEY}.reward_kwargs.prompt_ending={ending}"
+        raise UserError(what, "must be a text, the end of every prompt", "leave it out: the run fills it in")
     if path == f"{PACKAGE}{reward.__name__}":
         reward.settings_from(node.get("reward_kwargs") or {})
     elif (taken := _keywords(tree, name)) is not None:

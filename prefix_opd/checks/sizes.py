@@ -53,6 +53,11 @@ def check_context(config: DictConfig, settings: Settings, model: Model) -> None:
         rule = f"its context of {model.context} tokens has no room for prompt + response + 1 = {needed}"
         fix = "lower data.max_prompt_length or data.max_response_length"
         raise UserError(model.what, rule, fix)
+    engine = ROLLOUT_KEY if model.key == STUDENT_KEY else f"{model.key.removesuffix('model_path')}inference"
+    room = OmegaConf.select(config, f"{engine}.max_model_len")
+    if model.context is not None and room is not None and room > model.context:
+        rule = f"exceeds the context of {model.path}, {model.context} tokens"
+        raise UserError(f"{engine}.max_model_len={room}", rule, f"set it to {needed} or leave it out")
 
 
 def check_batches(config: DictConfig) -> None:

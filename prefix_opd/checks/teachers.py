@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.checks.chat_template import template_variables
 from prefix_opd.checks.run_data import data_files, problem_of, read_rows, sources
 from prefix_opd.config.keys import TEMPLATE_KEY, TRAIN_KEY
@@ -106,7 +106,12 @@ def check_teacher_prompts(config: DictConfig, settings: Settings, student: Model
 
     room = teachers_longest_prompt(config, settings)
     for what, row, asked, messages in _rows(config, settings):
-        if (length := length_of(messages)) > room:
+        try:
+            length = length_of(messages)
+        except Exception as error:  # a template is a program and may raise anything
+            rule = f"{row}: the student's chat template rejects the teacher's prompt ({one_line(error)})"
+            raise UserError(what, rule, f"change {KEY}, or set {TEMPLATE_KEY}") from None
+        if length > room:
             if config.data.filter_overlong_prompts and length_of(asked) > most:
                 continue
             rule = f"{row}: the teacher's prompt has {length} tokens, and its engine has room for {room}"

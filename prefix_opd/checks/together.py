@@ -26,11 +26,14 @@ INSTEAD = {
     "sdpa": "flash-attn is not installed, so the update uses sdpa: the same result, but attention costs the square of "
     "a whole pack of sequences",
 }
+OPTIM = "actor_rollout_ref.actor.optim"
 LOSS = "distillation.distillation_loss"
 CPU_EXPERTS = 32
 """vllm/model_executor/layers/fused_moe/experts/cpu_moe.py: CPUUnquantizedExperts.output_alignment."""
 SEPARATED = ("qwen3_5", "qwen3_5_moe")
 """Families with linear attention whose packed sequences verl separates (verl/models/transformers/qwen3_5.py)."""
+STORAGE_KEY = "transfer_queue.backend.SimpleStorage.total_storage_size"
+PLAIN = "name the model that it was made from"
 CHECKPOINT_PARTS = ("model", "optimizer", "extra")
 
 
@@ -104,6 +107,11 @@ def check_family(config: DictConfig, model: Model, node: str) -> None:
     if is_student and is_linear and config.actor_rollout_ref.model.use_remove_padding and family not in SEPARATED:
         rule = f"has linear attention (model_type {family}), whose state would run on into the next packed sequence"
         raise UserError(what, rule, "set actor_rollout_ref.model.use_remove_padding=false")
+    if is_student and (
+        quantised := model.config.get("quantization_config") or model.decoder.get("quantization_config")
+    ):
+        method = quantised.get("quant_method", quantised) if isinstance(quantised, dict) else quantised
+        raise UserError(what, f"its weights are quantised ({method}), and only plain ones are trained", PLAIN)
     for _, mlp in kinds:
         if is_student and on_cpu and mlp.experts > 1 and mlp.width % CPU_EXPERTS:
             rule = f"has experts of width {mlp.width}, which vLLM on a CPU pads to a multiple of {CPU_EXPERTS}: the "
@@ -128,11 +136,29 @@ def check_values(config: DictConfig) -> None:
     chosen = OmegaConf.select(config, key) or {}
     if chosen.get("fused") and chosen.get("foreach"):  # two implementations of AdamW
         raise UserError(f"{key}.foreach=true", "cannot be true beside fused=true", f"set {key}.fused=false")
+    _check_unread(config)
     key = "actor_rollout_ref.actor.checkpoint.save_contents"
     saved = list(OmegaConf.select(config, key))
     if missing := [part for part in CHECKPOINT_PARTS if part not in saved]:
         rule = f"lacks {', '.join(missing)}: no run could go on from such a checkpoint"
         raise UserError(f"{key}={saved}", rule, f"name {', '.join(CHECKPOINT_PARTS)}")
+
+
+def _check_unread(config: DictConfig) -> None:
+    """Reject values that verl does not read beside others. Raises UserError."""
+    optim, answers = config.actor_rollout_ref.actor.optim, config.actor_rollout_ref.rollout.val_kwargs
+    if optim.lr_scheduler_type == "constant":
+        for name, default in {"min_lr_ratio": 0.0, "num_cycles": 0.5, "zero_indexed_step": True}.items():
+            if (value := optim.get(name)) not in (None, default):
+                raise UserError(f"{OPTIM}.{name}={value}", f"is read only with {OPTIM}.lr_scheduler_type=cosine")
+    if optim.lr_warmup_steps > 0 and optim.lr_warmup_steps_ratio:
+        rule = f"is not read beside {OPTIM}.lr_warmup_steps={optim.lr_warmup_steps}"
+        raise UserError(f"{OPTIM}.lr_warmup_steps_ratio={optim.lr_warmup_steps_ratio}", rule, "leave the one out")
+    if not answers.do_sample and answers.temperature > 0:  # verl's agent loop reads the temperature alone
+        rule = f"is not read: answers are sampled at val_kwargs.temperature={answers.temperature:g}"
+        raise UserError(
+            f"{ROLLOUT_KEY}.val_kwargs.do_sample=false", rule, f"set {ROLLOUT_KEY}.val_kwargs.temperature=0"
+        )
 
 
 def _arguments_of_templates() -> set[str]:
@@ -156,6 +182,22 @@ def check_weighting(config: DictConfig, settings: Settings) -> None:
         shown = ", ".join(f"{name}={value}" for name, value in settings.weighting.model_dump().items())
         rule = f"counts no token of any rollout: L is at most {longest} in {steps} updates"
         raise UserError(f"{what} ({shown})", rule, "move it below that, or let L grow further")
+
+
+def check_storage(config: DictConfig, settings: Settings, rows: int) -> None:
+    """Check that TransferQueue holds the rollouts of a step, and the answers to a batch of ``rows`` validation rows at
+    most. Raises UserError."""
+    trainer, data, rollout = config.trainer, config.data, config.actor_rollout_ref.rollout
+    rows = min(one for one in (rows, data.val_max_samples, data.val_batch_size) if one is not None and one > 0)
+    needed = {
+        "rollouts of a step": data.train_batch_size * rollout.n * (1 + settings.rollout.off_policy_steps),
+        "answers of a validation batch": rows * rollout.val_kwargs.n if trainer.test_freq > 0 else 0,
+    }
+    for what, number in needed.items():
+        if (size := OmegaConf.select(config, STORAGE_KEY)) < number:
+            raise UserError(
+                f"{STORAGE_KEY}={size}", f"does not hold the {number} {what}", f"set it to {number} or more"
+            )
 
 
 def check_epochs(config: DictConfig, rows: int) -> None:

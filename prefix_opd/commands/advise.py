@@ -25,10 +25,11 @@ def advise(
     answers; nothing is trained. The advice has not been checked against a comparison of schedules (docs/schedules.md).
     """
     from prefix_opd.base.errors import at_least
+    from prefix_opd.config.keys import NUMPY_SEED
     from prefix_opd.launch import prepare
 
     at_least("--prompts", prompts, 1)
-    at_least("--seed", seed, 0)
+    at_least("--seed", seed, 0, NUMPY_SEED)
     config = prepare(overrides or [])
 
     from prefix_opd.analysis.advice import advise

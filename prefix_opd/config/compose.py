@@ -117,6 +117,8 @@ def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
     default = _compose([str(one.input_line) for one in overrides if one.key_or_group == "experiment"])
     if (wrong := misplaced(overrides, default)) is not None:
         return wrong
+    if key := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return UserError(f"+{key.group(1)}", "is a key of the config already", f"write {key.group(1)}=VALUE, without +")
     if key := re.search(r"Could not override '([^']+)'", text):
         known = leaves(OmegaConf.to_container(default))
         nearest = difflib.get_close_matches(key.group(1), known, n=1, cutoff=0.5)

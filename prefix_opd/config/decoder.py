@@ -37,9 +37,7 @@ def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: a size that is no positive whole number; several architectures; transformers rejects the config.
     """
-    architectures = published.get("architectures")
-    if architectures is not None and (not isinstance(architectures, list) or len(architectures) != 1):
-        raise UserError(what, f"its config.json names {architectures} as architectures, not one")
+    check_architecture(what, published)
     text = published.get("text_config") or published
     if not isinstance(text, Mapping):
         raise UserError(what, f"its config.json has text_config={text}, not a group of sizes")
@@ -53,11 +51,27 @@ def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
     return _completed(what, published, text)
 
 
+def check_architecture(what: str, published: Mapping[str, Any]) -> None:
+    """Reject a model that is not one language model; a config may name no architecture. Raises UserError."""
+    named, kind = published.get("architectures"), published.get("model_type")
+    if named is None:
+        return
+    if not isinstance(named, list) or len(named) != 1 or not isinstance(named[0], str):
+        raise UserError(what, f"its config.json names {named} as architectures, not one", FIX)
+    if not named[0].endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")):
+        raise UserError(what, f"is not a language model: its architecture is {named[0]}", FIX)
+    if kind in DENSE_FAMILIES and named[0].lower() != f"{kind}forcausallm":
+        raise UserError(what, f"its architecture {named[0]} is not of its model_type {kind}", "correct its config.json")
+
+
 def _completed(what: str, published: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
     from transformers import AutoConfig, logging
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    if published.get("model_type") not in CONFIG_MAPPING:  # a model with code of its own
+    if (kind := published.get("model_type")) not in CONFIG_MAPPING:
+        if not published.get("auto_map"):  # no code of its own
+            rule = f"its config.json has model_type={kind!r}, which transformers does not know"
+            raise UserError(what, rule, "correct it, or take another model")
         return {"tie_word_embeddings": published.get("tie_word_embeddings", False), **text}
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()

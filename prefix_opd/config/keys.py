@@ -7,10 +7,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.method.prompt import OF_THE_USER
 
 STUDENT_KEY = "actor_rollout_ref.model.path"
 TEACHER_KEY = "distillation.teacher_models.teacher_model.model_path"
-TEMPLATE_KEY = "actor_rollout_ref.model.custom_chat_template"
+TEMPLATE_KEY = OF_THE_USER
 """The user's chat template, which replaces the student's own. A forced ending is added to it."""
 GRADER_KEY = "reward.custom_reward_function.path"
 TRAIN_KEY = "data.train_files"
@@ -20,6 +21,8 @@ LOSS_MODE_KEY = "distillation.distillation_loss.loss_mode"
 ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
 PACKED_ATTENTION = "torch_varlen"
 """A value of `ATTENTION_KEY`: attention over packed sequences by torch's own kernels. Only the trainer knows it."""
+NUMPY_SEED, TORCH_SEED = 2**32 - 1, 2**63 - 1
+"""The largest seeds of ``numpy.random.seed``, which vLLM calls, and of ``torch.manual_seed``."""
 LOOP_KEY = "actor_rollout_ref.rollout.agent.default_agent_loop"
 ONE_TURN = "single_turn_agent"
 """verl's agent loop of one turn, the default of `LOOP_KEY`."""

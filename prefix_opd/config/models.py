@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.config.decoder import decoder_config, shape_of
+from prefix_opd.config.keys import STUDENT_KEY, TEMPLATE_KEY
 from prefix_opd.method.flops import ModelShape
 
 SMALL_FILE = 4 << 20
@@ -22,6 +23,7 @@ vocabulary is larger: the largest tokenizer_config.json of public models has som
 HUB_SECONDS = 10.0
 PLAIN_DECODERS = ("llama", "mistral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
 """Model types with plain softmax attention, whose logits are the output of the head as it is."""
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -90,7 +92,17 @@ class Model:
         For a hub id the hub's list of files is read; without a network this check is skipped.
         """
         names = sorted(path.name for path in self.local.iterdir()) if self.local.is_dir() else self._files_on_hub()
-        if names is None or any(Path(name).suffix == ".safetensors" for name in names):
+        if names is None:
+            return
+        if self.local.is_dir() and INDEX in names:
+            shards = read_json(self, self.local / INDEX).get("weight_map")
+            named = set(map(str, shards.values())) if isinstance(shards, dict) else set()
+            if missing := sorted(named - set(names)):
+                raise UserError(self.what, f"lacks {missing[0]}, which its {INDEX} names", "copy the whole folder")
+        if found := next((name for name in names if Path(name).suffix == ".safetensors"), None):
+            if self.key == STUDENT_KEY and not {WHOLE, INDEX} & set(names):  # vLLM reads any name
+                rule = f"has weights in {found}, and transformers reads {WHOLE} or what {INDEX} names"
+                raise UserError(self.what, rule, "rename them, or save the model by save_pretrained")
             return
         if pickle := next((name for name in names if Path(name).suffix in PICKLES), None):
             fix = "save them as safetensors: model.save_pretrained(FOLDER)"
@@ -154,14 +166,22 @@ class Model:
         try:
             return AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=self.trust_remote_code)
         except Exception as error:  # each kind of tokenizer file breaks in a way of its own
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise UserError(self.what, f"its tokenizer does not load: {reason}") from None
+            reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+            fix = "give the tokenizer files and the config.json that belong to it"
+            raise UserError(self.what, f"its tokenizer does not load: {reason}", fix) from None
 
     def prompt(self, messages: Sequence[Any], template: str | None = None, **variables: Any) -> Any:
-        """A chat as a prompt's text, or several chats as texts; ``template`` replaces the tokenizer's own."""
-        return self.tokenizer.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
-        )
+        """A chat as a prompt's text, or several chats as texts; ``template`` replaces the tokenizer's own.
+
+        Raises UserError if the template rejects a chat.
+        """
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
+            )
+        except Exception as error:  # a template is a program and may raise anything
+            rule, fix = f"its chat template rejects a prompt of the data ({one_line(error)})", f"set {TEMPLATE_KEY}"
+            raise UserError(self.what, rule, f"drop such rows, or {fix} to a template that renders them") from None
 
     @cached_property
     def end_token_ids(self) -> list[int]:
@@ -171,8 +191,9 @@ class Model:
         if path.exists():
             named = read_json(self, path).get("eos_token_id")
             named = named if isinstance(named, list) else [named]
-            if not all(token is None or type(token) is int for token in named):
-                raise UserError(self.what, f"its generation_config.json has eos_token_id={named}")
+            if not all(token is None or (type(token) is int and token >= 0) for token in named):
+                rule = f"its generation_config.json has eos_token_id={named}, not a token id or a list of them"
+                raise UserError(self.what, rule, "correct it")
             found |= set(named)
         return sorted(token for token in found if token is not None)
 

@@ -40,7 +40,7 @@ def import_plugins(names: Any) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script may leave when it is imported
             where = f"the module is looked for in {here} and on PYTHONPATH"
             raise UserError(f"{KEY}=[{name}]", f"cannot be imported ({one_line(error)})", where) from error
         if not known and "ray" in sys.modules:

@@ -7,7 +7,7 @@ Settings of verl keep their place in verl's config. Invalid values (a length of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import (
@@ -106,6 +106,14 @@ class TeacherSettings(Fields):
     """The model's name at the server (``--served-model-name``); null: its ``model_path``."""
     key_variable: str = "PREFIX_OPD_TEACHER_KEY"
     """Environment variable with the server's API key. Export it on every machine of the run."""
+
+    @model_validator(mode="after")
+    def _of_a_url(self) -> Self:
+        given = {"served_name": self.served_name, "key_variable": self.key_variable}
+        unread = [name for name, value in given.items() if value != type(self).model_fields[name].default]
+        if unread and not self.urls:
+            raise ValueError(f"{unread[0]}={given[unread[0]]} is read only with teacher.url; set it, or leave this out")
+        return self
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -235,13 +243,15 @@ class Settings(Fields):
 
 
 def _as_user_error(error: ValidationError) -> UserError:
-    problem = error.errors(include_url=False)[0]
-    kinds = ("literal", "tuple", "constrained", "function")  # parts of a union, which pydantic names too
+    problems = error.errors(include_url=False)
+    of_one = [one for one in problems if one["loc"][:2] == problems[0]["loc"][:2]]
+    problem = max(of_one, key=lambda one: len(one["loc"]))  # of a union, the form that fits best
+    kinds = ("literal", "tuple", "constrained", "function", "str")  # parts of a union, which pydantic names too
     key = ".".join(["prefix_opd", *(str(part) for part in problem["loc"] if not str(part).startswith(kinds))])
     key = LOSS_MODE_KEY if key == "prefix_opd.loss.name" else key
     if problem["type"] == "extra_forbidden":
         return UserError(key, "is not a setting", "see `prefix-opd train --help`")
-    rule = problem["msg"].removeprefix("Value error, ")
+    rule = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
     value = problem["input"]
     shown = key if isinstance(value, Mapping) else f"{key}={value}"
     return UserError(shown, rule[0].lower() + rule[1:])

@@ -168,10 +168,15 @@ def _cost(student, scorers, rollouts, prompts, recomputed, speed, gpus, one_by_o
     flop = {"exact": StepFlops(), "paper": StepFlops()}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
     scored = dict.fromkeys((one.teacher.source for one in scorers), 0.0)
+
+    @functools.cache  # most of many updates have equal lengths
+    def flops_of(number: int, responses: tuple[tuple[float, float], ...]):
+        share = (responses, rollouts * scorers[number].share, recomputed, teachers_prompt)
+        return cost.step_flops(student, scorers[number].model.shape, prompt, *share)
+
     for responses in updates:
-        for one in scorers:
-            share = (responses, rollouts * one.share, recomputed, teachers_prompt)
-            flops = cost.step_flops(student, one.model.shape, prompt, *share)
+        for number, one in enumerate(scorers):
+            flops = flops_of(number, tuple(responses))
             flop = {kind: flop[kind] + found for kind, found in flops.items()}
             scored[one.teacher.source] += flops["exact"].teacher_scoring
         generated = rollouts * sum(length * share for length, share in responses)

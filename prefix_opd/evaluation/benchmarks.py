@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from prefix_opd.base.errors import UserError, at_least
 from prefix_opd.base.files import sha256_of
 from prefix_opd.checks.run_data import check_columns, check_graded, check_rows, check_text_alone
+from prefix_opd.config.keys import NUMPY_SEED
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
 
@@ -47,7 +48,7 @@ class Sampling:
         if not 0.0 < self.top_p <= 1.0:
             raise UserError(f"--top-p={self.top_p:g}", "must be above 0 and at most 1")
         at_least("--max-tokens", self.max_tokens, 1)
-        at_least("--seed", self.seed, 0)
+        at_least("--seed", self.seed, 0, NUMPY_SEED)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import sha256_of, whole_folder
 from prefix_opd.checks.lora import ADAPTER_FILE, ADAPTER_WEIGHTS, base_and_settings, check_adapter
+from prefix_opd.config.decoder import check_architecture
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
 from prefix_opd.run.adapter import merge
@@ -88,9 +89,7 @@ def is_adapter(path: Path) -> bool:
 
 def check_model(model: Model) -> None:
     """Raises UserError unless it is a language model with weights that are not pickles."""
-    kinds = model.config.get("architectures") or []
-    if not any(kind.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")) for kind in kinds):
-        raise UserError(model.path, f"is not a language model: its architecture is {', '.join(kinds) or 'not named'}")
+    check_architecture(model.path, model.config)
     model.check_weights()
     _ = model.shape
 

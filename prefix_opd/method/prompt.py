@@ -25,6 +25,7 @@ from prefix_opd.base.errors import UserError
 Thinking = Literal["forced", "template", "off"]
 THINK_START, THINK_END = "<think>", "</think>"
 KEY = "prefix_opd.prompt"
+OF_THE_USER = "actor_rollout_ref.model.custom_chat_template"
 SWITCH_KEY = "data.apply_chat_template_kwargs.enable_thinking"
 _QUESTION = "1+1="
 
@@ -51,10 +52,11 @@ def _around(ending: str | None, switch: bool | None) -> tuple[str, str]:
 def check_template(tokenizer, template, key: str) -> None:
     """Reject a chat template that cannot render a question. Raises UserError."""
     try:
-        if not _prompt_ids(tokenizer, template):
-            raise ValueError("it renders nothing")
+        if _QUESTION not in _render(tokenizer, template):
+            raise ValueError("the question does not occur in the prompt")
     except Exception as error:  # a template is a program and may raise anything
-        raise UserError(key, f"does not render a question ({type(error).__name__}: {str(error)[:120]})") from None
+        rule = f"does not render a question ({type(error).__name__}: {str(error)[:120]})"
+        raise UserError(key, rule, "give the text of a template (not its path) that renders the messages") from None
 
 
 def has_switch(tokenizer, template: str) -> bool:
@@ -108,7 +110,7 @@ class PromptForm:
             what = f"{key}={tokenizer.name_or_path}"
             raise UserError(what, "has no chat template", "give one in its tokenizer files")
         own = self.own(own)
-        check_template(tokenizer, own, f"{key}: its chat template" if template is None else "custom_chat_template")
+        check_template(tokenizer, own, f"{key}: its chat template" if template is None else OF_THE_USER)
         made = self.apply(tokenizer, own)
         if self.thinking == "template" and not has_switch(tokenizer, own):
             rule = f"the chat template of {key} has no switch (enable_thinking)"

@@ -78,7 +78,11 @@ class TeacherPrompt(Fields):
         messages = [dict(message) for message in prompt]
         if self.column:
             value = _value(row, self.column, text=False)
-            return [{"role": "user", "content": value}] if isinstance(value, str) else [dict(one) for one in value]
+            if isinstance(value, str):
+                return [{"role": "user", "content": value}]
+            if not isinstance(value, Sequence) or not all(isinstance(one, Mapping) for one in value):
+                raise ValueError(f"column {self.column!r} is neither text nor a list of role and content")
+            return [dict(one) for one in value]
         asked = next(i for i in reversed(range(len(messages))) if messages[i]["role"] == "user" or i == 0)
         question = messages[asked]["content"]
         if self.template:

@@ -23,6 +23,7 @@ from prefix_opd.method.schedule import SCHEDULES, Schedule
 from prefix_opd.method.weighting import WEIGHTINGS
 from prefix_opd.run.log import METRICS_FILE
 
+PRINTED = "name the folder that train printed"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "train.log"
 COMMAND_FILE = "commands.txt"
@@ -146,13 +147,11 @@ def read_config(folder: Path) -> DictConfig:
         config = OmegaConf.load(path)
         values = _leaves(OmegaConf.to_container(config), "")
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(str(path), f"is not the config of a run ({type(error).__name__})") from None
+        raise UserError(str(path), f"is not the config of a run ({type(error).__name__})", PRINTED) from None
     if not isinstance(config, DictConfig):
-        raise UserError(str(path), "is not the config of a run")
+        raise UserError(str(path), "is not the config of a run", PRINTED)
     if unresolved := next((key for key, value in values.items() if "${" in str(value)), ""):
-        raise UserError(
-            str(path), f"contains ${{...}} in {unresolved}, which no run saves", "name the folder that train printed"
-        )
+        raise UserError(str(path), f"contains ${{...}} in {unresolved}, which no run saves", PRINTED)
     return config
 
 

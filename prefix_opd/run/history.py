@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from prefix_opd.method import names
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.run.folder import CONFIG_FILE, check_is_run, is_being_written
 from prefix_opd.run.ledger import Evaluation, validations
-from prefix_opd.run.log import METRICS_FILE
+from prefix_opd.run.log import read_metrics
 
 NEEDED_SETTINGS = {
     "trainer.experiment_name": (str, int),
@@ -80,8 +80,7 @@ def read_history(folder: Path) -> History:
     Raises UserError: the folder contains no run, or another version or program wrote it.
     """
     config = _read_config(check_is_run(folder))
-    lines = _read(folder / METRICS_FILE, _is_metrics, "an object of numbers with a step")
-    history = History(folder, config, lines)
+    history = History(folder, config, list(read_metrics(folder)))
     for update in history.updates:
         if missing := [name for name in names.NEEDED if name not in update]:
             rule = f"was written by another version: its updates have no {missing[0]}"
@@ -104,15 +103,11 @@ def read_finished(folder: Path) -> History:
 
 def read_answers(folder: Path, step: int) -> list[dict[str, Any]]:
     """The graded answers of a validation as verl wrote them; empty where the file is missing. Raises UserError."""
-    return _read(folder / "validation" / f"{step}.jsonl", _is_answer, "a graded answer")
-
-
-def _read(path: Path, is_valid: Callable[[Any], bool], kind: str) -> list[dict[str, Any]]:
-    """The lines of a file. Raises UserError for a line that is not JSON or not of this kind."""
+    path = folder / "validation" / f"{step}.jsonl"
     lines = list(read_lines(path))
-    for line in lines:
-        if not is_valid(line):
-            raise UserError(str(path), f"has a line that is not {kind}: {str(line)[:80]}", "another program wrote it")
+    if (odd := next((line for line in lines if not _is_answer(line)), None)) is not None:
+        rule = f"has a line that is not a graded answer: {str(odd)[:80]}"
+        raise UserError(str(path), rule, "another program wrote it")
     return lines
 
 
@@ -128,14 +123,6 @@ def _read_config(folder: Path) -> DictConfig:
     except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, OSError, TypeError):
         rule = f"its {CONFIG_FILE} is not from prefix-opd: {lacking}"
         raise UserError(str(folder), rule, "name the folder that train printed") from None
-
-
-def _is_metrics(line: Any) -> bool:
-    return (
-        isinstance(line, dict)
-        and isinstance(line.get("step"), int)
-        and all(isinstance(value, (int, float)) for value in line.values())
-    )
 
 
 def _is_answer(line: Any) -> bool:

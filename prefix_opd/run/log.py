@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import read_lines, write_lines
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,20 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
-    """The lines of a run, in order. An incomplete last line is skipped."""
-    return read_lines(Path(run) / METRICS_FILE)
+    """The lines of a run, in order. An incomplete last line is skipped.
+
+    Raises UserError for a line that is not an object of numbers with a step.
+    """
+    path = Path(run) / METRICS_FILE
+    for line in read_lines(path):
+        if not (isinstance(line, dict) and isinstance(line.get("step"), int) and all(map(_is_number, line.values()))):
+            rule = f"has a line that is not an object of numbers with a step: {str(line)[:80]}"
+            raise UserError(str(path), rule, "another program wrote it")
+        yield line
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
 
 
 def lines_up_to(path: Path, resumed_step: int) -> list[dict[str, Any]]:

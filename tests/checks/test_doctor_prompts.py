@@ -7,9 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from chat_templates import PLAIN, SWITCHED
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.checks import data, prompts
 from prefix_opd.checks.doctor import Status, look
 from prefix_opd.checks.preflight import check
+from prefix_opd.checks.teachers import check_teacher_prompts
 from prefix_opd.config.keys import STUDENT_KEY as STUDENT
 from prefix_opd.config.keys import TEACHER_KEY as TEACHER
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
@@ -159,3 +161,30 @@ def test_validation_rows_without_an_answer(case, tmp_path, tiny_data):
     found = one(data.true_answers, case(f"data.val_files={path}"))
     assert found.status is Status.WARN and "2 of 3 validation rows have no true answer" in found.reason
     assert one(data.true_answers, case()).status is Status.OK
+
+
+def test_a_template_that_rejects_a_system_message(case, model, questions, tmp_path):
+    """In the data, and in the teacher's own prompt."""
+    strict = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    student = model("student", chat_template=strict + "{{ m.content }}{% endfor %}{{ '<|im_end|>' }}")
+    plain = pq.read_table(questions(["1+1:"] * 20))
+    asked = [[{"role": "user", "content": "1+1:"}]] * 19
+    asked.append([{"role": "system", "content": "Count."}, *asked[0]])
+    path = tmp_path / "system.parquet"
+    place = plain.schema.get_field_index("prompt")
+    pq.write_table(plain.set_column(place, "prompt", pa.array(asked, plain.schema.field("prompt").type)), path)
+    found = one(data.roles, case(f"{STUDENT}={student}", f"data.train_files={path}"))
+    told = "row 19 of data.train_files (system, user): its chat template rejects a prompt of the data (TemplateError"
+    assert found.status is Status.FAIL and told in found.reason
+    assert one(data.roles, case(f"{STUDENT}={student}")).status is Status.OK
+    own = case(f"{STUDENT}={student}", "prefix_opd.teacher_prompt.system=Count.", f"{TEACHER}={student}")
+    with pytest.raises(UserError, match="row 0: the student's chat template rejects the teacher's prompt .TemplateErr"):
+        check_teacher_prompts(own.config, own.settings, own.student)
+
+
+def test_a_teacher_needs_no_chat_template(case, model):
+    """The prompt is rendered once, in the student's."""
+    teacher = model("teacher")
+    (teacher / "chat_template.jinja").unlink()
+    found = one(prompts.same_template, case(f"{TEACHER}={teacher}"))
+    assert found.status is Status.WARN and "is not compared (has no chat template)" in found.reason
