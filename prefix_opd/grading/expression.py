@@ -13,7 +13,7 @@ _MARKS = (
     *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("``", "''")),
     *(("「", "」"), ("『", "』"), ("【", "】"), ("<<", ">>")),
 )
-_MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*")
+_MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\(?:in|equiv)(?![A-Za-z])|[∈≡])\s*")
 _WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{([^{{}}]*)\}}")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ -][^\W\d_]+)*")
 _LONG_WORD = re.compile(r"[^\W\d_]{4}")
@@ -86,8 +86,9 @@ _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
 _TEXT_BEFORE = re.compile(r"(?P<words>\\text(?:bf|it|rm)?\s*\{[A-Za-z ,:'’]+\})\s*(?P<value>[-+]?[\d.].*)")
 _NOTE_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|[a-z]{3}))\s+\((?:(?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})|"
-    r"(?:since|because|as|i\.e\.|namely|approx\w*\.?|about|which|where|by|from)\s[^()]*)\)"
+    r"(?:since|because|as|i\.e\.|namely|approx\w*\.?|about|\\approx|which|where|by|from)\s[^()]*)\)"
 )
+_OR_ABOUT = re.compile(r",?\s+or\s+(?:about|approximately|roughly)\s+[\d.,]+\s*\\?%?$")
 _WORDS_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|\\pi(?=\s+[A-Za-z]{2})))"
     r"(?:\s+|(?<=\d)(?=(?:[cmk]m|[mk]g|m[lL]|mph|lbs?|hrs?|mins?|secs?)(?![A-Za-z])))"
@@ -130,7 +131,7 @@ def value_of(text: str) -> str:
     if _NUMBER.fullmatch(text):
         return text
     text = _NAMED.get(as_words(text), text)
-    text = _ORDINAL.sub("", plain_latex(_LATEX_THOUSANDS.sub("", text)))
+    text = _OR_ABOUT.sub("", _ORDINAL.sub("", plain_latex(_LATEX_THOUSANDS.sub("", text))))
     if (denied := _DENIAL_AFTER.fullmatch(text)) is not None:
         text = denied["value"]
     if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:

@@ -32,7 +32,7 @@ _ANNOUNCED = re.compile(
     r"(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
     rf"{EAST_ASIAN_ANSWER}|"
     r"[\[(](?:final )?answer[\])]\s*[:：]?|"
-    r"^\W*(?:result|solution)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
+    r"^\W*(?:result|solution|sum|total(?: \w+)?)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
     r"^\W*(?:the )?(?:final |correct )?answer\W*\n|^####(?=\s*(?:[-+\d$\\(.]|\w+\W*\Z))",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -60,8 +60,9 @@ _UNSURE = re.compile(r"\b(?:whether|if|not|wrong|incorrect)\b[^.!?\n]*[.!?]?\s*$
 # "So she earns $18 every day.": the only number of a sentence that concludes
 _CONCLUDED = re.compile(
     r"(?:^|[.!?:]\s+)(?:So|Thus|Hence|Therefore|Consequently|Altogether|In total|In conclusion|Overall)\b"
-    r"(?:(?!\b(?:not|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case)\b|n['’]t)"
-    r"[^\d.!?\n<>≤≥≠≈])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
+    r"(?:(?!\b(?:not|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case)\b|n['’]t|"
+    r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
+    r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
     r"(?:(?!\b(?:not|if|or|more|less|fewer|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
 )
 # "the number of ways is" before a value or a name
@@ -73,11 +74,10 @@ _SUBJECT = re.compile(
 )
 _LONE_WORD = re.compile(r"[^\W\d_]{2,}[.!]?|(?i:yes|no)[,;:.!—].*")
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
-_LETTER_TRUTH = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
+_LETTERED = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
+_HALF_DAY = re.compile(r"\d[\s~\\]*(?:text\{\s*)?([ap])\.?m\b", re.IGNORECASE)
 
-_RESIDUE = re.compile(
-    r"(?:[A-Za-z]?\s*\\equiv\b\s*)?(?P<value>\d+)\s*[,(]?\s*\\?[pb]?mod(?:ulo)?[\s({]*(?P<modulus>\d+)[\s)}]*"
-)
+_RESIDUE = re.compile(r"(?:\\equiv\b\s*)?(?P<value>\d+)\s*[,(]?\s*\\?[pb]?mod(?:ulo)?[\s({]*(?P<modulus>\d+)[\s)}]*")
 
 UNCLOSED = "the box was left open"
 NONE_FOUND = "no answer was found"
@@ -173,15 +173,23 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
     """
     if tidy(answer) == tidy(truth):
         return True
-    if (letter := _LETTER_TRUTH.fullmatch(unwrapped(tidy(truth)).replace("\\ ", " "))) is not None:
+    our_letter, letter = (_LETTERED.fullmatch(unwrapped(tidy(one)).replace("\\ ", " ")) for one in (answer, truth))
+    if letter is not None:
         if (given := letter_of(answer)) is not None or not letter[2]:
             return given == letter[1]
         truth = letter[2]
+    elif our_letter is not None and our_letter[2]:
+        answer = our_letter[2]
+    halves = {half[1].lower() for one in (answer, truth) if (half := _HALF_DAY.search(one))}
+    if len(halves) == 2:  # 10:00 a.m. and 10:00 p.m.
+        return False
     if is_words(tidy(truth)) or (is_words(tidy(answer)) and as_words(answer) == as_words(truth)):
         return as_words(answer) == as_words(truth)
     (answer, answer_percent), (truth, truth_percent) = map(without_percent, (value_of(answer), value_of(truth)))
-    residue = _RESIDUE.fullmatch(answer)
-    if residue and int(residue["value"]) < int(residue["modulus"]) and not _RESIDUE.fullmatch(truth):
+    residue, true_residue = _RESIDUE.fullmatch(answer), _RESIDUE.fullmatch(truth)
+    if residue and true_residue:
+        return residue.groups() == true_residue.groups()
+    if residue and int(residue["value"]) < int(residue["modulus"]):
         answer = residue["value"]
     if _equal_values(answer, truth, symbolically):
         return True

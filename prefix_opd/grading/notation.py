@@ -24,7 +24,7 @@ _SYMBOLS = {
         "≥⩾≧": r"\ge ", "≠": r"\neq ", "≈≃≅": r"\approx ", "≡": r"\equiv ", "∞": r"\infty ", "∪": r"\cup ",
         "∩": r"\cap ", "∈": r"\in ", "⊂": r"\subset ", "⊆": r"\subseteq ", "∑": r"\sum", "∏": r"\prod", "∫": r"\int",
         "∂": r"\partial ", "→": r"\to ", "¬": r"\neg ", "∧": r"\land ", "∨": r"\lor ", "⊥": r"\perp ",
-        "∥": r"\parallel ", "△": r"\triangle ", "′": "'", "∛": r"\sqrt[3]√", "∜": r"\sqrt[4]√", "、": ", ",
+        "∥": r"\parallel ", "△": r"\Delta ", "′": "'", "∛": r"\sqrt[3]√", "∜": r"\sqrt[4]√", "、": ", ",
         "∅": r"\emptyset ", "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
         "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "°º˚": r"^\circ ", "⟨〈": r"\langle ", "⟩〉": r"\rangle ",
         "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "∣": "|",
@@ -68,6 +68,12 @@ _REWRITES = [
         (r"(?:^|\{\}|(?<=[\s=]))[_^]\{?(\w+)\}?\s*C_\{?(\w+)\}?", r"\\binom{\1}{\2}"),
         (r"(?<![A-Za-z\\])C\(\s*(\d+)\s*,\s*(\d+)\s*\)", r"\\binom{\1}{\2}"),
         (r"^\]([^\[\]()]*)\[$", r"(\1)"),
+        (r"^\[([^\[\]()]*)\[$", r"[\1)"),
+        (r"^\]([^\[\]()]*)\]$", r"(\1]"),
+        (r"\\(max|min)\s*\\\{([^{}]*)\\\}", r"\\\1(\2)"),
+        (r"(?<=\S)\s*[,;]\s*[a-z]\s*\\in\s*\\mathbb\{Z\}$", ""),
+        (r"\\triangle(?![A-Za-z])", r"\\Delta "),
+        (r"\\(vec|hat|bar|overline|overrightarrow)\s+(\w)", r"\\\1{\2}"),
         (r"^(\d+)\s*(?:to|\\text\s*\{\s*to\s*\})\s*(\d+)$", r"\1:\2"),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\var(epsilon|phi|rho|sigma|theta)(?![A-Za-z])", r"\\\1"),
@@ -125,7 +131,7 @@ def plain_latex(text: str) -> str:
     text = re.sub(r"\\\\(?=[A-Za-z]{2})", r"\\", text)  # \\\\frac, escaped twice
     text = re.sub(r"\\begin\{cases\}([^&]*?)\\end\{cases\}", r"\1", text)  # a system's solution
     if "matrix" not in text and "array" not in text and "cases" not in text:
-        text = re.sub(r"\\\\\s*(?=\S)(?!\\end)", ", ", text.rstrip("\\ ")).replace("&", "")
+        text = re.sub(r",?\s*\\\\\s*(?=\S)(?!\\end)", ", ", text.rstrip("\\ ")).replace("&", "")
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     return text.strip()

@@ -28,6 +28,7 @@ POINTS, AGREEING = 12, 4
 """Random points at which terms are compared, and the number of points that must have a value."""
 
 _JOINED = re.compile(r"[\s,;]*(?<!\\)\b(?:and|or)\b\s*")
+_SINGLE = re.compile(r"^\\\{\s*([^{},;]+|\([^{}();]*\))\s*\\\}$")
 _NAME = re.compile(r"\s*\\?[A-Za-z]?(?:\([a-z]\))?\s*")
 _RELATION = re.compile(r"[<>]|\\[lg]e\b")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
@@ -107,7 +108,14 @@ def _signs(text: str) -> list[str]:
     return [text.replace("\\pm", sign).replace("\\mp", other).removeprefix("+") for sign, other in ("+-", "-+")]
 
 
+def _element(text: str, other: str) -> str:
+    """The element of a set of one; the set itself beside an interval such as [3, 3]."""
+    inside = _SINGLE.sub(r"\1", text)
+    return inside if inside.startswith("(") or not other.startswith(("(", "[")) else text
+
+
 def _equal(answer: str, truth: str) -> bool:
+    answer, truth = _element(answer, truth), _element(truth, answer)
     (kind, ours), (true_kind, theirs) = _structure(answer), _structure(truth)
     if kind == "list" and true_kind == "" and number_of(canonical(truth)) is not None:  # 3/4, or 0.75
         return len(set(ours)) > 1 and all(_equal(one, truth) for one in ours)
@@ -179,7 +187,9 @@ def _exact(term):
         return term
     term = term.replace(lambda part: part.is_Float, lambda part: sympy.Rational(str(part)))
     term = term.replace(_is_odd_root, lambda root: (-1) ** root.exp.p * (-root.base) ** root.exp)  # sympy's is complex
-    return term.subs({symbol: sympy.I for symbol in term.free_symbols if symbol.name == "i"})
+    # the parser's symbols are not real in a text with an i, so that n of one side would not be n of the other
+    real = {symbol: sympy.Symbol(symbol.name, real=True) for symbol in term.free_symbols}
+    return term.xreplace(real | {symbol: sympy.I for symbol in real if symbol.name == "i"})
 
 
 def _is_odd_root(term) -> bool:
