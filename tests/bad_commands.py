@@ -30,6 +30,11 @@ CASES = [
     (["compare", "{no_number}"], "has a line that is not an object of numbers with a step: {'step': 1, 'val-core/x"),
     (["compare", "{odd_flop}"], "odd_flop: flop=x: must be a number; leave it out where it is not known"),
     (["compare", "{odd_interval}"], "odd_interval: math500 interval=[0.1]: must be a list of two numbers"),
+    (["export", "{odd_manifest}"], "is damaged: prefix_opd_manifest.json is not a list of files with sizes"),
+    (
+        ["summary", "{odd_event}"],
+        "events.jsonl: has a line that is not an event: {'step': 1}; another program",
+    ),
     (["export", "{cut}"], "global_step_2: is damaged: actor/model.pt is missing; choose another --step"),
     (["export", "{cut}", "--step", "0"], "--step=0: has no checkpoint; choose from 2"),
     (["plan", *TRAIN[1:], "--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),

@@ -15,6 +15,8 @@ from prefix_opd.miniature.data import write_data
 
 STUDENT = str(shipped_models()["student"])
 KNOWN = "known: math500, aime2024, aime2025, gpqa-main, gpqa-diamond, mmlu-pro, tiny, or a parquet file"
+ROLLOUT = "actor_rollout_ref.rollout"
+STORAGE = "transfer_queue.backend.SimpleStorage.total_storage_size"
 
 CASES = [
     # benchmarks
@@ -84,12 +86,26 @@ CASES = [
         ["evaluate", STUDENT, "tiny", "--", "trainer.nnode=2"],
         "trainer.nnode: is not a key of the config; did you mean trainer.nnodes?",
     ),
+    (["evaluate", STUDENT, "tiny", "--", "trainer.logger=[consol]"], "consol is not a tracker of verl"),
+    (["evaluate", STUDENT, "tiny", "--", f"{ROLLOUT}.max_num_seqs=9000"], "exceeds max_num_batched_tokens=8192"),
+    (["evaluate", STUDENT, "tiny", "--", f"{ROLLOUT}.max_model_len=5"], "has no room for prompt + response = 18 + 192"),
+    (["evaluate", STUDENT, "tiny", "--", f"{ROLLOUT}.max_model_len=5000"], "tokens, or exceeds the model's context"),
+    (["evaluate", STUDENT, "tiny", "--", "ray_kwargs.ray_init.num_cpus=1"], "num_cpus=1: the run asks Ray for "),
+    (["evaluate", STUDENT, "tiny", "--", "trainer.n_gpus_per_node=7"], "ray_init.num_gpus=2: the run asks Ray for 7"),
+    (["evaluate", STUDENT, "tiny", "--", "prefix_opd.rollout.stop=[9999]"], "9999 is no token of the vocabulary of"),
+    (["evaluate", STUDENT, "tiny", "--", "data.prompt_key=nope"], "data.prompt_key=nope: is set by the evaluation"),
+    (["evaluate", STUDENT, "tiny", "--", f"{STORAGE}=99"], f"{STORAGE}=99: does not hold the 1024 answers of a batch"),
     (["evaluate", STUDENT, "tiny", "--", "layout=moon"], "layout=moon: does not exist; known: "),
     # folders
     (["evaluate", STUDENT, "tiny", "--out", "{good}"], "is a file; name a folder"),
     (
         ["evaluate", STUDENT, "tiny", "--out", "{run}"],
         "contains something else (config.yaml); choose another folder with --out",
+    ),
+    (["evaluate", STUDENT, "tiny", "--out", "{unread}"], "evaluation.json: is not of an evaluation; choose another"),
+    (
+        ["evaluate", STUDENT, "{listed}", "--max-tokens", "9", "--", "platform=cpu"],
+        "listed/manifest.json: is no JSON (Expecting value: ",
     ),
     (["evaluate", STUDENT, "tiny", "--out", "{other}"], "contains another evaluation (model=another there, "),
 ]
@@ -133,6 +149,13 @@ def write_places(root: Path) -> dict[str, str]:
         found[name] = write_adapter(root / name, base_model_name_or_path=base)
     found["rank_pattern"] = write_adapter(root / "rank_pattern", rank_pattern={"q_proj": 8})
 
+    found["unread"] = root / "unread"
+    found["unread"].mkdir()
+    (found["unread"] / "evaluation.json").write_text("{}")
+    found["listed"] = root / "listed" / "test.parquet"
+    found["listed"].parent.mkdir()
+    shutil.copy(good, found["listed"])
+    (found["listed"].parent / "manifest.json").write_text("nope")
     found["other"].mkdir()
     (found["other"] / "evaluation.json").write_text('{"same": {"model": "another"}, "benchmarks": {}}')
     return {name: str(path) for name, path in found.items()}

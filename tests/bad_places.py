@@ -99,6 +99,8 @@ def written(root):
     found["odd_interval"].write_text('{"benchmarks": {"math500": {"mean": 0.5, "interval": [0.1]}}}')
     found["cut"] = shutil.copytree(found["other_run"], root / "cut")
     (found["cut"] / "global_step_2").mkdir()
+    found["odd_manifest"] = shutil.copytree(found["cut"], root / "odd_manifest")
+    (found["odd_manifest"] / "global_step_2" / MANIFEST_FILE).write_text('{"actor/model.pt": 5}')
     (found["cut"] / "global_step_2" / MANIFEST_FILE).write_text('{"actor/model.pt": [5, 1, 16]}')
     preflight.check(config)  # imports what a case would else be charged with
 
@@ -106,6 +108,8 @@ def written(root):
     found["without_metrics"] = write_run(root / "without_metrics", [])
     found["old_version"] = write_run(root / "old_version", [{"step": 1, "prefix_opd/prefix_length": 1}])
     found["finished"] = write_run(root / "finished", step)
+    found["odd_event"] = write_run(root / "odd_event", step)
+    (found["odd_event"] / "events.jsonl").write_text('{"step": 1}\n')
     found["never_validated"] = write_run(root / "never_validated", [update(1, 1e9)])
     found["other_task"] = write_run(root / "other_task", step, **{"data.max_response_length": 96})
     found["being_written"] = write_run(root / "being_written", step)

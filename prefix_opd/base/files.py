@@ -88,6 +88,17 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 return  # the writer may have continued: the next read would return the rest of this line
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises UserError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(str(path), f"is no JSON ({error})", "remove it, or write it again") from None
+    if not isinstance(found, dict):
+        raise UserError(str(path), "is not one JSON object", "remove it, or write it again")
+    return found
+
+
 def onto_disk(path: Path) -> None:
     """Wait until a file's content, or a folder's list of names, would survive a power cut."""
     opened = os.open(path, os.O_RDONLY)

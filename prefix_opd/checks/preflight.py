@@ -63,7 +63,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     services.check_grader(config)
     rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
     together.check_epochs(config, rows[TRAIN_KEY])
-    together.check_storage(config, settings, rows[VAL_KEY])
+    together.check_storage(config, together.stored(config, settings, rows[VAL_KEY]))
     check_sources(config)
     student, *theirs = models = models_of(config)
     remote = bool(settings.teacher.urls)
@@ -175,13 +175,19 @@ def models_of(config: DictConfig) -> list[Model]:
     return models
 
 
-def _fill_in(config: DictConfig, settings: Settings, student: Model, theirs: Sequence[Model]) -> None:
+def check_stop(config: DictConfig, settings: Settings, student: Model) -> None:
+    """Reject stop tokens beyond the vocabulary. Raises UserError."""
     given, vocabulary = settings.rollout.stop, len(student.tokenizer)
-    ids = stop_token_ids(given, student.end_token_ids, end_token_ids(theirs))
     beyond = [one for one in given if one >= vocabulary] if isinstance(given, tuple) else []
     if beyond and not config.actor_rollout_ref.rollout.ignore_eos:  # rollouts of one length have such a token
         rule = f"{beyond[0]} is no token of the vocabulary of {vocabulary}"
         raise UserError(f"prefix_opd.rollout.stop={list(given)}", rule)
+
+
+def _fill_in(config: DictConfig, settings: Settings, student: Model, theirs: Sequence[Model]) -> None:
+    given = settings.rollout.stop
+    check_stop(config, settings, student)
+    ids = stop_token_ids(given, student.end_token_ids, end_token_ids(theirs))
     if not ids:
         raise UserError(f"prefix_opd.rollout.stop={given}", "names no end token: rollouts never end")
     fill_in_template(config, settings.prompt, student)

@@ -184,15 +184,18 @@ def check_weighting(config: DictConfig, settings: Settings) -> None:
         raise UserError(f"{what} ({shown})", rule, "move it below that, or let L grow further")
 
 
-def check_storage(config: DictConfig, settings: Settings, rows: int) -> None:
-    """Check that TransferQueue holds the rollouts of a step, and the answers to a batch of ``rows`` validation rows at
-    most. Raises UserError."""
+def stored(config: DictConfig, settings: Settings, rows: int) -> dict[str, int]:
+    """Kind of rollouts -> how many TransferQueue holds at once, with at most ``rows`` validation rows."""
     trainer, data, rollout = config.trainer, config.data, config.actor_rollout_ref.rollout
     rows = min(one for one in (rows, data.val_max_samples, data.val_batch_size) if one is not None and one > 0)
-    needed = {
+    return {
         "rollouts of a step": data.train_batch_size * rollout.n * (1 + settings.rollout.off_policy_steps),
         "answers of a validation batch": rows * rollout.val_kwargs.n if trainer.test_freq > 0 else 0,
     }
+
+
+def check_storage(config: DictConfig, needed: dict[str, int]) -> None:
+    """Check that TransferQueue holds what `stored` says. Raises UserError."""
     for what, number in needed.items():
         if (size := OmegaConf.select(config, STORAGE_KEY)) < number:
             raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from prefix_opd.base.errors import UserError, at_least
-from prefix_opd.base.files import sha256_of
+from prefix_opd.base.files import read_object, sha256_of
 from prefix_opd.checks.run_data import check_columns, check_graded, check_rows, check_text_alone
 from prefix_opd.config.keys import NUMPY_SEED
 from prefix_opd.data.known import KNOWN
@@ -83,7 +82,7 @@ class Benchmark:
     def manifest(self) -> dict[str, Any] | None:
         """The manifest that `prefix-opd prepare` wrote beside the file, if any."""
         path = self.path.parent / MANIFEST
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_object(path) if path.is_file() else None
 
 
 def find(names: Sequence[str], data: Path, k: int | None = None, limit: int | None = None) -> list[Benchmark]:

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks import cluster, services
+from prefix_opd.checks import cluster, services, together
 from prefix_opd.checks.chat_template import fill_in_template, template_variables
-from prefix_opd.checks.preflight import check_verl_version, fit_model
+from prefix_opd.checks.preflight import check_stop, check_verl_version, fit_model
 from prefix_opd.checks.surface import check_surface, rule_of
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY, leaves
@@ -58,6 +58,7 @@ FLAGS = {
     "data.val_files": "the benchmarks",
     "data.train_files": "the benchmarks",
     "data.val_max_samples": "--limit",
+    "data.prompt_key": "no override: benchmarks have the column 'prompt'",
     "data.max_response_length": "--max-tokens",
     "actor_rollout_ref.rollout.val_kwargs.n": "--k",
     "actor_rollout_ref.rollout.val_kwargs.temperature": "--temperature",
@@ -125,8 +126,12 @@ def evaluation_config(
     check_answers(config, benchmarks)
     _fill_in(config, target, teacher)
     fit_model(config, target.model)
+    services.check_trackers(config)
+    together.check_values(config)
+    cluster.check_cluster(config)
     _set_lengths(config, target, benchmarks, sampling, touched)
     Settings.from_node(OmegaConf.to_container(config.prefix_opd, resolve=True))
+    together.check_storage(config, {"answers of a batch": max(min(chunk, len(b.rows)) * b.samples for b in benchmarks)})
     return config
 
 
@@ -191,6 +196,7 @@ def _set_own(
         "data.val_files": first,
         "data.train_batch_size": ranks,
         "data.filter_overlong_prompts": False,
+        "data.prompt_key": "prompt",
         "data.max_response_length": sampling.max_tokens,
         "actor_rollout_ref.actor.ppo_mini_batch_size": ranks,
         "actor_rollout_ref.rollout.n": 1,
@@ -234,6 +240,7 @@ def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
             config.prefix_opd.ignore_own_end_token = run.prefix_opd.ignore_own_end_token
         else:
             theirs = Model("--teacher", str(named)).end_token_ids if named else []
+            check_stop(config, settings, model)
             ids = stop_token_ids(settings.rollout.stop, model.end_token_ids, theirs)
             if not ids:
                 raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token")
@@ -270,9 +277,12 @@ def _set_lengths(
             f"exceeds the model's context of {room} tokens with a prompt of {longest}",
             f"use --max-tokens={max(1, room - longest - response + sampling.max_tokens)} or less",
         )
-    if "actor_rollout_ref.rollout.max_model_len" not in touched:
-        length = needed if room is None else min(needed, room)
-        OmegaConf.update(config, "actor_rollout_ref.rollout.max_model_len", length, force_add=True)
+    key = "actor_rollout_ref.rollout.max_model_len"
+    if key not in touched:
+        OmegaConf.update(config, key, needed if room is None else min(needed, room), force_add=True)
+    elif not longest + response <= (given := OmegaConf.select(config, key)) <= (room or given):
+        rule = f"has no room for prompt + response = {longest} + {response} tokens, or exceeds the model's context"
+        raise UserError(f"{key}={given}", rule, "leave it out")
 
 
 def _key(override: str) -> str:

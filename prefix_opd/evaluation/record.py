@@ -6,7 +6,6 @@ chunk of problems. A part appears whole or not at all, so the finished problems 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 
 from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
-from prefix_opd.base.files import whole_files
+from prefix_opd.base.files import read_object, whole_files
 
 PLAN_FILE = "evaluation.json"
 PARTS = "parts"
@@ -88,7 +87,9 @@ def check_same(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
                 f"--out {folder}", f"contains something else ({others[0]})", "choose another folder with --out"
             )
         return dict(plan)
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_object(path)
+    if not all(isinstance(before.get(part), dict) for part in ("same", "benchmarks")):
+        raise UserError(str(path), "is not of an evaluation", "choose another folder with --out")
     _refuse_difference(folder, before["same"], plan["same"], "")
     for name in plan["benchmarks"]:
         if name in before["benchmarks"]:

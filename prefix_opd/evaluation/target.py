@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.base.files import sha256_of, whole_folder
+from prefix_opd.base.files import read_object, sha256_of, whole_folder
 from prefix_opd.checks.lora import ADAPTER_FILE, ADAPTER_WEIGHTS, base_and_settings, check_adapter
 from prefix_opd.config.decoder import check_architecture
 from prefix_opd.config.lora import Lora
@@ -148,7 +147,7 @@ def _check_same_architecture(checkpoint: Path, config: DictConfig) -> None:
     student = Path(str(config.actor_rollout_ref.model.path)).expanduser() / "config.json"
     if not student.is_file() or not (checkpoint / "config.json").is_file():
         return
-    configs = (json.loads(path.read_text()) for path in (checkpoint / "config.json", student))
+    configs = (read_object(path) for path in (checkpoint / "config.json", student))
     ours, theirs = ({**config, **(config.get("text_config") or {})} for config in configs)
     for name in _SHAPE:
         if ours.get(name) != theirs.get(name):

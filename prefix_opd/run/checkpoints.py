@@ -70,6 +70,8 @@ def damage(checkpoint: Path) -> str | None:
         listed = json.loads(manifest.read_text())
     except ValueError:
         return f"{MANIFEST_FILE} is not JSON"
+    if not isinstance(listed, dict) or not all(isinstance(entry, list) and len(entry) > 1 for entry in listed.values()):
+        return f"{MANIFEST_FILE} is not a list of files with sizes"
     for name, (size, checksum, *blocks) in listed.items():
         path = checkpoint / name
         if not path.is_file():

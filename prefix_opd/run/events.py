@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import read_lines
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ class Event:
     kind: str
     """"milestone", "warning", or "thrown_away" (a batch is discarded and sampled again)."""
     text: str
+
+
+_FIELDS = set(Event.__annotations__)
 
 
 class EventLog:
@@ -82,6 +86,9 @@ def count_by_step(run: Path) -> dict[str, Counter[int]]:
     """Kind -> events per step. Events of steps that a resumed run repeats are not counted twice."""
     found: dict[str, Counter[int]] = {kind: Counter() for kind in (WARNING, THROWN_AWAY)}
     for line in read_lines(run / EVENTS_FILE):
+        if not isinstance(line, dict) or line.keys() != _FIELDS or line["kind"] not in (*found, MILESTONE):
+            rule = f"has a line that is not an event: {str(line)[:80]}"
+            raise UserError(str(run / EVENTS_FILE), rule, "another program wrote it")
         event = Event(**line)
         if event.kind != MILESTONE:
             found[event.kind][event.step] += 1

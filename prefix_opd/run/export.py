@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ from omegaconf import OmegaConf
 
 from prefix_opd import ALL_PATCHES, RUN
 from prefix_opd.base.errors import UserError
-from prefix_opd.base.files import whole_folder, write_json
+from prefix_opd.base.files import read_object, whole_folder, write_json
 from prefix_opd.base.processes import python_module
 from prefix_opd.base.processes import run as run_to_end
 from prefix_opd.config.keys import STUDENT_KEY
@@ -77,7 +76,7 @@ def export_checkpoint(
                 _write_adapter(actor, Path(folder), student, lora)
                 merge(student, Path(folder), draft)
         path = draft / "generation_config.json"
-        generation = json.loads(path.read_text()) if path.exists() else {}
+        generation = read_object(path) if path.exists() else {}
         generation["eos_token_id"] = list(config.prefix_opd.stop_token_ids)
         write_json(path, generation)
     return out
