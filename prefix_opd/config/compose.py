@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError, YAMLError
+from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import check_no_secrets
