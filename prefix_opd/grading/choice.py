@@ -62,14 +62,15 @@ _GIVEN = [
 ]
 # the answer to "which is false?", if the text names no other
 _FALSE = [re.compile(rf"\b(?i:(?:false|incorrect|wrong)\s(?:one|statement|option)\s(?:{_BE}\s|:\s?)){_LETTER}{_END}")]
-_REASON = re.compile(r" (?:because|since)\b")
+_REASON = re.compile(r" (?:because|since)\b| ?\([^()]*\)$")
 _NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?:?\s?)"
 _LINE = re.compile(rf"(?:[-=#>→⇒⟹∴]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
 _ALONE = re.compile(rf"{_LETTER}[.)]?\n")
+_PAIR = re.compile(r"\s?[;–—-]\s?[A-J](?![A-Za-z])")
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
 # "if C is correct", "I do not think C is correct", "B or C is correct"
 _DOUBT = re.compile(
-    r"(?i:\b(?:if|whether|suppose|assume|doubt|unlikely|neither|not)\b|n['’]t\b)"
+    r"(?i:\b(?:if|unless|whether|suppos\w+|assum\w+|doubt|unlikely|neither|not)\b|n['’]t\b)"
     r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$"
 )
 _SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which|is|must|would|will|seems)\b)[a-z]")
@@ -78,13 +79,13 @@ _WORDY = "AI"  # letters that are also words
 
 def letter_of(text: str) -> str | None:
     """The letter of a short text such as the content of a box: "C", "(C)", "Option C", "C. 42 m"; else None."""
-    plain = _plain(text).strip(" \n.")
+    plain = _plain(text).strip(" \n.!")
     match = _LINE.fullmatch(plain)
     if match is None:
         return _given(plain)
-    if _ANOTHER.match(rest := match["rest"]):
+    if _ANOTHER.match(rest := match["rest"]) or _PAIR.match(rest):
         return None
-    separated = not rest or rest.lstrip()[:1] in tuple(".):,–—;!(-") or (match["bracketed"] and rest[0] == " ")
+    separated = not rest or rest.lstrip()[:1] in tuple(".):,–—;-") or (match["bracketed"] and rest[0] == " ")
     separated = separated or _REASON.match(rest)
     return _letter(match) if separated else _given(plain)
 

@@ -46,7 +46,8 @@ _NUMERALS = {word: value for value, word in enumerate(_ONES)} | {
     for ones, one in enumerate(_ONES[:10])
 }
 _NUMERAL = re.compile(
-    rf"^(\\text\w*\s*\{{\s*|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)", re.IGNORECASE
+    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)",
+    re.IGNORECASE,
 )
 _NAMED = {
     "infinity": r"\infty", "empty set": r"\emptyset", "all reals": r"\mathbb{R}", "all real numbers": r"\mathbb{R}"
@@ -137,7 +138,7 @@ def value_of(text: str) -> str:
     if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
         text = clause["value"]
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
-    text = _NUMERAL.sub(lambda match: f"{match[1]}{_NUMERALS[match[2].lower()]}", text)
+    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' if match[2] else ''}{_NUMERALS[match[3].lower()]}", text)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)

@@ -60,7 +60,7 @@ _UNSURE = re.compile(r"\b(?:whether|if|not|wrong|incorrect)\b[^.!?\n]*[.!?]?\s*$
 # "So she earns $18 every day.": the only number of a sentence that concludes
 _CONCLUDED = re.compile(
     r"(?:^|[.!?:]\s+)(?:So|Thus|Hence|Therefore|Consequently|Altogether|In total|In conclusion|Overall)\b"
-    r"(?:(?!\b(?:not|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case)\b|n['’]t|"
+    r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case)\b|n['’]t|"
     r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
     r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
     r"(?:(?!\b(?:not|if|or|more|less|fewer|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
@@ -93,7 +93,7 @@ def find_answer(text: str) -> tuple[str, str]:
     inside, after = tagged(text)
     box, opened = boxed(after)
     if not box and inside:
-        lines = inside.splitlines()
+        lines = [line for line in inside.splitlines() if line.strip()]
         formula = len(lines) == 1 or all("=" in line for line in lines)
         box = unmarked(", ".join(lines)) if formula and not _PROSE.search(inside) else ""
         box = box or find_answer(inside)[0] or _first_statement(inside)

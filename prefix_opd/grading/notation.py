@@ -57,7 +57,7 @@ _REWRITES = [
         (r"\\(?:(?:display|text|script)style|[lL]arge|LARGE|[hH]uge|normalsize|small|tiny|(?:math)?strut|limits|bf|rm|it)"
          r"(?![A-Za-z])", ""),
         (r"\\(?:checkmark|blacksquare|square|Box|qed)(?![A-Za-z])\s*$", ""),
-        (r"\\q?quad\s*(?=\w\s*=)", ", "),
+        (r",?\s*\\q?quad\s*(?=\w\s*=)", ", "),
         (r"\\q?quad(?![A-Za-z])|(?<!\\)\\[ ;:,]|~", " "),
         (r"\\(?:pounds|euro|yen|texteuro|cents?)(?![A-Za-z])|(?<!\\)\\[!()\[\]]|\\\$|\$|(?<=\\\\)\[\d+\s?[a-z]+\]", ""),
         # synonyms
@@ -108,7 +108,7 @@ _REWRITES = [
         # arguments without braces
         (r"\\(frac|binom)(?:\s*(\d|\\pi(?![A-Za-z]))|\s+([A-Za-z]))", r"\\\1{\2\3}"),
         (r"\\(frac|binom)\s*(\{(?:[^{}]|\{[^{}]*\})*\})\s*(\w|\\pi(?![A-Za-z]))", r"\\\1\2{\3}"),
-        (r"\\sqrt\s*([\dA-Za-z])", r"\\sqrt{\1}"),
+        (r"\\sqrt\s*(\[\w+\]|)\s*([\dA-Za-z])", r"\\sqrt\1{\2}"),
         (r"(\d+|[A-Za-z])!\s*\^", r"(\1!)^"),
         (r"\{?([\w+-]+)\s*\\choose\s*([\w+-]+)\}?", r"\\binom{\1}{\2}"),
         (r"\{(\d+)⁄(\d+)\}|(\d+)⁄(\d+)", r"\\frac{\1\3}{\2\4}"),

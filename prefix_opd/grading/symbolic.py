@@ -52,7 +52,8 @@ def equal_by_algebra(answer: str, truth: str) -> bool:
     """
     logging.disable(logging.CRITICAL)  # math-verify warns that its own time limits are off
     answer, truth = _JOINED.sub(", ", answer), _JOINED.sub(", ", truth)
-    return _equal(_without_names(answer, truth), _without_names(truth, answer))
+    answer, truth = _without_names(answer, truth), _without_names(truth, answer)
+    return _equal(_element(answer, truth), _element(truth, answer))
 
 
 # ---- structure ----
@@ -115,7 +116,6 @@ def _element(text: str, other: str) -> str:
 
 
 def _equal(answer: str, truth: str) -> bool:
-    answer, truth = _element(answer, truth), _element(truth, answer)
     (kind, ours), (true_kind, theirs) = _structure(answer), _structure(truth)
     if kind == "list" and true_kind == "" and number_of(canonical(truth)) is not None:  # 3/4, or 0.75
         return len(set(ours)) > 1 and all(_equal(one, truth) for one in ours)

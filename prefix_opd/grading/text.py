@@ -36,7 +36,7 @@ _HEADING = re.compile(
 )
 _ORNAMENT = re.compile("[\u220e\u25a0-\u27bf\ufe0f\U0001f000-\U0001faff]")  # emoji, squares at the end of a proof
 _JSON = re.compile(
-    r"""["'](?:(?:final_?)?answer|result|solution)["']\s*:\s*"""
+    r"""["'](?:final_?)?answer["']\s*:\s*"""
     r"""(?:"((?:[^"\\]|\\.){1,500})"|'([^'\\]{1,500})'|\[([^\[\]]{1,100})\]|([^"'{}\[\],]{1,100}))\s*[,}]""",
     re.IGNORECASE,
 )
