@@ -111,7 +111,7 @@ def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
     text = str(error)
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
         return UserError(f"{mark.name}, line {mark.line + 1}", f"is no valid YAML: {error.problem}")
-    if missing := re.search(r"In '([^']+)': Could not (?:load|find) '([^']+)'", text):
+    if missing := re.search(r"In '(experiment/[^']+)': Could not (?:load|find) '([^']+)'", text):
         rule = f"its defaults name {missing.group(2)}, which does not exist"
         return UserError(missing.group(1), rule, "an experiment includes a base, such as tiny/base")
     default = _compose([str(one.input_line) for one in overrides if one.key_or_group == "experiment"])
