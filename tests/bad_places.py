@@ -108,6 +108,9 @@ def written(root):
     found["without_metrics"] = write_run(root / "without_metrics", [])
     found["old_version"] = write_run(root / "old_version", [{"step": 1, "prefix_opd/prefix_length": 1}])
     found["finished"] = write_run(root / "finished", step)
+    found["many_cells"], found["deep"] = root / "many_cells.csv", root / "deep.json"
+    found["many_cells"].write_text("problem,answer\n1,2,3\n")
+    found["deep"].write_text("[" * 20_000)
     found["odd_event"] = write_run(root / "odd_event", step)
     (found["odd_event"] / "events.jsonl").write_text('{"step": 1}\n')
     found["never_validated"] = write_run(root / "never_validated", [update(1, 1e9)])

@@ -105,8 +105,8 @@ def _responses(mean: float | None, histogram: Path | None):
         return lengths_from_file(histogram)
     if mean is None:
         return ResponseLengths()
-    if not mean >= 1:
-        raise UserError(f"--mean-response {mean}", "must be at least 1")
+    if not 1 <= mean < float("inf"):
+        raise UserError(f"--mean-response {mean}", "must be at least 1 and finite")
     return ResponseLengths(((mean, 1.0),))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,11 +35,11 @@ class Assumptions:
 
     def __post_init__(self) -> None:
         for option, mean in (("mean-prompt", self.mean_prompt), ("mean-teacher-prompt", self.mean_teacher_prompt)):
-            if mean is not None and not mean > 0:
-                raise UserError(f"--{option} {mean}", "must be above 0")
+            if mean is not None and not 0 < mean < math.inf:
+                raise UserError(f"--{option} {mean}", "must be above 0 and finite")
         if self.accelerator is not None and self.accelerator not in ACCELERATORS:
             raise UserError(f"--accelerator {self.accelerator}", f"is not one of {', '.join(ACCELERATORS)}")
-        for option, values, most in (("utilisation", self.utilisation, 1.0), ("tflops", self.tflops, float("inf"))):
+        for option, values, most in (("utilisation", self.utilisation, 1.0), ("tflops", self.tflops, 1e6)):
             for phase, value in values.items():
                 if phase not in PHASES:
                     raise UserError(f"--{option} {phase}={value}", f"the phases are {', '.join(PHASES)}")

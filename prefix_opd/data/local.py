@@ -81,7 +81,7 @@ class LocalSource:
                     continue
                 try:
                     row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise UserError(f"{path}, line {number}", f"is not JSON ({error})") from error
                 if not isinstance(row, dict):
                     raise UserError(f"{path}, line {number}", "must be one JSON object")
@@ -98,7 +98,7 @@ class LocalSource:
                 rows = json.load(file)
             except UserError:
                 raise
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(str(path), f"is not JSON ({error})") from error
         for number, row in enumerate(rows):
             if not isinstance(row, dict):
@@ -108,7 +108,11 @@ class LocalSource:
     def _csv(self, path: Path) -> Iterator[dict[str, Any]]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             try:
-                yield from csv.DictReader(file, restval="", strict=True)
+                for number, row in enumerate(csv.DictReader(file, restval="", strict=True)):
+                    if None in row:
+                        fix = "quote the cells that contain commas"
+                        raise UserError(f"{path}, row {number}", "has more cells than the first line has names", fix)
+                    yield row
             except (csv.Error, UnicodeDecodeError) as error:
                 raise UserError(str(path), f"cannot be read as csv ({error})") from error
 

@@ -65,6 +65,8 @@ class PrepareSettings:
         known = self.known
         for name, least in (("count", 1), ("max_prompt_tokens", 1), ("seed", 0), ("responses_per_question", 0)):
             at_least(name, getattr(self, name), least)
+        if self.revision is not None and self.from_dir is not None:
+            raise UserError(f"revision={self.revision}", "is of the hub, and --from reads local files", "leave one out")
         if self.thinking not in get_args(Thinking):
             raise UserError(f"thinking={self.thinking}", f"must be one of {', '.join(get_args(Thinking))}")
         if not 0.0 <= self.overlap_share <= 1.0:
