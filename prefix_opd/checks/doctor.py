@@ -13,12 +13,14 @@ A tour:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from functools import partial
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import data, gpu, models, prompts, room, versions
 from prefix_opd.checks.case import Case
-from prefix_opd.checks.finding import Finding, Status, fail
+from prefix_opd.checks.finding import Finding, Status, fail, ok
+from prefix_opd.checks.preflight import check
 from prefix_opd.checks.surface import check_surface
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
@@ -26,6 +28,13 @@ QUICK_PROMPTS = 256
 """Number of prompts that `quick` tokenizes."""
 
 Check = tuple[str, Callable[..., Finding]]
+
+
+def accepted(case: Case) -> Finding:
+    """`train` makes this check before anything starts, and stops at its first error."""
+    check(deepcopy(case.config))
+    return ok("`prefix-opd train` accepts them")
+
 
 QUICK: tuple[Check, ...] = (
     ("packages", versions.pinned_packages),
@@ -47,6 +56,7 @@ QUICK: tuple[Check, ...] = (
 
 ALL: tuple[Check, ...] = (
     ("verl", versions.verl_release),
+    ("settings", accepted),
     ("weights", models.safe_weights),
     ("vocabulary", models.same_ids),
     ("forced ending", prompts.forced_ending),
@@ -110,22 +120,22 @@ def _with_engines(case: Case) -> list[Finding]:
             scores = engines.measure(one)
         except UserError as error:
             return [*found, fail(f"{error.what}: {error.rule}", error.fix).named(f"engines{name}")]
-        found += look([(f"{check}{name}", function) for check, function in signal.CHECKS], scores)
+        found += look([(f"{what}{name}", function) for what, function in signal.CHECKS], scores)
     return found
 
 
 def look(checks: Iterable[Check], subject) -> list[Finding]:
     """Run every check on ``subject``, a `Case` or the engines' scores. A UserError of a check becomes a fail."""
     return [
-        _one(f"{name} ({source})" if source else name, check, one)
-        for name, check in checks
-        for source, one in (subject.by_teacher if check in OF_EACH_TEACHER else [("", subject)])
+        _one(f"{name} ({source})" if source else name, made, one)
+        for name, made in checks
+        for source, one in (subject.by_teacher if made in OF_EACH_TEACHER else [("", subject)])
     ]
 
 
-def _one(name: str, check: Callable[..., Finding], subject) -> Finding:
+def _one(name: str, made: Callable[..., Finding], subject) -> Finding:
     try:
-        return check(subject).named(name)
+        return made(subject).named(name)
     except UserError as error:
         return fail(f"{error.what}: {error.rule}", error.fix).named(name)
     except Exception as error:  # a check that crashes must not hide the findings of the others

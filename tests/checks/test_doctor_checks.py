@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import models, room, versions
-from prefix_opd.checks.doctor import ALL, QUICK, Status, look, worst
+from prefix_opd.checks.doctor import ALL, QUICK, Status, accepted, look, worst
 from prefix_opd.config.keys import STUDENT_KEY as STUDENT
 from prefix_opd.config.keys import TEACHER_KEY as TEACHER
 from prefix_opd.cost.arithmetic import stored_parameters
@@ -28,6 +28,12 @@ def test_the_miniature_is_well(case):
     assert worst(found) is not Status.FAIL, [finding for finding in found if finding.status is not Status.OK]
     assert [finding.check for finding in found] == [name for name, _ in ALL]
     assert {name for name, _ in QUICK} < {name for name, _ in ALL}
+
+
+def test_what_train_rejects_is_a_finding(case):
+    assert one(accepted, case()).status is Status.OK
+    finding = one(accepted, case("trainer.logger=[consol]"))
+    assert finding.status is Status.FAIL and "trainer.logger" in finding.reason and finding.remedy
 
 
 # ---- vocabulary ----
