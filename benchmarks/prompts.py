@@ -19,21 +19,23 @@ def write_prompts(lengths: Sequence[int], folder: Path, count: int = 512) -> Non
         lengths: least and most tokens of the user's message, uniformly drawn; at least as long as a question.
         count: rows.
     """
-    from prefix_opd.miniature.data import DATA_SOURCE, draw_problems
+    from prefix_opd.miniature.chain import Chain
+    from prefix_opd.miniature.data import draw_problems
 
     rng = random.Random(0)
     problems = draw_problems(train=count, test=1, seed=0)["train"]
     asked = [(_message(one.question, rng.randint(*lengths), rng), one.answer) for one in problems]
-    _write(DATA_SOURCE, asked, folder)
+    _write(Chain.SOURCE, asked, folder)
 
 
 def _message(question: str, length: int, rng: random.Random) -> str:
     """Worked examples and then the question, cut at the front to ``length`` characters; a character is a token here."""
-    from prefix_opd.miniature.task import TEACHER, random_problem, respond
+    from prefix_opd.miniature.chain import Chain
+    from prefix_opd.miniature.task import TEACHER, respond
 
     examples = ""
     while len(examples) + len(question) < length:
-        problem = random_problem(rng)
+        problem = Chain.draw(rng)
         steps, answer = respond(problem, TEACHER, rng).split("</think>")
         examples = f"{problem.question} {steps} {answer[:2]} {examples}"
     return examples[len(examples) + len(question) - length :] + question

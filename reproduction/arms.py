@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PROMPTS, ROLLOUTS = 16, 4
@@ -77,11 +77,34 @@ CONTENDERS = (
     Arm("fast_opd", "Adaptive FastOPD", "tiny/fast_opd"),
 )
 """The arms of the comparison of schedules (docs/schedules.md): the first one is full OPD, which sets the targets."""
-BUDGET = 8e11
-"""Exact training FLOP of each contender, about those of the linear schedule in 55 updates."""
+ON_CELLS = ("full", "schedule", "random", "topk_full", "topk_schedule", "topk_random")
+CELLS = (
+    *(replace(arm, experiment=f"cells/{arm.name}") for arm in CONTENDERS if arm.name in ON_CELLS),
+    Arm("prefix_5", "prefix 5", "cells/prefix_5"),
+)
+"""The arms of the same comparison on the second miniature."""
 MOST_UPDATES = 400
 """Bound of the updates of a contender, whose budget ends it before."""
-BY_NAME = {arm.name: arm for arm in (*ARMS, *CONTENDERS)}
+BY_NAME = {arm.name: arm for arm in (*ARMS, *CONTENDERS, CELLS[-1])}
+"""Name -> arm, the first miniature's where both have one."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Schedules at equal FLOP on one task."""
+
+    stem: str
+    """Name of its files."""
+    arms: tuple[Arm, ...]
+    budget: float
+    """Exact training FLOP of a run, about those of the linear schedule in 55 updates."""
+
+
+COMPARISONS = {
+    "chain": Comparison("contenders", CONTENDERS, 8e11),
+    "cells": Comparison("contenders_cells", CELLS, 1.5e12),
+}
+"""By task of `prefix_opd.miniature`."""
 
 
 @dataclass(frozen=True)

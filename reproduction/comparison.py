@@ -16,10 +16,11 @@ import numpy as np
 
 from harness.page import grid, picture
 from prefix_opd.analysis.compute import cost_of
-from reproduction.arms import BY_NAME, CONTENDERS
+from reproduction.arms import BY_NAME, COMPARISONS
 from reproduction.record import Point, Record
 
-RESULTS_FILE, REPORT_FILE, PICTURE = "contenders.jsonl", "contenders.md", "contenders.png"
+FULL = "full"
+"""Full OPD sets the targets."""
 SHARES = (0.5, 0.9, 0.98)
 """Of full OPD's gain: the targets."""
 AIM = 0.3
@@ -55,24 +56,28 @@ def _resampled(points: Sequence[Point], draw: random.Random) -> list[Point]:
     ]
 
 
-def write_page(records: Sequence[Record], folder: Path, command: str) -> Path:
-    """Write ``contenders.md``, with the command to repeat it, and its picture. Returns the page's path.
+def write_page(records: Sequence[Record], folder: Path, command: str, task: str = "chain") -> Path:
+    """Write ``contenders.md`` (of another task: ``contenders_TASK.md``) and its picture. Returns the page's path.
 
-    ``records`` are finished runs, at least one of full OPD for the targets.
+    Args:
+        records: finished runs, at least one of full OPD for the targets.
+        command: repeats the runs.
     """
+    compared = COMPARISONS[task]
+    rows_file, page, curves = (f"{compared.stem}.{ending}" for ending in ("jsonl", "md", "png"))
     runs: dict[str, list[Record]] = {}
     for record in records:
         runs.setdefault(record.arm, []).append(record)
-    arms = [arm.name for arm in CONTENDERS if arm.name in runs]
+    arms = [arm.name for arm in compared.arms if arm.name in runs]
     parts = [
         "# Schedules at equal FLOP",
-        f"Written by `{command}` from [{RESULTS_FILE}]({RESULTS_FILE}), one line a run. {_origin(records)}",
+        f"Written by `{command}` from [{rows_file}]({rows_file}), one line a run. {_origin(records)}",
         _table(points := {arm: [list(record.points) for record in runs[arm]] for arm in arms}, runs),
         "The same costs as shares of those of full OPD, mean of the seeds: FLOP / seconds of training steps.",
         _shares(points),
-        f"![accuracy against training FLOP]({PICTURE})",
+        f"![accuracy against training FLOP]({curves})",
     ]
-    with picture(folder / PICTURE, 9, 5) as axes:
+    with picture(folder / curves, 9, 5) as axes:
         for i, arm in enumerate(arms):
             for j, record in enumerate(runs[arm]):
                 points = record.points
@@ -87,7 +92,7 @@ def write_page(records: Sequence[Record], folder: Path, command: str) -> Path:
                 )
         axes.set(xlabel="training FLOP", ylabel="held-out accuracy, uncapped", ylim=(0, 1))
         axes.legend(fontsize=6, ncols=2)
-    path = folder / REPORT_FILE
+    path = folder / page
     path.write_text("\n\n".join(parts) + "\n")
     return path
 
@@ -105,7 +110,7 @@ def _origin(records: Sequence[Record]) -> str:
 def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Record]]) -> str:
     targets, draw = _targets(points), random.Random(SEED)
     budget = max((record.budget or 0.0 for records in runs.values() for record in records), default=0.0)
-    aim = AIM * mean(one[-1].flops_exact for one in points[CONTENDERS[0].name]) if targets else budget
+    aim = AIM * mean(one[-1].flops_exact for one in points[FULL]) if targets else budget
     head = ["contender", "seeds", "updates", f"accuracy at {AIM:.0%} of full's FLOP", "accuracy at the budget"]
     head += ["last accuracy, lowest to highest seed"]
     head += [f"FLOP to {share:.0%} of full's gain ({target:.1%})" for share, target in targets.items()]
@@ -123,7 +128,7 @@ def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Reco
 
 def _targets(points: Mapping[str, list[list[Point]]]) -> dict[float, float]:
     """Share of full OPD's gain -> the accuracy there. Empty without full OPD."""
-    full = points.get(CONTENDERS[0].name)
+    full = points.get(FULL)
     if not full:
         return {}
     base, end = (mean(one[i].accuracy for one in full) for i in (0, -1))
@@ -134,7 +139,7 @@ def _shares(points: Mapping[str, list[list[Point]]]) -> str:
     targets = _targets(points)
 
     def share(arm: str, target: float, of: str) -> str:
-        cost, full = (mean_cost(points[name], target, of) for name in (arm, CONTENDERS[0].name))
+        cost, full = (mean_cost(points[name], target, of) for name in (arm, FULL))
         return f"{cost / full:.0%}" if cost and full else "–"
 
     rows = [

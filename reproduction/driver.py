@@ -4,6 +4,7 @@ python -m reproduction                        every arm, seeds 0 1 2
 python -m reproduction --small                one seed, fewer arms and updates
 python -m reproduction --only full schedule --seeds 0 1
 python -m reproduction --contenders           the schedules of docs/schedules.md, at equal FLOP
+python -m reproduction --contenders --task cells      the same on the second miniature
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ from prefix_opd.run.folder import LOG_FILE
 from prefix_opd.run.ledger import validations
 from prefix_opd.run.log import read_metrics
 from reproduction import comparison, on_policy, prefixes, record, seqkd
-from reproduction.arms import ARMS, BUDGET, BY_NAME, CONTENDERS, PROBLEMS, SEEDS, UPDATES, Run
+from reproduction.arms import ARMS, COMPARISONS, PROBLEMS, SEEDS, UPDATES, Arm, Run
 
 SMALL_ARMS = ("full", "prefix_24", "schedule", "window_72_96", "prefix_seqkd")
 SMALL_UPDATES = 20
 SMALL_SEEDS = (0,)
 RUNS, DOCS = Path("outputs/reproduction"), Path("docs/reproduction")
-CONTENDERS_RUNS = Path("outputs/contenders")
 IMPORTED = ("verl.trainer.sft_trainer", "prefix_opd.verl_plugin.trainer.evaluator")
 """Modules to import before the first fork, besides those of every CPU run."""
 MEASURED = tuple(f"reproduction/{name}.py" for name in ("arms", "on_policy", "seqkd", "sft"))
@@ -43,7 +43,7 @@ PROGRESS_SECONDS = 2.0
 class Asked:
     """The parsed command line."""
 
-    arms: tuple[str, ...]
+    arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     updates: int
     problems: int
@@ -51,16 +51,22 @@ class Asked:
     docs: Path
     budget: float | None = None
     """Exact training FLOP of each contender; None: the paper's comparison."""
+    task: str = "chain"
 
     @property
     def runs(self) -> list[Run]:
         """The runs, seed by seed, so that an interrupted reproduction has complete comparisons."""
         return [self._run(arm, seed) for seed in self.seeds for arm in self.arms]
 
-    def _run(self, arm: str, seed: int) -> Run:
+    @property
+    def results(self) -> Path:
+        """The file of the rows."""
+        return self.docs / (f"{COMPARISONS[self.task].stem}.jsonl" if self.budget else record.RESULTS_FILE)
+
+    def _run(self, arm: Arm, seed: int) -> Run:
         # full OPD sets the targets and has no budget
-        budget = None if arm == CONTENDERS[0].name else self.budget
-        return Run(BY_NAME[arm], seed, self.updates, self.problems, self.out, self.budget is not None, budget)
+        budget = None if arm.name == comparison.FULL else self.budget
+        return Run(arm, seed, self.updates, self.problems, self.out, self.budget is not None, budget)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,33 +80,38 @@ def parse(arguments: Sequence[str]) -> Asked:
     parser = Parser(prog="reproduce_miniature.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--small", action="store_true", help="the whole path in minutes: one seed, fewer arms, updates")
     parser.add_argument("--contenders", action="store_true", help="the comparison of schedules, at equal FLOP")
-    parser.add_argument("--budget", help=f"with --contenders: exact training FLOP of a run; default: {BUDGET:g}")
-    parser.add_argument("--only", nargs="+", metavar="ARM", help=f"of {' '.join(BY_NAME)}")
+    parser.add_argument("--budget", help="with --contenders: exact training FLOP of a run")
+    parser.add_argument("--task", choices=COMPARISONS, help="with --contenders: the miniature; default: chain")
+    parser.add_argument("--only", nargs="+", metavar="ARM", help="names of arms; a wrong one lists them")
     parser.add_argument("--seeds", nargs="+", metavar="N", help="default: 0 1 2")
     parser.add_argument("--updates", help=f"of every run; default: {UPDATES}")
     parser.add_argument("--problems", help=f"held-out problems; default: all {PROBLEMS}")
     parser.add_argument("--out", type=Path, help=f"folder of the runs; default: {RUNS}, with --small {RUNS}_small")
     parser.add_argument("--docs", type=Path, help=f"folder of the results; default: {DOCS}, with --small --out/results")
     given = parser.parse_args(arguments)
-    known = tuple(arm.name for arm in (CONTENDERS if given.contenders else ARMS))
+    compared = COMPARISONS[given.task or "chain"] if given.contenders else None
+    of_all = compared.arms if compared else ARMS
+    known = tuple(arm.name for arm in of_all)
     arms = tuple(given.only or (SMALL_ARMS if given.small and not given.contenders else known))
     names("--only", arms, known, "arm")
-    if given.budget and not given.contenders:
-        raise UserError(f"--budget {given.budget}", "is read with --contenders alone", "leave the one out or add both")
+    for option, value in (("--budget", given.budget), ("--task", given.task)):
+        if value and not compared:
+            raise UserError(f"{option} {value}", "is read with --contenders alone", "leave the one out or add both")
     seeds = tuple(whole("--seeds", value, 0, 2**31 - 1) for value in given.seeds or ())
     once("--seeds", seeds)
-    runs = CONTENDERS_RUNS if given.contenders else RUNS
+    runs = RUNS.with_name(compared.stem) if compared else RUNS
     out = given.out or (runs.with_name(f"{runs.name}_small") if given.small else runs)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}", "is a file", "name a folder")
     return Asked(
-        arms=tuple(name for name in known if name in arms),
+        arms=tuple(arm for arm in of_all if arm.name in arms),
         seeds=seeds or (SMALL_SEEDS if given.small else SEEDS),
         updates=whole("--updates", given.updates, 1) or (SMALL_UPDATES if given.small else UPDATES),
         problems=whole("--problems", given.problems, 1, PROBLEMS) or PROBLEMS,
         out=out,
         docs=given.docs or (out / "results" if given.small else DOCS),
-        budget=above_zero("--budget", given.budget or str(BUDGET)) if given.contenders else None,
+        budget=above_zero("--budget", given.budget or str(compared.budget)) if compared else None,
+        task=given.task or "chain",
     )
 
 
@@ -121,7 +132,7 @@ def reproduce(asked: Asked, command: str) -> int:
 
     for run in asked.runs:
         record.check_folder(run)
-    store = Store(asked.docs / (comparison.RESULTS_FILE if asked.budget else record.RESULTS_FILE), record.key)
+    store = Store(asked.results, record.key)
     record.gather(store, asked.out)
     jobs = [
         Job(f"{run.arm.label}, seed {run.seed}", record.key_of(run), functools.partial(_run, run), _accuracy)
@@ -134,7 +145,7 @@ def reproduce(asked: Asked, command: str) -> int:
     if records := record.comparable(store, asked.updates, asked.problems):
         from reproduction.report import write_report
 
-        write = comparison.write_page if asked.budget else write_report
+        write = functools.partial(comparison.write_page, task=asked.task) if asked.budget else write_report
         say(f"results in {write(records, asked.docs, command)}")
     lost += [f"{row['arm']} seed {row['seed']}: {row['error']}" for row in failed]
     for line in lost:

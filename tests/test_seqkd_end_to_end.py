@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefix_opd.miniature import shipped_models
-from prefix_opd.miniature.task import END_OF_TURN, TEACHER, random_problem, respond
+from prefix_opd.miniature.chain import Chain
+from prefix_opd.miniature.task import END_OF_TURN, TEACHER, respond
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 def test_seqkd_by_verls_own_sft_trainer(tmp_path):
     """The off-policy baseline: two steps on the teacher's answers, through the shipped script and YAML."""
     rng = random.Random(0)
-    problems = [random_problem(rng) for _ in range(16)]
+    problems = [Chain.draw(rng) for _ in range(16)]
     messages = [
         [
             {"role": "user", "content": problem.question},

@@ -9,38 +9,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefix_opd.base.files import whole_files
-from prefix_opd.miniature.task import Problem, random_problem, solution
+from prefix_opd.miniature.chain import Chain
+from prefix_opd.miniature.task import Problem, solution
 
-DATA_SOURCE = "tiny/chain"
 OTHER_SOURCE = "tiny/keep"
 """Source of every other row of ``train_two_sources``."""
 
 
-def draw_problems(train: int, test: int, seed: int) -> dict[str, list[Problem]]:
-    """Draw both splits. No question occurs twice, neither within a split nor across them.
+def draw_problems(train: int, test: int, seed: int, task: type[Problem] = Chain) -> dict[str, list[Problem]]:
+    """Draw both splits of a task. No question occurs twice, neither within a split nor across them.
 
     The test split is drawn first, so it stays the same whatever the size of the training split.
     """
     rng = random.Random(seed)
     seen: dict[Problem, None] = {}  # a dict keeps the order of drawing, a set does not
     while len(seen) < test + train:
-        seen.setdefault(random_problem(rng))
+        seen.setdefault(task.draw(rng))
     problems = list(seen)
     return {"train": problems[test:], "test": problems[:test]}
 
 
-def write_data(out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0) -> dict[str, Path]:
-    """Write the data and return the paths. The same seed gives the same bytes.
+def write_data(
+    out_dir: str | Path, train: int = 4096, test: int = 512, seed: int = 0, task: type[Problem] = Chain
+) -> dict[str, Path]:
+    """Write the data of a task and return the paths. The same seed gives the same bytes.
 
     ``train`` and ``test`` are the splits. The rows of ``train_hinted`` have the solution, too. In ``train_two_sources``
     every other row has another source.
     """
-    problems = draw_problems(train, test, seed)
+    problems = draw_problems(train, test, seed, task)
     rows = {split: [_row(one, split, i) for i, one in enumerate(found)] for split, found in problems.items()}
     solutions = map(solution, problems["train"])
     rows["train_hinted"] = [{**row, "solution": text} for row, text in zip(rows["train"], solutions, strict=True)]
     rows["train_two_sources"] = [
-        {**row, "data_source": (DATA_SOURCE, OTHER_SOURCE)[i % 2]} for i, row in enumerate(rows["train"])
+        {**row, "data_source": (task.SOURCE, OTHER_SOURCE)[i % 2]} for i, row in enumerate(rows["train"])
     ]
     with whole_files(Path(out_dir)) as place:
         for name, of_file in rows.items():
@@ -49,7 +51,7 @@ def write_data(out_dir: str | Path, train: int = 4096, test: int = 512, seed: in
 
 
 def _row(problem: Problem, split: str, index: int) -> dict:
-    return row(DATA_SOURCE, problem.question, problem.answer, split, index)
+    return row(problem.SOURCE, problem.question, problem.answer, split, index)
 
 
 def row(source: str, prompt: str, answer: str, split: str, index: int) -> dict:

@@ -1,6 +1,6 @@
-"""Accuracy of a model folder on the test problems at temperature 1, with at most ``MAX_NEW_TOKENS`` tokens.
+"""Accuracy of a model folder on the test problems at temperature 1, with at most the task's ``MAX_TOKENS`` tokens.
 
-Run ``python -m prefix_opd.miniature.measure FOLDER [--problems 512] [--seed 0] [--solved]``.
+Run ``python -m prefix_opd.miniature.measure FOLDER [--problems 512] [--seed 0] [--solved] [--task cells]``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from prefix_opd.base.intervals import wilson
+from prefix_opd.miniature import TASKS
+from prefix_opd.miniature.chain import Chain
 from prefix_opd.miniature.data import draw_problems
-from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, grade, with_solution
+from prefix_opd.miniature.task import END_OF_TEXT, END_OF_TURN, Problem, grade, with_solution
 from prefix_opd.miniature.tokenizer import prompt_text
 
-MAX_NEW_TOKENS = 192
 BATCH = 128
 DATA_SEED = 0  # default seed of ``write_data``, whose test split is measured
 
@@ -98,6 +99,7 @@ def measure(
     problems: int = 512,
     seed: int = 0,
     solved: bool = False,
+    task: type[Problem] = Chain,
 ) -> Accuracy:
     """Sample one answer to each of the first ``problems`` test problems and grade it.
 
@@ -106,12 +108,12 @@ def measure(
         solved: the prompts have the solution above the question.
     """
     question = with_solution if solved else lambda problem: problem.question
-    test = draw_problems(train=0, test=problems, seed=DATA_SEED)["test"]
+    test = draw_problems(train=0, test=problems, seed=DATA_SEED, task=task)["test"]
     generator = torch.Generator().manual_seed(seed)
     responses: list[list[int]] = []
     for i in range(0, problems, BATCH):
         prompts = [prompt_text(tokenizer, question(problem)) for problem in test[i : i + BATCH]]
-        responses += sample(model, tokenizer, prompts, MAX_NEW_TOKENS, generator)
+        responses += sample(model, tokenizer, prompts, task.MAX_TOKENS, generator)
     texts = [tokenizer.decode(response) for response in responses]
     return Accuracy(
         right=sum(grade(text, problem.answer) for text, problem in zip(texts, test, strict=True)),
@@ -122,10 +124,12 @@ def measure(
     )
 
 
-def measure_folder(folder: str | Path, problems: int = 512, seed: int = 0, solved: bool = False) -> Accuracy:
+def measure_folder(
+    folder: str | Path, problems: int = 512, seed: int = 0, solved: bool = False, task: type[Problem] = Chain
+) -> Accuracy:
     """`measure` for a Hugging Face folder."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return measure(model, AutoTokenizer.from_pretrained(folder), problems, seed, solved)
+    return measure(model, AutoTokenizer.from_pretrained(folder), problems, seed, solved, task)
 
 
 def main() -> None:
@@ -134,8 +138,9 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=512, help="number of test problems")
     parser.add_argument("--seed", type=int, default=0, help="sampling seed")
     parser.add_argument("--solved", action="store_true", help="prompts with the solution above the question")
+    parser.add_argument("--task", choices=TASKS, default="chain")
     args = parser.parse_args()
-    print(measure_folder(args.folder, args.problems, args.seed, args.solved))
+    print(measure_folder(args.folder, args.problems, args.seed, args.solved, TASKS[args.task]))
 
 
 if __name__ == "__main__":

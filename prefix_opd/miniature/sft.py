@@ -14,10 +14,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from prefix_opd.miniature.task import (
     END_OF_TEXT,
     END_OF_TURN,
-    STEPS,
     TEACHER,
+    Problem,
     Style,
-    random_problem,
     respond,
     with_solution,
 )
@@ -31,6 +30,7 @@ FLOOR = 0.02  # share of the learning rate at the end of the cosine
 class Recipe:
     """One stage of training."""
 
+    task: type[Problem]
     style: Style
     """How the responses are written."""
     updates: int
@@ -39,8 +39,8 @@ class Recipe:
     """Responses per update."""
     lr: float = 2e-3
     """Peak learning rate; warm-up, then cosine."""
-    steps: tuple[int, int] = STEPS
-    """Fewest and most steps of a problem."""
+    steps: tuple[int, int] | None = None
+    """Fewest and most steps of a problem; None: the task's own."""
     solved: bool = False
     """Every other prompt has the solution above the question, and the response to it is careful."""
 
@@ -119,8 +119,8 @@ def batches(
     rng = random.Random(seed)
     careful = replace(TEACHER, end_of_text=recipe.style.end_of_text)
     while True:
-        count = rng.randint(*recipe.steps)  # the same number of steps in a batch: little padding
-        problems = [random_problem(rng, (count, count)) for _ in range(recipe.batch)]
+        count = rng.randint(*(recipe.steps or recipe.task.STEPS))  # the same number of steps in a batch: little padding
+        problems = [recipe.task.draw(rng, (count, count)) for _ in range(recipe.batch)]
         texts = [
             prompt_text(tokenizer, with_solution(p)) + respond(p, careful, rng)
             if recipe.solved and row % 2

@@ -1,95 +1,102 @@
-"""The task: a running total, modulo 100, of three signed digits that repeat.
+"""What the miniature's tasks share: how a response is written, in which style, and how it is graded.
 
-``7+3-5+8:d`` means: start at 7, add 3 (step d), subtract 5 (step c), add 8 (step b), add 3 again (step a, the last one,
-because the labels count down). The answer is ``16``. Like a mathematics problem, it has a short question and a long
-answer.
-
-The *careful* style writes every step, ``d+3=10;c-5=05;``, so each token is easy to predict. The *quick* style only
-counts down, ``D;C;B;A;``, and then guesses. The styles differ from the first token on: capital letters follow capital
-letters.
+A problem is a chain of labelled steps. The labels count down to ``a``, so a response has a known end. The *careful*
+style writes the result of every step, so each token is easy to predict. The *quick* style only counts down,
+``D;C;B;A;``, and then guesses. The styles differ from the first token on: capital letters follow capital letters.
 """
 
 from __future__ import annotations
 
 import random
 import string
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 THINK_END = "</think>"
 END_OF_TURN = "<|im_end|>"  # how the teacher ends
 END_OF_TEXT = "<|endoftext|>"  # how the base student ends
-STEPS = (4, 26)  # fewest and most steps: careful answers of 32 to 186 tokens
-PATTERN = 3  # terms that repeat
-MODULUS = 100
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One chain. Example: ``Problem(start=7, pattern=(3, -5, 8), steps=4)`` asks for 7 + 3 - 5 + 8 + 3."""
+class Style:
+    """How a response is written. The default makes no mistakes."""
 
-    start: int
-    """1 to 9."""
-    pattern: tuple[int, ...]
-    """The signed digits that repeat, never 0."""
+    quick: float = 0.0
+    """Share of responses in the quick style."""
+    lapse: float = 0.0
+    """Probability at a careful step that the rest of the response is quick."""
+    lapse_in_last: int | None = None
+    """Number of last steps at which a response lapses; None: all."""
+    answer_slip: float = 0.0
+    """Probability that the answer differs from the last step."""
+    end_of_text: float = 0.0
+    """Probability that the response ends with ``<|endoftext|>`` instead of ``<|im_end|>``."""
+
+
+TEACHER = Style()
+
+
+class Problem(ABC):
+    """One problem of a task."""
+
+    SOURCE: ClassVar[str]
+    """``data_source`` of its rows."""
+    STEPS: ClassVar[tuple[int, int]]
+    """Fewest and most steps, at most 26."""
+    MAX_TOKENS: ClassVar[int]
+    """``data.max_response_length`` of its experiments."""
+    BASE: ClassVar[Style]
+    """How the base student answers."""
+
     steps: int
     """1 to 26."""
 
+    @classmethod
+    @abstractmethod
+    def draw(cls, rng: random.Random, steps: tuple[int, int] | None = None) -> Self:
+        """Draw a problem; its number of steps is uniform from ``steps[0]`` to ``steps[1]``, by default `STEPS`."""
+
     @property
-    def terms(self) -> tuple[int, ...]:
-        """One signed digit a step."""
-        return tuple(self.pattern[i % len(self.pattern)] for i in range(self.steps))
+    @abstractmethod
+    def question(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def results(self) -> list[str]:
+        """The text of each careful step after its label; the last one ends with the answer."""
+
+    @property
+    @abstractmethod
+    def answer(self) -> str: ...
+
+    @abstractmethod
+    def guess(self, rng: random.Random) -> str:
+        """Any answer."""
+
+    @abstractmethod
+    def slip(self, rng: random.Random) -> str:
+        """A wrong answer near the true one."""
 
     @property
     def labels(self) -> str:
         """One letter a step, down to ``a``."""
         return string.ascii_lowercase[self.steps - 1 :: -1]
 
-    @property
-    def question(self) -> str:
-        return f"{self.start}{''.join(f'{term:+d}' for term in self.pattern)}:{self.labels[0]}"
-
-    @property
-    def answer(self) -> str:
-        return f"{(self.start + sum(self.terms)) % MODULUS:02d}"
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a response is written; every field is a probability. The default makes no mistakes."""
-
-    quick: float = 0.0
-    """Share of responses in the quick style."""
-    lapse: float = 0.0
-    """At a careful step: the rest of the response is quick."""
-    answer_slip: float = 0.0
-    """The answer differs from the last total."""
-    end_of_text: float = 0.0
-    """The response ends with ``<|endoftext|>`` instead of ``<|im_end|>``."""
-
-
-TEACHER = Style()
-BASE = Style(quick=0.88, lapse=0.02, answer_slip=0.2, end_of_text=0.92)
-BALANCED = replace(BASE, quick=0.5)
-"""``BASE``, but as often careful as quick: what the base student reads first, see ``build``."""
-
-
-def random_problem(rng: random.Random, steps: tuple[int, int] = STEPS) -> Problem:
-    """Draw a problem whose number of steps is uniform between ``steps[0]`` and ``steps[1]``, both included."""
-    pattern = tuple(rng.choice((-1, 1)) * rng.randint(1, 9) for _ in range(PATTERN))
-    return Problem(rng.randint(1, 9), pattern, rng.randint(*steps))
-
 
 def respond(problem: Problem, style: Style, rng: random.Random) -> str:
     """Write a response in ``style``: what follows ``<think>``, end token included."""
-    is_quick = rng.random() < style.quick
-    total, text = problem.start, ""
-    for label, term in zip(problem.labels, problem.terms, strict=True):
-        is_quick = is_quick or rng.random() < style.lapse
-        total = (total + term) % MODULUS
-        text += f"{label.upper()};" if is_quick else f"{label}{term:+d}={total:02d};"
-    answer = rng.randrange(MODULUS) if is_quick else _slip(total, style.answer_slip, rng)
+    is_quick, text = rng.random() < style.quick, ""
+    last = problem.steps if style.lapse_in_last is None else style.lapse_in_last
+    for left, label, result in zip(range(problem.steps, 0, -1), problem.labels, problem.results, strict=True):
+        is_quick = is_quick or (left <= last and rng.random() < style.lapse)
+        text += f"{label.upper()};" if is_quick else f"{label}{result};"
+    if is_quick:
+        answer = problem.guess(rng)
+    else:
+        answer = problem.slip(rng) if rng.random() < style.answer_slip else problem.answer
     end = END_OF_TEXT if rng.random() < style.end_of_text else END_OF_TURN
-    return f"{text}{THINK_END}{answer:02d}{end}"
+    return f"{text}{THINK_END}{answer}{end}"
 
 
 def solution(problem: Problem) -> str:
@@ -108,9 +115,3 @@ def grade(response_text: str, ground_truth: str) -> bool:
     while answer.endswith((END_OF_TURN, END_OF_TEXT)):
         answer = answer.removesuffix(END_OF_TURN).removesuffix(END_OF_TEXT)
     return bool(closed) and answer == ground_truth
-
-
-def _slip(total: int, probability: float, rng: random.Random) -> int:
-    if rng.random() >= probability:
-        return total
-    return (total + rng.choice((-3, -2, -1, 1, 2, 3))) % MODULUS

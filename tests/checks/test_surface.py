@@ -50,7 +50,7 @@ def test_a_key_that_a_run_does_not_read_or_a_value_that_breaks_its_rule(composed
     assert line in str(refused.value)
 
 
-SHIPPED = [[f"experiment={name}"] for name in experiments() if name.startswith("tiny/")]
+SHIPPED = [[f"experiment={name}"] for name in experiments() if name.startswith(("tiny/", "cells/"))]
 SHIPPED += [
     [f"experiment=qwen3_8b/{kind}", "layout=node_8x80gb"] for kind in ("schedule", "forward_kl_256", "last_1024")
 ]

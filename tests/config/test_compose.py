@@ -13,7 +13,9 @@ from prefix_opd.verl_plugin.fields import plain
 
 
 def test_the_tiny_experiments_are_there():
-    assert {"tiny/schedule", "tiny/full", "tiny/prefix_24", "tiny/window_72_96", "tiny/last_24"} <= set(experiments())
+    assert {"tiny/schedule", "tiny/full", "tiny/prefix_24", "tiny/window_72_96", "tiny/last_24", "cells/full"} <= set(
+        experiments()
+    )
     assert not any(name.endswith("base") for name in experiments())
 
 

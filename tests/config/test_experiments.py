@@ -85,7 +85,7 @@ def test_the_same_kinds_ship_for_both_sizes():
 @pytest.mark.parametrize("experiment", experiments())
 def test_every_experiment_passes_the_whole_check_and_one_of_each_pair_with_every_layout(experiment, stand_ins):
     layouts = LAYOUTS if experiment.endswith("/schedule") else ["node_8x80gb"]
-    for layout in [None] if experiment.startswith("tiny/") else layouts:  # a layout is of GPUs
+    for layout in [None] if experiment.startswith(("tiny/", "cells/")) else layouts:  # a layout is of GPUs
         if layout == "one_gpu_24gb" and not experiment.startswith("qwen3_0.6b/"):
             continue  # its micro-batch holds no sequence of 18 432 tokens
         chosen = [f"layout={layout}", *stand_ins] if layout else []

@@ -35,6 +35,17 @@ SMALL = (
     "actor_rollout_ref.rollout.n=2",
     "data.val_max_samples=32",
 )
+ADAPTS = (
+    "prefix_opd.schedule.name=validation",
+    "prefix_opd.schedule.start=4",
+    "prefix_opd.schedule.factor=2",
+    "prefix_opd.schedule.patience=1",
+    "prefix_opd.schedule.gain=0.9",  # every validation but the first stands still
+    "prefix_opd.probe.every=0",
+    "trainer.test_freq=2",
+    "data.val_max_samples=16",
+)
+"""A schedule with state, over 8 updates: L = 4, 4, 4, 8, 8, 16, 16, 32."""
 EXACT = ("prefix_opd/prefix_length", "prefix_opd/fingerprint/prompts", "prefix_opd/fingerprint/rollouts")
 LEDGER = ("prefix_opd/flops_exact/so_far", "prefix_opd/flops_paper/so_far", "prefix_opd/tokens_so_far/generated")
 LEARNT = ("prefix_opd/reverse_kl/mean", "prefix_opd/reverse_kl/abs_mean", "actor/loss", "actor/grad_norm")

@@ -1,6 +1,7 @@
 """Kill runs at random moments, hurt them in every other way, and write what happened to docs/faults.md.
 
     python tests/faults/run_table.py --kills 20
+    python tests/faults/run_table.py --kills 20 --adaptive    # kills of a schedule with state, a table of its own
 
 An undisturbed run is the reference. Each case is one line of ``results.jsonl`` in ``--folder``. Existing cases are
 skipped, so the table can be interrupted and continued. One case takes one to three minutes on two cores.
@@ -23,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from faults.harness import ENGINES, TEACHER_FAULTS, Run, WarmStart, differences
+from faults.harness import ADAPTS, ENGINES, TEACHER_FAULTS, Run, WarmStart, differences
 from harness.driver import say
 from harness.machine import commit
 from harness.page import grid
@@ -33,7 +34,7 @@ from prefix_opd.run.checkpoints import MANIFEST_FILE, newest_whole
 STEPS = 8
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "faults.md"
-BEGIN, END = "<!-- table: tests/faults/run_table.py -->", "<!-- end of the table -->"
+BEGIN, END = "<!-- table: tests/faults/run_table.py{} -->", "<!-- end of the table -->"
 VICTIMS = ("driver", "WorkerDict", *ENGINES, "SpoiltWorker", "TaskRunner")
 """The processes to kill: driver, trainer's worker, servers and engines of both models, rollout worker, task."""
 LENGTH = [f"trainer.total_training_steps={STEPS}"]
@@ -43,15 +44,19 @@ SPOILT = ["actor_rollout_ref.rollout.agent.agent_loop_manager_class=faults.sabot
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="how many kills at random moments")
-    parser.add_argument("--folder", type=Path, default=REPOSITORY / "outputs" / "faults")
+    parser.add_argument("--adaptive", action="store_true", help="kills alone, of a schedule with state")
+    parser.add_argument("--folder", type=Path, help="default: outputs/faults, or outputs/faults_adaptive")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
     arguments = parser.parse_args()
-    folder = arguments.folder.absolute()
+    if arguments.adaptive:
+        LENGTH.extend(ADAPTS)
+    name = "faults_adaptive" if arguments.adaptive else "faults"
+    folder = (arguments.folder or REPOSITORY / "outputs" / name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     cases: dict[str, Callable[[Path], dict]] = {"no fault": reference}
     for number in range(arguments.kills):
         cases[f"kill {number:02d}"] = lambda at, number=number: killed(at, folder, number)
-    cases |= {
+    others = {
         "killed while a checkpoint is written": lambda at: killed_while_saving(at, folder),
         "SIGTERM": lambda at: asked(at, folder, [signal.SIGTERM]),
         "SIGINT": lambda at: asked(at, folder, [signal.SIGINT]),
@@ -65,6 +70,8 @@ def main() -> None:
         },
         "tracker that cannot be reached": lambda at: without_tracker(at, folder),
     }
+    if not arguments.adaptive:
+        cases |= others
     results = Store(folder / "results.jsonl", key=lambda row: row["case"])
     done = results.finished()
     for name, case in cases.items():
@@ -76,7 +83,7 @@ def main() -> None:
         result = {"case": name, "commit": commit(("tests/faults",)), **case(at)}
         results.append(result)
         say(json.dumps(result))
-        write_table(results.read())
+        write_table(results.read(), BEGIN.format(" --adaptive" if arguments.adaptive else ""))
 
 
 _warm: WarmStart | None = None
@@ -239,7 +246,7 @@ def again(run: Run, folder: Path, reached: int) -> dict:
     }
 
 
-def write_table(results: list[dict]) -> None:
+def write_table(results: list[dict], begin: str) -> None:
     """Write the results between the marks of the page."""
     head, rows = ["case", "exit", "what the user sees", "steps done anew", "against the unkilled run"], []
     for result in results:
@@ -260,9 +267,9 @@ def write_table(results: list[dict]) -> None:
     commits = ", ".join(dict.fromkeys(result.get("commit") or "unknown" for result in results))
     heading = f"The runs below: {time.strftime('%Y-%m-%d')}, commit {commits}."
     page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{heading}\n\n{grid(head, rows)}\n{END}{after}")
+    before, rest = page.split(begin)
+    after = rest.split(END, 1)[1]
+    PAGE.write_text(f"{before}{begin}\n{heading}\n\n{grid(head, rows)}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,12 @@
 """A killed run of a schedule that adapts finds the L that it would have had."""
 
-from faults.harness import Run
+from faults.harness import ADAPTS, Run
 from prefix_opd.base.errors import EXIT_FAILED, EXIT_STOPPED
 from prefix_opd.run.log import read_metrics
 
-ADAPTS = [
-    "prefix_opd.schedule.name=validation",
-    "prefix_opd.schedule.start=4",
-    "prefix_opd.schedule.factor=2",
-    "prefix_opd.schedule.patience=1",
-    "prefix_opd.schedule.gain=0.9",  # every validation but the first stands still
-    "prefix_opd.probe.every=0",
-    "trainer.test_freq=2",
-    "trainer.total_training_steps=8",
-    "data.val_max_samples=16",
-]
-
 
 def test_a_killed_run_observes_the_validation_of_its_checkpoint(tmp_path):
-    run = Run(tmp_path, ADAPTS).start()
+    run = Run(tmp_path, [*ADAPTS, "trainer.total_training_steps=8"]).start()
     run.wait_for_step(5)
     run.kill("WorkerDict")
     told = run.told()

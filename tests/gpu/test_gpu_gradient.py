@@ -16,7 +16,7 @@ from prefix_opd.config.keys import ATTENTION_KEY
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.miniature import shipped_models
-from prefix_opd.miniature.task import random_problem
+from prefix_opd.miniature.chain import Chain
 from prefix_opd.verl_plugin.fields import SETTINGS, plain
 
 CAPS = (40, 3, 64, 1, 120, 17, 8, 90)
@@ -32,7 +32,7 @@ def sample(student) -> list[tuple[torch.Tensor, int]]:
     torch.manual_seed(0)
     found = []
     for cap in CAPS:
-        text = f"<|im_start|>user\n{random_problem(rng).question}<|im_end|>\n<|im_start|>assistant\n<think>"
+        text = f"<|im_start|>user\n{Chain.draw(rng).question}<|im_end|>\n<|im_start|>assistant\n<think>"
         prompt = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         tokens = student.generate(prompt, do_sample=True, max_new_tokens=cap, min_new_tokens=cap, top_k=0)
         found.append((tokens[0], prompt.shape[1]))

@@ -8,6 +8,7 @@ import re
 import pyarrow.parquet as pq
 import pytest
 
+from prefix_opd.miniature import TASKS
 from prefix_opd.miniature.data import write_data
 
 
@@ -29,8 +30,9 @@ def test_rows(tmp_path) -> None:
     assert row["reward_model"] == {"style": "rule", "ground_truth": f"{total % 100:02d}"}
 
 
-def test_no_question_twice(tmp_path) -> None:
-    paths = write_data(tmp_path, train=4096, test=512)
+@pytest.mark.parametrize("task", TASKS)
+def test_no_question_twice(tmp_path, task) -> None:
+    paths = write_data(tmp_path, train=4096, test=512, task=TASKS[task])
     questions = [
         row[0]["content"] for split in ("train", "test") for row in pq.read_table(paths[split])["prompt"].to_pylist()
     ]

@@ -9,7 +9,7 @@ from made_up import record
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose, experiments
-from reproduction.arms import CONTENDERS, Run
+from reproduction.arms import CELLS, CONTENDERS, Run
 from reproduction.comparison import at_budget, interval, mean_cost
 from reproduction.driver import main, parse, reproduce
 from reproduction.on_policy import overrides
@@ -39,6 +39,14 @@ def test_contenders_are_experiments_that_ship_and_each_has_the_budget():
     assert asked.runs[0].budget is None and asked.runs[0].contends
 
 
+def test_the_second_miniature_has_its_own_experiments_budget_and_files():
+    asked = parse(["--contenders", "--task", "cells", "--only", "full", "topk_random"])
+    assert [run.arm.experiment for run in asked.runs[:2]] == ["cells/full", "cells/topk_random"]
+    assert {arm.experiment for arm in CELLS} <= set(experiments())
+    assert asked.results.name == "contenders_cells.jsonl" and asked.out.name == "contenders_cells"
+    assert asked.runs[1].budget != parse(["--contenders"]).budget
+
+
 def composed(name, tmp_path):
     arm = next(arm for arm in CONTENDERS if arm.name == name)
     return compose(overrides(Run(arm, 2, 55, 64, tmp_path, True, 3e11)))
@@ -58,6 +66,8 @@ def test_a_contender_ends_with_its_budget_and_keeps_what_it_observes(tmp_path):
     ("arguments", "said"),
     [
         (["--budget", "1e11"], "--budget 1e11: is read with --contenders alone"),
+        (["--task", "cells"], "--task cells: is read with --contenders alone"),
+        (["--contenders", "--task", "tiny"], "--task: invalid choice: 'tiny'"),
         (["--contenders", "--budget", "0"], "--budget 0: must be a number above 0"),
         (["--contenders", "--budget", "much"], "--budget much: must be a number above 0"),
         (["--contenders", "--only", "seqkd"], "--only seqkd: is no arm; known: full, prefix_12"),
