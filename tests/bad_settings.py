@@ -64,9 +64,12 @@ TOGETHER = [
     (["prefix_opd.schedule.name=random", "prefix_opd.schedule.least=30", "prefix_opd.schedule.top=20"],
      "top=20 is below least=30; raise the one or lower the other"),
     (["prefix_opd.schedule.name=tail", "prefix_opd.probe.every=0"],
-     "prefix_opd.probe.every=0: leaves prefix_opd.schedule.name=tail without the probes that it observes; set it to a"),
+     "prefix_opd.probe.every=0: leaves prefix_opd.schedule.name=tail without the probes that it needs; set it to a"),
     (["prefix_opd.schedule.name=validation", "trainer.test_freq=55"],
      "trainer.test_freq=55: leaves prefix_opd.schedule.name=validation without the validations during training that"),
+    (["prefix_opd.schedule.name=auto"],
+     f"{LOSS}.loss_mode=prefix_opd: leaves prefix_opd.schedule.name=auto without the teacher's top tokens that it "
+     f"needs; set {LOSS}.loss_mode=reverse_kl_topk {LOSS}.topk=16 prefix_opd.probe.every=0"),
     (["prefix_opd.schedule.name=prune_opd"], f"{LOSS}.loss_mode=prefix_opd: leaves prefix_opd.schedule.name=prune_opd"),
     (["prefix_opd.schedule.name=signal", f"{LOSS}.loss_mode=jsd_topk", f"{LOSS}.topk=8", "prefix_opd.probe.every=0"],
      f"{LOSS}.loss_mode=jsd_topk: leaves prefix_opd.schedule.name=signal without the teacher's log-probs"),

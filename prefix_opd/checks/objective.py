@@ -21,22 +21,24 @@ def check_probe(config: DictConfig, settings: Settings) -> None:
 
 
 def check_needs(config: DictConfig, settings: Settings) -> None:
-    """Reject a schedule whose signals the run does not have. Raises UserError."""
+    """Reject a schedule that needs what the run does not have. Raises UserError."""
     steps, tested = config.trainer.total_training_steps, config.trainer.test_freq
     mode = f"{LOSS_MODE_KEY}={OmegaConf.select(config, LOSS_MODE_KEY)}"
     each, sampled = "set it to a number of updates", "teacher's log-probs of the sampled tokens"
     inside = f"{each} from 1 to {max(1, steps - 1)}"
+    topk = f"set {LOSS_MODE_KEY}=reverse_kl_topk distillation.distillation_loss.topk=16 prefix_opd.probe.every=0"
     lacking = {
         "probe": (not settings.probe.every, "prefix_opd.probe.every=0", "probes", f"{each}, e.g. 10"),
         "validation": (not 0 < tested < steps, f"trainer.test_freq={tested}", "validations during training", inside),
         "scores": (settings.loss.needs_topk, mode, sampled, "take an objective of the sampled tokens"),
         "drift": (not settings.loss.reports_drift, mode, "record of drift", f"set {LOSS_MODE_KEY}=prune_opd"),
+        "topk": (not settings.loss.needs_topk, mode, "teacher's top tokens", topk),
     }
     for need in sorted(settings.schedule.needs()):
-        is_lacking, what, signal, fix = lacking[need]
+        is_lacking, what, needed, fix = lacking[need]
         if is_lacking:
             name = f"prefix_opd.schedule.name={config.prefix_opd.schedule.name}"
-            raise UserError(what, f"leaves {name} without the {signal} that it observes", fix)
+            raise UserError(what, f"leaves {name} without the {needed} that it needs", fix)
 
 
 def check_loss(config: DictConfig, settings: Settings) -> None:

@@ -16,8 +16,9 @@ from pydantic import Field, model_validator
 from prefix_opd.base.fields import Fields, Position, Tokens
 from prefix_opd.method.registry import Registry
 
-Need = Literal["probe", "validation", "scores", "drift"]
-"""Probes; validations; the teacher's log-probs of the sampled tokens; an objective that reports drift."""
+Need = Literal["probe", "validation", "scores", "drift", "topk"]
+"""Probes; validations; the teacher's log-probs of the sampled tokens; an objective that reports drift, or learns from
+the teacher's top tokens."""
 
 ROUNDING = 1e-6
 """Added before floor(), so that float rounding cannot lose a token of a whole length."""
@@ -69,7 +70,7 @@ class Schedule(Fields):
         return None
 
     def needs(self) -> set[Need]:
-        """What the schedule observes and some runs lack."""
+        """What the schedule needs and some runs lack."""
         return set()
 
     def extremes(self, step: int, longest: int) -> tuple[float, float]:

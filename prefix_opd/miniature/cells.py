@@ -4,7 +4,7 @@
 these holds: its left neighbour was 1; it or its right neighbour was 1 (rule 30 of the elementary cellular automata).
 Beyond both ends stand zeros.
 
-A careful step is the label and the row, 12 tokens with its end; careful answers have 108 to 324 tokens, a prompt 22.
+A careful step is the label and the row, 12 tokens with its end; careful answers have 108 to 324 tokens, a prompt 21.
 The student's careful answers lapse in the last eight steps alone: unlike in `chain`, it is weak at the end.
 """
 

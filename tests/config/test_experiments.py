@@ -22,6 +22,7 @@ from prefix_opd.miniature import shipped_models
 CONFIG = Path(__file__).parents[2] / "recipe" / "prefix_opd" / "config"
 LAYOUTS = sorted(path.stem for path in (CONFIG / "layout").glob("*.yaml"))
 KINDS = [
+    "auto",
     "forward_kl_256",
     "full",
     "last_1024",
@@ -118,8 +119,8 @@ def test_the_papers_set_up(pair, kind):
     assert config.actor_rollout_ref.actor.optim.lr == rate
     # a folder of its own: verl goes on from what lies in it
     assert config.trainer.default_local_dir == f"outputs/{pair}_{kind}"
-    loss = {"forward_kl_256": "forward_kl_topk", "topk_schedule": "reverse_kl_topk"}.get(kind, "prefix_opd")
-    assert config.distillation.distillation_loss.loss_mode == loss
+    loss = {"forward_kl_256": "forward_kl_topk", "topk_schedule": "reverse_kl_topk", "auto": "reverse_kl_topk"}
+    assert config.distillation.distillation_loss.loss_mode == loss.get(kind, "prefix_opd")
 
 
 def test_a_student_that_thinks_by_its_template():

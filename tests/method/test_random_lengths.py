@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from prefix_opd.method.contenders.random_lengths import InverseProbability, RandomLengths
+from prefix_opd.method.contenders.random_lengths import Auto, InverseProbability, RandomLengths
 from prefix_opd.method.schedule import Linear, extreme_lengths, prefix_lengths, rollout_lengths, survival
 from prefix_opd.method.weighting import token_weights
 
@@ -23,6 +23,11 @@ def test_draws_follow_seed_and_step_alone():
     assert prefix_lengths(schedule, 5, 64, 192) == prefix_lengths(RandomLengths(least=2), 5, 64, 192)
     others = [prefix_lengths(schedule, 6, 64, 192), prefix_lengths(RandomLengths(least=2, seed=1), 5, 64, 192)]
     assert prefix_lengths(schedule, 5, 64, 192) not in others
+
+
+def test_auto_is_random_with_its_defaults():
+    assert prefix_lengths(Auto(seed=3), 5, 64, 336) == prefix_lengths(RandomLengths(seed=3, least=8), 5, 64, 336)
+    assert Auto().needs() == {"topk"}
 
 
 def test_each_rollout_or_the_whole_update_has_its_own_length():
