@@ -21,7 +21,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import check_no_secrets
 from prefix_opd.config import context
 from prefix_opd.config.keys import leaves
-from prefix_opd.config.overrides import CONFIG_MODULE, misplaced, options, parse, typed_keys
+from prefix_opd.config.overrides import CONFIG_MODULE, GROUPS, misplaced, nearest, options, parse, typed_keys
 from prefix_opd.config.plugins import KEY as PLUGINS_KEY
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.config.settings import CHOICES
@@ -111,9 +111,12 @@ def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
     text = str(error)
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
         return UserError(f"{mark.name}, line {mark.line + 1}", f"is no valid YAML: {error.problem}")
-    if missing := re.search(r"In '(experiment/[^']+)': Could not (?:load|find) '([^']+)'", text):
-        rule = f"its defaults name {missing.group(2)}, which does not exist"
-        return UserError(missing.group(1), rule, "an experiment includes a base, such as tiny/base")
+    if missing := re.search(rf"In '((?:{'|'.join(GROUPS)})/[^']+)': Could not (?:load|find) '([^']+)'", text):
+        kind, _, name = missing.group(2).partition("/")
+        fix = "an experiment includes a base, such as tiny/base"
+        if kind != "experiment":
+            fix = nearest(name, options(kind)) if kind in GROUPS else "name a file of verl's config"
+        return UserError(missing.group(1), f"its defaults name {missing.group(2)}, which does not exist", fix)
     default = _compose([str(one.input_line) for one in overrides if one.key_or_group == "experiment"])
     if (wrong := misplaced(overrides, default)) is not None:
         return wrong
@@ -121,8 +124,8 @@ def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
         return UserError(f"+{key.group(1)}", "is a key of the config already", f"write {key.group(1)}=VALUE, without +")
     if key := re.search(r"Could not override '([^']+)'", text):
         known = leaves(OmegaConf.to_container(default))
-        nearest = difflib.get_close_matches(key.group(1), known, n=1, cutoff=0.5)
-        fix = f"did you mean {nearest[0]}? (a new key of verl's takes a + in front)" if nearest else "see verl's config"
+        close = difflib.get_close_matches(key.group(1), known, n=1, cutoff=0.5)
+        fix = f"did you mean {close[0]}? (a new key of verl's takes a + in front)" if close else "see verl's config"
         return UserError(key.group(1), "is not a key of the config", fix)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return UserError(error.full_key, text.splitlines()[0], "name a key of the config in ${...}")
