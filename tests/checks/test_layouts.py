@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from layouts_page import page
 from typer.testing import CliRunner
 
 from prefix_opd import cli
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import layouts as layouts_module
-from prefix_opd.checks.layouts import page
 from prefix_opd.config.compose import compose, layouts
 from prefix_opd.cost.plan import plan
 
@@ -102,7 +102,7 @@ def test_the_table_names_the_fastest(monkeypatch):
 
 def test_the_page_is_up_to_date():
     written = Path(__file__).parents[2] / "docs" / "layouts.md"
-    assert written.read_text() == page(), "run `python -m prefix_opd.checks.layouts > docs/layouts.md`"
+    assert written.read_text() == page(), "run `python tests/layouts_page.py > docs/layouts.md`"
 
 
 @pytest.mark.parametrize(
