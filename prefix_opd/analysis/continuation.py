@@ -53,8 +53,6 @@ def measure(
         margin: tokens at the end of the giver's answer that no prefix includes: L <- min(L, L_answer - margin).
         problems: number of problems, from the start of ``data.val_files``.
         samples: answers per problem, each with its own prefix.
-        seed: sampling seed.
-        say: receives progress messages.
 
     Raises:
         UserError: a length or a margin is too long, or the run has several teachers. No model is loaded in this case.

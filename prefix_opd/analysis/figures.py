@@ -59,7 +59,7 @@ class Panel:
     right_is_share: bool = True
     stacked: bool = False
     updates: int = 0
-    """Number of updates on the x axis; 0 if x is not in updates."""
+    """On the x axis; 0 if x is not in updates."""
 
 
 @dataclass(frozen=True)

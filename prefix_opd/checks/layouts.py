@@ -11,7 +11,8 @@ from prefix_opd.checks.cluster import check_parallel_sizes
 from prefix_opd.checks.preflight import check_batches
 from prefix_opd.checks.surface import check_surface
 from prefix_opd.checks.teachers import source_shares
-from prefix_opd.config.compose import compose, layouts
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from prefix_opd.cost.memory import shortages
 from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
@@ -44,7 +45,6 @@ def compare(overrides: Sequence[str], assumptions: Assumptions, cards: int | Non
     """Plan a run with every layout, the fitting ones first, by hours and then by host memory.
 
     Args:
-        overrides: of the run, without a layout.
         assumptions: the same GPU for every layout; `DEFAULT_ACCELERATOR` if they name none.
         cards: number of GPUs at hand; None: any.
 
@@ -54,7 +54,7 @@ def compare(overrides: Sequence[str], assumptions: Assumptions, cards: int | Non
     if named := next((override for override in overrides if override.startswith("layout=")), None):
         raise UserError(named, "is one of the layouts that --layouts compares", "leave the one or the other out")
     assumptions = replace(assumptions, accelerator=assumptions.accelerator or DEFAULT_ACCELERATOR)
-    rows = [_row(name, [*overrides, f"layout={name}"], assumptions, cards) for name in layouts()]
+    rows = [_row(name, [*overrides, f"layout={name}"], assumptions, cards) for name in options("layout")]
     return sorted(rows, key=lambda row: (bool(row.problem), row.hours, row.host))
 
 

@@ -52,9 +52,7 @@ def sample_and_score(
     """What an engine of `prefix_opd.checks.engines` answers, from the first URL. Raises UserError.
 
     Args:
-        prompts: [B] token ids, the teacher's prompts.
-        sampling: the parameters.
-        responses: [B] token ids that are scored after these prompts, twice.
+        prompts, responses: [B] token ids, the teacher's prompts and what is scored after them, twice.
     """
     teacher = remote_teacher(config, settings, ASK_SECONDS)
     url = teacher.urls[0]

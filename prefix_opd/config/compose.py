@@ -13,7 +13,7 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
@@ -37,9 +37,6 @@ CONFIG_NAME = "prefix_opd"
 def compose(overrides: Sequence[str]) -> DictConfig:
     """The config of a run. Later parts take precedence: verl, this package, the experiment, the overrides.
 
-    Args:
-        overrides: as on Hydra's command line, e.g. ``experiment=tiny/schedule prefix_opd.schedule.increment=8``.
-
     Raises:
         UserError: an override that does not parse, an unknown key (with the nearest right one), a missing plugin.
     """
@@ -55,16 +52,6 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         raise _one_line(error, parsed) from None
     return config
-
-
-def experiments() -> list[str]:
-    """Every shipped experiment, as ``<pair>/<kind>``."""
-    return options("experiment")
-
-
-def layouts() -> list[str]:
-    """Every shipped layout."""
-    return options("layout")
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -123,7 +110,7 @@ def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
     if key := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return UserError(f"+{key.group(1)}", "is a key of the config already", f"write {key.group(1)}=VALUE, without +")
     if key := re.search(r"Could not override '([^']+)'", text):
-        known = leaves(OmegaConf.to_container(default))
+        known = leaves(default)
         close = difflib.get_close_matches(key.group(1), known, n=1, cutoff=0.5)
         fix = f"did you mean {close[0]}? (a new key of verl's takes a + in front)" if close else "see verl's config"
         return UserError(key.group(1), "is not a key of the config", fix)

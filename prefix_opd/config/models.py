@@ -47,6 +47,11 @@ class Model:
         """The folder of this path, which does not exist if the path is a hub id."""
         return Path(self.path).expanduser()
 
+    @property
+    def place(self) -> str:
+        """The folder or the hub id that a loader takes."""
+        return str(self.local) if self.local.is_dir() else self.path
+
     @cached_property
     def folder(self) -> Path:
         """The local folder, fetched without weights if ``path`` is a hub id."""
@@ -71,10 +76,7 @@ class Model:
         return read_json(self, self.folder / "config.json")
 
     def check_own_code(self, trust: str = "set actor_rollout_ref.model.trust_remote_code=true") -> None:
-        """Refuse a model that brings Python of its own, unless it is trusted. Raises UserError.
-
-        Args:
-            trust: how the user of this command says that the model is trusted.
+        """Refuse a model that brings Python of its own, unless it is trusted; ``trust`` says how. Raises UserError.
 
         Needed before verl: its reward workers load the student's tokenizer with ``trust_remote_code=True`` whatever
         the config says (verl/experimental/reward_loop/reward_loop.py:_init_reward_fn).

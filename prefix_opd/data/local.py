@@ -26,12 +26,7 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 class LocalSource:
-    """Rows from files on this machine.
-
-    Args:
-        known: the data set; its ``stems`` select the files in a folder.
-        place: a folder, searched recursively, or one file.
-    """
+    """Rows from files on this machine: one file, or those in a folder that the data set's ``stems`` select."""
 
     def __init__(self, known: KnownSet, place: Path):
         self.known, self.place = known, Path(place)

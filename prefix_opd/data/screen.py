@@ -23,12 +23,7 @@ class Screened:
 
 
 class TokenCounter:
-    """Counts a prompt's tokens as the trainer sees them.
-
-    Args:
-        tokenizer: folder or hub name. Without a chat template, only the message counts.
-        thinking: ``prefix_opd.prompt.thinking`` of the run.
-    """
+    """Counts a prompt's tokens as the trainer sees them. Without a chat template, only the message counts."""
 
     def __init__(self, tokenizer: str, thinking: Thinking = "forced"):
         from transformers import AutoTokenizer  # slow import, needed only with a limit
@@ -58,12 +53,8 @@ class TokenCounter:
 
 
 class Screen:
-    """Checks problems against the settings.
-
-    Args:
-        settings: the tokenizer, the limit and the evaluation files. The files are read here, so that a wrong path is
-            reported before the first row is read.
-    """
+    """Checks problems against the settings. The evaluation files are read first, so that a wrong path is reported
+    before the first row is read."""
 
     def __init__(self, settings: PrepareSettings):
         self._settings = settings

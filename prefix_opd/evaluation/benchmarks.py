@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,6 @@ class Sampling:
             raise UserError(f"--top-p={self.top_p:g}", "must be above 0 and at most 1")
         at_least("--max-tokens", self.max_tokens, 1)
         at_least("--seed", self.seed, 0, NUMPY_SEED)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

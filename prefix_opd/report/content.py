@@ -103,11 +103,7 @@ class Content:
 
 
 def gather(folders: Sequence[Path], target: float | None = None, reference: str | None = None) -> Content:
-    """Read the folders.
-
-    Raises:
-        UserError: a folder without a finished run, or runs that cannot be compared.
-    """
+    """Read the folders. Raises UserError for one without a finished run, and for runs that cannot be compared."""
     histories = [read_finished(folder) for folder in folders]
     found = compute(histories, target, reference, skip=True)
     runs = [_run(one, name) for one, name in zip(histories, labels(histories), strict=True)]

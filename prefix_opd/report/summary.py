@@ -44,7 +44,6 @@ class Summary:
     full_flops: float | None
     """Estimated FLOP of the same updates on rollouts as long as the uncapped validation answers."""
     warnings: int
-    """Number of the trainer's warnings."""
     thrown_away: int
     """Number of batches that were discarded and sampled again."""
     teachers: Sequence[TeacherRow]

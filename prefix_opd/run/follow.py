@@ -32,23 +32,18 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class News:
-    """An update of the progress bar."""
+    """An update of the progress bar: its position, the text before it, and a line for the console, or none."""
 
     done: int
-    """Position of the bar."""
     doing: str
-    """Text before the bar."""
     line: str = ""
-    """A line for the console, or empty."""
 
 
 class View(Protocol):
-    """The progress of a process."""
+    """The progress of a process: start and end of the bar."""
 
     total: int
-    """End of the bar."""
     done: int
-    """Start of the bar."""
 
     def news(self) -> Iterator[News]: ...
 
@@ -75,13 +70,10 @@ def run_and_watch(
     environment: dict[str, str],
     tail_warning: float = math.inf,
 ) -> int:
-    """Run a training command with its output in the folder's log, and show its progress.
+    """Run a training command with its output in the folder's log, and show its progress. Returns its exit code; 128 + N
+    if signal N killed it, as in shells.
 
-    Args:
-        tail_warning: ``prefix_opd.probe.tail_warning``. Higher ratios of a probe are highlighted.
-
-    Returns:
-        The command's exit code; 128 + N if signal N killed it, as in shells.
+    A probe's ratio above ``tail_warning`` (``prefix_opd.probe.tail_warning``) is highlighted.
     """
     view = Steps(folder, total_steps, tail_warning)
     return _say_how_to_resume(show(command, folder, environment, view, Console()), folder)
@@ -99,10 +91,7 @@ def show(command: Sequence[str], folder: Path, environment: dict[str, str], view
     a failure.
 
     SIGTERM and SIGINT (Ctrl-C) are forwarded to the command. The command has its own session, so its Ray processes get
-    no signal from the terminal. If this process dies, the command receives SIGTERM.
-
-    Returns:
-        The exit code, as `run_and_watch`.
+    no signal from the terminal. If this process dies, the command receives SIGTERM. The exit code is `run_and_watch`'s.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_FILE
@@ -131,10 +120,7 @@ def _say_how_to_resume(code: int, folder: Path) -> int:
 
 def how_to_continue(code: int, saved_step: int) -> str:
     """What helps after a run ended with ``code``; empty if it finished, or after bad input, whose line says what to do.
-
-    Args:
-        saved_step: the step of the newest checkpoint; 0 for none.
-    """
+    ``saved_step``: of the newest checkpoint; 0 for none."""
     if code in (0, EXIT_BAD_INPUT):
         return ""
     where = (

@@ -56,7 +56,6 @@ class RunLog:
     ):
         """
         Args:
-            run: the run's folder.
             resumed_step: the step of the loaded checkpoint; 0 for a fresh run.
             recovered: the metrics of that step from the checkpoint, in case its line is missing.
             validation_due: that step is validated first; its line is written together with the result.

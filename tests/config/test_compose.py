@@ -7,17 +7,19 @@ from omegaconf import OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.config import compose as compose_module
 from prefix_opd.config import overrides
-from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from prefix_opd.config.settings import CHOICES, Settings
 from prefix_opd.verl_plugin.fields import plain
 
 
 def test_the_tiny_experiments_are_there():
-    assert {"tiny/schedule", "tiny/full", "tiny/prefix_24", "tiny/window_72_96", "tiny/last_24"} <= set(experiments())
-    assert not any(name.endswith("base") for name in experiments())
+    shipped = set(options("experiment"))
+    assert {"tiny/schedule", "tiny/full", "tiny/prefix_24", "tiny/window_72_96", "tiny/last_24"} <= shipped
+    assert not any(name.endswith("base") for name in shipped)
 
 
-@pytest.mark.parametrize("experiment", experiments())
+@pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_composes(experiment, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = compose([f"experiment={experiment}"])

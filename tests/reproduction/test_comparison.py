@@ -8,7 +8,8 @@ import pytest
 from made_up import record
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from reproduction.arms import CONTENDERS, Run
 from reproduction.comparison import at_budget, interval, mean_cost
 from reproduction.driver import main, parse, reproduce
@@ -32,7 +33,7 @@ def test_the_interval_contains_the_cost_and_knows_its_ends():
 
 
 def test_contenders_are_experiments_that_ship_and_each_has_the_budget():
-    assert {arm.experiment for arm in CONTENDERS} <= set(experiments())
+    assert {arm.experiment for arm in CONTENDERS} <= set(options("experiment"))
     asked = parse(["--contenders", "--seeds", "3"])
     assert [run.arm for run in asked.runs] == list(CONTENDERS)
     assert {run.budget for run in asked.runs if run.arm.name != "full"} == {8e11}
