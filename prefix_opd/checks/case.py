@@ -62,7 +62,6 @@ class Case:
 
     @cached_property
     def stop_ids(self) -> list[int]:
-        """Tokens that stop a rollout."""
         theirs = end_token_ids([self.teacher, *(teacher for _, teacher in self.others)])
         return stop_token_ids(self.settings.rollout.stop, self.student.end_token_ids, theirs)
 

@@ -59,7 +59,6 @@ def compare(overrides: Sequence[str], assumptions: Assumptions, cards: int | Non
 
 
 def fastest(rows: Sequence[Row]) -> str | None:
-    """The first layout that fits."""
     return next((row.layout for row in rows if not row.problem), None)
 
 
@@ -90,7 +89,6 @@ def _row(name: str, overrides: list[str], assumptions: Assumptions, cards: int |
 
 
 def render(rows: Sequence[Row], accelerator: str):
-    """Rich table, and the fastest layout."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

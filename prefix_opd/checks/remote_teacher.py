@@ -25,7 +25,6 @@ STARTUP = "startup"
 
 
 def remote_teacher(config: DictConfig, settings: Settings, seconds: float | None = None) -> RemoteTeacher:
-    """The servers that a config names."""
     teacher = settings.teacher
     model = teacher.served_name or str(OmegaConf.select(config, TEACHER_KEY))
     return RemoteTeacher(teacher.urls, model, teacher.key_variable, seconds or settings.rollout.timeout_seconds)

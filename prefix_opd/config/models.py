@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError, one_line
+from prefix_opd.base.files import read_object
 from prefix_opd.config.decoder import decoder_config, shape_of
 from prefix_opd.config.keys import STUDENT_KEY, TEMPLATE_KEY
 from prefix_opd.method.flops import ModelShape
@@ -213,13 +213,11 @@ def _names_code(node: Any) -> bool:
 
 
 def read_json(model: Model, path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model. Raises UserError, which names the model."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(model.what, f"its {path.name} is no JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(model.what, f"its {path.name} is not one JSON object")
-    return found
+        return read_object(path)
+    except UserError as error:
+        raise UserError(model.what, f"its {path.name} {error.rule}") from None
 
 
 def _shapes(model: Model, path: Path) -> dict[str, list[int]]:

@@ -26,10 +26,8 @@ class RemoteTeacher:
     urls: tuple[str, ...]
     """Bases of the API, ``http://HOST:PORT/v1``; any of them may answer a request."""
     model: str
-    """The model's name at the servers."""
     key_variable: str
     seconds: float
-    """Limit of one request."""
 
     @property
     def timeout(self) -> httpx.Timeout:

@@ -28,12 +28,9 @@ _SHAPE = ("model_type", "architectures", "hidden_size", "num_hidden_layers", "vo
 
 @dataclass(frozen=True)
 class Target:
-    """The evaluated model."""
-
     name: str
     model: Model
     out: Path
-    """The default output folder."""
     run: Path | None = None
     run_config: DictConfig | None = None
     step: int | None = None

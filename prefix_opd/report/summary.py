@@ -30,8 +30,6 @@ PICTURE = "accuracy_and_prefix.png"
 
 @dataclass(frozen=True)
 class Summary:
-    """Results and costs of a run."""
-
     name: str
     folder: Path
     steps: int

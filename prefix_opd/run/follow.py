@@ -27,6 +27,7 @@ from prefix_opd.run.stopping import EXIT_ASKED
 STOPPED = "stopped: "
 """Start of the line in which a run says why it stopped itself."""
 POLL_SECONDS = 0.5
+CAUSE_LINES = 12
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -182,7 +183,7 @@ def _one_line(line: dict, tail_warning: float) -> str:
     return "  ".join(parts)
 
 
-def cause(log: Path, start: int, lines: int = 12) -> list[str]:
+def cause(log: Path, start: int) -> list[str]:
     """Why a run failed: its own message, or else the last error in its log and the lines before it."""
     with log.open("rb") as file:
         file.seek(start)
@@ -192,4 +193,4 @@ def cause(log: Path, start: int, lines: int = 12) -> list[str]:
         return messages[-1:]
     marks = [i for i, line in enumerate(text) if re.search(r"\b\w*(Error|Exception|Killed)\b.*: ", line)]
     end = marks[-1] + 1 if marks else len(text)
-    return text[max(0, end - lines) : end]
+    return text[max(0, end - CAUSE_LINES) : end]
