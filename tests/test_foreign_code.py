@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check
-from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.compose import compose
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
+from prefix_opd.config.overrides import options
 from prefix_opd.evaluation.benchmarks import Sampling, find
 from prefix_opd.evaluation.config import evaluation_config
 from prefix_opd.evaluation.target import open_target
@@ -45,7 +46,7 @@ def trust_keys(node, prefix=""):
 
 @pytest.mark.parametrize("kind", ["tiny/schedule", "qwen3_8b/schedule", "qwen3_1.7b/full"])
 def test_no_experiment_trusts_foreign_code(kind):
-    assert kind in experiments()
+    assert kind in options("experiment")
     found = dict(trust_keys(OmegaConf.to_container(compose([f"experiment={kind}"]))))
     assert "actor_rollout_ref.model.trust_remote_code" in found
     assert not any(found.values()), found

@@ -56,12 +56,8 @@ class Advice:
 
 
 def profile(log_p: Sequence[Sequence[float]], log_q: Sequence[Sequence[float]], width: int) -> list[Bin]:
-    """The bins of B responses.
-
-    Args:
-        log_p, log_q: (B,) lists of T log-probs of the sampled tokens under student and teacher, nats.
-        width: positions per bin.
-    """
+    """The bins, of ``width`` positions each, of (B,) lists of T log-probs of the sampled tokens under student and
+    teacher, nats."""
     gaps: dict[int, list[float]] = {}
     for ours, theirs in zip(log_p, log_q, strict=True):
         for position, (p, q) in enumerate(zip(ours, theirs, strict=True)):
@@ -86,7 +82,6 @@ def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
 
     Args:
         config: prepared as for training (`prefix_opd.launch.prepare`).
-        seed: sampling seed.
 
     Raises:
         UserError: the teacher answers at a URL, there are several, a rollout has several turns, or no prompt is short

@@ -117,12 +117,8 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
 
 
 def from_run(folder: str | Path, step: int | None = None) -> Result:
-    """A result from a run's validations.
-
-    Args:
-        step: the validation's step. By default the one with the best AIME-24 score, as in the paper, or the last one
-            if the run has no AIME-24 scores.
-    """
+    """A result from a run's validation at ``step``: by default the one with the best AIME-24 score, as in the paper, or
+    the last one if the run has no AIME-24 scores."""
     folder = Path(folder)
     if not (folder / METRICS_FILE).is_file():
         rule = f"is not a run's folder: it has no {METRICS_FILE}"
@@ -200,11 +196,7 @@ def _kind(name: str) -> str | None:
 
 
 def compare(results: Sequence[Result], size: str | None = None) -> list[Comparison]:
-    """One table per student size.
-
-    Args:
-        size: the size of all runs. By default it is read from each run's name or model, or else 8b.
-    """
+    """One table per student size: ``size`` for all runs, by default read from each run's name or model, or else 8b."""
     if size is not None and size not in SIZES:
         raise UserError(f"--size {size}", f"is not one of {', '.join(SIZES)}")
     of_size: dict[str, list[Result]] = {} if results else {one: [] for one in SIZES}

@@ -7,8 +7,9 @@ the receiver.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.analysis.prefixes import Prefixes, check_lengths, choose_length, point
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
+from prefix_opd.checks.run_data import data_files, read_rows
 from prefix_opd.checks.services import check_one_turn
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, VAL_KEY
 from prefix_opd.config.models import Model, engine_arguments
 from prefix_opd.config.teachers import check_one_teacher
 from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY
@@ -36,14 +38,7 @@ class Question:
 
 
 def measure(
-    kind: str,
-    config: DictConfig,
-    lengths: Sequence[int],
-    margin: int,
-    problems: int,
-    samples: int,
-    seed: int,
-    say: Callable[[str], None] = print,
+    kind: str, config: DictConfig, lengths: Sequence[int], margin: int, problems: int, samples: int, seed: int
 ) -> Prefixes:
     """Run one of the two analyses, a ``kind`` of `prefixes.KINDS`.
 
@@ -53,8 +48,6 @@ def measure(
         margin: tokens at the end of the giver's answer that no prefix includes: L <- min(L, L_answer - margin).
         problems: number of problems, from the start of ``data.val_files``.
         samples: answers per problem, each with its own prefix.
-        seed: sampling seed.
-        say: receives progress messages.
 
     Raises:
         UserError: a length or a margin is too long, or the run has several teachers. No model is loaded in this case.
@@ -69,11 +62,11 @@ def measure(
     giver, receiver = (teacher, student) if kind == "teacher-prefix" else (student, teacher)
     asked = questions(config, problems)
     rows = [(i, sample) for i in range(len(asked)) for sample in range(samples)]
-    say(f"{giver.path} answers {len(asked)} problems, {samples} times each")
+    print(f"{giver.path} answers {len(asked)} problems, {samples} times each")
     given = _generate(config, giver, [(asked[i].prompt, []) for i, _ in rows], rows, f"{seed}/giver")
     prefixes = {length: [one[: max(0, min(length, len(one) - margin))] for one in given] for length in [0, *lengths]}
     jobs = [(length, row, prefix) for length in prefixes for row, prefix in zip(rows, prefixes[length], strict=True)]
-    say(f"{receiver.path} continues prefixes of {len(prefixes)} lengths: {len(jobs)} answers")
+    print(f"{receiver.path} continues prefixes of {len(prefixes)} lengths: {len(jobs)} answers")
     # the seed is the same at each length: answers differ by their prefix only
     begun, of_rows = [(asked[i].prompt, prefix) for _, (i, _), prefix in jobs], [row for _, row, _ in jobs]
     answers = _generate(config, receiver, begun, of_rows, f"{seed}/receiver")
@@ -100,17 +93,14 @@ def measure(
 
 def questions(config: DictConfig, problems: int) -> list[Question]:
     """The first problems of ``data.val_files`` with training's prompts. Raises UserError if a prompt is too long."""
-    import pyarrow.parquet as pq
-
     student = _model(config, STUDENT_KEY)
     template = OmegaConf.select(config, "actor_rollout_ref.model.custom_chat_template")
     variables = dict(config.data.apply_chat_template_kwargs)
-    files = config.data.val_files
-    rows: list[dict[str, Any]] = []
-    for file in [files] if isinstance(files, str) else files:
-        rows += pq.read_table(file).slice(0, problems - len(rows)).to_pylist()
+    columns = [config.data.prompt_key, config.data.reward_fn_key, "reward_model"]
+    files = data_files(config, VAL_KEY)
+    rows = chain.from_iterable(read_rows(f"{VAL_KEY}={file}", file, columns, ["extra_info"]) for file in files)
     found = []
-    for row in rows:
+    for row in islice(rows, problems):
         text = student.prompt(row[config.data.prompt_key], template, **variables)
         prompt = student.tokenizer.encode(text, add_special_tokens=False)
         if len(prompt) > (room := config.data.max_prompt_length):

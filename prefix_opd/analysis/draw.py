@@ -10,7 +10,6 @@ STYLES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
 
 def draw(figure: Figure, path: Path) -> Path:
-    """Write the picture; returns its path."""
     import matplotlib
 
     matplotlib.use("Agg")

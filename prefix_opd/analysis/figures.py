@@ -37,7 +37,6 @@ class Line:
     steps: str = ""
     """"mid": steps around each point; "post": steps after each point; "": straight lines."""
     right: bool = False
-    """Use the right axis."""
     texts: Sequence[str] = ()
     """Hover text of each point in a browser, formatted by ``hover``."""
     hover: str = ""
@@ -59,7 +58,7 @@ class Panel:
     right_is_share: bool = True
     stacked: bool = False
     updates: int = 0
-    """Number of updates on the x axis; 0 if x is not in updates."""
+    """On the x axis; 0 if x is not in updates."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,6 @@ def signal_figure(found: Signal) -> Figure:
 
 
 def compute_figure(found: Compute) -> Figure:
-    """Accuracy against exact FLOP, the paper's FLOP, and seconds."""
     panels = []
     for kind, label in COST_LABELS.items():
         lines = [
@@ -138,7 +136,6 @@ def schedule_figure(found: Schedule) -> Figure:
 
 
 def prefixes_figure(found: Prefixes) -> Figure:
-    """Accuracy by prefix length, and the L to choose."""
     giver, receiver = found.sides
     lengths, shares = [one.length for one in found.points], [one.accuracy for one in found.points]
     name = f"{receiver} after the {giver}'s first L tokens"
@@ -169,7 +166,6 @@ def summary_figure(
 
 
 def colour(i: int) -> str:
-    """The i-th colour; colours repeat."""
     return COLOURS[i % len(COLOURS)]
 
 

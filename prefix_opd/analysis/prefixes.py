@@ -82,10 +82,9 @@ class Prefixes:
 
 
 def point(length: int, used: Sequence[int], right: Mapping[int, Sequence[bool]], before: Mapping[int, Sequence[bool]]):
-    """The statistics of one length.
+    """The statistics of one length L, tokens.
 
     Args:
-        length: L, tokens.
         used: length of each prefix, tokens.
         right: problem -> whether each of its answers is right.
         before: the same at L=0, for the same problems.

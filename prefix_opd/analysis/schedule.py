@@ -14,8 +14,6 @@ from prefix_opd.run.history import History
 
 @dataclass(frozen=True)
 class Step:
-    """One update."""
-
     step: int
     prefix_length: Annotated[int, Field(serialization_alias="cap")]
     """L, tokens; ``cap`` in the file."""
@@ -49,7 +47,6 @@ class Schedule:
 
 
 def schedule(history: History) -> Schedule:
-    """Read the updates of a run."""
     steps = [
         Step(
             step=line["step"],

@@ -87,7 +87,6 @@ def signal(history: History, steps: Sequence[int] | None = None, width: int | No
 
 
 def _three(steps: Sequence[int]) -> list[int]:
-    """The first, the middle and the last."""
     return sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else []
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 def signal_table(found: Signal):
-    """Tokens, mean |reverse KL| and mean reverse KL of each bin."""
     made = table(
         f"{found.name}: reverse KL by position, bins of {found.width}",
         ("step, rollouts", "L", "from position", "tokens", "mean |KL|", "mean KL"),
@@ -30,7 +29,6 @@ def signal_table(found: Signal):
 
 
 def advice_table(found: Advice):
-    """The signal of each bin, and how much of it L covers there."""
     first = ", ".join(str(1 + step * found.increment) for step in range(3))
     made = table(
         f"{found.responses} answers of the untrained student, mean length {found.mean_response:.0f} tokens",
@@ -43,7 +41,6 @@ def advice_table(found: Advice):
 
 
 def compute_table(found: Compute):
-    """The cost of the target accuracy for each run."""
     than = f" of {found.reference}" if found.reference else ""
     made = table(
         f"to reach {found.target:.1%}",
@@ -60,7 +57,6 @@ def compute_table(found: Compute):
 
 
 def schedule_table(found: Schedule):
-    """One row per update."""
     made = table(
         f"{found.name}: {len(found.steps)} updates",
         ("step", "L", "mean length", "cut", "ended", *(f"{phase.replace('_', ' ')} s" for phase in PHASES), "step s"),
@@ -73,7 +69,6 @@ def schedule_table(found: Schedule):
 
 
 def prefixes_table(found: Prefixes):
-    """Accuracy by length, and the L to choose."""
     giver, receiver = found.sides
     made = table(
         f"{receiver} after the {giver}'s first L tokens: {found.problems} problems x {found.samples}",

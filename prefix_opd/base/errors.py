@@ -16,7 +16,7 @@ class UserError(ValueError):
 
     Args:
         what: the value as the user typed it, e.g. ``prefix_opd.schedule.start=0``.
-        rule: the rule, e.g. ``must be a whole number of at least 1``.
+        rule: e.g. ``must be a whole number of at least 1``.
         fix: what to type instead, e.g. ``use prefix_opd.schedule.start=1``.
     """
 

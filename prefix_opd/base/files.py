@@ -17,13 +17,8 @@ from prefix_opd.base.errors import UserError
 
 @contextmanager
 def whole_files(folder: Path) -> Iterator[Callable[[str], Path]]:
-    """Give temporary paths in ``folder``. If the block succeeds, move the files to their final names, in order.
-
-    Contents and names are then on the disk and survive a power cut.
-
-    Yields:
-        A function from a file's final name to the path to write it to.
-    """
+    """Give a function from a file's final name to a temporary path in ``folder``. If the block succeeds, move the files
+    to their final names, in order. Contents and names are then on the disk and survive a power cut."""
     folder.mkdir(parents=True, exist_ok=True)
     places: dict[str, Path] = {}
 
@@ -146,6 +141,5 @@ def check_out(path: Path | None) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,8 +9,7 @@ def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a proportion, within [0, 1]; (0, 1) for n = 0.
 
     Args:
-        share: the observed proportion, 0 to 1.
-        n: number of trials.
+        share: the observed proportion, 0 to 1, of ``n`` trials.
         z: quantile of the normal distribution; 1.96 for 95%.
     """
     if not n:

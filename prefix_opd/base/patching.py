@@ -69,9 +69,7 @@ _originals: dict[str, Any] = {}
 def replace(where: str, by: str) -> None:
     """Replace ``where`` now if its module is imported, else right after its import. A second call does nothing.
 
-    Args:
-        where: ``module:name.name``, the last name an attribute or a key of a mapping.
-        by: ``module:name`` of a function: the original (None if there is none) -> its replacement.
+    Both are as in `Target`; the original is None if there is none.
     """
     call_after_import(where.partition(":")[0], functools.partial(_replace, where, by))
 

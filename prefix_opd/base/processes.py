@@ -24,8 +24,7 @@ _BY_SIGNAL = 128
 def run_and_leave(work: Callable[[], None], wait_for_threads: bool = True) -> NoReturn:
     """In a fork: run ``work``, then exit as the interpreter would, with the exit code of ``work``.
 
-    Args:
-        wait_for_threads: wait for threads to end, as a program does.
+    ``wait_for_threads``: as a program does.
     """
     code = 1
     try:
@@ -59,7 +58,7 @@ def start(command: Sequence[str], environment: Mapping[str, str] | None = None, 
 
     Args:
         environment: all variables; by default those of this process.
-        pipes: ``stdin``, ``stdout``, ``stderr``, ``text`` of `subprocess.Popen`.
+        pipes: of `subprocess.Popen`.
     """
     return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent, **pipes)
 

@@ -60,10 +60,8 @@ def check_no_secrets(config: DictConfig) -> None:
 def redact(text: str, secrets: Collection[str] | None = None) -> str:
     """Replace secrets: those of this process's environment, anything in the form of one, logins in URLs.
 
-    Everything that is printed, saved or shown goes through this function.
-
-    Args:
-        secrets: those of the environment, for a caller with many texts.
+    Everything that is printed, saved or shown goes through this function. A caller with many texts gives the
+    ``secrets`` of the environment.
 
     >>> redact("http://me:pass@proxy:80/x?api_key=1"), redact("ssh://git@host/x")
     ('http://***@proxy:80/x?api_key=***', 'ssh://git@host/x')

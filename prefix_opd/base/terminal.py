@@ -15,11 +15,7 @@ def console(width: int = 110):
 
 
 def table(title: str, headings: Sequence[str], caption: str = "", **settings: Any):
-    """A rich table with its first column to the left and numbers to the right.
-
-    Args:
-        settings: of each column but ``justify``, e.g. ``no_wrap``.
-    """
+    """A rich table with its first column to the left and numbers to the right. ``settings``: of each column."""
     from rich.table import Table
 
     made = Table(title=title, title_justify="left", caption=caption, caption_justify="left")

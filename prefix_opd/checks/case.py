@@ -58,18 +58,15 @@ class Case:
 
     @cached_property
     def form(self) -> PromptForm:
-        """How the end of a prompt is made."""
         return form_of(self.config, self.settings.prompt)
 
     @cached_property
     def stop_ids(self) -> list[int]:
-        """Tokens that stop a rollout."""
         theirs = end_token_ids([self.teacher, *(teacher for _, teacher in self.others)])
         return stop_token_ids(self.settings.rollout.stop, self.student.end_token_ids, theirs)
 
     @cached_property
     def train_messages(self) -> list[Conversation]:
-        """Conversations of all training rows."""
         return conversations(self.config, TRAIN_KEY)
 
     @cached_property
@@ -111,7 +108,6 @@ class Case:
         return model.tokenizer(self.render(model, conversations), add_special_tokens=False)["input_ids"]
 
     def render(self, model: Model, conversations: list[Conversation]) -> list[str]:
-        """The prompts as text."""
         template = self.form.apply(model.tokenizer, self.own_template(model))
         return model.prompt(conversations, template, **template_variables(self.config))
 

@@ -35,10 +35,8 @@ def form_of(config: DictConfig, prompt: PromptSettings) -> PromptForm:
 def fill_in_template(config: DictConfig, prompt: PromptSettings, model: Model, evaluated: bool = False) -> None:
     """Write the chat template, and for the grader what a rendered prompt says of the thinking.
 
-    A config that was filled in before stays as it is. Raises UserError as `PromptForm.checked` does.
-
-    Args:
-        evaluated: the model may bring a template that has the ending already, as an exported checkpoint does.
+    A config that was filled in before stays as it is. An ``evaluated`` model may bring a template that has the ending
+    already, as an exported checkpoint does. Raises UserError as `PromptForm.checked` does.
     """
     form, own = form_of(config, prompt), OmegaConf.select(config, TEMPLATE_KEY)
     template = model.tokenizer.chat_template if own is None else own

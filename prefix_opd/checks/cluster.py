@@ -184,11 +184,8 @@ def give_cpus(config: DictConfig) -> None:
 
 
 def check_running_cluster(config: DictConfig, cpus: float, gpus: float) -> None:
-    """Reject an existing cluster with too few free CPUs or GPUs: the workers would wait forever. Raises UserError.
-
-    Args:
-        cpus, gpus: free logical CPUs and GPUs at the start of the run, ``ray.available_resources()``.
-    """
+    """Reject an existing cluster with too few free logical CPUs or GPUs (``ray.available_resources()``): the workers
+    would wait forever. Raises UserError."""
     if cpus < (needed := needed_cpus(config)):
         fix = "end other jobs, start nodes with `ray start --num-cpus N` (they are logical), or add nodes"
         raise UserError(f"the Ray cluster has {cpus:g} free CPUs", f"the run asks it for {needed}", fix)

@@ -97,10 +97,7 @@ def quick(config) -> list[Finding]:
 
 
 def diagnose(config, engines: bool = False) -> list[Finding]:
-    """Run every check on a composed config.
-
-    Args:
-        engines: also start the vLLM engines of student and teacher.
+    """Run every check on a composed config; ``engines``: also start the vLLM engines of student and teacher.
 
     Raises UserError for an unused setting, or a model or data file that cannot be read.
     """

@@ -137,7 +137,7 @@ def _request(
 ) -> dict[str, Any]:
     return {
         "name": name,
-        "model": _place(model),
+        "model": model.place,
         "tokens": len(model.tokenizer),
         "prompts": prompts,
         "sequences_of": sequences_of,
@@ -149,11 +149,6 @@ def _request(
         },
         "engine": {"trust_remote_code": model.trust_remote_code, **engine_arguments(node)},
     }
-
-
-def _place(model: Model) -> str:
-    """The folder or the hub id that a loader takes."""
-    return str(model.local) if model.local.is_dir() else model.path
 
 
 def _answers(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -195,14 +190,8 @@ def _is_exact(case: Case) -> bool:
 
 
 def trainer_log_probs(case: Case, sequences: list[dict[str, Any]]) -> list[np.ndarray]:
-    """The student's log-probs in the trainer's matmul precision, with a softmax over all embedding rows.
-
-    Args:
-        sequences: [B] dicts with the token ids ``prompt`` and ``tokens``.
-
-    Returns:
-        [B] arrays [T], nats.
-    """
+    """The student's log-probs in the trainer's matmul precision, with a softmax over all embedding rows: [B] arrays
+    [T], nats. ``sequences``: [B] dicts with the token ids ``prompt`` and ``tokens``."""
     import torch
 
     model = _load(case)
@@ -227,7 +216,7 @@ def _load(case: Case):
     name = OmegaConf.select(case.config, ATTENTION_KEY)
     bf16 = case.config.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype in ("bf16", "bfloat16")
     model = AutoModelForCausalLM.from_pretrained(
-        _place(case.student),
+        case.student.place,
         dtype=torch.bfloat16 if bf16 else torch.float32,
         trust_remote_code=case.student.trust_remote_code,
         attn_implementation="sdpa" if name == PACKED_ATTENTION else name,  # this pass is padded

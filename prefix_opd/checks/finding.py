@@ -22,10 +22,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's table.
-
-    Example: ``Finding(Status.WARN, "3 of 40 prompts are equal", "remove the copies", check="duplicates")``.
-    """
+    """Example: ``Finding(Status.WARN, "3 of 40 prompts are equal", "remove the copies", check="duplicates")``."""
 
     status: Status
     reason: str
@@ -33,7 +30,6 @@ class Finding:
     remedy: str = ""
     """What to change; empty if nothing."""
     check: str = ""
-    """The check's name in the list of checks."""
     detail: str = ""
     """Details that only ``--json`` prints."""
 

@@ -34,7 +34,6 @@ SHM = Path("/dev/shm")
 
 
 def cards(case: Case) -> Finding:
-    """The GPUs that nvidia-smi lists: enough of them, and unused."""
     found, asked = cards_here(), sum(gpus(case.config))
     if not found:
         return warn(f"nvidia-smi lists no GPU; the run asks for {asked}", "run the doctor on the machine of the run")

@@ -25,11 +25,8 @@ SECONDS = 120.0
 
 
 def attention() -> dict[str, Any]:
-    """Attention over a pack in bf16, against fp32 sdpa of each sequence alone.
-
-    Returns:
-        ``by``: the kernel; ``output`` and ``gradient``: the largest error relative to the largest value.
-    """
+    """Attention over a pack in bf16, against fp32 sdpa of each sequence alone: the kernel (``by``), and the largest
+    error of ``output`` and ``gradient`` relative to the largest value."""
     torch.manual_seed(0)
     inputs = [torch.randn(sum(LENGTHS), HEADS, DIMENSION, device="cuda").bfloat16() for _ in "qkv"]
     upstream = torch.randn(sum(LENGTHS), HEADS, DIMENSION, device="cuda").bfloat16()

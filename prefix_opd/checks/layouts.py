@@ -1,7 +1,4 @@
-"""Every shipped layout side by side: GPUs, hours, memory, and why one does not fit.
-
-``python -m prefix_opd.checks.layouts > docs/layouts.md`` writes the page.
-"""
+"""Every shipped layout side by side: GPUs, hours, memory, and why one does not fit."""
 
 from __future__ import annotations
 
@@ -14,15 +11,14 @@ from prefix_opd.checks.cluster import check_parallel_sizes
 from prefix_opd.checks.preflight import check_batches
 from prefix_opd.checks.surface import check_surface
 from prefix_opd.checks.teachers import source_shares
-from prefix_opd.config.compose import compose, layouts
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from prefix_opd.cost.memory import shortages
 from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
 from prefix_opd.cost.view import hours_text
 
 DEFAULT_ACCELERATOR = "a100"
-PAGE = (("qwen3_8b/schedule", "a100"), ("qwen3_1.7b/schedule", "a100"), ("qwen3_0.6b/schedule", "l4"))
-"""Experiments of the page, and their GPU."""
 HEADINGS = ("layout", "GPUs", "teacher", "hours", "sampling", "scoring", "update", "host")
 
 
@@ -49,7 +45,6 @@ def compare(overrides: Sequence[str], assumptions: Assumptions, cards: int | Non
     """Plan a run with every layout, the fitting ones first, by hours and then by host memory.
 
     Args:
-        overrides: of the run, without a layout.
         assumptions: the same GPU for every layout; `DEFAULT_ACCELERATOR` if they name none.
         cards: number of GPUs at hand; None: any.
 
@@ -59,12 +54,11 @@ def compare(overrides: Sequence[str], assumptions: Assumptions, cards: int | Non
     if named := next((override for override in overrides if override.startswith("layout=")), None):
         raise UserError(named, "is one of the layouts that --layouts compares", "leave the one or the other out")
     assumptions = replace(assumptions, accelerator=assumptions.accelerator or DEFAULT_ACCELERATOR)
-    rows = [_row(name, [*overrides, f"layout={name}"], assumptions, cards) for name in layouts()]
+    rows = [_row(name, [*overrides, f"layout={name}"], assumptions, cards) for name in options("layout")]
     return sorted(rows, key=lambda row: (bool(row.problem), row.hours, row.host))
 
 
 def fastest(rows: Sequence[Row]) -> str | None:
-    """The first layout that fits."""
     return next((row.layout for row in rows if not row.problem), None)
 
 
@@ -95,7 +89,6 @@ def _row(name: str, overrides: list[str], assumptions: Assumptions, cards: int |
 
 
 def render(rows: Sequence[Row], accelerator: str):
-    """Rich table, and the fastest layout."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -109,31 +102,3 @@ def render(rows: Sequence[Row], accelerator: str):
     table.caption = "Memory: the peak of a GPU in each phase; host memory of a node."
     best = fastest(rows)
     return Group(table, Text(f"fastest that fits: layout={best}" if best else "no layout fits"))
-
-
-def page() -> str:
-    """The page of the layouts that fit, as Markdown."""
-    lines = [
-        "# Layouts",
-        "",
-        "`layout=NAME` says how many GPUs a run uses, and for what. `prefix-opd plan experiment=… --layouts --gpus N`",
-        "compares all layouts for a run and N GPUs, names the fastest, and says why another does not fit.",
-        "",
-        "- teacher `own`: on GPUs of its own. `shared`: on the student's GPUs, in turns ([gpu.md](gpu.md)).",
-        "- hours: FLOP over the GPU's peak times an assumed share by phase. They are arithmetic, not measured.",
-        "- sampling, scoring, update: GiB of a GPU at the peak of that phase, of 79 on an A100 and 22 on an L4.",
-        "- host: GiB of a node's memory that hold offloaded states and the weights of sleeping teachers. Pinned blocks",
-        "  take up to twice that.",
-        "",
-        "This page is written by `python -m prefix_opd.checks.layouts > docs/layouts.md`.",
-    ]
-    for experiment, accelerator in PAGE:
-        rows = compare([f"experiment={experiment}"], Assumptions(accelerator=accelerator))
-        lines += ["", f"## `{experiment}` on {accelerator.upper()}", "", f"| {' | '.join(HEADINGS)} |"]
-        lines += ["|---" * len(HEADINGS) + "|"]
-        lines += [f"| `{row.layout}` | {' | '.join(row.cells()[1:])} |" for row in rows if not row.problem]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(page(), end="")

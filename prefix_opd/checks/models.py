@@ -100,7 +100,6 @@ def _told(token: tuple[str, bool] | None) -> str:
 
 
 def end_tokens(case: Case) -> Finding:
-    """The end tokens of both models, and the stop tokens of rollouts."""
     student, teacher, stops = set(case.student.end_token_ids), set(case.teacher.end_token_ids), set(case.stop_ids)
     reason = f"the student ends with {_names(case, student)}, the teacher with {_names(case, teacher)}, "
     reason += f"rollouts stop on {_names(case, stops)}"

@@ -83,8 +83,8 @@ def fit_engines(config: DictConfig) -> None:
     if not open_ones:
         return
     planned = plan(config, smallest_card()).memory_gib
-    if short := next(iter(shortages(planned, ("sampling", "scoring"))), None):
-        raise UserError(short.what, short.rule, short.fix)
+    if short := shortages(planned, ("sampling", "scoring")):
+        raise short[0]
     for who in open_ones:
         node, engine = nodes[who], planned[who]["engine"]
         if OmegaConf.select(node, KV_BYTES) is None:

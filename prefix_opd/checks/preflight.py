@@ -81,7 +81,8 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     objective.check_topk(config, settings, len(student.tokenizer))
     if remote:
         check_remote_teacher(config, settings, theirs[0])
-    _fill_in(config, settings, student, theirs)
+    fill_in_stop(config, settings, student, end_token_ids(theirs))
+    fill_in_template(config, settings.prompt, student)
     check_teacher_prompts(config, settings, student)
     placement.fit_engines(config)
     fit_model(config, student)
@@ -175,22 +176,16 @@ def models_of(config: DictConfig) -> list[Model]:
     return models
 
 
-def check_stop(config: DictConfig, settings: Settings, student: Model) -> None:
-    """Reject stop tokens beyond the vocabulary. Raises UserError."""
+def fill_in_stop(config: DictConfig, settings: Settings, student: Model, teachers_ends: Sequence[int]) -> None:
+    """Set the tokens that stop a rollout. Raises UserError for none, and for one beyond the vocabulary."""
     given, vocabulary = settings.rollout.stop, len(student.tokenizer)
     beyond = [one for one in given if one >= vocabulary] if isinstance(given, tuple) else []
     if beyond and not config.actor_rollout_ref.rollout.ignore_eos:  # rollouts of one length have such a token
         rule = f"{beyond[0]} is no token of the vocabulary of {vocabulary}"
         raise UserError(f"prefix_opd.rollout.stop={list(given)}", rule)
-
-
-def _fill_in(config: DictConfig, settings: Settings, student: Model, theirs: Sequence[Model]) -> None:
-    given = settings.rollout.stop
-    check_stop(config, settings, student)
-    ids = stop_token_ids(given, student.end_token_ids, end_token_ids(theirs))
+    ids = stop_token_ids(given, student.end_token_ids, teachers_ends)
     if not ids:
         raise UserError(f"prefix_opd.rollout.stop={given}", "names no end token: rollouts never end")
-    fill_in_template(config, settings.prompt, student)
     with open_dict(config):
         config.prefix_opd.stop_token_ids = ids
         config.prefix_opd.ignore_own_end_token = not set(student.end_token_ids) <= set(ids)

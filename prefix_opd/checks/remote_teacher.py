@@ -25,7 +25,6 @@ STARTUP = "startup"
 
 
 def remote_teacher(config: DictConfig, settings: Settings, seconds: float | None = None) -> RemoteTeacher:
-    """The servers that a config names."""
     teacher = settings.teacher
     model = teacher.served_name or str(OmegaConf.select(config, TEACHER_KEY))
     return RemoteTeacher(teacher.urls, model, teacher.key_variable, seconds or settings.rollout.timeout_seconds)
@@ -52,9 +51,7 @@ def sample_and_score(
     """What an engine of `prefix_opd.checks.engines` answers, from the first URL. Raises UserError.
 
     Args:
-        prompts: [B] token ids, the teacher's prompts.
-        sampling: the parameters.
-        responses: [B] token ids that are scored after these prompts, twice.
+        prompts, responses: [B] token ids, the teacher's prompts and what is scored after them, twice.
     """
     teacher = remote_teacher(config, settings, ASK_SECONDS)
     url = teacher.urls[0]

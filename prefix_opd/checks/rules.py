@@ -59,7 +59,6 @@ def name(value: Any) -> str:
 
 
 def optional(rule: Rule) -> Rule:
-    """A value that ``rule`` allows, or null."""
     return lambda value: "" if value is None else (told := rule(value)) and f"{told}, or null"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,11 @@ def _column(config: DictConfig, key: str, name: str) -> list[Any]:
     return [row[name] for path in data_files(config, key) for row in read_rows(f"{key}={path}", path, [name])]
 
 
-def read_rows(what: str, path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """Every row with these columns, null where a line lacks one. Raises UserError if the whole file lacks one."""
+def read_rows(what: str, path: Path, columns: list[str], also: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Every row with these columns, and those of ``also`` that the file has; null where a line lacks one.
+
+    Raises UserError if the whole file lacks one of ``columns``.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -104,7 +107,7 @@ def read_rows(what: str, path: Path, columns: list[str]) -> Iterator[dict[str, A
         rows = _read_lines(what, path)
         if rows:
             _check_names(what, columns, [name for row in rows for name in row])
-        yield from ({name: row.get(name) for name in columns} for row in rows)
+        yield from ({name: row.get(name) for name in (*columns, *also)} for row in rows)
         return
     try:
         file = pq.ParquetFile(path)
@@ -112,7 +115,8 @@ def read_rows(what: str, path: Path, columns: list[str]) -> Iterator[dict[str, A
         raise UserError(what, "is not a parquet file", SEE) from None
     _check_names(what, columns, file.schema_arrow.names)
     try:
-        for batch in file.iter_batches(columns=columns):
+        wanted = [*columns, *(name for name in also if name in file.schema_arrow.names)]
+        for batch in file.iter_batches(columns=wanted):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError):
         raise UserError(what, f"one of its columns {', '.join(columns)} cannot be read", SEE) from None

@@ -17,7 +17,6 @@ from prefix_opd.config.keys import leaves
 
 _OF_A_TEACHER = re.compile(r"^distillation\.teacher_models\.[^.]+\.")
 MISSING = object()
-"""Stands for the value of an absent key."""
 
 
 def check_surface(config: DictConfig) -> None:
@@ -30,7 +29,7 @@ def check_surface(config: DictConfig) -> None:
     if problem := FREE["platform"](platform):
         raise UserError(f"platform={_shown(platform)}", problem)
     default, default_resolved = _defaults(platform)
-    written = leaves(OmegaConf.to_container(config, resolve=False))
+    written = leaves(config)
     for key in default:
         if key not in written and not any(name.startswith(f"{key}.") for name in written):
             _refuse_absent(config, key, default[key])
@@ -50,7 +49,7 @@ def check_surface(config: DictConfig) -> None:
 def _defaults(platform: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The config without experiment or layout: key -> value as written, and the resolved tree."""
     config = compose([f"platform={platform}"])
-    return leaves(OmegaConf.to_container(config)), OmegaConf.to_container(config, resolve=True)
+    return leaves(config), OmegaConf.to_container(config, resolve=True)
 
 
 def rule_of(key: str, platform: str) -> Rule | None:

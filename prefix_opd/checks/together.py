@@ -88,8 +88,7 @@ def engine_keys(config: DictConfig) -> list[str]:
 def check_family(config: DictConfig, model: Model, node: str) -> None:
     """Reject layers that vLLM or, for the student, verl's update cannot compute as a run needs it. Raises UserError.
 
-    Args:
-        node: the settings of the model's engine; `ROLLOUT_KEY` for the student.
+    ``node``: the settings of the model's engine; `ROLLOUT_KEY` for the student.
     """
     what, family, on_cpu = model.what, str(model.config.get("model_type")), config.platform == "cpu"
     kinds = model.shape.kinds  # raises if a size is missing

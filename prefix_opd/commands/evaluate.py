@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
         },
         "same": {
             "model": target.fingerprint,
-            **sampling.as_dict(),
+            **asdict(sampling),
             "top_k": config.actor_rollout_ref.rollout.val_kwargs.top_k,
             "prompt_ending": reward.reward_kwargs.get("prompt_ending"),
             "stop_token_ids": list(settings.stop_token_ids),

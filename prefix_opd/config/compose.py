@@ -13,7 +13,7 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
@@ -21,7 +21,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.redaction import check_no_secrets
 from prefix_opd.config import context
 from prefix_opd.config.keys import leaves
-from prefix_opd.config.overrides import CONFIG_MODULE, misplaced, options, parse, typed_keys
+from prefix_opd.config.overrides import CONFIG_MODULE, GROUPS, misplaced, nearest, options, parse, typed_keys
 from prefix_opd.config.plugins import KEY as PLUGINS_KEY
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.config.settings import CHOICES
@@ -36,9 +36,6 @@ CONFIG_NAME = "prefix_opd"
 
 def compose(overrides: Sequence[str]) -> DictConfig:
     """The config of a run. Later parts take precedence: verl, this package, the experiment, the overrides.
-
-    Args:
-        overrides: as on Hydra's command line, e.g. ``experiment=tiny/schedule prefix_opd.schedule.increment=8``.
 
     Raises:
         UserError: an override that does not parse, an unknown key (with the nearest right one), a missing plugin.
@@ -55,16 +52,6 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         raise _one_line(error, parsed) from None
     return config
-
-
-def experiments() -> list[str]:
-    """Every shipped experiment, as ``<pair>/<kind>``."""
-    return options("experiment")
-
-
-def layouts() -> list[str]:
-    """Every shipped layout."""
-    return options("layout")
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -111,18 +98,21 @@ def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
     text = str(error)
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
         return UserError(f"{mark.name}, line {mark.line + 1}", f"is no valid YAML: {error.problem}")
-    if missing := re.search(r"In '(experiment/[^']+)': Could not (?:load|find) '([^']+)'", text):
-        rule = f"its defaults name {missing.group(2)}, which does not exist"
-        return UserError(missing.group(1), rule, "an experiment includes a base, such as tiny/base")
+    if missing := re.search(rf"In '((?:{'|'.join(GROUPS)})/[^']+)': Could not (?:load|find) '([^']+)'", text):
+        kind, _, name = missing.group(2).partition("/")
+        fix = "an experiment includes a base, such as tiny/base"
+        if kind != "experiment":
+            fix = nearest(name, options(kind)) if kind in GROUPS else "name a file of verl's config"
+        return UserError(missing.group(1), f"its defaults name {missing.group(2)}, which does not exist", fix)
     default = _compose([str(one.input_line) for one in overrides if one.key_or_group == "experiment"])
     if (wrong := misplaced(overrides, default)) is not None:
         return wrong
     if key := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return UserError(f"+{key.group(1)}", "is a key of the config already", f"write {key.group(1)}=VALUE, without +")
     if key := re.search(r"Could not override '([^']+)'", text):
-        known = leaves(OmegaConf.to_container(default))
-        nearest = difflib.get_close_matches(key.group(1), known, n=1, cutoff=0.5)
-        fix = f"did you mean {nearest[0]}? (a new key of verl's takes a + in front)" if nearest else "see verl's config"
+        known = leaves(default)
+        close = difflib.get_close_matches(key.group(1), known, n=1, cutoff=0.5)
+        fix = f"did you mean {close[0]}? (a new key of verl's takes a + in front)" if close else "see verl's config"
         return UserError(key.group(1), "is not a key of the config", fix)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return UserError(error.full_key, text.splitlines()[0], "name a key of the config in ${...}")

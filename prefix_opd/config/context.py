@@ -11,9 +11,7 @@ from prefix_opd.method.prompt import THINK_START
 
 def context(prompt: Any, response: Any) -> int | None:
     """Tokens that an engine needs for one sequence: prompt, response, and the token that a teacher generates when it
-    scores them (verl asks with ``max_tokens=1``).
-
-    Returns None (the model's own context) for a value that is not a length; preflight rejects that value.
+    scores them (verl asks with ``max_tokens=1``). None for a value that is not a length; preflight rejects that value.
     """
     return prompt + response + 1 if isinstance(prompt, int) and isinstance(response, int) else None
 
@@ -39,6 +37,5 @@ def engine_share(placement: Any, alone: Any) -> Any:
 
 
 def register_resolver() -> None:
-    """Register the resolvers with OmegaConf."""
     for resolver in (context, response_room, ending, teacher_pool, engine_share):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

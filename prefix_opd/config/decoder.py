@@ -31,9 +31,6 @@ def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
 
     ``tie_word_embeddings`` is that of the whole model, which transformers ties by.
 
-    Args:
-        what: names the model in a message.
-
     Raises:
         UserError: a size that is no positive whole number; several architectures; transformers rejects the config.
     """

@@ -36,8 +36,10 @@ def positive(config: DictConfig, key: str) -> int:
     return value
 
 
-def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value; an empty group is a leaf."""
+def leaves(node: Any, prefix: str = "", resolve: bool = False) -> dict[str, Any]:
+    """Dotted key -> value; an empty group is a leaf, and so is a list. ``resolve``: interpolations of a config."""
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=resolve)
     if not isinstance(node, dict) or (not node and prefix):
         return {prefix: node}
     found: dict[str, Any] = {}

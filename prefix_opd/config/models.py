@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError, one_line
+from prefix_opd.base.files import read_object
 from prefix_opd.config.decoder import decoder_config, shape_of
 from prefix_opd.config.keys import STUDENT_KEY, TEMPLATE_KEY
 from prefix_opd.method.flops import ModelShape
@@ -47,6 +47,11 @@ class Model:
         """The folder of this path, which does not exist if the path is a hub id."""
         return Path(self.path).expanduser()
 
+    @property
+    def place(self) -> str:
+        """The folder or the hub id that a loader takes."""
+        return str(self.local) if self.local.is_dir() else self.path
+
     @cached_property
     def folder(self) -> Path:
         """The local folder, fetched without weights if ``path`` is a hub id."""
@@ -71,10 +76,7 @@ class Model:
         return read_json(self, self.folder / "config.json")
 
     def check_own_code(self, trust: str = "set actor_rollout_ref.model.trust_remote_code=true") -> None:
-        """Refuse a model that brings Python of its own, unless it is trusted. Raises UserError.
-
-        Args:
-            trust: how the user of this command says that the model is trusted.
+        """Refuse a model that brings Python of its own, unless it is trusted; ``trust`` says how. Raises UserError.
 
         Needed before verl: its reward workers load the student's tokenizer with ``trust_remote_code=True`` whatever
         the config says (verl/experimental/reward_loop/reward_loop.py:_init_reward_fn).
@@ -211,13 +213,11 @@ def _names_code(node: Any) -> bool:
 
 
 def read_json(model: Model, path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model. Raises UserError, which names the model."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(model.what, f"its {path.name} is no JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(model.what, f"its {path.name} is not one JSON object")
-    return found
+        return read_object(path)
+    except UserError as error:
+        raise UserError(model.what, f"its {path.name} {error.rule}") from None
 
 
 def _shapes(model: Model, path: Path) -> dict[str, list[int]]:

@@ -79,11 +79,7 @@ def typed_keys(overrides: Sequence[Override]) -> set[str]:
 
 
 def misplaced(overrides: Sequence[Override], defaults: DictConfig) -> UserError | None:
-    """The first override whose value has the wrong kind: a value for a group of settings, or a group for a value.
-
-    Args:
-        defaults: the config without them.
-    """
+    """The first override whose value has the wrong kind: a value for a group of settings, or a group for a value."""
     for override in overrides:
         key = override.key_or_group.replace("/", ".")
         default: Any = OmegaConf.select(defaults, key, default=None)

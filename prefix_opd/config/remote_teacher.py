@@ -26,10 +26,8 @@ class RemoteTeacher:
     urls: tuple[str, ...]
     """Bases of the API, ``http://HOST:PORT/v1``; any of them may answer a request."""
     model: str
-    """The model's name at the servers."""
     key_variable: str
     seconds: float
-    """Time limit of one request."""
 
     @property
     def timeout(self) -> httpx.Timeout:
@@ -71,7 +69,6 @@ def scores(answer: Any, tokens: Sequence[int], topk: int) -> tuple[np.ndarray, n
     """Ids and log-probs of a sequence of S tokens. Row i belongs to token i + 1; the last row is padding (zeros).
 
     Args:
-        answer: the server's JSON.
         tokens: (S,) the ids that were sent.
         topk: k, or 0 for the tokens of the sequence only.
 

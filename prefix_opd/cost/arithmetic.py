@@ -68,8 +68,7 @@ class ResponseLengths:
 def lengths_from_file(path: str | Path) -> ResponseLengths:
     """Read a histogram: JSON ``{"512": 30, …}`` or CSV lines ``length,count``; a heading may come first.
 
-    Raises:
-        UserError: no file, no histogram, or no positive count.
+    Raises UserError: no file, no histogram, or no positive count.
     """
     path, what = Path(path), f"--response-histogram {path}"
     fix = 'give JSON {"length": count} or CSV lines length,count'
@@ -106,7 +105,6 @@ def step_flops(
     Args:
         prompt: mean prompt length, tokens (only in the exact accounting).
         responses: (tokens, share) of the rollouts.
-        rollouts: sequences of the update.
         recomputed: whether a separate student pass recomputes the log-probs (only in the exact accounting).
         teacher_prompt: mean length of the teacher's own prompt, tokens; None: the student's.
     """
@@ -146,8 +144,6 @@ LOGIT_BYTES_SCORING = 8
 """Bytes of a logit when vLLM scores a prompt: 4 for the fp32 logit, 4 for the log-prob."""
 USABLE = 0.92
 """Share of a card that a plan uses; the rest is for CUDA contexts and fragmentation."""
-
-
 OVERHEAD_GIB = {True: 1.0, False: 3.0}
 """Of a vLLM engine, beside weights and cache, without CUDA graphs (eager) and with them: assumed, not measured."""
 ASLEEP_GIB = {True: 1.0, False: 2.0}
@@ -176,12 +172,8 @@ def trainer_values(shape: ModelShape, parameters: int, copies: int, frozen: int 
 
 
 def update_memory(shape: ModelShape, parameters: int, actor: Mapping, ranks: int, tokens: float, logit_bytes: int):
-    """GiB per GPU during the update of the student.
-
-    Args:
-        actor: ``actor_rollout_ref.actor`` as a plain dict.
-        tokens: tokens of a micro-batch, whose logits take ``logit_bytes`` each.
-    """
+    """GiB per GPU during the update of the student. ``actor``: ``actor_rollout_ref.actor`` as a plain dict; ``tokens``:
+    of a micro-batch, whose logits take ``logit_bytes`` each."""
     engine = actor["fsdp_config"]
     each = _bytes_of_a_weight(engine)
     # weights, gradients, two moments of AdamW

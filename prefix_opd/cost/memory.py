@@ -21,6 +21,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.teachers import PLACEMENT_KEY, URL_KEY
 from prefix_opd.cost import arithmetic as cost
@@ -56,15 +57,6 @@ class EngineMemory:
     asleep: float
 
 
-@dataclass(frozen=True)
-class Shortage:
-    """Something that does not fit."""
-
-    what: str
-    rule: str
-    fix: str
-
-
 def is_shared(config: DictConfig) -> bool:
     """Whether the teacher's engines live on the student's GPUs."""
     return OmegaConf.select(config, PLACEMENT_KEY) == "shared" and not OmegaConf.select(config, URL_KEY)
@@ -89,8 +81,7 @@ def memory(
         gpus: number of GPUs of ``student`` and ``teacher``; 0 for a teacher on other machines, which the result omits.
         longests: tokens of the longest sequence, prompt and response, of student and teacher.
         device: GiB of a card.
-        logit_bytes: bytes of a logit in the update.
-        inference_key: the engine settings of the teacher.
+        logit_bytes: of a logit in the update.
     """
     shared, turns = is_shared(config), config.prefix_opd.teacher.phases == "turns"
     actor: Any = OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)
@@ -182,15 +173,15 @@ def memory(
     }
 
 
-def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -> list[Shortage]:
-    """What of a planned memory does not fit a card, the sum and the card's memory in the message."""
+def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -> list[UserError]:
+    """What of a planned memory does not fit a card, with the sum and the card's memory."""
     found, device = [], planned["student"]["device"]
     for phase in phases:
         parts = planned["phases"].get(phase, {})
         if sum(parts.values()) > device:
             told = " + ".join(f"{gib:.1f} ({name.replace('_', ' ')})" for name, gib in parts.items() if gib >= 0.05)
             rule = f"{told} = {sum(parts.values()):.1f} GiB exceeds {device:g} GiB of a card"
-            found.append(Shortage(f"peak_{phase}", rule, FIXES[phase]))
+            found.append(UserError(f"peak_{phase}", rule, FIXES[phase]))
     keys = {"student": ROLLOUT_KEY, "teacher": INFERENCE_KEY}
     several = [name for name in planned if name.startswith(OF_SEVERAL)]
     for who in ("student", *(several or ["teacher"])):
@@ -199,5 +190,5 @@ def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -
             room, least = (f"{engine[name]:.2f}" for name in ("kv_cache_room", "kv_cache_least"))
             rule = f"{room} GiB of {device:g} are left for its KV cache, and one sequence takes {least}"
             fix = "offload the trainer, shorten the sequences, or use more GPUs"
-            found.append(Shortage(keys.get(who, who), rule, fix))
+            found.append(UserError(keys.get(who, who), rule, fix))
     return found

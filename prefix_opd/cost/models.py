@@ -21,13 +21,10 @@ from prefix_opd.method.flops import ModelShape
 
 @dataclass(frozen=True)
 class Sized:
-    """Sizes of a model."""
-
     shape: ModelShape
     parameters: int
     """In memory: with every expert, an embedding tied to the head once."""
     family: str
-    """``model_type`` of its config."""
 
     @property
     def of_a_token(self) -> int:
@@ -58,7 +55,6 @@ def sized(config: DictConfig, key: str) -> Sized:
 
 
 def label(teacher: Teacher) -> str:
-    """The teacher's name in a plan."""
     return f"{OF_SEVERAL}{teacher.source}" if teacher.source else "teacher"
 
 

@@ -31,11 +31,7 @@ MEAN_PROMPT = 200.0
 
 
 def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
-    """The plan of a composed config.
-
-    Raises:
-        UserError: a model that is missing, unknown or without a size; a size of the run that is not a whole number.
-    """
+    """Raises UserError: a model that is missing, unknown or without a size; a size that is no whole number."""
     assumptions = assumptions or Assumptions()
     updates = positive(config, "trainer.total_training_steps")  # first: the schedule's `over` follows it
     node: Any = OmegaConf.to_container(config.prefix_opd, resolve=True)

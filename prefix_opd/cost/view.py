@@ -101,7 +101,6 @@ def _memory_table(memory: dict[str, Any]):
 
 
 def render_paper(checks: list[PaperCheck]):
-    """The paper's FLOP figures beside ours."""
     made = table(
         "the paper's training FLOP beside its formula, every rollout at its cap",
         ("run", "updates", "paper", "formula", "ratio"),

@@ -37,10 +37,7 @@ def keep_freed_memory() -> bool:
     """Make glibc serve every tensor from a heap that never shrinks (mallopt(3)). The process stays at its peak memory.
 
     By default glibc maps and unmaps each large tensor separately. This took a fifth of the time of a trainer with 6M
-    parameters and 64 rollouts of 192 tokens. Engines have smaller tensors and gain nothing.
-
-    Returns:
-        Whether the settings were accepted; False with another C library.
+    parameters and 64 rollouts of 192 tokens. Engines have smaller tensors and gain nothing. False: another C library.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -60,10 +60,7 @@ def taking_cores(verls_own, cls, **kwargs):
 
 
 def take_cores(config: Any) -> None:
-    """
-    Args:
-        config: the model's transformers config.
-    """
+    """``config``: the model's, of transformers."""
     import torch
 
     if ModelShape.from_config(config.get_text_config().to_dict()).matmul_parameters >= THREADS_PAY_FROM:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import multiprocessing.spawn
 import os
 import runpy
 import signal
 import sys
+import types
 from pathlib import Path
 
 from prefix_opd.base.processes import run_and_leave
@@ -29,8 +32,9 @@ def become(argv: list[str], environment: dict, folder: str, numbers: list[int], 
         os.chdir(folder)
         if environment.get("RAY_JOB_ID", RAY_JOB_ID) != RAY_JOB_ID:
             os.execv(sys.executable, [sys.executable, *argv])
-        _fresh_random_numbers()
-        _point_children_at(stand_in)
+        if "numpy" in sys.modules:  # forks would draw alike; Python's generator reseeds itself after a fork
+            sys.modules["numpy"].random.seed()
+        multiprocessing.spawn.set_executable(str(stand_in))
         _run_program(argv)
 
     run_and_leave(program)
@@ -39,26 +43,12 @@ def become(argv: list[str], environment: dict, folder: str, numbers: list[int], 
 def _place_descriptors(numbers: list[int], received: list[int]) -> None:
     # Move all descriptors first: a received number may be the destination of another.
     above = max([*numbers, *received, 2]) + 1
-    import fcntl
-
     moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for descriptor in received]
     for descriptor in received:
         os.close(descriptor)
     for number, descriptor in zip(numbers, moved, strict=True):
         os.dup2(descriptor, number, inheritable=True)
         os.close(descriptor)
-
-
-def _fresh_random_numbers() -> None:
-    """Reseed NumPy, so that forks draw different numbers. Python's generator reseeds itself after a fork."""
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed()
-
-
-def _point_children_at(stand_in: Path) -> None:
-    import multiprocessing.spawn
-
-    multiprocessing.spawn.set_executable(str(stand_in))
 
 
 def _run_program(argv: list[str]) -> None:
@@ -83,8 +73,6 @@ def _run_program(argv: list[str]) -> None:
 
 
 def _fresh_main():
-    import types
-
     main = types.ModuleType("__main__")
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main

@@ -130,8 +130,7 @@ def why_not() -> str:
 def load(modules: Iterable[str] = PRELOAD["cpu"]) -> None:
     """Import ``modules`` now, so that `start` is fast in this process and in its forks.
 
-    Raises:
-        RuntimeError: Ray is already imported, without the variables that a warm copy needs.
+    Raises RuntimeError if Ray is already imported, without the variables that a warm copy needs.
     """
     global _loaded, starts_cuda
     if "ray" in sys.modules:

@@ -85,7 +85,6 @@ class KnownSet:
     name: str
     """Name on the command line, and ``data_source`` of each row."""
     repo: str
-    """Repository on the hub."""
     revision: str
     """Default commit on the hub, from the set's page in 2026; the user may choose another."""
     rows: int
@@ -95,11 +94,9 @@ class KnownSet:
     layout: str = "maths"
     """The reader in ``layouts.py``: questions, maths, gpqa or mmlu_pro."""
     columns: tuple[Column, ...] = _MATHS
-    """The columns to read."""
     config: str | None = None
     """Configuration on the hub; None if there is only one."""
     split: str = "test"
-    """Split on the hub."""
     ability: str = "math"
     """verl's ``ability`` field; training questions use their domain instead."""
     purpose: str = "test"

@@ -126,12 +126,7 @@ LAYOUTS: dict[str, Layout] = {"questions": _questions, "maths": _maths, "gpqa": 
 
 
 def read_problem(known: KnownSet, row: dict[str, Any], index: int, seed: int) -> Problem:
-    """Checks a row and reads it.
-
-    Args:
-        index: position of the row in the source, from 0.
-        seed: seed of the order of GPQA's options.
-    """
+    """Checks row ``index`` of the source, from 0, and reads it; ``seed``: of the order of GPQA's options."""
     check_row(known, row, index)
     problem = LAYOUTS[known.layout](known, row, index, seed)
     if known.layout != "questions" and not (problem.question and problem.truth and all(problem.options)):

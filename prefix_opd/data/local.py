@@ -26,12 +26,7 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 class LocalSource:
-    """Rows from files on this machine.
-
-    Args:
-        known: the data set; its ``stems`` select the files in a folder.
-        place: a folder, searched recursively, or one file.
-    """
+    """Rows from files on this machine: one file, or those in a folder that the data set's ``stems`` select."""
 
     def __init__(self, known: KnownSet, place: Path):
         self.known, self.place = known, Path(place)
@@ -127,7 +122,6 @@ class LocalSource:
 
 
 def _choose(known: KnownSet, place: Path) -> list[Path]:
-    """The files of this set, sorted by name."""
     if not place.exists():
         raise UserError(f"--from {place}", "does not exist")
     if place.is_file():
@@ -135,7 +129,8 @@ def _choose(known: KnownSet, place: Path) -> list[Path]:
             raise UserError(f"--from {place}", f"must be a folder or a file ending in {', '.join(FORMATS)}")
         return [place]
     found = _files(place, [kind for kind in FORMATS if kind != ".json"]) or _files(place, [".json"])
-    named = next((chosen for stem in known.stems if (chosen := _beginning(found, stem))), [])
+    of_stem = ([path for path in found if path.name.lower().startswith(stem)] for stem in known.stems)
+    named = next(filter(None, of_stem), [])
     chosen = named or (found if len(found) == 1 else [])
     if not chosen:
         begin = " or ".join(f"{stem}*" for stem in known.stems)
@@ -156,7 +151,3 @@ def _files(place: Path, kinds: list[str]) -> list[Path]:
         for path in place.rglob("*")
         if path.suffix in kinds and not any(part.startswith(".") for part in path.relative_to(place).parts)
     )
-
-
-def _beginning(paths: list[Path], stem: str) -> list[Path]:
-    return [path for path in paths if path.name.lower().startswith(stem)]

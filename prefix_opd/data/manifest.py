@@ -27,7 +27,6 @@ PARQUETS = ("train.parquet", "test.parquet", "sft.parquet")
 
 
 def as_text(manifest: dict[str, Any]) -> str:
-    """The text of ``manifest.json``."""
     return redact(json.dumps(manifest, indent=2, ensure_ascii=False)) + "\n"
 
 

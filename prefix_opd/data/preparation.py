@@ -45,7 +45,7 @@ def _write(settings: PrepareSettings, source: Source, selection: Selection, scre
         for position, chosen in enumerate(selection.chosen.values()):
             # The source has 16 rows per question, so the index is the position in this file.
             index = position if known.layout == "questions" else chosen.problem.index
-            writer.add(rl_row(known, chosen.problem, index, settings))
+            writer.add(rl_row(known, chosen.problem, index))
         files[main] = writer.close()
         if settings.responses_per_question:
             files["sft.parquet"] = _write_responses(settings, source, selection, place("sft.parquet"))
@@ -87,5 +87,5 @@ def _write_responses(settings: PrepareSettings, source: Source, selection: Selec
                 _, closed, answer = response.rpartition(THINK_END)
                 response = answer.strip() if closed else ""
             if response:  # one that never closes its thinking has no answer
-                writer.add(sft_row(question, response, settings))
+                writer.add(sft_row(question, response))
     return writer.close()

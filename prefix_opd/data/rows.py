@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from prefix_opd.base.files import sha256_of
 from prefix_opd.data.known import KnownSet
 from prefix_opd.data.layouts import LETTERS, Problem
-from prefix_opd.data.settings import PrepareSettings
+from prefix_opd.data.settings import CHOICE_TEMPLATE
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -48,21 +47,19 @@ SFT_SCHEMA = pa.schema([("messages", _MESSAGES)])
 """One row of verl's SFT trainer (``data.messages_key=messages``)."""
 
 ROWS_PER_GROUP = 512
-_FIELD = re.compile(r"\{question\}|\{options\}")
 
 
-def user_message(problem: Problem, settings: PrepareSettings) -> str:
+def user_message(problem: Problem) -> str:
     """The user message: the question alone, or the question with lettered options."""
-    template = settings.choice_template if problem.options else settings.question_template
+    if not problem.options:
+        return problem.question
     options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, problem.options, strict=False))
-    values = {"{question}": problem.question, "{options}": options}
-    # A single pass over the template keeps "{options}" and LaTeX braces that occur in a question.
-    return _FIELD.sub(lambda field: values[field.group()], template)
+    return CHOICE_TEMPLATE.format(question=problem.question, options=options)
 
 
-def rl_row(known: KnownSet, problem: Problem, index: int, settings: PrepareSettings) -> dict[str, Any]:
-    """A row for verl's RL trainer. ``index`` is that of ``extra_info``, ``settings`` have the templates."""
-    message = user_message(problem, settings)
+def rl_row(known: KnownSet, problem: Problem, index: int) -> dict[str, Any]:
+    """A row for verl's RL trainer. ``index`` is that of ``extra_info``."""
+    message = user_message(problem)
     return {
         "data_source": known.name,
         "prompt": [{"role": "user", "content": message}],
@@ -79,15 +76,9 @@ def rl_row(known: KnownSet, problem: Problem, index: int, settings: PrepareSetti
     }
 
 
-def sft_row(question: str, response: str, settings: PrepareSettings) -> dict[str, Any]:
+def sft_row(question: str, response: str) -> dict[str, Any]:
     """A row for verl's SFT trainer: the user message as in RL training, and a response from the data set."""
-    problem = Problem(question, (), "", "", "", 0)
-    return {
-        "messages": [
-            {"role": "user", "content": user_message(problem, settings)},
-            {"role": "assistant", "content": response},
-        ]
-    }
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": response}]}
 
 
 class RowWriter:

@@ -30,11 +30,7 @@ def key_of(seed: int, *parts: str) -> int:
 
 
 class SmallestKeys(Generic[Value]):
-    """The ``count`` smallest distinct keys offered so far, each with a value.
-
-    Args:
-        count: how many to hold; None holds all.
-    """
+    """The ``count`` smallest distinct keys offered so far (None: all), each with a value."""
 
     def __init__(self, count: int | None):
         self.count = count

@@ -8,27 +8,19 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.data.layouts import Problem
 from prefix_opd.data.overlap import EvaluationQuestions, Match, read_evaluation
 from prefix_opd.data.rows import user_message
-from prefix_opd.data.settings import PrepareSettings
+from prefix_opd.data.settings import OVERLAP_SHARE, PrepareSettings
 from prefix_opd.method.prompt import THINK_START, PromptForm, Thinking
 
 
 @dataclass(frozen=True)
 class Screened:
-    """Result for one problem."""
-
     tokens: int | None
     """Length of the prompt in tokens, chat template included; None without a limit."""
     match: Match | None
-    """The most similar evaluation question, if any."""
 
 
 class TokenCounter:
-    """Counts a prompt's tokens as the trainer sees them.
-
-    Args:
-        tokenizer: folder or hub name. Without a chat template, only the message counts.
-        thinking: ``prefix_opd.prompt.thinking`` of the run.
-    """
+    """Counts a prompt's tokens as the trainer sees them. Without a chat template, only the message counts."""
 
     def __init__(self, tokenizer: str, thinking: Thinking = "forced"):
         from transformers import AutoTokenizer  # slow import, needed only with a limit
@@ -58,12 +50,8 @@ class TokenCounter:
 
 
 class Screen:
-    """Checks problems against the settings.
-
-    Args:
-        settings: the tokenizer, the limit and the evaluation files. The files are read here, so that a wrong path is
-            reported before the first row is read.
-    """
+    """Checks problems against the settings. The evaluation files are read first, so that a wrong path is reported
+    before the first row is read."""
 
     def __init__(self, settings: PrepareSettings):
         self._settings = settings
@@ -74,21 +62,17 @@ class Screen:
 
     def look(self, problem: Problem) -> Screened:
         """The prompt length of one problem and its most similar evaluation question."""
-        tokens = None if self._tokens is None else self._tokens.count(user_message(problem, self._settings))
+        tokens = None if self._tokens is None else self._tokens.count(user_message(problem))
         return Screened(tokens, None if self._evaluation is None else self._evaluation.match(problem.question))
 
     def is_long(self, screened: Screened) -> bool:
-        """Whether the prompt exceeds the limit."""
         return screened.tokens is not None and screened.tokens > (self._settings.max_prompt_tokens or 0)
 
     def is_duplicate(self, screened: Screened) -> bool:
         """Whether the problem duplicates an evaluation question: equal text, or enough shared runs."""
-        return screened.match is not None and (
-            screened.match.equal or screened.match.share >= self._settings.overlap_share
-        )
+        return screened.match is not None and (screened.match.equal or screened.match.share >= OVERLAP_SHARE)
 
     def drops(self, screened: Screened) -> bool:
-        """Whether the settings exclude the problem."""
         return (self._settings.drop_long and self.is_long(screened)) or (
             self._settings.drop_duplicates and self.is_duplicate(screened)
         )

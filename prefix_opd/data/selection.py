@@ -31,8 +31,6 @@ class Chosen:
 
 @dataclass
 class Selection:
-    """Result of one pass."""
-
     chosen: dict[int, Chosen] = field(default_factory=dict)
     """Key -> problem. Training questions are in the seed's random order, evaluation problems in the source's order."""
     left_out: list[Screened] = field(default_factory=list)
@@ -43,7 +41,6 @@ class Selection:
     """Number of distinct questions in the requested domains."""
 
     def counts(self, screen: Screen) -> dict[str, Any]:
-        """Counts for the manifest."""
         inside = [chosen.finding for chosen in self.chosen.values()]
         return {
             "rows_read": self.rows_read,

@@ -10,16 +10,18 @@ from prefix_opd.base.errors import UserError, at_least
 from prefix_opd.data.known import DOMAINS, KnownSet, lookup
 from prefix_opd.method.prompt import Thinking
 
-QUESTION_TEMPLATE = "{question}"
 CHOICE_TEMPLATE = "{question}\n\n{options}\n\nAnswer with the letter of the correct option."
+"""User message of a question with options, which are lines "A. …"; the paper does not give its own. A question without
+options is the whole message, as in the paper."""
+OVERLAP_SHARE = 0.5
+"""A problem with at least this share of an evaluation question's 13-word runs is a duplicate. It is half, because a
+single run is often a stock phrase of contests ("where m and n are relatively prime positive integers")."""
 
 _NOT_PART_OF_THE_RESULT = ("out", "from_dir", "overwrite", "thinking")
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """Settings of one preparation."""
-
     dataset: str
     """Name of the data set, a key of ``KNOWN``."""
     out: Path | None = None
@@ -40,10 +42,6 @@ class PrepareSettings:
     responses_per_question: int = 0
     """Responses per question in ``sft.parquet`` for SeqKD; 0 writes no such file (OpenThoughts3 has 16).
     This needs a second pass over the source. From the hub that is another 28 GB, so prefer a local copy."""
-    question_template: str = QUESTION_TEMPLATE
-    """User message of a question without options. The paper uses the question alone."""
-    choice_template: str = CHOICE_TEMPLATE
-    """User message of a question with options, which become lines "A. …". The paper does not give its template."""
     tokenizer: str | None = None
     """Folder or hub name of the tokenizer that counts prompt tokens; required with ``max_prompt_tokens``."""
     max_prompt_tokens: int | None = None
@@ -54,10 +52,6 @@ class PrepareSettings:
     """Prepared evaluation parquet files; problems that duplicate their questions are reported."""
     drop_duplicates: bool = True
     """Replace such problems instead of only reporting them."""
-    overlap_share: float = 0.5
-    """A problem with at least this share (0 to 1) of an evaluation question's 13-word runs is a duplicate;
-    at 0 one run suffices. The default is half, because a single run is often a stock phrase of contests ("where m and
-    n are relatively prime positive integers"). Equal text is always a duplicate."""
     overwrite: bool = False
     """Overwrite another preparation in ``out``."""
 
@@ -69,8 +63,6 @@ class PrepareSettings:
             raise UserError(f"revision={self.revision}", "is of the hub, and --from reads local files", "leave one out")
         if self.thinking not in get_args(Thinking):
             raise UserError(f"thinking={self.thinking}", f"must be one of {', '.join(get_args(Thinking))}")
-        if not 0.0 <= self.overlap_share <= 1.0:
-            raise UserError(f"overlap_share={self.overlap_share}", "must lie between 0 and 1")
         if known.layout != "questions":
             for name in ("domains", "responses_per_question"):
                 if getattr(self, name):
@@ -83,8 +75,6 @@ class PrepareSettings:
             raise UserError(given, "is given alone", "give both tokenizer and max_prompt_tokens, or neither")
         if self.drop_long and self.max_prompt_tokens is None:
             raise UserError("drop_long=True", "needs a limit", "give tokenizer and max_prompt_tokens as well")
-        _check_template("question_template", self.question_template, ("{question}",))
-        _check_template("choice_template", self.choice_template, ("{question}", "{options}"))
 
     @property
     def known(self) -> KnownSet:
@@ -108,6 +98,9 @@ class PrepareSettings:
             | mode
             | {
                 "dataset": self.known.name,
+                "question_template": "{question}",
+                "choice_template": CHOICE_TEMPLATE,
+                "overlap_share": OVERLAP_SHARE,
                 "count": self.problems,
                 "revision": None if self.from_dir is not None else self.revision or self.known.revision,
                 "domains": sorted(set(self.domains)),
@@ -115,9 +108,3 @@ class PrepareSettings:
                 "decontaminate_against": [Path(path).name for path in self.decontaminate_against],
             }
         )
-
-
-def _check_template(name: str, template: str, fields: tuple[str, ...]) -> None:
-    for field in fields:
-        if template.count(field) != 1:
-            raise UserError(f"{name}={template!r}", f"must hold {field} exactly once")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 
 from prefix_opd.base.errors import UserError, at_least
 from prefix_opd.base.files import read_object, sha256_of
-from prefix_opd.checks.run_data import check_columns, check_graded, check_rows, check_text_alone
+from prefix_opd.checks.run_data import check_columns, check_graded, check_rows, check_text_alone, read_rows
 from prefix_opd.config.keys import NUMPY_SEED
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
@@ -49,9 +50,6 @@ class Sampling:
         at_least("--max-tokens", self.max_tokens, 1)
         at_least("--seed", self.seed, 0, NUMPY_SEED)
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -71,9 +69,7 @@ class Benchmark:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """One dict per problem: ``prompt`` (messages), ``id``. Raises UserError for a file that verl cannot read."""
-        table = _read(self.path)
-        columns = [name for name in ("prompt", "extra_info") if name in table.column_names]
-        found = table.select(columns).slice(0, self.limit).to_pylist()
+        found = islice(read_rows(f"benchmark {self.path}", self.path, ["prompt"], ["extra_info"]), self.limit)
         return [
             {"prompt": row["prompt"], "id": _id(row.get("extra_info"), position)} for position, row in enumerate(found)
         ]

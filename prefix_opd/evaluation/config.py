@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import cluster, services, together
 from prefix_opd.checks.chat_template import fill_in_template, template_variables
-from prefix_opd.checks.preflight import check_stop, check_verl_version, fit_model
+from prefix_opd.checks.preflight import check_verl_version, fill_in_stop, fit_model
 from prefix_opd.checks.surface import check_surface, rule_of
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY, leaves
@@ -19,7 +19,6 @@ from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.evaluation.benchmarks import TINY, Benchmark, Sampling, check_answers
 from prefix_opd.evaluation.target import Target
-from prefix_opd.method.ending import stop_token_ids
 
 TRAINER = "prefix_opd_evaluate"
 MANAGER = "prefix_opd.verl_plugin.trainer.evaluator.EvaluationManager"
@@ -90,16 +89,13 @@ def evaluation_config(
     teacher: str | None = None,
     overrides: Sequence[str] = (),
 ) -> DictConfig:
-    """The whole config, checked.
+    """The whole config, checked. Raises UserError for the first invalid setting.
 
     Args:
         chunk: problems per part file.
         gpus: GPUs per node, by default those of the run or the layout.
         teacher: its end tokens also stop a response, as in training. By default the run's or the experiment's teacher.
-        overrides: the user's overrides. They take precedence over the run's values.
-
-    Raises:
-        UserError: the first invalid setting.
+        overrides: the user's. They take precedence over the run's values.
     """
     check_verl_version()
     check_overrides(overrides)
@@ -150,7 +146,7 @@ def _take_over(config: DictConfig, run: DictConfig, keys: Sequence[str], touched
         value = OmegaConf.select(run, key, default=_ABSENT)  # null is a value: a run without a forced ending has it
         if value is _ABSENT:
             continue
-        for name, one in leaves(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, key).items():
+        for name, one in leaves(value, key).items():
             rule = rule_of(name, config.platform)
             if rule is not None and not rule(one) and not any(_same_or_within(said, name) for said in touched):
                 OmegaConf.update(config, name, one, merge=True, force_add=True)
@@ -186,7 +182,7 @@ def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set
 def _set_own(
     config: DictConfig, target: Target, benchmarks: Sequence[Benchmark], sampling: Sampling, out: Path, chunk: int
 ) -> None:
-    first, local = str(benchmarks[0].path.absolute()), Path(target.model.path).expanduser()
+    first, local = str(benchmarks[0].path.absolute()), target.model.local
     ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
     own: dict[str, Any] = {
         # relative paths refer to the launcher's directory; Ray's workers have other working directories
@@ -240,12 +236,7 @@ def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:
             config.prefix_opd.ignore_own_end_token = run.prefix_opd.ignore_own_end_token
         else:
             theirs = Model("--teacher", str(named)).end_token_ids if named else []
-            check_stop(config, settings, model)
-            ids = stop_token_ids(settings.rollout.stop, model.end_token_ids, theirs)
-            if not ids:
-                raise UserError(f"prefix_opd.rollout.stop={settings.rollout.stop}", "names no end token")
-            config.prefix_opd.stop_token_ids = ids
-            config.prefix_opd.ignore_own_end_token = not set(model.end_token_ids) <= set(ids)
+            fill_in_stop(config, settings, model, theirs)
         # the teacher is never started, but its config is read for the ledger
         nodes = config.distillation.teacher_models
         nodes.teacher_model.model_path = config.actor_rollout_ref.model.path

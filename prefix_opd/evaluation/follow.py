@@ -33,11 +33,7 @@ class Problems:
 
 
 def run_and_follow(command: Sequence[str], folder: Path, problems: int, done: int, environment: dict[str, str]) -> int:
-    """Run ``command`` with its output in the folder's log, and show a bar from ``done`` to ``problems``.
-
-    Returns:
-        The command's exit code, as `prefix_opd.run.follow.show`.
-    """
+    """`prefix_opd.run.follow.show` with a bar from ``done`` to ``problems``. Returns the exit code."""
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
     console = Console(stderr=True)
     code = show(command, folder, environment, Problems(folder, problems, done, console.is_terminal), console)

@@ -72,10 +72,7 @@ def check_same(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Merge ``plan`` with the plan in the folder, and return the result.
 
     ``plan`` has ``same`` (settings that must not change) and ``benchmarks`` (name -> ``same`` and more). New benchmarks
-    are added.
-
-    Raises:
-        UserError: the folder contains another evaluation. The message has the first difference.
+    are added. Raises UserError with the first difference if the folder contains another evaluation.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}", "is a file", "name a folder")
@@ -118,11 +115,8 @@ def hold(folder: Path):
 
 
 def write_part(folder: Path, chunk: Chunk, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the part file of a finished chunk.
-
-    Raises:
-        RuntimeError: responses are missing or duplicated. Nothing is written in this case.
-    """
+    """Write the part file of a finished chunk. Raises RuntimeError, and writes nothing, if responses are missing or
+    duplicated."""
     expected = {(problem, sample) for problem in chunk.problems for sample in range(chunk.samples)}
     found = [(row["problem"], row["sample"]) for row in rows]
     if len(found) != len(expected) or set(found) != expected:
@@ -136,11 +130,8 @@ def write_part(folder: Path, chunk: Chunk, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def done(folder: Path, benchmark: str, samples: int) -> set[int]:
-    """The finished problems of a benchmark.
-
-    Raises:
-        UserError: a problem is duplicated or has too few samples, so another program changed the parts.
-    """
+    """The finished problems of a benchmark. Raises UserError if a problem is duplicated or has too few samples: another
+    program changed the parts."""
     found: Counter[tuple[int, int]] = Counter()
     for path in _parts(folder, benchmark):
         table = _read_part(path, ["problem", "sample"])

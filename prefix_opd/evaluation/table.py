@@ -50,7 +50,6 @@ def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
     Args:
         responses: k dicts per problem, with ``problem``, ``score`` (above 0.5 is right), ``pred``, ``graded_by``,
             ``response_length``, ``natural_end``, ``cut``, and ``reason`` if the grader gave one.
-        k: responses per problem.
     """
     ordered = sorted(responses, key=lambda row: row["problem"])
     if not ordered:
@@ -111,11 +110,8 @@ def tables(folder: Path, plan: Mapping[str, Any]) -> dict[str, Row]:
 
 
 def write_results(folder: Path, plan: Mapping[str, Any]) -> tuple[dict[str, Row], dict[str, Any]]:
-    """Write the responses to one file, and ``results.json``, which ``prefix-opd compare`` reads.
-
-    Returns:
-        The rows of the plan's complete benchmarks, and the content of ``results.json``.
-    """
+    """Write the responses to one file, and ``results.json``, which ``prefix-opd compare`` reads. Returns the rows of
+    the plan's complete benchmarks, and the content of ``results.json``."""
     rows = tables(folder, plan)
     write_responses(folder, list(rows))
     about = {name: value for name, value in plan["about"].items() if value is not None}

@@ -28,12 +28,9 @@ _SHAPE = ("model_type", "architectures", "hidden_size", "num_hidden_layers", "vo
 
 @dataclass(frozen=True)
 class Target:
-    """The evaluated model."""
-
     name: str
     model: Model
     out: Path
-    """The default output folder."""
     run: Path | None = None
     run_config: DictConfig | None = None
     step: int | None = None
@@ -48,7 +45,7 @@ class Target:
     def fingerprint(self) -> str:
         """Identifies the model: the commit of a hub id, or a hash of a folder's small files and weight samples."""
         folder = self.model.folder
-        if not Path(self.model.path).expanduser().is_dir():
+        if not self.model.local.is_dir():
             return folder.name[:16]
         digest = hashlib.sha256()
         for path in sorted(path for path in folder.iterdir() if path.is_file()):
@@ -75,15 +72,11 @@ def check_target(name: str, step: int | None) -> None:
         return
     if step is not None:
         raise UserError(f"--step={step}", f"{name} is not a run's folder", "leave --step out, or name a run")
-    if is_adapter(path):
+    if (path / ADAPTER_FILE).is_file():
         return
     if path.is_dir() and not (path / "config.json").is_file():
         raise UserError(name, f"is neither a model (no config.json) nor a run (no {CONFIG_FILE} and {METRICS_FILE})")
     check_model(Model("model", name))
-
-
-def is_adapter(path: Path) -> bool:
-    return (path / ADAPTER_FILE).is_file()
 
 
 def check_model(model: Model) -> None:
@@ -104,7 +97,7 @@ def open_target(name: str, step: int | None, trust_remote_code: bool = False) ->
     if not is_run(path):
         title = path.resolve().name if path.is_dir() else name.replace("/", "--")
         lora = None
-        if is_adapter(path):
+        if (path / ADAPTER_FILE).is_file():
             name, lora = _merged(path, trust_remote_code)
         model = Model("model", name, trust_remote_code)
         model.check_own_code(_TRUST)

@@ -15,8 +15,6 @@ FULL_STRENGTH = 4.0
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a sample."""
-
     text: str
     kl: float
     log_p: float

@@ -55,8 +55,6 @@ VERSIONS = {VERSIONS_FILE: ("prefix_opd", "verl", "git_commit"), "record.json": 
 
 @dataclass
 class RunContent:
-    """The content for one run."""
-
     name: str
     folder: str
     claim: str
@@ -86,7 +84,6 @@ class RunContent:
 
     @property
     def tail_warned(self) -> list[int]:
-        """The updates whose ratio is above the threshold."""
         return [step for step, ratio in self.tail if ratio > self.tail_warning]
 
     @property
@@ -96,18 +93,12 @@ class RunContent:
 
 @dataclass(frozen=True)
 class Content:
-    """The whole report."""
-
     runs: list[RunContent]
     compute: Compute | None
 
 
 def gather(folders: Sequence[Path], target: float | None = None, reference: str | None = None) -> Content:
-    """Read the folders.
-
-    Raises:
-        UserError: a folder without a finished run, or runs that cannot be compared.
-    """
+    """Read the folders. Raises UserError for one without a finished run, and for runs that cannot be compared."""
     histories = [read_finished(folder) for folder in folders]
     found = compute(histories, target, reference, skip=True)
     runs = [_run(one, name) for one, name in zip(histories, labels(histories), strict=True)]
@@ -153,7 +144,6 @@ def _run(history: History, name: str) -> RunContent:
 
 
 def _claim(history: History) -> str:
-    """A summary of the run in one line."""
     summary = summarise(history.folder)
     spent = f"{summary.steps} updates{f' of {summary.lora}' if summary.lora else ''}, {summary.flops:.2e} training FLOP"
     if summary.full_flops and not history.is_full_opd:
@@ -171,7 +161,6 @@ def _claim(history: History) -> str:
 
 
 def when(step: int) -> str:
-    """The time of an evaluation in words."""
     return "Before training" if step == 0 else f"After step {step}"
 
 

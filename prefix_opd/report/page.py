@@ -20,15 +20,11 @@ from prefix_opd.report.plots import plotly
 def write_report(
     folders: Sequence[Path], out: Path | None = None, target: float | None = None, reference: str | None = None
 ) -> list[Path]:
-    """Write the report of one or several runs.
+    """Write the report of one or several finished runs. Returns the HTML file, then the PNG files.
 
     Args:
-        folders: folders of finished runs.
         out: the HTML file, by default ``report.html`` in the run's folder, or beside the folders of several runs.
         target, reference: as in `analysis.compute.compute`.
-
-    Returns:
-        The HTML file, then the PNG files.
 
     Raises:
         UserError: as `content.gather`; ``out`` is a folder.

@@ -30,8 +30,6 @@ PICTURE = "accuracy_and_prefix.png"
 
 @dataclass(frozen=True)
 class Summary:
-    """Results and costs of a run."""
-
     name: str
     folder: Path
     steps: int
@@ -44,7 +42,6 @@ class Summary:
     full_flops: float | None
     """Estimated FLOP of the same updates on rollouts as long as the uncapped validation answers."""
     warnings: int
-    """Number of the trainer's warnings."""
     thrown_away: int
     """Number of batches that were discarded and sampled again."""
     teachers: Sequence[TeacherRow]

@@ -10,12 +10,8 @@ from prefix_opd.config.models import Model
 
 
 def write_adapter(actor: Path, base: str, lora: Lora, folder: Path) -> None:
-    """Write ``adapter_config.json`` and ``adapter_model.safetensors``.
-
-    Args:
-        actor: the checkpoint's folder ``actor``, with the shards of all ranks.
-        base: the student's path, which PEFT loads the adapter onto.
-    """
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors`` from the shards of all ranks in a checkpoint's
+    folder ``actor``. PEFT loads the adapter onto ``base``, the student's path."""
     from peft import LoraConfig, TaskType
     from safetensors.torch import save_file
 
@@ -68,7 +64,7 @@ def merge(base: Model, adapter: Path, folder: Path) -> None:
 
     logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
-        str(Path(base.path).expanduser()) if Path(base.path).expanduser().is_dir() else base.path,
+        base.place,
         dtype="auto",
         use_safetensors=True,
         trust_remote_code=base.trust_remote_code,

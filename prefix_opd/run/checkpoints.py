@@ -111,11 +111,8 @@ def saved(run: Path) -> dict[int, Path]:
 
 
 def choose(run: Path, step: int | None, name: str = "") -> tuple[int, Path]:
-    """(step, checkpoint) of the step, by default of the last one. Errors call the run ``name``, by default its folder.
-
-    Raises:
-        UserError: the checkpoint does not exist.
-    """
+    """(step, checkpoint) of the step, by default of the last one. Raises UserError, which calls the run ``name``, by
+    default its folder, if there is none."""
     found = saved(run)
     if not found:
         raise UserError(name or str(run), "has no checkpoint", "set trainer.save_freq above 0 and train")
@@ -208,12 +205,11 @@ def _refuse_foreign(config: DictConfig, asked: Path) -> None:
 
 
 def superfluous(steps: Iterable[int], accuracy: Mapping[int, float], settings: CheckpointSettings) -> list[int]:
-    """The steps whose checkpoints can be removed.
+    """The steps whose checkpoints can be removed; of equal accuracies the earliest counts as the best.
 
     Args:
         steps: steps with a checkpoint.
         accuracy: step -> validation accuracy, for the validated steps.
-        settings: how many of the newest to keep, and whether to keep the best. The earliest wins a tie.
     """
     newest_first = sorted(steps, reverse=True)
     if settings.keep_last is None:
@@ -249,8 +245,7 @@ def set_aside(run: Path, step: int) -> Path | None:
 def prune(run: Path, settings: CheckpointSettings, step: int) -> None:
     """Remove superfluous checkpoints. Each is renamed first, so that a kill leaves no partial checkpoint.
 
-    Args:
-        step: the current step. Checkpoints of later steps belong to another run and are ignored.
+    Those of later steps than ``step``, the current one, belong to another run and are ignored.
     """
     checkpoints = {found: path for found, path in saved(run).items() if found <= step}
     for step in superfluous(checkpoints, accuracies(run), settings):

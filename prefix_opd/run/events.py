@@ -70,7 +70,6 @@ class NewEvents:
         self.position = self.path.stat().st_size if self.path.exists() else 0
 
     def take(self) -> Iterator[Event]:
-        """The events since the last call."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:

@@ -39,16 +39,11 @@ def export_checkpoint(
     config has the stop tokens of the rollouts.
 
     Args:
-        run: a run's folder.
         step: the checkpoint's step, by default the last one.
-        out: the folder to write, by default ``run/hf_step_N`` or ``run/adapter_step_N``.
+        out: the folder to write and to return, by default ``run/hf_step_N`` or ``run/adapter_step_N``.
         adapter: write the adapter of a LoRA run in PEFT's layout, not the merged weights.
-        trusted: the user trusts the Python that the checkpoint brings. The run's config does not count, because it may
-            come from elsewhere.
-        trust: how the user says so.
-
-    Returns:
-        The folder.
+        trusted: the user trusts the Python that the checkpoint brings, and says so by ``trust``. The run's config does
+            not count, because it may come from elsewhere.
     """
     config = read_config(check_is_run(run))
     lora = Lora.of(config)

@@ -18,6 +18,7 @@ from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.fields import Fields
 from prefix_opd.base.redaction import command_without_secrets, redact
+from prefix_opd.config.keys import leaves
 from prefix_opd.config.teachers import NODE, teachers
 from prefix_opd.method.schedule import SCHEDULES, Schedule
 from prefix_opd.method.weighting import WEIGHTINGS
@@ -91,11 +92,8 @@ SINCE = {"prefix_opd.prompt.thinking": "forced"}
 
 
 def check_same_run(config: DictConfig) -> None:
-    """Refuse a folder that contains another run. A folder with the same run is resumed.
-
-    Raises:
-        UserError: names the first setting that differs.
-    """
+    """Refuse a folder that contains another run, by the first setting that differs. A folder with the same run is
+    resumed. Raises UserError."""
     folder = Path(config.trainer.default_local_dir)
     if not (folder / METRICS_FILE).exists() or not (folder / CONFIG_FILE).exists():
         return
@@ -108,9 +106,10 @@ def check_same_run(config: DictConfig) -> None:
     named = {one.name for node in (before, config) for one in teachers(node) if one.source}
     theirs = [f"{NODE}.{name}.{part}" for name in sorted(named) for part in ("key", "model_path")]
     for key in (*SAME_RUN_KEYS, *theirs):
-        old, new = (_leaves(OmegaConf.select(node, key), key) for node in (before, config))
+        old, new = (leaves(OmegaConf.select(node, key), key, resolve=True) for node in (before, config))
         for name in sorted(old.keys() | new.keys()):
-            if not name.startswith(free) and not _same(old, new, name):
+            empty = {} in (old.get(name), new.get(name))  # a group without keys
+            if not (empty or name.startswith(free) or _same(old, new, name)):
                 raise UserError(
                     f"trainer.default_local_dir={folder}",
                     f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
@@ -145,7 +144,7 @@ def read_config(folder: Path) -> DictConfig:
     path = folder / CONFIG_FILE
     try:
         config = OmegaConf.load(path)
-        values = _leaves(OmegaConf.to_container(config), "")
+        values = leaves(config)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(str(path), f"is not the config of a run ({type(error).__name__})", PRINTED) from None
     if not isinstance(config, DictConfig):
@@ -153,15 +152,6 @@ def read_config(folder: Path) -> DictConfig:
     if unresolved := next((key for key, value in values.items() if "${" in str(value)), ""):
         raise UserError(str(path), f"contains ${{...}} in {unresolved}, which no run saves", PRINTED)
     return config
-
-
-def _leaves(node: Any, key: str) -> dict[str, Any]:
-    """Dotted key -> value of each value below a node. A list is one value."""
-    node = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    if not isinstance(node, dict):
-        return {key: node}
-    groups = (_leaves(inner, f"{key}.{part}".strip(".")) for part, inner in node.items())
-    return {name: value for group in groups for name, value in group.items()}
 
 
 def check_is_run(folder: Path) -> Path:
@@ -174,11 +164,7 @@ def check_is_run(folder: Path) -> Path:
 
 
 def hold(folder: Path):
-    """Lock the folder until the returned file is closed or the process ends.
-
-    Raises:
-        UserError: another process has the lock.
-    """
+    """Lock the folder until the returned file is closed or the process ends. Raises UserError if it is locked."""
     return files.hold(folder / LOCK_FILE, _held(folder))
 
 

@@ -27,28 +27,24 @@ from prefix_opd.run.stopping import EXIT_ASKED
 STOPPED = "stopped: "
 """Start of the line in which a run says why it stopped itself."""
 POLL_SECONDS = 0.5
+CAUSE_LINES = 12
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
 class News:
-    """An update of the progress bar."""
+    """An update of the progress bar: its position, the text before it, and a line for the console, or none."""
 
     done: int
-    """Position of the bar."""
     doing: str
-    """Text before the bar."""
     line: str = ""
-    """A line for the console, or empty."""
 
 
 class View(Protocol):
-    """The progress of a process."""
+    """The progress of a process: start and end of the bar."""
 
     total: int
-    """End of the bar."""
     done: int
-    """Start of the bar."""
 
     def news(self) -> Iterator[News]: ...
 
@@ -75,13 +71,10 @@ def run_and_watch(
     environment: dict[str, str],
     tail_warning: float = math.inf,
 ) -> int:
-    """Run a training command with its output in the folder's log, and show its progress.
+    """Run a training command with its output in the folder's log, and show its progress. Returns its exit code; 128 + N
+    if signal N killed it, as in shells.
 
-    Args:
-        tail_warning: ``prefix_opd.probe.tail_warning``. Higher ratios of a probe are highlighted.
-
-    Returns:
-        The command's exit code; 128 + N if signal N killed it, as in shells.
+    A probe's ratio above ``tail_warning`` (``prefix_opd.probe.tail_warning``) is highlighted.
     """
     view = Steps(folder, total_steps, tail_warning)
     return _say_how_to_resume(show(command, folder, environment, view, Console()), folder)
@@ -99,10 +92,7 @@ def show(command: Sequence[str], folder: Path, environment: dict[str, str], view
     a failure.
 
     SIGTERM and SIGINT (Ctrl-C) are forwarded to the command. The command has its own session, so its Ray processes get
-    no signal from the terminal. If this process dies, the command receives SIGTERM.
-
-    Returns:
-        The exit code, as `run_and_watch`.
+    no signal from the terminal. If this process dies, the command receives SIGTERM. The exit code is `run_and_watch`'s.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_FILE
@@ -131,10 +121,7 @@ def _say_how_to_resume(code: int, folder: Path) -> int:
 
 def how_to_continue(code: int, saved_step: int) -> str:
     """What helps after a run ended with ``code``; empty if it finished, or after bad input, whose line says what to do.
-
-    Args:
-        saved_step: the step of the newest checkpoint; 0 for none.
-    """
+    ``saved_step``: of the newest checkpoint; 0 for none."""
     if code in (0, EXIT_BAD_INPUT):
         return ""
     where = (
@@ -196,7 +183,7 @@ def _one_line(line: dict, tail_warning: float) -> str:
     return "  ".join(parts)
 
 
-def cause(log: Path, start: int, lines: int = 12) -> list[str]:
+def cause(log: Path, start: int) -> list[str]:
     """Why a run failed: its own message, or else the last error in its log and the lines before it."""
     with log.open("rb") as file:
         file.seek(start)
@@ -206,4 +193,4 @@ def cause(log: Path, start: int, lines: int = 12) -> list[str]:
         return messages[-1:]
     marks = [i for i, line in enumerate(text) if re.search(r"\b\w*(Error|Exception|Killed)\b.*: ", line)]
     end = marks[-1] + 1 if marks else len(text)
-    return text[max(0, end - lines) : end]
+    return text[max(0, end - CAUSE_LINES) : end]

@@ -60,7 +60,6 @@ class History:
 
     @cached_property
     def updates(self) -> list[dict[str, Any]]:
-        """The lines of metrics of training steps."""
         return [line for line in self.lines if names.PREFIX_LENGTH in line]
 
     @cached_property

@@ -67,7 +67,6 @@ def with_costs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str
 
 
 def validations(lines: Iterable[Mapping[str, Any]]) -> Iterator[Evaluation]:
-    """The validations in the lines of a run, in order."""
     for line, spent in with_costs(lines):
         if scores := names.accuracies(line):
             lengths = names.validation_lengths(line)

@@ -29,14 +29,11 @@ def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
     """
     path = Path(run) / METRICS_FILE
     for line in read_lines(path):
-        if not (isinstance(line, dict) and isinstance(line.get("step"), int) and all(map(_is_number, line.values()))):
+        is_line = isinstance(line, dict) and isinstance(line.get("step"), int)
+        if not is_line or not all(isinstance(value, (int, float)) for value in line.values()):
             rule = f"has a line that is not an object of numbers with a step: {str(line)[:80]}"
             raise UserError(str(path), rule, "another program wrote it")
         yield line
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float))
 
 
 def lines_up_to(path: Path, resumed_step: int) -> list[dict[str, Any]]:
@@ -56,7 +53,6 @@ class RunLog:
     ):
         """
         Args:
-            run: the run's folder.
             resumed_step: the step of the loaded checkpoint; 0 for a fresh run.
             recovered: the metrics of that step from the checkpoint, in case its line is missing.
             validation_due: that step is validated first; its line is written together with the result.

@@ -17,7 +17,6 @@ EXIT_ASKED = 4
 
 
 def is_asked(run: Path) -> bool:
-    """Whether the run must stop after the current step."""
     return (run / STOP_FILE).exists()
 
 

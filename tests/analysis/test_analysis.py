@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 from written_runs import ACCURACY, update
 
@@ -13,6 +14,7 @@ from prefix_opd.analysis.prefixes import Point, Prefixes, check_lengths, choose_
 from prefix_opd.analysis.schedule import schedule
 from prefix_opd.analysis.signal import Bin, signal
 from prefix_opd.base.errors import UserError
+from prefix_opd.config.compose import compose
 from prefix_opd.launch import prepare
 from prefix_opd.run.history import Evaluation, read_finished
 
@@ -211,6 +213,16 @@ def test_tables_and_pictures(run, tmp_path):
         assert piece in console.export_text()
         assert draw(figure(found), tmp_path / f"{i}.png").read_bytes().startswith(b"\x89PNG")
         json.dumps(found.as_dict())
+
+
+def test_problems_of_a_file_of_json_lines_are_those_of_its_parquet(tmp_path):
+    config = compose(["experiment=tiny/schedule"])
+    rows = pq.read_table(config.data.val_files).slice(0, 3).to_pylist()
+    lines = tmp_path / "few.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = continuation.questions(config, 2)
+    config.data.val_files = str(lines)
+    assert continuation.questions(config, 2) == asked and len(continuation.questions(config, 9)) == 3
 
 
 def test_the_receiver_goes_on_from_the_givers_first_tokens(monkeypatch):

@@ -19,6 +19,8 @@ from prefix_opd import cli, launch
 TRAIN = ["train", "experiment=tiny/schedule"]
 TOPK = "distillation.distillation_loss.topk"
 SCHEDULE = "prefix_opd.schedule"
+LAG = "prefix_opd.rollout.off_policy_steps"
+JSD, FORWARD_KL = (["train", f"experiment=tiny/{name}_24"] for name in ("jsd", "forward_kl"))
 TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
 TEACHER = "distillation.teacher_models.teacher_model"
 
@@ -115,15 +117,12 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.rollout.top_p=0.9"], "top_p=0.9: must be 1.0"),
     ([*TRAIN, "actor_rollout_ref.rollout.top_k=20"], "set prefix_opd.allow_any_temperature=true"),
     ([*TRAIN, "actor_rollout_ref.rollout.calculate_log_probs=false"], "calculate_log_probs=False: must be true"),
-    ([*TRAIN, "prefix_opd.rollout.off_policy_steps=2"], "prefix_opd.rollout.off_policy_steps=2: input should be less"),
+    ([*TRAIN, f"{LAG}=2"], f"{LAG}=2: input should be less"),
     (
-        [*TRAIN, "prefix_opd.rollout.off_policy_steps=1", "actor_rollout_ref.rollout.free_cache_engine=true"],
+        [*TRAIN, f"{LAG}=1", "actor_rollout_ref.rollout.free_cache_engine=true"],
         "actor_rollout_ref.rollout.free_cache_engine=true: has one value on platform=cpu; leave it at false",
     ),
-    (
-        ["train", "experiment=tiny/forward_kl_24", "prefix_opd.rollout.off_policy_steps=1"],
-        "prefix_opd.rollout.off_policy_steps=1: needs an importance ratio",
-    ),
+    ([*FORWARD_KL, f"{LAG}=1"], f"{LAG}=1: needs an importance ratio"),
     # how an update goes through its sequences
     (
         [*TRAIN, "prefix_opd.update.share_prompts=maybe"],
@@ -138,19 +137,16 @@ CASES = [
     ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=200"], "holds no sequence of prompt + response = 224"),
     ([*TRAIN, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=null"], "per_gpu=null: must be a whole number"),
     # settings that another loss would not read
-    (["train", "experiment=tiny/forward_kl_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not"),
+    ([*FORWARD_KL, "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not"),
     # the divergences over the teacher's top k
-    (["train", "experiment=tiny/jsd_24", f"{TOPK}=265"], f"{TOPK}=265: exceeds the vocabulary of 264 tokens"),
-    (["train", "experiment=tiny/jsd_24", f"{TOPK}=0"], f"{TOPK}=0: must be a whole number of at least 1"),
-    (["train", "experiment=tiny/jsd_24", "prefix_opd.loss.beta=1"], "prefix_opd.loss.beta=1: input should be less"),
-    (["train", "experiment=tiny/jsd_24", "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not read by"),
+    ([*JSD, f"{TOPK}=265"], f"{TOPK}=265: exceeds the vocabulary of 264 tokens"),
+    ([*JSD, f"{TOPK}=0"], f"{TOPK}=0: must be a whole number of at least 1"),
+    ([*JSD, "prefix_opd.loss.beta=1"], "prefix_opd.loss.beta=1: input should be less"),
+    ([*JSD, "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not read by"),
     ([*TRAIN, "prefix_opd.probe.every=-1"], "prefix_opd.probe.every=-1"),
-    (["train", "experiment=tiny/forward_kl_24", "prefix_opd.probe.every=2"], "loss_mode=forward_kl_topk asks for"),
-    (["train", "experiment=tiny/jsd_24", "prefix_opd.probe.every=1"], "prefix_opd.probe.every=1: needs the teacher's"),
-    (
-        ["train", "experiment=tiny/jsd_24", "prefix_opd.rollout.off_policy_steps=1"],
-        "prefix_opd.rollout.off_policy_steps=1: needs an importance ratio",
-    ),
+    ([*FORWARD_KL, "prefix_opd.probe.every=2"], "loss_mode=forward_kl_topk asks for"),
+    ([*JSD, "prefix_opd.probe.every=1"], "prefix_opd.probe.every=1: needs the teacher's"),
+    ([*JSD, f"{LAG}=1"], f"{LAG}=1: needs an importance ratio"),
     ([*TRAIN, "prefix_opd.loss.beta=0.5"], "prefix_opd.loss.beta: is not read by distillation.distillation_loss.loss"),
     # the teacher's own prompt
     (

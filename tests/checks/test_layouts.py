@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
+from layouts_page import page
 from typer.testing import CliRunner
 
 from prefix_opd import cli
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import layouts as layouts_module
-from prefix_opd.checks.layouts import page
-from prefix_opd.config.compose import compose, layouts
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from prefix_opd.cost.plan import plan
 
 pytestmark = pytest.mark.usefixtures("cached_files", "composed_once")
@@ -67,7 +68,7 @@ def test_two_shared_nodes_halve_the_hours():
 
 def test_the_fastest_layout_for_the_cards_at_hand():
     fastest, rows = compared("experiment=qwen3_8b/schedule", "--gpus", "8")
-    assert rows.keys() == set(layouts())
+    assert rows.keys() == set(options("layout"))
     assert fastest == "node_8x80gb"
     assert rows["multi_node"]["problem"] == "needs 16 GPUs"
     assert not rows["node_8x80gb_dedicated"]["problem"] and not rows["one_gpu_offload"]["problem"]
@@ -102,7 +103,7 @@ def test_the_table_names_the_fastest(monkeypatch):
 
 def test_the_page_is_up_to_date():
     written = Path(__file__).parents[2] / "docs" / "layouts.md"
-    assert written.read_text() == page(), "run `python -m prefix_opd.checks.layouts > docs/layouts.md`"
+    assert written.read_text() == page(), "run `python tests/layouts_page.py > docs/layouts.md`"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from prefix_opd.checks.preflight import check
 from prefix_opd.checks.reasons import REASONS
 from prefix_opd.checks.services import TRACKERS
 from prefix_opd.checks.surface import _defaults, check_surface
-from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from prefix_opd.launch import _make_paths_absolute
 
 
@@ -50,7 +51,7 @@ def test_a_key_that_a_run_does_not_read_or_a_value_that_breaks_its_rule(composed
     assert line in str(refused.value)
 
 
-SHIPPED = [[f"experiment={name}"] for name in experiments() if name.startswith(("tiny/", "cells/"))]
+SHIPPED = [[f"experiment={name}"] for name in options("experiment") if name.startswith(("tiny/", "cells/"))]
 SHIPPED += [
     [f"experiment=qwen3_8b/{kind}", "layout=node_8x80gb"] for kind in ("schedule", "forward_kl_256", "last_1024")
 ]

@@ -7,19 +7,19 @@ from omegaconf import OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.config import compose as compose_module
 from prefix_opd.config import overrides
-from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from prefix_opd.config.settings import CHOICES, Settings
 from prefix_opd.verl_plugin.fields import plain
 
 
 def test_the_tiny_experiments_are_there():
-    assert {"tiny/schedule", "tiny/full", "tiny/prefix_24", "tiny/window_72_96", "tiny/last_24", "cells/full"} <= set(
-        experiments()
-    )
-    assert not any(name.endswith("base") for name in experiments())
+    shipped = set(options("experiment"))
+    assert {"tiny/schedule", "tiny/full", "tiny/prefix_24", "tiny/last_24", "cells/full"} <= shipped
+    assert not any(name.endswith("base") for name in shipped)
 
 
-@pytest.mark.parametrize("experiment", experiments())
+@pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_composes(experiment, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = compose([f"experiment={experiment}"])
@@ -45,19 +45,45 @@ def test_a_run_is_named_after_its_experiment_unless_it_is_named():
             "tiny/schedule: its defaults name experiment/tiny/tiny/base, which",
         ),
         ("defaults:\n  - tiny/base\n  - nothing\n", "tiny/mine: its defaults name experiment/nothing, which does not"),
-        ("defaults:\n  - tiny/base\ndata: [1, {\n", r"mine.yaml, line 5: is no valid YAML: expected the node content"),
+        ("defaults:\n  - tiny/base\ndata: [1, {\n", "mine.yaml, line 5: is no valid YAML: expected the node content"),
         ("data: {seed: 1}\ndata: {seed: 2}\n", "mine.yaml, line 3: is no valid YAML: found duplicate key data"),
     ],
 )
 def test_an_experiment_of_ones_own_that_is_broken(text, said, tmp_path, monkeypatch):
-    (tmp_path / "experiment" / "tiny").mkdir(parents=True)
-    (tmp_path / "experiment" / "tiny" / "mine.yaml").write_text(f"# @package _global_\n{text}")
-    searched = compose_module._without_importing_verl().replace("]", f",file://{tmp_path}]")
+    assert said in _refusal("experiment", "tiny/mine", text, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "said"),
+    [
+        ("layout", "- nothing", "its defaults name layout/nothing, which does not exist; known: mine, other"),
+        ("layout", "- /platform: gp", "its defaults name platform/gp, which does not exist; known: mine, other"),
+        (
+            "layout",
+            "- /actor@a: nil",
+            "its defaults name actor/nil, which does not exist; name a file of verl's config",
+        ),
+        ("platform", "- nothing", "its defaults name platform/nothing, which does not exist; known: mine, other"),
+    ],
+)
+def test_a_layout_or_platform_of_ones_own_that_names_what_does_not_exist(group, text, said, tmp_path, monkeypatch):
+    told = _refusal(group, "mine", f"defaults:\n  {text}\n", tmp_path, monkeypatch)
+    assert told == f"{group}/mine: {said}"
+
+
+def _refusal(group, name, text, folder, monkeypatch):
+    """The line for a config file of the user's own."""
+    path = folder / group / f"{name}.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\n{text}")
+    searched = compose_module._without_importing_verl().replace("]", f",file://{folder}]")
     monkeypatch.setattr(compose_module, "_without_importing_verl", lambda: searched)
-    monkeypatch.setattr(overrides, "options", lambda group: ["tiny/mine"])
-    with pytest.raises(UserError, match=said) as error:
-        compose(["experiment=tiny/mine"])
+    for module in (overrides, compose_module):
+        monkeypatch.setattr(module, "options", lambda group: [name, "other"])
+    with pytest.raises(UserError) as error:
+        compose([f"{group}={name}"])
     assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def test_our_settings_and_the_yaml_name_the_same_keys():

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from omegaconf import OmegaConf
 from pydantic import BaseModel, BeforeValidator, Field
+from settings_page import LAUNCHER, docstrings, groups, page
 
-from prefix_opd.config.document import LAUNCHER, docstrings, groups, page
 from prefix_opd.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ def every_row():
 
 
 def test_the_page_is_up_to_date():
-    assert PAGE.read_text() == page(), "run `python -m prefix_opd.config.document > docs/settings.md`"
+    assert PAGE.read_text() == page(), "run `python tests/settings_page.py > docs/settings.md`"
 
 
 def test_each_setting_has_one_row():

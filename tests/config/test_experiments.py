@@ -13,7 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from prefix_opd.checks.preflight import check
-from prefix_opd.config.compose import CONFIG_MODULE, _without_importing_verl, compose, experiments
+from prefix_opd.config.compose import CONFIG_MODULE, _without_importing_verl, compose
+from prefix_opd.config.overrides import options
 from prefix_opd.config.settings import Settings
 from prefix_opd.data.rows import RL_SCHEMA
 from prefix_opd.method.schedule import prefix_lengths
@@ -76,14 +77,14 @@ def stand_ins(tmp_path_factory, long_context_models) -> list[str]:
 
 def test_the_same_kinds_ship_for_both_sizes():
     for pair in ("qwen3_8b", "qwen3_1.7b"):
-        found = [name.partition("/")[2] for name in experiments() if name.startswith(f"{pair}/")]
+        found = [name.partition("/")[2] for name in options("experiment") if name.startswith(f"{pair}/")]
         assert [kind for kind in found if kind != "schedule_template"] == KINDS
-    small = [name.partition("/")[2] for name in experiments() if name.startswith("qwen3_0.6b/")]
+    small = [name.partition("/")[2] for name in options("experiment") if name.startswith("qwen3_0.6b/")]
     assert small == ["full", "prefix_256", "schedule"]
     assert {"multi_node", "node_8x80gb", "two_gpus", "one_gpu", "one_gpu_24gb"} <= set(LAYOUTS)
 
 
-@pytest.mark.parametrize("experiment", experiments())
+@pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_passes_the_whole_check_and_one_of_each_pair_with_every_layout(experiment, stand_ins):
     layouts = LAYOUTS if experiment.endswith("/schedule") else ["node_8x80gb"]
     for layout in [None] if experiment.startswith(("tiny/", "cells/")) else layouts:  # a layout is of GPUs

@@ -83,12 +83,6 @@ def test_duplicates_are_dropped_and_reported(tmp_path):
     assert "a b c d" not in json.dumps(manifest["counts"])
 
 
-def test_one_shared_run_can_be_enough(tmp_path):
-    source, evaluation = copies(tmp_path)
-    settings = {"count": 5, "decontaminate_against": evaluation, "overlap_share": 0.0}
-    assert run("openthoughts3", source, tmp_path / "out", **settings)["counts"]["left_out"]["problems"] == 3
-
-
 def test_duplicates_can_be_reported_alone(tmp_path):
     source, evaluation = copies(tmp_path)
     settings = {"count": 8, "decontaminate_against": evaluation, "drop_duplicates": False}

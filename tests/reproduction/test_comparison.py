@@ -8,7 +8,8 @@ import pytest
 from made_up import record
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from reproduction.arms import CELLS, CONTENDERS, Run
 from reproduction.comparison import at_budget, interval, mean_cost
 from reproduction.driver import main, parse, reproduce
@@ -32,7 +33,7 @@ def test_the_interval_contains_the_cost_and_knows_its_ends():
 
 
 def test_contenders_are_experiments_that_ship_and_each_has_the_budget():
-    assert {arm.experiment for arm in CONTENDERS} <= set(experiments())
+    assert {arm.experiment for arm in CONTENDERS} <= set(options("experiment"))
     asked = parse(["--contenders", "--seeds", "3"])
     assert [run.arm for run in asked.runs] == list(CONTENDERS)
     assert {run.budget for run in asked.runs if run.arm.name != "full"} == {8e11}
@@ -42,7 +43,7 @@ def test_contenders_are_experiments_that_ship_and_each_has_the_budget():
 def test_the_second_miniature_has_its_own_experiments_budget_and_files():
     asked = parse(["--contenders", "--task", "cells", "--only", "full", "topk_random"])
     assert [run.arm.experiment for run in asked.runs[:2]] == ["cells/full", "cells/topk_random"]
-    assert {arm.experiment for arm in CELLS} <= set(experiments())
+    assert {arm.experiment for arm in CELLS} <= set(options("experiment"))
     assert asked.results.name == "contenders_cells.jsonl" and asked.out.name == "contenders_cells"
     assert asked.runs[1].budget != parse(["--contenders"]).budget
 

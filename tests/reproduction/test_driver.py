@@ -8,7 +8,8 @@ from made_up import prefixes, record, whole
 
 from harness.store import Store
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.compose import compose, experiments
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from reproduction import seqkd
 from reproduction.arms import ARMS, BY_NAME, UPDATES, Run
 from reproduction.driver import main, parse, reproduce, stages
@@ -55,7 +56,7 @@ def test_small_is_smaller_and_keeps_away_from_the_published_results():
 
 
 def test_the_arms_are_experiments_that_ship():
-    assert {arm.experiment for arm in ARMS if arm.experiment} <= set(experiments())
+    assert {arm.experiment for arm in ARMS if arm.experiment} <= set(options("experiment"))
 
 
 def test_an_on_policy_run_has_its_seed_and_the_same_updates_as_any(tmp_path):

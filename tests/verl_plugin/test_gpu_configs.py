@@ -9,11 +9,12 @@ from vllm import SamplingParams
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check
 from prefix_opd.checks.sizes import check_lengths
-from prefix_opd.config.compose import compose, experiments, layouts
+from prefix_opd.config.compose import compose
+from prefix_opd.config.overrides import options
 from prefix_opd.config.settings import Settings
 
-LAYOUTS = layouts()
-PAPER = [name for name in experiments() if name.startswith("qwen3_")]
+LAYOUTS = options("layout")
+PAPER = [name for name in options("experiment") if name.startswith("qwen3_")]
 PAIRS = [(name, layout) for name in PAPER for layout in LAYOUTS if "schedule" in name or layout == "node_8x80gb"]
 pytestmark = pytest.mark.usefixtures("cached_files")
 

@@ -1,6 +1,6 @@
 """The page ``docs/settings.md``, made from the docstrings of the settings.
 
-python -m prefix_opd.config.document > docs/settings.md
+python tests/settings_page.py > docs/settings.md
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ experiment's YAML (`recipe/prefix_opd/config/experiment/`). All other keys of a 
 
 The defaults below are those of the classes. A platform or an experiment may set others (`recipe/prefix_opd/config/`).
 
-This page is written by `python -m prefix_opd.config.document > docs/settings.md`.
+This page is written by `python tests/settings_page.py > docs/settings.md`.
 """
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 TYPES = {int: "integer", float: "number", bool: "true, false", str: "text", type(None): "null"}
