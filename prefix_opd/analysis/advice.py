@@ -1,18 +1,20 @@
-"""Which L for a pair: the signal by position in full rollouts of the untrained student, and a schedule that follows it.
+"""Which L for a pair: the signal by position in full rollouts of the untrained student, and two courses of L.
 
-One probe, nothing is trained: the student answers some training prompts without a cap, the teacher scores the answers.
-The advised schedule is the paper's, L = 1, 1 + increment, …, with the increment that brings L to `REACH` of the signal
-at the last update. The other schedules of docs/schedules.md have not been compared yet.
+One probe, nothing is trained: the student answers some training prompts without a cap, the teacher scores the answers
+and answers the prompts, too. A trained student's answers are about as long as the teacher's, so those lengths count in
+the costs. The first course is ``auto``, which needed the least FLOP of the comparison on both miniatures
+(docs/schedules.md) and has nothing to tune. The second is the paper's, L = 1, 1 + increment, …, with the increment that
+brings L to the teacher's mean answer at the last update.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from prefix_opd.analysis.continuation import engine_of
 from prefix_opd.analysis.signal import Bin
@@ -20,36 +22,51 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.services import check_one_turn
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY
+from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.teachers import check_one_teacher
 from prefix_opd.cost.arithmetic import ResponseLengths
 from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
 from prefix_opd.method.seeds import answer_seed
 
-REACH = 0.95
-"""Share of the sum of |reverse KL| over all tokens that the last L covers."""
+ENOUGH = 0.3
+"""Share of full OPD's FLOP with which ``auto`` had at least full OPD's accuracy on both miniatures."""
+AUTO = [
+    "prefix_opd.schedule.name=auto",
+    f"{LOSS_MODE_KEY}=reverse_kl_topk",
+    "distillation.distillation_loss.topk=16",
+    "prefix_opd.probe.every=0",
+]
+
+
+@dataclass(frozen=True)
+class Course:
+    """A course of L, planned for the run's number of updates."""
+
+    overrides: list[str]
+    """The line to copy."""
+    flops: float
+    """Exact FLOP."""
+    hours: float
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The profile of the signal, and the schedule that follows from it."""
+    """The profile of the signal, and the courses of L."""
 
     bins: list[Bin]
     shares: list[float]
     """Of each bin: the share of the sum of |reverse KL| up to its end."""
-    reach: int
-    """End of the first bin with a share of at least `REACH`, tokens."""
-    covered: float
-    """`REACH`."""
-    increment: int
-    overrides: list[str]
-    """The line to copy."""
     responses: int
     mean_response: float
-    flops: dict[str, float]
-    """Exact FLOP of the advised run (``advised``) and of full OPD (``full``)."""
-    hours: dict[str, float]
+    """Mean length of the untrained student's answers, tokens."""
+    mean_answer: float
+    """Mean length of the teacher's."""
+    increment: int
+    courses: dict[str, Course]
+    """The advised one first: ``auto``, if the run's other settings allow it, ``linear``, and ``full`` OPD."""
+    refused: str
+    """Why the run's settings do not allow ``auto``, or nothing."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,16 +89,17 @@ def shares_of(bins: Sequence[Bin]) -> list[float]:
     return [sum(sizes[: i + 1]) / total if total else 1.0 for i in range(len(sizes))]
 
 
-def advised_increment(reach: int, updates: int) -> int:
-    """The increment with which the linear schedule comes from 1 to ``reach`` tokens at the last update, at least 1."""
-    return max(1, math.ceil((reach - 1) / max(1, updates - 1)))
+def advised_increment(answer: float, updates: int) -> int:
+    """The increment with which the linear schedule comes from 1 to ``answer`` tokens at the last update, at least 1."""
+    return max(1, math.ceil((answer - 1) / max(1, updates - 1)))
 
 
-def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
+def advise(config: DictConfig, prompts: int, seed: int, prepared: Callable[[list[str]], DictConfig]) -> Advice:
     """Probe with one response to each of ``prompts`` training prompts, and advise.
 
     Args:
         config: prepared as for training (`prefix_opd.launch.prepare`).
+        prepared: the same run with more overrides.
 
     Raises:
         UserError: the teacher answers at a URL, there are several, a rollout has several turns, or no prompt is short
@@ -97,51 +115,55 @@ def advise(config: DictConfig, prompts: int, seed: int) -> Advice:
     pairs = [pair for pair in zip(case.prompts, case.teacher_prompts, strict=True) if len(pair[0]) <= room]
     if not pairs:
         raise UserError(f"data.max_prompt_length={room}", f"none of {prompts} training prompts fits", "raise it")
-    sampled, log_q = _probe(config, case, pairs, longest, seed)
+    sampled, log_q, answers = _probe(config, case, pairs, longest, seed)
     width = -(-longest // case.settings.position_bins)
     bins = profile([log_p for _, log_p in sampled], log_q, width)
-    shares, lengths = shares_of(bins), [len(tokens) for tokens, _ in sampled]
-    ends = (one.first + width for one, share in zip(bins, shares, strict=True) if share >= REACH - 1e-9)
-    reach = min(next(ends), longest)
-    increment = advised_increment(reach, int(config.trainer.total_training_steps))
-    schedule = {"name": "linear", "start": 1, "increment": increment}
-    OmegaConf.update(config, "prefix_opd.schedule", schedule)
+    mean_answer = sum(answers) / len(answers)
+    increment = advised_increment(mean_answer, int(config.trainer.total_training_steps))
+    linear = [f"prefix_opd.schedule.{name}" for name in ("name=linear", "start=1", f"increment={increment}")]
     mean_prompt = sum(len(prompt) for prompt, _ in pairs) / len(pairs)
-    responses = ResponseLengths(tuple((float(length), 1 / len(lengths)) for length in lengths))
-    cost = plan(config, Assumptions(mean_prompt, responses=responses))
-    runs = {"advised": cost.cost, "full": cost.full_opd}
+    responses = ResponseLengths(tuple((float(length), 1 / len(answers)) for length in answers))
+    assumptions, refused, courses = Assumptions(mean_prompt, responses=responses), "", {}
+    try:
+        courses["auto"] = _course(AUTO, prepared, assumptions)
+    except UserError as error:
+        refused = str(error)
+    courses["linear"] = _course(linear, prepared, assumptions)
+    courses["full"] = _course(["prefix_opd.schedule.name=full"], prepared, assumptions)
     return Advice(
         bins=bins,
-        shares=shares,
-        reach=reach,
-        covered=REACH,
+        shares=shares_of(bins),
+        responses=len(sampled),
+        mean_response=sum(len(tokens) for tokens, _ in sampled) / len(sampled),
+        mean_answer=mean_answer,
         increment=increment,
-        overrides=[f"prefix_opd.schedule.{name}={value}" for name, value in schedule.items()],
-        responses=len(lengths),
-        mean_response=sum(lengths) / len(lengths),
-        flops={name: one.flop["exact"].total for name, one in runs.items()},
-        hours={name: one.hours["total"] for name, one in runs.items()},
+        courses=courses,
+        refused=refused,
     )
+
+
+def _course(line: list[str], prepared: Callable[[list[str]], DictConfig], assumptions: Assumptions) -> Course:
+    """The plan of the run with these overrides added. Raises UserError."""
+    cost = plan(prepared(line), assumptions).cost
+    return Course(line, cost.flop["exact"].total, cost.hours["total"])
 
 
 def _probe(
     config: DictConfig, case: Case, pairs: list[tuple[list[int], list[int]]], longest: int, seed: int
-) -> tuple[list[tuple[list[int], list[float]]], list[list[float]]]:
-    """(B,) sampled tokens with the student's log-probs, and (B,) log-probs of the teacher, for prompts of both."""
+) -> tuple[list[tuple[list[int], list[float]]], list[list[float]], list[int]]:
+    """(B,) sampled tokens with the student's log-probs, their log-probs under the teacher, and the lengths of the
+    teacher's own answers, tokens. ``pairs``: the prompts of both."""
     from prefix_opd.verl_plugin.server.offline_engine import OfflineEngine
 
     stay_on_loopback(config)
     trusted = dict(trust_remote_code=case.student.trust_remote_code)
+    sampling: dict[str, Any] = dict(max_tokens=longest, temperature=1.0, stop_token_ids=case.stop_ids)
+    sampling |= dict(seed=answer_seed(seed, "advise", 0), ignore_eos=bool(config.prefix_opd.ignore_own_end_token))
+    ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
     with OfflineEngine(case.student.path, **trusted, **engine_of(config, STUDENT_KEY)) as student:
-        sampled = student.sample(
-            [asked for asked, _ in pairs],
-            max_tokens=longest,
-            temperature=1.0,
-            seed=answer_seed(seed, "advise", 0),
-            stop_token_ids=case.stop_ids,
-            ignore_eos=bool(config.prefix_opd.ignore_own_end_token),
-        )
-    theirs, engine = [prompt for _, prompt in pairs], engine_of(config, TEACHER_KEY)
+        sampled = student.sample(ours, **sampling)
+    engine = engine_of(config, TEACHER_KEY)
     engine["max_model_len"] = max(map(len, theirs)) + longest + 1
     with OfflineEngine(case.teacher.path, **trusted, **engine) as teacher:
-        return sampled, teacher.score(theirs, [tokens for tokens, _ in sampled])
+        answers = [len(tokens) for tokens, _ in teacher.sample(theirs, **sampling)]
+        return sampled, teacher.score(theirs, [tokens for tokens, _ in sampled]), answers

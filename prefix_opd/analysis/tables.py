@@ -29,11 +29,10 @@ def signal_table(found: Signal):
 
 
 def advice_table(found: Advice):
-    first = ", ".join(str(1 + step * found.increment) for step in range(3))
     made = table(
-        f"{found.responses} answers of the untrained student, mean length {found.mean_response:.0f} tokens",
+        f"{found.responses} answers of the untrained student, mean length {found.mean_response:.0f} tokens; "
+        f"the teacher's {found.mean_answer:.0f}",
         ("from position", "tokens", "mean |KL|", "mean KL", "signal up to here"),
-        f"L = {found.reach} covers {found.covered:.0%} of the signal; advised: {first}, …",
     )
     for one, share in zip(found.bins, found.shares, strict=True):
         made.add_row(f"{one.first}", f"{one.tokens}", f"{one.abs_mean:.4f}", f"{one.mean:+.4f}", f"{share:.1%}")

@@ -15,14 +15,15 @@ def advise(
     seed: int = typer.Option(0, help="Sampling seed."),
     as_json: AsJson = False,
 ) -> None:
-    """Say which L a pair of models needs: the signal by position, a schedule that follows it, and its cost.
+    """Say which L a pair of models needs: the signal by position, two courses of L, and their costs.
 
     \b
       prefix-opd advise experiment=tiny/schedule
       prefix-opd advise experiment=qwen3_1.7b/schedule layout=one_gpu --prompts 32 --json
 
-    Arguments are Hydra overrides. The student answers some training prompts without a cap, and the teacher scores the
-    answers; nothing is trained. The advice has not been checked against a comparison of schedules (docs/schedules.md).
+    Arguments are Hydra overrides. The student answers some training prompts without a cap. The teacher scores the
+    answers and answers the same prompts; nothing is trained. `auto` needed the least FLOP in the comparisons of
+    docs/schedules.md, on tiny models.
     """
     from prefix_opd.base.errors import at_least
     from prefix_opd.config.keys import NUMPY_SEED
@@ -30,20 +31,26 @@ def advise(
 
     at_least("--prompts", prompts, 1)
     at_least("--seed", seed, 0, NUMPY_SEED)
-    config = prepare(overrides or [])
+    given = overrides or []
+    config = prepare(given)
 
-    from prefix_opd.analysis.advice import advise
+    from prefix_opd.analysis.advice import ENOUGH, advise
     from prefix_opd.analysis.tables import advice_table
     from prefix_opd.base.terminal import console
 
-    found = advise(config, prompts, seed)
+    found = advise(config, prompts, seed, lambda more: prepare([*given, *more]))
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
         return
+    full = found.courses["full"]
     console().print(advice_table(found), highlight=False)
-    share = found.flops["advised"] / found.flops["full"]
-    print(
-        f"{found.flops['advised']:.3g} FLOP with prompts, {share:.0%} of full OPD's; "
-        f"{found.hours['advised']:.2g} hours, full OPD {found.hours['full']:.2g} (assumptions: prefix-opd plan)"
-    )
-    print(" ".join(found.overrides))
+    for name, course in found.courses.items():
+        share = course.flops / full.flops
+        print(f"\n{name}: {course.flops:.3g} FLOP, {share:.0%} of full OPD's; {course.hours:.2g} hours")
+        print(" ".join(course.overrides))
+    if found.refused:
+        print(f"\nauto is not for these settings: {found.refused}")
+    else:
+        print(f"\nauto reached full OPD's accuracy with {ENOUGH:.0%} of its FLOP on both miniatures. To stop there:")
+        print(f"prefix_opd.flop_budget={ENOUGH * full.flops:.3g}")
+    print("\nThe same number of updates for all; hours by the assumptions of prefix-opd plan.")

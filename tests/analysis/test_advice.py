@@ -14,7 +14,10 @@ def test_the_profile_pools_the_tokens_of_all_responses():
     assert shares_of([Bin(0, 3, 0.0, 0.0)]) == [1.0], "a student that is its teacher"
 
 
-def test_the_increment_reaches_the_end_at_the_last_update():
+def test_the_increment_reaches_the_teachers_answer_at_the_last_update():
     assert advised_increment(109, 55) == 2  # 1 + 2 * 54 = 109
     assert advised_increment(110, 55) == 3 and advised_increment(16384, 60) == 278
+    assert advised_increment(107.6, 55) == 2 and advised_increment(213.0, 55) == 4, (
+        "as in tiny/schedule, cells/schedule"
+    )
     assert advised_increment(1, 55) == 1 and advised_increment(50, 1) == 49
