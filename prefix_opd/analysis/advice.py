@@ -158,12 +158,13 @@ def _probe(
     stay_on_loopback(config)
     trusted = dict(trust_remote_code=case.student.trust_remote_code)
     sampling: dict[str, Any] = dict(max_tokens=longest, temperature=1.0, stop_token_ids=case.stop_ids)
-    sampling |= dict(seed=answer_seed(seed, "advise", 0), ignore_eos=bool(config.prefix_opd.ignore_own_end_token))
+    sampling["ignore_eos"] = bool(config.prefix_opd.ignore_own_end_token)
     ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
+    seeds = [answer_seed(seed, "advise", i) for i in range(len(pairs))]
     with OfflineEngine(case.student.path, **trusted, **engine_of(config, STUDENT_KEY)) as student:
-        sampled = student.sample(ours, **sampling)
+        sampled = student.sample(ours, seeds, **sampling)
     engine = engine_of(config, TEACHER_KEY)
     engine["max_model_len"] = max(map(len, theirs)) + longest + 1
     with OfflineEngine(case.teacher.path, **trusted, **engine) as teacher:
-        answers = [len(tokens) for tokens, _ in teacher.sample(theirs, **sampling)]
+        answers = [len(tokens) for tokens, _ in teacher.sample(theirs, seeds, **sampling)]
         return sampled, teacher.score(theirs, [tokens for tokens, _ in sampled]), answers

@@ -104,7 +104,7 @@ def _measure(case: Case) -> Scores:
     if case.settings.teacher.urls:
         (student,) = _answers([sample])
         responses = [row["tokens"] for row in student["sampled"]]
-        teacher = sample_and_score(case.config, case.settings, theirs, score["sampling"], responses)
+        teacher = sample_and_score(case.config, case.settings, score, responses)
     else:
         student, teacher = _answers([sample, score])
     ours, theirs = (
@@ -140,11 +140,11 @@ def _request(
         "model": model.place,
         "tokens": len(model.tokenizer),
         "prompts": prompts,
+        "seeds": list(range(SEED, SEED + len(prompts))),
         "sequences_of": sequences_of,
         "sampling": {
             "max_tokens": min(TOKENS, case.config.data.max_response_length),
             "temperature": 1.0,
-            "seed": SEED,
             "stop_token_ids": case.stop_ids,
         },
         "engine": {"trust_remote_code": model.trust_remote_code, **engine_arguments(node)},

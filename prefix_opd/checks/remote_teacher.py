@@ -46,18 +46,20 @@ def check_remote_teacher(config: DictConfig, settings: Settings, model: Model) -
 
 
 def sample_and_score(
-    config: DictConfig, settings: Settings, prompts: Rows, sampling: dict[str, Any], responses: Rows
+    config: DictConfig, settings: Settings, request: dict[str, Any], responses: Rows
 ) -> dict[str, Any]:
     """What an engine of `prefix_opd.checks.engines` answers, from the first URL. Raises UserError.
 
     Args:
-        prompts, responses: [B] token ids, the teacher's prompts and what is scored after them, twice.
+        request: of the teacher's engine: its ``prompts`` [B], their ``seeds`` [B], and ``sampling``.
+        responses: [B] token ids that are scored after the prompts, twice.
     """
     teacher = remote_teacher(config, settings, ASK_SECONDS)
     url = teacher.urls[0]
 
-    def sampled(prompt: list[int]) -> dict[str, Any]:
-        asked = {"model": teacher.model, "prompt": prompt, "logprobs": 0, "return_token_ids": True, **sampling}
+    def sampled(prompt: list[int], seed: int) -> dict[str, Any]:
+        asked = {"model": teacher.model, "prompt": prompt, "logprobs": 0, "return_token_ids": True, "seed": seed}
+        asked |= request["sampling"]
         choice = _ask(teacher, url, "completions", asked)["choices"][0]
         return {"prompt": prompt, "tokens": choice["token_ids"], "log_probs": choice["logprobs"]["token_logprobs"]}
 
@@ -67,8 +69,8 @@ def sample_and_score(
         return log_probs[len(prompt) - 1 : -1, 0].tolist()
 
     try:
-        again = [list(map(scored, prompts, responses)) for _ in range(2)]
-        return {"sampled": [sampled(prompt) for prompt in prompts], "scored": again}
+        again = [list(map(scored, request["prompts"], responses)) for _ in range(2)]
+        return {"sampled": list(map(sampled, request["prompts"], request["seeds"])), "scored": again}
     except UserError:  # a ValueError, too
         raise
     except (ValueError, KeyError, TypeError) as error:

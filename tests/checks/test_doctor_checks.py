@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import models, room, versions
 from prefix_opd.checks.doctor import ALL, QUICK, Status, accepted, look, worst
+from prefix_opd.checks.engines import _request
 from prefix_opd.config.keys import STUDENT_KEY as STUDENT
 from prefix_opd.config.keys import TEACHER_KEY as TEACHER
 from prefix_opd.cost.arithmetic import stored_parameters
@@ -34,6 +35,15 @@ def test_what_train_rejects_is_a_finding(case):
     assert one(accepted, case()).status is Status.OK
     finding = one(accepted, case("trainer.logger=[consol]"))
     assert finding.status is Status.FAIL and "trainer.logger" in finding.reason and finding.remedy
+
+
+def test_each_prompt_of_the_engines_has_its_own_seed(case):
+    """With one seed for all, vLLM draws the same random number at the same position of every answer."""
+    opened = case()
+    request = _request(
+        opened, "student", opened.student, opened.config.actor_rollout_ref.rollout, [[1], [2], [3]], None
+    )
+    assert len(set(request["seeds"])) == 3 and "seed" not in request["sampling"]
 
 
 # ---- vocabulary ----

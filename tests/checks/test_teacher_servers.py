@@ -76,7 +76,9 @@ def test_the_doctor_reports_an_error_of_the_server_itself(scorer):
         pytest.raises(UserError, match=r"v1: answers 500 to completions: .*; see the server's"),
     ):
         config = compose(["experiment=tiny/schedule", f"prefix_opd.teacher.url={url}", NAMED])
-        sample_and_score(config, Settings.from_node(config.prefix_opd), [[1, 2]], {}, [[3]])
+        sample_and_score(
+            config, Settings.from_node(config.prefix_opd), {"prompts": [[1, 2]], "seeds": [0], "sampling": {}}, [[3]]
+        )
 
 
 def test_another_vocabulary_is_refused(scorer):

@@ -50,7 +50,7 @@ def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         # as in vLLMHttpServer.run_server: mask the tokens beyond the tokenizer's vocabulary
         masked = {"vocab_size": request["tokens"], "banned_token_ids": None}
         engine.llm.collective_rpc("monkey_patch_model", kwargs=masked)
-        pairs = engine.sample(request["prompts"], **request["sampling"])
+        pairs = engine.sample(request["prompts"], request["seeds"], **request["sampling"])
         sampled = [
             {"prompt": prompt, "tokens": tokens, "log_probs": log_probs}
             for prompt, (tokens, log_probs) in zip(request["prompts"], pairs, strict=True)

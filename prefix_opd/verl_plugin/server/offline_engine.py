@@ -55,9 +55,14 @@ class OfflineEngine:
             found[i] = list(answer.outputs[0].token_ids)
         return found
 
-    def sample(self, prompts: Sequence[Sequence[int]], **sampling: Any) -> list[tuple[list[int], list[float]]]:
-        """Sample one response per prompt: (B,) pairs of T token ids and T log-probs of the sampler, nats."""
-        answers = self._ask(prompts, [dict(sampling, logprobs=0)] * len(prompts))
+    def sample(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], **sampling: Any
+    ) -> list[tuple[list[int], list[float]]]:
+        """Sample one response per prompt: (B,) pairs of T token ids and T log-probs of the sampler, nats.
+
+        ``seeds``: (B,). Prompts with one seed would share their random numbers, position by position.
+        """
+        answers = self._ask(prompts, [dict(sampling, logprobs=0, seed=seed) for seed in seeds])
         outputs = [answer.outputs[0] for answer in answers]
         return [(list(one.token_ids), _of_tokens(one.logprobs, one.token_ids)) for one in outputs]
 
