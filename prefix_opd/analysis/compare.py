@@ -16,7 +16,7 @@ from prefix_opd.base.terminal import table
 from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.lora import Lora
 from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, PaperRow, rows
-from prefix_opd.run.folder import read_config
+from prefix_opd.run.folder import check_is_run, read_config
 from prefix_opd.run.ledger import Evaluation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
 
@@ -119,11 +119,7 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
 def from_run(folder: str | Path, step: int | None = None) -> Result:
     """A result from a run's validation at ``step``: by default the one with the best AIME-24 score, as in the paper, or
     the last one if the run has no AIME-24 scores."""
-    folder = Path(folder)
-    if not (folder / METRICS_FILE).is_file():
-        rule = f"is not a run's folder: it has no {METRICS_FILE}"
-        raise UserError(str(folder), rule, "name the folder that train printed")
-    found = []
+    folder, found = check_is_run(Path(folder), [METRICS_FILE]), []
     for one in validations(read_metrics(folder)):
         scores = {at: Score(100 * share, k) for name, (share, k) in one.scores.items() if (at := _column(name))}
         found += [(one, scores)] if scores else []

@@ -126,10 +126,15 @@ def how_it_ended(code: int) -> str:
 
 @contextmanager
 def standing_beside(command: Sequence[str], environment: Mapping[str, str], **pipes: Any) -> Iterator[Child]:
-    """Start a command. While the block runs, forward SIGTERM and SIGINT (Ctrl-C) to it."""
-    child = Child(start(command, environment, **pipes))
-    handlers = {number: signal.signal(number, child.hand_on) for number in _HANDED_ON}
+    """Start a command. From then on, while the block runs, forward SIGTERM and SIGINT (Ctrl-C) to it."""
+    early: list[int] = []  # received while it starts
+    handlers = {number: signal.signal(number, lambda number, _: early.append(number)) for number in _HANDED_ON}
     try:
+        child = Child(start(command, environment, **pipes))
+        for number in _HANDED_ON:
+            signal.signal(number, child.hand_on)
+        for number in early:
+            child.hand_on(number, None)
         yield child
     finally:
         for number, handler in handlers.items():

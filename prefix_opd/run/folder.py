@@ -154,12 +154,11 @@ def read_config(folder: Path) -> DictConfig:
     return config
 
 
-def check_is_run(folder: Path) -> Path:
-    """The folder itself. Raises UserError if it contains no run."""
-    for name in (CONFIG_FILE, METRICS_FILE):
+def check_is_run(folder: Path, needed: Sequence[str] = (CONFIG_FILE, METRICS_FILE)) -> Path:
+    """The folder itself. Raises UserError if it lacks one of the files of a run."""
+    for name in needed:
         if not (folder / name).is_file():
-            rule = f"is not a run's folder: it has no {name}"
-            raise UserError(str(folder), rule, "name the folder that train printed")
+            raise UserError(str(folder), f"is not a run's folder: it has no {name}", PRINTED)
     return folder
 
 

@@ -1,5 +1,7 @@
 """Child processes."""
 
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -19,3 +21,19 @@ def test_a_command_that_hangs_is_ended_with_what_it_forked(tmp_path):
             return
         time.sleep(0.1)
     raise AssertionError(child.read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_command_starts_reaches_it(number, monkeypatch):
+    start = processes.start
+
+    def started(*arguments, **pipes):
+        process = start(*arguments, **pipes)
+        os.kill(os.getpid(), number)
+        return process
+
+    monkeypatch.setattr(processes, "start", started)
+    before = signal.getsignal(number)
+    with processes.standing_beside(["sleep", "300"], os.environ) as child:
+        assert child.wait() == 128 + number and child.take_signals() == [number.name]
+    assert signal.getsignal(number) is before

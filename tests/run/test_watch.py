@@ -124,8 +124,7 @@ def test_a_folder_that_takes_no_events_does_not_end_the_run(tmp_path, caplog):
 def test_the_cause_ends_with_the_last_error(tmp_path):
     log = tmp_path / "log"
     log.write_text("old\n" * 50 + "ValueError: first\nfine\n\x1b[36mKeyError: 'last'\x1b[0m\nnoise\nmore noise\n")
-    assert cause(log, 0)[-1] == "KeyError: 'last'"
-    assert cause(log, 0, lines=2) == ["fine", "KeyError: 'last'"]
+    assert cause(log, 0)[-2:] == ["fine", "KeyError: 'last'"] and len(cause(log, 0)) == 12
     assert json.dumps(cause(log, log.stat().st_size)) == "[]"
 
 
