@@ -20,8 +20,6 @@ class Target:
     """``module:name.name``, the last name an attribute or a key of a mapping."""
     by: str = ""
     """``module:function`` of ours: the original -> what replaces it. Empty where ``when`` says who replaces it."""
-    parameters: tuple[str, ...] | None = ()
-    """The leading parameters that ours relies on, without ``self`` and ``cls``. None: the target is not a function."""
     reads: tuple[str, ...] = ()
     """Names and strings in the original's code that ours relies on."""
     when: str = ""

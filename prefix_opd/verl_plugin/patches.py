@@ -29,13 +29,11 @@ PATCHES = (
             Target(
                 f"{_VLLM}.vllm_rollout:ServerAdapter.__init__",
                 f"{_SERVER}.weight_socket:renamed_at_the_trainer",
-                ("config",),
                 ("zmq_handle", "get_job_id"),
             ),
             Target(
                 f"{_VLLM}.vllm_async_server:vLLMHttpServer.__init__",
                 f"{_SERVER}.weight_socket:renamed_at_the_engine",
-                ("config",),
                 ("VERL_RAY_JOB_ID",),
             ),
         ),
@@ -52,12 +50,10 @@ PATCHES = (
             Target(
                 "verl.experimental.teacher_loop.teacher_manager:_get_teacher_sampling_params",
                 f"{_SERVER}.teacher_scores:asked_for_flat_lists",
-                ("teacher_model_config", "distillation_loss_config"),
             ),
             Target(
                 f"{_VLLM}.vllm_async_server:extract_prompt_logprobs",
                 f"{_SERVER}.teacher_scores:read_as_arrays",
-                ("output", "num_prompt_logprobs", "result_dict"),
                 ("prompt_ids", "prompt_logprobs"),
             ),
         ),
@@ -69,13 +65,7 @@ PATCHES = (
     Patch(
         name="log_probs",
         processes="training workers",
-        targets=(
-            Target(
-                "verl.utils.torch_functional:logprobs_from_logits_v2",
-                f"{_ENGINE}.log_probs:in_blocks",
-                ("logits", "labels"),
-            ),
-        ),
+        targets=(Target("verl.utils.torch_functional:logprobs_from_logits_v2", f"{_ENGINE}.log_probs:in_blocks"),),
         why="Without flash-attn, verl computes log-probs one row at a time (verl/utils/torch_functional.py:173); in "
         "packed sequences a row is a token.",
         until="verl computes many rows at a time",
@@ -89,7 +79,6 @@ PATCHES = (
             Target(
                 f"{_FSDP}:prepare_micro_batches",
                 f"{_ENGINE}.micro_batches:by_length",
-                ("data", "dp_group"),
                 ("max_token_len_per_gpu", "use_dynamic_bsz", "force_group_size"),
             ),
         ),
@@ -102,20 +91,16 @@ PATCHES = (
         processes="training workers",
         targets=(
             Target(
-                f"{_FSDP}:FSDPEngineWithLMHead.forward_backward_batch",
-                f"{_ENGINE}.update_tokens:choosing_the_form",
-                ("data", "loss_function", "forward_only"),
+                f"{_FSDP}:FSDPEngineWithLMHead.forward_backward_batch", f"{_ENGINE}.update_tokens:choosing_the_form"
             ),
             Target(
                 f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_inputs",
                 f"{_ENGINE}.update_tokens:inputs_of_the_form",
-                ("micro_batch",),
                 ("temperature_rmpad", "temperature", "input_ids", "position_ids", "attention_mask"),
             ),
             Target(
                 f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_outputs",
                 f"{_ENGINE}.update_tokens:outputs_of_the_form",
-                ("output", "output_args", "micro_batch", "logits_processor_func"),
                 (
                     *("logits", "use_remove_padding", "temperature_is_one", "input_ids_rmpad_rolled"),
                     *("temperature_rmpad", "pad_size", "use_fused_kernels", "calculate_entropy"),
@@ -125,7 +110,6 @@ PATCHES = (
             Target(
                 "transformers.modeling_utils:AttentionInterface._global_mapping.sdpa",
                 f"{_ENGINE}.update_tokens:by_layout",
-                ("module", "query", "key", "value", "attention_mask", "dropout", "scaling"),
             ),
         ),
         why="An update computes logits of prompt tokens, which no loss reads, and computes each prompt once per "
@@ -140,7 +124,6 @@ PATCHES = (
             Target(
                 f"transformers.modeling_utils:AttentionInterface._global_mapping.{PACKED_ATTENTION}",
                 f"{_ENGINE}.packed_attention:registered",
-                parameters=None,
             ),
         ),
         why="flash-attn has no wheel, and sdpa pays the square of a whole pack of sequences.",
@@ -152,20 +135,14 @@ PATCHES = (
         processes="training workers, the trainer",
         targets=(
             *(
-                Target(where, f"{_ENGINE}.safe_loading:guarded_loader", parameters, ("torch", "load"))
-                for where, parameters in (
-                    (
-                        "verl.utils.checkpoint.fsdp_checkpoint_manager:FSDPCheckpointManager.load_checkpoint",
-                        ("local_path",),
-                    ),
-                    (
-                        "verl.utils.checkpoint.checkpoint_handler:CheckpointHandler._load_dataloader_state",
-                        ("checkpoint_path",),
-                    ),
-                    ("verl.trainer.ppo.v1.trainer_base:PPOTrainer._load_checkpoint", ()),
+                Target(where, f"{_ENGINE}.safe_loading:guarded_loader", ("torch", "load"))
+                for where in (
+                    "verl.utils.checkpoint.fsdp_checkpoint_manager:FSDPCheckpointManager.load_checkpoint",
+                    "verl.utils.checkpoint.checkpoint_handler:CheckpointHandler._load_dataloader_state",
+                    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._load_checkpoint",
                 )
             ),
-            Target("torch:load", parameters=("f",), when="while one of these loaders is at work"),
+            Target("torch:load", f"{_ENGINE}.safe_loading:guarded_load"),
         ),
         why="verl loads checkpoints with weights_only=False, which runs any code in the file "
         "(fsdp_checkpoint_manager.py:215, checkpoint_handler.py:177, trainer_base.py:895).",
@@ -175,13 +152,7 @@ PATCHES = (
     Patch(
         name="trackers",
         processes="the trainer",
-        targets=(
-            Target(
-                "verl.trainer.ppo.v1.trainer_base:Tracking",
-                f"{_TRAINER}.trackers:forgiving",
-                ("project_name", "experiment_name", "default_backend", "config"),
-            ),
-        ),
+        targets=(Target("verl.trainer.ppo.v1.trainer_base:Tracking", f"{_TRAINER}.trackers:forgiving"),),
         why="verl creates all trackers in one constructor; the first unreachable tracker ends the run "
         "(verl/utils/tracking.py:62, trainer_base.py:423).",
         until="verl's runs survive an unreachable tracker",
@@ -192,14 +163,11 @@ PATCHES = (
         processes="the trainer",
         targets=(
             Target(
-                "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager",
-                f"{_TRAINER}.startup:the_one_under_way",
-                ("config", "resource_pool"),
+                "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager", f"{_TRAINER}.startup:the_one_under_way"
             ),
             Target(
                 "verl.single_controller.ray.base:ResourcePoolManager.create_resource_pool",
                 f"{_TRAINER}.startup:once",
-                (),
                 ("resource_pool_dict",),
             ),
         ),
@@ -214,9 +182,7 @@ PATCHES = (
         processes="the trainer",
         targets=(
             Target(
-                "verl.checkpoint_engine.base:CheckpointEngineManager.update_weights",
-                f"{_TRAINER}.engine_watch:watched",
-                ("global_steps",),
+                "verl.checkpoint_engine.base:CheckpointEngineManager.update_weights", f"{_TRAINER}.engine_watch:watched"
             ),
         ),
         why="verl sends weights through a socket, which a dead engine never reads (checkpoint_engine/base.py:510).",
@@ -228,9 +194,7 @@ PATCHES = (
         processes="the trainer",
         targets=(
             Target(
-                "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll",
-                f"{_TRAINER}.waiting:attentive",
-                ("partition_id", "last_debug_time"),
+                "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll", f"{_TRAINER}.waiting:attentive"
             ),
         ),
         why="The trainer polls for rollouts without a time limit and without a hook (replay_buffer.py:408).",
@@ -244,10 +208,9 @@ PATCHES = (
             Target(
                 "vllm.v1.engine.output_processor:OutputProcessor.process_outputs",
                 f"{_SERVER}.progress:timed",
-                ("engine_core_outputs",),
                 ("new_token_ids",),
             ),
-            Target(f"{_VLLM}.vllm_async_server:build_app", f"{_SERVER}.progress:answering", ("args",)),
+            Target(f"{_VLLM}.vllm_async_server:build_app", f"{_SERVER}.progress:answering"),
         ),
         why="No call of a server says whether its engine works: vLLM's counters need disable_log_stats=false, and "
         "verl's abort_request (vllm_async_server.py:1046) looks requests up by ids that vLLM has changed.",

@@ -8,17 +8,18 @@ call processes as many rows as fit into `ELEMENTS` logits. The formulas are verl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
+
+from prefix_opd.base.patching import around
 
 ELEMENTS = 2**24
 """Logits per block: 64 MiB in fp32, 32 MiB in bf16; 110 rows of Qwen3's vocabulary."""
 
 
-def in_blocks(verls_own: Callable) -> Callable:
+@around
+def in_blocks(verls_own, logits, labels):
     """`label_log_probs` in place of verl's function."""
-    return label_log_probs
+    return label_log_probs(logits, labels)
 
 
 def label_log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

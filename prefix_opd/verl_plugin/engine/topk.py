@@ -17,7 +17,6 @@ TOPK_PATCH = Patch(
         Target(
             "verl.trainer.distillation.losses:compute_topk_loss",
             f"{__name__}:by_the_objective",
-            ("config", "distillation_config", "data", "student_logits", "data_format"),
             ("teacher_logprobs", "teacher_ids", "compute_forward_kl_topk"),
         ),
     ),

@@ -9,9 +9,7 @@ On shared GPUs engines wait for each other where vLLM measures free memory (`pre
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -38,20 +36,14 @@ class _Teacher:
         return getattr(self._manager.result(), name)
 
 
-def the_one_under_way(verls_own: type) -> Callable[..., Any]:
+@around
+def the_one_under_way(verls_own, config, resource_pool) -> Any:
     """Replace ``MultiTeacherModelManager``: return the teacher that `EngineStartup` is starting, or a new one."""
+    if config.prefix_opd.teacher.url:
+        from prefix_opd.verl_plugin.server.remote_teacher import RemoteTeacherManager  # it imports what is patched
 
-    @functools.wraps(verls_own, updated=())
-    def teacher(config, resource_pool):
-        if config.prefix_opd.teacher.url:
-            from prefix_opd.verl_plugin.server.remote_teacher import RemoteTeacherManager  # it imports what is patched
-
-            return RemoteTeacherManager(config)
-        if _under_way is None:
-            return verls_own(config=config, resource_pool=resource_pool)
-        return _under_way.hand_over()
-
-    return teacher
+        return RemoteTeacherManager(config)
+    return verls_own(config=config, resource_pool=resource_pool) if _under_way is None else _under_way.hand_over()
 
 
 @around

@@ -10,11 +10,7 @@ WORKER_PATCHES = (
     Patch(
         name="agent_loops",
         processes="agent-loop workers",
-        targets=(
-            Target(
-                "verl.experimental.agent_loop.agent_loop:hydra", f"{_WORKER}.new_loops:quick_hydra", parameters=None
-            ),
-        ),
+        targets=(Target("verl.experimental.agent_loop.agent_loop:hydra", f"{_WORKER}.new_loops:quick_hydra"),),
         why="hydra.utils.instantiate creates an agent loop per rollout, 2 ms each in the workers' event loop "
         "(agent_loop.py:683).",
         until="verl looks its class up once",
@@ -27,13 +23,11 @@ WORKER_PATCHES = (
             Target(
                 "verl.workers.rollout.llm_server:LLMServerClient._acquire_server",
                 f"{_WORKER}.direct_route:asked_once",
-                ("request_id",),
                 ("_load_balancer",),
             ),
             Target(
                 "verl.workers.rollout.llm_server:LLMServerClient._release_server",
                 f"{_WORKER}.direct_route:told_if_several",
-                ("server_id", "request_id"),
             ),
         ),
         why="Each request calls a load-balancer actor before and after (llm_server.py:70, 83), also with one server.",
@@ -44,11 +38,10 @@ WORKER_PATCHES = (
         name="group_commit",
         processes="agent-loop workers",
         targets=(
-            Target("verl.trainer.ppo.v1.agent_loop_tq:tq", f"{_WORKER}.group_commit:grouped", parameters=None),
+            Target("verl.trainer.ppo.v1.agent_loop_tq:tq", f"{_WORKER}.group_commit:grouped"),
             Target(
                 "verl.trainer.ppo.v1.agent_loop_tq:list_of_dict_to_tensordict",
                 f"{_WORKER}.group_commit:rows_as_they_are",
-                ("list_of_dicts",),
             ),
         ),
         why="verl writes each rollout and each status to TransferQueue in a separate call (agent_loop_tq.py:110, 143, "
