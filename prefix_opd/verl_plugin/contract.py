@@ -118,8 +118,6 @@ HOOKS = (
         "progress.WatchedClient, student_turns.StudentClient",
         ("_acquire_server", "generate", "remote"),
     ),
-    Hook(f"{_LOOP}:_agent_loop_registry", (), "agent loops of the user's"),
-    Hook("verl.workers.rollout.replica:TokenOutput", (), "student_turns: a turn after the last token of L"),
     Hook(
         f"{_LOOP}:AgentLoopWorker.__init__",
         ("config", "llm_client", "teacher_client"),
@@ -182,7 +180,7 @@ def derived() -> Iterator[Hook]:
     names."""
     for patch in PATCHES:
         for target in patch.targets if cpu.is_chosen() or not patch.cpu else ():
-            names = _positional(current(target.by))[1:] if target.by else ()  # the first is the original
+            names = _positional(current(patch.by(target)))[1:] if target.by else ()  # the first is the original
             yield Hook(target.where, names, f"the patch {patch.name}", target.reads)
     for verls, ours in OVERRIDING.items():
         for cls in current(ours).__mro__:
@@ -195,7 +193,11 @@ def derived() -> Iterator[Hook]:
 def check_contract() -> list[str]:
     """One line per missing or changed hook; empty if all are as expected."""
     check_verl_version()
-    return [line for hook in (*HOOKS, *derived()) if (line := _broken(hook))]
+    lines = [line for hook in HOOKS if (line := _broken(hook))]
+    try:
+        return [*lines, *(line for hook in derived() if (line := _broken(hook)))]
+    except (ImportError, AttributeError) as error:
+        return [*lines, f"a module of ours that meets verl cannot be imported ({error})"]
 
 
 def _broken(hook: Hook) -> str | None:

@@ -1,9 +1,7 @@
 """Log-probs of the sampled tokens without flash-attn, computed in blocks of rows.
 
-Without flash-attn's cross-entropy verl processes the logits one row at a time
-(verl/utils/torch_functional.py:logprobs_from_logits_v2). With packed or unpadded sequences a row is a token. An update
-of 8 000 tokens then makes 8 000 small calls, and as many in the backward pass: half of its seconds on a CPU. Here one
-call processes as many rows as fit into `ELEMENTS` logits. The formulas are verl's; memory grows by one block at most.
+verl computes one row, which is a token, at a time. Here one call processes as many rows as fit into `ELEMENTS` logits.
+The formulas are verl's; memory grows by one block at most.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from prefix_opd.base.errors import one_line
 from prefix_opd.checks.remote_teacher import remote_teacher
 from prefix_opd.config.remote_teacher import RemoteTeacher, address, scores
 from prefix_opd.config.settings import Settings
-from prefix_opd.verl_plugin.fields import plain
 
 TRIES = 4
 """Attempts of one request, each at the next URL."""
@@ -31,7 +30,7 @@ class RemoteTeacherManager:
     """In place of verl's ``MultiTeacherModelManager``: starts nothing."""
 
     def __init__(self, config: DictConfig):
-        self._client = RemoteTeacherClient(remote_teacher(config, Settings.from_node(plain(config.prefix_opd))))
+        self._client = RemoteTeacherClient(remote_teacher(config, Settings.from_node(config.prefix_opd)))
 
     def get_client(self) -> dict[str, RemoteTeacherClient]:
         return {TEACHER: self._client}

@@ -1,8 +1,6 @@
 """Place the teacher, and start student and teacher in parallel.
 
-verl 0.9.1 starts the student's trainer, then the teacher's servers, then the student's servers, one after the other
-(verl/trainer/ppo/v1/trainer_base.py:_setup, steps 6, 8, 9). They do not depend on each other. So a thread starts the
-teacher as soon as the resource pools exist, and `_setup` waits for the thread at its end at the latest.
+A thread starts the teacher as soon as the resource pools exist. verl's ``_setup`` waits for it at its end.
 
 On shared GPUs engines wait for each other where vLLM measures free memory (`prefix_opd.checks.placement`).
 """
