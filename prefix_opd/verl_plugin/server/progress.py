@@ -3,8 +3,6 @@
 The page uses HTTP, because waiting rollouts can use up Ray's limit of concurrent calls to the server's actor.
 """
 
-from __future__ import annotations
-
 import json
 import time
 import urllib.request
