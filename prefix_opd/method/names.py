@@ -47,16 +47,6 @@ def seconds(phase: str) -> str:
     return f"prefix_opd/seconds/{phase}"
 
 
-def accuracy(source: str, k: int = 1) -> str:
-    """verl's name for the accuracy on a data set with k samples per problem."""
-    return f"val-core/{source}/reward/mean@{k}"
-
-
-def validation_length(source: str, k: int = 1) -> str:
-    """verl's name for the mean length of a validation response, tokens."""
-    return f"val-aux/{source}/response_length/mean@{k}"
-
-
 def accuracies(line: Mapping[str, float]) -> dict[str, tuple[float, int]]:
     """Data set -> (accuracy, k samples per problem) in a line of metrics; empty without a validation."""
     found = ((_ACCURACY.fullmatch(name), value) for name, value in line.items())

@@ -170,14 +170,10 @@ UPDATE_FIELDS = (
 
 
 def for_update(batch: KVBatchMeta, teacher: bool, images: bool) -> KVBatchMeta:
-    """The batch with the columns that an update reads.
+    """The batch with the columns that an update reads, with the teacher's scores and the images if asked for.
 
     verl sends every column: prompts as text, the data set's row, scores, records. Every mini- and micro-batch copies
     them, one object per rollout and column: 70 ms in an update of 64 rollouts.
-
-    Args:
-        teacher: include the teacher's scores.
-        images: include the images of the prompts.
     """
     scores = ("teacher_logprobs", "teacher_ids") if teacher else ()
     return replace(batch, fields=[*UPDATE_FIELDS, *scores, *(("multi_modal_inputs",) if images else ())])

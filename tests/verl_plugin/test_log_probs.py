@@ -9,7 +9,8 @@ from verl.utils import torch_functional
 
 from prefix_opd.base.patching import is_replaced
 from prefix_opd.verl_plugin.engine import log_probs
-from prefix_opd.verl_plugin.engine.log_probs import label_log_probs
+
+label_log_probs = log_probs.in_blocks(torch_functional.logprobs_from_logits_v2)
 
 
 def test_by_hand():

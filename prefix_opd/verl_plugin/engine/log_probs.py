@@ -13,12 +13,7 @@ ELEMENTS = 2**24
 
 
 @around
-def in_blocks(verls_own, logits, labels):
-    """`label_log_probs` in place of verl's function."""
-    return label_log_probs(logits, labels)
-
-
-def label_log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def in_blocks(verls_own, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """log softmax(logits)[labels].
 
     fp32 and fp64 use logit minus log-sum-exp. In bf16 and fp16 the difference of two large rounded numbers is too

@@ -24,11 +24,9 @@ ANSWER_SECONDS = 5.0
 
 
 def while_alive(call: Callable[[], Result], replicas: Sequence[Any], what: str, seconds: float = math.inf) -> Result:
-    """Return ``call()``. Raise RunStopped when one of the engines is dead, or the call takes longer than ``seconds``.
+    """Return ``call()``. Raise RunStopped if one of verl's replicas is dead, or the call takes longer than ``seconds``.
 
-    Args:
-        replicas: verl's handles of the engines.
-        what: description of the call, for the message.
+    ``what`` names the call in the message.
     """
     done: Future[Result] = Future()
 

@@ -48,11 +48,7 @@ class Ledger:
         return max(teacher.vocab_size for teacher in self.teachers.values())
 
     def exact(self, rollouts: Rollouts, recomputed: bool) -> StepFlops:
-        """FLOP of a batch; each rollout was scored by the teacher of its data source.
-
-        Args:
-            recomputed: whether a separate student pass recomputes the log-probs.
-        """
+        """FLOP of a batch; each rollout was scored by the teacher of its data source. ``recomputed`` as in `Ledger`."""
         spent, columns = StepFlops(), (rollouts.prompt_lengths, rollouts.lengths, rollouts.teacher_prompt_lengths)
         for teacher, chosen in self._by_teacher(rollouts.records):
             prompts, lengths, scored = (_of(chosen, column) for column in columns)

@@ -209,8 +209,7 @@ def check_scored_length(log_probs: torch.Tensor, tokens: int) -> None:
 def check_scored_tokens(scored: torch.Tensor, sequence: list[int]) -> None:
     """Raise RuntimeError unless entry i of a teacher's answer scores token i + 1 of the sequence."""
     expected = torch.tensor(sequence[1:], dtype=scored.dtype)
-    if scored.shape != expected.shape:
-        raise RuntimeError(f"the teacher scored {len(scored)} tokens of {len(expected)}")
+    check_scored_length(scored, len(expected))
     if not torch.equal(scored, expected):
         position = int((scored != expected).nonzero()[0, 0])
         raise RuntimeError(
