@@ -37,7 +37,7 @@ PROBE_SEED = "prefix_opd_probe"
 
 @dataclass(frozen=True)
 class Rollouts:
-    """From what the cost of B rollouts follows."""
+    """What the cost of B rollouts depends on."""
 
     prompt_lengths: list[int]
     lengths: list[int]
