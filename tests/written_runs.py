@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.config.compose import compose
 from prefix_opd.method import names
 
-ACCURACY, ANSWER_LENGTH = names.accuracy("tiny/chain"), names.validation_length("tiny/chain")
+ACCURACY, ANSWER_LENGTH = "val-core/tiny/chain/reward/mean@1", "val-aux/tiny/chain/response_length/mean@1"
 
 
 @functools.cache

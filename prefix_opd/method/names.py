@@ -1,7 +1,5 @@
 """Names of a run's metrics. Producers add the prefix `OURS`; readers use these constants."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 
@@ -47,16 +45,6 @@ _VALIDATION_LENGTH = re.compile(r"val-aux/.+/response_length/mean@\d+")
 def seconds(phase: str) -> str:
     """The name for the seconds of a phase (one of `PHASES`, or ``step`` for the whole update)."""
     return f"prefix_opd/seconds/{phase}"
-
-
-def accuracy(source: str, k: int = 1) -> str:
-    """verl's name for the accuracy on a data set with k samples per problem."""
-    return f"val-core/{source}/reward/mean@{k}"
-
-
-def validation_length(source: str, k: int = 1) -> str:
-    """verl's name for the mean length of a validation response, tokens."""
-    return f"val-aux/{source}/response_length/mean@{k}"
 
 
 def accuracies(line: Mapping[str, float]) -> dict[str, tuple[float, int]]:

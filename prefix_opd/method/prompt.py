@@ -15,12 +15,11 @@ The chat template itself is changed: agent loops, length filter, validation and 
 prompt. Graders ask what the rendered prompt ends with (`opens_thinking`), not which mode was chosen.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.method.teacher_prompt import prompt_ids
 
 Thinking = Literal["forced", "template", "off"]
 THINK_START, THINK_END = "<think>", "</think>"
@@ -28,6 +27,7 @@ KEY = "prefix_opd.prompt"
 OF_THE_USER = "actor_rollout_ref.model.custom_chat_template"
 SWITCH_KEY = "data.apply_chat_template_kwargs.enable_thinking"
 _QUESTION = "1+1="
+_ASKED = [{"role": "user", "content": _QUESTION}]
 
 
 def opens_thinking(prompt_end: str | None) -> bool:
@@ -134,7 +134,7 @@ class PromptForm:
         if opens_thinking(ending) and THINK_END in prompt_end(tokenizer, before):
             rule = f"thinking is switched off, and {ending} is forced after it"
             raise UserError(what, rule, f"set {KEY}.thinking=off")
-        before_ids, after_ids = _prompt_ids(tokenizer, before), _prompt_ids(tokenizer, made)
+        before_ids, after_ids = (prompt_ids(tokenizer, _ASKED, template) for template in (before, made))
         if before_ids[-len(ids) :] == ids:
             raise UserError(what, "the chat template ends with it already", f"set {KEY}.ending=null")
         if after_ids != before_ids + ids:
@@ -143,12 +143,7 @@ class PromptForm:
             raise UserError(what, rule, fix)
 
 
-def _prompt_ids(tokenizer, template: str) -> list[int]:
-    return tokenizer.encode(_render(tokenizer, template), add_special_tokens=False)
-
-
 def _render(tokenizer, template: str, **variables) -> str:
-    messages = [{"role": "user", "content": _QUESTION}]
     return tokenizer.apply_chat_template(
-        messages, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
+        _ASKED, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,40 @@ PROBE_SEED = "prefix_opd_probe"
 
 
 @dataclass(frozen=True)
-class TrainBatch:
+class Rollouts:
+    """What the cost of B rollouts depends on."""
+
+    prompt_lengths: list[int]
+    lengths: list[int]
+    """(B,) response tokens, tool outputs included."""
+    records: list[dict[str, Any]]
+    """(B,) the `RECORD` of each."""
+
+    @classmethod
+    def read(cls, data: Any) -> Rollouts:
+        """From the columns `COST_FIELDS` of TransferQueue."""
+        prompts, responses = (data[name].offsets().diff().tolist() for name in ("prompts", "responses"))
+        return Rollouts(prompts, responses, [fields[RECORD] for fields in map(plain_fields, data["extra_fields"])])
+
+    @property
+    def teacher_prompt_lengths(self) -> list[int]:
+        """(B,) tokens of the prompts that the teacher scored."""
+        pairs = zip(self.records, self.prompt_lengths, strict=True)
+        return [record.get(TEACHER_PROMPT_LENGTH, prompt) for record, prompt in pairs]
+
+    @property
+    def sampled_lengths(self) -> list[int]:
+        """(B,) tokens that the student sampled."""
+        return [record.get(SAMPLED, length) for record, length in zip(self.records, self.lengths, strict=True)]
+
+    def counted(self) -> dict[str, int]:
+        """Tokens that were generated, and tokens that a teacher scored."""
+        scored = sum(self.teacher_prompt_lengths) + sum(self.lengths)
+        return {"generated": sum(self.sampled_lengths), "scored": scored}
+
+
+@dataclass(frozen=True)
+class TrainBatch(Rollouts):
     """The rollouts of one update: N response tokens in total, sequence after sequence, tool outputs included.
 
     For two rollouts of 2 and 1 tokens: ``lengths = [2, 1]``, ``log_p = [a1, a2, b1]``.
@@ -47,9 +79,6 @@ class TrainBatch:
     """Token ids of all prompts, concatenated."""
     tokens: Tensor
     """(N,) token ids."""
-    prompt_lengths: list[int]
-    lengths: list[int]
-    """(B,) response tokens, tool outputs included."""
     log_p: Tensor
     """(N,) student log-probs, from the sampler or recomputed."""
     log_q: Tensor | None
@@ -58,19 +87,8 @@ class TrainBatch:
     """(B,) L of each rollout, tokens."""
     mask: Tensor
     """(N,) bool, True on tokens that the student sampled, False on a tool's answer."""
-    records: list[dict[str, Any]]
     topk: Tensor | None = None
     """(N, k) teacher log-probs of its k likeliest tokens; None without top-k."""
-
-    @property
-    def teacher_prompt_lengths(self) -> list[int]:
-        """(B,) tokens of the prompts that the teacher scored."""
-        return teacher_prompt_lengths(self.records, self.prompt_lengths)
-
-    @property
-    def sampled_lengths(self) -> list[int]:
-        """(B,) tokens that the student sampled."""
-        return sampled_lengths(self.records, self.lengths)
 
     def nested(self, flat: Tensor) -> Tensor:
         """(N,) -> jagged tensor with one row per rollout, as verl stores it."""
@@ -121,44 +139,21 @@ def read_train_batch(data: Any, recomputed: bool, topk: bool = False) -> TrainBa
         recomputed: use ``old_log_probs`` as student log-probs in place of the sampler's.
         topk: whether the teacher returned its top-k.
     """
-    prompt_lengths, lengths = read_lengths(data)
-    scored = zip(data["teacher_logprobs"].unbind(), prompt_lengths, strict=True)
+    rollouts = Rollouts.read(data)
+    scored = zip(data["teacher_logprobs"].unbind(), rollouts.prompt_lengths, strict=True)
     # k columns are cut as `teacher_log_probs_of_response` cuts one
     cut = [score[prompt - 1 : -1] if topk else teacher_log_probs_of_response(score, prompt) for score, prompt in scored]
     scores = torch.cat(cut).float()
     return TrainBatch(
+        **vars(rollouts),
         prompts=data["prompts"].values(),
         tokens=data["responses"].values(),
-        prompt_lengths=prompt_lengths,
-        lengths=lengths,
         log_p=data["old_log_probs" if recomputed else "rollout_log_probs"].values().float(),
         prefix_lengths=[int(plain_fields(length)) for length in data[PREFIX_LENGTH]],
         log_q=None if topk else scores,
         topk=scores if topk else None,
         mask=data["response_mask"].values().bool(),
-        records=read_records(data),
     )
-
-
-def read_lengths(data: Any) -> tuple[list[int], list[int]]:
-    """(B,) prompt lengths and (B,) response lengths, tokens."""
-    prompts, responses = (data[name].offsets().diff().tolist() for name in ("prompts", "responses"))
-    return prompts, responses
-
-
-def read_records(data: Any) -> list[dict[str, Any]]:
-    """(B,) the `RECORD` of each rollout."""
-    return [fields[RECORD] for fields in map(plain_fields, data["extra_fields"])]
-
-
-def teacher_prompt_lengths(records: Sequence[Mapping[str, Any]], prompt_lengths: Sequence[int]) -> list[int]:
-    """(B,) tokens of the prompts that the teacher scored."""
-    return [record.get(TEACHER_PROMPT_LENGTH, prompt) for record, prompt in zip(records, prompt_lengths, strict=True)]
-
-
-def sampled_lengths(records: Sequence[Mapping[str, Any]], lengths: Sequence[int]) -> list[int]:
-    """(B,) tokens that the student sampled, of responses of ``lengths`` tokens."""
-    return [record.get(SAMPLED, length) for record, length in zip(records, lengths, strict=True)]
 
 
 COST_FIELDS = ["prompts", "responses", "extra_fields"]
@@ -175,14 +170,10 @@ UPDATE_FIELDS = (
 
 
 def for_update(batch: KVBatchMeta, teacher: bool, images: bool) -> KVBatchMeta:
-    """The batch with the columns that an update reads.
+    """The batch with the columns that an update reads, with the teacher's scores and the images if asked for.
 
     verl sends every column: prompts as text, the data set's row, scores, records. Every mini- and micro-batch copies
     them, one object per rollout and column: 70 ms in an update of 64 rollouts.
-
-    Args:
-        teacher: include the teacher's scores.
-        images: include the images of the prompts.
     """
     scores = ("teacher_logprobs", "teacher_ids") if teacher else ()
     return replace(batch, fields=[*UPDATE_FIELDS, *scores, *(("multi_modal_inputs",) if images else ())])

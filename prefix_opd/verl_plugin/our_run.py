@@ -6,9 +6,6 @@ run's runtime environment (`prefix_opd.launch.run`). Its value is `ALL_PATCHES`,
 active patches.
 """
 
-from __future__ import annotations
-
-import difflib
 import os
 from collections.abc import Iterable, Sequence
 
@@ -33,9 +30,9 @@ def switched_off(config: DictConfig) -> tuple[str, ...]:
     names = tuple(OmegaConf.select(config, SETTING) or ())  # configs of older versions lack the key
     for name in names:
         if name not in BY_NAME:
-            nearest = difflib.get_close_matches(name, SWITCHES, n=1)
-            fix = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(SWITCHES)}"
-            raise UserError(f"{SETTING}=[{','.join(names)}]", f"{name} is not a patch", fix)
+            from prefix_opd.config.overrides import nearest  # not in every process of a run
+
+            raise UserError(f"{SETTING}=[{','.join(names)}]", f"{name} is not a patch", nearest(name, SWITCHES))
         if needed := BY_NAME[name].needed:
             raise UserError(
                 f"{SETTING}=[{','.join(names)}]", f"{name} cannot be switched off: {needed}", "leave it out"
@@ -76,4 +73,4 @@ def install(names: Iterable[str]) -> None:
             continue
         for target in patch.targets:
             if target.by:
-                patching.replace(target.where, target.by)
+                patching.replace(target.where, patch.by(target))

@@ -6,18 +6,15 @@ its stage. The contract test checks the signature of every target. This command 
     python -m prefix_opd.verl_plugin.patches_page > docs/patches.md
 """
 
-from __future__ import annotations
-
 from prefix_opd.base.loopback import LOOPBACK_PATCH
 from prefix_opd.base.patching import Patch, Target
 from prefix_opd.config.keys import PACKED_ATTENTION
 from prefix_opd.cpu.patches import PATCHES as CPU_PATCHES
-from prefix_opd.verl_plugin.engine.topk import TOPK_PATCH
-from prefix_opd.verl_plugin.worker.patches import WORKER_PATCHES
 
 _ENGINE = "prefix_opd.verl_plugin.engine"
 _SERVER = "prefix_opd.verl_plugin.server"
 _TRAINER = "prefix_opd.verl_plugin.trainer"
+_WORKER = "prefix_opd.verl_plugin.worker"
 _FSDP = "verl.workers.engine.fsdp.transformer_impl"
 _VLLM = "verl.workers.rollout.vllm_rollout"
 
@@ -25,19 +22,12 @@ PATCHES = (
     Patch(
         name="weight_socket",
         processes="training workers, vLLM servers",
+        module=f"{_SERVER}.weight_socket",
         targets=(
             Target(
-                f"{_VLLM}.vllm_rollout:ServerAdapter.__init__",
-                f"{_SERVER}.weight_socket:renamed_at_the_trainer",
-                ("config",),
-                ("zmq_handle", "get_job_id"),
+                f"{_VLLM}.vllm_rollout:ServerAdapter.__init__", "renamed_at_the_trainer", ("zmq_handle", "get_job_id")
             ),
-            Target(
-                f"{_VLLM}.vllm_async_server:vLLMHttpServer.__init__",
-                f"{_SERVER}.weight_socket:renamed_at_the_engine",
-                ("config",),
-                ("VERL_RAY_JOB_ID",),
-            ),
+            Target(f"{_VLLM}.vllm_async_server:vLLMHttpServer.__init__", "renamed_at_the_engine", ("VERL_RAY_JOB_ID",)),
         ),
         why="The socket is named after Ray's job id (vllm_rollout.py:141, vllm_async_server.py:143), which is 01000000 "
         "in every cluster that a run starts for itself: two runs on one machine share the socket.",
@@ -48,16 +38,14 @@ PATCHES = (
     Patch(
         name="teacher_scores",
         processes="agent-loop workers, the teacher's server",
+        module=f"{_SERVER}.teacher_scores",
         targets=(
             Target(
-                "verl.experimental.teacher_loop.teacher_manager:_get_teacher_sampling_params",
-                f"{_SERVER}.teacher_scores:asked_for_flat_lists",
-                ("teacher_model_config", "distillation_loss_config"),
+                "verl.experimental.teacher_loop.teacher_manager:_get_teacher_sampling_params", "asked_for_flat_lists"
             ),
             Target(
                 f"{_VLLM}.vllm_async_server:extract_prompt_logprobs",
-                f"{_SERVER}.teacher_scores:read_as_arrays",
-                ("output", "num_prompt_logprobs", "result_dict"),
+                "read_as_arrays",
                 ("prompt_ids", "prompt_logprobs"),
             ),
         ),
@@ -69,13 +57,8 @@ PATCHES = (
     Patch(
         name="log_probs",
         processes="training workers",
-        targets=(
-            Target(
-                "verl.utils.torch_functional:logprobs_from_logits_v2",
-                f"{_ENGINE}.log_probs:in_blocks",
-                ("logits", "labels"),
-            ),
-        ),
+        module=f"{_ENGINE}.log_probs",
+        targets=(Target("verl.utils.torch_functional:logprobs_from_logits_v2", "in_blocks"),),
         why="Without flash-attn, verl computes log-probs one row at a time (verl/utils/torch_functional.py:173); in "
         "packed sequences a row is a token.",
         until="verl computes many rows at a time",
@@ -85,11 +68,11 @@ PATCHES = (
     Patch(
         name="micro_batches",
         processes="training workers",
+        module=f"{_ENGINE}.micro_batches",
         targets=(
             Target(
                 f"{_FSDP}:prepare_micro_batches",
-                f"{_ENGINE}.micro_batches:by_length",
-                ("data", "dp_group"),
+                "by_length",
                 ("max_token_len_per_gpu", "use_dynamic_bsz", "force_group_size"),
             ),
         ),
@@ -100,33 +83,24 @@ PATCHES = (
     Patch(
         name="update_tokens",
         processes="training workers",
+        module=f"{_ENGINE}.update_tokens",
         targets=(
-            Target(
-                f"{_FSDP}:FSDPEngineWithLMHead.forward_backward_batch",
-                f"{_ENGINE}.update_tokens:choosing_the_form",
-                ("data", "loss_function", "forward_only"),
-            ),
+            Target(f"{_FSDP}:FSDPEngineWithLMHead.forward_backward_batch", "choosing_the_form"),
             Target(
                 f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_inputs",
-                f"{_ENGINE}.update_tokens:inputs_of_the_form",
-                ("micro_batch",),
+                "inputs_of_the_form",
                 ("temperature_rmpad", "temperature", "input_ids", "position_ids", "attention_mask"),
             ),
             Target(
                 f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_outputs",
-                f"{_ENGINE}.update_tokens:outputs_of_the_form",
-                ("output", "output_args", "micro_batch", "logits_processor_func"),
+                "outputs_of_the_form",
                 (
                     *("logits", "use_remove_padding", "temperature_is_one", "input_ids_rmpad_rolled"),
                     *("temperature_rmpad", "pad_size", "use_fused_kernels", "calculate_entropy"),
                     *("calculate_sum_pi_squared", "distillation_use_topk", "distillation_only"),
                 ),
             ),
-            Target(
-                "transformers.modeling_utils:AttentionInterface._global_mapping.sdpa",
-                f"{_ENGINE}.update_tokens:by_layout",
-                ("module", "query", "key", "value", "attention_mask", "dropout", "scaling"),
-            ),
+            Target("transformers.modeling_utils:AttentionInterface._global_mapping.sdpa", "by_layout"),
         ),
         why="An update computes logits of prompt tokens, which no loss reads, and computes each prompt once per "
         "rollout (transformer_impl.py:1145, 1332).",
@@ -136,12 +110,9 @@ PATCHES = (
     Patch(
         name="packed_attention",
         processes="training workers",
+        module=f"{_ENGINE}.packed_attention",
         targets=(
-            Target(
-                f"transformers.modeling_utils:AttentionInterface._global_mapping.{PACKED_ATTENTION}",
-                f"{_ENGINE}.packed_attention:registered",
-                parameters=None,
-            ),
+            Target(f"transformers.modeling_utils:AttentionInterface._global_mapping.{PACKED_ATTENTION}", "registered"),
         ),
         why="flash-attn has no wheel, and sdpa pays the square of a whole pack of sequences.",
         until="transformers knows torch.nn.attention.varlen",
@@ -150,22 +121,17 @@ PATCHES = (
     Patch(
         name="safe_loading",
         processes="training workers, the trainer",
+        module=f"{_ENGINE}.safe_loading",
         targets=(
             *(
-                Target(where, f"{_ENGINE}.safe_loading:guarded_loader", parameters, ("torch", "load"))
-                for where, parameters in (
-                    (
-                        "verl.utils.checkpoint.fsdp_checkpoint_manager:FSDPCheckpointManager.load_checkpoint",
-                        ("local_path",),
-                    ),
-                    (
-                        "verl.utils.checkpoint.checkpoint_handler:CheckpointHandler._load_dataloader_state",
-                        ("checkpoint_path",),
-                    ),
-                    ("verl.trainer.ppo.v1.trainer_base:PPOTrainer._load_checkpoint", ()),
+                Target(where, "guarded_loader", ("torch", "load"))
+                for where in (
+                    "verl.utils.checkpoint.fsdp_checkpoint_manager:FSDPCheckpointManager.load_checkpoint",
+                    "verl.utils.checkpoint.checkpoint_handler:CheckpointHandler._load_dataloader_state",
+                    "verl.trainer.ppo.v1.trainer_base:PPOTrainer._load_checkpoint",
                 )
             ),
-            Target("torch:load", parameters=("f",), when="while one of these loaders is at work"),
+            Target("torch:load", "guarded_load"),
         ),
         why="verl loads checkpoints with weights_only=False, which runs any code in the file "
         "(fsdp_checkpoint_manager.py:215, checkpoint_handler.py:177, trainer_base.py:895).",
@@ -175,13 +141,8 @@ PATCHES = (
     Patch(
         name="trackers",
         processes="the trainer",
-        targets=(
-            Target(
-                "verl.trainer.ppo.v1.trainer_base:Tracking",
-                f"{_TRAINER}.trackers:forgiving",
-                ("project_name", "experiment_name", "default_backend", "config"),
-            ),
-        ),
+        module=f"{_TRAINER}.trackers",
+        targets=(Target("verl.trainer.ppo.v1.trainer_base:Tracking", "forgiving"),),
         why="verl creates all trackers in one constructor; the first unreachable tracker ends the run "
         "(verl/utils/tracking.py:62, trainer_base.py:423).",
         until="verl's runs survive an unreachable tracker",
@@ -190,16 +151,12 @@ PATCHES = (
     Patch(
         name="startup",
         processes="the trainer",
+        module=f"{_TRAINER}.startup",
         targets=(
-            Target(
-                "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager",
-                f"{_TRAINER}.startup:the_one_under_way",
-                ("config", "resource_pool"),
-            ),
+            Target("verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager", "the_one_under_way"),
             Target(
                 "verl.single_controller.ray.base:ResourcePoolManager.create_resource_pool",
-                f"{_TRAINER}.startup:once",
-                (),
+                "once",
                 ("resource_pool_dict",),
             ),
         ),
@@ -212,13 +169,8 @@ PATCHES = (
     Patch(
         name="engine_watch",
         processes="the trainer",
-        targets=(
-            Target(
-                "verl.checkpoint_engine.base:CheckpointEngineManager.update_weights",
-                f"{_TRAINER}.engine_watch:watched",
-                ("global_steps",),
-            ),
-        ),
+        module=f"{_TRAINER}.engine_watch",
+        targets=(Target("verl.checkpoint_engine.base:CheckpointEngineManager.update_weights", "watched"),),
         why="verl sends weights through a socket, which a dead engine never reads (checkpoint_engine/base.py:510).",
         until="verl gives up on a dead engine",
         without="a run whose engine died during a weight sync hangs",
@@ -226,13 +178,8 @@ PATCHES = (
     Patch(
         name="waiting",
         processes="the trainer",
-        targets=(
-            Target(
-                "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll",
-                f"{_TRAINER}.waiting:attentive",
-                ("partition_id", "last_debug_time"),
-            ),
-        ),
+        module=f"{_TRAINER}.engine_watch",
+        targets=(Target("verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll", "attentive"),),
         why="The trainer polls for rollouts without a time limit and without a hook (replay_buffer.py:408).",
         until="verl watches its agent-loop workers and has a hook for progress",
         without="a run whose agent-loop worker died hangs; an evaluation shows no progress within a chunk",
@@ -240,22 +187,69 @@ PATCHES = (
     Patch(
         name="progress",
         processes="vLLM servers",
+        module=f"{_SERVER}.progress",
         targets=(
-            Target(
-                "vllm.v1.engine.output_processor:OutputProcessor.process_outputs",
-                f"{_SERVER}.progress:timed",
-                ("engine_core_outputs",),
-                ("new_token_ids",),
-            ),
-            Target(f"{_VLLM}.vllm_async_server:build_app", f"{_SERVER}.progress:answering", ("args",)),
+            Target("vllm.v1.engine.output_processor:OutputProcessor.process_outputs", "timed", ("new_token_ids",)),
+            Target(f"{_VLLM}.vllm_async_server:build_app", "answering"),
         ),
         why="No call of a server says whether its engine works: vLLM's counters need disable_log_stats=false, and "
         "verl's abort_request (vllm_async_server.py:1046) looks requests up by ids that vLLM has changed.",
         until="verl's servers say when they last generated a token",
         without="a rollout longer than prefix_opd.rollout.timeout_seconds is cancelled if no other ends meanwhile",
     ),
-    *WORKER_PATCHES,
-    TOPK_PATCH,
+    Patch(
+        name="agent_loops",
+        processes="agent-loop workers",
+        module=f"{_WORKER}.shortcuts",
+        targets=(Target("verl.experimental.agent_loop.agent_loop:hydra", "quick_hydra"),),
+        why="hydra.utils.instantiate creates an agent loop per rollout, 2 ms each in the workers' event loop "
+        "(agent_loop.py:683).",
+        until="verl looks its class up once",
+        without="2 ms more per rollout",
+    ),
+    Patch(
+        name="direct_route",
+        processes="agent-loop workers",
+        module=f"{_WORKER}.shortcuts",
+        targets=(
+            Target(
+                "verl.workers.rollout.llm_server:LLMServerClient._acquire_server", "asked_once", ("_load_balancer",)
+            ),
+            Target("verl.workers.rollout.llm_server:LLMServerClient._release_server", "told_if_several"),
+        ),
+        why="Each request calls a load-balancer actor before and after (llm_server.py:70, 83), also with one server.",
+        until="verl's client remembers its only server",
+        without="two more actor calls per request",
+    ),
+    Patch(
+        name="group_commit",
+        processes="agent-loop workers",
+        module=f"{_WORKER}.group_commit",
+        targets=(
+            Target("verl.trainer.ppo.v1.agent_loop_tq:tq", "grouped"),
+            Target("verl.trainer.ppo.v1.agent_loop_tq:list_of_dict_to_tensordict", "rows_as_they_are"),
+        ),
+        why="verl writes each rollout and each status to TransferQueue in a separate call (agent_loop_tq.py:110, 143, "
+        "222).",
+        until="verl writes in groups",
+        without="a call of TransferQueue per rollout and per status",
+    ),
+    Patch(
+        name="topk_losses",
+        processes="training workers",
+        module=f"{_ENGINE}.topk",
+        targets=(
+            Target(
+                "verl.trainer.distillation.losses:compute_topk_loss",
+                "by_the_objective",
+                ("teacher_logprobs", "teacher_ids", "compute_forward_kl_topk"),
+            ),
+        ),
+        why="One function reads both the logits and the teacher's top k. It computes the forward KL for every loss "
+        "(verl/trainer/distillation/losses.py: compute_topk_loss).",
+        until="verl lets a registered loss read the logits",
+        needed="reverse_kl_topk and jsd_topk are computed there; other losses are verl's as before",
+    ),
     LOOPBACK_PATCH,
     *CPU_PATCHES,
 )

@@ -3,9 +3,9 @@
 python -m prefix_opd.verl_plugin.patches_page > docs/patches.md
 """
 
-from __future__ import annotations
+from collections.abc import Iterator
 
-from prefix_opd.base.patching import Patch, Target
+from prefix_opd.base.patching import Patch
 from prefix_opd.verl_plugin.patches import PATCHES
 
 _HEAD = """# What is replaced at run time
@@ -33,16 +33,17 @@ def page() -> str:
 
 
 def _section(patch: Patch) -> str:
-    lines = [f"\n## {patch.name}\n", patch.why, "", *map(_line, patch.targets), f"- Can go when: {patch.until}"]
+    lines = [f"\n## {patch.name}\n", patch.why, "", *_lines(patch), f"- Can go when: {patch.until}"]
     lines.append(f"- Always on: {patch.needed}" if patch.needed else f"- Switched off: {patch.without}")
     if patch.upstream:
         lines.append(f"- Upstream: <{patch.upstream}>")
     return "\n".join(lines) + "\n"
 
 
-def _line(target: Target) -> str:
-    how = f"by `{target.by}`" if target.by else target.when
-    return f"- Replaces `{target.where}` {how}"
+def _lines(patch: Patch) -> Iterator[str]:
+    for target in patch.targets:
+        how = f"by `{patch.by(target)}`" if target.by else target.when
+        yield f"- Replaces `{target.where}` {how}"
 
 
 if __name__ == "__main__":

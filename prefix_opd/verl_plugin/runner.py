@@ -1,21 +1,45 @@
 """Run verl's task with a trainer of this package."""
 
-from __future__ import annotations
-
+import copy
 import importlib
 from pathlib import Path
 
 import ray
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import RayActorError
 from verl.trainer.main_ppo import TaskRunnerV1, auto_set_device, run_ppo
+from verl.utils.config import omega_conf_to_dataclass
 
 from prefix_opd.base import logs
-from prefix_opd.base.errors import RunStopped, UserError
+from prefix_opd.base.errors import RunStopped, UserError, one_line
 from prefix_opd.checks.cluster import check_running_cluster, joins_a_cluster
 from prefix_opd.run import stopping
-from prefix_opd.verl_plugin.config_check import check_verl_config
 from prefix_opd.verl_plugin.start_limit import StartLimit
+
+NODES = (
+    "actor_rollout_ref.actor",
+    "actor_rollout_ref.rollout",
+    "actor_rollout_ref.rollout.checkpoint_engine",
+    "algorithm",
+    "distillation",
+)
+"""Config nodes that a run builds (verl/trainer/ppo/v1/trainer_base.py, verl/workers/engine_workers.py). The model node
+is left out, because its class loads the tokenizer; `prefix_opd.checks.preflight` has done that."""
+
+
+def check_verl_config(config: DictConfig) -> None:
+    """Reject a config that verl's classes reject. The rules of `prefix_opd.checks.keys` should be as strict.
+
+    Raises:
+        UserError: with the node and verl's reason.
+    """
+    resolved = copy.deepcopy(config)  # some classes modify their config
+    OmegaConf.resolve(resolved)
+    for key in NODES:
+        try:
+            omega_conf_to_dataclass(OmegaConf.select(resolved, key))
+        except Exception as error:  # AssertionError, ValueError or OmegaConf's errors, wrapped by Hydra
+            raise UserError(key, f"verl refuses it ({one_line(error.__cause__ or error)})") from None
 
 
 def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) -> None:
@@ -61,7 +85,7 @@ class _Starting:
         self.actor_class, self.config, self.stop_folder, self.limited = actor_class, config, stop_folder, limited
         self.limit: StartLimit | None = None
 
-    def options(self, **options) -> _Starting:
+    def options(self, **options):
         self.actor_class = self.actor_class.options(**options)
         return self
 

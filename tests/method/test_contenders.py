@@ -66,7 +66,7 @@ def test_l_stops_at_the_maximum():
 
 
 def test_l_grows_when_the_validation_stands_still():
-    accuracy = names.accuracy("tiny")
+    accuracy = "val-core/tiny/reward/mean@1"
     seen = [{accuracy: 0.2}, {}, {accuracy: 0.3}, {accuracy: 0.305}, {}, {accuracy: 0.1}, {}]
     # 0.305 and 0.1 exceed 0.3 by no more than 0.01: two in a row
     assert course(build("validation", start=4, patience=2), seen) == [4, 4, 4, 4, 4, 4, 6]
@@ -153,7 +153,7 @@ def test_fast_opd_reads_the_boundary_alone():
     ("name", "settings", "lines", "found"),
     [
         ("signal", {"start": 9}, [{f"{MAGNITUDES}0": 0.5, f"{MAGNITUDES}6": 0.2}, {}], [(0.2, 0.1), None]),
-        ("validation", {}, [{names.accuracy("tiny"): a} for a in (0.2, 0.1)], [(0.2, None), (0.1, 0.21)]),
+        ("validation", {}, [{"val-core/tiny/reward/mean@1": a} for a in (0.2, 0.1)], [(0.2, None), (0.1, 0.21)]),
         ("tail", {}, [{}, {names.TAIL_RATIO: 1.3}], [None, (1.3, 1.1)]),
         # ln(0.5 / 1); 0.5 * ln(0.5) + 0.5 * ln(0.25)
         (
@@ -233,7 +233,7 @@ def seen_at(step):
         found |= probe([draw.uniform(0, 1) for _ in range(16)], [9] * 16)
         found |= {names.PROBE_LENGTH: 70.0, names.TAIL_RATIO: draw.uniform(0.5, 2)}
     if step % 4 == 0:
-        found[names.accuracy("tiny")] = draw.random()
+        found["val-core/tiny/reward/mean@1"] = draw.random()
     return found
 
 

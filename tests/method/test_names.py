@@ -29,11 +29,11 @@ def test_a_name_that_is_not_listed():
 def test_what_verl_calls_a_validation():
     line = {
         "step": 3,
-        names.accuracy("tiny/chain"): 0.5,
+        "val-core/tiny/chain/reward/mean@1": 0.5,
         "val-core/math/acc/mean@4": 0.25,
         "val-core/math/acc/best@4/mean": 1.0,
         "val-aux/math/score/mean@4": 0.7,
-        names.validation_length("tiny/chain"): 12.0,
+        "val-aux/tiny/chain/response_length/mean@1": 12.0,
     }
     assert names.accuracies(line) == {"tiny/chain": (0.5, 1), "math": (0.25, 4)}
     assert names.validation_lengths(line) == [12.0]

@@ -13,7 +13,6 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
 from prefix_opd.config.settings import Settings
-from prefix_opd.method import names
 from prefix_opd.method.schedule import prefix_lengths
 from prefix_opd.miniature import shipped_models
 from prefix_opd.smollm2.problems import write_data
@@ -108,7 +107,7 @@ def test_the_prefix_at_the_first_and_the_last_update(kind, first, last):
 
 
 def test_the_table_of_runs(tmp_path):
-    accuracy = names.accuracy("tiny/chain")
+    accuracy = "val-core/tiny/chain/reward/mean@1"
     full = write_run(
         tmp_path / "full", [{"step": 0, accuracy: 0.1}, update(1, 200.0), update(2, 400.0, **{accuracy: 0.75})]
     )

@@ -10,7 +10,7 @@ from random_runs import DRAWN
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.surface import check_surface
 from prefix_opd.config.compose import compose
-from prefix_opd.verl_plugin.config_check import check_verl_config
+from prefix_opd.verl_plugin.runner import check_verl_config
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 
 from prefix_opd.base.patching import original
-from prefix_opd.verl_plugin.contract import HOOKS, REPLACED, Hook, _broken, check_contract
+from prefix_opd.verl_plugin.contract import HOOKS, Hook, _broken, check_contract, derived
 
 
 def test_verl_has_every_hook_that_we_extend():
@@ -38,8 +38,17 @@ def test_sync_is_still_a_literal_that_verl_compares_with():
 
 
 def test_hooks_are_named_once():
-    hooks = (*HOOKS, *REPLACED)
-    assert len({hook.where for hook in hooks}) == len(hooks)
+    assert len({hook.where for hook in HOOKS}) == len(HOOKS)
+
+
+def test_what_our_classes_extend_and_what_patches_replace_are_hooks_too():
+    found = {hook.where: hook for hook in derived()}
+    step = found["verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync._compute_metrics"]
+    assert step.parameters == ("batch", "metrics", "timing_raw", "global_steps", "epoch")
+    assert "verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync.on_sample_begin" in found  # of a mixin
+    log_probs = found["verl.utils.torch_functional:logprobs_from_logits_v2"]
+    assert log_probs.parameters == ("logits", "labels") and log_probs.why == "the patch log_probs"
+    assert len(found) > 60
 
 
 def test_it_looks_at_what_verl_defines_not_at_what_replaced_it():

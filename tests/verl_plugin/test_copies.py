@@ -11,7 +11,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.seeds import rollout_seed
 from prefix_opd.verl_plugin.fields import COPY
-from prefix_opd.verl_plugin.trainer.copies import count_copies, mark_copies
+from prefix_opd.verl_plugin.trainer.copies import mark_copies
 from prefix_opd.verl_plugin.worker.agent_loop import PrefixAgentLoopWorker
 
 QUESTION = [{"role": "user", "content": "4+8-4-4:g"}]
@@ -36,8 +36,13 @@ def seeds(rows, step=1, session=0):
     ]
 
 
-def test_count_copies():
-    assert count_copies([["a", 1], ["b", 1], ["a", 1], ["a", 2], ["a", 1]]) == [0, 0, 1, 0, 2]
+def test_rows_are_copies_by_prompt_and_index(tmp_path):
+    places = [("a", 1), ("b", 1), ("a", 1), ("a", 2), ("a", 1)]
+    found = dataset(
+        tmp_path, [{"prompt": [{"role": "user", "content": c}], "extra_info": {"index": i}} for c, i in places]
+    )
+    mark_copies(found)
+    assert [found[i][COPY] for i in range(5)] == [0, 0, 1, 0, 2]
 
 
 @pytest.mark.parametrize("extra", [{}, {"extra_info": {"index": 0}}], ids=["no index", "one index"])

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import ray
 
-from prefix_opd.verl_plugin.worker.direct_route import asked_once, told_if_several
+from prefix_opd.verl_plugin.worker.shortcuts import asked_once, told_if_several
 
 
 class _Remote:

@@ -2,6 +2,7 @@
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +31,10 @@ def engine():
     server.server_close()
 
 
+def replica(engine):
+    return SimpleNamespace(server_address=engine.address)
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(engine_watch, "ASK_SECONDS", 0.05)
@@ -45,7 +50,7 @@ def test_health(engine):
 
 def test_a_call_that_takes_longer_than_its_limit_is_given_up_although_the_engine_lives(engine):
     with pytest.raises(RunStopped, match=r"sending weights took longer than 0.2 s \(prefix_opd"):
-        while_alive(threading.Event().wait, lambda: [engine.address], "sending weights", 0.2)
+        while_alive(threading.Event().wait, [replica(engine)], "sending weights", 0.2)
 
 
 def test_nobody_listens(engine):
@@ -55,21 +60,21 @@ def test_nobody_listens(engine):
 
 
 def test_the_result_or_the_error_comes_through(engine):
-    slow = while_alive(lambda: threading.Event().wait(0.3) or 2, lambda: [engine.address], "sending weights")
+    slow = while_alive(lambda: threading.Event().wait(0.3) or 2, [replica(engine)], "sending weights")
     assert slow == 2
 
     def fails():
         raise ValueError("no such step")
 
     with pytest.raises(ValueError, match="no such step"):
-        while_alive(fails, lambda: [engine.address], "sending weights")
+        while_alive(fails, [replica(engine)], "sending weights")
 
 
 def test_a_dead_engine_ends_a_wait_that_would_never_end(engine):
     engine.code = 503
     for_ever = threading.Event()
     with pytest.raises(RunStopped, match=f"sending weights: the engine at {engine.address} has died"):
-        while_alive(for_ever.wait, lambda: [engine.address], "sending weights")
+        while_alive(for_ever.wait, [replica(engine)], "sending weights")
     for_ever.set()
 
 

@@ -12,6 +12,7 @@ from test_trainer_record import ROLLOUT, SHAPE, TIMED
 from prefix_opd.method import names
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.method.layers import Attention, Mlp
+from prefix_opd.verl_plugin.fields import Rollouts
 from prefix_opd.verl_plugin.trainer.ledger import Ledger
 from prefix_opd.verl_plugin.trainer.samples import SampleRecorder
 
@@ -65,15 +66,15 @@ def test_each_rollout_counts_with_the_teacher_of_its_source():
     assert all(is_listed(name) for name in found)
     # 2 tokens of a response without prompt: 2 * N * 2 + 2 * 4 * 4; 1 token: 2 * N + 2 * 4
     assert found["prefix_opd/flops_paper/teacher_scoring"] == (2 * 240 * 2 + 32) + (2 * 384 + 8)
-    ledger.add_thrown_away([1, 2], [2, 1], two.records, recomputed=False)
+    ledger.add_thrown_away(two, recomputed=False)
     assert ledger.thrown_flops.teacher_scoring == small + large
 
 
 def test_a_batch_that_is_thrown_away_is_counted_in_the_step_that_repeats_it():
     ledger = Ledger(SHAPE, {"": SHAPE}, position_bin=2, recomputed=True)
     # N = 4 * (2*4 + 2*4) + 3*4*8 + 2*10*4 = 240; 3 tokens: 2 * 240 * 3 + 2 * 3**2 * 4 = 1512 in a forward pass
-    ledger.add_thrown_away([1], [2], [{}], recomputed=True)  # after the student's own pass
-    ledger.add_thrown_away([1], [2], [{}], recomputed=False)  # before it
+    ledger.add_thrown_away(Rollouts([1], [2], [{}]), recomputed=True)  # after the student's own pass
+    ledger.add_thrown_away(Rollouts([1], [2], [{}]), recomputed=False)  # before it
     found = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED]))
     flops = {name: found[f"prefix_opd/flops_exact/{name}"] for name in ("sampling", "student_scoring", "update")}
     assert flops == {"sampling": 3 * 1512, "student_scoring": 2 * 1512, "update": 3 * 1512}
@@ -86,7 +87,7 @@ def test_a_batch_that_is_thrown_away_is_counted_in_the_step_that_repeats_it():
 
 def test_a_teachers_own_prompt_is_counted_where_it_is_scored():
     ledger = Ledger(SHAPE, {"": SHAPE}, position_bin=2, recomputed=False)
-    ledger.add_thrown_away([1], [2], [{"teacher_prompt_length": 4}], recomputed=False)
+    ledger.add_thrown_away(Rollouts([1], [2], [{"teacher_prompt_length": 4}]), recomputed=False)
     found = ledger.add(dataclasses.replace(ROLLOUT, records=[TIMED | {"teacher_prompt_length": 4}]))
     # twice 4 + 2 tokens for the teacher (2 * 240 * 6 + 2 * 6**2 * 4 = 3168), 1 + 2 for the student (1512, as above)
     assert found["prefix_opd/tokens/scored"] == 12 and found["prefix_opd/prompt_length/mean"] == 1
@@ -135,6 +136,6 @@ def test_a_tools_output_is_context_and_no_trained_token():
     # the paper's formula has no context: 2 * 240 * 2 + 2 * 2**2 * 4 = 992
     assert found["prefix_opd/flops_paper/sampling"] == 992
     # of a discarded batch the tool's tokens are scored, but not generated
-    ledger.add_thrown_away([1], [4], TWO_TURNS.records, recomputed=False)
+    ledger.add_thrown_away(Rollouts([1], [4], TWO_TURNS.records), recomputed=False)
     again = ledger.add(TWO_TURNS)
     assert [again[f"prefix_opd/tokens/{kind}"] for kind in ("generated", "scored")] == [4, 10]

@@ -7,8 +7,10 @@ import pytest
 import torch
 from verl.utils import torch_functional
 
+from prefix_opd.base.patching import is_replaced
 from prefix_opd.verl_plugin.engine import log_probs
-from prefix_opd.verl_plugin.engine.log_probs import label_log_probs
+
+label_log_probs = log_probs.in_blocks(torch_functional.logprobs_from_logits_v2)
 
 
 def test_by_hand():
@@ -60,7 +62,7 @@ def test_in_half_precision_value_and_gradient_are_verls_own_to_the_bit(shape, dt
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_verl_uses_it(dtype, verls_own):
-    assert torch_functional.logprobs_from_logits_v2 is label_log_probs is not verls_own
+    assert is_replaced("verl.utils.torch_functional:logprobs_from_logits_v2")
     logits, labels = torch.randn(6, 9).to(dtype), torch.randint(0, 9, (6,))
     assert torch.equal(torch_functional.logprobs_from_logits(logits, labels), verls_own(logits, labels))
 

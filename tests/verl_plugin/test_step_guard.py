@@ -111,7 +111,7 @@ def test_what_came_of_a_batch_with_missing_rollouts_is_counted(monkeypatch):
     with pytest.raises(ThrownAway, match="gone"):
         made.check_all_came(came, {})
     assert asked == [((came.keys, "train"), ["prompts", "responses", "extra_fields"])]
-    assert made.trainer.ledger.thrown_tokens == {"generated": 2, "scored": 4 + 7 + 3, "trained": 0}
+    assert made.trainer.ledger.thrown_tokens == {"generated": 2, "scored": 4 + 7 + 3}
     assert made.trainer.ledger.thrown_flops.student_scoring == 0  # the student's own pass comes later
 
 

@@ -15,7 +15,7 @@ from prefix_opd.verl_plugin.worker.gate import Gate
 def test_nothing_is_scored_until_all_is_sampled_and_the_trainer_opens_the_gate():
     async def step():
         gate, told = Gate(), []
-        await gate.sampled()  # nothing is handed out yet
+        await gate.sampled.wait()  # nothing is handed out yet
         gate.hand_out([("a", 2), ("b", 1)])
 
         async def rollout(uid, number):
@@ -23,21 +23,21 @@ def test_nothing_is_scored_until_all_is_sampled_and_the_trainer_opens_the_gate()
             told.append((uid, number))
 
         waiting = [asyncio.create_task(rollout("a", 0)), asyncio.create_task(rollout("b", 0))]
-        all_sampled = asyncio.create_task(gate.sampled())
+        all_sampled = asyncio.create_task(gate.sampled.wait())
         await asyncio.sleep(0)
         assert not all_sampled.done(), "rollout 1 of prompt a is still being sampled"
         gate.left("a", 1)  # it fails
         await all_sampled
         assert told == [], "sampled, but it is not the teacher's turn"
-        gate.open()
+        gate.opened.set()
         await asyncio.gather(*waiting)
         assert sorted(told) == [("a", 0), ("b", 0)]
         gate.hand_out([("c", 1)])
         late = asyncio.create_task(rollout("c", 0))
-        await asyncio.wait_for(gate.sampled(), 5)
+        await asyncio.wait_for(gate.sampled.wait(), 5)
         await asyncio.sleep(0)
         assert not late.done(), "the next prompts close the gate"
-        gate.open()
+        gate.opened.set()
         await late
 
     asyncio.run(step())
@@ -48,7 +48,7 @@ def test_a_prompt_that_fails_before_its_rollouts_begin_is_not_waited_for():
         gate = Gate()
         gate.hand_out([("a", 4)])
         gate.ended("a")
-        await asyncio.wait_for(gate.sampled(), 5)
+        await asyncio.wait_for(gate.sampled.wait(), 5)
 
     asyncio.run(step())
 

@@ -13,6 +13,7 @@ from prefix_opd.verl_plugin.trainer.watchers import (
     before_update,
     ends_in_a_cycle,
     is_uniform,
+    judge,
     missing_rollouts,
     validation,
 )
@@ -45,7 +46,8 @@ def batch(endings=("natural", "cut", "natural"), **changed) -> TrainBatch:
 
 def watched(rollouts, settings=SETTINGS, advantage=None):
     advantage = torch.full_like(rollouts.log_p, -0.5) if advantage is None else advantage
-    return before_update(rollouts, NAMES[: len(rollouts.lengths)], advantage, VOCABULARY, LONGEST, settings)
+    found = before_update(rollouts, NAMES[: len(rollouts.lengths)], advantage, VOCABULARY, LONGEST)
+    return judge(found, settings)
 
 
 def findings(*args, **kwargs):
@@ -140,14 +142,14 @@ def test_a_teachers_top_k_must_be_finite_and_tell_tokens_apart():
 
 
 def test_a_validation_is_judged_by_what_came_back():
-    values, found = validation(4, 4, [], [1.0, 0.0, None, 0.0], SETTINGS)
+    values, found = judge(validation(4, 4, [], [1.0, 0.0, None, 0.0]), SETTINGS)
     assert found == []
     assert values == {"validation_missing": 0.0, "validation_endless": pytest.approx(2 / 3)}
-    values, (missing, endless) = validation(3, 4, ["row 3, rollout 0: gone"], [0.0, 0.0, 0.0], SETTINGS)
+    values, (missing, endless) = judge(validation(3, 4, ["row 3, rollout 0: gone"], [0.0, 0.0, 0.0]), SETTINGS)
     assert (missing.watcher, missing.action) == ("validation_missing", "warn")
     assert "3 of 4 validation answers came back (row 3, rollout 0: gone)" in missing.told
     assert endless.watcher == "validation_endless" and "100% of the 3 validation answers" in endless.told
-    assert "validation_endless" not in validation(3, 3, [], [], SETTINGS)[0], "nobody graded"
+    assert "validation_endless" not in judge(validation(3, 3, [], []), SETTINGS)[0], "nobody graded"
 
 
 def test_a_reverse_kl_that_explodes_is_told():
@@ -200,27 +202,29 @@ def test_half_of_the_rollouts_in_a_cycle_are_one_too_few():
 
 
 def test_every_rollout_must_be_there():
-    assert missing_rollouts(16, 16, [], SETTINGS) == ({"missing": 0.0}, [])
-    values, (finding,) = missing_rollouts(15, 16, ["row 3, rollout 1: the teacher scored 4 tokens of 9"], SETTINGS)
+    assert judge(missing_rollouts(16, 16, []), SETTINGS) == ({"missing": 0.0}, [])
+    values, (finding,) = judge(
+        missing_rollouts(15, 16, ["row 3, rollout 1: the teacher scored 4 tokens of 9"]), SETTINGS
+    )
     assert values == {"missing": 1.0} and finding.action == "skip"
     assert "15 of 16" in finding.told and "row 3, rollout 1: the teacher scored 4 tokens of 9" in finding.told
 
 
 def test_an_update_is_judged_by_what_it_reports():
     healthy = {"actor/loss": 3.0, "actor/grad_norm": 500.0, "prefix_opd/log_prob_diff/abs_mean": 1e-6}
-    values, found = after_update(healthy, SETTINGS)
+    values, found = judge(after_update(healthy), SETTINGS)
     assert found == []
     assert values == {"not_finite_update": 0.0, "gradient_norm": 500.0, "sampler_mismatch": 1e-6}
-    found = after_update({**healthy, "actor/loss": math.nan, "actor/grad_norm": math.inf}, SETTINGS)[1]
+    found = judge(after_update({**healthy, "actor/loss": math.nan, "actor/grad_norm": math.inf}), SETTINGS)[1]
     assert {finding.watcher: finding.action for finding in found} == {
         "not_finite_update": "stop",
         "gradient_norm": "warn",
     }
     assert "actor/loss=nan, actor/grad_norm=inf" in found[0].told
-    (finding,) = after_update({**healthy, "prefix_opd/log_prob_diff/abs_mean": 0.3}, SETTINGS)[1]
+    (finding,) = judge(after_update({**healthy, "prefix_opd/log_prob_diff/abs_mean": 0.3}), SETTINGS)[1]
     assert finding.watcher == "sampler_mismatch" and "0.3 nats" in finding.told
     report = {"prefix_opd/log_prob_diff/abs_mean": 0.3, "prefix_opd/log_prob_diff/abs_max": 8.0}
-    assert "0.3 nats a token (the worst by 8)" in after_update(report, SETTINGS)[1][0].told
+    assert "0.3 nats a token (the worst by 8)" in judge(after_update(report), SETTINGS)[1][0].told
 
 
 def test_what_is_off_is_neither_judged_nor_measured():

@@ -5,8 +5,6 @@ products. ``torch.compile`` fuses these. Gradient checkpointing adds a third to 
 leave the memory to do without.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,12 +27,7 @@ USABLE, SPARE = 0.85, 3 * GIB
 
 
 def prepare(engine: Any, module: torch.nn.Module, data: TensorDict) -> None:
-    """Compile the layers and choose checkpointing for an update, as the batch's settings ask.
-
-    Args:
-        engine: verl's FSDP engine.
-        module: its model.
-    """
+    """Compile the layers of an engine's model and choose checkpointing for an update, as the batch's settings ask."""
     from verl.utils import tensordict_utils as tu
 
     settings = tu.get_non_tensor_data(data, SETTINGS, default=None)

@@ -1,27 +1,19 @@
 """Log-probs of the sampled tokens without flash-attn, computed in blocks of rows.
 
-Without flash-attn's cross-entropy verl processes the logits one row at a time
-(verl/utils/torch_functional.py:logprobs_from_logits_v2). With packed or unpadded sequences a row is a token. An update
-of 8 000 tokens then makes 8 000 small calls, and as many in the backward pass: half of its seconds on a CPU. Here one
-call processes as many rows as fit into `ELEMENTS` logits. The formulas are verl's; memory grows by one block at most.
+verl computes one row, which is a token, at a time. Here one call processes as many rows as fit into `ELEMENTS` logits.
+The formulas are verl's; memory grows by one block at most.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 import torch
+
+from prefix_opd.base.patching import around
 
 ELEMENTS = 2**24
 """Logits per block: 64 MiB in fp32, 32 MiB in bf16; 110 rows of Qwen3's vocabulary."""
 
 
-def in_blocks(verls_own: Callable) -> Callable:
-    """`label_log_probs` in place of verl's function."""
-    return label_log_probs
-
-
-def label_log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+@around
+def in_blocks(verls_own, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """log softmax(logits)[labels].
 
     fp32 and fp64 use logit minus log-sum-exp. In bf16 and fp16 the difference of two large rounded numbers is too

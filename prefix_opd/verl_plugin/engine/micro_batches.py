@@ -1,13 +1,9 @@
 """Micro-batches by length for updates with padded sequences.
 
-Without packed sequences (``use_remove_padding=false``: no flash-attn) verl's engine pads a micro-batch to its longest
-sequence. verl fills micro-batches by real tokens; in a small run that gives one micro-batch, half of which may be
-padding. Here `prefix_opd.method.micro_batches` splits the batch, and the token limit includes padding. With shared
-prompts (`update_tokens`) the rollouts of a prompt on this rank stay together. Loss and metrics are normalised by the
-whole mini-batch, so the gradient does not change.
+`prefix_opd.method.micro_batches` splits the batch, and the token limit includes padding. With shared prompts
+(`update_tokens`) the rollouts of a prompt on this rank stay together. Loss and metrics are normalised by the whole
+mini-batch, so the gradient does not change.
 """
-
-from __future__ import annotations
 
 import functools
 import itertools

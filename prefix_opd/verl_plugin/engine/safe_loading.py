@@ -1,22 +1,21 @@
 """Load checkpoints as tensors and plain values, never as code.
 
-verl loads its checkpoints with ``torch.load(..., weights_only=False)``, which runs any code in the file. While one of
-verl's loaders runs (`guarded_loader`), ``torch.load`` of a file is weights-only in the loader's thread. Allowed are
+verl loads its checkpoints with ``torch.load(..., weights_only=False)``, which runs any code in the file. Within one of
+verl's loaders (`guarded_loader`), ``torch.load`` of a file is weights-only. Other threads are not affected. Allowed are
 tensors, plain values, DTensors (the shards of verl's FSDP and FSDP2) and NumPy's uint32 arrays (its random states).
 
 Loads from memory are unchanged, also in that thread: Ray's messages between verl's processes are torch pickles in
 memory. torch's own switch (TORCH_FORCE_WEIGHTS_ONLY_LOAD) would reject those too.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import pickle
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -34,11 +33,7 @@ _ALLOWED = (
     type(np.dtype(np.uint32)),
 )
 
-_thread = threading.local()
-_lock = threading.Lock()
-_open = 0
-"""Number of open `weights_only` contexts in all threads. The first replaces ``torch.load``, the last restores it."""
-_torch_load: Callable | None = None
+_guarded: ContextVar[bool] = ContextVar("prefix_opd_weights_only", default=False)
 _loading = threading.Lock()
 """Guards torch's list of allowed classes, which all threads share."""
 
@@ -57,29 +52,17 @@ def weights_only() -> Iterator[None]:
     Raises:
         RunStopped: from ``torch.load``, for a file with content that is not allowed.
     """
-    global _open, _torch_load
-    with _lock:
-        if not _open:
-            _torch_load, torch.load = torch.load, _guarded(torch.load)
-        _open += 1
-    _thread.depth = _depth() + 1
+    outside = _guarded.set(True)
     try:
         yield
     finally:
-        _thread.depth -= 1
-        with _lock:
-            _open -= 1
-            if not _open:
-                torch.load = _torch_load
-
-
-def _depth() -> int:
-    return getattr(_thread, "depth", 0)
+        _guarded.reset(outside)
 
 
 @around
-def _guarded(torch_load, f: Any, *args, **kwargs) -> Any:
-    if not _depth() or isinstance(f, io.BytesIO):  # another thread, or a message from another process
+def guarded_load(torch_load, f: Any, *args, **kwargs) -> Any:
+    """``torch.load`` that obeys `weights_only`."""
+    if not _guarded.get() or isinstance(f, io.BytesIO):  # another thread, or a message from another process
         return torch_load(f, *args, **kwargs)
     with _loading, torch.serialization.safe_globals(_not_yet_allowed()):
         try:

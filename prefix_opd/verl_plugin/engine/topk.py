@@ -1,31 +1,11 @@
 """The divergences of `prefix_opd.method.objective` that read the teacher's top k, where verl computes its own.
 
-verl's engine hands the logits of a micro-batch to ``compute_topk_loss``, which knows the forward KL alone. Logits exist
-for one micro-batch at a time, so ``ppo_max_token_len_per_gpu`` bounds the memory.
+Logits exist for one micro-batch at a time, so ``ppo_max_token_len_per_gpu`` bounds the memory.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
-from prefix_opd.base.patching import Patch, Target, around
-
-TOPK_PATCH = Patch(
-    name="topk_losses",
-    processes="training workers",
-    targets=(
-        Target(
-            "verl.trainer.distillation.losses:compute_topk_loss",
-            f"{__name__}:by_the_objective",
-            ("config", "distillation_config", "data", "student_logits", "data_format"),
-            ("teacher_logprobs", "teacher_ids", "compute_forward_kl_topk"),
-        ),
-    ),
-    why="One function reads both the logits and the teacher's top k. It computes the forward KL for every loss "
-    "(verl/trainer/distillation/losses.py: compute_topk_loss).",
-    until="verl lets a registered loss read the logits",
-    needed="reverse_kl_topk and jsd_topk are computed there; other losses are verl's as before",
-)
+from prefix_opd.base.patching import around
 
 
 @around

@@ -11,14 +11,12 @@ Both are off if the update reads more (entropy, top-k, images) or computes the h
 sequence parallelism, a model or an adapter without ``logits_to_keep``).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from inspect import signature
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from tensordict import TensorDict
@@ -60,14 +58,14 @@ class Kept:
     """Whether the head returns (1, K) log-probs in place of logits."""
 
     @classmethod
-    def of(cls, micro_batch: TensorDict, temperatures: Tensor) -> Kept:
+    def of(cls, micro_batch: TensorDict, temperatures: Tensor) -> Self:
         """``temperatures``: (R,) one per rollout."""
         prompts, responses = (micro_batch[name].offsets().diff() for name in ("prompts", "responses"))
         input_ids = micro_batch["input_ids"]
         starts = torch.nn.functional.pad(responses.cumsum(0), (1, 0))
         # the prompt's last token predicts the first response token
         firsts = input_ids.offsets()[:-1] + prompts - 1 - starts[:-1]
-        sampled = _sampled(micro_batch)
+        sampled = micro_batch["response_mask"].values().bool()  # (N,) False in a tool's output
         indices = (firsts.repeat_interleave(responses) + torch.arange(len(sampled), device=starts.device))[sampled]
         offsets = torch.nn.functional.pad(sampled.cumsum(0), (1, 0))[starts]
         return cls(indices, input_ids.values()[indices + 1], temperatures.repeat_interleave(offsets.diff()), offsets)
@@ -95,29 +93,24 @@ class Kept:
         return torch.nested.nested_tensor_from_jagged(whole, input_ids.offsets())
 
 
-def _sampled(micro_batch: TensorDict) -> Tensor:
-    """(N,) bool over all response tokens: True if the student sampled it, False in a tool's output."""
-    return micro_batch["response_mask"].values().bool()
-
-
-def _ask_packed(micro_batch: TensorDict, inputs: dict, output_args: dict) -> None:
+def _ask_packed(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Kept:
     first_tokens = micro_batch["input_ids"].offsets()[:-1]
     kept = Kept.of(micro_batch, output_args["temperature_rmpad"][first_tokens])
     inputs["logits_to_keep"] = kept.indices
-    output_args[KEPT] = kept
+    return kept
 
 
-def _ask_padded(micro_batch: TensorDict, inputs: dict, output_args: dict) -> None:
+def _ask_padded(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Kept:
     kept = Kept.of(micro_batch, output_args["temperature"])
     starts, lengths = micro_batch["input_ids"].offsets()[:-1], kept.offsets.diff()
     rows = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
     columns = kept.indices - starts[rows]
     first = int(columns.min())  # every row keeps the same columns, from the end of the shortest prompt
     width = inputs["logits_to_keep"] = inputs["input_ids"].shape[1] - first
-    output_args[KEPT] = replace(kept, cells=rows * width + columns - first)
+    return replace(kept, cells=rows * width + columns - first)
 
 
-def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> None:
+def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Kept:
     from verl.utils.tensordict_utils import get_non_tensor_data
 
     layout = SharedPrompts(
@@ -132,12 +125,12 @@ def _ask_shared(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Non
     # than ours fails on it.
     inputs["attention_mask"] = torch.empty(1, 1, 0, 0, dtype=torch.bool, device=layout.tokens.device)
     inputs[LAYOUT] = layout
-    cells = layout.predicting[_sampled(micro_batch)]
+    cells = layout.predicting[micro_batch["response_mask"].values().bool()]
     if get_non_tensor_data(micro_batch, SETTINGS, default=None).update.response_logits_only:
         # unique, as rollouts share the prompt's last token: models select by [], whose backward pass adds repeated
         # indices in thread order and is not deterministic
         inputs["logits_to_keep"], cells = cells.unique(return_inverse=True)
-    output_args[KEPT] = replace(Kept.of(micro_batch, output_args["temperature"]), cells=cells)
+    return replace(Kept.of(micro_batch, output_args["temperature"]), cells=cells)
 
 
 _ASK = {PACKED: _ask_packed, PADDED: _ask_padded, SHARED: _ask_shared}
@@ -239,10 +232,10 @@ def inputs_of_the_form(verls_own, self, micro_batch):
     form = tu.get_non_tensor_data(micro_batch, key=FORM, default=None)
     if form is None:
         return inputs, output_args
-    _ASK[form](micro_batch, inputs, output_args)
+    kept = _ASK[form](micro_batch, inputs, output_args)
     settings = tu.get_non_tensor_data(micro_batch, key=SETTINGS, default=None).update
     if settings.fused_head and (head := fused_head.plain_head(model)) is not None:
-        kept = output_args[KEPT] = replace(output_args[KEPT], fused=True)
+        kept = replace(kept, fused=True)
         fused_head.ask(
             head,
             labels=kept.labels,
@@ -251,6 +244,7 @@ def inputs_of_the_form(verls_own, self, micro_batch):
             compiled=settings.compile_layers,
             cells=kept.cells,
         )
+    output_args[KEPT] = kept
     return inputs, output_args
 
 

@@ -6,8 +6,6 @@ FOLDER/requests.json is a list of requests (see `prefix_opd.checks.engines`). Ea
 FOLDER/NAME.json. vLLM is imported once. Each engine runs in its own fork, whose exit frees the memory for the next.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
@@ -58,15 +56,10 @@ def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         sequences = sampled
         if request["sequences_of"] is not None:
             sequences = json.loads((folder / f"{request['sequences_of']}.json").read_text())["sampled"]
-        responses = [one["tokens"] for one in sequences]
-        return {"sampled": sampled, "scored": _score_twice(engine, request["prompts"], responses)}
-
-
-def _score_twice(
-    engine: OfflineEngine, prompts: list[list[int]], responses: list[list[int]]
-) -> list[list[list[float]]]:
-    """[2][B][T] log-probs of the response tokens. The second pass reverses the order, so that batches differ."""
-    return [engine.score(prompts, responses), engine.score(prompts[::-1], responses[::-1])[::-1]]
+        prompts, responses = request["prompts"], [one["tokens"] for one in sequences]
+        # [2][B][T] log-probs of the response tokens; the second pass reverses the order, so that batches differ
+        scored = [engine.score(prompts, responses), engine.score(prompts[::-1], responses[::-1])[::-1]]
+        return {"sampled": sampled, "scored": scored}
 
 
 if __name__ == "__main__":

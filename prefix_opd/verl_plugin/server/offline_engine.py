@@ -1,10 +1,8 @@
 """vLLM without verl: token ids in, token ids or log-probs out."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from prefix_opd.verl_plugin import our_run
 
@@ -21,7 +19,7 @@ class OfflineEngine:
         self.arguments = dict(skip_tokenizer_init=True, disable_log_stats=True, generation_config="vllm", model=model)
         self.arguments |= engine
 
-    def __enter__(self) -> OfflineEngine:
+    def __enter__(self) -> Self:
         our_run.install(["vllm_version"])  # vLLM reads the version of package "vllm"; its CPU package has another name
         from vllm import LLM
 

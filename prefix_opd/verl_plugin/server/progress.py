@@ -1,11 +1,7 @@
 """A page of the vLLM server: seconds since its engine generated a token.
 
-vLLM's Prometheus page counts tokens only with ``disable_log_stats=false``, which costs time in each engine step; verl
-switches it off. The page uses HTTP, because waiting rollouts can use up Ray's limit of concurrent calls to the server's
-actor.
+The page uses HTTP, because waiting rollouts can use up Ray's limit of concurrent calls to the server's actor.
 """
-
-from __future__ import annotations
 
 import json
 import time

@@ -1,14 +1,9 @@
 """Read a teacher's log-probs as arrays, without one object per log-prob.
 
-verl asks vLLM for the log-probs of a whole sequence. vLLM answers with a dict of objects per token. verl loops over the
-objects and sends lists of lists to the agent loop (verl/workers/rollout/vllm_rollout/utils.py:
-extract_prompt_logprobs). Here the request asks vLLM for flat lists, and arrays are sent. The ids and log-probs are the
-same. The server's one event loop, which handles all sequences, needs 1/2 of the time for 130 tokens, with top-k 1/3
-(k = 8) or 1/5 (k = 32). The answer keeps the prompt positions: verl counts them, and the alignment check
-(`agent_loop.check_scored_tokens`) reads them.
+The request asks vLLM for flat lists, and arrays are sent. The ids and log-probs are the same. The server's one event
+loop, which handles all sequences, needs 1/2 of the time for 130 tokens, with top-k 1/3 (k = 8) or 1/5 (k = 32). The
+answer keeps the prompt positions: verl counts them, and `agent_loop.check_scored_tokens` reads them.
 """
-
-from __future__ import annotations
 
 from typing import Any
 

@@ -1,12 +1,4 @@
-"""A separate weight socket for each run.
-
-verl names the socket between trainer and engine after Ray's job id (verl/workers/rollout/vllm_rollout:
-vllm_rollout.py:141, vllm_async_server.py:143). A run that starts its own cluster always has job id 01000000. Two runs
-on one machine would share a socket: one run hangs, or its engine receives the other's weights. Here the name also
-contains Ray's session.
-"""
-
-from __future__ import annotations
+"""A separate weight socket for each run: its name contains Ray's session, not the job id alone."""
 
 import os
 

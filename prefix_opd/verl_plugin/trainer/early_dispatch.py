@@ -1,4 +1,4 @@
-"""Hand out the prompts of a step early, during the previous step.
+"""What follows a step: the next one, whose prompts are handed out early, or the end of the run.
 
 *After the weight sync* (default): verl hands prompts out when the next step begins, after metrics are computed and
 written to every tracker. None of that changes the weights, so rollouts that start before it are strictly on-policy.
@@ -10,14 +10,16 @@ way at a checkpoint, a validation or a probe. So a resumed run equals an uninter
 weights of its step.
 """
 
-from __future__ import annotations
-
+import logging
 import time
 
+from omegaconf import open_dict
 from verl.utils.skip import SkipManager
 
-from prefix_opd.verl_plugin.trainer.last_step import reason_to_end
+from prefix_opd.run import stopping
 from prefix_opd.verl_plugin.trainer.step_guard import PARTITION
+
+logger = logging.getLogger(__name__)
 
 
 class EarlyDispatch:
@@ -76,3 +78,30 @@ class EarlyDispatch:
         """Whether a checkpoint follows the update. It stores the data position and would lose prompts under way."""
         every = self.trainer.config.trainer.save_freq
         return (every > 0 and step % every == 0) or reason_to_end(self.trainer) is not None
+
+
+def reason_to_end(trainer) -> str | None:
+    """Why no step follows the current one, though some are left."""
+    if stopping.is_asked(trainer.run_folder):
+        return "asked to end"
+    budget = trainer.settings.flop_budget
+    is_spent = budget is not None and trainer.ledger.flops["exact"] >= budget
+    return "the FLOP budget is spent" if is_spent else None
+
+
+def end_if_due(trainer) -> None:
+    """Make the current step the last one, with a checkpoint.
+
+    Checkpoints do not contain prompts that are handed out early: the run trains on these first.
+    """
+    reason, step = reason_to_end(trainer), trainer.global_steps
+    if reason is None or trainer.early.is_done(step + 1):
+        return
+    if trainer.saved_step != step:
+        trainer._save_checkpoint()
+    trainer.total_training_steps = step  # verl's loop ends here
+    with open_dict(trainer.config):
+        # a resumed run validates this step if it is due; a spent budget is the end
+        validates = not stopping.is_asked(trainer.run_folder) and trainer.config.trainer.test_freq > 0
+        trainer.config.trainer.test_freq = 1 if validates else -1
+    logger.warning("%s: step %d is the last, its checkpoint is written", reason, step)

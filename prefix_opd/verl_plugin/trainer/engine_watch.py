@@ -1,10 +1,7 @@
-"""End the run if an engine dies or hangs while it receives weights.
+"""Watch others while the trainer waits: end the run if an engine dies or hangs; call periodically for rollouts.
 
-verl's trainer would hang: a worker offers the weights through a socket, and a dead engine never reads from it. Here
 verl's call runs in a thread, and the main thread polls the engines' health page.
 """
-
-from __future__ import annotations
 
 import math
 import threading
@@ -20,19 +17,16 @@ from prefix_opd.verl_plugin.server.progress import DIRECT
 
 Result = TypeVar("Result")
 
+_CALLS = "prefix_opd_while_waiting"
 ASK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 """A late answer counts as alive: the engine may be busy. A dead engine refuses the connection at once."""
 
 
-def while_alive(
-    call: Callable[[], Result], addresses: Callable[[], Sequence[str]], what: str, seconds: float = math.inf
-) -> Result:
-    """Return ``call()``. Raise RunStopped when one of the engines is dead, or the call takes longer than ``seconds``.
+def while_alive(call: Callable[[], Result], replicas: Sequence[Any], what: str, seconds: float = math.inf) -> Result:
+    """Return ``call()``. Raise RunStopped if one of verl's replicas is dead, or the call takes longer than ``seconds``.
 
-    Args:
-        addresses: returns ``host:port`` of the engines' servers.
-        what: description of the call, for the message.
+    ``what`` names the call in the message.
     """
     done: Future[Result] = Future()
 
@@ -48,8 +42,9 @@ def while_alive(
     while not wait([done], min(ASK_SECONDS, seconds)).done:
         if time.monotonic() > deadline:
             raise RunStopped(f"{what} took longer than {seconds:g} s (prefix_opd.rollout.timeout_seconds)")
-        if dead := [address for address in addresses() if is_dead(address)]:
-            raise RunStopped(f"{what}: the engine at {dead[0]} has died; the log above has its last words")
+        # server_address: host:port
+        if dead := next((one.server_address for one in replicas if is_dead(one.server_address)), None):
+            raise RunStopped(f"{what}: the engine at {dead} has died; the log above has its last words")
     return done.result()
 
 
@@ -60,23 +55,36 @@ def watched(verls_own, self, *args, **kwargs) -> None:
     The trainer sets ``limit_seconds`` of the manager.
     """
     seconds = getattr(self, "limit_seconds", math.inf)
-    call, addresses = lambda: verls_own(self, *args, **kwargs), lambda: addresses_of(self.replicas)
-    return while_alive(call, addresses, "sending weights", seconds)
-
-
-def addresses_of(replicas: Sequence[Any]) -> list[str]:
-    """``host:port`` of verl's replicas."""
-    return [replica.server_address for replica in replicas]
+    return while_alive(lambda: verls_own(self, *args, **kwargs), self.replicas, "sending weights", seconds)
 
 
 def is_dead(address: str) -> bool:
     """Whether the server reports a dead engine (vLLM: status 503) or refuses the connection."""
     try:
         DIRECT.open(f"http://{address}/health", timeout=ANSWER_SECONDS).close()
+        return False
     except urllib.error.HTTPError as error:
         return error.code == 503
-    except urllib.error.URLError as error:
-        return isinstance(error.reason, ConnectionRefusedError)
-    except (TimeoutError, OSError):
-        return False
-    return False
+    except OSError as error:
+        return isinstance(getattr(error, "reason", None), ConnectionRefusedError)
+
+
+def while_waiting(buffer: Any, seconds: float, call: Callable[[str], None]) -> None:
+    """Call ``call(partition)`` about every ``seconds`` while ``buffer`` waits."""
+    called = time.monotonic()
+
+    def in_turn(partition_id: str) -> None:
+        nonlocal called
+        if time.monotonic() - called > seconds:
+            called = time.monotonic()
+            call(partition_id)
+
+    vars(buffer).setdefault(_CALLS, []).append(in_turn)
+
+
+@around
+def attentive(verls_own, self, partition_id, last_debug_time):
+    """``ReplayBuffer._wait_for_next_poll`` after the calls of `while_waiting`."""
+    for call in vars(self).get(_CALLS, ()):
+        call(partition_id)
+    return verls_own(self, partition_id, last_debug_time)

@@ -1,7 +1,5 @@
 """verl's validation in chunks. The responses of a chunk are stored before the next chunk starts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,8 @@ from prefix_opd.evaluation.benchmarks import Benchmark
 from prefix_opd.evaluation.config import NODE, TRAINER
 from prefix_opd.evaluation.record import PROGRESS_FILE, Chunk, chunks, done, write_part
 from prefix_opd.method.seeds import answer_seed
+from prefix_opd.verl_plugin.trainer.engine_watch import while_waiting
 from prefix_opd.verl_plugin.trainer.trainer import PrefixOPDTrainer
-from prefix_opd.verl_plugin.trainer.waiting import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import PrefixAgentLoopManager, PrefixAgentLoopWorker
 
 PROBLEM = "evaluation_problem"
@@ -36,11 +34,7 @@ class Evaluator(PrefixOPDTrainer):
         self.plan = config[NODE]
         self.dumped: dict[str, list] = {}
         self.finished = 0
-
-        def show(partition_id: str) -> None:
-            self._show(self.chunk.benchmark, len(self.replay_buffer.finished_keys[partition_id]))
-
-        while_waiting(self.replay_buffer, PROGRESS_SECONDS, show)
+        while_waiting(self.replay_buffer, PROGRESS_SECONDS, self._show_chunk)
 
     def on_validate_begin(self):
         pass  # an evaluation has no steps, hence no run log
@@ -107,6 +101,9 @@ class Evaluator(PrefixOPDTrainer):
                 }
             )
         return rows
+
+    def _show_chunk(self, partition_id: str) -> None:
+        self._show(self.chunk.benchmark, len(self.replay_buffer.finished_keys[partition_id]))
 
     def _show(self, benchmark: str, more: int = 0) -> None:
         """Write the number of finished problems, with ``more`` of the current chunk, for the progress bar."""

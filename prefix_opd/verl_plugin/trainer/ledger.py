@@ -1,10 +1,9 @@
 """Tokens and FLOP of a run, and the metrics of each batch."""
 
-from __future__ import annotations
-
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -16,10 +15,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
 from prefix_opd.method.flops import ModelShape, StepFlops, exact_flops, paper_flops
 from prefix_opd.method.metrics import by_position, reverse_kl_by_position, reverse_kl_metrics, rollout_metrics
-from prefix_opd.verl_plugin.fields import TURNS, TrainBatch, sampled_lengths, teacher_prompt_lengths
-
-Lengths = Sequence[int]
-Records = Sequence[Mapping[str, Any]]
+from prefix_opd.verl_plugin.fields import TURNS, Rollouts, TrainBatch
 
 
 class Ledger:
@@ -35,11 +31,11 @@ class Ledger:
     def __init__(self, student: ModelShape, teachers: Mapping[str, ModelShape], position_bin: int, recomputed: bool):
         self.student, self.teachers, self.position_bin, self.recomputed = student, teachers, position_bin, recomputed
         self.flops = {"exact": 0.0, "paper": 0.0}
-        self.tokens = {"generated": 0, "scored": 0, "trained": 0}
+        self.tokens = Counter(generated=0, scored=0, trained=0)
         self._forget_thrown_away()
 
     @classmethod
-    def of(cls, config: DictConfig, settings: Settings) -> Ledger:
+    def of(cls, config: DictConfig, settings: Settings) -> Self:
         """The ledger of a new run."""
         student = Model(STUDENT_KEY, OmegaConf.select(config, STUDENT_KEY)).shape
         shapes = {one.source: Model(one.key, one.path).shape for one in teachers(config)}
@@ -51,21 +47,15 @@ class Ledger:
         """Rows of the largest head of a teacher."""
         return max(teacher.vocab_size for teacher in self.teachers.values())
 
-    def exact(self, prompts: Lengths, lengths: Lengths, records: Records, recomputed: bool) -> StepFlops:
-        """FLOP of a batch; each rollout was scored by the teacher of its data source.
-
-        Args:
-            prompts, lengths: (B,) tokens of prompts and of responses.
-            records: (B,) with ``source``, and the length of the teacher's own prompt if it has one.
-            recomputed: whether a separate student pass recomputes the log-probs.
-        """
-        scored, spent = teacher_prompt_lengths(records, prompts), StepFlops()
-        for teacher, chosen in self._by_teacher(records):
-            own = (_of(chosen, prompts), _of(chosen, lengths))
-            spent += exact_flops(self.student, teacher, *own, recomputed, _of(chosen, scored))
+    def exact(self, rollouts: Rollouts, recomputed: bool) -> StepFlops:
+        """FLOP of a batch; each rollout was scored by the teacher of its data source. ``recomputed`` as in `Ledger`."""
+        spent, columns = StepFlops(), (rollouts.prompt_lengths, rollouts.lengths, rollouts.teacher_prompt_lengths)
+        for teacher, chosen in self._by_teacher(rollouts.records):
+            prompts, lengths, scored = (_of(chosen, column) for column in columns)
+            spent += exact_flops(self.student, teacher, prompts, lengths, recomputed, scored)
         return spent
 
-    def _by_teacher(self, records: Records) -> list[tuple[ModelShape, list[int]]]:
+    def _by_teacher(self, records: Sequence[Mapping[str, Any]]) -> list[tuple[ModelShape, list[int]]]:
         """Each teacher with the indices of the rollouts that it scored."""
         if "" in self.teachers:
             return [(self.teachers[""], list(range(len(records))))]
@@ -78,16 +68,15 @@ class Ledger:
         return {"flops": self.flops, "tokens": self.tokens}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.flops, self.tokens = state["flops"], state["tokens"]
+        self.flops, self.tokens = state["flops"], Counter(state["tokens"])
 
-    def add_thrown_away(self, prompt_lengths: Lengths, lengths: Lengths, records: Records, recomputed: bool) -> None:
+    def add_thrown_away(self, rollouts: Rollouts, recomputed: bool) -> None:
         """Count a discarded batch as part of the step that samples it again. Arguments: see `exact`."""
-        self.thrown_flops += replace(self.exact(prompt_lengths, lengths, records, recomputed), update=0.0)
-        self.thrown_tokens["generated"] += sum(sampled_lengths(records, lengths))
-        self.thrown_tokens["scored"] += sum(teacher_prompt_lengths(records, prompt_lengths)) + sum(lengths)
+        self.thrown_flops += replace(self.exact(rollouts, recomputed), update=0.0)
+        self.thrown_tokens.update(rollouts.counted())
 
     def _forget_thrown_away(self) -> None:
-        self.thrown_flops, self.thrown_tokens = StepFlops(), {"generated": 0, "scored": 0, "trained": 0}
+        self.thrown_flops, self.thrown_tokens = StepFlops(), Counter[str]()
 
     def add(self, rollouts: TrainBatch) -> dict[str, Any]:
         """Count the batch of an update and the batches discarded before it. Returns the metrics of the step."""
@@ -133,24 +122,17 @@ class Ledger:
         return found
 
     def _count(self, rollouts: TrainBatch) -> dict[str, float]:
-        prompts, scored = rollouts.prompt_lengths, rollouts.teacher_prompt_lengths
-        exact, paper = self.exact(prompts, rollouts.lengths, rollouts.records, self.recomputed), StepFlops()
+        exact, paper = self.exact(rollouts, self.recomputed) + self.thrown_flops, StepFlops()
         for teacher, chosen in self._by_teacher(rollouts.records):
             paper += paper_flops(self.student, teacher, _of(chosen, rollouts.sampled_lengths))
-        tokens = {
-            "generated": sum(rollouts.sampled_lengths),
-            "scored": sum(scored) + sum(rollouts.lengths),
-            "trained": int(rollouts.mask.sum()),
-        }
-        exact += self.thrown_flops
-        tokens = {kind: count + self.thrown_tokens[kind] for kind, count in tokens.items()}
+        tokens = Counter(rollouts.counted(), trained=int(rollouts.mask.sum()))
+        tokens.update(self.thrown_tokens)
         self._forget_thrown_away()
         self.flops["exact"] += exact.total
         self.flops["paper"] += paper.total
-        for kind, count in tokens.items():
-            self.tokens[kind] += count
+        self.tokens.update(tokens)
         return {
-            "prompt_length/mean": sum(prompts) / len(prompts),
+            "prompt_length/mean": sum(rollouts.prompt_lengths) / len(rollouts.prompt_lengths),
             **self._flop_metrics("exact", exact),
             **self._flop_metrics("paper", paper),
             **{f"tokens/{kind}": count for kind, count in tokens.items()},
@@ -162,5 +144,5 @@ class Ledger:
         return {**phases, f"flops_{kind}/so_far": self.flops[kind]}
 
 
-def _of(chosen: Lengths, values: Lengths) -> list[int]:
+def _of(chosen: Sequence[int], values: Sequence[int]) -> list[int]:
     return [values[index] for index in chosen]

@@ -6,8 +6,6 @@ It reads the data set in place of the data loader, and its rollouts have their o
 the prompts nor the random numbers of training. The run's ledger does not include its cost.
 """
 
-from __future__ import annotations
-
 import time
 import uuid
 from typing import Any
@@ -19,7 +17,8 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from prefix_opd.base.errors import RunStopped, one_line
-from prefix_opd.method.metrics import Bins, by_position, tail_growth
+from prefix_opd.method import names
+from prefix_opd.method.metrics import Bins, reverse_kl_by_position, tail_growth
 from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, PROBE_SEED, TRAIN_FIELDS, TrainBatch, read_train_batch
 from prefix_opd.verl_plugin.trainer.step_guard import forget_rollouts
 
@@ -131,22 +130,18 @@ class Probe:
     # ---- measuring ----
 
     def _measure(self, rollouts: TrainBatch, step: int, prefix_length: int) -> dict[str, float]:
-        kl = (rollouts.log_p - rollouts.log_q)[rollouts.mask]
-        positions, width = rollouts.positions()[rollouts.mask], self.trainer.ledger.position_bin
-        bins = {first: (mean, tokens) for first, mean, tokens in by_position(kl.abs(), positions, width)}
-        found: dict[str, float] = {
-            f"probe/reverse_kl_by_position/{first}": mean for first, mean, _ in by_position(kl, positions, width)
-        }
-        for first, (mean, tokens) in bins.items():
-            found[f"probe/reverse_kl_abs_by_position/{first}"] = mean
-            found[f"probe/tokens_by_position/{first}"] = tokens
+        fields = (field[rollouts.mask] for field in (rollouts.log_p, rollouts.log_q, rollouts.positions()))
+        by_bin = reverse_kl_by_position(*fields, groups={}, bin_width=self.trainer.ledger.position_bin)
+        found = {f"probe/{name.replace('/all/', '/')}": value for name, value in by_bin.items()}
+        magnitudes = names.bins(found, "probe/reverse_kl_abs_by_position/")
+        bins = {first: (mean, found[f"probe/tokens_by_position/{first}"]) for first, mean in magnitudes.items()}
         found["probe/response_length/mean"] = sum(rollouts.sampled_lengths) / len(rollouts.lengths)
         found.update(self._account(rollouts))
         found.update(self._compare(bins, step, prefix_length))
         return found
 
     def _account(self, rollouts: TrainBatch) -> dict[str, float]:
-        spent = self.trainer.ledger.exact(rollouts.prompt_lengths, rollouts.lengths, rollouts.records, False)
+        spent = self.trainer.ledger.exact(rollouts, recomputed=False)
         flops = spent.sampling + spent.teacher_scoring  # no update
         self.flops += flops
         return {"probe/flops_exact": flops, "probe/flops_exact/so_far": self.flops}

@@ -1,17 +1,11 @@
 """Place the teacher, and start student and teacher in parallel.
 
-verl 0.9.1 starts the student's trainer, then the teacher's servers, then the student's servers, one after the other
-(verl/trainer/ppo/v1/trainer_base.py:_setup, steps 6, 8, 9). They do not depend on each other. So a thread starts the
-teacher as soon as the resource pools exist, and `_setup` waits for the thread at its end at the latest.
+A thread starts the teacher as soon as the resource pools exist. verl's ``_setup`` waits for it at its end.
 
 On shared GPUs engines wait for each other where vLLM measures free memory (`prefix_opd.checks.placement`).
 """
 
-from __future__ import annotations
-
-import functools
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -24,8 +18,8 @@ from prefix_opd.verl_plugin.trainer import turns
 
 TEACHER = "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager"
 
-_under_way: EngineStartup | None = None
-"""The start-up of this process that is starting a teacher."""
+_under_way = None
+"""The `EngineStartup` of this process that is starting a teacher."""
 
 
 class _Teacher:
@@ -38,20 +32,14 @@ class _Teacher:
         return getattr(self._manager.result(), name)
 
 
-def the_one_under_way(verls_own: type) -> Callable[..., Any]:
+@around
+def the_one_under_way(verls_own, config, resource_pool) -> Any:
     """Replace ``MultiTeacherModelManager``: return the teacher that `EngineStartup` is starting, or a new one."""
+    if config.prefix_opd.teacher.url:
+        from prefix_opd.verl_plugin.server.remote_teacher import RemoteTeacherManager  # it imports what is patched
 
-    @functools.wraps(verls_own, updated=())
-    def teacher(config, resource_pool):
-        if config.prefix_opd.teacher.url:
-            from prefix_opd.verl_plugin.server.remote_teacher import RemoteTeacherManager  # it imports what is patched
-
-            return RemoteTeacherManager(config)
-        if _under_way is None:
-            return verls_own(config=config, resource_pool=resource_pool)
-        return _under_way.hand_over()
-
-    return teacher
+        return RemoteTeacherManager(config)
+    return verls_own(config=config, resource_pool=resource_pool) if _under_way is None else _under_way.hand_over()
 
 
 @around

@@ -4,8 +4,6 @@ verl trains on whatever comes back. Here `watchers` checks the batch before the 
 again from the same prompts, for the same step, up to ``retries`` times.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,9 +15,9 @@ from verl.utils import tensordict_utils as tu
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.config.settings import WatcherSettings
 from prefix_opd.run.events import THROWN_AWAY
-from prefix_opd.verl_plugin.fields import COST_FIELDS, TrainBatch, read_lengths, read_records
+from prefix_opd.verl_plugin.fields import COST_FIELDS, Rollouts, TrainBatch
 from prefix_opd.verl_plugin.trainer import watchers
-from prefix_opd.verl_plugin.trainer.waiting import while_waiting
+from prefix_opd.verl_plugin.trainer.engine_watch import while_waiting
 from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT
 from prefix_opd.verl_plugin.worker.progress import NO_PROGRESS
 
@@ -50,7 +48,7 @@ class StepGuard:
         self.judged = False
         """Whether the step's rollouts passed all checks. Later errors are not caused by these rollouts."""
         self.warned = 0  # warnings of this step; the trainer resets the count when a step begins
-        self._ask_whether_workers_live()
+        while_waiting(trainer.replay_buffer, ALIVE_SECONDS, self._ask_whether_workers_live)
 
     # ---- order ----
 
@@ -78,13 +76,13 @@ class StepGuard:
         """Check that every rollout of the step came back."""
         config = self.trainer.config
         expected = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
-        judged = watchers.missing_rollouts(len(batch.keys), expected, self.take_failures(), self.settings)
+        watched = watchers.missing_rollouts(len(batch.keys), expected, self.take_failures())
         try:
-            self._act(judged, metrics)
+            self._act(watched, metrics)
         except ThrownAway:  # the rollouts that came back cost FLOP
             if batch.keys:
                 data = tq.kv_batch_get(batch.keys, batch.partition_id, select_fields=COST_FIELDS)
-                self.trainer.ledger.add_thrown_away(*read_lengths(data), read_records(data), recomputed=False)
+                self.trainer.ledger.add_thrown_away(Rollouts.read(data), recomputed=False)
             raise
 
     def check_rollouts(
@@ -94,16 +92,16 @@ class StepGuard:
         ledger, names = self.trainer.ledger, [self.name(key) for key in keys]
         limits = ledger.vocabulary, int(self.trainer.config.data.max_response_length)
         try:
-            self._act(watchers.before_update(rollouts, names, advantage, *limits, self.settings), metrics)
+            self._act(watchers.before_update(rollouts, names, advantage, *limits), metrics)
         except ThrownAway:
-            ledger.add_thrown_away(rollouts.prompt_lengths, rollouts.lengths, rollouts.records, ledger.recomputed)
+            ledger.add_thrown_away(rollouts, ledger.recomputed)
             raise
         metrics["prefix_opd/watch/thrown_away"] = self.attempt
         self.judged = True
 
     def check_update(self, metrics: dict[str, Any]) -> None:
         """Check the metrics of the update."""
-        self._act(watchers.after_update(metrics, self.settings), metrics)
+        self._act(watchers.after_update(metrics), metrics)
 
     def check_validation(
         self, came: int, expected: int, natural_ends: Sequence[float | None], metrics: dict[str, Any]
@@ -112,15 +110,15 @@ class StepGuard:
         failures = self.take_failures()
         if (stuck := next((line for line in failures if NO_PROGRESS in line), None)) is not None:
             raise RunStopped(f"step {self.trainer.global_steps}: the validation was given up ({stuck})")
-        self._act(watchers.validation(came, expected, failures, natural_ends, self.settings), metrics)
+        self._act(watchers.validation(came, expected, failures, natural_ends), metrics)
 
     def warn(self, told: str) -> None:
         """Report and count a warning of this step."""
         self.warned += 1
         self.trainer.events.warn(self.trainer.global_steps, told)
 
-    def _act(self, judged: tuple[dict[str, float], list[watchers.Alarm]], metrics: dict[str, Any]) -> None:
-        values, findings = judged
+    def _act(self, watched: watchers.Watched, metrics: dict[str, Any]) -> None:
+        values, findings = watchers.judge(watched, self.settings)
         metrics.update({f"prefix_opd/watch/{name}": value for name, value in values.items()})
         for finding in findings:
             if finding.action == "stop":
@@ -179,10 +177,6 @@ class StepGuard:
         workers = self.trainer.agent_loop_manager.agent_loop_workers
         return [line for lines in ray.get([worker.take_failures.remote() for worker in workers]) for line in lines]
 
-    def _ask_whether_workers_live(self) -> None:
-        """Check the workers regularly: verl polls without end, even if a worker died."""
-
-        def ask(partition_id: str) -> None:
-            ray.get([worker.alive.remote() for worker in self.trainer.agent_loop_manager.agent_loop_workers])
-
-        while_waiting(self.trainer.replay_buffer, ALIVE_SECONDS, ask)
+    def _ask_whether_workers_live(self, partition_id: str) -> None:
+        """verl polls without end, even if a worker died."""
+        ray.get([worker.alive.remote() for worker in self.trainer.agent_loop_manager.agent_loop_workers])

@@ -1,11 +1,8 @@
 """verl's trackers, with failures that cannot end the run.
 
-verl creates all trackers in one constructor inside ``fit``; the first unreachable tracker raises. Here each tracker is
-created separately. The run logs a warning about a failed tracker and goes on without it. The run's own record
-(`prefix_opd.run.log`) is complete in any case.
+The run logs a warning about a failed tracker and goes on without it. Its own record (`prefix_opd.run.log`) is complete
+in any case.
 """
-
-from __future__ import annotations
 
 import logging
 from typing import Any

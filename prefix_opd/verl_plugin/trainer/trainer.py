@@ -1,7 +1,5 @@
 """verl's synchronous V1 trainer with the prefix lengths, the advantage and the metrics of prefix distillation."""
 
-from __future__ import annotations
-
 import functools
 import json
 import logging
@@ -27,10 +25,9 @@ from prefix_opd.run.checkpoints import LEDGER_FILE
 from prefix_opd.run.events import EventLog
 from prefix_opd.run.ledger import accuracies
 from prefix_opd.run.log import RunLog, numbers, read_metrics
-from prefix_opd.verl_plugin.fields import SETTINGS, TRAIN_FIELDS, for_update, plain, read_train_batch
+from prefix_opd.verl_plugin.fields import SETTINGS, TRAIN_FIELDS, for_update, read_train_batch
 from prefix_opd.verl_plugin.trainer.copies import mark_copies
-from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch
-from prefix_opd.verl_plugin.trainer.last_step import end_if_due, reason_to_end
+from prefix_opd.verl_plugin.trainer.early_dispatch import EarlyDispatch, end_if_due, reason_to_end
 from prefix_opd.verl_plugin.trainer.ledger import Ledger
 from prefix_opd.verl_plugin.trainer.lengths import Lengths
 from prefix_opd.verl_plugin.trainer.probe import Probe
@@ -53,7 +50,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
     def __init__(self, config):
         with open_dict(config):
             config.trainer.v1.trainer_mode = "sync"
-        self.settings = Settings.from_node(plain(config.prefix_opd))
+        self.settings = Settings.from_node(config.prefix_opd)
         super().__init__(config)
         self.replay_buffer.poll_interval = self.settings.poll_seconds
         self.ledger = Ledger.of(config, self.settings)

@@ -11,8 +11,6 @@ rollouts of the step are sampled. Validation needs no teacher. An engine with ``
 the order of the phases is the same.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable
@@ -22,7 +20,7 @@ import ray
 from verl.utils.ray_utils import auto_await
 
 from prefix_opd.base.errors import RunStopped, one_line
-from prefix_opd.verl_plugin.trainer.engine_watch import addresses_of, while_alive
+from prefix_opd.verl_plugin.trainer.engine_watch import while_alive
 
 
 class Turns:
@@ -76,7 +74,7 @@ class Turns:
     def _switch(self, action: Callable[[], Any], found: list[Any], what: str) -> None:
         began = time.monotonic()
         try:
-            while_alive(action, lambda: addresses_of(found), what)
+            while_alive(action, found, what)
         except (RunStopped, ray.exceptions.RayActorError):
             raise
         except Exception as error:

@@ -1,11 +1,8 @@
 """The watchers of every step, as pure functions of one batch.
 
-``before_update`` checks rollouts and scores while the batch can still be discarded. ``after_update`` checks the metrics
-of the update. Both return the watched values, which become metrics, and one `Alarm` per value past its threshold. The
-trainer acts on alarms (`prefix_opd.verl_plugin.trainer.step_guard`).
+``before_update`` checks rollouts and scores while the batch can still be discarded, ``after_update`` the metrics of the
+update. `prefix_opd.verl_plugin.trainer.step_guard` acts on the alarms of `judge`.
 """
-
-from __future__ import annotations
 
 import itertools
 import math
@@ -32,6 +29,10 @@ REPEATED_TOKENS = 32
 """Number of last tokens that must repeat the cycle."""
 
 
+Watched = dict[str, tuple[float, str]]
+"""Watcher -> (value, message: the problem, the rollout, and the fix)."""
+
+
 @dataclass(frozen=True)
 class Alarm:
     """A watched value past its threshold."""
@@ -39,27 +40,17 @@ class Alarm:
     watcher: str
     action: str
     told: str
-    """The message: the problem, the rollout, and the fix."""
 
 
-def missing_rollouts(
-    came: int, expected: int, reasons: Sequence[str], settings: WatcherSettings
-) -> tuple[dict[str, float], list[Alarm]]:
-    """Check that every rollout of a step came back. verl would train on the rest."""
+def missing_rollouts(came: int, expected: int, reasons: Sequence[str]) -> Watched:
+    """Whether every rollout of a step came back. verl would train on the rest."""
     reason = f" ({reasons[0]})" if reasons else ""
     told = f"{came} of {expected} rollouts came back whole and scored{reason}; see the log for the others"
-    return _judge({"missing": (float(expected - came), told)}, settings)
+    return {"missing": (float(expected - came), told)}
 
 
-def before_update(
-    batch: TrainBatch,
-    names: Sequence[str],
-    advantage: Tensor,
-    vocabulary: int,
-    longest: int,
-    settings: WatcherSettings,
-) -> tuple[dict[str, float], list[Alarm]]:
-    """Check a batch before the update.
+def before_update(batch: TrainBatch, names: Sequence[str], advantage: Tensor, vocabulary: int, longest: int) -> Watched:
+    """A batch before the update.
 
     Args:
         batch: B rollouts with N response tokens in total.
@@ -67,7 +58,6 @@ def before_update(
         advantage: (N,)
         vocabulary: V, the size of the teacher's vocabulary.
         longest: ``data.max_response_length``, tokens.
-        settings: thresholds and actions.
     """
     endings = [record["ending"] for record in batch.records]
     broken = _not_finite(batch, advantage)
@@ -100,11 +90,11 @@ def before_update(
             f"{share:.0%} of the rollouts ran into data.max_response_length={longest}, the first of them "
             f"{_first(names, cut)}; check prefix_opd.rollout.stop, or raise the length",
         )
-    return _judge(watched, settings)
+    return watched
 
 
-def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tuple[dict[str, float], list[Alarm]]:
-    """Check the metrics of an update (verl's names)."""
+def after_update(metrics: Mapping[str, float]) -> Watched:
+    """The metrics of an update (verl's names)."""
     watched = {}
     numbers = {name: float(metrics[name]) for name in ("actor/loss", "actor/grad_norm") if name in metrics}
     broken = {name: number for name, number in numbers.items() if not math.isfinite(number)}
@@ -127,13 +117,11 @@ def after_update(metrics: Mapping[str, float], settings: WatcherSettings) -> tup
             f"trainer and sampler differ by {gap:.3g} nats a token{most}; compare their dtypes, and model.vocab_size "
             "with the tokenizer's",
         )
-    return _judge(watched, settings)
+    return watched
 
 
-def validation(
-    came: int, expected: int, reasons: Sequence[str], natural_ends: Sequence[float | None], settings: WatcherSettings
-) -> tuple[dict[str, float], list[Alarm]]:
-    """Check the responses of a validation.
+def validation(came: int, expected: int, reasons: Sequence[str], natural_ends: Sequence[float | None]) -> Watched:
+    """The responses of a validation.
 
     Args:
         came, expected: number of responses.
@@ -155,10 +143,11 @@ def validation(
             f"{endless:.0%} of the {len(known)} validation answers have no natural end; the student does not learn to "
             "end where no prefix reaches: raise L sooner (prefix_opd.schedule), or check prefix_opd.rollout.stop",
         )
-    return _judge(watched, settings)
+    return watched
 
 
-def _judge(watched: Mapping[str, tuple[float, str]], settings: WatcherSettings) -> tuple[dict[str, float], list[Alarm]]:
+def judge(watched: Watched, settings: WatcherSettings) -> tuple[dict[str, float], list[Alarm]]:
+    """The values of the watchers that are on, and one `Alarm` per value past its threshold."""
     values, alarms = {}, []
     for name, (value, told) in watched.items():
         watcher: Watcher | LateWatcher | EveryRollout = getattr(settings, name)

@@ -5,8 +5,6 @@ parameters, since verl shares one dict among the n rollouts of a prompt. This wo
 turns, L counts the student's tokens over all of them (`prefix_opd.verl_plugin.worker.student_turns`).
 """
 
-from __future__ import annotations
-
 import pkgutil
 import time
 from typing import Any
@@ -23,16 +21,8 @@ from prefix_opd.config.teachers import ROUTED_BY
 from prefix_opd.method import teacher_prompt
 from prefix_opd.method.advantage import at_students_positions
 from prefix_opd.method.seeds import rollout_seed
-from prefix_opd.verl_plugin.fields import (
-    COPY,
-    PREFIX_LENGTH,
-    PROBE_SEED,
-    RECORD,
-    SAMPLED,
-    TEACHER_PROMPT_LENGTH,
-    TURNS,
-    plain,
-)
+from prefix_opd.verl_plugin import fields
+from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, RECORD
 from prefix_opd.verl_plugin.worker.gate import Gate
 from prefix_opd.verl_plugin.worker.progress import NoProgress, Progress, watched
 from prefix_opd.verl_plugin.worker.student_turns import ROLLOUT, Rollout, StudentClient
@@ -61,7 +51,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.settings = Settings.from_node(plain(self.config.prefix_opd))
+        self.settings = Settings.from_node(self.config.prefix_opd)
         self.longest_response = int(self.config.data.max_response_length)
         self.dispatched_at = 0.0
         self.failures: list[str] = []
@@ -99,8 +89,8 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             if isinstance(kwargs[PREFIX_LENGTH], list):  # one L for each rollout of the prompt
                 kwargs[PREFIX_LENGTH] = kwargs[PREFIX_LENGTH][int(kwargs["session_id"])]
             longest = sampling_params["max_tokens"] = int(kwargs[PREFIX_LENGTH])
-            if PROBE_SEED in kwargs:  # a seed keeps the probe from changing the engine's random stream
-                sampling_params["seed"] = int(kwargs[PROBE_SEED])
+            if fields.PROBE_SEED in kwargs:  # a seed keeps the probe from changing the engine's random stream
+                sampling_params["seed"] = int(kwargs[fields.PROBE_SEED])
         if self.settings.rollout.final_output_only and self.rollout_config.name == "vllm":
             # verl reads only the tokens of the finished rollout; stop strings need the text
             sampling_params.update(output_kind=FINAL_ONLY, detokenize=bool(sampling_params.get("stop")))
@@ -113,7 +103,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
     def _seed(self, trajectory: dict[str, Any], sample: dict[str, Any]) -> int:
         # the index alone is not enough: verl uses 0 for every row of a data set without indices
         prompt = [str(trajectory["sample_index"]), list(sample["raw_prompt"])]
-        if copy := int(sample.get(COPY, 0)):
+        if copy := int(sample.get(fields.COPY, 0)):
             prompt.append(copy)
         place = (int(trajectory["step"]), prompt, int(sample["session_id"]), int(sample.get(ATTEMPT, 0)))
         return rollout_seed(self.settings.rollout.seeded, *place, validate=bool(trajectory["validate"]))
@@ -132,11 +122,11 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
 
     async def sampled(self) -> None:
         """Wait until every training rollout of this worker waits for the teacher, or has failed."""
-        await self.gate.sampled()
+        await self.gate.sampled.wait()
 
     async def score(self) -> None:
         """Begin the teacher's turn."""
-        self.gate.open()
+        self.gate.opened.set()
 
     async def take_failures(self) -> list[str]:
         """Failures since the last call, one line per rollout."""
@@ -160,8 +150,8 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             "ending": rollout.ending(self.settings.stop_token_ids),
             "generated_at": generated_at,
             "source": str(kwargs.get(ROUTED_BY)),
-            TURNS: len(rollout.turns),
-            SAMPLED: len(rollout.sampled),
+            fields.TURNS: len(rollout.turns),
+            fields.SAMPLED: len(rollout.sampled),
         }
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
@@ -184,22 +174,23 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
             await self.gate.wait(str(sample["uid"]), int(sample["session_id"]))
         own = self._teachers_prompt(kwargs["sample_kwargs"]) if self.settings.teacher_prompt.is_own else prompt_ids
         await super()._compute_teacher_logprobs(output, own, response_ids, validate, **kwargs)
-        fields, record = output.extra_fields, output.extra_fields[RECORD]
+        answer, record = output.extra_fields, output.extra_fields[RECORD]
         record["scored_at"] = time.monotonic() - self.dispatched_at
         if self.settings.loss.needs_topk:
-            check_scored_length(fields["teacher_logprobs"], len(own) + len(response_ids))
+            check_scored_length(answer["teacher_logprobs"], len(own) + len(response_ids))
         else:
             # Check here that the teacher scored the sampled tokens; then its token ids need not be sent on.
-            check_scored_tokens(fields.pop("teacher_ids").reshape(-1)[:-1], [*own, *response_ids])
+            check_scored_tokens(answer.pop("teacher_ids").reshape(-1)[:-1], [*own, *response_ids])
         if self.settings.teacher_prompt.is_own:
-            record[TEACHER_PROMPT_LENGTH] = len(own)
-            for name in {"teacher_ids", "teacher_logprobs"} & fields.keys():
-                fields[name] = at_students_positions(fields[name], len(own), len(prompt_ids))
+            record[fields.TEACHER_PROMPT_LENGTH] = len(own)
+            for name in {"teacher_ids", "teacher_logprobs"} & answer.keys():
+                answer[name] = at_students_positions(answer[name], len(own), len(prompt_ids))
 
     def _teachers_prompt(self, sample: dict[str, Any]) -> list[int]:
         """Token ids of the teacher's own prompt for a row of the data, in the student's chat template."""
         messages = self.settings.teacher_prompt.messages(list(sample["raw_prompt"]), sample)
-        return teacher_prompt.prompt_ids(self.tokenizer, messages, **plain(self.config.data.apply_chat_template_kwargs))
+        variables = fields.plain(self.config.data.apply_chat_template_kwargs)
+        return teacher_prompt.prompt_ids(self.tokenizer, messages, **variables)
 
 
 def _register(agent_loop: str) -> None:
@@ -218,8 +209,7 @@ def check_scored_length(log_probs: torch.Tensor, tokens: int) -> None:
 def check_scored_tokens(scored: torch.Tensor, sequence: list[int]) -> None:
     """Raise RuntimeError unless entry i of a teacher's answer scores token i + 1 of the sequence."""
     expected = torch.tensor(sequence[1:], dtype=scored.dtype)
-    if scored.shape != expected.shape:
-        raise RuntimeError(f"the teacher scored {len(scored)} tokens of {len(expected)}")
+    check_scored_length(scored, len(expected))
     if not torch.equal(scored, expected):
         position = int((scored != expected).nonzero()[0, 0])
         raise RuntimeError(

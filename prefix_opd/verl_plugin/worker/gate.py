@@ -1,7 +1,5 @@
 """The gate between the rollouts of an agent-loop worker and the teacher, where phases take turns."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable
 
@@ -11,20 +9,22 @@ class Gate:
 
     def __init__(self):
         self._sampling: dict[str, set[int]] = {}
-        self._sampled = asyncio.Event()
-        self._sampled.set()
-        self._opened = asyncio.Event()
+        self.sampled = asyncio.Event()
+        """Set while no rollout is being sampled."""
+        self.sampled.set()
+        self.opened = asyncio.Event()
+        """Set in the teacher's turn."""
 
     def hand_out(self, prompts: Iterable[tuple[str, int]]) -> None:
         """Close the gate for new prompts: (uid, number of rollouts)."""
         self._sampling.update({uid: set(range(rollouts)) for uid, rollouts in prompts})
-        self._opened.clear()
+        self.opened.clear()
         self._check()
 
     async def wait(self, uid: str, rollout: int) -> None:
         """Called by a sampled rollout: wait for the teacher's turn."""
         self.left(uid, rollout)
-        await self._opened.wait()
+        await self.opened.wait()
 
     def left(self, uid: str, rollout: int) -> None:
         """A rollout is sampled, or has failed."""
@@ -38,14 +38,6 @@ class Gate:
 
     def _check(self) -> None:
         if any(self._sampling.values()):
-            self._sampled.clear()
+            self.sampled.clear()
         else:
-            self._sampled.set()
-
-    async def sampled(self) -> None:
-        """Wait until no rollout is being sampled."""
-        await self._sampled.wait()
-
-    def open(self) -> None:
-        """Begin the teacher's turn."""
-        self._opened.set()
+            self.sampled.set()

@@ -1,12 +1,9 @@
 """Write to TransferQueue in groups: one call for all waiting rollouts.
 
-verl's worker makes one call (three messages) per rollout and per prompt status. Here the first write is sent at once.
-Writes that arrive meanwhile wait, and are then sent together. A single write is not delayed, and a step of B * n short
-rollouts needs a handful of calls. Each writer waits until its own rows are stored, which keeps the order that verl
-relies on: rollouts first, then the status of their prompt.
+The first write is sent at once. Writes that arrive meanwhile wait, and are then sent together. A single write is not
+delayed, and a step of B * n short rollouts needs a handful of calls. Each writer waits until its own rows are stored,
+which keeps the order that verl relies on: rollouts first, then the status of their prompt.
 """
-
-from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
@@ -48,17 +45,14 @@ class GroupCommit:
 
     async def async_kv_put(self, key: str, partition_id: str, tag: dict[str, Any]) -> None:
         """Store a tag."""
-        await self._write([key], partition_id, None, [tag])
+        await self.async_kv_batch_put([key], partition_id, None, [tag])
 
     async def async_kv_batch_put(
-        self, keys: list[str], partition_id: str, fields: list[dict[str, Any]], tags: list[dict[str, Any]]
+        self, keys: list[str], partition_id: str, fields: list[dict[str, Any]] | None, tags: list[dict[str, Any]]
     ) -> None:
         """Store rows. One table is made of all rows that are sent together."""
-        await self._write(keys, partition_id, fields, tags)
-
-    async def _write(self, keys, partition_id, rows, tags) -> None:
-        group = (partition_id, None if rows is None else tuple(sorted(rows[0])))
-        write = _Write(keys, rows, tags, asyncio.get_running_loop().create_future())
+        group = (partition_id, None if fields is None else tuple(sorted(fields[0])))
+        write = _Write(keys, fields, tags, asyncio.get_running_loop().create_future())
         self._waiting[group].append(write)
         if group not in self._under_way:
             self._under_way[group] = asyncio.create_task(self._commit_all(group))
@@ -74,7 +68,7 @@ class GroupCommit:
             del self._under_way[group]
 
     async def _commit(self, partition_id: str, writes: list[_Write]) -> None:
-        rows = [row for write in writes for row in write.rows or []]
+        rows, failure = [row for write in writes for row in write.rows or []], None
         try:
             await self._queue.async_kv_batch_put(
                 keys=[key for write in writes for key in write.keys],
@@ -83,13 +77,14 @@ class GroupCommit:
                 tags=[tag for write in writes for tag in write.tags],
             )
         except Exception as error:  # passed on to every writer of the group
-            for write in writes:
-                if not write.done.done():  # done already: its writer was cancelled meanwhile
-                    write.done.set_exception(error)
-        else:
-            for write in writes:
-                if not write.done.done():
-                    write.done.set_result(None)
+            failure = error
+        for write in writes:
+            if write.done.done():  # its writer was cancelled meanwhile
+                continue
+            if failure is None:
+                write.done.set_result(None)
+            else:
+                write.done.set_exception(failure)
 
 
 def grouped(queue: Any) -> GroupCommit:

@@ -1,17 +1,26 @@
-"""Requests go directly to the only server.
+"""Short ways around calls that verl's agent-loop worker makes for each rollout (`prefix_opd.verl_plugin.patches`)."""
 
-verl calls a load-balancer actor before and after each request. With one replica the answer is always the same, so both
-calls are skipped. With several replicas verl's calls remain.
-"""
-
-from __future__ import annotations
-
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from prefix_opd.base.patching import around
 
 _SERVER = "prefix_opd_only_server"
 """Attribute of a client: what its load balancer answers; None if it has several servers."""
+
+
+def quick_hydra(hydra: Any) -> SimpleNamespace:
+    """Replaces ``hydra`` in verl's agent-loop module, which uses ``hydra.utils.instantiate`` only."""
+    find_class = cache(hydra.utils.get_class)
+
+    def instantiate(config: Any, **arguments: Any) -> Any:
+        """Call the class of a config with ``_target_`` only. Hydra handles all other configs."""
+        if set(config) == {"_target_"}:
+            return find_class(config["_target_"])(**arguments)
+        return hydra.utils.instantiate(config, **arguments)
+
+    return SimpleNamespace(utils=SimpleNamespace(instantiate=instantiate))
 
 
 @around
