@@ -133,8 +133,8 @@ def standing_beside(command: Sequence[str], environment: Mapping[str, str], **pi
         child = Child(start(command, environment, **pipes))
         for number in _HANDED_ON:
             signal.signal(number, child.hand_on)
-        for number in early:
-            child.hand_on(number, None)
+        for received in early:
+            child.hand_on(received, None)
         yield child
     finally:
         for number, handler in handlers.items():
