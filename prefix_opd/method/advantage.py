@@ -1,5 +1,7 @@
 """The advantage of on-policy distillation: the teacher's log-prob of a sampled token minus the student's."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 

@@ -6,6 +6,8 @@ over the vocabulary (data processing inequality), and equal to it at k = V. A pl
 Symbols: log_p student, log_q teacher, both (..., k + 1) with the log of the rest's mass last, nats.
 """
 
+from __future__ import annotations
+
 import math
 
 import torch

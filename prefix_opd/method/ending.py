@@ -1,5 +1,7 @@
 """How a rollout ended: by itself, cut at the prefix length L, or at a tool's output that exceeds its room."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Sequence
 
 NATURAL, CUT, OTHER, TOOLS = "natural", "cut", "other", "tools"

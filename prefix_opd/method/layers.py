@@ -10,6 +10,8 @@ mixture of experts                      Qwen, Mixtral, gpt-oss, GLM-4.5, Gemma 4
 Norms and biases are left out, here and in verl.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,7 @@
 """The size of a LoRA adapter (arXiv 2106.09685): beside a matrix of in x out stand rank x in and out x rank."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 from prefix_opd.method.flops import ModelShape

@@ -1,5 +1,7 @@
 """Metrics of one update, computed over all tokens of the batch (never a mean of means)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,7 @@
 """Names of a run's metrics. Producers add the prefix `OURS`; readers use these constants."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 

@@ -1,5 +1,7 @@
 """The published tables of the paper (arXiv 2602.15260 v1)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 BENCHMARKS = ("MATH500", "AIME24", "AIME25", "GPQA", "MMLU-Pro")

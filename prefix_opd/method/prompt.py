@@ -15,6 +15,8 @@ The chat template itself is changed: agent loops, length filter, validation and 
 prompt. Graders ask what the rendered prompt ends with (`opens_thinking`), not which mode was chosen.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 

@@ -5,6 +5,8 @@ Each class declares its settings. A config node holds the name and the settings:
 (`prefix_opd.config.plugins`).
 """
 
+from __future__ import annotations
+
 import difflib
 import functools
 from collections.abc import Callable, Mapping

@@ -5,9 +5,11 @@ the rollout, from 1 (verl's ``global_steps``). When the trainer hands out the pr
 for the lengths and writes them on the rows (`prefix_opd.verl_plugin.trainer.lengths`).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -198,7 +200,7 @@ class Steps(Schedule):
     """(first step, L in tokens) pairs. First steps rise and begin at 1."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _in_order(self) -> Steps:
         first_steps = [first_step for first_step, _ in self.steps]
         if not first_steps:
             raise ValueError("steps=[] is empty; give pairs of first step and length, e.g. [[1,256],[21,1024]]")

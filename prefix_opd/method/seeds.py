@@ -1,5 +1,7 @@
 """Sampling seeds. A seed depends on what is sampled, never on what was sampled before."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from typing import Any

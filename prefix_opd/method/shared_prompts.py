@@ -11,6 +11,8 @@ response. No token sees another rollout's response, so the gradients of a prompt
     predicting   c x  c           the tokens whose outputs predict x y  z
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import torch

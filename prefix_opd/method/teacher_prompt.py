@@ -4,9 +4,11 @@ Self- and context distillation: the teacher's prompt adds a hint, instructions, 
 student may be the same model. Compare ``opsd`` of prime-rl, ``teacher_prompt`` of ms-swift, SDFT of TRL.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from string import Formatter
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, model_validator
 
@@ -49,7 +51,7 @@ class TeacherPrompt(Fields):
     """Longest prompt of the teacher, tokens; default: data.max_prompt_length."""
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
+    def _one_source(self) -> TeacherPrompt:
         if self.column and (self.template or self.system):
             raise ValueError(f"column={self.column} is the whole prompt; leave template and system out")
         if self.template and PROMPT not in set(_names(self.template)):

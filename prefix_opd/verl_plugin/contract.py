@@ -6,6 +6,8 @@ after an upgrade of verl:
     python -m prefix_opd.verl_plugin.contract
 """
 
+from __future__ import annotations
+
 import inspect
 import sys
 from collections.abc import Iterator

@@ -6,6 +6,8 @@ run's runtime environment (`prefix_opd.launch.run`). Its value is `ALL_PATCHES`,
 active patches.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Sequence
 

@@ -6,6 +6,8 @@ its stage. The contract test checks the signature of every target. This command 
     python -m prefix_opd.verl_plugin.patches_page > docs/patches.md
 """
 
+from __future__ import annotations
+
 from prefix_opd.base.loopback import LOOPBACK_PATCH
 from prefix_opd.base.patching import Patch, Target
 from prefix_opd.config.keys import PACKED_ATTENTION

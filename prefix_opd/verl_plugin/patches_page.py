@@ -3,6 +3,8 @@
 python -m prefix_opd.verl_plugin.patches_page > docs/patches.md
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from prefix_opd.base.patching import Patch

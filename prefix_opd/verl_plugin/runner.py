@@ -1,5 +1,7 @@
 """Run verl's task with a trainer of this package."""
 
+from __future__ import annotations
+
 import copy
 import importlib
 from pathlib import Path
@@ -85,7 +87,7 @@ class _Starting:
         self.actor_class, self.config, self.stop_folder, self.limited = actor_class, config, stop_folder, limited
         self.limit: StartLimit | None = None
 
-    def options(self, **options):
+    def options(self, **options) -> _Starting:
         self.actor_class = self.actor_class.options(**options)
         return self
 

@@ -1,5 +1,7 @@
 """A data set with truncated answers, for prefix SeqKD with verl's SFT trainer."""
 
+from __future__ import annotations
+
 from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
 
 

@@ -1,5 +1,7 @@
 """End a start-up that makes no progress: Ray waits for a free CPU or GPU without a limit and without a message."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import time

@@ -7,6 +7,8 @@ the cosine of the two gradients if those of the tokens are orthogonal. L is the 
 ``alignment``. From ``stale`` updates after the last probe on, L grows by ``increment`` after each update.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from typing import Annotated

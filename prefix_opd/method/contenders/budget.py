@@ -6,6 +6,8 @@ and the best L maximises (sum of reverse KL before L) / (P + tokens before L). A
 the length, is left out. As the early positions are learnt, the best L moves on.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping
 

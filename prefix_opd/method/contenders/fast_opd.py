@@ -7,6 +7,8 @@ the sampled tokens, because the published ones need the top k of both models; th
 the measure of use; the default values.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from typing import Annotated

@@ -4,6 +4,8 @@ The loss function returns (B, T) token losses. verl aggregates them by ``actor_r
 back-propagates the result unchanged (``use_policy_gradient=False``).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any
 

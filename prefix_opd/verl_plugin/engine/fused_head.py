@@ -9,6 +9,8 @@ Recomputing costs a third more FLOP of the head; keeping costs 2 bytes per logit
 151 936 and log-softmax in autograd needs 8 to 12 bytes per logit.
 """
 
+from __future__ import annotations
+
 import functools
 from typing import Any
 

@@ -5,6 +5,8 @@ products. ``torch.compile`` fuses these. Gradient checkpointing adds a third to 
 leave the memory to do without.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -4,6 +4,8 @@ verl computes one row, which is a token, at a time. Here one call processes as m
 The formulas are verl's; memory grows by one block at most.
 """
 
+from __future__ import annotations
+
 import torch
 
 from prefix_opd.base.patching import around

@@ -5,6 +5,8 @@
 mini-batch, so the gradient does not change.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 from collections.abc import Sequence

@@ -5,6 +5,8 @@ and pays the square of a whole pack. The kernels need CUDA with compute capabili
 head dimension that is a multiple of 8 and at most 256. Key and value may have fewer heads than the query.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from inspect import signature
 from typing import Any

@@ -8,6 +8,8 @@ Loads from memory are unchanged, also in that thread: Ray's messages between ver
 memory. torch's own switch (TORCH_FORCE_WEIGHTS_ONLY_LOAD) would reject those too.
 """
 
+from __future__ import annotations
+
 import io
 import os
 import pickle

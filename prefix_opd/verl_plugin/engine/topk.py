@@ -3,6 +3,8 @@
 Logits exist for one micro-batch at a time, so ``ppo_max_token_len_per_gpu`` bounds the memory.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from prefix_opd.base.patching import around

@@ -11,12 +11,14 @@ Both are off if the update reads more (entropy, top-k, images) or computes the h
 sequence parallelism, a model or an adapter without ``logits_to_keep``).
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from inspect import signature
 from types import ModuleType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from tensordict import TensorDict
@@ -58,7 +60,7 @@ class Kept:
     """Whether the head returns (1, K) log-probs in place of logits."""
 
     @classmethod
-    def of(cls, micro_batch: TensorDict, temperatures: Tensor) -> Self:
+    def of(cls, micro_batch: TensorDict, temperatures: Tensor) -> Kept:
         """``temperatures``: (R,) one per rollout."""
         prompts, responses = (micro_batch[name].offsets().diff() for name in ("prompts", "responses"))
         input_ids = micro_batch["input_ids"]

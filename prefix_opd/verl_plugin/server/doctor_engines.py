@@ -6,6 +6,8 @@ FOLDER/requests.json is a list of requests (see `prefix_opd.checks.engines`). Ea
 FOLDER/NAME.json. vLLM is imported once. Each engine runs in its own fork, whose exit frees the memory for the next.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys

@@ -1,8 +1,10 @@
 """vLLM without verl: token ids in, token ids or log-probs out."""
 
+from __future__ import annotations
+
 import gc
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from prefix_opd.verl_plugin import our_run
 
@@ -19,7 +21,7 @@ class OfflineEngine:
         self.arguments = dict(skip_tokenizer_init=True, disable_log_stats=True, generation_config="vllm", model=model)
         self.arguments |= engine
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> OfflineEngine:
         our_run.install(["vllm_version"])  # vLLM reads the version of package "vllm"; its CPU package has another name
         from vllm import LLM
 

@@ -3,6 +3,8 @@
 The page uses HTTP, because waiting rollouts can use up Ray's limit of concurrent calls to the server's actor.
 """
 
+from __future__ import annotations
+
 import json
 import time
 import urllib.request

@@ -1,5 +1,7 @@
 """A teacher on another machine takes the place of verl's teacher servers (`prefix_opd.config.remote_teacher`)."""
 
+from __future__ import annotations
+
 import asyncio
 import itertools
 from collections.abc import Callable
@@ -22,6 +24,16 @@ TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 """HTTP status codes of an overloaded or restarting server."""
 TEACHER = "default"
 """verl's name for the only teacher."""
+
+
+class RemoteTeacherManager:
+    """In place of verl's ``MultiTeacherModelManager``: starts nothing."""
+
+    def __init__(self, config: DictConfig):
+        self._client = RemoteTeacherClient(remote_teacher(config, Settings.from_node(config.prefix_opd)))
+
+    def get_client(self) -> dict[str, RemoteTeacherClient]:
+        return {TEACHER: self._client}
 
 
 class RemoteTeacherClient:
@@ -76,13 +88,3 @@ class RemoteTeacherClient:
             except (httpx.TransportError, ValueError) as error:
                 failure = RuntimeError(f"{where}: {one_line(error)}")
         raise failure
-
-
-class RemoteTeacherManager:
-    """In place of verl's ``MultiTeacherModelManager``: starts nothing."""
-
-    def __init__(self, config: DictConfig):
-        self._client = RemoteTeacherClient(remote_teacher(config, Settings.from_node(config.prefix_opd)))
-
-    def get_client(self) -> dict[str, RemoteTeacherClient]:
-        return {TEACHER: self._client}

@@ -5,6 +5,8 @@ loop, which handles all sequences, needs 1/2 of the time for 130 tokens, with to
 answer keeps the prompt positions: verl counts them, and `agent_loop.check_scored_tokens` reads them.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """A separate weight socket for each run: its name contains Ray's session, not the job id alone."""
 
+from __future__ import annotations
+
 import os
 
 from prefix_opd.base.patching import around

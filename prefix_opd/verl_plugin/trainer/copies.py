@@ -4,6 +4,8 @@ A rollout's seed depends on prompt and index (`prefix_opd.method.seeds`), so ide
 tokens. The number of the copy enters the seed. The seed of a row without copies does not change.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
 from collections import defaultdict

@@ -10,6 +10,8 @@ way at a checkpoint, a validation or a probe. So a resumed run equals an uninter
 weights of its step.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 

@@ -3,6 +3,8 @@
 verl's call runs in a thread, and the main thread polls the engines' health page.
 """
 
+from __future__ import annotations
+
 import math
 import threading
 import time

@@ -1,5 +1,7 @@
 """verl's validation in chunks. The responses of a chunk are stored before the next chunk starts."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

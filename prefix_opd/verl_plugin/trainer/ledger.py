@@ -1,9 +1,11 @@
 """Tokens and FLOP of a run, and the metrics of each batch."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -35,7 +37,7 @@ class Ledger:
         self._forget_thrown_away()
 
     @classmethod
-    def of(cls, config: DictConfig, settings: Settings) -> Self:
+    def of(cls, config: DictConfig, settings: Settings) -> Ledger:
         """The ledger of a new run."""
         student = Model(STUDENT_KEY, OmegaConf.select(config, STUDENT_KEY)).shape
         shapes = {one.source: Model(one.key, one.path).shape for one in teachers(config)}

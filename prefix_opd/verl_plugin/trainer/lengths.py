@@ -1,5 +1,7 @@
 """The schedule in a run: L of the prompts that are handed out, what the schedule observes, weights that depend on L."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

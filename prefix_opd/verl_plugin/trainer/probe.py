@@ -6,6 +6,8 @@ It reads the data set in place of the data loader, and its rollouts have their o
 the prompts nor the random numbers of training. The run's ledger does not include its cost.
 """
 
+from __future__ import annotations
+
 import time
 import uuid
 from typing import Any

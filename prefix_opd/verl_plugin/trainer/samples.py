@@ -1,5 +1,7 @@
 """Pass a few rollouts of a step to `prefix_opd.run.samples`, without extra computation."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch

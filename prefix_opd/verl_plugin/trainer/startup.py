@@ -5,6 +5,8 @@ A thread starts the teacher as soon as the resource pools exist. verl's ``_setup
 On shared GPUs engines wait for each other where vLLM measures free memory (`prefix_opd.checks.placement`).
 """
 
+from __future__ import annotations
+
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -18,8 +20,8 @@ from prefix_opd.verl_plugin.trainer import turns
 
 TEACHER = "verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager"
 
-_under_way = None
-"""The `EngineStartup` of this process that is starting a teacher."""
+_under_way: EngineStartup | None = None
+"""The start-up of this process that is starting a teacher."""
 
 
 class _Teacher:

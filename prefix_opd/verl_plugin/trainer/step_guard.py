@@ -4,6 +4,8 @@ verl trains on whatever comes back. Here `watchers` checks the batch before the 
 again from the same prompts, for the same step, up to ``retries`` times.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

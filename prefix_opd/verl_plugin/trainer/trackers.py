@@ -4,6 +4,8 @@ The run logs a warning about a failed tracker and goes on without it. Its own re
 in any case.
 """
 
+from __future__ import annotations
+
 import logging
 from typing import Any
 

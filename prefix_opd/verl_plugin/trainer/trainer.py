@@ -1,5 +1,7 @@
 """verl's synchronous V1 trainer with the prefix lengths, the advantage and the metrics of prefix distillation."""
 
+from __future__ import annotations
+
 import functools
 import json
 import logging

@@ -11,6 +11,8 @@ rollouts of the step are sampled. Validation needs no teacher. An engine with ``
 the order of the phases is the same.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import Callable

@@ -4,6 +4,8 @@
 update. `prefix_opd.verl_plugin.trainer.step_guard` acts on the alarms of `judge`.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Mapping, Sequence

@@ -5,6 +5,8 @@ parameters, since verl shares one dict among the n rollouts of a prompt. This wo
 turns, L counts the student's tokens over all of them (`prefix_opd.verl_plugin.worker.student_turns`).
 """
 
+from __future__ import annotations
+
 import pkgutil
 import time
 from typing import Any

@@ -1,5 +1,7 @@
 """The gate between the rollouts of an agent-loop worker and the teacher, where phases take turns."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Iterable
 

@@ -5,6 +5,8 @@ delayed, and a step of B * n short rollouts needs a handful of calls. Each write
 which keeps the order that verl relies on: rollouts first, then the status of their prompt.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """A time limit for engines without progress. It does not limit a rollout that waits in a working engine's queue."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import functools

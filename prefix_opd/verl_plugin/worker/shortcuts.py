@@ -1,5 +1,7 @@
 """Short ways around calls that verl's agent-loop worker makes for each rollout (`prefix_opd.verl_plugin.patches`)."""
 
+from __future__ import annotations
+
 from functools import cache
 from types import SimpleNamespace
 from typing import Any

@@ -6,6 +6,8 @@ loop ends there as after any turn without a tool call. `Rollout` keeps what was 
 loop returns, so that every token in the loss has the log-prob of the context it was sampled in.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Collection
 from contextvars import ContextVar
