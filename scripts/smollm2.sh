@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 # ---- set any of these as an environment variable ----
 PLATFORM=${PLATFORM:-}                     # cpu or gpu; empty: what the machine has
-RUNS=${RUNS:-full schedule prefix_8 prefix_32}
+RUNS=${RUNS:-full schedule auto prefix_8 prefix_32}
 UPDATES=${UPDATES:-60}
 PROMPTS=${PROMPTS:-8}                      # per update, 4 rollouts each
 PROBLEMS=${PROBLEMS:-256}                  # of a validation
@@ -28,7 +28,7 @@ if [[ -z $PLATFORM ]]; then
 fi
 for run in $RUNS; do
   if [[ ! -e recipe/prefix_opd/config/experiment/smollm2/$run.yaml || $run == base ]]; then
-    echo "error: RUNS=$run: is no experiment of recipe/prefix_opd/config/experiment/smollm2; use full, schedule, prefix_8 or prefix_32" >&2
+    echo "error: RUNS=$run: is no experiment of recipe/prefix_opd/config/experiment/smollm2; use full, schedule, auto, prefix_8 or prefix_32" >&2
     exit 2
   fi
 done

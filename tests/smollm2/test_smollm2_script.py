@@ -59,12 +59,13 @@ def parts(calls: list[list[str]]) -> list[str]:
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_the_runs_that_the_script_starts_pass_the_check(platform, script, tmp_path):
-    calls = script("trainer.save_freq=-1", PLATFORM=platform, UPDATES="20", PROMPTS="4")
-    trained = [f"train experiment=smollm2/{run}" for run in ("full", "schedule")]
+    runs = ("full", "schedule", "auto")
+    calls = script("trainer.save_freq=-1", PLATFORM=platform, UPDATES="20", PROMPTS="4", RUNS=" ".join(runs))
+    trained = [f"train experiment=smollm2/{run}" for run in runs]
     assert parts(calls) == ["model", "data", "evaluate", "teacher", "evaluate", *trained, "table", "analyze"]
     write_data(tmp_path / "data", train=16, test=4)
     models = shipped_models()
-    for words in calls[5:7]:
+    for words in calls[5:8]:
         made = [f"actor_rollout_ref.model.path={models['student']}"]
         made += [f"distillation.teacher_models.teacher_model.model_path={models['teacher']}"]
         config = compose([*words[3:], *made])
