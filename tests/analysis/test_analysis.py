@@ -167,7 +167,7 @@ def test_answers_of_several_turns_are_not_measured(monkeypatch):
     with pytest.raises(UserError, match="my_loops.Loop: has several turns, and answers of one turn are measured"):
         continuation.measure("student-prefix", config, [8], 6, problems=2, samples=1, seed=0)
     with pytest.raises(UserError, match="my_loops.Loop: has several turns"):
-        advise(config, prompts=2, seed=0)
+        advise(config, prompts=2, seed=0, prepared=prepare)
 
 
 def test_prefixes_come_back_from_json():

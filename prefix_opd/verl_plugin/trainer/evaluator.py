@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Evaluator(PrefixOPDTrainer):
             problems = min(len(dataset), node.limit or len(dataset))
             kept = done(self.run_folder, node.name, samples)
             self.finished += len(kept)
-            ids = [row["id"] for row in Benchmark(node.name, path, samples, node.limit).rows]
+            ids = [row["id"] for row in Benchmark(node.name, Path(path), samples, node.limit).rows]
             todo[node.name] = (dataset, ids, chunks(problems, kept, node.name, samples, int(self.plan.chunk)))
         metrics: dict[str, float] = {}
         for name, (dataset, ids, left) in todo.items():
