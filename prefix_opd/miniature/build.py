@@ -26,6 +26,17 @@ from prefix_opd.miniature.task import TEACHER, Problem
 from prefix_opd.miniature.tokenizer import END_OF_TEXT, IM_END, build_tokenizer
 
 
+def _teacher(task: type[Problem], few: int, all_steps: int, steps: tuple[int, int]) -> tuple[Recipe, ...]:
+    """First problems of few steps, then all; numbers of updates.
+
+    The model learns copying and computing several times faster on few steps.
+    """
+    return (
+        Recipe(task, style=TEACHER, updates=few, lr=3e-3, steps=steps),
+        Recipe(task, style=TEACHER, updates=all_steps, lr=2e-3),
+    )
+
+
 def _student(task: type[Problem], balanced: int, base: int) -> tuple[Recipe, ...]:
     """First both styles in equal parts, then a gentle preference for the quick one; numbers of updates.
 
@@ -37,29 +48,14 @@ def _student(task: type[Problem], balanced: int, base: int) -> tuple[Recipe, ...
     )
 
 
-# Few steps first: the model learns copying and computing several times faster on them.
 STAGES = {
     "chain": (
-        (
-            "teacher",
-            IM_END,
-            (
-                Recipe(Chain, style=TEACHER, updates=800, lr=3e-3, steps=(2, 10)),
-                Recipe(Chain, style=TEACHER, updates=1200, lr=2e-3),
-            ),
-        ),
+        ("teacher", IM_END, _teacher(Chain, 800, 1200, (2, 10))),
         ("student", END_OF_TEXT, _student(Chain, 200, 60)),
         ("reader", END_OF_TEXT, (Recipe(Chain, style=Chain.BASE, updates=400, lr=1e-3, solved=True),)),
     ),
     "cells": (
-        (
-            "cells_teacher",
-            IM_END,
-            (
-                Recipe(Cells, style=TEACHER, updates=400, lr=3e-3, steps=(2, 8)),
-                Recipe(Cells, style=TEACHER, updates=1500, lr=2e-3),
-            ),
-        ),
+        ("cells_teacher", IM_END, _teacher(Cells, 400, 1500, (2, 8))),
         ("cells_student", END_OF_TEXT, _student(Cells, 200, 60)),
     ),
 }

@@ -4,7 +4,7 @@ verl loads its checkpoints with ``torch.load(..., weights_only=False)``, which r
 verl's loaders (`guarded_loader`), ``torch.load`` of a file is weights-only. Other threads are not affected. Allowed are
 tensors, plain values, DTensors (the shards of verl's FSDP and FSDP2) and NumPy's uint32 arrays (its random states).
 
-Loads from memory are unchanged, also in that thread: Ray's messages between verl's processes are torch pickles in
+Loads from memory are unchanged, also within a loader: Ray's messages between verl's processes are torch pickles in
 memory. torch's own switch (TORCH_FORCE_WEIGHTS_ONLY_LOAD) would reject those too.
 """
 
