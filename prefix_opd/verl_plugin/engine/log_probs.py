@@ -1,7 +1,7 @@
 """Log-probs of the sampled tokens without flash-attn, computed in blocks of rows.
 
-verl computes one row at a time; with packed sequences a row is a token. Here one call processes as many rows as fit into
-`ELEMENTS` logits. The formulas are verl's; memory grows by one block at most.
+verl computes one row at a time; with packed sequences a row is a token. Here one call processes as many rows as fit
+into `ELEMENTS` logits. The formulas are verl's; memory grows by one block at most.
 """
 
 from __future__ import annotations
