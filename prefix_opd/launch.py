@@ -55,8 +55,11 @@ def prepare(overrides: Sequence[str], verls_own: bool = False) -> DictConfig:
     return config
 
 
-def examine(config: DictConfig) -> None:
+def examine(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Check that a prepared run may use its folder, and run the doctor's quick checks, with warnings on stdout.
+
+    Args:
+        overrides: as the user typed them.
 
     Raises:
         UserError: the folder is in use or has another run, its checkpoints are damaged, or a check fails.
@@ -65,11 +68,12 @@ def examine(config: DictConfig) -> None:
 
     from prefix_opd.checks.doctor import quick
     from prefix_opd.checks.finding import say
+    from prefix_opd.checks.together import unused
 
     check_is_free(Path(config.trainer.default_local_dir))
     check_same_run(config)
     settle_resume(config.copy())  # on a copy, to report damaged checkpoints now; `run` settles it
-    say(quick(config), Console())
+    say([*unused(config, overrides), *quick(config)], Console())
 
 
 def _make_paths_absolute(config: DictConfig) -> None:
@@ -140,7 +144,7 @@ def main(overrides: Sequence[str]) -> int:
         config = prepare(overrides, verls_own)
         if not examined:
             check_machine(config)
-            examine(config)
+            examine(config, overrides)
         folder = Path(config.trainer.default_local_dir)
         folder.mkdir(parents=True, exist_ok=True)
         keep_command([folder], ["train", *overrides])

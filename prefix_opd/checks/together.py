@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.finding import Finding, warn
 from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
 from prefix_opd.config.models import PLAIN_DECODERS, Model
+from prefix_opd.config.overrides import parse, typed_keys
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
 from prefix_opd.cost.memory import ROLLOUT_KEY
@@ -181,6 +184,22 @@ def check_weighting(config: DictConfig, settings: Settings) -> None:
         shown = ", ".join(f"{name}={value}" for name, value in settings.weighting.model_dump().items())
         rule = f"counts no token of any rollout: L is at most {longest} in {steps} updates"
         raise UserError(f"{what} ({shown})", rule, "move it below that, or let L grow further")
+
+
+def unused(config: DictConfig, overrides: Sequence[str]) -> list[Finding]:
+    """A warning for each typed setting that the chosen schedule or weighting does not have.
+
+    Experiments may hold settings of several classes, and sweeps give all their runs the same ones.
+    """
+    settings, found = Settings.from_node(config.prefix_opd), []
+    for key in sorted(typed_keys([parse(override) for override in overrides])):
+        ours, node, name, *_ = [*key.split("."), "", ""]
+        if ours == "prefix_opd" and node in ("schedule", "weighting") and name not in ("", "name"):
+            chosen = getattr(settings, node)
+            if name not in type(chosen).model_fields:
+                reason = f"{node}.name={config.prefix_opd[node].name} does not read it"
+                found.append(warn(reason, "leave it out, or choose another").named(key))
+    return found
 
 
 def stored(config: DictConfig, settings: Settings, rows: int) -> dict[str, int]:

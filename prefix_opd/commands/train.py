@@ -47,7 +47,7 @@ def run(overrides: Sequence[str], check: bool = False, verbose: bool = False, su
     config = prepare(overrides)
     if not check:
         check_machine(config)
-    examine(config)
+    examine(config, overrides)
     folder = Path(config.trainer.default_local_dir)
     console = Console()
     if check:
