@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SmolLM2-135M-Instruct learns arithmetic word problems from a fine-tuned copy of itself: model, data, teacher, accuracy
 # of both, runs, table. Start it again after a stop: finished parts are kept.
-#   bash scripts/smollm2.sh                      on a GPU if there is one (minutes), else on the CPU (many hours)
+#   bash scripts/smollm2.sh                      on a GPU if there is one (minutes), else on the CPU (hours)
 #   RUNS="full schedule" UPDATES=20 bash scripts/smollm2.sh actor_rollout_ref.actor.optim.lr=5e-5
 #   MODEL=HuggingFaceTB/SmolLM2-135M-Instruct bash scripts/smollm2.sh     the model from the hub
 # Arguments are Hydra overrides for every run.
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 # ---- set any of these as an environment variable ----
 PLATFORM=${PLATFORM:-}                     # cpu or gpu; empty: what the machine has
 RUNS=${RUNS:-full schedule auto prefix_8 prefix_32}
-UPDATES=${UPDATES:-60}
+UPDATES=${UPDATES:-60}                     # the linear schedule grows to about 119 tokens, whatever their number
 PROMPTS=${PROMPTS:-8}                      # per update, 4 rollouts each
 PROBLEMS=${PROBLEMS:-256}                  # of a validation
 TEACHER=${TEACHER:-}                       # e.g. "--updates 100 --batch 16"; python -m prefix_opd.smollm2 teacher --help
@@ -84,7 +84,7 @@ if [[ $PLATFORM == gpu ]]; then
 fi
 
 evaluate() {  # NAME MODEL
-  beside "$1" "${program[@]}" evaluate "$2" "$DATA/test.parquet" --k 1 --max-tokens 192 --gpus 1 --teacher "$MODEL" \
+  beside "$1" "${program[@]}" evaluate "$2" "$DATA/test.parquet" --k 1 --max-tokens 160 --gpus 1 --teacher "$MODEL" \
     --limit "$PROBLEMS" --out "$OUTPUT/smollm2_$1" -- experiment=smollm2/full "${evaluated[@]}"
 }
 
@@ -103,11 +103,13 @@ evaluate teacher_accuracy "$DATA/teacher"
 runs=()
 for run in $RUNS; do
   runs+=("$OUTPUT/smollm2_$run")
+  course=()
+  [[ $run != schedule ]] || course=("prefix_opd.schedule.increment=$(((119 + UPDATES - 1) / UPDATES))")
   beside "$run" "${program[@]}" train "experiment=smollm2/$run" "${overrides[@]}" \
     "actor_rollout_ref.model.path='$MODEL'" "distillation.teacher_models.teacher_model.model_path='$DATA/teacher'" \
     "data.train_files='$DATA/train.parquet'" "data.val_files='$DATA/test.parquet'" \
     "data.train_batch_size=$PROMPTS" "data.val_max_samples=$PROBLEMS" "trainer.total_training_steps=$UPDATES" \
-    "trainer.default_local_dir='$OUTPUT/smollm2_$run'" "$@"
+    "trainer.default_local_dir='$OUTPUT/smollm2_$run'" "${course[@]}" "$@"
 done
 all_done
 "${step[@]}" table "${runs[@]}" --evaluations "$OUTPUT/smollm2_untouched" "$OUTPUT/smollm2_teacher_accuracy" |

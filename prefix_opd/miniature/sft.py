@@ -22,7 +22,7 @@ from prefix_opd.miniature.task import (
 )
 from prefix_opd.miniature.tokenizer import THINK, prompt_text
 
-WARM_UP = 50  # steps
+WARM_UP = 50  # updates, at most a tenth of all
 FLOOR = 0.02  # share of the learning rate at the end of the cosine
 
 
@@ -97,12 +97,16 @@ def train(
     model.train()
     bar = tqdm(range(updates), desc=name)
     for update in bar:
+        warm = min(1.0, (update + 1) / min(WARM_UP, max(1, updates // 10)))
         cosine = 0.5 * (1 + math.cos(math.pi * update / updates))
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (update + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * cosine)
+            group["lr"] = lr * warm * (FLOOR + (1 - FLOOR) * cosine)
         ids, labels = (tensor.to(model.device) for tensor in next(batches))
         with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
-            loss = model(input_ids=ids, labels=labels).loss
+            hidden = model.base_model(input_ids=ids).last_hidden_state[:, :-1]
+            predicted = labels[:, 1:] != -100  # logits of these tokens alone
+            logits = model.get_output_embeddings()(hidden[predicted])
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][predicted])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

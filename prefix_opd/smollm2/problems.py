@@ -1,4 +1,4 @@
-"""Arithmetic word problems in two to four steps, with a worked solution, and as verl's parquet files.
+"""Arithmetic word problems with small numbers, two or three events and a worked solution; as verl's parquet files.
 
 A problem is a story: a start, some events, a question. A line of ``stories_*.txt`` is one template: what it does to the
 running total, then its sentence. Test problems have stories of their own.
@@ -29,9 +29,9 @@ from prefix_opd.base.files import whole_files
 from prefix_opd.miniature.data import row
 
 SOURCE = "smollm2/word_problems"
-STEPS = (2, 4)
+STEPS = (2, 3)
 """Fewest and most events."""
-MOST = 300
+MOST = 50
 """The largest running total; the least is 1."""
 INSTRUCTION = "Solve it step by step. Write the result at the end as: The answer is NUMBER."
 SHE = ("Mia", "Anna", "Lena", "Sara", "Nora", "Emma", "Ruth", "Jane")
@@ -82,7 +82,7 @@ def random_problem(rng: random.Random, split: str) -> Problem:
     """Draw a problem of ``split``. Its events differ."""
     story, wanted = rng.choice(stories(split)), rng.randint(*STEPS)
     who, friend = rng.sample(sorted(PRONOUNS), 2)
-    start = total = rng.randint(5, 90)
+    start = total = rng.randint(3, 20)
     told, solved = [rng.choice(story.starts)], []
     texts = [_sentence(told[0], who, friend, n=start)]
     while len(solved) < wanted:
@@ -101,10 +101,10 @@ def random_problem(rng: random.Random, split: str) -> Problem:
 
 def _numbers(rng: random.Random, kind: str) -> tuple[int, int]:
     if kind in ("*a", "/a"):
-        return rng.randint(2, 5), 0
+        return rng.randint(2, 4), 0
     if kind.endswith("ab"):
-        return rng.randint(2, 9), rng.randint(2, 12)
-    return rng.randint(2, 60), 0
+        return rng.randint(2, 5), rng.randint(2, 5)
+    return rng.randint(2, 9), 0
 
 
 def _worked(kind: str, total: int, a: int, b: int) -> tuple[str, int] | None:

@@ -11,14 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from prefix_opd.base.files import whole_folder
 from prefix_opd.miniature.sft import train
-from prefix_opd.smollm2.problems import random_problem
+from prefix_opd.smollm2.problems import Problem, random_problem
 
 
 def batches(tokenizer: PreTrainedTokenizerBase, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Token ids [``size``, T] and labels [``size``, T]: the solution and its end token, -100 elsewhere."""
-    rng = random.Random(f"teacher {seed}")
-    while True:
-        problems = [random_problem(rng, "train") for _ in range(size)]
+    for problems in _of_similar_length(size, random.Random(f"teacher {seed}")):
         messages = [[{"role": "user", "content": one.prompt}] for one in problems]
         prompts = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         answers = [one.solution + tokenizer.eos_token for one in problems]
@@ -31,6 +29,16 @@ def batches(tokenizer: PreTrainedTokenizerBase, size: int, seed: int) -> Iterato
             ids[i, :stop] = torch.tensor(prompt + answer)
             labels[i, len(prompt) : stop] = torch.tensor(answer)
         yield ids, labels
+
+
+def _of_similar_length(size: int, rng: random.Random) -> Iterator[list[Problem]]:
+    """``size`` training problems at a time. Similar lengths need little padding."""
+    while True:
+        drawn = (random_problem(rng, "train") for _ in range(8 * size))
+        problems = sorted(drawn, key=lambda one: len(one.prompt) + len(one.solution))
+        batches = [problems[start : start + size] for start in range(0, len(problems), size)]
+        rng.shuffle(batches)
+        yield from batches
 
 
 def fine_tune(model_path: str, out: Path, updates: int, batch: int, lr: float, seed: int = 0) -> Path:

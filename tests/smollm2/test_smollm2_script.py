@@ -73,6 +73,8 @@ def test_the_runs_that_the_script_starts_pass_the_check(platform, script, tmp_pa
         assert config.platform == platform and config.trainer.total_training_steps == 20
         assert config.data.train_batch_size == 4 and config.trainer.save_freq == -1
         assert config.trainer.default_local_dir.startswith(str(tmp_path / "outputs" / "smollm2_"))
+        if words[3].endswith("schedule"):
+            assert config.prefix_opd.schedule.increment == 6  # L = 115 at update 20
         for node in (config.actor_rollout_ref.rollout, config.distillation.teacher_models.teacher_model.inference):
             assert node.engine_kwargs.vllm.kv_cache_memory_bytes == 2**30
         if platform == "gpu":
@@ -99,11 +101,11 @@ def test_runs_together_and_a_model_of_ones_own(script):
     assert sorted(parts(failed)) == ["data", "evaluate", "evaluate", *trained]
 
 
-@pytest.mark.parametrize(("kind", "first", "last"), [("full", 192, 192), ("schedule", 1, 119), ("prefix_8", 8, 8)])
+@pytest.mark.parametrize(("kind", "first", "last"), [("full", 160, 160), ("schedule", 1, 119), ("prefix_8", 8, 8)])
 def test_the_prefix_at_the_first_and_the_last_update(kind, first, last):
     node = compose([f"experiment=smollm2/{kind}"]).prefix_opd
     schedule = Settings.from_node(node).schedule
-    assert [prefix_lengths(schedule, step, 1, 192) for step in (1, 60)] == [[first], [last]]
+    assert [prefix_lengths(schedule, step, 1, 160) for step in (1, 60)] == [[first], [last]]
     assert node.prompt.thinking == "off" and node.prompt.ending is None
 
 
