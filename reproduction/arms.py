@@ -121,10 +121,13 @@ class Run:
     """Whether the run belongs to the comparison of schedules."""
     budget: float | None = None
     """Exact training FLOP; None: as many updates as ``updates``."""
+    lr: float | None = None
+    """Learning rate; None: the experiment's."""
 
     @property
     def name(self) -> str:
-        return f"{self.arm.name}_seed_{self.seed}"
+        rate = f"_lr_{self.lr:g}" if self.lr else ""
+        return f"{self.arm.name}{rate}_seed_{self.seed}"
 
     @property
     def folder(self) -> Path:

@@ -66,7 +66,7 @@ def write_page(records: Sequence[Record], folder: Path, command: str, task: str 
     compared = COMPARISONS[task]
     rows_file, page, curves = (f"{compared.stem}.{ending}" for ending in ("jsonl", "md", "png"))
     runs: dict[str, list[Record]] = {}
-    for record in records:
+    for record in (one for one in records if one.lr is None):
         runs.setdefault(record.arm, []).append(record)
     arms = [arm.name for arm in compared.arms if arm.name in runs]
     parts = [
@@ -77,6 +77,8 @@ def write_page(records: Sequence[Record], folder: Path, command: str, task: str 
         _shares(points),
         f"![accuracy against training FLOP]({curves})",
     ]
+    if any(record.lr for record in records):
+        parts.append(_rates(records, arms, _aim(points)))
     with picture(folder / curves, 9, 5) as axes:
         for i, arm in enumerate(arms):
             for j, record in enumerate(runs[arm]):
@@ -110,7 +112,7 @@ def _origin(records: Sequence[Record]) -> str:
 def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Record]]) -> str:
     targets, draw = _targets(points), random.Random(SEED)
     budget = max((record.budget or 0.0 for records in runs.values() for record in records), default=0.0)
-    aim = AIM * mean(one[-1].flops_exact for one in points[FULL]) if targets else budget
+    aim = _aim(points) or budget
     head = ["contender", "seeds", "updates", f"accuracy at {AIM:.0%} of full's FLOP", "accuracy at the budget"]
     head += ["last accuracy, lowest to highest seed"]
     head += [f"FLOP to {share:.0%} of full's gain ({target:.1%})" for share, target in targets.items()]
@@ -124,6 +126,30 @@ def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Reco
             row.append(_cost(mean_cost(found, target), interval(found, target, draw)))
         rows.append(row)
     return grid(head, rows)
+
+
+def _aim(points: Mapping[str, list[list[Point]]]) -> float | None:
+    """`AIM` of full OPD's FLOP; None without full OPD."""
+    return AIM * mean(one[-1].flops_exact for one in points[FULL]) if points.get(FULL) else None
+
+
+def _rates(records: Sequence[Record], arms: Sequence[str], aim: float | None) -> str:
+    """The contenders that ran with several learning rates."""
+    budget = max(record.budget or 0.0 for record in records)
+    rates = sorted({record.lr for record in records if record.lr})
+    rows = []
+    for arm in arms:
+        row = [BY_NAME[arm].label]
+        for rate in (None, *rates):
+            found = [one.points for one in records if (one.arm, one.lr) == (arm, rate)]
+            shown = (f"{mean(at_budget(one, flop) for one in found):.1%}" for flop in (aim or budget, budget) if found)
+            row.append(f"{' / '.join(shown)} ({len(found)})" if found else "")
+        if any(row[2:]):
+            rows.append(row)
+    said = f"Accuracy at {AIM:.0%} of full OPD's FLOP / at the budget, mean of the seeds (their number)."
+    return "\n\n".join(
+        ("## Other learning rates", said, grid(["contender", "its own", *(f"{rate:g}" for rate in rates)], rows))
+    )
 
 
 def _targets(points: Mapping[str, list[list[Point]]]) -> dict[float, float]:

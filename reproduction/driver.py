@@ -5,6 +5,7 @@ python -m reproduction --small                one seed, fewer arms and updates
 python -m reproduction --only full schedule --seeds 0 1
 python -m reproduction --contenders           the schedules of docs/schedules.md, at equal FLOP
 python -m reproduction --contenders --task cells      the same on the second miniature
+python -m reproduction --contenders --only full auto --lr 1e-4 1e-3   with other learning rates
 """
 
 from __future__ import annotations
@@ -52,21 +53,23 @@ class Asked:
     budget: float | None = None
     """Exact training FLOP of each contender; None: the paper's comparison."""
     task: str = "chain"
+    rates: tuple[float, ...] = ()
+    """Learning rates of the contenders; empty: their experiments' own."""
 
     @property
     def runs(self) -> list[Run]:
         """The runs, seed by seed, so that an interrupted reproduction has complete comparisons."""
-        return [self._run(arm, seed) for seed in self.seeds for arm in self.arms]
+        return [self._run(arm, seed, lr) for seed in self.seeds for arm in self.arms for lr in self.rates or (None,)]
 
     @property
     def results(self) -> Path:
         """The file of the rows."""
         return self.docs / (f"{COMPARISONS[self.task].stem}.jsonl" if self.budget else record.RESULTS_FILE)
 
-    def _run(self, arm: Arm, seed: int) -> Run:
-        # full OPD sets the targets and has no budget
-        budget = None if arm.name == comparison.FULL else self.budget
-        return Run(arm, seed, self.updates, self.problems, self.out, self.budget is not None, budget)
+    def _run(self, arm: Arm, seed: int, lr: float | None) -> Run:
+        # full OPD sets the targets with its own learning rate, and has no budget then
+        budget = None if arm.name == comparison.FULL and lr is None else self.budget
+        return Run(arm, seed, self.updates, self.problems, self.out, self.budget is not None, budget, lr)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,6 +85,7 @@ def parse(arguments: Sequence[str]) -> Asked:
     parser.add_argument("--contenders", action="store_true", help="the comparison of schedules, at equal FLOP")
     parser.add_argument("--budget", help="with --contenders: exact training FLOP of a run")
     parser.add_argument("--task", choices=COMPARISONS, help="with --contenders: the miniature; default: chain")
+    parser.add_argument("--lr", nargs="+", metavar="LR", help="with --contenders: learning rates besides their own")
     parser.add_argument("--only", nargs="+", metavar="ARM", help="names of arms; a wrong one lists them")
     parser.add_argument("--seeds", nargs="+", metavar="N", help="default: 0 1 2")
     parser.add_argument("--updates", help=f"of every run; default: {UPDATES}")
@@ -94,11 +98,13 @@ def parse(arguments: Sequence[str]) -> Asked:
     known = tuple(arm.name for arm in of_all)
     arms = tuple(given.only or (SMALL_ARMS if given.small and not given.contenders else known))
     names("--only", arms, known, "arm")
-    for option, value in (("--budget", given.budget), ("--task", given.task)):
+    for option, value in (("--budget", given.budget), ("--task", given.task), ("--lr", " ".join(given.lr or ()))):
         if value and not compared:
             raise UserError(f"{option} {value}", "is read with --contenders alone", "leave the one out or add both")
     seeds = tuple(whole("--seeds", value, 0, 2**31 - 1) for value in given.seeds or ())
     once("--seeds", seeds)
+    rates = tuple(above_zero("--lr", value, "1e-3") for value in given.lr or ())
+    once("--lr", rates)
     runs = RUNS.with_name(compared.stem) if compared else RUNS
     out = given.out or (runs.with_name(f"{runs.name}_small") if given.small else runs)
     if out.exists() and not out.is_dir():
@@ -112,17 +118,18 @@ def parse(arguments: Sequence[str]) -> Asked:
         docs=given.docs or (out / "results" if given.small else DOCS),
         budget=above_zero("--budget", given.budget or str(compared.budget)) if compared else None,
         task=given.task or "chain",
+        rates=rates,
     )
 
 
-def above_zero(option: str, value: str) -> float:
+def above_zero(option: str, value: str, example: str = "8e11") -> float:
     """The value of an option as a number above 0. Raises UserError."""
     try:
         number = float(value)
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise UserError(f"{option} {value}", "must be a number above 0, e.g. 8e11")
+        raise UserError(f"{option} {value}", f"must be a number above 0, e.g. {example}")
     return number
 
 
@@ -135,7 +142,12 @@ def reproduce(asked: Asked, command: str) -> int:
     store = Store(asked.results, record.key)
     record.gather(store, asked.out)
     jobs = [
-        Job(f"{run.arm.label}, seed {run.seed}", record.key_of(run), functools.partial(_run, run), _accuracy)
+        Job(
+            f"{run.arm.label}, {f'lr {run.lr:g}, ' if run.lr else ''}seed {run.seed}",
+            record.key_of(run),
+            functools.partial(_run, run),
+            _accuracy,
+        )
         for run in asked.runs
     ]
     with hold(asked.out):

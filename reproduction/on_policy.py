@@ -23,6 +23,7 @@ def overrides(run: Run) -> list[str]:
         f"data.seed={run.seed}",
         f"actor_rollout_ref.rollout.seed={run.seed}",
         f"data.val_max_samples={run.problems}",
+        *([f"actor_rollout_ref.actor.optim.lr={run.lr}"] if run.lr else []),
         *_length(run),
         *_signals(run),
     ]

@@ -56,6 +56,8 @@ class Record:
     """The same for uncapped rollouts sampled before that update. For every on-policy arm."""
     budget: float | None = None
     """Exact training FLOP that ended the run; None: its number of updates did."""
+    lr: float | None = None
+    """Learning rate; None: the experiment's."""
     error: str = ""
     commit: str = ""
     day: str = ""
@@ -78,12 +80,12 @@ class Record:
 def key(row: Row) -> tuple:
     """The settings that identify a finished row. The commit is excluded: a reproduction may span several."""
     problems = row["points"][-1]["problems"] if row["points"] else None
-    return row["arm"], row["seed"], row["updates"], problems, row.get("budget")
+    return row["arm"], row["seed"], row["updates"], problems, row.get("budget"), row.get("lr")
 
 
 def key_of(run: Run) -> tuple:
     """The key of a run's future row."""
-    return run.arm.name, run.seed, run.updates, run.problems, run.budget
+    return run.arm.name, run.seed, run.updates, run.problems, run.budget, run.lr
 
 
 def gather(store: Store, out: Path) -> None:
@@ -137,7 +139,7 @@ def failed(run: Run, commit: str, error: str) -> Row:
 
 def _record(run: Run, status: str, commit: str, **more: Any) -> Record:
     settings = run.arm.name, run.seed, run.updates, status
-    return Record(*settings, budget=run.budget, commit=commit, day=str(date.today()), **more)
+    return Record(*settings, budget=run.budget, lr=run.lr, commit=commit, day=str(date.today()), **more)
 
 
 def _on_policy(run: Run) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
 from prefix_opd.config.overrides import options
 from reproduction.arms import CELLS, CONTENDERS, Run
-from reproduction.comparison import at_budget, interval, mean_cost
+from reproduction.comparison import at_budget, interval, mean_cost, write_page
 from reproduction.driver import main, parse, reproduce
 from reproduction.on_policy import overrides
+from reproduction.record import key_of
 
 
 def test_costs_are_linear_between_validations():
@@ -63,10 +64,28 @@ def test_a_contender_ends_with_its_budget_and_keeps_what_it_observes(tmp_path):
     assert config.trainer.test_freq == 11
 
 
+def test_other_learning_rates_are_runs_of_their_own(tmp_path):
+    asked = parse(["--contenders", "--only", "full", "random", "--seeds", "2", "--lr", "1e-4", "1e-3"])
+    assert [run.name for run in asked.runs[:2]] == ["full_lr_0.0001_seed_2", "full_lr_0.001_seed_2"]
+    assert {run.budget for run in asked.runs} == {8e11} and len({key_of(run) for run in asked.runs}) == 4
+    assert compose(overrides(asked.runs[1])).actor_rollout_ref.actor.optim.lr == 1e-3
+    rows = [record("full", 0, 0.0, 0.8, flops=20.0)]
+    rows += [replace(record("random", seed, 0.0, 0.7, flops=10.0), budget=10.0) for seed in (0, 1)]
+    rows += [replace(record("random", seed, 0.0, 0.1 * seed, flops=10.0), budget=10.0, lr=1e-3) for seed in (1, 2)]
+    text = write_page(rows, tmp_path, "the command").read_text()
+    # 30% of 20 FLOP are 6 of random's 10; its own rate: 0.6 * 70%; 1e-3: 0.6 * 15%
+    assert "| contender | its own | 0.001 |" in text
+    assert "| random truncation | 42.0% / 70.0% (2) | 9.0% / 15.0% (2) |" in text
+    assert "| random truncation | 2 | 10 | 42.0% | 70.0% | 70.0% to 70.0% |" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--budget", "1e11"], "--budget 1e11: is read with --contenders alone"),
+        (["--lr", "1e-4"], "--lr 1e-4: is read with --contenders alone"),
+        (["--contenders", "--lr", "fast"], "--lr fast: must be a number above 0, e.g. 1e-3"),
+        (["--contenders", "--lr", "1e-3", "0.001"], "--lr 0.001 0.001: names one twice"),
         (["--task", "cells"], "--task cells: is read with --contenders alone"),
         (["--contenders", "--task", "tiny"], "--task: invalid choice: 'tiny'"),
         (["--contenders", "--budget", "0"], "--budget 0: must be a number above 0"),
