@@ -88,6 +88,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "adapter_parameters": student.shape.adapter,
             "first_cap": max(rows[0]),
             "last_cap": max(rows[-1]),
+            "least_cap": min(map(min, rows)),
             "gpus": gpus,
             "placement": settings.teacher.placement,
             "phases": settings.teacher.phases,

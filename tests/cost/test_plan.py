@@ -257,3 +257,11 @@ def test_an_adaptive_run_has_a_range():
     assert [found.courses[name].tokens["generated"] / 64 for name in ("shortest", "longest")] == [21, 3 * 3 + 3 * 4 + 6]
     assert found.longest_step["prefix_length"] == 6 and set(found.as_dict()["courses"]) == {"shortest", "longest"}
     assert "courses" not in plan(compose(["experiment=tiny/random"])).as_dict()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "said"), [("auto", "L 8 to 19"), ("schedule", "L 1 to 109;"), ("full", "L 192;")]
+)
+def test_the_head_has_the_shortest_and_the_longest_l(experiment, said):
+    shown = run(f"experiment=tiny/{experiment}").stdout
+    assert said in " ".join(shown.split())
