@@ -89,6 +89,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "first_cap": max(rows[0]),
             "last_cap": max(rows[-1]),
             "least_cap": min(map(min, rows)),
+            "most_cap": most,
             "gpus": gpus,
             "placement": settings.teacher.placement,
             "phases": settings.teacher.phases,

@@ -19,7 +19,7 @@ def render(plan: Plan):
     run = plan.run
     caps = run["first_cap"], run["last_cap"]
     drawn = run["least_cap"] < min(caps)  # other rollouts of the same updates have shorter ones
-    lengths = " to ".join(map(str, (run["least_cap"], max(caps)) if drawn else dict.fromkeys(caps)))
+    lengths = " to ".join(map(str, (run["least_cap"], run["most_cap"]) if drawn else dict.fromkeys(caps)))
     pools = f"{run['gpus']['student']} + {run['gpus']['teacher']} GPUs"
     gpus = f"{run['cards']} GPUs, shared" if run["placement"] == "shared" else pools
     adapter = f" by an adapter of {run['adapter_parameters']:.3g} parameters" if run["adapter_parameters"] else ""

@@ -260,7 +260,7 @@ def test_an_adaptive_run_has_a_range():
 
 
 @pytest.mark.parametrize(
-    ("experiment", "said"), [("auto", "L 8 to 19"), ("schedule", "L 1 to 109;"), ("full", "L 192;")]
+    ("experiment", "said"), [("auto", "L 8 to 192;"), ("schedule", "L 1 to 109;"), ("full", "L 192;")]
 )
 def test_the_head_has_the_shortest_and_the_longest_l(experiment, said):
     shown = run(f"experiment=tiny/{experiment}").stdout
