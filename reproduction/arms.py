@@ -36,6 +36,8 @@ class Arm:
     observes: str = ""
     """Contenders: what the schedule observes, "probe" or "validation". The experiment's own is kept, and the probe's
     FLOP count."""
+    more: tuple[str, ...] = ()
+    """Overrides on top of the experiment."""
 
 
 ARMS = (
@@ -78,8 +80,21 @@ CONTENDERS = (
 )
 """The arms of the comparison of schedules (docs/schedules.md): the first one is full OPD, which sets the targets."""
 ON_CELLS = ("full", "schedule", "random", "topk_full", "topk_schedule", "topk_random")
+"""Contenders with an experiment of the second miniature. The others keep the settings that they have on the first."""
+SECOND = (
+    "data.train_files=${tiny:cells_train}",
+    "data.val_files=${tiny:cells_test}",
+    "data.max_response_length=336",
+    "actor_rollout_ref.model.path=${tiny:cells_student}",
+    "distillation.teacher_models.teacher_model.model_path=${tiny:cells_teacher}",
+)
+"""What ``cells/base`` has and ``tiny/base`` has not."""
 CELLS = (
-    *(replace(arm, experiment=f"cells/{arm.name}") for arm in CONTENDERS if arm.name in ON_CELLS),
+    *(
+        replace(arm, experiment=f"cells/{arm.name}") if arm.name in ON_CELLS else replace(arm, more=SECOND)
+        for arm in CONTENDERS
+        if arm.name not in ("prefix_12", "prefix_24")
+    ),
     Arm("prefix_5", "prefix 5", "cells/prefix_5"),
 )
 """The arms of the same comparison on the second miniature."""

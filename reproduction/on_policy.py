@@ -14,6 +14,7 @@ def overrides(run: Run) -> list[str]:
     """The Hydra overrides of a run, as for `prefix-opd train`."""
     return [
         f"experiment={run.arm.experiment}",
+        *run.arm.more,
         f"trainer.experiment_name={run.name}",
         f"trainer.default_local_dir='{run.folder.absolute()}'",
         f"trainer.save_freq={run.validate_every}",

@@ -9,8 +9,9 @@ from made_up import record
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
+from prefix_opd.config.keys import leaves
 from prefix_opd.config.overrides import options
-from reproduction.arms import CELLS, CONTENDERS, Run
+from reproduction.arms import CELLS, CONTENDERS, SECOND, Run
 from reproduction.comparison import at_budget, interval, mean_cost, write_page
 from reproduction.driver import main, parse, reproduce
 from reproduction.on_policy import overrides
@@ -47,6 +48,15 @@ def test_the_second_miniature_has_its_own_experiments_budget_and_files():
     assert {arm.experiment for arm in CELLS} <= set(options("experiment"))
     assert asked.results.name == "contenders_cells.jsonl" and asked.out.name == "contenders_cells"
     assert asked.runs[1].budget != parse(["--contenders"]).budget
+
+
+def test_a_contender_without_an_experiment_of_the_second_miniature_runs_there_too():
+    arm = next(arm for arm in CELLS if arm.name == "adwin")
+    assert arm.experiment == "tiny/adwin" and arm.more == SECOND
+    own, moved = (
+        leaves(compose([f"experiment={name}/full", *more])) for name, more in (("cells", ()), ("tiny", SECOND))
+    )
+    assert {key for key in own if own[key] != moved[key]} == {"trainer.experiment_name"}
 
 
 def composed(name, tmp_path):
