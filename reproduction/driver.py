@@ -5,7 +5,7 @@ python -m reproduction --small                one seed, fewer arms and updates
 python -m reproduction --only full schedule --seeds 0 1
 python -m reproduction --contenders           the schedules of docs/schedules.md, at equal FLOP
 python -m reproduction --contenders --task cells      the same on the second miniature
-python -m reproduction --contenders --only full auto --lr 1e-4 1e-3   with other learning rates
+python -m reproduction --contenders --only full topk_random --lr 1e-4 1e-3   with other learning rates
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.data import write_data
 
 STUDENT = str(shipped_models()["student"])
-KNOWN = "known: math500, aime2024, aime2025, gpqa-main, gpqa-diamond, mmlu-pro, tiny, or a parquet file"
+KNOWN = "known: math500, aime2024, aime2025, gpqa-main, gpqa-diamond, mmlu-pro, tiny, cells, or a parquet file"
 ROLLOUT = "actor_rollout_ref.rollout"
 STORAGE = "transfer_queue.backend.SimpleStorage.total_storage_size"
 
@@ -37,6 +37,7 @@ CASES = [
     (["evaluate", STUDENT, "{text_extra}"], "its column 'extra_info' is string, not a group of values; leave"),
     (["evaluate", STUDENT, "{no_truth}"], "its column 'reward_model' lacks ground_truth (it has style); rename"),
     (["evaluate", STUDENT, "tiny", "tiny"], "tiny: is given twice"),
+    (["evaluate", STUDENT, "tiny", "cells"], "tiny: has another answer length; evaluate it separately"),
     (["evaluate", STUDENT, "tiny", "{good}"], "tiny: has another answer length; evaluate it separately"),
     # numbers
     (["evaluate", STUDENT, "tiny", "--k", "0"], "--k=0: must be a whole number of at least 1"),

@@ -124,3 +124,23 @@ def test_seqkd_names_the_data_that_it_lacks(tmp_path):
 @pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.s[hb]*")))
 def test_every_script_parses(script):
     assert subprocess.run(["bash", "-n", str(SCRIPTS / script)], capture_output=True).returncode == 0
+
+
+def test_the_batch_script_hands_a_signal_to_the_run(tmp_path):
+    for name, text in {
+        "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
+        "scontrol": "printf 'node1\\nnode2\\n'",
+        "hostname": "echo 10.0.0.1",
+        "ray": "[[ $1 == status ]] && printf ' 1 node_a\\n 1 node_b\\n'",
+        "run": "trap 'echo ends in order; exit 7' TERM; echo started $RAY_ADDRESS $LAYOUT $STUDENT_NODES $@\n"
+        "while :; do sleep 0.1; done",
+    }.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "node[1-2]"}
+    slurm |= {"SLURM_CPUS_PER_TASK": "4", "RUN": str(tmp_path / "run"), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", str(SCRIPTS / "slurm_prefix_opd.sbatch"), "a.key=1"]
+    with subprocess.Popen(command, env=slurm, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout.readline() == "started 10.0.0.1:6379 multi_node 2 a.key=1\n"
+        job.terminate()
+        assert job.communicate(timeout=60)[0] == "ends in order\n" and job.returncode == 7

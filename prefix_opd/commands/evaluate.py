@@ -27,7 +27,9 @@ def evaluate(
     limit: int = typer.Option(None, help="Number of problems of each benchmark, from the first."),
     temperature: float = typer.Option(1.0, help="Sampling temperature."),
     top_p: float = typer.Option(1.0, help="Sampling top-p."),
-    max_tokens: int = typer.Option(None, help="Longest response in tokens; 16384 by default, 192 for tiny."),
+    max_tokens: int = typer.Option(
+        None, help="Longest response in tokens; 16384 by default, 192 for tiny, 336 for cells."
+    ),
     seed: int = typer.Option(0, help="Sampling seed."),
     teacher: str = typer.Option(None, help="Model whose end tokens also stop a response, as in training."),
     gpus: int = typer.Option(None, help="GPUs per node."),
@@ -47,12 +49,12 @@ def evaluate(
       prefix-opd evaluate outputs/qwen3_8b_full aime2024 -- layout=node_8x80gb
 
     Benchmarks: math500, aime2024, aime2025, gpqa-main, gpqa-diamond and mmlu-pro as written by `prefix-opd prepare`,
-    parquet files with the same columns, or tiny. Without one, all prepared sets are used. A stopped evaluation
+    parquet files with the same columns, tiny or cells. Without one, all prepared sets are used. A stopped evaluation
     continues when the same command is started again. Writes responses.parquet (every response) and results.json (the
     table, the settings, the data and the versions), which `prefix-opd compare` shows beside the paper's rows.
     """
     from prefix_opd.base.errors import UserError, at_least
-    from prefix_opd.evaluation.benchmarks import MAX_TOKENS, TINY, TINY_MAX_TOKENS, Sampling, find
+    from prefix_opd.evaluation.benchmarks import MAX_TOKENS, MINIATURES, Sampling, find
     from prefix_opd.evaluation.config import check_overrides, evaluation_config
     from prefix_opd.evaluation.target import check_target, open_target
 
@@ -60,7 +62,7 @@ def evaluate(
     overrides = [word for word in rest or [] if "=" in word or word.startswith("~")]
     names = [word for word in rest or [] if word not in overrides]
     if max_tokens is None:
-        max_tokens = TINY_MAX_TOKENS if names == [TINY] else MAX_TOKENS
+        max_tokens = MINIATURES[names[0]][1] if names and names[0] in MINIATURES else MAX_TOKENS
     sampling = Sampling(temperature, top_p, max_tokens, seed)
     for flag, value in {"--chunk": chunk, "--gpus": gpus, "--step": step}.items():
         at_least(flag, value, 1)

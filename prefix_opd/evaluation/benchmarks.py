@@ -20,14 +20,14 @@ from prefix_opd.config.keys import NUMPY_SEED
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
 
-TINY = "tiny"
-TINY_MAX_TOKENS = 192
-"""``data.max_response_length`` of the miniature's experiments."""
+MINIATURES = {"tiny": ("test", 192), "cells": ("cells_test", 336)}
+"""Name, which is also that of the experiments -> name of the problems, ``data.max_response_length``."""
 MAX_TOKENS = 16_384
 """The paper's L_test."""
 OTHER_SAMPLES = 4
 """Default samples per problem, as in the paper for all benchmarks but AIME."""
 TESTS = tuple(name for name, known in KNOWN.items() if known.purpose == "test")
+ALL = ", ".join([*TESTS, *MINIATURES])
 _COLUMNS = ["prompt", "data_source", "reward_model"]
 
 
@@ -93,18 +93,19 @@ def find(names: Sequence[str], data: Path, k: int | None = None, limit: int | No
     for benchmark in found:
         if [other.name for other in found].count(benchmark.name) > 1:
             raise UserError(benchmark.name, "is given twice", "name each benchmark once, and each file differently")
-    if TINY in names and len(found) > 1:
-        raise UserError(TINY, "has another answer length", "evaluate it separately")
+    for name in MINIATURES:
+        if name in names and len(found) > 1:
+            raise UserError(name, "has another answer length", "evaluate it separately")
     for benchmark in found:
         _check(benchmark)
     return found
 
 
 def _one(name: str, data: Path, k: int | None, limit: int | None) -> Benchmark:
-    if name == TINY:
+    if name in MINIATURES:
         from prefix_opd.miniature.paths import tiny_path
 
-        return Benchmark(TINY, Path(tiny_path("test")), k or OTHER_SAMPLES, limit)
+        return Benchmark(name, Path(tiny_path(MINIATURES[name][0])), k or OTHER_SAMPLES, limit)
     folded = name.strip().lower().replace("_", "-")
     if folded in TESTS:
         path = data / folded / "test.parquet"
@@ -117,7 +118,7 @@ def _one(name: str, data: Path, k: int | None, limit: int | None) -> Benchmark:
         return Benchmark(folded, path, k or KNOWN[folded].samples, limit)
     path = Path(name).expanduser()
     if path.suffix != ".parquet":
-        raise UserError(f"benchmark {name!r}", "is not known", f"known: {', '.join(TESTS)}, {TINY}, or a parquet file")
+        raise UserError(f"benchmark {name!r}", "is not known", f"known: {ALL}, or a parquet file")
     if not path.is_file():
         raise UserError(f"benchmark {name}", "does not exist", "see `prefix-opd prepare --help`")
     called = path.absolute().parent.name if path.stem in ("test", "train") else path.stem
@@ -131,7 +132,7 @@ def _prepared(data: Path) -> list[str]:
         raise UserError(
             f"--data={data}",
             "contains no prepared benchmark",
-            f"name one of {', '.join(TESTS)}, {TINY}, or a parquet file",
+            f"name one of {ALL}, or a parquet file",
         )
     return found
 

@@ -17,7 +17,7 @@ from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY, leaves
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
-from prefix_opd.evaluation.benchmarks import TINY, Benchmark, Sampling, check_answers
+from prefix_opd.evaluation.benchmarks import MINIATURES, Benchmark, Sampling, check_answers
 from prefix_opd.evaluation.target import Target
 
 TRAINER = "prefix_opd_evaluate"
@@ -99,8 +99,7 @@ def evaluation_config(
     """
     check_verl_version()
     check_overrides(overrides)
-    tiny = [benchmark.name for benchmark in benchmarks] == [TINY]
-    config = compose([*_base(target, tiny, overrides), *overrides])
+    config = compose([*_base(target, benchmarks[0].name, overrides), *overrides])
     check_surface(config)
     touched = {_key(override) for override in overrides}
     if "prefix_opd.prompt.thinking" in touched:  # another mode than the run's has another ending
@@ -131,10 +130,10 @@ def evaluation_config(
     return config
 
 
-def _base(target: Target, tiny: bool, overrides: Sequence[str]) -> list[str]:
+def _base(target: Target, benchmark: str, overrides: Sequence[str]) -> list[str]:
     given = {_key(override) for override in overrides}
-    if tiny and "experiment" not in given:
-        return ["experiment=tiny/full"]
+    if benchmark in MINIATURES and "experiment" not in given:
+        return [f"experiment={benchmark}/full"]
     if target.run_config is not None and "platform" not in given:
         return [f"platform={'cpu' if target.run_config.platform == 'cpu' else 'gpu'}"]
     return []

@@ -13,7 +13,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import ATTENTION_KEY, LOOP_KEY, PACKED_ATTENTION
 from prefix_opd.config.models import Model
-from prefix_opd.evaluation.benchmarks import Sampling, find
+from prefix_opd.evaluation.benchmarks import MINIATURES, Sampling, find
 from prefix_opd.evaluation.config import evaluation_config
 from prefix_opd.evaluation.target import Target, open_target
 from prefix_opd.miniature import shipped_models
@@ -32,6 +32,16 @@ def test_only_validation_and_no_teacher():
     assert config.trainer.val_only and config.trainer.val_before_train and not config.distillation.enabled
     assert config.data.max_response_length == 192 and config.actor_rollout_ref.rollout.val_kwargs.temperature == 1
     assert config.actor_rollout_ref.model.custom_chat_template.endswith("{{ '<think>' }}{% endif %}")
+
+
+def test_the_second_miniature_is_asked_its_own_problems_at_its_own_length():
+    model = str(shipped_models()["cells_student"])
+    (asked,) = find(["cells"], Path("data"), 2, 8)
+    sampling = Sampling(max_tokens=MINIATURES["cells"][1])
+    config = evaluation_config(open_target(model, None), [asked], sampling, Path("out"), 4)
+    own = compose(["experiment=cells/full"])
+    assert str(asked.path) == own.data.val_files and "/cells-" in own.data.val_files
+    assert config.data.max_response_length == own.data.max_response_length == 336
 
 
 def test_stopped_as_in_training():
