@@ -35,6 +35,15 @@ from prefix_opd.verl_plugin import our_run
 
 EXAMINED = "--examined"
 """Argument of `main`: the parent process has already run `examine`."""
+PATHS = (
+    "actor_rollout_ref.model.lora_adapter_path",
+    "data.train_files",
+    "data.val_files",
+    "trainer.default_local_dir",
+    "trainer.resume_from_path",
+    "trainer.validation_data_dir",
+)
+"""Keys whose paths become absolute, because Ray's workers have other working directories. Some may be null."""
 VERLS_OWN = "--verls-own"
 """Argument of `main`: see `prepare`."""
 
@@ -77,10 +86,9 @@ def examine(config: DictConfig, overrides: Sequence[str] = ()) -> None:
 
 
 def _make_paths_absolute(config: DictConfig) -> None:
-    # resolve relative paths here, because Ray's workers have other working directories
-    for key in ("trainer.default_local_dir", "trainer.validation_data_dir", "data.train_files", "data.val_files"):
+    for key in PATHS:
         value = OmegaConf.select(config, key)
-        if value is None:  # verl then does not write validation answers
+        if value is None:
             continue
         paths = [str(Path(path).expanduser().absolute()) for path in ([value] if isinstance(value, str) else value)]
         OmegaConf.update(config, key, paths[0] if isinstance(value, str) else paths)

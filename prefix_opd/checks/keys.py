@@ -55,7 +55,6 @@ _DATA: dict[str, Rule] = {
     "shuffle validation_shuffle filter_overlong_prompts": flag,
     "seed": optional(whole(0, most=TORCH_SEED)),
     "dataloader_num_workers": whole(0),
-    "truncation": one_of("error", "left", "right", "middle"),
 }
 _MODEL: dict[str, Rule] = {
     "path target_modules exclude_modules": elsewhere,
@@ -86,8 +85,7 @@ _OPTIMIZER: dict[str, Rule] = {
 _FSDP: dict[str, Rule] = {
     "param_offload optimizer_offload offload_policy reshard_after_forward forward_prefetch": flag,
     "use_torch_compile use_no_sync_for_gradient_accumulation": flag,
-    "model_dtype mixed_precision.param_dtype mixed_precision.reduce_dtype mixed_precision.buffer_dtype": _PRECISION,
-    "seed": whole(0, most=NUMPY_SEED),
+    "model_dtype mixed_precision.param_dtype mixed_precision.reduce_dtype": _PRECISION,
 }
 _SAMPLING: dict[str, Rule] = {
     "temperature": number(above=0),
@@ -102,7 +100,7 @@ _SAMPLING: dict[str, Rule] = {
     "agent.agent_loop_manager_class agent.default_agent_loop": elsewhere,
 }
 _TRAINER: dict[str, Rule] = {
-    "balance_batch val_before_train": flag,
+    "val_before_train": flag,
     "total_epochs total_training_steps nnodes n_gpus_per_node": whole(),
     "project_name default_local_dir": text,
     "experiment_name": name,
@@ -124,7 +122,6 @@ FREE = {
     **_of("data.", _DATA),
     **_of("actor_rollout_ref.model.", _MODEL),
     ATTENTION_KEY: one_of("sdpa", "flash_attention_2", PACKED_ATTENTION),
-    "actor_rollout_ref.nccl_timeout": whole(),
     **_of(_ACTOR, _UPDATE),
     **_of(f"{_ACTOR}optim.", _OPTIMIZER),
     **_of(f"{_ACTOR}fsdp_config.", _FSDP),

@@ -56,6 +56,8 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
         ignored.append("weighting.name")
     if not loss.has_ratio and settings.advantage.clamp is not None:
         ignored.append("advantage.clamp")
+    if not loss.has_ratio and settings.advantage.student_log_prob != "sampler":
+        ignored.append("advantage.student_log_prob")
     if ignored:
         rule = f"is not read by {LOSS_MODE_KEY}={mode}"
         raise UserError(f"prefix_opd.{ignored[0]}", rule, "leave the one out or take another")
@@ -74,7 +76,12 @@ def check_loss_settings(config: DictConfig, settings: Settings) -> None:
         if settings.loss.needs_topk and most is not None and most < loss.topk:
             rule = f"exceeds the teacher's engine_kwargs.vllm.max_logprobs={most}"
             raise UserError(f"{LOSS}.topk={loss.topk}", rule, "lower the one or raise the other")
-    if (factor := actor.loss_scale_factor) is not None and actor.loss_agg_mode != "seq-mean-token-sum-norm":
+    normalised = actor.loss_agg_mode == "seq-mean-token-sum-norm"
+    if normalised and actor.loss_scale_factor is None:
+        what = "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum-norm"
+        rule = "divides by the longest response of each micro-batch, so the gradient depends on the micro-batches"
+        raise UserError(what, rule, "set actor_rollout_ref.actor.loss_scale_factor, e.g. to data.max_response_length")
+    if (factor := actor.loss_scale_factor) is not None and not normalised:
         rule = f"is read only with loss_agg_mode=seq-mean-token-sum-norm, and loss_agg_mode={actor.loss_agg_mode}"
         what = f"actor_rollout_ref.actor.loss_scale_factor={factor}"
         raise UserError(what, rule, "leave the one out or take the other")

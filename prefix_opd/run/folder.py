@@ -41,8 +41,11 @@ SAME_RUN_KEYS = (
     "actor_rollout_ref.model.lora_adapter_path",
     "actor_rollout_ref.actor.optim",
     "actor_rollout_ref.actor.loss_agg_mode",
+    "actor_rollout_ref.actor.loss_scale_factor",
     "actor_rollout_ref.actor.ppo_epochs",
     "actor_rollout_ref.actor.ppo_mini_batch_size",
+    "actor_rollout_ref.actor.shuffle",
+    "actor_rollout_ref.actor.data_loader_seed",
     "actor_rollout_ref.rollout.agent.default_agent_loop",
     "actor_rollout_ref.rollout.n",
     "actor_rollout_ref.rollout.temperature",
@@ -52,11 +55,15 @@ SAME_RUN_KEYS = (
     "data.filter_overlong_prompts",
     "data.max_prompt_length",
     "data.max_response_length",
+    "data.prompt_key",
     "data.seed",
     "data.shuffle",
     "data.train_batch_size",
     "data.train_files",
+    "data.train_max_samples",
     "distillation.teacher_models.teacher_model.model_path",
+    "distillation.distillation_loss.log_prob_min_clamp",
+    "distillation.distillation_loss.loss_max_clamp",
     "distillation.distillation_loss.loss_mode",
     "distillation.distillation_loss.topk",
 )
@@ -119,8 +126,11 @@ def check_same_run(config: DictConfig) -> None:
 
 def _unread(config: DictConfig, group: str, chosen: type[Fields]) -> list[str]:
     """The settings in a group that the chosen class does not read."""
+    read = set(chosen.model_fields)
+    if "top" in read and config.prefix_opd[group].top is None:  # nothing of a random L grows
+        read.discard("over")
     keys = (str(key) for key in config.prefix_opd[group])
-    return [f"prefix_opd.{group}.{key}" for key in keys if key != "name" and key not in chosen.model_fields]
+    return [f"prefix_opd.{group}.{key}" for key in keys if key != "name" and key not in read]
 
 
 def _same(old: dict[str, Any], new: dict[str, Any], name: str) -> bool:

@@ -38,7 +38,7 @@ class Sample:
     """L of the rollout's row, tokens, and the tool outputs up to there; ``cap`` in the file. A probe's rollout may be
     longer."""
     ending: str
-    """"cut", "natural" or "other"."""
+    """"cut", "natural", "tools" or "other"."""
 
 
 _SAMPLE = TypeAdapter(Sample)

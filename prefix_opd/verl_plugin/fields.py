@@ -126,7 +126,7 @@ class TrainBatch(Rollouts):
         return torch.cat([part.cumsum(0) - 1 for part in self.mask.split(self.lengths)])
 
     def ended(self, ending: str) -> Tensor:
-        """(N,) bool, True on tokens of rollouts with this ending: "cut", "natural" or "other"."""
+        """(N,) bool, True on tokens of rollouts with this ending: "cut", "natural", "tools" or "other"."""
         found = torch.tensor([record["ending"] == ending for record in self.records])
         return found.repeat_interleave(torch.tensor(self.lengths))
 

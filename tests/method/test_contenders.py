@@ -114,6 +114,16 @@ def test_answers_within_the_first_bin_are_not_cut(name):
     assert course(build(name, start=3), [seen, {}]) == [3, LONGEST], "its width is unknown, and not 1"
 
 
+def test_a_bin_without_a_finite_mean_counts_nothing():
+    """The metrics of a bin lack a mean that is not finite, and keep its number of tokens."""
+    tokens = {0: 12, 6: 12}
+    assert removed_by_token({0: 1.0}, tokens, prompt=12) == pytest.approx({6: 0.5, 12: 1 / 3})
+    assert alignments({0: 3.0}, tokens) == {6: 1.0, 12: 1.0}
+    line = boundary_line(2.0)
+    del line[f"{MEANS}6"]
+    assert boundary(line, 0, 12) == [2.0, 2.0]
+
+
 def test_adwin_takes_the_shortest_aligned_prefix():
     # squares times tokens: 4 * 9, 4 * 4, 4 * 1 = 36, 16, 4: cosines sqrt(36/56), sqrt(52/56), 1
     found = alignments({0: 3.0, 6: 2.0, 12: 1.0}, {0: 4, 6: 4, 12: 4})

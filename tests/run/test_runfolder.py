@@ -1,5 +1,6 @@
 """Which folder a run may go on in."""
 
+import contextlib
 import os
 import signal
 
@@ -60,6 +61,8 @@ def test_a_run_from_before_updates_were_cut_by_length_goes_on(tmp_path):
         ("data.max_prompt_length=30", "data.max_prompt_length=32 there, 30 here"),
         ("actor_rollout_ref.rollout.temperature=0.9", "rollout.temperature=1.0 there, 0.9 here"),
         ("actor_rollout_ref.actor.ppo_mini_batch_size=8", "ppo_mini_batch_size=16 there, 8 here"),
+        ("actor_rollout_ref.actor.shuffle=true", "actor_rollout_ref.actor.shuffle=False there, True here"),
+        ("data.train_max_samples=64", "data.train_max_samples=-1 there, 64 here"),
         ("actor_rollout_ref.actor.optim.lr_scheduler_type=cosine", "lr_scheduler_type=constant there, cosine here"),
         ("actor_rollout_ref.actor.optim.lr_warmup_steps=9", "lr_warmup_steps="),
         ("prefix_opd.prompt.thinking=off", "prefix_opd.prompt.ending=<think> there, None here"),
@@ -79,6 +82,14 @@ def test_more_steps_change_a_schedule_that_grows_over_them(tmp_path):
     start(tmp_path, "prefix_opd.schedule.name=cosine")
     with pytest.raises(UserError, match="schedule.over=55 there, 99 here"):
         check_same_run(again(tmp_path, "prefix_opd.schedule.name=cosine", "trainer.total_training_steps=99"))
+
+
+@pytest.mark.parametrize("more", [[], ["prefix_opd.schedule.top=24"]])
+def test_more_steps_change_a_random_l_only_where_its_upper_end_grows(tmp_path, more):
+    drawn = ["prefix_opd.schedule.name=random", *more]
+    start(tmp_path, *drawn)
+    with pytest.raises(UserError, match="schedule.over=55") if more else contextlib.nullcontext():
+        check_same_run(again(tmp_path, *drawn, "trainer.total_training_steps=99"))
 
 
 def test_settings_of_other_classes_do_not_matter_and_a_larger_budget_goes_on(tmp_path):

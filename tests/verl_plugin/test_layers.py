@@ -11,9 +11,11 @@ from tensordict import TensorDict
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from verl.utils import tensordict_utils as tu
 
+from prefix_opd.config.settings import Settings
 from prefix_opd.cost.activations import kept_bytes
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.verl_plugin.engine import layers
+from prefix_opd.verl_plugin.fields import SETTINGS
 
 SIZES = dict(hidden_size=16, intermediate_size=32, num_attention_heads=2, num_key_value_heads=1, head_dim=8)
 
@@ -51,6 +53,25 @@ def test_checkpointing_where_the_activations_do_not_fit(model, lengths, fits, ch
     layers.fit_memory(model, data, fits * each, None, layers.FUSED)
     assert layers.are_checkpointed(model) == checkpointed
     assert data["max_token_len_per_gpu"] == budget
+
+
+@pytest.mark.parametrize(
+    ("fuses", "precision", "bytes_of_a_logit", "wide"),
+    [(True, None, 2, 1), (False, None, 10, 1), (True, {"param_dtype": "fp32"}, 2, 2)],
+)
+def test_logits_count_in_fp32_where_an_objective_reads_them(
+    model, monkeypatch, fuses, precision, bytes_of_a_logit, wide
+):
+    data, each = batch([4000] * 9), kept_bytes(ModelShape.from_config(model.config.to_dict()), compiled=False)
+    room = 9000 * wide * (each + bytes_of_a_logit * 50)
+    tu.assign_non_tensor(data, **{SETTINGS: Settings.from_node({"update": {"fit_memory": True, "fused_head": True}})})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(layers, "_free", lambda: (room + layers.SPARE) / layers.USABLE)
+    monkeypatch.setattr(layers, "_pending", lambda engine: 0)
+    verls = SimpleNamespace(mixed_precision=precision)
+    engine = SimpleNamespace(engine_config=verls, get_data_parallel_group=lambda: None)
+    layers.prepare(engine, model, data, fuses)
+    assert data["max_token_len_per_gpu"] == pytest.approx(9000, abs=1)
 
 
 def test_a_model_built_without_checkpointing_stays_as_it_is():

@@ -106,6 +106,9 @@ def test_each_rollout_may_have_an_l_of_its_own(scheduled):
     lengths = list(batch["prefix_length"])
     assert [len(of_prompt) for of_prompt in lengths] == [2, 2] and batch["prefix_length"][1] == lengths[1]
     assert all(2 <= length <= 8 for of_prompt in lengths for length in of_prompt)
+    step = tu.get_tensordict({"uid": np.array(["a", "b", "c"], dtype=object)})
+    scheduled._submit_batch_to_rollout(step)
+    assert scheduled.lengths.longest(1) == max(map(max, step["prefix_length"])), "of the draws of a step"
 
 
 def test_a_schedule_observes_each_finished_step_with_its_probe(scheduled, monkeypatch):

@@ -233,6 +233,12 @@ def test_what_is_off_is_neither_judged_nor_measured():
     assert found == [] and "reverse_kl" not in values
 
 
+def test_missing_answers_of_a_validation_are_known_where_their_watcher_is_off():
+    settings = Settings.from_node({"watchers": {"validation_missing": {"action": "off"}}}).watchers
+    values, found = judge(validation(3, 4, [], [1.0]), settings)
+    assert found == [] and values["validation_missing"] == 1
+
+
 def test_what_is_known_too_late_cannot_be_skipped():
     with pytest.raises(ValueError, match="gradient_norm.action"):
         Settings.from_node({"watchers": {"gradient_norm": {"action": "skip"}}})

@@ -56,15 +56,16 @@ class Adwin(Adaptive):
 
 
 def alignments(magnitudes: Mapping[int, float], tokens: Mapping[int, float]) -> dict[int, float]:
-    """End of a bin -> cosine of the advantages before it and of all.
+    """End of a bin -> cosine of the advantages before it and of all, from the mean magnitude of each bin.
 
     Args:
         magnitudes: first position of a bin -> mean |advantage| of a token, nats.
         tokens: first position -> number of tokens.
     """
-    total = sum(tokens[first] * magnitudes[first] ** 2 for first in tokens)
+    squares = {first: tokens[first] * magnitudes.get(first, 0.0) ** 2 for first in tokens}  # not finite: absent
+    total = sum(squares.values())
     so_far, found = 0.0, {}
     for first, end in bin_ends(tokens).items():
-        so_far += tokens[first] * magnitudes[first] ** 2
+        so_far += squares[first]
         found[end] = math.sqrt(so_far / total) if total else 1.0
     return found

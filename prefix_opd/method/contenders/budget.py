@@ -55,7 +55,7 @@ def removed_by_token(reverse_kl: Mapping[int, float], tokens: Mapping[int, float
     """
     removed, cost, found = 0.0, prompt, {}
     for first, end in bin_ends(tokens).items():
-        removed += reverse_kl[first] * tokens[first]
+        removed += reverse_kl.get(first, 0.0) * tokens[first]  # a mean that is not finite is absent
         cost += tokens[first]
         found[end] = removed / cost
     return found

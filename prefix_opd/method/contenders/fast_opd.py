@@ -78,7 +78,7 @@ class FastOPD(GrowsBySignal):
 def boundary(metrics: Mapping[str, float], low: float, high: float) -> list[float] | None:
     """Mean |reverse KL| and reverse KL of a token in the bins from ``low`` to ``high``, or in the last before."""
     means, magnitudes, counts = (names.bins(metrics, prefix) for prefix in names.by_position("all"))
-    below = [first for first in counts if first < high]
+    below = [first for first in counts if first < high and first in magnitudes and first in means]
     if not below:
         return None
     chosen = [first for first in below if first >= low] or [max(below)]

@@ -97,7 +97,7 @@ def topk_losses(config, distillation_config, model_output, data) -> tuple[Tensor
 def _metrics(log_p, log_p_rollout, advantage, mask, ours: Settings, data) -> dict[str, Any]:
     difference = (log_p - log_p_rollout)[mask]
     ratio = importance_ratio(log_p, log_p_rollout)[mask]
-    # Each micro-batch divides by the global token count, so the sum over micro-batches is the mean over all tokens.
+    # Each micro-batch divides by the mini-batch's token count: the sum over micro-batches is the mean over its tokens.
     # verl averages sums over data-parallel ranks, hence dp_size.
     share = data["dp_size"] / data["batch_num_tokens"]
 

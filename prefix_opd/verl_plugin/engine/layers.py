@@ -28,8 +28,11 @@ USABLE, SPARE = 0.85, 3 * GIB
 """Share of the free memory that is planned for, and bytes left beside it: a chunk of logits, gathered layers."""
 
 
-def prepare(engine: Any, module: torch.nn.Module, data: TensorDict) -> None:
-    """Compile the layers of an engine's model and choose checkpointing for an update, as the batch's settings ask."""
+def prepare(engine: Any, module: torch.nn.Module, data: TensorDict, fuses: bool) -> None:
+    """Compile the layers of an engine's model and choose checkpointing for an update, as the batch's settings ask.
+
+    ``fuses``: ``update.fused_head`` has an effect on the passes of this batch.
+    """
     from verl.utils import tensordict_utils as tu
 
     settings = tu.get_non_tensor_data(data, SETTINGS, default=None)
@@ -39,7 +42,10 @@ def prepare(engine: Any, module: torch.nn.Module, data: TensorDict) -> None:
         compile_layers(module)
     if settings.update.fit_memory and torch.cuda.is_available():
         room = USABLE * (_free() - _pending(engine)) - SPARE
-        fit_memory(module, data, room, engine.get_data_parallel_group(), FUSED if settings.update.fused_head else PLAIN)
+        precision = engine.engine_config.mixed_precision or {}
+        wide = 2 if precision.get("param_dtype", "bf16") == "fp32" else 1  # activations are counted in bf16
+        logit_bytes = FUSED if fuses and settings.update.fused_head else PLAIN
+        fit_memory(module, data, room / wide, engine.get_data_parallel_group(), logit_bytes)
 
 
 def compile_layers(module: torch.nn.Module) -> None:

@@ -48,7 +48,7 @@ def _groups(tu: ModuleType, data: Any, dp_group: Any) -> list[list[int]] | None:
     most = FURTHER + int(highest([splits.fewest()], dp_group)[0])
     costs = splits.cheapest(most)
     if not all(row.any() for row in data["loss_mask"].unbind()):
-        # verl's placeholders for missing rollouts have no tokens: the min metrics fail on a micro-batch of them alone
+        # an agent loop may mask a whole rollout: the min metrics fail on a micro-batch of such rollouts alone
         costs = [float("inf")] * most
     number = cheapest_number(highest(costs, dp_group))
     if number is None:

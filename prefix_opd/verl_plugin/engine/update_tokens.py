@@ -216,8 +216,9 @@ def choosing_the_form(verls_own, self, data, loss_function, forward_only=False):
 
     # a pass for log-probs has other readers, and a subclass has other inputs and outputs
     if not forward_only and type(self) is FSDPEngineWithLMHead:
-        tu.assign_non_tensor(data, **{FORM: _form(tu, self, data)})
-        layers.prepare(self, _model(self), data)
+        form, module = _form(tu, self, data), _model(self)
+        tu.assign_non_tensor(data, **{FORM: form})
+        layers.prepare(self, module, data, fuses=form is not None and fused_head.plain_head(module) is not None)
     return verls_own(self, data, loss_function, forward_only)
 
 

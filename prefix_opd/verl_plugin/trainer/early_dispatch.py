@@ -6,8 +6,9 @@ written to every tracker. None of that changes the weights, so rollouts that sta
 *Before the update* (``prefix_opd.rollout.off_policy_steps=1``): the engines sample step t + 1 while the trainer runs
 update t. These rollouts come from the policy one update earlier, and the importance ratio of the loss corrects for
 that. The weight sync waits until all these rollouts are finished, so each comes from one policy. No rollouts are under
-way at a checkpoint, a validation or a probe. So a resumed run equals an uninterrupted one, and a probe measures the
-weights of its step.
+way at a checkpoint, a validation or a probe. So a run that goes on from a scheduled checkpoint equals an
+uninterrupted one, and a probe measures the weights of its step. After a checkpoint that a stop asked for, and after
+that of the last step, the rollouts of one more step come from the policy itself.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ class Lengths:
 
     def longest(self, step: int) -> int:
         """The largest L of a step by the schedule's current state, tokens."""
-        return max(prefix_lengths(self.schedule, step, self.trainer.config.data.train_batch_size, self.response_length))
+        prompts, rollouts = self.trainer.config.data.train_batch_size, self.trainer.config.actor_rollout_ref.rollout.n
+        rows = prompts * rollouts if self.schedule.each_rollout else prompts
+        return max(prefix_lengths(self.schedule, step, rows, self.response_length))
 
     def write_on(self, batch) -> None:
         """Write L on prompts that are handed out. Prompts that are sampled again keep theirs."""

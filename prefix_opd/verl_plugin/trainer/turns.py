@@ -76,7 +76,7 @@ class Turns:
     def _switch(self, action: Callable[[], Any], found: list[Any], what: str) -> None:
         began = time.monotonic()
         try:
-            while_alive(action, found, what)
+            while_alive(action, found, what, float(self.trainer.settings.rollout.timeout_seconds))
         except (RunStopped, ray.exceptions.RayActorError):
             raise
         except Exception as error:

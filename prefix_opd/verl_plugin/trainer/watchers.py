@@ -29,6 +29,8 @@ LONGEST_CYCLE = 8
 """Length of the longest cycle that counts as repetition, tokens."""
 REPEATED_TOKENS = 32
 """Number of last tokens that must repeat the cycle."""
+READ = ("validation_missing",)
+"""Watchers whose values are known also where they are off: the best checkpoint and schedules read them."""
 
 
 Watched = dict[str, tuple[float, str]]
@@ -149,15 +151,15 @@ def validation(came: int, expected: int, reasons: Sequence[str], natural_ends: S
 
 
 def judge(watched: Watched, settings: WatcherSettings) -> tuple[dict[str, float], list[Alarm]]:
-    """The values of the watchers that are on, and one `Alarm` per value past its threshold."""
+    """The values of the watchers that are on and of `READ`, and one `Alarm` per value past its threshold."""
     values, alarms = {}, []
     for name, (value, told) in watched.items():
         watcher: Watcher | LateWatcher | EveryRollout = getattr(settings, name)
-        if watcher.action == "off":
+        if watcher.action == "off" and name not in READ:
             continue
         values[name] = value
         # written so that NaN is past every threshold
-        if not value <= watcher.threshold:
+        if watcher.action != "off" and not value <= watcher.threshold:
             rule = f"prefix_opd.watchers.{name}: threshold {watcher.threshold:g}"
             alarms.append(Alarm(name, watcher.action, f"{told} ({rule})"))
     return values, alarms
