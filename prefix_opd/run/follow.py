@@ -29,6 +29,8 @@ STOPPED = "stopped: "
 POLL_SECONDS = 0.5
 CAUSE_LINES = 12
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_OUT_OF_MEMORY = re.compile(r"(\d+) Workers \(tasks / actors\) killed due to memory pressure")
+"""What Ray's raylet (node_manager.cc) writes once a minute, after its memory monitor has killed processes."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +186,19 @@ def _one_line(line: dict, tail_warning: float) -> str:
 
 
 def cause(log: Path, start: int) -> list[str]:
-    """Why a run failed: its own message, or else the last error in its log and the lines before it."""
+    """Why a run failed: its own message, or else the last error in its log and the lines before it; and Ray's memory
+    monitor, whose victims look like engines that die without a word."""
     with log.open("rb") as file:
         file.seek(start)
         read = file.read().decode(errors="replace")
     text = [_ANSI.sub("", line) for line in read.splitlines() if line.strip()]
+    killed = sum(int(found[1]) for line in text if (found := _OUT_OF_MEMORY.search(line)))
+    memory = (
+        f"Ray killed {killed} processes because the machine's memory was full: free some, or lower "
+        "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
+    )
     if messages := [line for line in text if line.startswith((STOPPED, "error: "))]:
-        return messages[-1:]
+        return [*messages[-1:], *([memory] if killed else [])]
     marks = [i for i, line in enumerate(text) if re.search(r"\b\w*(Error|Exception|Killed)\b.*: ", line)]
     end = marks[-1] + 1 if marks else len(text)
-    return text[max(0, end - CAUSE_LINES) : end]
+    return [*text[max(0, end - CAUSE_LINES) : end], *([memory] if killed else [])]

@@ -132,6 +132,12 @@ def test_a_run_that_tells_why_it_stopped_is_quoted(tmp_path):
     log = tmp_path / "log"
     log.write_text("KeyError: 'x'\nstopped: step 3: the disk is full\nRayTaskError: noise\n")
     assert cause(log, 0) == ["stopped: step 3: the disk is full"]
+    pressure = (
+        "(raylet) [x E 21 21] (raylet) node_manager.cc:3517: 8 Workers (tasks / actors) killed due to memory pressure"
+    )
+    log.write_text(f"{pressure} (OOM), 0 Workers crashed\nstopped: sending weights: the engine has died\n")
+    assert cause(log, 0)[0] == "stopped: sending weights: the engine has died"
+    assert cause(log, 0)[1].startswith("Ray killed 8 processes because the machine's memory was full: free some")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
