@@ -56,7 +56,9 @@ class History:
         mode = OmegaConf.select(self.config, LOSS_MODE_KEY) or OBJECTIVES.default
         objective = OBJECTIVES.get(str(mode))  # None for a user's own objective
         reverse_kl = objective is not None and objective.estimates_reverse_kl
-        return ours.schedule.name == "full" and ours.weighting.name == "uniform" and reverse_kl
+        longest = ours.schedule.get("maximum")
+        uncapped = longest is None or longest >= self.config.data.max_response_length
+        return ours.schedule.name == "full" and uncapped and ours.weighting.name == "uniform" and reverse_kl
 
     @cached_property
     def updates(self) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from prefix_opd.run.history import read_finished
     [
         ({}, True),
         ({"prefix_opd.schedule.name": "linear"}, False),
+        ({"prefix_opd.schedule.maximum": 191}, False),
+        ({"prefix_opd.schedule.maximum": 192}, True),
         # as in tiny/last_24: whole rollouts, of which the last tokens teach
         ({"prefix_opd.weighting.name": "last"}, False),
         ({"distillation.distillation_loss.loss_mode": "forward_kl_topk"}, False),
