@@ -16,14 +16,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from prefix_opd.analysis.continuation import engine_of
+from prefix_opd.analysis.continuation import check_models, engine_of, sampling_of
 from prefix_opd.analysis.signal import Bin
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.checks.case import Case
-from prefix_opd.checks.services import check_one_turn
 from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY
-from prefix_opd.config.teachers import check_one_teacher
 from prefix_opd.cost.arithmetic import ResponseLengths
 from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
@@ -102,15 +100,11 @@ def advise(config: DictConfig, prompts: int, seed: int, prepared: Callable[[list
         prepared: the same run with more overrides.
 
     Raises:
-        UserError: the teacher answers at a URL, there are several, a rollout has several turns, or no prompt is short
-            enough.
+        UserError: the run has other models or rollouts than an analysis (`continuation.check_models`), or no prompt is
+            short enough.
     """
-    check_one_teacher(config)
-    check_one_turn(config)
+    check_models(config)
     case = Case.open(config, sample=prompts)
-    if case.settings.teacher.urls:
-        rule = "names a teacher elsewhere, and advise starts it here"
-        raise UserError(f"prefix_opd.teacher.url={case.settings.teacher.url}", rule, "set it to null")
     longest, room = int(config.data.max_response_length), int(config.data.max_prompt_length)
     pairs = [pair for pair in zip(case.prompts, case.teacher_prompts, strict=True) if len(pair[0]) <= room]
     if not pairs:
@@ -157,8 +151,7 @@ def _probe(
 
     stay_on_loopback(config)
     trusted = dict(trust_remote_code=case.student.trust_remote_code)
-    sampling: dict[str, Any] = dict(max_tokens=longest, temperature=1.0, stop_token_ids=case.stop_ids)
-    sampling["ignore_eos"] = bool(config.prefix_opd.ignore_own_end_token)
+    sampling = sampling_of(config, config.actor_rollout_ref.rollout) | {"max_tokens": longest}
     ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
     seeds = [answer_seed(seed, "advise", i) for i in range(len(pairs))]
     with OfflineEngine(case.student.path, **trusted, **engine_of(config, STUDENT_KEY)) as student:
