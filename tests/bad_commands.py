@@ -4,6 +4,7 @@ TRAIN = ["train", "experiment=tiny/schedule"]
 SCHEDULE = "prefix_opd.schedule"
 TEACHER = "distillation.teacher_models.teacher_model"
 LORA = [f"actor_rollout_ref.model.lora_{name}" for name in ("rank=4", "alpha=8", "adapter_path={adapter}")]
+GRADER = "reward.custom_reward_function"
 
 CASES = [
     # the words of a command
@@ -85,6 +86,10 @@ CASES = [
     (
         ["analyze", "teacher-prefix", *TRAIN[1:], "prefix_opd.teacher_prompt.system=Think."],
         "prefix_opd.teacher_prompt.system=Think.: is the teacher's own prompt, and both models answer the student's",
+    ),
+    (
+        ["analyze", "student-prefix", *TRAIN[1:], f"{GRADER}.path=pkg://json", f"{GRADER}.name=loads"],
+        f"{GRADER}.path=pkg://json: names another grader (loads) than the one that grades here; leave it out, and its",
     ),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "0"], "--lengths 0: 0 must be at least 1"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),

@@ -18,8 +18,8 @@ from prefix_opd.analysis.prefixes import Prefixes, check_lengths, choose_length,
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.checks.run_data import data_files, read_rows
-from prefix_opd.checks.services import check_one_turn
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, VAL_KEY
+from prefix_opd.checks.services import PACKAGE, check_one_turn
+from prefix_opd.config.keys import GRADER_KEY, STUDENT_KEY, TEACHER_KEY, VAL_KEY
 from prefix_opd.config.lora import MODEL, Lora
 from prefix_opd.config.models import Model, engine_arguments
 from prefix_opd.config.settings import Settings
@@ -52,7 +52,7 @@ def measure(
         samples: answers per problem, each with its own prefix.
 
     Raises:
-        UserError: a length or a margin is too long, or the run has another student, teacher or prompt than this
+        UserError: a length or a margin is too long, or the run has another student, teacher, prompt or grader than this
             analysis. No model is loaded in this case.
     """
     check_models(config)
@@ -110,12 +110,15 @@ def check_models(config: DictConfig) -> None:
 
 
 def _check_answers(config: DictConfig) -> None:
-    """Reject a teacher's own prompt. Raises UserError."""
-    own = Settings.from_node(config.prefix_opd).teacher_prompt
+    """Reject a teacher's own prompt, and a grader of the user's. Raises UserError."""
+    own, grader = Settings.from_node(config.prefix_opd).teacher_prompt, config.reward.custom_reward_function
     if own.is_own:
         name, value = next((name, value) for name, value in own if value is not None)
         rule = "is the teacher's own prompt, and both models answer the student's here"
         raise UserError(f"prefix_opd.teacher_prompt.{name}={value}", rule, "set it to null")
+    if (grader.path, grader.name) != (f"{PACKAGE}{compute_score.__module__}", compute_score.__name__):
+        rule = f"names another grader ({grader.name}) than the one that grades here"
+        raise UserError(f"{GRADER_KEY}={grader.path}", rule, "leave it out, and its name")
 
 
 def questions(config: DictConfig, problems: int) -> list[Question]:
