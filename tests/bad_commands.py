@@ -3,6 +3,8 @@
 TRAIN = ["train", "experiment=tiny/schedule"]
 SCHEDULE = "prefix_opd.schedule"
 TEACHER = "distillation.teacher_models.teacher_model"
+LORA = [f"actor_rollout_ref.model.lora_{name}" for name in ("rank=4", "alpha=8", "adapter_path={adapter}")]
+GRADER = "reward.custom_reward_function"
 
 CASES = [
     # the words of a command
@@ -76,6 +78,19 @@ CASES = [
     (["analyze", "compute", "{finished}", "{other_task}"], "cannot be compared: data.max_response_length is 192 in f"),
     (["advise", "experiment=tiny/two_teachers"], "distillation.teacher_models.before: are several teachers, and one"),
     (["analyze", "teacher-prefix", "experiment=tiny/two_teachers"], ".before: are several teachers, and one is mea"),
+    (
+        ["advise", *TRAIN[1:], *LORA],
+        "_adapter_path={adapter}: is an adapter that this command does not load; merge",
+    ),
+    (["analyze", "student-prefix", *TRAIN[1:], *LORA], "adapter: is an adapter that this command does not load; merge"),
+    (
+        ["analyze", "teacher-prefix", *TRAIN[1:], "prefix_opd.teacher_prompt.system=Think."],
+        "prefix_opd.teacher_prompt.system=Think.: is the teacher's own prompt, and both models answer the student's",
+    ),
+    (
+        ["analyze", "student-prefix", *TRAIN[1:], f"{GRADER}.path=pkg://json", f"{GRADER}.name=loads"],
+        f"{GRADER}.path=pkg://json: names another grader (loads) than the one that grades here; leave it out, and its",
+    ),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "0"], "--lengths 0: 0 must be at least 1"),
     (["analyze", "teacher-prefix", *TRAIN[1:], "--lengths", "192"], "--lengths 192: must lie between 1 and 191"),
     (["analyze", "student-prefix", *TRAIN[1:], "--lengths", "500"], "below the longest answer"),

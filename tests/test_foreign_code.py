@@ -13,8 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from adapters import write_adapter as by_peft
 from omegaconf import OmegaConf
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check
@@ -184,19 +187,25 @@ class Model(Qwen3ForCausalLM):
 """
 
 
-def test_a_checkpoint_with_code_of_its_own_is_exported_only_if_it_is_trusted(foreign_run, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    run, mark = Path(foreign_run()), tmp_path / "it_ran"
-    actor = run / "global_step_2" / "actor"
-    model = shutil.copytree(shipped_models()["student"], actor / "huggingface")
-    weights = load_file(model / "model.safetensors")
-    (model / "model.safetensors").unlink()
-    torch.save(weights, actor / "model_world_size_1_rank_0.pt")
-    (actor / "fsdp_config.json").write_text('{"world_size": 1}')
+def with_own_code(folder, mark):
+    """The student in a new folder, with code that makes the file ``mark``."""
+    model = shutil.copytree(shipped_models()["student"], folder)
     named = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
     config = {**json.loads((model / "config.json").read_text()), "auto_map": named, "architectures": ["Model"]}
     (model / "config.json").write_text(json.dumps(config))
     (model / "mine.py").write_text(OWN_CODE.format(mark=str(mark)))
+    return model
+
+
+def test_a_checkpoint_with_code_of_its_own_is_exported_only_if_it_is_trusted(foreign_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    run, mark = Path(foreign_run()), tmp_path / "it_ran"
+    actor = run / "global_step_2" / "actor"
+    model = with_own_code(actor / "huggingface", mark)
+    weights = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    torch.save(weights, actor / "model_world_size_1_rank_0.pt")
+    (actor / "fsdp_config.json").write_text('{"world_size": 1}')
     with pytest.raises(UserError, match="names code of its own.*add --trust-remote-code; or remove the entry"):
         export_checkpoint(run, out=tmp_path / "out")
     assert not mark.exists() and not (tmp_path / "out").exists()
@@ -204,6 +213,33 @@ def test_a_checkpoint_with_code_of_its_own_is_exported_only_if_it_is_trusted(for
     assert mark.exists() and (out / "mine.py").exists()
     exported = load_file(out / "model.safetensors")
     assert all(torch.equal(exported[name], tensor.bfloat16()) for name, tensor in weights.items())
+
+
+def test_an_adapter_is_merged_into_a_student_with_code_of_its_own_only_if_it_is_trusted(
+    foreign_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    mark, base = tmp_path / "it_ran", with_own_code(tmp_path / "base", tmp_path / "it_ran")
+    settings = {"path": str(base), "lora_rank": 4, "lora_alpha": 8}
+    run = Path(foreign_run(**{f"actor_rollout_ref.model.{name}": value for name, value in settings.items()}))
+    actor = run / "global_step_2" / "actor"
+    with_own_code(actor / "huggingface", mark)
+    adapter = by_peft(tmp_path / "adapter")
+    shard = load_file(adapter / "adapter_model.safetensors")
+    shard = {name.replace(".weight", ".default.weight"): tensor for name, tensor in shard.items()}
+    torch.save(shard, actor / "model_world_size_1_rank_0.pt")
+    with pytest.raises(UserError, match="actor/huggingface.* names code of its own.*add --trust-remote-code; or"):
+        export_checkpoint(run, out=tmp_path / "out")
+    assert not mark.exists() and not (tmp_path / "out").exists()
+    out = export_checkpoint(run, out=tmp_path / "out", trusted=True)
+    assert mark.exists() and (out / "mine.py").exists()
+    found = AutoModelForCausalLM.from_pretrained(out, trust_remote_code=True)
+    assert type(found).__name__ == "Model"
+    ids = torch.arange(40)[None]
+    plain = AutoModelForCausalLM.from_pretrained(shipped_models()["student"])
+    with torch.no_grad():
+        merged, beside = found(ids).logits, PeftModel.from_pretrained(plain, adapter)(ids).logits
+    assert (merged - beside).abs().max() < 1e-3
 
 
 # ---- pickles ----

@@ -14,16 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from prefix_opd.analysis.continuation import engine_of
+from prefix_opd.analysis.continuation import check_models, engine_of, sampling_of
 from prefix_opd.analysis.signal import Bin
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.checks.case import Case
-from prefix_opd.checks.services import check_one_turn
 from prefix_opd.config.keys import LOSS_MODE_KEY, STUDENT_KEY, TEACHER_KEY
-from prefix_opd.config.teachers import check_one_teacher
 from prefix_opd.cost.arithmetic import ResponseLengths
 from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
@@ -31,6 +29,10 @@ from prefix_opd.method.seeds import answer_seed
 
 ENOUGH = 0.3
 """Share of full OPD's FLOP with which ``auto`` had at least full OPD's accuracy on both miniatures."""
+INCREMENT_KEY = "prefix_opd.schedule.increment"
+UNIFORM = {"prefix_opd.weighting.name": "uniform"}
+OF_FULL_OPD = UNIFORM | {"prefix_opd.schedule.maximum": "null", "prefix_opd.flop_budget": "null"}
+"""Settings that full OPD needs beside its schedule."""
 AUTO = [
     "prefix_opd.schedule.name=auto",
     f"{LOSS_MODE_KEY}=reverse_kl_topk",
@@ -95,41 +97,46 @@ def advised_increment(answer: float, updates: int) -> int:
 
 
 def advise(config: DictConfig, prompts: int, seed: int, prepared: Callable[[list[str]], DictConfig]) -> Advice:
-    """Probe with one response to each of ``prompts`` training prompts, and advise.
+    """Probe with one response to each of ``prompts`` training prompts, and advise. The courses are checked first.
 
     Args:
         config: prepared as for training (`prefix_opd.launch.prepare`).
         prepared: the same run with more overrides.
 
     Raises:
-        UserError: the teacher answers at a URL, there are several, a rollout has several turns, or no prompt is short
-            enough.
+        UserError: the run has other models or rollouts than an analysis (`continuation.check_models`), its settings do
+            not allow full OPD or the linear schedule, or no prompt is short enough.
     """
-    check_one_teacher(config)
-    check_one_turn(config)
+    check_models(config)
     case = Case.open(config, sample=prompts)
-    if case.settings.teacher.urls:
-        rule = "names a teacher elsewhere, and advise starts it here"
-        raise UserError(f"prefix_opd.teacher.url={case.settings.teacher.url}", rule, "set it to null")
     longest, room = int(config.data.max_response_length), int(config.data.max_prompt_length)
     pairs = [pair for pair in zip(case.prompts, case.teacher_prompts, strict=True) if len(pair[0]) <= room]
     if not pairs:
         raise UserError(f"data.max_prompt_length={room}", f"none of {prompts} training prompts fits", "raise it")
+    updates, refused = int(config.trainer.total_training_steps), ""
+    linear = [*_set(config, UNIFORM), *(f"prefix_opd.schedule.{one}" for one in ("name=linear", "start=1"))]
+    most = advised_increment(longest, updates)  # no answer is longer
+    lines = {
+        "auto": AUTO,
+        "linear": [*linear, f"{INCREMENT_KEY}={most}"],
+        "full": ["prefix_opd.schedule.name=full", *_set(config, OF_FULL_OPD)],
+    }
+    try:
+        runs = {"auto": prepared(AUTO)}
+    except UserError as error:
+        runs, refused = {}, str(error)
+    runs |= {name: prepared(lines[name]) for name in ("linear", "full")}
     sampled, log_q, answers = _probe(config, case, pairs, longest, seed)
     width = -(-longest // case.settings.position_bins)
     bins = profile([log_p for _, log_p in sampled], log_q, width)
     mean_answer = sum(answers) / len(answers)
-    increment = advised_increment(mean_answer, int(config.trainer.total_training_steps))
-    linear = [f"prefix_opd.schedule.{name}" for name in ("name=linear", "start=1", f"increment={increment}")]
+    increment = advised_increment(mean_answer, updates)
+    lines["linear"] = [*linear, f"{INCREMENT_KEY}={increment}"]
+    OmegaConf.update(runs["linear"], INCREMENT_KEY, increment)
     mean_prompt = sum(len(prompt) for prompt, _ in pairs) / len(pairs)
     responses = ResponseLengths(tuple((float(length), 1 / len(answers)) for length in answers))
-    assumptions, refused, courses = Assumptions(mean_prompt, responses=responses), "", {}
-    try:
-        courses["auto"] = _course(AUTO, prepared, assumptions)
-    except UserError as error:
-        refused = str(error)
-    courses["linear"] = _course(linear, prepared, assumptions)
-    courses["full"] = _course(["prefix_opd.schedule.name=full"], prepared, assumptions)
+    costs = {name: plan(run, Assumptions(mean_prompt, responses=responses)).cost for name, run in runs.items()}
+    courses = {name: Course(lines[name], one.flop["exact"].total, one.hours["total"]) for name, one in costs.items()}
     return Advice(
         bins=bins,
         shares=shares_of(bins),
@@ -142,10 +149,10 @@ def advise(config: DictConfig, prompts: int, seed: int, prepared: Callable[[list
     )
 
 
-def _course(line: list[str], prepared: Callable[[list[str]], DictConfig], assumptions: Assumptions) -> Course:
-    """The plan of the run with these overrides added. Raises UserError."""
-    cost = plan(prepared(line), assumptions).cost
-    return Course(line, cost.flop["exact"].total, cost.hours["total"])
+def _set(config: DictConfig, settings: dict[str, str]) -> list[str]:
+    """Overrides for the settings that are not so in the config."""
+    held = {key: OmegaConf.select(config, key) for key in settings}
+    return [f"{key}={value}" for key, value in settings.items() if held[key] not in (None, value)]
 
 
 def _probe(
@@ -157,8 +164,7 @@ def _probe(
 
     stay_on_loopback(config)
     trusted = dict(trust_remote_code=case.student.trust_remote_code)
-    sampling: dict[str, Any] = dict(max_tokens=longest, temperature=1.0, stop_token_ids=case.stop_ids)
-    sampling["ignore_eos"] = bool(config.prefix_opd.ignore_own_end_token)
+    sampling = sampling_of(config, config.actor_rollout_ref.rollout) | {"max_tokens": longest}
     ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
     seeds = [answer_seed(seed, "advise", i) for i in range(len(pairs))]
     with OfflineEngine(case.student.path, **trusted, **engine_of(config, STUDENT_KEY)) as student:

@@ -68,9 +68,9 @@ class Compute:
     costs: list[Cost]
 
     def as_dict(self) -> dict[str, Any]:
-        names = ("step", "accuracy", "samples", "mean_length", *COST_LABELS)
+        names = ("step", "accuracy", "samples", "mean_length", *COST_LABELS, "interval")
         runs = {
-            run: [{**{name: getattr(one, name) for name in names}, "interval": list(one.interval)} for one in found]
+            run: [{name: getattr(one, name) for name in names} for one in found]
             for run, found in self.evaluations.items()
         }
         return {

@@ -18,10 +18,12 @@ from prefix_opd.analysis.prefixes import Prefixes, check_lengths, choose_length,
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
 from prefix_opd.checks.run_data import data_files, read_rows
-from prefix_opd.checks.services import check_one_turn
-from prefix_opd.config.keys import STUDENT_KEY, TEACHER_KEY, VAL_KEY
+from prefix_opd.checks.services import PACKAGE, check_one_turn
+from prefix_opd.config.keys import GRADER_KEY, STUDENT_KEY, TEACHER_KEY, VAL_KEY
+from prefix_opd.config.lora import MODEL, Lora
 from prefix_opd.config.models import Model, engine_arguments
-from prefix_opd.config.teachers import check_one_teacher
+from prefix_opd.config.settings import Settings
+from prefix_opd.config.teachers import URL_KEY, check_one_teacher
 from prefix_opd.cost.memory import INFERENCE_KEY, ROLLOUT_KEY
 from prefix_opd.grading import compute_score
 from prefix_opd.method.seeds import answer_seed
@@ -50,14 +52,15 @@ def measure(
         samples: answers per problem, each with its own prefix.
 
     Raises:
-        UserError: a length or a margin is too long, or the run has several teachers. No model is loaded in this case.
+        UserError: a length or a margin is too long, or the run has another student, teacher, prompt or grader than this
+            analysis. No model is loaded in this case.
     """
-    check_one_turn(config)
+    check_models(config)
+    _check_answers(config)
     longest = int(config.data.max_response_length)
     lengths = check_lengths(lengths, longest)
     if not 0 <= margin < longest:
         raise UserError(f"--margin={margin}", f"must lie between 0 and {longest - 1}, below the longest answer")
-    check_one_teacher(config)
     student, teacher = (_model(config, key) for key in (STUDENT_KEY, TEACHER_KEY))
     giver, receiver = (teacher, student) if kind == "teacher-prefix" else (student, teacher)
     asked = questions(config, problems)
@@ -91,6 +94,33 @@ def measure(
     )
 
 
+def check_models(config: DictConfig) -> None:
+    """Reject a run whose rollouts or models are not those of an analysis, which starts two engines here.
+
+    Raises UserError for several turns, several teachers, a teacher at a URL, and an adapter to start from.
+    """
+    check_one_turn(config)
+    check_one_teacher(config)
+    if url := OmegaConf.select(config, URL_KEY):
+        rule = "names a teacher elsewhere, and this command starts it here"
+        raise UserError(f"{URL_KEY}={url}", rule, "leave it out")
+    if (lora := Lora.of(config)) and lora.start is not None:
+        fix = f"merge it into the student, name that as {STUDENT_KEY}, and leave it out"
+        raise UserError(f"{MODEL}.lora_adapter_path={lora.start}", "is an adapter that this command does not load", fix)
+
+
+def _check_answers(config: DictConfig) -> None:
+    """Reject a teacher's own prompt, and a grader of the user's. Raises UserError."""
+    own, grader = Settings.from_node(config.prefix_opd).teacher_prompt, config.reward.custom_reward_function
+    if own.is_own:
+        name, value = next((name, value) for name, value in own if value is not None)
+        rule = "is the teacher's own prompt, and both models answer the student's here"
+        raise UserError(f"prefix_opd.teacher_prompt.{name}={value}", rule, "set it to null")
+    if (grader.path, grader.name) != (f"{PACKAGE}{compute_score.__module__}", compute_score.__name__):
+        rule = f"names another grader ({grader.name}) than the one that grades here"
+        raise UserError(f"{GRADER_KEY}={grader.path}", rule, "leave it out, and its name")
+
+
 def questions(config: DictConfig, problems: int) -> list[Question]:
     """The first problems of ``data.val_files`` with training's prompts. Raises UserError if a prompt is too long."""
     student = _model(config, STUDENT_KEY)
@@ -117,18 +147,25 @@ def _generate(
     from prefix_opd.verl_plugin.server.offline_engine import OfflineEngine
 
     stay_on_loopback(config)
-    rollout, longest = config.actor_rollout_ref.rollout, int(config.data.max_response_length)
+    longest = int(config.data.max_response_length)
     with OfflineEngine(model.path, trust_remote_code=model.trust_remote_code, **engine_of(config, model.key)) as engine:
         return engine.generate(
             [[*prompt, *prefix] for prompt, prefix in begun],
             [longest - len(prefix) for _, prefix in begun],
             [answer_seed(seed, problem, sample) for problem, sample in rows],
-            temperature=float(rollout.val_kwargs.temperature),
-            top_p=float(rollout.val_kwargs.top_p),
-            top_k=int(rollout.val_kwargs.top_k),
-            stop_token_ids=list(config.prefix_opd.stop_token_ids),
-            ignore_eos=bool(config.prefix_opd.ignore_own_end_token),
+            **sampling_of(config, config.actor_rollout_ref.rollout.val_kwargs),
         )
+
+
+def sampling_of(config: DictConfig, node: DictConfig) -> dict[str, Any]:
+    """vLLM's SamplingParams as in the run. ``node``: its rollout's settings, or those of its validation."""
+    return dict(
+        temperature=float(node.temperature),
+        top_p=float(node.top_p),
+        top_k=int(node.top_k),
+        stop_token_ids=list(config.prefix_opd.stop_token_ids),
+        ignore_eos=bool(config.prefix_opd.ignore_own_end_token),
+    )
 
 
 def engine_of(config: DictConfig, key: str) -> dict[str, Any]:

@@ -170,9 +170,10 @@ def colour(i: int) -> str:
 
 
 def error_bars(points: Sequence[Evaluation | Point]) -> tuple[list[float], list[float]]:
-    """Lengths of the error bars below and above each point, clipped at 0 because of rounding."""
-    below = [max(0.0, one.accuracy - one.interval[0]) for one in points]
-    above = [max(0.0, one.interval[1] - one.accuracy) for one in points]
+    """Lengths of the error bars below and above each point, clipped at 0 because of rounding; 0 without an interval."""
+    ends = [(one.accuracy, *(one.interval or (one.accuracy, one.accuracy))) for one in points]
+    below = [max(0.0, accuracy - low) for accuracy, low, _ in ends]
+    above = [max(0.0, high - accuracy) for accuracy, _, high in ends]
     return below, above
 
 

@@ -24,11 +24,13 @@ def table(title: str, headings: Sequence[str], caption: str = "", **settings: An
     return made
 
 
-def between(interval: tuple[float, float], sign: str = "", unit: str = "%") -> str:
-    """An interval of shares in percent.
+def between(interval: tuple[float, float] | None, sign: str = "", unit: str = "%") -> str:
+    """An interval of shares in percent; "" for None.
 
     >>> between((0.1, 0.255)), between((-0.1, 0.25), sign="+"), between((0.1, 0.25), unit="")
     ('10.0% to 25.5%', '-10.0% to +25.0%', '10.0 to 25.0')
     """
+    if interval is None:
+        return ""
     low, high = (f"{100 * end:{sign}.1f}{unit}" for end in interval)
     return f"{low} to {high}"

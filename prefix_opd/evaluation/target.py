@@ -126,7 +126,7 @@ def _merged(path: Path, trust_remote_code: bool) -> tuple[str, Lora]:
     if not base:
         raise UserError(str(path), "names no base", f"add base_model_name_or_path to its {ADAPTER_FILE}")
     model = Model("model", base, trust_remote_code)
-    model.check_own_code()
+    model.check_own_code(_TRUST)
     check_model(model)
     check_adapter("adapter", lora, model)
     folder = path.with_name(f"{path.resolve().name}_merged_{sha256_of(path / ADAPTER_WEIGHTS)[:8]}")

@@ -20,6 +20,7 @@ from prefix_opd.analysis.signal import Signal, signal
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.base.redaction import command_without_secrets, without_secrets
+from prefix_opd.base.terminal import between
 from prefix_opd.config.keys import TEACHER_KEY
 from prefix_opd.config.lora import MODEL
 from prefix_opd.config.teachers import teachers
@@ -151,8 +152,7 @@ def _claim(history: History) -> str:
     if not history.evaluations:
         return f"{spent}; never validated"
     first, last = history.evaluations[0], history.evaluations[-1]
-    low, high = last.interval
-    after = f"{last.accuracy:.1%} ({low:.1%} to {high:.1%})"
+    after = f"{last.accuracy:.1%}" + (f" ({between(last.interval)})" if last.interval else "")
     if last.step == first.step:
         return f"{after} {when(last.step).lower()}; {spent}"
     if first.step == 0:

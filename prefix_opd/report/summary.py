@@ -110,13 +110,14 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
     except UserError:  # the run's models are not on this machine
         return None
     rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+    recomputed = OmegaConf.select(config, "prefix_opd.advantage.student_log_prob") == "recomputed"
     total = 0.0
     for row in rows:
         scored = (row[names.TOKENS_SCORED] - row[names.TOKENS_GENERATED]) / rollouts
         prompts = row.get(names.PROMPT_LENGTH, scored)  # missing in earlier versions: the teacher had the same
         # linear between validations, constant outside
         response = min(float(np.interp(row["step"], steps, lengths)), config.data.max_response_length)
-        lengths_of = ([prompts], [response], False, [scored])
+        lengths_of = ([prompts], [response], recomputed, [scored])
         each = [exact_flops(student, teacher, *lengths_of).total for teacher in theirs.values()]
         of_teachers = names.of_teachers(row)
         shares = [of_teachers.get(source, {}).get("tokens", 0) for source in theirs] if of_teachers else None

@@ -57,9 +57,9 @@ def export_checkpoint(
     out = out or run / f"{'adapter' if adapter else 'hf'}_step_{step}"
     if out.exists():
         raise UserError(f"--out={out}", "exists already", "choose another folder")
-    student = Model(STUDENT_KEY, str(OmegaConf.select(config, STUDENT_KEY)))
+    student = Model(STUDENT_KEY, str(OmegaConf.select(config, STUDENT_KEY)), trusted)
     if lora is not None and not adapter:  # the checkpoint has the adapter alone
-        student.check_own_code()
+        student.check_own_code(trust)
         student.check_weights()
     with whole_folder(out) as draft:
         if lora is None:

@@ -56,7 +56,9 @@ class History:
         mode = OmegaConf.select(self.config, LOSS_MODE_KEY) or OBJECTIVES.default
         objective = OBJECTIVES.get(str(mode))  # None for a user's own objective
         reverse_kl = objective is not None and objective.estimates_reverse_kl
-        return ours.schedule.name == "full" and ours.weighting.name == "uniform" and reverse_kl
+        longest = ours.schedule.get("maximum")
+        uncapped = longest is None or longest >= self.config.data.max_response_length
+        return ours.schedule.name == "full" and uncapped and ours.weighting.name == "uniform" and reverse_kl
 
     @cached_property
     def updates(self) -> list[dict[str, Any]]:
@@ -68,7 +70,7 @@ class History:
         several, found = (OmegaConf.select(self.config, VALIDATION_SAMPLES) or 1) > 1, []
         for one in validations(self.lines):
             answers = read_answers(self.folder, one.step)
-            interval = _over_problems(answers, one.accuracy) if several and answers else None
+            interval = _over_problems(answers, one.accuracy) if several and answers and len(one.scores) == 1 else None
             found.append(replace(one, samples=len(answers), over_problems=interval))
         return found
 
@@ -130,10 +132,7 @@ def _is_answer(line: Any) -> bool:
 
 
 def _over_problems(answers: Sequence[Mapping[str, Any]], accuracy: float) -> tuple[float, float]:
-    """95% bootstrap interval over problems, shifted to the accuracy.
-
-    The accuracy is a mean over data sets, and verl's file does not name the data set of an answer.
-    """
+    """95% bootstrap interval over problems, shifted to verl's accuracy."""
     scores: dict[str, list[float]] = defaultdict(list)
     for answer in answers:
         scores[answer["input"]].append(answer["score"])

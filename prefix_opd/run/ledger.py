@@ -49,9 +49,12 @@ class Evaluation:
     """95% bootstrap interval over problems, where each has several answers."""
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """95% interval of the accuracy: bootstrap over problems, or Wilson's for one answer per problem."""
-        return self.over_problems or wilson(self.accuracy, self.samples)
+    def interval(self) -> tuple[float, float] | None:
+        """95% interval of the accuracy: bootstrap over problems, or Wilson's for one answer per problem.
+
+        None for several data sets: verl's file of answers does not name the data set of an answer.
+        """
+        return None if len(self.scores) > 1 else self.over_problems or wilson(self.accuracy, self.samples)
 
 
 def with_costs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Spent]]:

@@ -2,8 +2,14 @@
 
 import pytest
 
-from prefix_opd.analysis.advice import advised_increment, profile, shares_of
+from prefix_opd.analysis import advice
+from prefix_opd.analysis.advice import advise, advised_increment, profile, shares_of
 from prefix_opd.analysis.signal import Bin
+from prefix_opd.base.errors import UserError
+from prefix_opd.cost.arithmetic import ResponseLengths
+from prefix_opd.cost.plan import first_update, plan
+from prefix_opd.cost.record import Assumptions
+from prefix_opd.launch import prepare
 
 
 def test_the_profile_pools_the_tokens_of_all_responses():
@@ -21,3 +27,42 @@ def test_the_increment_reaches_the_teachers_answer_at_the_last_update():
         "as in tiny/schedule, cells/schedule"
     )
     assert advised_increment(1, 55) == 1 and advised_increment(50, 1) == 49
+
+
+def test_full_opd_and_the_linear_schedule_drop_what_does_not_go_with_them(monkeypatch):
+    """The weighting needs a random L. Full OPD has no maximum, and one update of it exceeds the budget."""
+    given = ["experiment=tiny/random_weighted", "prefix_opd.schedule.maximum=24", "prefix_opd.flop_budget=2e10"]
+    prompts = []
+
+    def probe(config, case, pairs, longest, seed):
+        prompts.extend(len(prompt) for prompt, _ in pairs)
+        return [([1], [-2.0]), ([1], [-2.0])], [[-1.0], [-1.0]], [100, 118]
+
+    monkeypatch.setattr(advice, "_probe", probe)
+    config = prepare(given)
+    assert first_update(config) < 2e10 < first_update(prepare(["experiment=tiny/full"]))
+    found = advise(config, 2, 0, lambda more: prepare([*given, *more]))
+    uniform = "prefix_opd.weighting.name=uniform"
+    assert {name: course.overrides for name, course in found.courses.items()} == {
+        "auto": advice.AUTO,
+        "linear": [uniform, *(f"prefix_opd.schedule.{one}" for one in ("name=linear", "start=1", "increment=2"))],
+        "full": [
+            *("prefix_opd.schedule.name=full", uniform),
+            *("prefix_opd.schedule.maximum=null", "prefix_opd.flop_budget=null"),
+        ],
+    }
+    assumed = Assumptions(sum(prompts) / 2, responses=ResponseLengths(((100.0, 0.5), (118.0, 0.5))))
+    linear = ["experiment=tiny/schedule", "prefix_opd.schedule.maximum=24"]
+    for name, run in {"full": ["experiment=tiny/full"], "linear": linear}.items():
+        assert found.courses[name].flops == plan(prepare(run), assumed).cost.flop["exact"].total
+
+
+def test_a_course_that_the_settings_do_not_allow_is_refused_before_a_model_is_loaded(monkeypatch):
+    monkeypatch.setattr(advice, "_probe", None)
+    config = prepare(["experiment=tiny/schedule"])
+
+    def prepared(more):
+        raise UserError(more[0], "no")
+
+    with pytest.raises(UserError, match="prefix_opd.schedule.name=linear: no"):
+        advise(config, 2, 0, prepared)

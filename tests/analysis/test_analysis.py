@@ -170,6 +170,28 @@ def test_answers_of_several_turns_are_not_measured(monkeypatch):
         advise(config, prompts=2, seed=0, prepared=prepare)
 
 
+def test_a_teacher_elsewhere_is_not_measured(monkeypatch):
+    config = prepare(["experiment=tiny/schedule"])
+    config.prefix_opd.teacher.url = ["http://a:8000/v1", "http://b:8000/v1"]
+    monkeypatch.setattr(continuation, "_model", None)
+    told = "prefix_opd.teacher.url=.*a:8000.*: names a teacher elsewhere, and this command starts it here"
+    with pytest.raises(UserError, match=told):
+        continuation.measure("teacher-prefix", config, [8], 6, problems=2, samples=1, seed=0)
+    with pytest.raises(UserError, match=told):
+        advise(config, prompts=2, seed=0, prepared=prepare)
+
+
+def test_answers_are_sampled_as_in_the_run():
+    keys = {"temperature": 0.7, "top_p": 0.9, "top_k": 20, "val_kwargs.temperature": 0.5}
+    given = [f"actor_rollout_ref.rollout.{key}={value}" for key, value in keys.items()]
+    config = prepare(["experiment=tiny/schedule", "prefix_opd.allow_any_temperature=true", *given])
+    rollout, ends = config.actor_rollout_ref.rollout, {"stop_token_ids": [259, 261], "ignore_eos": False}
+    found = continuation.sampling_of(config, rollout)
+    assert found == {"temperature": 0.7, "top_p": 0.9, "top_k": 20, **ends}
+    found = continuation.sampling_of(config, rollout.val_kwargs)
+    assert found == {"temperature": 0.5, "top_p": 1.0, "top_k": -1, **ends}
+
+
 def test_prefixes_come_back_from_json():
     found = prefixes([point(0, [0], {0: [True]}, {0: [True]})])
     assert Prefixes.from_dict(json.loads(json.dumps(found.as_dict()))) == found

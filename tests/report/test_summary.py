@@ -64,6 +64,15 @@ def test_full_opd_is_estimated_from_uncapped_answers(run):
     assert summarise(run).full_flops == pytest.approx(expected)
 
 
+def test_full_opd_recomputes_log_probs_as_the_run_does(run):
+    config = OmegaConf.load(run / "config.yaml")
+    config.prefix_opd.advantage.student_log_prob = "recomputed"
+    without = summarise(run).full_flops
+    OmegaConf.save(config, run / "config.yaml")
+    # of equal models: 3 passes for the update, 1 each for sampling and the teacher, and 1 more
+    assert summarise(run).full_flops == pytest.approx(without * 6 / 5)
+
+
 def test_a_lora_student_is_named_and_its_full_opd_trains_the_adapter(run):
     config = OmegaConf.load(run / "config.yaml")
     config.actor_rollout_ref.model.lora_rank = 16

@@ -6,9 +6,12 @@ import pytest
 from written_runs import ACCURACY, update
 
 from prefix_opd.analysis.compute import compute
+from prefix_opd.analysis.figures import error_bars
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
 from prefix_opd.method.names import NEEDED
+from prefix_opd.report.page import write_report
+from prefix_opd.report.summary import render, summarise
 from prefix_opd.run.folder import hold
 from prefix_opd.run.history import read_finished
 
@@ -18,6 +21,8 @@ from prefix_opd.run.history import read_finished
     [
         ({}, True),
         ({"prefix_opd.schedule.name": "linear"}, False),
+        ({"prefix_opd.schedule.maximum": 191}, False),
+        ({"prefix_opd.schedule.maximum": 192}, True),
         # as in tiny/last_24: whole rollouts, of which the last tokens teach
         ({"prefix_opd.weighting.name": "last"}, False),
         ({"distillation.distillation_loss.loss_mode": "forward_kl_topk"}, False),
@@ -93,3 +98,20 @@ def test_the_interval_is_over_problems_where_each_has_several_answers(make_run):
     assert set(compute(histories[:1]).as_dict()["runs"]["several"][0]) == {
         *("step", "accuracy", "samples", "mean_length", "flops", "paper_flops", "seconds", "interval")
     }
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_several_data_sets_have_no_interval(make_run, n):
+    """30 and 500 problems, all pooled, would give +- 4 points: the mean of the two data sets has +- 9."""
+    accuracies = {f"val-core/{name}/reward/mean@{n}": share for name, share in (("aime2024", 0.2), ("math500", 0.6))}
+    folder = make_run("two", [update(1, 1e9, **accuracies)], **{"actor_rollout_ref.rollout.val_kwargs.n": n})
+    answers = [{"input": f"{i}", "output": "?", "score": float(i % 2)} for i in range(530)] * n
+    (folder / "validation" / "1.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    history = read_finished(folder)
+    (one,) = history.evaluations
+    assert (one.accuracy, one.samples, one.interval, one.over_problems) == (pytest.approx(0.4), 530 * n, None, None)
+    assert compute([history]).as_dict()["runs"]["two"][0]["interval"] is None
+    assert error_bars([one]) == ([0.0], [0.0])
+    assert [list(column.cells)[0] for column in render(summarise(folder)).columns][:3] == ["student after", "40.0%", ""]
+    page = write_report([folder], folder / "report.html")[0].read_text()
+    assert "40.0% after step 1; 1 updates" in page and "<td>40.0%</td>\n        <td></td>" in page
