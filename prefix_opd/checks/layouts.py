@@ -37,7 +37,9 @@ class Row:
 
     def cells(self) -> list[str]:
         """Text of the columns `HEADINGS`."""
-        peaks = [f"{self.peaks[phase]:.1f}" for phase in ("sampling", "scoring", "update")]
+        peaks = [
+            f"{self.peaks[phase]:.1f}" if phase in self.peaks else "" for phase in ("sampling", "scoring", "update")
+        ]
         return [self.layout, f"{self.cards}", self.placement, hours_text(self.hours), *peaks, f"{self.host:.0f}"]
 
 
