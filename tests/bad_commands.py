@@ -22,6 +22,14 @@ CASES = [
     # plan and compare
     (["plan"], "actor_rollout_ref.model.path: is not set"),
     (["plan", *TRAIN[1:], "--gpus", "2"], "--gpus 2: is read with --layouts alone"),
+    (
+        ["plan", "experiment=qwen3_8b/full", "--layouts", "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=18k"],
+        "ppo_max_token_len_per_gpu=18k: must be a whole number of at least 1",
+    ),
+    (
+        ["plan", "experiment=qwen3_8b/full", "--layouts", "actor_rollout_ref.rollout.tensor_model_parallel_size=x"],
+        "tensor_model_parallel_size=x: must be a whole number of at least 1",
+    ),
     (["compare", "{broken_line}"], "metrics.jsonl, line 2: is no JSON: 'nope"),
     (
         ["compare", "{odd_line}"],
