@@ -113,6 +113,7 @@ def test_a_teacher_elsewhere_has_no_peak(monkeypatch):
     line = next(line for line in shown.stdout.splitlines() if "node_8x80gb " in line)
     sampling, scoring, update = line.split("│")[5:8]
     assert not scoring.strip() and float(sampling) > 0 and float(update) > 0
+    assert line.split("│")[3].strip() == "elsewhere"
 
 
 @pytest.mark.parametrize(
