@@ -106,7 +106,10 @@ def evaluation_config(
         touched.add("prefix_opd.prompt.ending")
     if target.run_config is not None:
         layout = "layout" in touched or "experiment" in touched
-        _take_over(config, target.run_config, (*ASKED, *(() if layout else ENGINE)), touched)
+        # the cluster that this machine is in, but no other machine that only the run's folder names
+        joins = OmegaConf.select(target.run_config, cluster.ADDRESS_KEY) == "auto"
+        engine = (*ENGINE, cluster.ADDRESS_KEY) if joins else ENGINE
+        _take_over(config, target.run_config, (*ASKED, *(() if layout else engine)), touched)
         _check_loop(config, target.run_config, touched)
     # a layout that leaves the memory to the arithmetic of a training run
     open_share = config.actor_rollout_ref.rollout.gpu_memory_utilization is None
