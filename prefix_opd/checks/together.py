@@ -206,9 +206,11 @@ def stored(config: DictConfig, settings: Settings, rows: int) -> dict[str, int]:
     """Kind of rollouts -> how many TransferQueue holds at once, with at most ``rows`` validation rows."""
     trainer, data, rollout = config.trainer, config.data, config.actor_rollout_ref.rollout
     rows = min(one for one in (rows, data.val_max_samples, data.val_batch_size) if one is not None and one > 0)
+    # verl validates before training whatever test_freq says, and after the last update only if it is above 0
+    is_validated = trainer.val_before_train or trainer.test_freq > 0
     return {
         "rollouts of a step": data.train_batch_size * rollout.n * (1 + settings.rollout.off_policy_steps),
-        "answers of a validation batch": rows * rollout.val_kwargs.n if trainer.test_freq > 0 else 0,
+        "answers of a validation batch": rows * rollout.val_kwargs.n if is_validated else 0,
     }
 
 
