@@ -1,13 +1,14 @@
 """verl's config for an evaluation, composed and checked without starting anything."""
 
 import importlib.util
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from adapters import write_adapter
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
@@ -106,8 +107,7 @@ def test_an_engine_gets_the_share_that_a_training_layout_leaves_open():
 
 def test_the_bucket_for_weights_fits_the_largest_tensor_as_in_training(tmp_path):
     folder = shutil.copytree(STUDENT, tmp_path / "wide")
-    sizes = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**sizes, "vocab_size": (28 << 20) // sizes["hidden_size"] + 1}))
+    save_file({"model.norm.weight": torch.zeros((28 << 20) + 1, dtype=torch.uint8)}, folder / "more.safetensors")
     config = configure(open_target(str(folder), None))
     assert config.actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes == 113
 
