@@ -24,6 +24,14 @@ CASES = [
     # plan and compare
     (["plan"], "actor_rollout_ref.model.path: is not set"),
     (["plan", *TRAIN[1:], "--gpus", "2"], "--gpus 2: is read with --layouts alone"),
+    (
+        ["plan", "experiment=qwen3_8b/full", "--layouts", "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=18k"],
+        "ppo_max_token_len_per_gpu=18k: must be a whole number of at least 1",
+    ),
+    (
+        ["plan", "experiment=qwen3_8b/full", "--layouts", "actor_rollout_ref.rollout.tensor_model_parallel_size=x"],
+        "tensor_model_parallel_size=x: must be a whole number of at least 1",
+    ),
     (["compare", "{broken_line}"], "metrics.jsonl, line 2: is no JSON: 'nope"),
     (
         ["compare", "{odd_line}"],
@@ -126,4 +134,14 @@ CASES = [
     (["prepare", "math500", "--out", "{few}"], "is a file; name a folder"),
     (["evaluate", "{other}", "{list_of_text}"], "row 0, column 'prompt': must be a list of role and content, not of"),
     (["evaluate", "{other}", "{null_content}"], "row 1, column 'prompt': its content must be text, not NoneType"),
+    # the checks that a run makes of its student
+    (
+        ["evaluate", "{quantised}", "tiny"],
+        "its weights are quantised (gptq), and verl's trainer loads only plain ones;",
+    ),
+    (["evaluate", "{other_name}", "tiny"], "has weights in weights.safetensors, and transformers reads model.safetens"),
+    (["evaluate", "{no_padding}", "tiny"], "its tokenizer has neither a padding token nor an end token"),
+    (["evaluate", "{narrow}", "tiny"], "mlp.gate_proj.weight is [192, 64] in its weights, and [96, 64] by its config"),
+    (["evaluate", "{more_rows}", "tiny"], "its weights have 264 embedding rows, its config.json says 330; give the"),
+    (["evaluate", "{experts}", "tiny"], "has experts of width 48, which vLLM on a CPU pads to a multiple of 32: the"),
 ]

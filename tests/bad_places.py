@@ -26,6 +26,11 @@ CONFIGS = {
     "unknown_kind": {"model_type": "moon"},
     "classifier": {"architectures": ["Qwen3ForSequenceClassification"]},
     "narrow": {"intermediate_size": 96},
+    "more_rows": {"vocab_size": 330},
+    "experts": {
+        **{"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]},
+        **{"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 48},
+    },
 }
 """Folder of a model -> what is changed in its config.json."""
 

@@ -261,7 +261,8 @@ def test_weights_as_pickles_alone_are_refused(tmp_path):
     [
         (["config.json", "pytorch_model.bin"], r"has only pickles as weights \(pytorch_model.bin\)"),
         (["config.json"], "has no weights"),
-        (["model-00001-of-00002.safetensors", "pytorch_model.bin"], ""),
+        (["weights.safetensors"], "has weights in weights.safetensors, and transformers reads model.safetensors"),
+        (["model-00001-of-00002.safetensors", "model.safetensors.index.json", "pytorch_model.bin"], ""),
     ],
 )
 def test_weights_on_the_hub_are_told_by_its_list_of_files(names, told, monkeypatch):

@@ -16,4 +16,4 @@ def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
         return 0.0, 1.0
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.chat_template import form_of, template_variables
-from prefix_opd.checks.preflight import models_of
+from prefix_opd.checks.preflight import check_padding, models_of
 from prefix_opd.checks.run_data import Conversation, conversations, data_files
 from prefix_opd.checks.teachers import teacher_conversations
 from prefix_opd.config.keys import TEMPLATE_KEY, TRAIN_KEY, VAL_KEY
@@ -46,9 +46,7 @@ class Case:
             _ = model.shape, model.tokenizer
         case = cls(config, settings, student, theirs[0], sample, named if len(theirs) > 1 else ())
         case.own_template(student)
-        if student.tokenizer.pad_token_id is None and student.tokenizer.eos_token_id is None:
-            rule = "its tokenizer has neither a padding token nor an end token, and verl pads with one of them"
-            raise UserError(student.what, rule, "set pad_token in its tokenizer_config.json")
+        check_padding(student)
         return case
 
     @property

@@ -37,7 +37,9 @@ class Row:
 
     def cells(self) -> list[str]:
         """Text of the columns `HEADINGS`."""
-        peaks = [f"{self.peaks[phase]:.1f}" for phase in ("sampling", "scoring", "update")]
+        peaks = [
+            f"{self.peaks[phase]:.1f}" if phase in self.peaks else "" for phase in ("sampling", "scoring", "update")
+        ]
         return [self.layout, f"{self.cards}", self.placement, hours_text(self.hours), *peaks, f"{self.host:.0f}"]
 
 
@@ -49,7 +51,7 @@ def compare(overrides: Sequence[str], assumptions: Assumptions, cards: int | Non
         cards: number of GPUs at hand; None: any.
 
     Raises:
-        UserError: the overrides name a layout, or do not compose.
+        UserError: the overrides name a layout, do not compose, or have a value that no run accepts.
     """
     if named := next((override for override in overrides if override.startswith("layout=")), None):
         raise UserError(named, "is one of the layouts that --layouts compares", "leave the one or the other out")
@@ -68,10 +70,11 @@ def as_dict(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _row(name: str, overrides: list[str], assumptions: Assumptions, cards: int | None) -> Row:
     config = compose(overrides)
+    check_surface(config)  # `plan` calculates with the values
     found = plan(config, replace(assumptions, source_shares=source_shares(config)))
     problem = "".join(f"{short.what}: {short.rule}" for short in shortages(found.memory_gib)[:1])
     try:
-        for check in (check_surface, check_batches, check_parallel_sizes):
+        for check in (check_batches, check_parallel_sizes):
             check(config)
     except UserError as error:
         problem = str(error)

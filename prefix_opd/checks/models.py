@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from prefix_opd.base.errors import UserError
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.config.decoder import DENSE_FAMILIES
@@ -15,8 +16,21 @@ SPARE_ROWS_NATS = 0.01
 
 def safe_weights(case: Case) -> Finding:
     for model in (case.student, *(() if case.settings.teacher.urls else (case.teacher,))):
-        model.check_weights()
+        model.check_weights(by_vllm_alone=model is not case.student)
     return ok("safetensors in both models, where their files can be listed")
+
+
+def check_embedding(model: Model) -> tuple[int, int]:
+    """Rows of the embedding and tokens of the tokenizer. Raises UserError if weights, config and tokenizer differ."""
+    said, tokens = model.shape.vocab_size, len(model.tokenizer)
+    rows = said if model.embedding_rows is None else model.embedding_rows
+    if rows != said:
+        rule = f"its weights have {rows} embedding rows, its config.json says {said}"
+        raise UserError(model.what, rule, "give the config.json that belongs to the weights")
+    if rows < tokens:
+        rule = f"has {rows} embedding rows for {tokens} tokens: ids from {rows} on have none"
+        raise UserError(model.what, rule, "resize its embeddings, or give the tokenizer that belongs to it")
+    return rows, tokens
 
 
 def embedding_rows(case: Case) -> Finding:
@@ -25,14 +39,7 @@ def embedding_rows(case: Case) -> Finding:
     -log(1 - mass of the spare rows)."""
     told, most = [], 0.0
     for name, model in (("student", case.student), ("teacher", case.teacher)):
-        said, tokens = model.shape.vocab_size, len(model.tokenizer)
-        rows = said if model.embedding_rows is None else model.embedding_rows
-        if rows != said:
-            reason = f"the {name}'s weights have {rows} embedding rows, its config.json says {said}"
-            return fail(reason, f"give the config.json that belongs to the weights of {model.path}")
-        if rows < tokens:
-            reason = f"the {name} has {rows} embedding rows for {tokens} tokens: ids from {rows} on have none"
-            return fail(reason, f"resize its embeddings, or give the tokenizer that belongs to {model.path}")
+        rows, tokens = check_embedding(model)
         told.append(f"{name} {rows - tokens} spare rows of {rows}")
         if name == "student":
             most = math.log(rows / tokens)
@@ -46,9 +53,14 @@ def embedding_rows(case: Case) -> Finding:
 def sizes_of_weights(case: Case) -> Finding:
     """Weights that config.json does not describe: transformers would draw what is missing at random."""
     for model in (case.student, *(() if case.settings.teacher.urls else (case.teacher,))):
-        if problem := _misfit(model):
-            return fail(f"{model.path}: {problem}", "give the config.json that belongs to the weights")
+        check_sizes(model)
     return ok("as config.json says, where the files of a dense decoder are at hand")
+
+
+def check_sizes(model: Model) -> None:
+    """Reject weights of other sizes than config.json says, where they can be told. Raises UserError."""
+    if problem := _misfit(model):
+        raise UserError(model.what, problem, "give the config.json that belongs to the weights")
 
 
 def _misfit(model: Model) -> str:

@@ -70,7 +70,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     for model, engine in zip(models, together.engine_keys(config), strict=True):
         check_context(config, settings, model)
         if model is student or not remote:
-            model.check_weights()
+            model.check_weights(by_vllm_alone=model is not student)
             together.check_family(config, model, engine)
     lora.check_student(config, student)
     for one, teacher in zip(teachers(config), theirs, strict=True):
@@ -189,6 +189,13 @@ def fill_in_stop(config: DictConfig, settings: Settings, student: Model, teacher
     with open_dict(config):
         config.prefix_opd.stop_token_ids = ids
         config.prefix_opd.ignore_own_end_token = not set(student.end_token_ids) <= set(ids)
+
+
+def check_padding(model: Model) -> None:
+    """Reject a tokenizer without a token that verl can pad with. Raises UserError."""
+    if model.tokenizer.pad_token_id is None and model.tokenizer.eos_token_id is None:
+        rule = "its tokenizer has neither a padding token nor an end token, and verl pads with one of them"
+        raise UserError(model.what, rule, "set pad_token in its tokenizer_config.json")
 
 
 def fit_model(config: DictConfig, student: Model) -> None:

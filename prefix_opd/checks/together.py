@@ -109,15 +109,20 @@ def check_family(config: DictConfig, model: Model, node: str) -> None:
     if is_student and is_linear and config.actor_rollout_ref.model.use_remove_padding and family not in SEPARATED:
         rule = f"has linear attention (model_type {family}), whose state would run on into the next packed sequence"
         raise UserError(what, rule, "set actor_rollout_ref.model.use_remove_padding=false")
-    if is_student and (
-        quantised := model.config.get("quantization_config") or model.decoder.get("quantization_config")
-    ):
-        method = quantised.get("quant_method", quantised) if isinstance(quantised, dict) else quantised
-        raise UserError(what, f"its weights are quantised ({method}), and only plain ones are trained", PLAIN)
+    if is_student:
+        check_plain(model)
     for _, mlp in kinds:
         if is_student and on_cpu and mlp.experts > 1 and mlp.width % CPU_EXPERTS:
             rule = f"has experts of width {mlp.width}, which vLLM on a CPU pads to a multiple of {CPU_EXPERTS}: the "
-            raise UserError(what, f"{rule}trainer's weights do not fit", "train it on a GPU")
+            raise UserError(what, f"{rule}trainer's weights do not fit", "take a machine with a GPU")
+
+
+def check_plain(model: Model) -> None:
+    """Reject quantised weights, which verl's FSDP engine does not load. Raises UserError."""
+    if quantised := model.config.get("quantization_config") or model.decoder.get("quantization_config"):
+        method = quantised.get("quant_method", quantised) if isinstance(quantised, dict) else quantised
+        rule = f"its weights are quantised ({method}), and verl's trainer loads only plain ones"
+        raise UserError(model.what, rule, PLAIN)
 
 
 def check_values(config: DictConfig) -> None:
@@ -206,9 +211,11 @@ def stored(config: DictConfig, settings: Settings, rows: int) -> dict[str, int]:
     """Kind of rollouts -> how many TransferQueue holds at once, with at most ``rows`` validation rows."""
     trainer, data, rollout = config.trainer, config.data, config.actor_rollout_ref.rollout
     rows = min(one for one in (rows, data.val_max_samples, data.val_batch_size) if one is not None and one > 0)
+    # verl validates before training whatever test_freq says, and after the last update only if it is above 0
+    is_validated = trainer.val_before_train or trainer.test_freq > 0
     return {
         "rollouts of a step": data.train_batch_size * rollout.n * (1 + settings.rollout.off_policy_steps),
-        "answers of a validation batch": rows * rollout.val_kwargs.n if trainer.test_freq > 0 else 0,
+        "answers of a validation batch": rows * rollout.val_kwargs.n if is_validated else 0,
     }
 
 

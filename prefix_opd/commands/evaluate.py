@@ -176,8 +176,8 @@ def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
     step = f", step {about['step']}" if about["step"] else ""
     caption = (
         f"temperature {same['temperature']:g}, top-p {same['top_p']:g}, at most {same['max_tokens']} tokens, stopped "
-        f"by token {', '.join(map(str, same['stop_token_ids']))}; the interval is a bootstrap over problems; ended: "
-        "by themselves, cut: at the token limit, tokens: mean length"
+        f"by token {', '.join(map(str, same['stop_token_ids']))}; the interval is a bootstrap over problems, "
+        "Wilson's for one answer each; ended: by themselves, cut: at the token limit, tokens: mean length"
     )
     console = Console()
     console.print(render(f"{about['name']}{step}", rows, caption), highlight=False)

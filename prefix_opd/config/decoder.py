@@ -8,11 +8,12 @@ from typing import Any
 from prefix_opd.base.errors import UserError
 from prefix_opd.method.flops import ModelShape
 
+KEY_VALUE_HEADS = "num_key_value_heads"
 SIZES = (
-    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", KEY_VALUE_HEADS),
     "vocab_size",
 )
-MAY_BE_NULL = ("head_dim", "max_position_embeddings")
+MAY_BE_NULL = ("head_dim", "max_position_embeddings", KEY_VALUE_HEADS)
 DENSE_FAMILIES = ("llama", "qwen2", "qwen3")
 """Families whose sizes are all in ``config.json`` and whose layers are alike unless it says otherwise."""
 COUNTED_FAMILIES = {
@@ -43,7 +44,9 @@ def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
         if not (type(value) is int and value > 0) and not (name in MAY_BE_NULL and value is None):
             raise UserError(what, f"its config.json has {name}={value!r}, not a whole number of at least 1")
     windowed = text.get("sliding_window") and text.get("use_sliding_window") is not False
-    if published.get("model_type") in DENSE_FAMILIES and text is published and not windowed:
+    # configs of LLaMA's first models have no key-value heads: transformers knows the family's default
+    complete = [name for name in SIZES if text.get(name) is None] != [KEY_VALUE_HEADS]
+    if published.get("model_type") in DENSE_FAMILIES and text is published and not windowed and complete:
         return dict(published)
     return _completed(what, published, text)
 

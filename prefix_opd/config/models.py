@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.base.files import read_object
 from prefix_opd.config.decoder import decoder_config, shape_of
-from prefix_opd.config.keys import STUDENT_KEY, TEMPLATE_KEY
+from prefix_opd.config.keys import TEMPLATE_KEY
 from prefix_opd.method.flops import ModelShape
 
 SMALL_FILE = 4 << 20
@@ -88,10 +88,13 @@ class Model:
                 rule, fix = f"its {path.name} names code of its own (auto_map)", f"read that code, then {trust}"
                 raise UserError(self.what, rule, f"{fix}; or remove the entry")
 
-    def check_weights(self) -> None:
+    def check_weights(self, by_vllm_alone: bool = False) -> None:
         """Refuse weights that are pickles alone: reading one may run code. Raises UserError.
 
         For a hub id the hub's list of files is read; without a network this check is skipped.
+
+        Args:
+            by_vllm_alone: vLLM loads the model, which takes safetensors of any name, and transformers does not.
         """
         names = sorted(path.name for path in self.local.iterdir()) if self.local.is_dir() else self._files_on_hub()
         if names is None:
@@ -102,7 +105,7 @@ class Model:
             if missing := sorted(named - set(names)):
                 raise UserError(self.what, f"lacks {missing[0]}, which its {INDEX} names", "copy the whole folder")
         if found := next((name for name in names if Path(name).suffix == ".safetensors"), None):
-            if self.key == STUDENT_KEY and not {WHOLE, INDEX} & set(names):  # vLLM reads any name
+            if not by_vllm_alone and not {WHOLE, INDEX} & set(names):
                 rule = f"has weights in {found}, and transformers reads {WHOLE} or what {INDEX} names"
                 raise UserError(self.what, rule, "rename them, or save the model by save_pretrained")
             return

@@ -91,7 +91,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "least_cap": min(map(min, rows)),
             "most_cap": most,
             "gpus": gpus,
-            "placement": settings.teacher.placement,
+            "placement": "elsewhere" if settings.teacher.urls else settings.teacher.placement,
             "phases": settings.teacher.phases,
             "cards": gpus["student"] + (0 if is_shared(config) else gpus["teacher"]),
             "parameters": {

@@ -20,8 +20,11 @@ def render(plan: Plan):
     caps = run["first_cap"], run["last_cap"]
     drawn = run["least_cap"] < min(caps)  # other rollouts of the same updates have shorter ones
     lengths = " to ".join(map(str, (run["least_cap"], run["most_cap"]) if drawn else dict.fromkeys(caps)))
-    pools = f"{run['gpus']['student']} + {run['gpus']['teacher']} GPUs"
-    gpus = f"{run['cards']} GPUs, shared" if run["placement"] == "shared" else pools
+    gpus = {
+        "own": f"{run['gpus']['student']} + {run['gpus']['teacher']} GPUs",
+        "shared": f"{run['cards']} GPUs, shared",
+        "elsewhere": f"{run['cards']} GPUs, the teacher elsewhere",
+    }[run["placement"]]
     adapter = f" by an adapter of {run['adapter_parameters']:.3g} parameters" if run["adapter_parameters"] else ""
     head = (
         f"{run['experiment_name']}: {run['student']}{adapter} learns from {run['teacher']}; {run['updates']} updates "
@@ -59,9 +62,12 @@ def _parameters(found: dict[str, int]) -> str:
 
 
 def _cost_table(plan: Plan):
-    counts, order = plan.cost.tokens, "Sampling and teacher scoring overlap; only the longer one counts."
-    if plan.run["placement"] == "shared":
-        order = "Sampling, teacher scoring and the update follow each other."
+    counts = plan.cost.tokens
+    order = {
+        "own": "Sampling and teacher scoring overlap; only the longer one counts.",
+        "shared": "Sampling, teacher scoring and the update follow each other.",
+        "elsewhere": "The hours of teacher scoring are not counted.",
+    }[plan.run["placement"]]
     made = table(
         "cost",
         ("", "FLOP, paper", "FLOP, with prompts", "hours", "full OPD: FLOP, paper", "with prompts", "hours"),

@@ -11,12 +11,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import cluster, services, together
 from prefix_opd.checks.chat_template import fill_in_template, template_variables
-from prefix_opd.checks.preflight import check_verl_version, fill_in_stop, fit_model
+from prefix_opd.checks.models import check_embedding, check_sizes
+from prefix_opd.checks.preflight import check_padding, check_verl_version, fill_in_stop, fit_model
 from prefix_opd.checks.surface import check_surface, rule_of
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY, leaves
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
+from prefix_opd.cost.memory import ROLLOUT_KEY
 from prefix_opd.evaluation.benchmarks import MINIATURES, Benchmark, Sampling, check_answers
 from prefix_opd.evaluation.target import Target
 
@@ -106,7 +108,10 @@ def evaluation_config(
         touched.add("prefix_opd.prompt.ending")
     if target.run_config is not None:
         layout = "layout" in touched or "experiment" in touched
-        _take_over(config, target.run_config, (*ASKED, *(() if layout else ENGINE)), touched)
+        # the cluster that this machine is in, but no other machine that only the run's folder names
+        joins = OmegaConf.select(target.run_config, cluster.ADDRESS_KEY) == "auto"
+        engine = (*ENGINE, cluster.ADDRESS_KEY) if joins else ENGINE
+        _take_over(config, target.run_config, (*ASKED, *(() if layout else engine)), touched)
         _check_loop(config, target.run_config, touched)
     # a layout that leaves the memory to the arithmetic of a training run
     open_share = config.actor_rollout_ref.rollout.gpu_memory_utilization is None
@@ -119,6 +124,7 @@ def evaluation_config(
     _set_own(config, target, benchmarks, sampling, out, chunk)
     services.check_grader(config)
     check_answers(config, benchmarks)
+    _check_model(config, target.model)
     _fill_in(config, target, teacher)
     fit_model(config, target.model)
     services.check_trackers(config)
@@ -222,6 +228,14 @@ def _set_own(
     }
     for key, value in own.items():
         OmegaConf.update(config, key, value, merge=False, force_add=True)
+
+
+def _check_model(config: DictConfig, model: Model) -> None:
+    """The checks that a run makes of its student beside those of `prefix_opd.evaluation.target`. Raises UserError."""
+    together.check_family(config, model, ROLLOUT_KEY)
+    check_padding(model)
+    check_embedding(model)
+    check_sizes(model)
 
 
 def _fill_in(config: DictConfig, target: Target, teacher: str | None) -> None:

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from prefix_opd.base.files import write_json
+from prefix_opd.base.intervals import wilson
 from prefix_opd.base.processes import versions
 from prefix_opd.base.terminal import between, table
 from prefix_opd.evaluation.record import done, read_columns, write_responses
@@ -29,7 +30,7 @@ class Row:
     mean: float
     """mean@k: share of right responses."""
     interval: tuple[float, float]
-    """95% bootstrap interval of the mean over problems."""
+    """95% interval of the mean over problems: Wilson's if k = 1, else by bootstrap."""
     pass_at_k: float
     maj_at_k: float
     natural_end: float
@@ -63,12 +64,13 @@ def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
         means.append(mean_at_k(right))
         passes.append(pass_at_k(k, sum(right), k))
         majorities.append(maj_at_k([row["pred"] or "" for row in rows], right))
-    interval = bootstrap_interval(means)
+    found = bootstrap_interval(means)
     return Row(
         k=k,
         problems=len(means),
-        mean=interval.mean,
-        interval=(interval.low, interval.high),
+        mean=found.mean,
+        # of single answers as for runs: the bootstrap has no width where all are right or all are wrong
+        interval=wilson(found.mean, len(means)) if k == 1 else (found.low, found.high),
         pass_at_k=fmean(passes),
         maj_at_k=fmean(majorities),
         natural_end=fmean(row["natural_end"] for row in ordered),

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import read_object, sha256_of, whole_folder
 from prefix_opd.checks.lora import ADAPTER_FILE, ADAPTER_WEIGHTS, base_and_settings, check_adapter
+from prefix_opd.checks.together import check_plain
 from prefix_opd.config.decoder import check_architecture
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
@@ -80,9 +81,10 @@ def check_target(name: str, step: int | None) -> None:
 
 
 def check_model(model: Model) -> None:
-    """Raises UserError unless it is a language model with weights that are not pickles."""
+    """Raises UserError unless it is a language model with plain weights that are not pickles."""
     check_architecture(model.path, model.config)
     model.check_weights()
+    check_plain(model)
     _ = model.shape
 
 

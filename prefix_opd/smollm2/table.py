@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.base.intervals import wilson
 from prefix_opd.base.terminal import between
 from prefix_opd.run.history import read_finished
 
@@ -34,9 +33,7 @@ def _measured(folders: Sequence[Path]) -> Iterator[tuple[str, ...]]:
         if not path.is_file():
             raise UserError(str(folder), "has no results.json", "name a folder that prefix-opd evaluate wrote")
         for one in json.loads(path.read_text())["benchmarks"].values():
-            # as for runs: the bootstrap over problems is empty where all answers are wrong
-            interval = wilson(one["mean"], one["problems"]) if one["k"] == 1 else one["interval"]
-            shown = (f"{one['mean']:.1%}", between(interval), "", "", "", f"{one['mean_length']:.0f}")
+            shown = (f"{one['mean']:.1%}", between(one["interval"]), "", "", "", f"{one['mean_length']:.0f}")
             yield (folder.name, f"{one['problems']} x {one['k']}", *shown)
 
 

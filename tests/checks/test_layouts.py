@@ -106,6 +106,16 @@ def test_the_page_is_up_to_date():
     assert written.read_text() == page(), "run `python tests/layouts_page.py > docs/layouts.md`"
 
 
+def test_a_teacher_elsewhere_has_no_peak(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = run("experiment=qwen3_8b/schedule", "prefix_opd.teacher.url=http://h:8000/v1", "--layouts")
+    assert shown.exit_code == 0, shown.exception
+    line = next(line for line in shown.stdout.splitlines() if "node_8x80gb " in line)
+    sampling, scoring, update = line.split("│")[5:8]
+    assert not scoring.strip() and float(sampling) > 0 and float(update) > 0
+    assert line.split("│")[3].strip() == "elsewhere"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

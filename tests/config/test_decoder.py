@@ -116,6 +116,17 @@ QWEN_3_5 = {
 }
 
 
+@pytest.mark.parametrize("more", [{}, {"num_key_value_heads": None}])
+def test_a_llama_without_key_value_heads_has_as_many_as_heads(more):
+    published = {"model_type": "llama", **{name: n for name, n in SIZES.items() if name != "num_key_value_heads"}}
+    shape = shape_of("llama", decoder_config("llama", {**published, **more}))
+    # four projections of 64 x 64 and three of 64 x 96 a layer; embedding and head
+    assert stored_parameters(shape, tied=False) == 4 * (4 * 64 * 64 + 3 * 64 * 96) + 2 * 320 * 64
+    del published["vocab_size"]
+    with pytest.raises(UserError, match="lacks 'vocab_size'"):  # a size without a default of its own
+        shape_of("llama", decoder_config("llama", published))
+
+
 def test_qwen_3_5_2b_by_hand(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(QWEN_3_5))
     model = Model("model", str(tmp_path))

@@ -249,6 +249,10 @@ def test_a_teacher_elsewhere_takes_no_hours_and_no_memory_of_the_run():
     assert elsewhere.cost.flop["exact"].teacher_scoring == here.cost.flop["exact"].teacher_scoring
     assert "teacher" not in elsewhere.memory_gib and elsewhere.run["cards"] == 8
     assert elsewhere.memory_gib["host"]["teacher_asleep"] == 0
+    for layout, cards in (("node_8x80gb", "8 GPUs"), ("node_8x80gb_dedicated", "4 GPUs")):
+        shown = " ".join(run("experiment=qwen3_8b/schedule", f"layout={layout}", *away).stdout.split())
+        assert f"; {cards}, the teacher elsewhere" in shown and "hours of teacher scoring are not counted" in shown
+        assert "shared" not in shown and "follow each other" not in shown and "overlap" not in shown
 
 
 def test_an_adaptive_run_has_a_range():

@@ -1,13 +1,14 @@
 """verl's config for an evaluation, composed and checked without starting anything."""
 
 import importlib.util
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from adapters import write_adapter
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
@@ -70,6 +71,17 @@ def test_a_runs_checkpoint_is_asked_as_the_run_was():
     assert config.actor_rollout_ref.rollout.max_num_seqs == 88, "what the user says wins"
 
 
+@pytest.mark.parametrize(("address", "joined"), [("auto", "auto"), ("10.0.0.1:6379", None)])
+def test_an_evaluation_of_a_run_on_several_nodes_joins_the_cluster_of_this_machine(address, joined):
+    run = compose(["experiment=qwen3_1.7b/schedule", "layout=multi_node", f"ray_kwargs.ray_init.address={address}"])
+    run.prefix_opd.stop_token_ids, run.prefix_opd.ignore_own_end_token = [5], True
+    target = Target("run", Model("model", STUDENT), Path("out"), Path("run"), run, 2)
+    config = configure(target, overrides=["platform=gpu"])
+    assert config.trainer.nnodes == 2 and OmegaConf.select(config, "ray_kwargs.ray_init.address") == joined
+    alone = configure(target, overrides=["platform=gpu", "trainer.nnodes=1", "+ray_kwargs.ray_init.address=null"])
+    assert alone.trainer.nnodes == 1 and alone.ray_kwargs.ray_init.address is None
+
+
 def test_a_runs_agent_loop_is_named_by_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my_loops.py").write_text("class Loop(AgentLoopBase): ...\n")
@@ -95,8 +107,7 @@ def test_an_engine_gets_the_share_that_a_training_layout_leaves_open():
 
 def test_the_bucket_for_weights_fits_the_largest_tensor_as_in_training(tmp_path):
     folder = shutil.copytree(STUDENT, tmp_path / "wide")
-    sizes = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**sizes, "vocab_size": (28 << 20) // sizes["hidden_size"] + 1}))
+    save_file({"model.norm.weight": torch.zeros((28 << 20) + 1, dtype=torch.uint8)}, folder / "more.safetensors")
     config = configure(open_target(str(folder), None))
     assert config.actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes == 113
 

@@ -39,6 +39,17 @@ def test_figures_worked_by_hand():
     assert row.interval == (0.0, 1.0)
 
 
+def test_the_interval_of_single_answers_is_wilsons():
+    wrong = [response(problem, 0.0, "1") for problem in range(30)]
+    # z^2 / (n + z^2) with z = 1.96; a bound of -1e-17 would be shown as -0.0
+    assert tabulate(wrong, 1).interval == (0.0, pytest.approx(3.8416 / 33.8416))
+    right = [response(problem, 1.0, "1") for problem in range(30)]
+    assert tabulate(right, 1).interval == (pytest.approx(30 / 33.8416), pytest.approx(1))
+    # half right of 100: 0.5 -+ 1.96 sqrt(0.25 / 100 + 3.8416 / 40000) / 1.038416
+    half = [response(problem, float(problem % 2), "1") for problem in range(100)]
+    assert tabulate(half, 1).interval == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
+
+
 def test_a_reason_that_all_graded_responses_share_is_told():
     refused = [{**one, "reason": "no option was named"} for one in RESPONSES]
     told = "all 5 answers were rejected for the same reason: no option was named"

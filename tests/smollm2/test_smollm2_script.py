@@ -117,7 +117,7 @@ def test_the_table_of_runs(tmp_path):
     short = write_run(tmp_path / "short", [update(1, 100.0, **{accuracy: 0.5})])
     evaluated = tmp_path / "untouched"
     evaluated.mkdir()
-    once = {"k": 1, "problems": 64, "mean": 0.75, "interval": [0.7, 0.8], "mean_length": 80.4}
+    once = {"k": 1, "problems": 64, "mean": 0.75, "interval": [0.632, 0.84], "mean_length": 80.4}
     twice = {**once, "k": 2, "mean": 0.125, "interval": [0.05, 0.25]}
     (evaluated / "results.json").write_text(json.dumps({"benchmarks": {"test": once, "other": twice}}))
     lines = table([full, short], [evaluated]).splitlines()
