@@ -26,6 +26,7 @@ TOGETHER = [
     ([f"{ROLLOUT}.val_kwargs.do_sample=false"], "do_sample=false: is not read: answers are sampled at val_kwargs.t"),
     ([f"{STORAGE}=60"], f"{STORAGE}=60: does not hold the 64 rollouts of a step; set it to 64 or more"),
     ([f"{STORAGE}=255", f"{ROLLOUT}.val_kwargs.n=4", "data.val_max_samples=64"], "hold the 256 answers of a valid"),
+    ([f"{STORAGE}=319", f"{ROLLOUT}.val_kwargs.n=4", "data.val_max_samples=64"], "hold the 320 rollouts and answers"),
     ([f"{STORAGE}=255", f"{ROLLOUT}.val_kwargs.n=4", "trainer.test_freq=-1"], "hold the 1024 answers of a validat"),
     (["trainer.resume_from_path=/tmp"], "resume_from_path=/tmp: is not read with trainer.resume_mode=auto; set resum"),
     (["trainer.default_local_dir=s3://bucket/run"], "s3://bucket/run: is a URL, and a run writes to a folder of"),

@@ -211,11 +211,12 @@ def stored(config: DictConfig, settings: Settings, rows: int) -> dict[str, int]:
     """Kind of rollouts -> how many TransferQueue holds at once, with at most ``rows`` validation rows."""
     trainer, data, rollout = config.trainer, config.data, config.actor_rollout_ref.rollout
     rows = min(one for one in (rows, data.val_max_samples, data.val_batch_size) if one is not None and one > 0)
-    # verl validates before training whatever test_freq says, and after the last update only if it is above 0
-    is_validated = trainer.val_before_train or trainer.test_freq > 0
+    trained, answers = data.train_batch_size * rollout.n, rows * rollout.val_kwargs.n
+    # verl validates before training whatever test_freq says, and clears a step's rollouts after its validation
     return {
-        "rollouts of a step": data.train_batch_size * rollout.n * (1 + settings.rollout.off_policy_steps),
-        "answers of a validation batch": rows * rollout.val_kwargs.n if is_validated else 0,
+        "rollouts of a step": trained * (1 + settings.rollout.off_policy_steps),
+        "answers of a validation batch": answers if trainer.val_before_train else 0,
+        "rollouts and answers of a step with a validation": trained + answers if trainer.test_freq > 0 else 0,
     }
 
 
