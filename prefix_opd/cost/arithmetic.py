@@ -171,18 +171,33 @@ def trainer_values(shape: ModelShape, parameters: int, copies: int, frozen: int 
     return copies * shape.adapter + frozen * parameters if shape.adapter else copies * parameters
 
 
-def update_memory(shape: ModelShape, parameters: int, actor: Mapping, ranks: int, tokens: float, logit_bytes: int):
-    """GiB per GPU during the update of the student. ``actor``: ``actor_rollout_ref.actor`` as a plain dict; ``tokens``:
-    of a micro-batch, whose logits take ``logit_bytes`` each."""
+def update_memory(
+    shape: ModelShape,
+    parameters: int,
+    actor: Mapping,
+    ranks: int,
+    tokens: float,
+    logit_bytes: int,
+    kept_bytes: int | None = None,
+) -> dict[str, float]:
+    """GiB per GPU during the update of the student.
+
+    Args:
+        actor: ``actor_rollout_ref.actor`` as a plain dict.
+        tokens: of a micro-batch.
+        logit_bytes: of a logit.
+        kept_bytes: of a token, what the layers keep; None: with gradient checkpointing.
+    """
     engine = actor["fsdp_config"]
     each = _bytes_of_a_weight(engine)
     # weights, gradients, two moments of AdamW
     states = 0.0 if engine["offload_policy"] else each * trainer_values(shape, parameters, 4) / ranks / GIB
+    # checkpointing keeps each layer's input and recomputes one layer at a time (about ten tensors of MLP width)
+    checkpointed = 2 * (len(shape.layers) * shape.hidden_size + 10 * shape.mlp_width)
     return {
         "states": states,
         "logits": logits_gib(tokens, shape.vocab_size, logit_bytes),
-        # checkpointing keeps each layer's input and recomputes one layer at a time (about ten tensors of MLP width)
-        "activations": (len(shape.layers) * shape.hidden_size + 10 * shape.mlp_width) * tokens * 2 / GIB,
+        "activations": (checkpointed if kept_bytes is None else kept_bytes) * tokens / GIB,
         # two layers (all of their experts), the embedding and the head, in bf16
         "gathered": (2 * shape.largest_layer + 2 * shape.vocab_size * shape.hidden_size) * 2 / GIB,
     }

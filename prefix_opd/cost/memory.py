@@ -25,6 +25,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.teachers import PLACEMENT_KEY, URL_KEY
 from prefix_opd.cost import arithmetic as cost
+from prefix_opd.cost.activations import kept_bytes
 from prefix_opd.method.flops import ModelShape
 
 ROLLOUT_KEY = "actor_rollout_ref.rollout"
@@ -60,6 +61,26 @@ class EngineMemory:
 def is_shared(config: DictConfig) -> bool:
     """Whether the teacher's engines live on the student's GPUs."""
     return OmegaConf.select(config, PLACEMENT_KEY) == "shared" and not OmegaConf.select(config, URL_KEY)
+
+
+def is_checkpointed(config: DictConfig) -> bool:
+    """Whether the update computes the student's layers again in its backward pass."""
+    return bool(config.actor_rollout_ref.model.enable_gradient_checkpointing)
+
+
+def kept_by_layers(config: DictConfig, shape: ModelShape) -> int | None:
+    """Bytes of a token that the student's layers keep for the backward pass.
+
+    None with gradient checkpointing, and for layers whose activations are not counted.
+    """
+    if is_checkpointed(config):
+        return None
+    try:
+        found = kept_bytes(shape, config.prefix_opd["update"].compile_layers)
+    except ValueError:
+        return None
+    precision = OmegaConf.select(config, "actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype")
+    return found * (2 if precision == "fp32" else 1)  # at most twice: the input of a norm is then kept once
 
 
 def memory(
@@ -133,7 +154,8 @@ def memory(
         beside |= {"teacher": resting(inference, scorer)} if turns else {"teacher": scorer.share, "logits": logits}
     sampler = engine(rollout, 0, cost.USABLE * device - sum(beside.values()))
     micro = min(int(actor["ppo_max_token_len_per_gpu"]), rollouts / gpus["student"] * longests[0])
-    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro, logit_bytes)
+    kept = kept_by_layers(config, shapes[0])
+    update = cost.update_memory(shapes[0], parameters[0], actor, gpus["student"], micro, logit_bytes, kept)
     update |= {"asleep_engine": resting(rollout, sampler)}
     scoring = {"teacher": scorer.share, "logits": logits}
     if shared:

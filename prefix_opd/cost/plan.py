@@ -17,7 +17,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ACCELERATORS, PHASES, UTILISATION, ResponseLengths
-from prefix_opd.cost.memory import is_shared, memory, shortages
+from prefix_opd.cost.memory import is_checkpointed, is_shared, kept_by_layers, memory, shortages
 from prefix_opd.cost.models import Scorer, Sized, label, sized
 from prefix_opd.cost.record import Assumptions, Cost, Plan
 from prefix_opd.method.flops import ModelShape, StepFlops
@@ -113,7 +113,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             if not assumptions.responses.shares
             else f"mean {sum(n * share for n, share in assumptions.responses.shares):.0f} tokens without a cap",
         },
-        notes=_notes(config, settings, found, scorers, assumptions, most),
+        notes=_notes(config, settings, found, student, scorers, assumptions, most),
     )
 
 
@@ -238,13 +238,20 @@ def _is_fused(config: DictConfig, settings: Settings, student: Sized) -> bool:
     return asked and student.family in PLAIN_DECODERS
 
 
-def _notes(config, settings: Settings, memory: dict[str, Any], scorers, assumptions: Assumptions, longest) -> list[str]:
+def _notes(
+    config, settings: Settings, memory: dict[str, Any], student: Sized, scorers, assumptions: Assumptions, longest
+) -> list[str]:
     notes = [f"{short.what}: {short.rule}: {short.fix}" for short in shortages(memory)]
     engine = memory["student"]["engine"]
     if engine["kv_cache_wanted"] > engine["kv_cache_room"]:
         notes.append(
             f"at the longest L the KV cache of an engine holds about {engine['sequences_at_once']} rollouts; "
             "vLLM queues the others, so sampling is slower than its FLOP suggest"
+        )
+    if not is_checkpointed(config) and kept_by_layers(config, student.shape) is None:
+        notes.append(
+            "the update needs more memory than the tables say: what layers of this kind keep without gradient "
+            "checkpointing is not counted"
         )
     if settings.rollout.tool_tokens:
         notes.append(

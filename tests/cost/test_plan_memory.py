@@ -1,5 +1,7 @@
 """Memory by phase: sums made by hand, GiB = 2**30 bytes, a card of 79 GiB."""
 
+import json
+
 import pytest
 
 from prefix_opd.config.compose import compose
@@ -64,6 +66,42 @@ def test_shared_in_turns_by_hand():
     assert update["logits"] == gib(18_432 * VOCABULARY * 2)  # the fused head keeps them in bf16 alone
     assert (update["asleep_engine"], update["teacher"]) == (2, 1)
     assert room / GIB == pytest.approx(42.0, abs=0.05)
+
+
+NO_CHECKPOINTS = "actor_rollout_ref.model.enable_gradient_checkpointing=false"
+
+
+@pytest.mark.parametrize(
+    ("compiled", "values"),
+    [
+        # a layer: four reads of D = 4 096, three of Q + K = 5 120, three of I = 12 288; eager, the norms' in fp32 too
+        ("true", 4 * 4_096 + 3 * 5_120 + 3 * 12_288),
+        ("false", 8 * 4_096 + 5 * 5_120 + 4 * 12_288),
+    ],
+)
+def test_the_layers_keep_all_activations_without_gradient_checkpointing(compiled, values):
+    node = "actor_rollout_ref.actor.fsdp_config.mixed_precision"
+    asked = [NO_CHECKPOINTS, f"prefix_opd.update.compile_layers={compiled}"]
+    found = memory("qwen3_8b", "node_8x80gb", *asked)
+    update = found["phases"]["update"]
+    assert update["activations"] == gib(18_432 * 36 * 2 * values)  # eager: 132.9 GiB
+    assert [short.what for short in shortages(found)] == ["peak_update"]
+    parts = memory("qwen3_8b", "node_8x80gb", f"prefix_opd.update.compile_layers={compiled}")["phases"]["update"]
+    assert parts["activations"] == gib(18_432 * 2 * (36 * 4_096 + 10 * 12_288))
+    assert {**parts, "activations": 0} == {**update, "activations": 0}
+    fp32 = memory("qwen3_8b", "node_8x80gb", *asked, f"+{node}={{param_dtype:fp32}}")["phases"]["update"]
+    assert fp32["activations"] == pytest.approx(2 * update["activations"])
+
+
+def test_a_note_where_the_activations_are_not_counted(tmp_path):
+    experts = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 96, "intermediate_size": 96}
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    published = {"model_type": "qwen3_moe", "vocab_size": 320, **sizes, **experts}
+    (tmp_path / "config.json").write_text(json.dumps(published))
+    run = ["experiment=qwen3_8b/full", "layout=node_8x80gb", f"actor_rollout_ref.model.path={tmp_path}"]
+    told = "without gradient checkpointing is not counted"
+    assert told in " ".join(plan(compose([*run, NO_CHECKPOINTS])).notes)
+    assert told not in " ".join(plan(compose(run)).notes)
 
 
 def test_an_engine_queues_what_does_not_fit():
