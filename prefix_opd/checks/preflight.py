@@ -23,7 +23,7 @@ from prefix_opd.config.models import Model, check_same_vocabulary, end_token_ids
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
 from prefix_opd.cost.memory import ROLLOUT_KEY
-from prefix_opd.cost.plan import first_update
+from prefix_opd.cost.plan import least_update
 from prefix_opd.method.ending import stop_token_ids
 
 FP32_BYTES = 4
@@ -151,10 +151,10 @@ def check_sampling(config: DictConfig, settings: Settings) -> None:
 
 
 def check_budget(config: DictConfig, settings: Settings) -> None:
-    """Reject a FLOP budget that the first update alone exceeds, by the assumptions of `prefix-opd plan`."""
+    """Reject a FLOP budget below what any update takes. `prefix-opd plan` says how many updates a larger one pays."""
     budget = settings.flop_budget
-    if budget is not None and (needed := first_update(config)) > budget:
-        rule = f"is less than the {needed:.3g} FLOP of one update (`prefix-opd plan`)"
+    if budget is not None and (needed := least_update(config)) > budget:
+        rule = f"is less than the {needed:.3g} FLOP that an update takes at least, with a token a prompt and a rollout"
         raise UserError(f"prefix_opd.flop_budget={budget:g}", rule, "raise it, or set it to null")
 
 

@@ -59,20 +59,22 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
         rows = rollouts if schedule.each_rollout else config.data.train_batch_size
         return [prefix_lengths(schedule, step, rows, longest) for step in range(1, updates + 1)]
 
-    def total(rows: list[list[int]], weighting: Weighting = settings.weighting) -> Cost:
-        return cost_of([_responses(assumptions.responses, lengths) for lengths in rows], weighting)
+    def total(rows: list[list[int]], weighting: Weighting = settings.weighting, budget=settings.flop_budget) -> Cost:
+        return cost_of([_responses(assumptions.responses, lengths) for lengths in rows], weighting, budget)
 
     schedule, rows = settings.schedule, lengths_of(settings.schedule)
-    courses: dict[str, list[list[int]]] = {}
+    # the longest possible response: memory is planned for the worst case, in which a budget ends nothing
+    most = max(longest_prefix(schedule, updates, longest), *map(max, rows))
+    ours = total(rows)
+    rows, longest_rows = rows[: ours.updates], rows[: ours.updates]
+    courses: dict[str, Cost] = {}
     if schedule.adapts:
         low, high = zip(*(extreme_lengths(schedule, step, longest) for step in range(1, updates + 1)), strict=True)
-        courses = {"shortest": [[length] for length in low], "longest": [[length] for length in high]}
-    longest_rows = courses.get("longest", rows)
-    index = max(range(updates), key=lambda index: sum(longest_rows[index]))
+        courses = {name: total([[n] for n in course]) for name, course in (("shortest", low), ("longest", high))}
+        longest_rows = [[length] for length in high[: courses["longest"].updates]]
+    index = max(range(len(longest_rows)), key=lambda index: sum(longest_rows[index]))
     seconds = {phase: 3600 * value for phase, value in total([longest_rows[index]]).hours.items()}
 
-    # the longest possible response: memory is planned for the worst case
-    most = max(longest_prefix(schedule, updates, longest), *map(max, rows))
     response = assumptions.responses.capped(most)[-1][0]
     device = assumptions.memory_gib or ACCELERATORS[throughput["accelerator"]].memory_gib
     longests = (contexts[0] + response, contexts[1] + response)
@@ -83,13 +85,13 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             "student": OmegaConf.select(config, STUDENT_KEY),
             "teacher": ", ".join(dict.fromkeys(one.path for one in named)),
             "teachers": {one.source: {"model": one.path, "gpus": one.gpus} for one in named},
-            "updates": updates,
+            "updates": ours.updates,
             "rollouts_per_update": rollouts,
             "adapter_parameters": student.shape.adapter,
             "first_cap": max(rows[0]),
             "last_cap": max(rows[-1]),
             "least_cap": min(map(min, rows)),
-            "most_cap": most,
+            "most_cap": max(longest_prefix(schedule, len(longest_rows), longest), *map(max, rows)),
             "gpus": gpus,
             "placement": "elsewhere" if settings.teacher.urls else settings.teacher.placement,
             "phases": settings.teacher.phases,
@@ -99,9 +101,9 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
                 for name, model in {"student": student, **{label(one.teacher): one.model for one in scorers}}.items()
             },
         },
-        cost=total(rows),
-        full_opd=total(lengths_of(Full()), Uniform()),
-        courses={name: total(found) for name, found in courses.items()},
+        cost=ours,
+        full_opd=total(lengths_of(Full())[: ours.updates], Uniform(), None),
+        courses=courses,
         longest_step={"step": index + 1, "prefix_length": max(longest_rows[index]), "seconds": seconds},
         memory_gib=found,
         assumptions={
@@ -113,7 +115,7 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
             if not assumptions.responses.shares
             else f"mean {sum(n * share for n, share in assumptions.responses.shares):.0f} tokens without a cap",
         },
-        notes=_notes(config, settings, found, student, scorers, assumptions, most),
+        notes=_notes(config, settings, found, student, scorers, assumptions, most, ours.updates),
     )
 
 
@@ -123,11 +125,13 @@ def longest_prefix(schedule: Schedule, steps: int, response: int) -> int:
     return max(extreme_lengths(schedule, step, response)[1] for step in looked_at)
 
 
-def first_update(config: DictConfig) -> float:
-    """Exact FLOP of the first update, every rollout at its L."""
+def least_update(config: DictConfig) -> float:
+    """Exact FLOP of an update whose prompts and rollouts have one token each: no update takes less."""
     one = config.copy()
     OmegaConf.update(one, "trainer.total_training_steps", 1)
-    return plan(one).cost.flop["exact"].total
+    OmegaConf.update(one, "prefix_opd.rollout.tool_tokens", 0)
+    shortest = Assumptions(mean_prompt=1.0, mean_teacher_prompt=1.0, responses=ResponseLengths(((1.0, 1.0),)))
+    return plan(one, shortest).cost.flop["exact"].total
 
 
 def longest_score(config: DictConfig, settings: Settings, shapes: tuple[ModelShape, ModelShape], gpus: int) -> float:
@@ -161,8 +165,9 @@ def _responses(lengths: ResponseLengths, rows: list[int]) -> list[tuple[float, f
     return sorted(found.items())
 
 
-def _cost(student, scorers, rollouts, prompts, recomputed, speed, gpus, one_by_one, updates, weighting) -> Cost:
-    prompt, teachers_prompt = prompts
+def _cost(student, scorers, rollouts, prompts, recomputed, speed, gpus, one_by_one, updates, weighting, budget) -> Cost:
+    """The updates up to the one that brings the exact FLOP to the budget; None: all."""
+    (prompt, teachers_prompt), made = prompts, 0
     flop = {"exact": StepFlops(), "paper": StepFlops()}
     tokens = dict.fromkeys(("prompts", "generated", "scored", "in_loss"), 0.0)
     scored = dict.fromkeys((one.teacher.source for one in scorers), 0.0)
@@ -173,6 +178,9 @@ def _cost(student, scorers, rollouts, prompts, recomputed, speed, gpus, one_by_o
         return cost.step_flops(student, scorers[number].model.shape, prompt, *share)
 
     for responses in updates:
+        if budget is not None and flop["exact"].total >= budget:
+            break
+        made += 1
         for number, one in enumerate(scorers):
             flops = flops_of(number, tuple(responses))
             flop = {kind: flop[kind] + found for kind, found in flops.items()}
@@ -185,7 +193,7 @@ def _cost(student, scorers, rollouts, prompts, recomputed, speed, gpus, one_by_o
     if len(scorers) > 1:  # they score side by side, each on its own GPUs: the time is that of the busiest
         busiest = max(scored[one.teacher.source] / one.teacher.gpus for one in scorers)
         gpus = {**gpus, "teacher": sum(scored.values()) / busiest}
-    return Cost(flop, tokens, cost.hours(flop["exact"], speed, gpus, one_by_one), scored)
+    return Cost(flop, tokens, cost.hours(flop["exact"], speed, gpus, one_by_one), scored, made)
 
 
 def _throughput(config: DictConfig, assumptions: Assumptions) -> dict[str, Any]:
@@ -239,7 +247,7 @@ def _is_fused(config: DictConfig, settings: Settings, student: Sized) -> bool:
 
 
 def _notes(
-    config, settings: Settings, memory: dict[str, Any], student: Sized, scorers, assumptions: Assumptions, longest
+    config, settings: Settings, memory: dict[str, Any], student: Sized, scorers, assumptions: Assumptions, longest, made
 ) -> list[str]:
     notes = [f"{short.what}: {short.rule}: {short.fix}" for short in shortages(memory)]
     engine = memory["student"]["engine"]
@@ -252,6 +260,11 @@ def _notes(
         notes.append(
             "the update needs more memory than the tables say: what layers of this kind keep without gradient "
             "checkpointing is not counted"
+        )
+    if made < (asked := config.trainer.total_training_steps):
+        notes.append(
+            f"prefix_opd.flop_budget={settings.flop_budget:g} ends the run after {made} of {asked} updates, or later "
+            "if rollouts are shorter; memory is planned for all of them"
         )
     if settings.rollout.tool_tokens:
         notes.append(
@@ -267,7 +280,7 @@ def _notes(
     if settings.schedule.adapts:
         notes.append(
             f"the schedule {config.prefix_opd.schedule.name} adapts L to what the run observes: the tables show the "
-            f"cost of its first state; the longest step and memory that of L = {longest}"
+            f"cost of its first state, the longest step that of the longest course, memory that of L = {longest}"
         )
     if len(scorers) > 1:
         told = ", ".join(f"{one.teacher.source} {one.share:.0%}" for one in scorers)

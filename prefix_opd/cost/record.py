@@ -58,6 +58,8 @@ class Cost:
     """By phase, and their total."""
     scored: dict[str, float]
     """Exact FLOP of each teacher, by its data source; by "" those of the only teacher."""
+    updates: int
+    """Number of updates: all of the schedule, or those up to the one that reaches prefix_opd.flop_budget."""
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -7,11 +7,12 @@ from typer.testing import CliRunner
 
 from prefix_opd import cli
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
 from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ResponseLengths
 from prefix_opd.cost.paper_check import check_paper
-from prefix_opd.cost.plan import plan
+from prefix_opd.cost.plan import least_update, plan
 from prefix_opd.cost.record import Assumptions
 
 
@@ -261,6 +262,46 @@ def test_an_adaptive_run_has_a_range():
     assert [found.courses[name].tokens["generated"] / 64 for name in ("shortest", "longest")] == [21, 3 * 3 + 3 * 4 + 6]
     assert found.longest_step["prefix_length"] == 6 and set(found.as_dict()["courses"]) == {"shortest", "longest"}
     assert "courses" not in plan(compose(["experiment=tiny/random"])).as_dict()
+
+
+@pytest.mark.parametrize(("paid", "updates"), [(0.1, 1), (2.5, 3), (3.0001, 4), (99, 10)])
+def test_a_budget_ends_the_plan_with_the_update_that_reaches_it(planned, paid, updates):
+    each = planned["flop"]["exact"]["total"] / 10
+    run = ["experiment=qwen3_8b/prefix_256", "layout=node_8x80gb_dedicated", "trainer.total_training_steps=10"]
+    found = plan(compose([*run, f"prefix_opd.flop_budget={paid * each}"])).as_dict()
+    assert found.keys() == planned.keys() and found["run"].keys() == planned["run"].keys()
+    assert found["run"]["updates"] == updates
+    share = updates / 10
+    assert found["flop"]["exact"]["total"] == pytest.approx(updates * each)
+    assert found["hours"]["total"] == pytest.approx(share * planned["hours"]["total"])
+    assert found["tokens"] == {kind: share * count for kind, count in planned["tokens"].items()}
+    full = planned["full_opd"]["flop"]["paper"]["total"]
+    assert found["full_opd"]["flop"]["paper"]["total"] == pytest.approx(share * full)
+    assert found["memory_gib"] == planned["memory_gib"]
+    assert any(f"ends the run after {updates} of 10 updates" in note for note in found["notes"]) == (updates < 10)
+
+
+def test_a_budget_ends_a_schedule_while_l_is_short():
+    asked = ["experiment=tiny/schedule", "prefix_opd.schedule.increment=1"]  # L = the number of the update
+    whole = plan(compose([*asked, "trainer.total_training_steps=9"]))
+    first = [plan(compose([*asked, f"trainer.total_training_steps={n}"])).cost.flop["exact"].total for n in (4, 5)]
+    found = plan(compose([*asked, "trainer.total_training_steps=9", f"prefix_opd.flop_budget={sum(first) / 2}"]))
+    assert (whole.run["updates"], whole.run["last_cap"], whole.longest_step["step"]) == (9, 9, 9)
+    assert (found.run["updates"], found.run["last_cap"], found.run["most_cap"]) == (5, 5, 5)
+    assert found.longest_step["step"] == 5 and found.cost.flop["exact"].total == pytest.approx(first[1])
+    # the courses of an adaptive L end at the budget, too: 3 tokens, then 4
+    adaptive = ["experiment=tiny/grow_reverse_kl", "trainer.total_training_steps=7"]
+    each = plan(compose(adaptive)).courses["shortest"].flop["exact"].total / 7
+    courses = plan(compose([*adaptive, f"prefix_opd.flop_budget={3.01 * each}"])).courses
+    assert [courses[name].tokens["generated"] / 64 for name in ("shortest", "longest")] == [4 * 3, 3 * 3 + 4]
+
+
+def test_no_update_takes_less_than_one_with_a_token_a_prompt_and_a_rollout():
+    # 64 rollouts of 2 tokens; of a token 2 passes of 2 FLOP a weight and one of 6, and attention to 2 tokens likewise
+    # in 4 layers with 4 heads of 32
+    assert least_update(compose(["experiment=tiny/full"])) == 64 * 2 * 10 * (279_552 + 2 * 4 * 4 * 32)
+    budget = "prefix_opd.flop_budget=1e9"  # an update of rollouts at the cap takes 5.1e10
+    check(compose(["experiment=tiny/full", budget]))
 
 
 @pytest.mark.parametrize(
