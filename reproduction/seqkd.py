@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from prefix_opd import launch
 from prefix_opd.base.files import write_json
 from prefix_opd.commands.evaluate import CHUNK, plan_of
-from prefix_opd.evaluation.benchmarks import TINY_MAX_TOKENS, Sampling, find
+from prefix_opd.evaluation.benchmarks import MINIATURES, Sampling, find
 from prefix_opd.evaluation.config import evaluation_config
 from prefix_opd.evaluation.record import PLAN_FILE, RESPONSES_FILE, check_same
 from prefix_opd.evaluation.table import RESULTS_FILE, write_results
@@ -165,7 +165,7 @@ def _messages(question: str, response: str) -> list[dict[str, str]]:
 
 
 def _plan(model: str, problems: str, folder: Path, samples: int, limit: int, seed: int) -> None:
-    sampling = Sampling(1.0, 1.0, TINY_MAX_TOKENS, seed)
+    sampling = Sampling(1.0, 1.0, MINIATURES["tiny"][1], seed)
     benchmarks = find([problems], Path(), samples, limit)
     check_target(model, None)
     target = open_target(model, None)

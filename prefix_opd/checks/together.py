@@ -13,7 +13,7 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.checks.finding import Finding, warn
 from prefix_opd.config.keys import ATTENTION_KEY, PACKED_ATTENTION
 from prefix_opd.config.models import PLAIN_DECODERS, Model
-from prefix_opd.config.overrides import parse, typed_keys
+from prefix_opd.config.overrides import OURS, parse, typed_keys
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
 from prefix_opd.cost.memory import ROLLOUT_KEY
@@ -199,7 +199,7 @@ def unused(config: DictConfig, overrides: Sequence[str]) -> list[Finding]:
     settings, found = Settings.from_node(config.prefix_opd), []
     for key in sorted(typed_keys([parse(override) for override in overrides])):
         ours, node, name, *_ = [*key.split("."), "", ""]
-        if ours == "prefix_opd" and node in ("schedule", "weighting") and name not in ("", "name"):
+        if ours == OURS and node in ("schedule", "weighting") and name not in ("", "name"):
             chosen = getattr(settings, node)
             if name not in type(chosen).model_fields:
                 reason = f"{node}.name={config.prefix_opd[node].name} does not read it"
