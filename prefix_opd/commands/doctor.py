@@ -26,6 +26,7 @@ def doctor(
     processes that share a GPU, host memory, /dev/shm, CPUs. Exit code 1: a check failed. 2: bad input.
     """
     from prefix_opd.checks.doctor import Status, diagnose, worst
+    from prefix_opd.checks.together import unused
     from prefix_opd.config.compose import compose
     from prefix_opd.cpu.environment import set_environment
     from prefix_opd.verl_plugin import our_run
@@ -34,7 +35,7 @@ def doctor(
     if config.platform == "cpu":
         set_environment()
     our_run.begin(our_run.switched_off(config))
-    findings = diagnose(config, engines)
+    findings = [*diagnose(config, engines), *unused(config, overrides or [])]
     if as_json:
         print(json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False))
     else:

@@ -284,20 +284,6 @@ def test_a_process_says_the_same(arguments, line, tmp_path):
     assert not list(tmp_path.iterdir()), "something was written"
 
 
-def test_a_setting_of_another_schedule_is_a_warning_where_it_was_typed(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("prefix_opd.checks.doctor.quick", lambda config: [])
-    monkeypatch.setattr(launch, "run", lambda config, **_: None)
-    folder = f"trainer.default_local_dir={tmp_path}"
-    typed = ["prefix_opd.schedule.increment=3", "+prefix_opd.weighting={start:3}", "prefix_opd.schedule.maximum=99"]
-    assert launch.main(["experiment=tiny/full", folder, *typed]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "prefix_opd.schedule.increment: schedule.name=full does not read it; leave it out, or choose another",
-        "prefix_opd.weighting.start: weighting.name=uniform does not read it; leave it out, or choose another",
-    ]
-    assert launch.main(["experiment=tiny/schedule", folder, typed[0]]) == 0
-    assert not capsys.readouterr().out
-
-
 def test_the_launcher_of_the_run_itself_looks_first(places, monkeypatch, capsys, tmp_path):
     """`python -m recipe.prefix_opd.main_prefix_opd` rejects the same as `prefix-opd train`, and checks only once."""
     seen = []

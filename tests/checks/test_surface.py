@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import pickle
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from typer.testing import CliRunner
 
+from prefix_opd import cli, launch
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.keys import CPU_CLOSED, FREE
 from prefix_opd.checks.preflight import check
@@ -126,3 +129,20 @@ def test_the_trackers_are_verls():
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "supported_backend"
     ]
     assert [sorted(table) for table in tables] == [sorted(TRACKERS)]
+
+
+def test_a_setting_of_another_schedule_is_a_warning_where_it_was_typed(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("prefix_opd.checks.doctor.quick", lambda config: [])
+    monkeypatch.setattr(launch, "run", lambda config, **_: None)
+    folder = f"trainer.default_local_dir={tmp_path}"
+    typed = ["prefix_opd.schedule.increment=3", "+prefix_opd.weighting={start:3}", "prefix_opd.schedule.maximum=99"]
+    assert launch.main(["experiment=tiny/full", folder, *typed]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "prefix_opd.schedule.increment: schedule.name=full does not read it; leave it out, or choose another",
+        "prefix_opd.weighting.start: weighting.name=uniform does not read it; leave it out, or choose another",
+    ]
+    assert launch.main(["experiment=tiny/schedule", folder, typed[0]]) == 0
+    assert not capsys.readouterr().out
+    told = CliRunner().invoke(cli.app(), ["doctor", "experiment=tiny/full", typed[0], "--json"])
+    last = json.loads(told.stdout)[-1]
+    assert (last["status"], last["check"]) == ("warn", "prefix_opd.schedule.increment") and told.exit_code == 0

@@ -302,11 +302,3 @@ def test_no_update_takes_less_than_one_with_a_token_a_prompt_and_a_rollout():
     assert least_update(compose(["experiment=tiny/full"])) == 64 * 2 * 10 * (279_552 + 2 * 4 * 4 * 32)
     budget = "prefix_opd.flop_budget=1e9"  # an update of rollouts at the cap takes 5.1e10
     check(compose(["experiment=tiny/full", budget]))
-
-
-@pytest.mark.parametrize(
-    ("experiment", "said"), [("auto", "L 8 to 192;"), ("schedule", "L 1 to 109;"), ("full", "L 192;")]
-)
-def test_the_head_has_the_shortest_and_the_longest_l(experiment, said):
-    shown = run(f"experiment=tiny/{experiment}").stdout
-    assert said in " ".join(shown.split())
