@@ -78,7 +78,7 @@ def write_page(records: Sequence[Record], folder: Path, command: str, task: str 
         f"![accuracy against training FLOP]({curves})",
     ]
     if any(record.lr for record in records):
-        parts.append(_rates(records, arms, _aim(points)))
+        parts.append(_rates(records, [arm.name for arm in compared.arms], _aim(points)))
     with picture(folder / curves, 9, 5) as axes:
         for i, arm in enumerate(arms):
             for j, record in enumerate(runs[arm]):
@@ -136,17 +136,19 @@ def _aim(points: Mapping[str, list[list[Point]]]) -> float | None:
 def _rates(records: Sequence[Record], arms: Sequence[str], aim: float | None) -> str:
     """The contenders that ran with several learning rates."""
     budget = max(record.budget or 0.0 for record in records)
+    places = [budget] if aim is None else [aim, budget]
     rates = sorted({record.lr for record in records if record.lr})
     rows = []
     for arm in arms:
         row = [BY_NAME[arm].label]
         for rate in (None, *rates):
             found = [one.points for one in records if (one.arm, one.lr) == (arm, rate)]
-            shown = (f"{mean(at_budget(one, flop) for one in found):.1%}" for flop in (aim or budget, budget) if found)
+            shown = (f"{mean(at_budget(one, flop) for one in found):.1%}" for flop in places if found)
             row.append(f"{' / '.join(shown)} ({len(found)})" if found else "")
         if any(row[2:]):
             rows.append(row)
-    said = f"Accuracy at {AIM:.0%} of full OPD's FLOP / at the budget, mean of the seeds (their number)."
+    at_aim = "" if aim is None else f"at {AIM:.0%} of full OPD's FLOP / "
+    said = f"Accuracy {at_aim}at the budget, mean of the seeds (their number)."
     return "\n\n".join(
         ("## Other learning rates", said, grid(["contender", "its own", *(f"{rate:g}" for rate in rates)], rows))
     )

@@ -82,7 +82,9 @@ def test_other_learning_rates_are_runs_of_their_own(tmp_path):
     rows = [record("full", 0, 0.0, 0.8, flops=20.0)]
     rows += [replace(record("random", seed, 0.0, 0.7, flops=10.0), budget=10.0) for seed in (0, 1)]
     rows += [replace(record("random", seed, 0.0, 0.1 * seed, flops=10.0), budget=10.0, lr=1e-3) for seed in (1, 2)]
+    rows.append(replace(record("adwin", 0, 0.0, 0.5, flops=10.0), budget=10.0, lr=1e-3))
     text = write_page(rows, tmp_path, "the command").read_text()
+    assert "| ADWIN |  | 30.0% / 50.0% (1) |" in text, "without a run at its own rate, too"
     # 30% of 20 FLOP are 6 of random's 10; its own rate: 0.6 * 70%; 1e-3: 0.6 * 15%
     assert "| contender | its own | 0.001 |" in text
     assert "| random truncation | 42.0% / 70.0% (2) | 9.0% / 15.0% (2) |" in text
