@@ -83,15 +83,21 @@ def set_ends(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Non
 
 
 def train(
-    model: PreTrainedModel, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], updates: int, lr: float, name: str
+    model: PreTrainedModel,
+    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    updates: int,
+    lr: float,
+    name: str,
+    bf16: bool = False,
 ) -> None:
-    """Train ``model`` in place on the cross-entropy of responses, averaged over response tokens; bf16 on a GPU.
+    """Train ``model`` in place on the cross-entropy of responses, averaged over response tokens.
 
     Args:
         batches: token ids [B, T] and their labels [B, T], -100 on the prompt and on padding. Padding is on the right
             and has no labels, so causal attention needs no mask.
         lr: peak learning rate; warm-up, then cosine.
         name: of the progress bar.
+        bf16: compute matrix products in bf16; the weights stay in fp32.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
     model.train()
@@ -102,7 +108,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = lr * warm * (FLOOR + (1 - FLOOR) * cosine)
         ids, labels = (tensor.to(model.device) for tensor in next(batches))
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
             hidden = model.base_model(input_ids=ids).last_hidden_state[:, :-1]
             predicted = labels[:, 1:] != -100  # logits of these tokens alone
             logits = model.get_output_embeddings()(hidden[predicted])

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     teacher = steps.add_parser("teacher", help="fine-tune the model on worked solutions; on a GPU if there is one")
     teacher.add_argument("--model", dest="model_path", default=str(FOLDER / "student"), help="folder or hub id")
     teacher.add_argument("--out", type=Path, default=FOLDER / "teacher")
-    teacher.add_argument("--updates", type=int, default=240)
+    teacher.add_argument("--updates", type=int, default=400)
     teacher.add_argument("--batch", type=int, default=8, help="problems per update")
     teacher.add_argument("--lr", type=float, default=3e-4, help="peak learning rate")
     teacher.add_argument("--seed", type=int, default=0)

@@ -41,12 +41,21 @@ def _of_similar_length(size: int, rng: random.Random) -> Iterator[list[Problem]]
         yield from batches
 
 
+def has_bf16() -> bool:
+    """Whether this CPU multiplies bf16 numbers in hardware. With AMX an update of this model is 5 times as fast."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def fine_tune(model_path: str, out: Path, updates: int, batch: int, lr: float, seed: int = 0) -> Path:
-    """Fine-tune the model of a folder or hub id and write it to ``out``, on a GPU if there is one."""
+    """Fine-tune the model of a folder or hub id and write it to ``out``, on a GPU if there is one.
+
+    Products are in bf16 on a GPU and on a CPU with instructions for them.
+    """
     tokenizer = AutoTokenizer.from_pretrained(model_path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32).to(device)
-    train(model, batches(tokenizer, batch, seed), updates, lr, name="teacher")
+    bf16 = device == "cuda" or has_bf16()
+    train(model, batches(tokenizer, batch, seed), updates, lr, "teacher", bf16)
     with whole_folder(out) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)

@@ -92,7 +92,7 @@ HOOKS = (
     ),
     Hook("verl.checkpoint_engine.base:CheckpointEngineManager.sleep_replicas", (), "turns: the student's engine"),
     Hook("verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync.on_sample_end", (), "turns", ("sleep_replicas",)),
-    Hook("ray._private.state:GlobalState._connect_and_get_accessor", (), "start_limit.processes"),
+    Hook("ray._private.state:GlobalState._connect_and_get_accessor", (), "process_watch.processes"),
     Hook(f"{_TRAINER}._add_batch_to_generate", (), "early_dispatch"),
     Hook("verl.utils.skip:SkipManager.set_step", ("step",), "early_dispatch"),
     Hook(f"{_TRAINER}._compute_advantage", ("batch", "metrics"), "the advantage and the rollout metrics"),

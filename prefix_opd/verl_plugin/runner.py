@@ -16,7 +16,7 @@ from prefix_opd.base import logs
 from prefix_opd.base.errors import RunStopped, UserError, one_line
 from prefix_opd.checks.cluster import check_running_cluster, joins_a_cluster
 from prefix_opd.run import stopping
-from prefix_opd.verl_plugin.start_limit import StartLimit
+from prefix_opd.verl_plugin.process_watch import ProcessWatch
 
 NODES = (
     "actor_rollout_ref.actor",
@@ -66,13 +66,13 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
 
     check_verl_config(config)
     auto_set_device(config)
-    limited = trainer_module.startswith("prefix_opd.")  # verl's own trainer has no milestones
-    runner = _Starting(ray.remote(PrefixOPDTaskRunner), config, stop_folder, limited)
+    watched = trainer_module.startswith("prefix_opd.")  # verl's own trainer has no milestones
+    runner = _Starting(ray.remote(PrefixOPDTaskRunner), config, stop_folder, watched)
     try:
         run_ppo(config, task_runner_class=runner)
     except RayActorError:
-        if runner.limit is not None and runner.limit.reason:
-            raise RunStopped(runner.limit.reason) from None
+        if runner.watch is not None and runner.watch.reason:
+            raise RunStopped(runner.watch.reason) from None
         raise
     except ConnectionError as error:
         if ray.is_initialized() or not joins_a_cluster(config):
@@ -83,9 +83,9 @@ def run_task(config: DictConfig, trainer_module: str, stop_folder: Path | None) 
 class _Starting:
     """Wraps the actor class. verl calls ``remote`` once Ray is up and verl's signal handlers are set."""
 
-    def __init__(self, actor_class, config: DictConfig, stop_folder: Path | None, limited: bool):
-        self.actor_class, self.config, self.stop_folder, self.limited = actor_class, config, stop_folder, limited
-        self.limit: StartLimit | None = None
+    def __init__(self, actor_class, config: DictConfig, stop_folder: Path | None, watched: bool):
+        self.actor_class, self.config, self.stop_folder, self.watched = actor_class, config, stop_folder, watched
+        self.watch: ProcessWatch | None = None
 
     def options(self, **options) -> _Starting:
         self.actor_class = self.actor_class.options(**options)
@@ -97,9 +97,9 @@ class _Starting:
         if self.stop_folder is not None:
             stopping.listen(self.stop_folder)
         task = self.actor_class.remote()
-        if self.limited:
+        if self.watched:
             folder = Path(self.config.trainer.default_local_dir)
-            self.limit = StartLimit(task, folder, float(self.config.prefix_opd.start_up_seconds))
+            self.watch = ProcessWatch(task, folder, float(self.config.prefix_opd.start_up_seconds))
         return task
 
 

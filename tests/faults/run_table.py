@@ -2,6 +2,7 @@
 
     python tests/faults/run_table.py --kills 20
     python tests/faults/run_table.py --kills 20 --adaptive    # kills of a schedule with state, a table of its own
+    python tests/faults/run_table.py --processes              # one kill of each other process, a table of its own
 
 An undisturbed run is the reference. Each case is one line of ``results.jsonl`` in ``--folder``. Existing cases are
 skipped, so the table can be interrupted and continued. One case takes one to three minutes on two cores.
@@ -37,6 +38,11 @@ PAGE = REPOSITORY / "docs" / "faults.md"
 BEGIN, END = "<!-- table: tests/faults/run_table.py{} -->", "<!-- end of the table -->"
 VICTIMS = ("driver", "WorkerDict", *ENGINES, "SpoiltWorker", "TaskRunner")
 """The processes to kill: driver, trainer's worker, servers and engines of both models, rollout worker, task."""
+OTHERS = (
+    *("TransferQueueController", "SimpleStorageUnit", "GlobalRequestLoadBalanc", "RewardLoopWorker"),
+    *("CheckpointEngineWorker", "raylet"),
+)
+"""The other processes without which a run cannot go on, by the start of their titles."""
 LENGTH = [f"trainer.total_training_steps={STEPS}"]
 SPOILT = ["actor_rollout_ref.rollout.agent.agent_loop_manager_class=faults.sabotage.SpoiltManager"]
 
@@ -45,16 +51,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="how many kills at random moments")
     parser.add_argument("--adaptive", action="store_true", help="kills alone, of a schedule with state")
-    parser.add_argument("--folder", type=Path, help="default: outputs/faults, or outputs/faults_adaptive")
+    parser.add_argument("--processes", action="store_true", help=f"kills alone, of {', '.join(OTHERS)}")
+    parser.add_argument("--folder", type=Path, help="default: outputs/faults, or outputs/faults_adaptive, ...")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
     arguments = parser.parse_args()
     if arguments.adaptive:
         LENGTH.extend(ADAPTS)
-    name = "faults_adaptive" if arguments.adaptive else "faults"
+    table = next((name for name in ("adaptive", "processes") if getattr(arguments, name)), "")
+    name = "_".join(filter(None, ("faults", table)))
     folder = (arguments.folder or REPOSITORY / "outputs" / name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     cases: dict[str, Callable[[Path], dict]] = {"no fault": reference}
-    for number in range(arguments.kills):
+    for number in range(0 if arguments.processes else arguments.kills):
         cases[f"kill {number:02d}"] = lambda at, number=number: killed(at, folder, number)
     others = {
         "killed while a checkpoint is written": lambda at: killed_while_saving(at, folder),
@@ -70,7 +78,9 @@ def main() -> None:
         },
         "tracker that cannot be reached": lambda at: without_tracker(at, folder),
     }
-    if not arguments.adaptive:
+    if arguments.processes:
+        cases |= {f"killed: {name}": lambda at, name=name: process_killed(at, folder, name) for name in OTHERS}
+    elif not arguments.adaptive:
         cases |= others
     results = Store(folder / "results.jsonl", key=lambda row: row["case"])
     done = results.finished()
@@ -83,7 +93,7 @@ def main() -> None:
         result = {"case": name, "commit": commit(("tests/faults",)), **case(at)}
         results.append(result)
         say(json.dumps(result))
-        write_table(results.read(), BEGIN.format(" --adaptive" if arguments.adaptive else ""))
+        write_table(results.read(), BEGIN.format(f" --{table}" if table else ""))
 
 
 _warm: WarmStart | None = None
@@ -121,6 +131,18 @@ def killed(at: Path, folder: Path, number: int) -> dict:
     reached = max(run.steps(), default=0)
     result = {"victim": victim, "at_seconds": round(moment), "at_step": reached, "phase": phase}
     return result | ended(run) | again(run, folder, reached)
+
+
+def process_killed(at: Path, folder: Path, name: str) -> dict:
+    """SIGKILL one of `OTHERS` after step 3."""
+    run = new_run(at, LENGTH).start()
+    run.wait_for_step(3)
+    run.kill("raylet/raylet" if name == "raylet" else f"ray::{name}")
+    began = time.time()
+    result = ended(run)
+    seconds = time.time() - began
+    result["told"] = f"after {seconds:.0f} s: {result['told']}"
+    return result | again(run, folder, run.steps()[-1])
 
 
 def at_a_moment(at: Path, moments: random.Random, starting: bool) -> tuple[Run, float]:

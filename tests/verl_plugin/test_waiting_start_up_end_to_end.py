@@ -1,4 +1,4 @@
-"""A run whose processes find no CPU in Ray ends with one line that names them."""
+"""A run that can only wait for a process ends with one line that names it."""
 
 import subprocess
 import sys
