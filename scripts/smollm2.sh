@@ -67,8 +67,20 @@ all_done() {
 
 overrides=("platform=$PLATFORM")
 evaluated=("platform=$PLATFORM")
-# logits of 49 152 tokens in fp32: with 8 192 tokens a micro-batch a run fills 24 GiB
-[[ $PLATFORM != cpu ]] || overrides+=(actor_rollout_ref.actor.ppo_max_token_len_per_gpu=2048)
+if [[ $PLATFORM == cpu ]]; then
+  # logits of 49 152 tokens: with 8 192 tokens a micro-batch a run fills 24 GiB
+  overrides+=(actor_rollout_ref.actor.ppo_max_token_len_per_gpu=2048)
+  if "$python" -c "import sys; from prefix_opd.smollm2.teacher import has_bf16; sys.exit(not has_bf16())"; then
+    # fp32 weights and optimizer, bf16 products, as on a GPU
+    precision=(
+      actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=bf16
+      actor_rollout_ref.rollout.dtype=bfloat16
+      distillation.teacher_models.teacher_model.inference.dtype=bfloat16
+    )
+    overrides+=("${precision[@]}")
+    evaluated+=("${precision[@]}")
+  fi
+fi
 if [[ $PLATFORM == gpu ]]; then
   # few processes: each imports torch, verl and vLLM
   evaluated+=(

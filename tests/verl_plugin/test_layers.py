@@ -55,6 +55,19 @@ def test_checkpointing_where_the_activations_do_not_fit(model, lengths, fits, ch
     assert data["max_token_len_per_gpu"] == budget
 
 
+def test_the_longest_sequence_of_any_rank_must_fit_on_every_rank(model, monkeypatch):
+    # this rank fits 15 000 tokens with a longest sequence of 14 900; another fits 15 200 with one of 15 100
+    each = kept_bytes(ModelShape.from_config(model.config.to_dict()), compiled=False) + layers.FUSED * 50
+    monkeypatch.setattr(
+        layers, "highest", lambda values, group: [max(pair) for pair in zip(values, [15100, -15200], strict=True)]
+    )
+    data = batch([14900])
+    tu.assign_non_tensor(data, max_token_len_per_gpu=18000)
+    layers.fit_memory(model, data, 15000 * each, None, layers.FUSED)
+    assert layers.are_checkpointed(model), "verl would reject 15 100 tokens in micro-batches of 15 000"
+    assert data["max_token_len_per_gpu"] == 18000
+
+
 @pytest.mark.parametrize(
     ("fuses", "precision", "bytes_of_a_logit", "wide"),
     [(True, None, 2, 1), (False, None, 10, 1), (True, {"param_dtype": "fp32"}, 2, 2)],

@@ -100,10 +100,10 @@ def fit_memory(module: torch.nn.Module, data: TensorDict, room: float, group: An
     except (KeyError, ValueError):  # not a dense decoder: nothing is known of its activations
         fits = 0
     least = max(int(lengths.max()), min(LEAST, int(lengths.sum())))
-    too_few, most = highest([fits < least, -fits], group)
-    checkpoint(module, on=bool(too_few))
-    if not too_few:
-        tu.assign_non_tensor(data, max_token_len_per_gpu=min(budget, -int(most)))
+    least, fits = (int(value) for value in highest([least, -fits], group))  # of all ranks: the most needed, -the least
+    checkpoint(module, on=-fits < least)
+    if -fits >= least:
+        tu.assign_non_tensor(data, max_token_len_per_gpu=min(budget, -fits))
 
 
 def highest(values: Sequence[float], group: Any) -> list[float]:
