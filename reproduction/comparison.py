@@ -1,12 +1,11 @@
 """``contenders.md``: schedules at equal FLOP, from the records alone.
 
-The targets are shares of full OPD's gain. Intervals are bootstrapped: seeds are drawn with replacement, and each
-accuracy is drawn anew from a binomial distribution over the problems.
+The targets are shares of full OPD's gain. Intervals are bootstrapped: each draw takes seeds with replacement, draws
+each accuracy anew from a binomial distribution over the problems, and finds the targets from its draw of full OPD.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,12 @@ SHARES = (0.5, 0.9, 0.98)
 AIM = 0.3
 """A share of full OPD's FLOP, at which the accuracies are compared."""
 DRAWS, SEED = 1000, 0
+INFINITE = float("inf")
+STRAIGHT = "*"
+"""Marks a cost that lies before the first validation after training began."""
+Curves = Sequence[Sequence[Point]]
+"""The validations of each seed."""
+Ends = tuple[float, float]
 
 
 def at_budget(points: Sequence[Point], budget: float) -> float:
@@ -39,21 +44,41 @@ def mean_cost(runs: Sequence[Sequence[Point]], target: float, of: str = "flops_e
     return None if None in costs else mean(cost for cost in costs if cost is not None)
 
 
-def interval(runs: Sequence[Sequence[Point]], target: float, draw: random.Random) -> tuple[float | None, float | None]:
-    """95% bootstrap interval of `mean_cost`. An end is None if it lies beyond the runs."""
-    found = sorted(
-        (mean_cost([_resampled(points, draw) for points in draw.choices(runs, k=len(runs))], target) or float("inf"))
-        for _ in range(DRAWS)
-    )
-    low, high = found[round(0.025 * DRAWS)], found[round(0.975 * DRAWS) - 1]
-    return tuple(None if end == float("inf") else end for end in (low, high))  # type: ignore[return-value]
+def intervals(points: Mapping[str, Curves]) -> dict[tuple[str, float], tuple[Ends, Ends]]:
+    """(arm, share of full OPD's gain) -> 95% bootstrap intervals of `mean_cost` and of its share of full OPD's.
+
+    An end is infinite if it lies beyond the runs. Empty without full OPD. Arms with one seed are left out.
+    """
+    rng = np.random.default_rng(SEED)
+    found: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    several = {arm: runs for arm, runs in points.items() if len(runs) > 1}
+    for _ in range(DRAWS if several.get(FULL) else 0):
+        drawn = {
+            arm: [_resampled(runs[i], rng) for i in rng.integers(len(runs), size=len(runs))]
+            for arm, runs in several.items()
+        }
+        for share, target in _targets(drawn).items():
+            full = mean_cost(drawn[FULL], target)
+            if full is None:  # it costs more than the whole runs
+                full = mean(one[-1].flops_exact for one in drawn[FULL])
+            for arm, runs in drawn.items():
+                cost = mean_cost(runs, target)
+                cost = INFINITE if cost is None else cost
+                found.setdefault((arm, share), []).append((cost, cost / full if full else INFINITE))
+    return {
+        key: (_ends(costs), _ends(shares))
+        for key, pairs in found.items()
+        for costs, shares in [zip(*pairs, strict=True)]
+    }
 
 
-def _resampled(points: Sequence[Point], draw: random.Random) -> list[Point]:
-    return [
-        replace(point, accuracy=sum(draw.random() < point.accuracy for _ in range(point.problems)) / point.problems)
-        for point in points
-    ]
+def _ends(values: Sequence[float]) -> Ends:
+    ranked = sorted(values)
+    return ranked[round(0.025 * DRAWS)], ranked[round(0.975 * DRAWS) - 1]
+
+
+def _resampled(points: Sequence[Point], rng: np.random.Generator) -> list[Point]:
+    return [replace(one, accuracy=rng.binomial(one.problems, one.accuracy) / one.problems) for one in points]
 
 
 def write_page(records: Sequence[Record], folder: Path, command: str, task: str = "chain") -> Path:
@@ -69,12 +94,17 @@ def write_page(records: Sequence[Record], folder: Path, command: str, task: str 
     for record in (one for one in records if one.lr is None):
         runs.setdefault(record.arm, []).append(record)
     arms = [arm.name for arm in compared.arms if arm.name in runs]
+    points = {arm: [record.points for record in runs[arm]] for arm in arms}
+    spread = intervals(points)
     parts = [
         "# Schedules at equal FLOP",
         f"Written by `{command}` from [{rows_file}]({rows_file}), one line a run. {_origin(records)}",
-        _table(points := {arm: [list(record.points) for record in runs[arm]] for arm in arms}, runs),
-        "The same costs as shares of those of full OPD, mean of the seeds: FLOP / seconds of training steps.",
-        _shares(points),
+        _table(points, runs, spread),
+        f"{STRAIGHT}: before the first validation after training began, on a straight line from there. Intervals: 95%, "
+        "bootstrap over seeds and problems, the targets included; none for one seed.",
+        "The same costs as shares of those of full OPD with the same seeds: FLOP (interval, all seeds) / seconds of "
+        "training steps. Seconds of different commits are not comparable.",
+        _shares({arm: runs[arm] for arm in arms}, spread),
         f"![accuracy against training FLOP]({curves})",
     ]
     if any(record.lr for record in records):
@@ -109,8 +139,12 @@ def _origin(records: Sequence[Record]) -> str:
     )
 
 
-def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Record]]) -> str:
-    targets, draw = _targets(points), random.Random(SEED)
+def _table(
+    points: Mapping[str, Curves],
+    runs: Mapping[str, Sequence[Record]],
+    spread: Mapping[tuple[str, float], tuple[Ends, Ends]],
+) -> str:
+    targets = _targets(points)
     budget = max((record.budget or 0.0 for records in runs.values() for record in records), default=0.0)
     aim = _aim(points) or budget
     head = ["contender", "seeds", "updates", f"accuracy at {AIM:.0%} of full's FLOP", "accuracy at the budget"]
@@ -122,13 +156,13 @@ def _table(points: Mapping[str, list[list[Point]]], runs: Mapping[str, list[Reco
         row = [BY_NAME[arm].label, len(found), "–".join(sorted({str(one[-1].step) for one in found}))]
         row += [f"{mean(at_budget(one, flop) for one in found):.1%}" for flop in (aim, budget)]
         row += [f"{ends[0]:.1%} to {ends[-1]:.1%}"]
-        for target in targets.values():
-            row.append(_cost(mean_cost(found, target), interval(found, target, draw)))
+        for share, target in targets.items():
+            row.append(_cost(found, target, spread.get((arm, share), (None,))[0]))
         rows.append(row)
     return grid(head, rows)
 
 
-def _aim(points: Mapping[str, list[list[Point]]]) -> float | None:
+def _aim(points: Mapping[str, Curves]) -> float | None:
     """`AIM` of full OPD's FLOP; None without full OPD."""
     return AIM * mean(one[-1].flops_exact for one in points[FULL]) if points.get(FULL) else None
 
@@ -154,7 +188,7 @@ def _rates(records: Sequence[Record], arms: Sequence[str], aim: float | None) ->
     )
 
 
-def _targets(points: Mapping[str, list[list[Point]]]) -> dict[float, float]:
+def _targets(points: Mapping[str, Curves]) -> dict[float, float]:
     """Share of full OPD's gain -> the accuracy there. Empty without full OPD."""
     full = points.get(FULL)
     if not full:
@@ -163,23 +197,32 @@ def _targets(points: Mapping[str, list[list[Point]]]) -> dict[float, float]:
     return {share: base + share * (end - base) for share in SHARES}
 
 
-def _shares(points: Mapping[str, list[list[Point]]]) -> str:
+def _shares(runs: Mapping[str, Sequence[Record]], spread: Mapping[tuple[str, float], tuple[Ends, Ends]]) -> str:
+    points = {arm: [one.points for one in found] for arm, found in runs.items()}
     targets = _targets(points)
 
     def share(arm: str, target: float, of: str) -> str:
-        cost, full = (mean_cost(points[name], target, of) for name in (arm, FULL))
-        return f"{cost / full:.0%}" if cost and full else "–"
+        seeds = {one.seed for one in runs[arm]}
+        same = [one.points for one in runs[FULL] if one.seed in seeds]
+        cost, full = mean_cost(points[arm], target, of), mean_cost(same, target, of) if same else None
+        return "–" if cost is None or not full else f"{cost / full:.0%}"
 
-    rows = [
-        [
-            BY_NAME[arm].label,
-            *(f"{share(arm, at, 'flops_exact')} / {share(arm, at, 'seconds')}" for at in targets.values()),
-        ]
-        for arm in points
-    ]
+    def cell(arm: str, part: float, target: float) -> str:
+        flop, ends = share(arm, target, "flops_exact"), spread.get((arm, part))
+        if ends and flop != "–" and arm != FULL:
+            flop += f" ({' to '.join('beyond' if end == INFINITE else f'{end:.0%}' for end in ends[1])})"
+        return f"{flop} / {share(arm, target, 'seconds')}"
+
+    rows = [[BY_NAME[arm].label, *(cell(arm, part, at) for part, at in targets.items())] for arm in runs]
     return grid(["contender", *(f"to {share:.0%} of full's gain" for share in targets)], rows)
 
 
-def _cost(cost: float | None, ends: tuple[float | None, float | None]) -> str:
-    low, high = ("beyond" if end is None else f"{end:.2e}" for end in ends)
-    return "not reached" if cost is None else f"{cost:.2e} ({low} to {high})"
+def _cost(runs: Curves, target: float, ends: Ends | None) -> str:
+    costs = [cost_of(points, target, "flops_exact") for points in runs]
+    if missed := costs.count(None):
+        return "not reached" if missed == len(runs) else f"not reached by {missed} of {len(runs)} seeds"
+    first = any(max(point.accuracy for point in points[:2]) >= target for points in runs)
+    told = f"{mean_cost(runs, target):.2e}{STRAIGHT if first else ''}"
+    if ends is None:
+        return f"{told} (one seed)"
+    return f"{told} ({' to '.join('beyond' if end == INFINITE else f'{end:.2e}' for end in ends)})"

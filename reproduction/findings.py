@@ -171,7 +171,13 @@ def early_compute_is_cheaper(evidence: Evidence, full: Place) -> Verdict:
         f"{BY_NAME[arm].label} {share:.1%} ({papers[arm] / papers['full']:.1%} by the paper's formula, without prompts)"
         for arm, share in shares.items()
     )
-    return Verdict(word, f"FLOP to half of full OPD's gain, of what full OPD needs: {numbers}")
+    numbers = f"FLOP to half of full OPD's gain, of what full OPD needs: {numbers}"
+    if costs["full"] < evidence.curves["full"][1].flops:  # so nothing is known of where full OPD reaches it
+        first = f"update {evidence.curves['full'][1].step}"
+        return Verdict(
+            OPEN, f"{numbers}. Full OPD is there before its first validation, {first}: a straight line's guess"
+        )
+    return Verdict(word, numbers)
 
 
 def half_gain_costs(evidence: Evidence, kind: str = "flops") -> dict[str, float | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.machine import machine
 from harness.page import grid
 from prefix_opd.analysis.tables import advice
 from prefix_opd.method.paper import TABLE, PaperRow
@@ -52,12 +51,11 @@ def _origin(records: Sequence[Record], command: str) -> Iterator[str]:
     seeds, days, commits, updates = (
         sorted({getattr(record, name) for record in records}) for name in ("seed", "day", "commit", "updates")
     )
-    here = machine()
     yield f"Written by `{command}` from [results.jsonl](results.jsonl), one line a run."
     lines = [
         f"- {len(records)} runs, seeds {_join(seeds)}; {_join(updates)} updates of {SEQUENCES} sequences each",
         f"- {records[0].last.problems} held-out problems, one answer each, temperature 1, never capped",
-        f"- commit {_join(commits)}; {_join(days)}; {here['cpu']}, {here['cores']} cores, no GPU",
+        f"- commit {_join(commits)}; {_join(days)}; no GPU",
     ]
     if len(seeds) < 3:
         lines.append(f"- only {len(seeds)} seed{'s' if len(seeds) > 1 else ''}: the spread of seeds is not known")

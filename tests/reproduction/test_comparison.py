@@ -1,7 +1,6 @@
 """The comparison of schedules: costs by hand, the page, and the runs that it asks for."""
 
 import json
-import random
 from dataclasses import asdict, replace
 
 import pytest
@@ -12,7 +11,7 @@ from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import leaves
 from prefix_opd.config.overrides import options
 from reproduction.arms import CELLS, CONTENDERS, SECOND, Run
-from reproduction.comparison import at_budget, interval, mean_cost, write_page
+from reproduction.comparison import at_budget, intervals, mean_cost, write_page
 from reproduction.driver import main, parse, reproduce
 from reproduction.on_policy import overrides
 from reproduction.record import key_of
@@ -26,12 +25,34 @@ def test_costs_are_linear_between_validations():
     assert mean_cost([points, record("full", 2, 0.1, 0.2).points], 0.7) is None
 
 
-def test_the_interval_contains_the_cost_and_knows_its_ends():
-    runs = [list(record("full", seed, 0.1, 0.5, 0.9, flops=20.0).points) for seed in (0, 1)]
-    low, high = interval(runs, 0.5, random.Random(0))
+def test_intervals_contain_the_cost_and_move_with_the_targets():
+    runs = {
+        "full": [record("full", seed, 0.1, 0.5, 0.9, flops=20.0).points for seed in (0, 1)],
+        "random": [record("random", seed, 0.1, 0.9, flops=10.0).points for seed in (0, 1)],
+        "adwin": [record("adwin", 0, 0.1, 0.9, flops=10.0).points],
+    }
+    found = intervals(runs)
+    (low, high), shares = found["full", 0.5]
     # the accuracy of 400 problems at 0.5 moves by 2.5 points: the cost of 0.5 by about 0.6 of 10 FLOP, two seeds less
     assert low < 10 < high and 0.5 < high - low < 3
-    assert interval(runs, 0.91, random.Random(0))[1] is None, "some draws never reach it"
+    assert shares == (1.0, 1.0)
+    # half of the gain is at 5 FLOP: half of full OPD's
+    assert found["random", 0.5][1][0] < 0.5 < found["random", 0.5][1][1]
+    assert ("adwin", 0.5) not in found, "one seed says nothing about seeds"
+    assert intervals({"adwin": runs["adwin"]}) == {}
+
+
+def test_costs_say_what_they_do_not_know(tmp_path):
+    rows = [record("full", seed, 0.0, 0.4, 0.8, flops=20.0) for seed in (0, 1)]
+    rows += [record("random", 0, 0.0, 0.5, flops=10.0), record("random", 1, 0.0, 0.1, flops=10.0)]
+    rows += [record("adwin", 0, 0.7, 0.9, flops=10.0)]
+    text = write_page(rows, tmp_path, "the command").read_text()
+    half, most = 0.4, 0.8 * 0.9
+    assert f"| FLOP to 50% of full's gain ({half:.1%}) | FLOP to 90% of full's gain ({most:.1%}) |" in text
+    assert "| not reached by 1 of 2 seeds | not reached | not reached |" in text
+    assert "| 0.00e+00* (one seed) | 1.00e+00* (one seed) |" in text, "no FLOP are a cost, too"
+    # 72% at 1 FLOP; full OPD's seed 0 at 18
+    assert "| ADWIN | 0% / 0% | 6% / " in text
 
 
 def test_contenders_are_experiments_that_ship_and_each_has_the_budget():
@@ -123,10 +144,11 @@ def test_finished_runs_make_the_page(tmp_path, capsys):
     assert capsys.readouterr().out.count("there already") == 4
     text = (docs / "contenders.md").read_text()
     # 30% of 20 FLOP are 6; half of full's gain, 40%: full at 10 FLOP; random at 0.4 / 0.5 of its first 5
-    assert "| full OPD | 2 | 20 | 24.0% | 40.0% | 80.0% to 80.0% | 1.00e+01 (" in text
-    assert "| random truncation | 2 | 20 | 54.0% | 70.0% | 70.0% to 70.0% | 4.00e+00 (" in text
+    assert "| full OPD | 2 | 20 | 24.0% | 40.0% | 80.0% to 80.0% | 1.00e+01* (" in text
+    assert "| random truncation | 2 | 20 | 54.0% | 70.0% | 70.0% to 70.0% | 4.00e+00* (" in text
     assert "not reached" in text
-    assert "| random truncation | 40% / 80% | – / – | – / – |" in text and "| full OPD | 100% / 100% |" in text
+    assert "| random truncation | 40% (" in text and ") / 80% | – / – | – / – |" in text
+    assert "| full OPD | 100% / 100% |" in text
     assert (docs / "contenders.png").stat().st_size > 10_000
     with pytest.raises(UserError, match="--only prefix_3: is no arm"):
         parse(["--contenders", "--only", "prefix_3"])

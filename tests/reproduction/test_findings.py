@@ -89,18 +89,21 @@ def test_teachers_prefix(shares, word):
 
 def test_half_of_the_gain():
     # full gains 0.8 at 80 FLOP, half of it at 40; the prefix is there after 2 of its 4 FLOP: 5%
-    runs = [record("full", 0, 0.0, 0.8, flops=80.0), record("prefix_3", 0, 0.0, 0.8, flops=4.0)]
+    runs = [record("full", 0, 0.0, 0.4, 0.8, flops=80.0), record("prefix_3", 0, 0.0, 0.8, flops=4.0)]
     evidence = Evidence.of(runs)
     assert half_gain_costs(evidence) == {"full": 40.0, "prefix_3": 2.0}
     verdict = early_compute_is_cheaper(evidence)
     assert verdict.word == HOLDS and "5.0%" in verdict.numbers
+    runs[0] = record("full", 0, 0.0, 0.8, flops=80.0)
+    verdict = early_compute_is_cheaper(Evidence.of(runs))
+    assert verdict.word == OPEN and verdict.numbers.endswith("a straight line's guess")
 
 
 @pytest.mark.parametrize(
     ("end", "flops", "word"), [(0.8, 9.0, PARTLY), (0.8, 90.0, FAILS), (0.3, 1.0, FAILS)], ids=["dear", "dearer", "low"]
 )
 def test_half_of_the_gain_that_is_dear_or_never_reached(end, flops, word):
-    runs = [record("full", 0, 0.0, 0.8, flops=80.0), record("prefix_12", 0, 0.0, end, flops=flops)]
+    runs = [record("full", 0, 0.0, 0.4, 0.8, flops=80.0), record("prefix_12", 0, 0.0, end, flops=flops)]
     assert early_compute_is_cheaper(Evidence.of(runs)).word == word
 
 
