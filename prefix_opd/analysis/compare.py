@@ -124,7 +124,9 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
         scores = {at: Score(100 * share, k) for name, (share, k) in one.scores.items() if (at := _column(name))}
         found += [(one, scores)] if scores else []
     if not found:
-        raise UserError(str(folder), "has no validation on a benchmark of the paper", "evaluate its checkpoint instead")
+        raise UserError(
+            str(folder), "has no complete validation on a benchmark of the paper", "evaluate its checkpoint instead"
+        )
     at, scores = _choose(found, step, folder)
     name, student, lora = _names(folder)
     chosen = step is None and CHOOSER in scores
@@ -142,7 +144,7 @@ def _choose(found: Sequence[tuple[Evaluation, dict[str, Score]]], step: int | No
         if one.step == step:
             return one, scores
     steps = ", ".join(str(one.step) for one, _ in found)
-    raise UserError(f"--step {step}", f"{folder} has no validation there", f"it has {steps}")
+    raise UserError(f"--step {step}", f"{folder} has no complete validation there", f"it has {steps}")
 
 
 def _score(value: Any, where: str) -> Score:

@@ -66,7 +66,7 @@ class History:
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
-        """The validations, with what verl's files of answers say."""
+        """The complete validations, with what verl's files of answers say."""
         several, found = (OmegaConf.select(self.config, VALIDATION_SAMPLES) or 1) > 1, []
         for one in validations(self.lines):
             answers = read_answers(self.folder, one.step)

@@ -83,8 +83,21 @@ def test_a_run_stands_at_its_best_aime24_as_in_the_paper(folder):
 
 def test_a_run_at_a_step_of_ones_choice(folder):
     assert from_run(folder, step=20).scores["MATH500"].mean == pytest.approx(70.0)
-    with pytest.raises(UserError, match="--step 7: .* has no validation there; it has 0, 10, 20"):
+    with pytest.raises(UserError, match="--step 7: .* has no complete validation there; it has 0, 10, 20"):
         from_run(folder, step=7)
+
+
+def test_an_incomplete_validation_is_not_chosen(folder):
+    """The best AIME-24, at step 10, is the mean of the answers that came back: step 20 is the best complete one."""
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[10]["prefix_opd/watch/validation_missing"] = 3
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = from_run(folder)
+    assert (result.step, result.scores["AIME24"].mean) == (20, pytest.approx(25.0))
+    assert result.notes == ["step 20 has the best AIME24 of 2, as in the paper"]
+    with pytest.raises(UserError, match="--step 10: .* has no complete validation there; it has 0, 20"):
+        from_run(folder, step=10)
 
 
 def test_a_run_stands_below_its_row_and_a_stranger_at_the_end(folder):
