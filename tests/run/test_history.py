@@ -26,6 +26,10 @@ from prefix_opd.run.history import read_finished
         # as in tiny/last_24: whole rollouts, of which the last tokens teach
         ({"prefix_opd.weighting.name": "last"}, False),
         ({"distillation.distillation_loss.loss_mode": "forward_kl_topk"}, False),
+        ({"distillation.distillation_loss.loss_mode": "k2"}, True),
+        # their gradients are those of the forward KL and of the total variation
+        ({"distillation.distillation_loss.loss_mode": "k3"}, False),
+        ({"distillation.distillation_loss.loss_mode": "abs"}, False),
     ],
 )
 def test_what_full_opd_is(make_run, settings, is_full):
