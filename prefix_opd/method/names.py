@@ -27,6 +27,8 @@ SECONDS_STEP = "prefix_opd/seconds/step"
 """Seconds of the whole update, without probe and validation."""
 SECONDS_SINCE_START = "prefix_opd/seconds/since_start"
 PROBE_LENGTH = "prefix_opd/probe/response_length/mean"
+PROBE_SQUARES = "prefix_opd/probe/reverse_kl_square_by_position/"
+"""Prefix of the bins: mean square of log p_student - log p_teacher."""
 PROBE_FLOPS = "prefix_opd/probe/flops_exact"
 TAIL_RATIO = "prefix_opd/probe/tail_ratio"
 WARNED = "prefix_opd/watch/warned"
@@ -104,6 +106,7 @@ ALL = (
     *(f"{prefix}#" for group in GROUPS for prefix in by_position(group)),
     *(f"{ENTROPY_BY_POSITION}#", "prefix_opd/reliable_length/mean", RELIABLE_MAX, RELIABLE_REACHED),
     *(TAIL_RATIO, PROBE_LENGTH, PROBE_FLOPS, "prefix_opd/probe/{seconds,failed,flops_exact/so_far}"),
+    f"{PROBE_SQUARES}#",
     *(WARNED, THROWN_AWAY, VALIDATION_MISSING, "prefix_opd/watch/{missing,not_finite,repetition,uniform_teacher}"),
     "prefix_opd/watch/{reverse_kl,endless,tool_output,not_finite_update,gradient_norm,sampler_mismatch}",
     "prefix_opd/watch/validation_endless",

@@ -132,7 +132,7 @@ class VerlReverseKL(Objective):
 class VerlForwardKL(Objective):
     """verl's k3 on sampled tokens. Its value estimates the reverse KL; its gradient is that of the forward KL.
 
-    The mean gradient of k3 = q / p - 1 - log(q / p) is E_p[(1 - q / p) grad log p] = -E_q[grad log p] = grad KL(q || p).
+    k3 = q / p - 1 - log(q / p). Its mean gradient is E_p[(1 - q / p) grad log p] = -E_q[grad log p] = grad KL(q || p).
     """
 
     label = "forward KL, sampled"

@@ -118,19 +118,27 @@ def test_a_bin_without_a_finite_mean_counts_nothing():
     """The metrics of a bin lack a mean that is not finite, and keep its number of tokens."""
     tokens = {0: 12, 6: 12}
     assert removed_by_token({0: 1.0}, tokens, prompt=12) == pytest.approx({6: 0.5, 12: 1 / 3})
-    assert alignments({0: 3.0}, tokens) == {6: 1.0, 12: 1.0}
+    assert alignments({0: 9.0}, tokens) == {6: 1.0, 12: 1.0}
     line = boundary_line(2.0)
     del line[f"{MEANS}6"]
     assert boundary(line, 0, 12) == [2.0, 2.0]
 
 
 def test_adwin_takes_the_shortest_aligned_prefix():
-    # squares times tokens: 4 * 9, 4 * 4, 4 * 1 = 36, 16, 4: cosines sqrt(36/56), sqrt(52/56), 1
-    found = alignments({0: 3.0, 6: 2.0, 12: 1.0}, {0: 4, 6: 4, 12: 4})
+    # tokens times mean squares: 4 * 9, 4 * 4, 4 * 1 = 36, 16, 4: cosines sqrt(36/56), sqrt(52/56), 1
+    found = alignments({0: 9.0, 6: 4.0, 12: 1.0}, {0: 4, 6: 4, 12: 4})
     assert found == pytest.approx({6: 0.80178, 12: 0.96362, 18: 1.0}, abs=1e-5)
     schedule = build("adwin", start=2, alignment=0.9, stale=2, increment=5)
     seen = [probe([3.0, 2.0, 1.0], [4, 4, 4]), {}, {}, {}, probe([0.1, 0.1, 3.0], [4, 4, 4]), {}]
     assert course(schedule, seen) == [2, 12, 12, 17, 22, 18], "stale two updates after the probe"
+
+
+def test_adwin_reads_mean_squares():
+    """One |A| of 10 among 100 tokens, then 100 tokens of 0.1: squares 100 and 1. The squared means would be equal."""
+    seen = {**probe([0.1, 0.1], [100, 100]), names.PREFIX_LENGTH: 6}
+    squares = {f"{names.PROBE_SQUARES}0": 1.0, f"{names.PROBE_SQUARES}6": 0.01}
+    assert build("adwin").signal_of(seen | squares) == (pytest.approx((100 / 101) ** 0.5), 0.9)
+    assert build("adwin").signal_of(seen) == (pytest.approx(0.5**0.5), 0.9), "metrics of earlier versions"
 
 
 # ---- followers ----
