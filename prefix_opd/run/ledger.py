@@ -44,11 +44,11 @@ class Evaluation:
     samples: int = 0
     """Number of graded answers in verl's file; `validations` does not read it."""
     over_problems: tuple[float, float] | None = None
-    """95% bootstrap interval over problems, where each has several answers."""
+    """95% interval over problems, where each has several answers."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95% interval of the accuracy: bootstrap over problems, or Wilson's for one answer per problem.
+        """95% interval of the accuracy: over problems, or Wilson's for one answer per problem.
 
         None for several data sets: verl's file of answers does not name the data set of an answer.
         """

@@ -151,6 +151,11 @@ def test_a_point_by_hand():
     assert found.interval == (pytest.approx(0.0456, abs=1e-3), pytest.approx(0.6994, abs=1e-3))
 
 
+def test_a_point_without_a_right_answer_has_an_interval():
+    wrong = {problem: [False] * 16 for problem in range(30)}
+    assert point(8, [8], wrong, wrong).interval == (0.0, pytest.approx(3.8416 / 33.8416))
+
+
 def test_the_chosen_length_decides_half_of_the_gap_beyond_its_interval():
     def at(length, accuracy, low):
         return Point(length, length, accuracy, (0.0, 1.0), (0.9 - accuracy, low, 1.0))

@@ -104,6 +104,14 @@ def test_the_interval_is_over_problems_where_each_has_several_answers(make_run):
     }
 
 
+def test_a_run_that_never_answers_right_has_an_interval(make_run):
+    """30 problems x 16, all wrong: z^2 / (30 + z^2) with z = 1.96."""
+    folder = make_run("wrong", [update(1, 1e9, **{ACCURACY: 0.0})], **{"actor_rollout_ref.rollout.val_kwargs.n": 16})
+    answers = [{"input": f"{i}", "output": "?", "score": 0.0} for i in range(30)] * 16
+    (folder / "validation" / "1.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    assert read_finished(folder).evaluations[0].interval == (0.0, pytest.approx(3.8416 / 33.8416))
+
+
 @pytest.mark.parametrize("n", [1, 4])
 def test_several_data_sets_have_no_interval(make_run, n):
     """30 and 500 problems, all pooled, would give +- 4 points: the mean of the two data sets has +- 9."""
