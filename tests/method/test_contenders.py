@@ -120,8 +120,8 @@ def test_a_bin_without_a_finite_mean_counts_nothing():
     assert removed_by_token({0: 1.0}, tokens, prompt=12) == pytest.approx({6: 0.5, 12: 1 / 3})
     assert alignments({0: 9.0}, tokens) == {6: 1.0, 12: 1.0}
     line = boundary_line(2.0)
-    del line[f"{MEANS}6"]
-    assert boundary(line, 0, 12) == [2.0, 2.0]
+    del line[f"{MAGNITUDES}6"]
+    assert boundary(line, 0, 12) == 2.0
 
 
 def test_adwin_takes_the_shortest_aligned_prefix():
@@ -144,11 +144,9 @@ def test_adwin_reads_mean_squares():
 # ---- followers ----
 
 
-def boundary_line(kl, cut=0.5):
-    return {f"{part}{first}": kl for part in (MEANS, MAGNITUDES) for first in (0, 6)} | {
-        **{f"{TOKENS}{first}": 10 for first in (0, 6)},
-        names.CUT: cut,
-    }
+def boundary_line(kl, cut=0.5, mean=0.0):
+    parts = {MEANS: mean, MAGNITUDES: kl, TOKENS: 10}
+    return {f"{part}{first}": value for part, value in parts.items() for first in (0, 6)} | {names.CUT: cut}
 
 
 def test_fast_opd_grows_once_its_boundary_stands_still():
@@ -158,13 +156,17 @@ def test_fast_opd_grows_once_its_boundary_stands_still():
     assert course(build("fast_opd", **settings), map(boundary_line, kl)) == [6, 6, 6, 6, 12, 12, 12]
     unused = [boundary_line(value, cut=0.05) for value in kl]
     assert course(build("fast_opd", **settings), unused) == [6] * 7, "too few rollouts reach L"
+    # a signed mean below 0 is no reference: its later values would be new lows without end
+    falling = [boundary_line(value, mean=0.5 - step / 10 if step else -0.1) for step, value in enumerate(kl)]
+    assert course(build("fast_opd", **settings), falling) == [6, 6, 6, 6, 12, 12, 12]
 
 
 def test_fast_opd_reads_the_boundary_alone():
     line = {f"{MAGNITUDES}0": 1.0, f"{MAGNITUDES}6": 2.0, f"{MAGNITUDES}12": 4.0, f"{TOKENS}0": 1, f"{TOKENS}6": 1}
-    line |= {f"{TOKENS}12": 3, f"{MEANS}0": 1.0, f"{MEANS}6": -1.0, f"{MEANS}12": -1.0}
-    assert boundary(line, 6, 18) == [3.5, 1e-4], "(1 * 2 + 3 * 4) / 4, and a floor for what is below 0"
-    assert boundary(line, 20, 30) == [4.0, 1e-4] and boundary({}, 0, 6) is None
+    line |= {f"{TOKENS}12": 3}
+    assert boundary(line, 6, 18) == 3.5, "(1 * 2 + 3 * 4) / 4"
+    assert boundary(line, 20, 30) == 4.0 and boundary({}, 0, 6) is None
+    assert boundary({f"{MAGNITUDES}0": 0.0, f"{TOKENS}0": 1}, 0, 6) == 1e-4, "a floor for the logarithm"
 
 
 @pytest.mark.parametrize(
