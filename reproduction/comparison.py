@@ -42,8 +42,11 @@ def mean_cost(runs: Sequence[Sequence[Point]], target: float, of: str = "flops_e
 def interval(runs: Sequence[Sequence[Point]], target: float, draw: random.Random) -> tuple[float | None, float | None]:
     """95% bootstrap interval of `mean_cost`. An end is None if it lies beyond the runs."""
     found = sorted(
-        (mean_cost([_resampled(points, draw) for points in draw.choices(runs, k=len(runs))], target) or float("inf"))
-        for _ in range(DRAWS)
+        (float("inf") if cost is None else cost)
+        for cost in (
+            mean_cost([_resampled(points, draw) for points in draw.choices(runs, k=len(runs))], target)
+            for _ in range(DRAWS)
+        )
     )
     low, high = found[round(0.025 * DRAWS)], found[round(0.975 * DRAWS) - 1]
     return tuple(None if end == float("inf") else end for end in (low, high))  # type: ignore[return-value]
@@ -168,7 +171,7 @@ def _shares(points: Mapping[str, list[list[Point]]]) -> str:
 
     def share(arm: str, target: float, of: str) -> str:
         cost, full = (mean_cost(points[name], target, of) for name in (arm, FULL))
-        return f"{cost / full:.0%}" if cost and full else "–"
+        return f"{cost / full:.0%}" if cost is not None and full else "–"
 
     rows = [
         [

@@ -34,6 +34,11 @@ def test_the_interval_contains_the_cost_and_knows_its_ends():
     assert interval(runs, 0.91, random.Random(0))[1] is None, "some draws never reach it"
 
 
+def test_a_target_that_is_reached_without_training_costs_nothing():
+    runs = [list(record("full", 0, 0.5, 0.9).points)]
+    assert mean_cost(runs, 0.1) == 0.0 and interval(runs, 0.1, random.Random(0)) == (0.0, 0.0)
+
+
 def test_contenders_are_experiments_that_ship_and_each_has_the_budget():
     assert {arm.experiment for arm in CONTENDERS} <= set(options("experiment"))
     asked = parse(["--contenders", "--seeds", "3"])
