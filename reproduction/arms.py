@@ -35,7 +35,7 @@ class Arm:
     """On-policy: whether the probe runs; it needs the teacher's log-prob of each sampled token."""
     observes: str = ""
     """Contenders: what the schedule observes, "probe" or "validation". The experiment's own is kept, and the probe's
-    FLOP count."""
+    FLOP and seconds count."""
     more: tuple[str, ...] = ()
     """Overrides on top of the experiment."""
 

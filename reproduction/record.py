@@ -36,7 +36,8 @@ class Point:
     """Training FLOP up to here, with the probe's where the schedule observes it."""
     flops_paper: float
     seconds: float
-    """Seconds of training steps up to here, without validation and start-up."""
+    """Seconds of training steps up to here, with the probe's where the schedule observes it; without validation and
+    start-up."""
 
 
 @dataclass(frozen=True)
@@ -148,16 +149,21 @@ def _on_policy(run: Run) -> dict[str, Any]:
         raise RuntimeError(f"{run.name} has {len(history.updates)} of {run.updates} updates")
     if run.budget is not None and history.updates[-1][names.FLOPS] < run.budget:
         raise RuntimeError(f"{run.name} has {history.updates[-1][names.FLOPS]:.2e} of {run.budget:.2e} FLOP")
-    probed = {line["step"]: line.get(names.PROBE_FLOPS, 0.0) for line in history.updates if run.arm.observes == "probe"}
+    probed = history.updates if run.arm.observes == "probe" else []
     signal, probe = (
         {line["step"]: bins for line in history.updates if (bins := names.bins(line, prefix))}
         for prefix in (BY_POSITION, PROBE_BY_POSITION)
     )
+
+    def of_probes(name: str, step: int) -> float:
+        return sum(line.get(name, 0.0) for line in probed if line["step"] <= step)
+
     points = [
         Point(
             *(one.step, one.accuracy, one.samples),
-            one.flops + sum(flops for step, flops in probed.items() if step <= one.step),
-            *(one.paper_flops, one.seconds),
+            one.flops + of_probes(names.PROBE_FLOPS, one.step),
+            one.paper_flops,
+            one.seconds + of_probes(names.PROBE_SECONDS, one.step),
         )
         for one in history.evaluations
     ]

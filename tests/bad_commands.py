@@ -75,7 +75,10 @@ CASES = [
         ["report", "{never_validated}", "--reference", "x"],
         "--reference=x: is not one of the runs; choose from never_vali",
     ),
-    (["report", "{never_validated}", "--reference", "never_validated"], "was never validated; name a run that was"),
+    (
+        ["report", "{never_validated}", "--reference", "never_validated"],
+        "has no complete validation; name a run that has one",
+    ),
     (["report", "{finished}", "--target", "2"], "--target=2: must lie between 0 and 1"),
     (["analyze", "signal", "{without_metrics}"], "has no metrics of an update yet"),
     (["analyze", "signal", "{finished}", "--bin", "0"], "--bin=0: must be a positive multiple"),

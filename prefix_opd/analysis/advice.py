@@ -28,7 +28,8 @@ from prefix_opd.cost.record import Assumptions
 from prefix_opd.method.seeds import answer_seed
 
 ENOUGH = 0.3
-"""Share of full OPD's FLOP with which ``auto`` had at least full OPD's accuracy on both miniatures."""
+"""Share of full OPD's FLOP with which ``auto`` had at least full OPD's accuracy on both miniatures, on average of three
+seeds."""
 INCREMENT_KEY = "prefix_opd.schedule.increment"
 UNIFORM = {"prefix_opd.weighting.name": "uniform"}
 OF_FULL_OPD = UNIFORM | {"prefix_opd.schedule.maximum": "null", "prefix_opd.flop_budget": "null"}

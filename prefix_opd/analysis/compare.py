@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.terminal import table
 from prefix_opd.config.keys import STUDENT_KEY
 from prefix_opd.config.lora import Lora
-from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, PaperRow, rows
-from prefix_opd.run.folder import check_is_run, read_config
+from prefix_opd.method.paper import BENCHMARKS, DATA_SETS, SIZES, TABLE, PaperRow, rows
+from prefix_opd.run.folder import CONFIG_FILE, check_is_run, read_config
+from prefix_opd.run.history import is_reverse_kl
 from prefix_opd.run.ledger import Evaluation, validations
 from prefix_opd.run.log import METRICS_FILE, read_metrics
 
@@ -24,11 +25,17 @@ CHOOSER = "AIME24"
 """The benchmark by which the paper chose its checkpoint."""
 
 LORA = "{}, where the paper trains all weights"
-_KINDS = (
-    (re.compile(r"prefix[_ -]?(256|512|1024|2048)(?!\d)"), "prefix {0}"),
-    (re.compile(r"schedule"), "prefix schedule"),
-    (re.compile(r"(?:^|[_/ -])full(?![a-z])"), "OPD full"),
-)
+PAPERS_SETTINGS = {
+    "prefix_opd.weighting.name": "uniform",
+    "prefix_opd.schedule.full_every": 0,
+    "prefix_opd.schedule.full_from": None,
+    "prefix_opd.prompt.thinking": "forced",
+    "prefix_opd.rollout.off_policy_steps": 0,
+}
+"""Keys by which a run differs from the paper's methods. A config without one has the paper's value."""
+PAPERS_RATE = 5e-5
+_NAMED = re.compile(r"(?:.*[_/ -])?(?:1\.7|8)b[_ -](prefix[_ -]\d+|schedule|full)")
+_BY_NAME = {"schedule": "prefix schedule", "full": "OPD full"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Result:
     size: str | None = None
     """The student's size, one of `SIZES`; None if unknown."""
     paper_run: str | None = None
-    """The paper's row with the same method."""
+    """The paper's row with the same method (`paper_run`)."""
     step: int | None = None
     flop: float | None = None
     """Training FLOP up to that step, by the paper's accounting."""
@@ -94,8 +101,8 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
 
     Args:
         found: ``benchmarks`` maps a data set's name to a share between 0 and 1, or to a dict with ``mean`` and
-            optionally ``k`` and ``interval`` (low, high). ``name``, ``model``, ``step``, ``flop`` and ``hours`` are
-            optional::
+            optionally ``k`` and ``interval`` (low, high). ``name``, ``model``, ``step``, ``flop``, ``hours`` and
+            ``paper_run`` (the paper's row with the same method, by default read from the name) are optional::
 
                 {"name": "qwen3_8b_prefix_256", "step": 60,
                  "benchmarks": {"aime2024": {"mean": 0.31, "k": 16, "interval": [0.19, 0.44]}, "math500": 0.82}}
@@ -113,7 +120,8 @@ def from_evaluation(found: Mapping[str, Any], name: str = "evaluation") -> Resul
     label = str(found.get("name") or name)
     notes += [LORA.format(found["lora"])] if found.get("lora") else []
     costs = (_number(found.get(key), f"{name}: {key}") for key in ("step", "flop", "hours"))
-    return Result(label, scores, _size(f"{label} {found.get('model', '')}"), _kind(label), *costs, notes=notes)
+    kind = str(found["paper_run"]) or None if "paper_run" in found else _kind(label)
+    return Result(label, scores, _size(f"{label} {found.get('model', '')}"), kind, *costs, notes=notes)
 
 
 def from_run(folder: str | Path, step: int | None = None) -> Result:
@@ -124,14 +132,16 @@ def from_run(folder: str | Path, step: int | None = None) -> Result:
         scores = {at: Score(100 * share, k) for name, (share, k) in one.scores.items() if (at := _column(name))}
         found += [(one, scores)] if scores else []
     if not found:
-        raise UserError(str(folder), "has no validation on a benchmark of the paper", "evaluate its checkpoint instead")
+        raise UserError(
+            str(folder), "has no complete validation on a benchmark of the paper", "evaluate its checkpoint instead"
+        )
     at, scores = _choose(found, step, folder)
-    name, student, lora = _names(folder)
+    name, student, lora, kind = _about(folder)
     chosen = step is None and CHOOSER in scores
     notes = [f"step {at.step} has the best {CHOOSER} of {len(found)}, as in the paper"] if chosen else []
     notes += [LORA.format(lora)] if lora else []
     costs = (at.step, at.paper_flops, at.seconds / 3600)
-    return Result(name, scores, _size(f"{name} {student}"), _kind(name), *costs, notes)
+    return Result(name, scores, _size(f"{name} {student}"), kind, *costs, notes)
 
 
 def _choose(found: Sequence[tuple[Evaluation, dict[str, Score]]], step: int | None, folder: Path):
@@ -142,7 +152,7 @@ def _choose(found: Sequence[tuple[Evaluation, dict[str, Score]]], step: int | No
         if one.step == step:
             return one, scores
     steps = ", ".join(str(one.step) for one, _ in found)
-    raise UserError(f"--step {step}", f"{folder} has no validation there", f"it has {steps}")
+    raise UserError(f"--step {step}", f"{folder} has no complete validation there", f"it has {steps}")
 
 
 def _score(value: Any, where: str) -> Score:
@@ -167,15 +177,15 @@ def _column(source: str) -> str | None:
     return DATA_SETS.get(source.rpartition("/")[2].lower().replace("_", "-"))
 
 
-def _names(folder: Path) -> tuple[str, str, str]:
-    """Names of a run, of its student, and of its adapter."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        return folder.resolve().name, "", ""
+def _about(folder: Path) -> tuple[str, str, str, str | None]:
+    """Names of a run, of its student, of its adapter, and of the paper's row with the same method."""
+    name = folder.resolve().name
+    if not (folder / CONFIG_FILE).is_file():
+        return name, "", "", _kind(name)
     config = read_config(folder)
     lora = Lora.of(config)
-    name = OmegaConf.select(config, "trainer.experiment_name") or folder.resolve().name
-    return str(name), str(OmegaConf.select(config, STUDENT_KEY) or ""), lora.label if lora else ""
+    name = str(OmegaConf.select(config, "trainer.experiment_name") or name)
+    return name, str(OmegaConf.select(config, STUDENT_KEY) or ""), lora.label if lora else "", paper_run(config)
 
 
 def _size(text: str) -> str | None:
@@ -183,12 +193,29 @@ def _size(text: str) -> str | None:
     return f"{found[1]}b" if found else None
 
 
+def paper_run(config: DictConfig) -> str | None:
+    """The paper's row with the method of a run: objective, schedule, weighting, prompt and learning rate.
+
+    An adapter has its own learning rate, and a note in the table.
+    """
+    schedule = OmegaConf.select(config, "prefix_opd.schedule")
+    rate = OmegaConf.select(config, "actor_rollout_ref.actor.optim.lr", default=PAPERS_RATE)
+    others = any(OmegaConf.select(config, key, default=papers) != papers for key, papers in PAPERS_SETTINGS.items())
+    longest = OmegaConf.select(config, "data.max_response_length") or 0
+    if not schedule or others or not is_reverse_kl(config) or (schedule.get("maximum") or longest) < longest:
+        return None
+    if rate != PAPERS_RATE and not Lora.of(config):
+        return None
+    if schedule.name == "linear":
+        return "prefix schedule" if (schedule.get("start"), schedule.get("increment")) == (1, 256) else None
+    found = f"prefix {schedule.get('length')}" if schedule.name == "constant" else _BY_NAME.get(schedule.name)
+    return found if found in {row.run for row in TABLE} else None
+
+
 def _kind(name: str) -> str | None:
-    for pattern, row in _KINDS:
-        match = pattern.search(name.lower())
-        if match and not any(other in name.lower() for other in ("window", "_off", "_template", "kl")):
-            return row.format(*match.groups())
-    return None
+    """The paper's row that the name of one of its experiments says."""
+    match = _NAMED.fullmatch(name.lower())
+    return match and _BY_NAME.get(match[1], re.sub("[_-]", " ", match[1]))
 
 
 def compare(results: Sequence[Result], size: str | None = None) -> list[Comparison]:

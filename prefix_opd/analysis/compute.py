@@ -91,10 +91,10 @@ def compute(
         target: accuracy between 0 and 1, by default the highest that every run reached.
         reference: name, or folder's name, of the run that ratios refer to. By default the run of full OPD
             (`History.is_full_opd`), if there is one.
-        skip: leave out runs that were never validated.
+        skip: leave out runs without a complete validation.
 
     Raises:
-        UserError: runs without evaluation or with different settings, a target out of range, an unknown reference.
+        UserError: runs without validation or with different settings, a target out of range, an unknown reference.
     """
     runs = dict(zip(labels(histories), histories, strict=True))
     chosen = _reference(runs, target, reference)
@@ -102,7 +102,9 @@ def compute(
     evaluations = {name: history.evaluations for name, history in runs.items() if history.evaluations}
     for name, history in runs.items():
         if name not in evaluations and not skip:
-            raise UserError(str(history.folder), "has no evaluation", "set trainer.test_freq above 0 and train")
+            raise UserError(
+                str(history.folder), "has no complete validation", "set trainer.test_freq above 0 and train"
+            )
     if target is None:
         target = min((max(one.accuracy for one in found) for found in evaluations.values()), default=1.0)
     reached = {name: {kind: cost_of(ones, target, kind) for kind in COST_LABELS} for name, ones in evaluations.items()}
@@ -135,7 +137,7 @@ def _reference(runs: Mapping[str, History], target: float | None, reference: str
     """The name of the run that ratios refer to, or None.
 
     Raises:
-        UserError: a target out of range, a reference that is unknown or was never validated.
+        UserError: a target out of range, a reference that is unknown or has no complete validation.
     """
     if target is not None and not 0 < target < 1:
         raise UserError(f"--target={target:g}", "must lie between 0 and 1", "e.g. --target 0.5")
@@ -144,7 +146,7 @@ def _reference(runs: Mapping[str, History], target: float | None, reference: str
     for name, history in runs.items():
         if reference in (name, history.folder.resolve().name, str(history.folder)):
             if not history.evaluations:
-                raise UserError(f"--reference={reference}", "was never validated", "name a run that was")
+                raise UserError(f"--reference={reference}", "has no complete validation", "name a run that has one")
             return name
     raise UserError(f"--reference={reference}", "is not one of the runs", f"choose from {', '.join(runs)}")
 

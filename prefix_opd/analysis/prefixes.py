@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.intervals import wilson
-from prefix_opd.grading.statistics import bootstrap_interval
+from prefix_opd.grading.statistics import bootstrap_interval, share_interval
 
 KINDS = ("teacher-prefix", "student-prefix")
 DECIDED = 0.5
@@ -43,7 +43,7 @@ class Point:
     """Mean length of the prefixes, tokens. Short answers and the margin make it less than L."""
     accuracy: float
     interval: tuple[float, float]
-    """95%: Wilson's for one answer per problem, a bootstrap over problems for several."""
+    """95%: Wilson's for one answer per problem, for several `share_interval`."""
     drop: tuple[float, float, float]
     """(accuracy at L=0 - accuracy at this L, low, high) on the same problems, with a 95% bootstrap over problems."""
 
@@ -92,7 +92,7 @@ def point(length: int, used: Sequence[int], right: Mapping[int, Sequence[bool]],
     means = [sum(answers) / len(answers) for answers in right.values()]
     drops = [sum(before[problem]) / len(before[problem]) - mean for problem, mean in zip(right, means, strict=True)]
     accuracy, drop = sum(means) / len(means), bootstrap_interval(drops)
-    found, once = bootstrap_interval(means), all(len(answers) == 1 for answers in right.values())
+    found, once = share_interval(means), all(len(answers) == 1 for answers in right.values())
     interval = wilson(accuracy, len(means)) if once else (found.low, found.high)
     return Point(length, sum(used) / len(used), accuracy, interval, (drop.mean, drop.low, drop.high))
 

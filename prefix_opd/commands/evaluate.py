@@ -81,6 +81,7 @@ def evaluate(
 
 def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
     """Content of ``evaluation.json``. ``same`` must not change within a folder; the rest is information."""
+    from prefix_opd.analysis.compare import paper_run
     from prefix_opd.config.keys import ONE_TURN
 
     settings, student = config.prefix_opd, target.model.path
@@ -96,6 +97,7 @@ def plan_of(config, target, benchmarks, sampling) -> dict[str, Any]:
             "lora": target.lora.label if target.lora else None,
             "flop": target.flop,
             "hours": target.hours,
+            "paper_run": (paper_run(target.run_config) or "") if target.run_config is not None else None,
         },
         "same": {
             "model": target.fingerprint,

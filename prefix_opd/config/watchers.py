@@ -54,7 +54,7 @@ class WatcherSettings(Fields):
     not_finite_update: LateWatcher = LateWatcher(threshold=0, action="stop")
     """Number of values of the update (loss, gradient norm) that are not finite. verl skips such an optimizer step."""
     validation_missing: LateWatcher = LateWatcher(threshold=0, action="warn")
-    """Validation answers that failed. verl averages over the others; such an accuracy never counts as the best."""
+    """Validation answers that failed. verl averages over the others. No summary or comparison uses such an accuracy."""
     validation_endless: LateWatcher = LateWatcher(threshold=0.9, action="warn")
     """Share of validation answers without a natural ending. No L cuts them, so the student has not learned to end."""
     retries: Position = 2

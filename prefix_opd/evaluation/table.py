@@ -14,7 +14,7 @@ from prefix_opd.base.intervals import wilson
 from prefix_opd.base.processes import versions
 from prefix_opd.base.terminal import between, table
 from prefix_opd.evaluation.record import done, read_columns, write_responses
-from prefix_opd.grading.statistics import bootstrap_interval, maj_at_k, mean_at_k, pass_at_k
+from prefix_opd.grading.statistics import maj_at_k, mean_at_k, pass_at_k, share_interval
 from prefix_opd.grading.verdict import common_refusal
 
 RESULTS_FILE = "results.json"
@@ -30,7 +30,7 @@ class Row:
     mean: float
     """mean@k: share of right responses."""
     interval: tuple[float, float]
-    """95% interval of the mean over problems: Wilson's if k = 1, else by bootstrap."""
+    """95% interval of the mean over problems: Wilson's if k = 1 or all are right or wrong, else by bootstrap."""
     pass_at_k: float
     maj_at_k: float
     natural_end: float
@@ -64,12 +64,12 @@ def tabulate(responses: Sequence[Mapping[str, Any]], k: int) -> Row:
         means.append(mean_at_k(right))
         passes.append(pass_at_k(k, sum(right), k))
         majorities.append(maj_at_k([row["pred"] or "" for row in rows], right))
-    found = bootstrap_interval(means)
+    found = share_interval(means)
     return Row(
         k=k,
         problems=len(means),
         mean=found.mean,
-        # of single answers as for runs: the bootstrap has no width where all are right or all are wrong
+        # of single answers as for runs
         interval=wilson(found.mean, len(means)) if k == 1 else (found.low, found.high),
         pass_at_k=fmean(passes),
         maj_at_k=fmean(majorities),

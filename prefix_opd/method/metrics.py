@@ -74,7 +74,8 @@ class Tail:
     """Growth of |reverse KL| beyond L since the first probe (arXiv 2602.15260, figure 5)."""
 
     ratio: float
-    """Mean |reverse KL| per token now / at the first probe."""
+    """Mean |reverse KL| per token now / at the first probe. Each bin has one weight in both: its smaller number of
+    tokens. So longer or shorter responses alone do not change the ratio."""
     worst: int
     """First position of the bin with the largest growth."""
     worst_ratio: float
@@ -93,12 +94,12 @@ def tail_growth(now: Bins, before: Bins, prefix_length: int) -> Tail | None:
     if not common:
         return None
 
-    def mean(bins: Bins) -> float:
-        return sum(bins[first][0] * bins[first][1] for first in common) / sum(bins[first][1] for first in common)
+    def weighted(bins: Bins) -> float:
+        return sum(bins[first][0] * min(now[first][1], before[first][1]) for first in common)
 
     growth = {first: now[first][0] / before[first][0] for first in common}
     worst = max(common, key=lambda first: growth[first])
-    return Tail(mean(now) / mean(before), worst, growth[worst])
+    return Tail(weighted(now) / weighted(before), worst, growth[worst])
 
 
 def rollout_metrics(

@@ -17,6 +17,8 @@ FLOPS_PAPER = "prefix_opd/flops_paper/so_far"
 PROMPT_LENGTH = "prefix_opd/prompt_length/mean"
 TOKENS_GENERATED = "prefix_opd/tokens/generated"
 TOKENS_SCORED = "prefix_opd/tokens/scored"
+TOOL_TOKENS = "prefix_opd/tool_tokens/mean"
+"""Tokens of tool outputs in a rollout. The teacher scores them; the student does not generate them."""
 SIGNAL, THRESHOLD = "prefix_opd/schedule/signal", "prefix_opd/schedule/threshold"
 """What decided about L in a schedule that adapts (`Schedule.signal_of`), in the schedule's own unit."""
 REVERSE_KL = "prefix_opd/reverse_kl/mean"
@@ -27,7 +29,9 @@ SECONDS_STEP = "prefix_opd/seconds/step"
 """Seconds of the whole update, without probe and validation."""
 SECONDS_SINCE_START = "prefix_opd/seconds/since_start"
 PROBE_LENGTH = "prefix_opd/probe/response_length/mean"
-PROBE_FLOPS = "prefix_opd/probe/flops_exact"
+PROBE_SQUARES = "prefix_opd/probe/reverse_kl_square_by_position/"
+"""Prefix of the bins: mean square of log p_student - log p_teacher."""
+PROBE_FLOPS, PROBE_SECONDS = "prefix_opd/probe/flops_exact", "prefix_opd/probe/seconds"
 TAIL_RATIO = "prefix_opd/probe/tail_ratio"
 WARNED = "prefix_opd/watch/warned"
 THROWN_AWAY = "prefix_opd/watch/thrown_away"
@@ -93,7 +97,7 @@ ALL = (
     *(PREFIX_LENGTH, "prefix_opd/prefix_length/min", REVERSE_KL, "prefix_opd/reverse_kl/{abs_mean,max}"),
     *(PROMPT_LENGTH, SIGNAL, THRESHOLD),
     *(RESPONSE_LENGTH, "prefix_opd/response_length/max", CUT, NATURAL, "prefix_opd/ending/{other,tools}_fraction"),
-    *("prefix_opd/turns/mean", "prefix_opd/tool_tokens/mean"),
+    *("prefix_opd/turns/mean", TOOL_TOKENS),
     *("prefix_opd/fingerprint/{prompts,rollouts}", SECONDS_SINCE_START, "prefix_opd/seconds/{overlap,turns}"),
     *map(seconds, (*PHASES, "step")),
     "prefix_opd/teacher/*/{tokens,flops_exact,reverse_kl/mean,reverse_kl/abs_mean,reverse_kl/max}",
@@ -103,7 +107,8 @@ ALL = (
     *("prefix_opd/log_prob_diff/{mean,abs_mean,abs_max}", "prefix_opd/advantage/clamped_fraction"),
     *(f"{prefix}#" for group in GROUPS for prefix in by_position(group)),
     *(f"{ENTROPY_BY_POSITION}#", "prefix_opd/reliable_length/mean", RELIABLE_MAX, RELIABLE_REACHED),
-    *(TAIL_RATIO, PROBE_LENGTH, PROBE_FLOPS, "prefix_opd/probe/{seconds,failed,flops_exact/so_far}"),
+    *(TAIL_RATIO, PROBE_LENGTH, PROBE_FLOPS, PROBE_SECONDS, "prefix_opd/probe/{failed,flops_exact/so_far}"),
+    f"{PROBE_SQUARES}#",
     *(WARNED, THROWN_AWAY, VALIDATION_MISSING, "prefix_opd/watch/{missing,not_finite,repetition,uniform_teacher}"),
     "prefix_opd/watch/{reverse_kl,endless,tool_output,not_finite_update,gradient_norm,sampler_mismatch}",
     "prefix_opd/watch/validation_endless",

@@ -115,12 +115,38 @@ class PrefixOPD(Objective):
         return losses if weights is None else losses * weights
 
 
-@OBJECTIVES.register("k1", "kl", "abs", "mse", "k2", "k3", "low_var_kl")
-class VerlEstimator(Objective):
-    """verl's estimators of the reverse KL on sampled tokens. The advantage is only used for metrics."""
+@OBJECTIVES.register("k1", "kl", "mse", "k2")
+class VerlReverseKL(Objective):
+    """verl's estimators of the reverse KL on sampled tokens. The advantage is only used for metrics.
+
+    verl differentiates the estimator on the sampled tokens. The mean gradient of k2 = (log p - log q)^2 / 2 is
+    E_p[(log p - log q) grad log p] = grad KL(p || q). That of k1 = log p - log q is 0: k1 needs the policy gradient.
+    """
 
     label = "reverse KL, verl's estimator"
     estimates_reverse_kl = True
+    is_verls = True
+
+
+@OBJECTIVES.register("k3", "low_var_kl")
+class VerlForwardKL(Objective):
+    """verl's k3 on sampled tokens. Its value estimates the reverse KL; its gradient is that of the forward KL.
+
+    k3 = q / p - 1 - log(q / p). Its mean gradient is E_p[(1 - q / p) grad log p] = -E_q[grad log p] = grad KL(q || p).
+    """
+
+    label = "forward KL, sampled"
+    is_verls = True
+
+
+@OBJECTIVES.register("abs")
+class VerlTotalVariation(Objective):
+    """verl's |log p - log q| on sampled tokens. Its gradient is that of twice the total variation.
+
+    The mean gradient is E_p[sign(p - q) grad log p] = grad sum |p - q|.
+    """
+
+    label = "total variation, sampled"
     is_verls = True
 
 

@@ -117,7 +117,7 @@ def _run(history: History, name: str) -> RunContent:
     if not prefixes:
         missing.append("No plot of accuracy by prefix: run `prefix-opd analyze teacher-prefix` first.")
     if not history.evaluations:
-        missing.append("No accuracies: the run was never validated.")
+        missing.append("No accuracies: the run has no complete validation.")
     with _reading(folder / SAMPLES_FILE):
         found = scored(list(read_samples(folder)))
     if not found:
@@ -150,7 +150,7 @@ def _claim(history: History) -> str:
     if summary.full_flops and not history.is_full_opd:
         spent += f", {summary.flops / summary.full_flops:.0%} of the same updates at full length (estimated)"
     if not history.evaluations:
-        return f"{spent}; never validated"
+        return f"{spent}; no complete validation"
     first, last = history.evaluations[0], history.evaluations[-1]
     after = f"{last.accuracy:.1%}" + (f" ({between(last.interval)})" if last.interval else "")
     if last.step == first.step:

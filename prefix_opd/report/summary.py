@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -111,9 +112,8 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
         return None
     rollouts = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
     recomputed = OmegaConf.select(config, "prefix_opd.advantage.student_log_prob") == "recomputed"
-    total = 0.0
+    scored, total = _teacher_prompt(rows, rollouts), 0.0
     for row in rows:
-        scored = (row[names.TOKENS_SCORED] - row[names.TOKENS_GENERATED]) / rollouts
         prompts = row.get(names.PROMPT_LENGTH, scored)  # missing in earlier versions: the teacher had the same
         # linear between validations, constant outside
         response = min(float(np.interp(row["step"], steps, lengths)), config.data.max_response_length)
@@ -123,6 +123,21 @@ def _full_flops(config: DictConfig, rows: list[dict], evaluations: list[Evaluati
         shares = [of_teachers.get(source, {}).get("tokens", 0) for source in theirs] if of_teachers else None
         total += rollouts * float(np.average(each, weights=shares))
     return total
+
+
+def _teacher_prompt(rows: list[dict], rollouts: int) -> float:
+    """Mean length of the teacher's prompts, tokens. ``rollouts``: of an update.
+
+    The token counts of an update include its discarded batches, so only updates without one are read where there are
+    some. The teacher scores tool outputs, too.
+    """
+    calm = [row for row in rows if not row.get(names.THROWN_AWAY)] or rows
+    found = (
+        (row[names.TOKENS_SCORED] - row[names.TOKENS_GENERATED]) / rollouts / (1 + row.get(names.THROWN_AWAY, 0))
+        - row.get(names.TOOL_TOKENS, 0)
+        for row in calm
+    )
+    return fmean(found)
 
 
 def render(summary: Summary, teacher: tuple[float, int] | None = None):

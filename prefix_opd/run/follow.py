@@ -182,6 +182,8 @@ def _one_line(line: dict, tail_warning: float) -> str:
         above = tail > tail_warning
         parts.append(f"[bold red]tail x{tail:.2f}, above {tail_warning:g}[/bold red]" if above else f"tail x{tail:.2f}")
     parts += [f"[bold]accuracy {share:.1%}[/bold]" for share, _ in names.accuracies(line).values()]
+    if missing := line.get(names.VALIDATION_MISSING):
+        parts.append(f"[bold red]{missing:.0f} answers missing[/bold red]")
     return "  ".join(parts)
 
 

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import read_lines
 from prefix_opd.config.keys import LOSS_MODE_KEY
-from prefix_opd.grading.statistics import bootstrap_interval
+from prefix_opd.grading.statistics import share_interval
 from prefix_opd.method import names
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.run.folder import CONFIG_FILE, check_is_run, is_being_written
@@ -53,12 +53,10 @@ class History:
     def is_full_opd(self) -> bool:
         """Whether the run is full OPD: no cap on L, uniform weights, a reverse-KL objective."""
         ours = self.config.prefix_opd
-        mode = OmegaConf.select(self.config, LOSS_MODE_KEY) or OBJECTIVES.default
-        objective = OBJECTIVES.get(str(mode))  # None for a user's own objective
-        reverse_kl = objective is not None and objective.estimates_reverse_kl
         longest = ours.schedule.get("maximum")
         uncapped = longest is None or longest >= self.config.data.max_response_length
-        return ours.schedule.name == "full" and uncapped and ours.weighting.name == "uniform" and reverse_kl
+        uniform = ours.weighting.name == "uniform"
+        return ours.schedule.name == "full" and uncapped and uniform and is_reverse_kl(self.config)
 
     @cached_property
     def updates(self) -> list[dict[str, Any]]:
@@ -66,13 +64,19 @@ class History:
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
-        """The validations, with what verl's files of answers say."""
+        """The complete validations, with what verl's files of answers say."""
         several, found = (OmegaConf.select(self.config, VALIDATION_SAMPLES) or 1) > 1, []
         for one in validations(self.lines):
             answers = read_answers(self.folder, one.step)
             interval = _over_problems(answers, one.accuracy) if several and answers and len(one.scores) == 1 else None
             found.append(replace(one, samples=len(answers), over_problems=interval))
         return found
+
+
+def is_reverse_kl(config: DictConfig) -> bool:
+    """Whether a run's objective has the gradient of the reverse KL of sampled tokens."""
+    objective = OBJECTIVES.get(str(OmegaConf.select(config, LOSS_MODE_KEY) or OBJECTIVES.default))
+    return objective is not None and objective.estimates_reverse_kl  # None for a user's own objective
 
 
 def read_history(folder: Path) -> History:
@@ -132,10 +136,10 @@ def _is_answer(line: Any) -> bool:
 
 
 def _over_problems(answers: Sequence[Mapping[str, Any]], accuracy: float) -> tuple[float, float]:
-    """95% bootstrap interval over problems, shifted to verl's accuracy."""
+    """95% interval over problems (`share_interval`), shifted to verl's accuracy."""
     scores: dict[str, list[float]] = defaultdict(list)
     for answer in answers:
         scores[answer["input"]].append(answer["score"])
-    found = bootstrap_interval([sum(ones) / len(ones) for ones in scores.values()])
+    found = share_interval([sum(ones) / len(ones) for ones in scores.values()])
     low, high = (min(1.0, max(0.0, accuracy + end - found.mean)) for end in (found.low, found.high))
     return min(low, accuracy), max(high, accuracy)  # rounding, where all problems have the same score

@@ -26,7 +26,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One validation. Its answers are not cut at L."""
+    """One validation, with all its answers. The answers are not cut at L."""
 
     step: int
     accuracy: float
@@ -41,16 +41,14 @@ class Evaluation:
     """Seconds of training steps so far, without validation and start-up."""
     scores: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Data set -> (share of right answers, k samples per problem)."""
-    is_whole: bool = True
-    """Whether no answer is missing. Do not compare the accuracy of an incomplete validation."""
     samples: int = 0
     """Number of graded answers in verl's file; `validations` does not read it."""
     over_problems: tuple[float, float] | None = None
-    """95% bootstrap interval over problems, where each has several answers."""
+    """95% interval over problems, where each has several answers."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95% interval of the accuracy: bootstrap over problems, or Wilson's for one answer per problem.
+        """95% interval of the accuracy: over problems, or Wilson's for one answer per problem.
 
         None for several data sets: verl's file of answers does not name the data set of an answer.
         """
@@ -70,8 +68,10 @@ def with_costs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str
 
 
 def validations(lines: Iterable[Mapping[str, Any]]) -> Iterator[Evaluation]:
+    """The complete validations. Where answers are missing, long ones are: the mean of the others is biased."""
     for line, spent in with_costs(lines):
-        if scores := names.accuracies(line):
+        scores = names.accuracies(line)
+        if scores and line.get(names.VALIDATION_MISSING, 0) <= 0:
             lengths = names.validation_lengths(line)
             yield Evaluation(
                 step=line["step"],
@@ -79,13 +79,12 @@ def validations(lines: Iterable[Mapping[str, Any]]) -> Iterator[Evaluation]:
                 mean_length=fmean(lengths) if lengths else None,
                 **asdict(spent),
                 scores=scores,
-                is_whole=line.get(names.VALIDATION_MISSING, 0) <= 0,
             )
 
 
 def accuracies(run: Path) -> dict[int, float]:
     """Step -> accuracy, for each complete validation."""
-    return {one.step: one.accuracy for one in validations(read_metrics(run)) if one.is_whole}
+    return {one.step: one.accuracy for one in validations(read_metrics(run))}
 
 
 def last_step(run: Path) -> int:

@@ -42,7 +42,7 @@ def _trained(folders: Sequence[Path]) -> Iterator[tuple[str, ...]]:
     for folder in folders:
         history = read_finished(folder)
         if not history.evaluations:
-            raise UserError(str(folder), "has no validation", "set trainer.test_freq above 0 and train")
+            raise UserError(str(folder), "has no complete validation", "set trainer.test_freq above 0 and train")
         last = history.evaluations[-1]
         first = first or last
         yield (

@@ -16,6 +16,7 @@ from prefix_opd.analysis.signal import Bin, signal
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
 from prefix_opd.launch import prepare
+from prefix_opd.method import names
 from prefix_opd.run.history import Evaluation, read_finished
 
 # ---- reading runs ----
@@ -59,6 +60,20 @@ def test_cost_is_linear_between_evaluations():
     assert cost_of(points, 0.2, "seconds") == pytest.approx(50.0)
     assert cost_of(points, 0.05, "flops") == 0.0
     assert cost_of(points, 0.6, "flops") is None
+
+
+def test_an_incomplete_validation_has_no_accuracy(make_run):
+    """10% at 0 FLOP, 60% at 2e11: 50% at 4/5 of the way. The 90% at 1e11 are of the answers that came back."""
+    missing = {names.VALIDATION_MISSING: 400}
+    lines = [
+        {"step": 0, ACCURACY: 0.1},
+        update(1, 1e11, **{ACCURACY: 0.9}, **missing),
+        update(2, 2e11, **{ACCURACY: 0.6}),
+    ]
+    found = read_finished(make_run("late", lines)).evaluations
+    assert [(one.step, one.accuracy) for one in found] == [(0, 0.1), (2, 0.6)]
+    assert cost_of(found, 0.5, "flops") == pytest.approx(1.6e11)
+    assert cost_of(found, 0.5, "seconds") == pytest.approx(3.2)  # of two updates of 2 s
 
 
 def test_compute_sets_runs_beside_the_one_of_full_opd(run, make_run):
@@ -134,6 +149,11 @@ def test_a_point_by_hand():
     # 3 of 4 before, 1 of 4 now
     assert found.drop[0] == pytest.approx(0.5)
     assert found.interval == (pytest.approx(0.0456, abs=1e-3), pytest.approx(0.6994, abs=1e-3))
+
+
+def test_a_point_without_a_right_answer_has_an_interval():
+    wrong = {problem: [False] * 16 for problem in range(30)}
+    assert point(8, [8], wrong, wrong).interval == (0.0, pytest.approx(3.8416 / 33.8416))
 
 
 def test_the_chosen_length_decides_half_of_the_gap_beyond_its_interval():

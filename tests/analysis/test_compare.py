@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from prefix_opd import cli
-from prefix_opd.analysis.compare import compare, from_evaluation, from_run, read
+from prefix_opd.analysis.compare import compare, from_evaluation, from_run, paper_run, read
 from prefix_opd.base.errors import UserError
+from prefix_opd.config.compose import compose
 from prefix_opd.method.paper import BENCHMARKS, TABLE, PaperRow, rows
 from prefix_opd.run.log import RunLog
 
@@ -39,6 +40,7 @@ def folder(tmp_path):
     log.finish()
     (tmp_path / "config.yaml").write_text(
         "trainer: {experiment_name: qwen3_8b_prefix_256}\nactor_rollout_ref: {model: {path: Qwen/Qwen3-8B-Base}}\n"
+        "prefix_opd: {schedule: {name: constant, length: 256}}\n"
     )
     return tmp_path
 
@@ -83,8 +85,21 @@ def test_a_run_stands_at_its_best_aime24_as_in_the_paper(folder):
 
 def test_a_run_at_a_step_of_ones_choice(folder):
     assert from_run(folder, step=20).scores["MATH500"].mean == pytest.approx(70.0)
-    with pytest.raises(UserError, match="--step 7: .* has no validation there; it has 0, 10, 20"):
+    with pytest.raises(UserError, match="--step 7: .* has no complete validation there; it has 0, 10, 20"):
         from_run(folder, step=7)
+
+
+def test_an_incomplete_validation_is_not_chosen(folder):
+    """The best AIME-24, at step 10, is the mean of the answers that came back: step 20 is the best complete one."""
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[10]["prefix_opd/watch/validation_missing"] = 3
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = from_run(folder)
+    assert (result.step, result.scores["AIME24"].mean) == (20, pytest.approx(25.0))
+    assert result.notes == ["step 20 has the best AIME24 of 2, as in the paper"]
+    with pytest.raises(UserError, match="--step 10: .* has no complete validation there; it has 0, 20"):
+        from_run(folder, step=10)
 
 
 def test_a_run_stands_below_its_row_and_a_stranger_at_the_end(folder):
@@ -106,6 +121,10 @@ def test_a_run_stands_below_its_row_and_a_stranger_at_the_end(folder):
         ("qwen3_8b_schedule_off", "8b", None),
         ("qwen3_1.7b_schedule_template", "1.7b", None),
         ("qwen3_8b_forward_kl_256", "8b", None),
+        ("qwen3_1.7b_topk_schedule", "1.7b", None),
+        ("qwen3_8b_iw_opd_schedule", "8b", None),
+        ("qwen3_8b_schedule_full_last", "8b", None),
+        ("outputs/qwen3_8b_full", "8b", "OPD full"),
         ("qwen3_18b", None, None),
         ("carefully", None, None),
     ],
@@ -113,6 +132,39 @@ def test_a_run_stands_below_its_row_and_a_stranger_at_the_end(folder):
 def test_what_a_name_says(name, size, row):
     result = from_evaluation({"name": name, "benchmarks": {"math500": 0.5}})
     assert (result.size, result.paper_run) == (size, row)
+
+
+IW_OPD = "distillation.distillation_loss.loss_mode=iw_opd"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "row"),
+    [
+        (["experiment=qwen3_1.7b/schedule"], "prefix schedule"),
+        (["experiment=qwen3_1.7b/schedule", IW_OPD], None),
+        (["experiment=qwen3_1.7b/schedule", "prefix_opd.schedule.full_from=51"], None),
+        (["experiment=qwen3_1.7b/schedule", "prefix_opd.schedule.full_every=5"], None),
+        (["experiment=qwen3_1.7b/schedule", "prefix_opd.schedule.increment=64"], None),
+        (["experiment=qwen3_1.7b/schedule", "prefix_opd.schedule.maximum=4096"], None),
+        (["experiment=qwen3_1.7b/topk_schedule"], None),
+        (["experiment=qwen3_1.7b/schedule_template"], None),
+        (["experiment=qwen3_1.7b/lora_schedule"], "prefix schedule"),
+        (["experiment=qwen3_1.7b/prefix_1024"], "prefix 1024"),
+        (["experiment=qwen3_1.7b/lr_2e-4"], None),
+        (["experiment=qwen3_1.7b/prefix_1024", "prefix_opd.schedule.length=300"], None),
+        (["experiment=qwen3_1.7b/full"], "OPD full"),
+        (["experiment=qwen3_1.7b/last_1024"], None),
+        (["experiment=qwen3_1.7b/auto"], None),
+    ],
+)
+def test_what_a_config_says(overrides, row):
+    assert paper_run(compose(overrides)) == row
+
+
+def test_an_evaluation_of_a_run_says_its_method():
+    named = {"name": "qwen3_8b_schedule", "benchmarks": {"math500": 0.5}}
+    assert from_evaluation({**named, "paper_run": ""}).paper_run is None
+    assert from_evaluation({**named, "name": "mine", "paper_run": "OPD full"}).paper_run == "OPD full"
 
 
 def test_the_command(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.commands.evaluate import plan_of
 from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import ATTENTION_KEY, LOOP_KEY, PACKED_ATTENTION
 from prefix_opd.config.models import Model
@@ -33,6 +35,15 @@ def test_only_validation_and_no_teacher():
     assert config.trainer.val_only and config.trainer.val_before_train and not config.distillation.enabled
     assert config.data.max_response_length == 192 and config.actor_rollout_ref.rollout.val_kwargs.temperature == 1
     assert config.actor_rollout_ref.model.custom_chat_template.endswith("{{ '<think>' }}{% endif %}")
+
+
+@pytest.mark.parametrize(("experiment", "row"), [("schedule", "prefix schedule"), ("topk_schedule", ""), (None, None)])
+def test_what_an_evaluation_says_of_the_runs_method(experiment, row):
+    target = open_target(STUDENT, None)
+    if experiment:
+        target = replace(target, run_config=compose([f"experiment=qwen3_1.7b/{experiment}"]))
+    plan = plan_of(configure(), target, find(["tiny"], Path("data"), 2, 8), TINY)
+    assert plan["about"]["paper_run"] == row
 
 
 def test_the_second_miniature_is_asked_its_own_problems_at_its_own_length():

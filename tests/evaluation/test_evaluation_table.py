@@ -50,6 +50,13 @@ def test_the_interval_of_single_answers_is_wilsons():
     assert tabulate(half, 1).interval == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
 
 
+@pytest.mark.parametrize(("score", "ends"), [(0.0, (0.0, 3.8416 / 33.8416)), (1.0, (30 / 33.8416, 1.0))])
+def test_answers_that_are_all_alike_have_wilsons_interval_over_the_problems(score, ends):
+    """30 problems x 16: a bootstrap would say 0 to 0, or 1 to 1."""
+    alike = [response(problem, score, "1") for problem in range(30) for _ in range(16)]
+    assert tabulate(alike, 16).interval == pytest.approx(ends)
+
+
 def test_a_reason_that_all_graded_responses_share_is_told():
     refused = [{**one, "reason": "no option was named"} for one in RESPONSES]
     told = "all 5 answers were rejected for the same reason: no option was named"

@@ -118,29 +118,35 @@ def test_a_bin_without_a_finite_mean_counts_nothing():
     """The metrics of a bin lack a mean that is not finite, and keep its number of tokens."""
     tokens = {0: 12, 6: 12}
     assert removed_by_token({0: 1.0}, tokens, prompt=12) == pytest.approx({6: 0.5, 12: 1 / 3})
-    assert alignments({0: 3.0}, tokens) == {6: 1.0, 12: 1.0}
+    assert alignments({0: 9.0}, tokens) == {6: 1.0, 12: 1.0}
     line = boundary_line(2.0)
-    del line[f"{MEANS}6"]
-    assert boundary(line, 0, 12) == [2.0, 2.0]
+    del line[f"{MAGNITUDES}6"]
+    assert boundary(line, 0, 12) == 2.0
 
 
 def test_adwin_takes_the_shortest_aligned_prefix():
-    # squares times tokens: 4 * 9, 4 * 4, 4 * 1 = 36, 16, 4: cosines sqrt(36/56), sqrt(52/56), 1
-    found = alignments({0: 3.0, 6: 2.0, 12: 1.0}, {0: 4, 6: 4, 12: 4})
+    # tokens times mean squares: 4 * 9, 4 * 4, 4 * 1 = 36, 16, 4: cosines sqrt(36/56), sqrt(52/56), 1
+    found = alignments({0: 9.0, 6: 4.0, 12: 1.0}, {0: 4, 6: 4, 12: 4})
     assert found == pytest.approx({6: 0.80178, 12: 0.96362, 18: 1.0}, abs=1e-5)
     schedule = build("adwin", start=2, alignment=0.9, stale=2, increment=5)
     seen = [probe([3.0, 2.0, 1.0], [4, 4, 4]), {}, {}, {}, probe([0.1, 0.1, 3.0], [4, 4, 4]), {}]
     assert course(schedule, seen) == [2, 12, 12, 17, 22, 18], "stale two updates after the probe"
 
 
+def test_adwin_reads_mean_squares():
+    """One |A| of 10 among 100 tokens, then 100 tokens of 0.1: squares 100 and 1. The squared means would be equal."""
+    seen = {**probe([0.1, 0.1], [100, 100]), names.PREFIX_LENGTH: 6}
+    squares = {f"{names.PROBE_SQUARES}0": 1.0, f"{names.PROBE_SQUARES}6": 0.01}
+    assert build("adwin").signal_of(seen | squares) == (pytest.approx((100 / 101) ** 0.5), 0.9)
+    assert build("adwin").signal_of(seen) == (pytest.approx(0.5**0.5), 0.9), "metrics of earlier versions"
+
+
 # ---- followers ----
 
 
-def boundary_line(kl, cut=0.5):
-    return {f"{part}{first}": kl for part in (MEANS, MAGNITUDES) for first in (0, 6)} | {
-        **{f"{TOKENS}{first}": 10 for first in (0, 6)},
-        names.CUT: cut,
-    }
+def boundary_line(kl, cut=0.5, mean=0.0):
+    parts = {MEANS: mean, MAGNITUDES: kl, TOKENS: 10}
+    return {f"{part}{first}": value for part, value in parts.items() for first in (0, 6)} | {names.CUT: cut}
 
 
 def test_fast_opd_grows_once_its_boundary_stands_still():
@@ -150,13 +156,17 @@ def test_fast_opd_grows_once_its_boundary_stands_still():
     assert course(build("fast_opd", **settings), map(boundary_line, kl)) == [6, 6, 6, 6, 12, 12, 12]
     unused = [boundary_line(value, cut=0.05) for value in kl]
     assert course(build("fast_opd", **settings), unused) == [6] * 7, "too few rollouts reach L"
+    # a signed mean below 0 is no reference: its later values would be new lows without end
+    falling = [boundary_line(value, mean=0.5 - step / 10 if step else -0.1) for step, value in enumerate(kl)]
+    assert course(build("fast_opd", **settings), falling) == [6, 6, 6, 6, 12, 12, 12]
 
 
 def test_fast_opd_reads_the_boundary_alone():
     line = {f"{MAGNITUDES}0": 1.0, f"{MAGNITUDES}6": 2.0, f"{MAGNITUDES}12": 4.0, f"{TOKENS}0": 1, f"{TOKENS}6": 1}
-    line |= {f"{TOKENS}12": 3, f"{MEANS}0": 1.0, f"{MEANS}6": -1.0, f"{MEANS}12": -1.0}
-    assert boundary(line, 6, 18) == [3.5, 1e-4], "(1 * 2 + 3 * 4) / 4, and a floor for what is below 0"
-    assert boundary(line, 20, 30) == [4.0, 1e-4] and boundary({}, 0, 6) is None
+    line |= {f"{TOKENS}12": 3}
+    assert boundary(line, 6, 18) == 3.5, "(1 * 2 + 3 * 4) / 4"
+    assert boundary(line, 20, 30) == 4.0 and boundary({}, 0, 6) is None
+    assert boundary({f"{MAGNITUDES}0": 0.0, f"{TOKENS}0": 1}, 0, 6) == 1e-4, "a floor for the logarithm"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,13 @@ def test_the_tail_is_what_lies_beyond_the_cap_in_both_probes():
     # L=13 cuts the bin from 12; of those beyond it 24 alone was there at first
     assert tail_growth(now, first, 13).ratio == 5.0
     tail = tail_growth(now, first, 12)
-    # (2*2 + 5*2) / 4 = 3.5 now, (1*4 + 1*1) / 5 = 1 at first
-    assert (tail.ratio, tail.worst, tail.worst_ratio) == (3.5, 24, 5.0)
+    # of 2 tokens and 1, the smaller numbers: (2*2 + 5*1) / 3 = 3 now, (1*2 + 1*1) / 3 = 1 at first
+    assert (tail.ratio, tail.worst, tail.worst_ratio) == (3.0, 24, 5.0)
     assert tail_growth(now, first, 40) is None
+
+
+def test_other_response_lengths_are_no_growth():
+    """Each bin fell to 0.9. With 10 tokens on both sides: (0.09 + 0.9) / (0.1 + 1.0)."""
+    before, now = {10: (0.1, 100), 20: (1.0, 10)}, {10: (0.09, 10), 20: (0.9, 100)}
+    found = tail_growth(now, before, 8)
+    assert (found.ratio, found.worst_ratio) == (pytest.approx(0.9), pytest.approx(0.9))

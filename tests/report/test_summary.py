@@ -64,6 +64,19 @@ def test_full_opd_is_estimated_from_uncapped_answers(run):
     assert summarise(run).full_flops == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("batches", [(1, 2), (2, 2)])
+def test_the_estimate_of_full_opd_counts_no_prompt_of_a_discarded_batch_and_no_tool_output(run, batches):
+    """The token counts of an update are those of its batches, with 3 tokens of tool outputs in each rollout."""
+    expected = summarise(run).full_flops
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line, times in zip(lines[1:], batches, strict=True):
+        line[names.TOKENS_SCORED] = times * (line[names.TOKENS_SCORED] + 4 * 3)
+        line[names.TOKENS_GENERATED] *= times
+        line |= {names.TOOL_TOKENS: 3.0, names.THROWN_AWAY: times - 1}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert summarise(run).full_flops == pytest.approx(expected)
+
+
 def test_full_opd_recomputes_log_probs_as_the_run_does(run):
     config = OmegaConf.load(run / "config.yaml")
     config.prefix_opd.advantage.student_log_prob = "recomputed"

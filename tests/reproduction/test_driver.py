@@ -5,11 +5,13 @@ from dataclasses import asdict, replace
 
 import pytest
 from made_up import prefixes, record, whole
+from written_runs import ACCURACY, update, write_run
 
 from harness.store import Store
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.compose import compose
 from prefix_opd.config.overrides import options
+from prefix_opd.method import names
 from reproduction import seqkd
 from reproduction.arms import ARMS, BY_NAME, UPDATES, Run
 from reproduction.driver import main, parse, reproduce, stages
@@ -175,6 +177,16 @@ def test_a_run_that_lacks_its_last_validation_is_not_finished(tmp_path):
     check_folder(run)
     with pytest.raises(UserError, match="--problems 4: .* holds a run with 8"):
         check_folder(replace(run, problems=4))
+
+
+@pytest.mark.parametrize(("arm", "flops", "seconds"), [("adwin", 7e9, 11.0), ("schedule", 5e9, 4.0)])
+def test_a_probe_that_a_schedule_observes_costs_flop_and_seconds(tmp_path, arm, flops, seconds):
+    """Two updates of 2 s and 5e9 FLOP in all; the probe before the first took 7 s and 2e9 FLOP."""
+    run = Run(BY_NAME[arm], 0, 2, 64, tmp_path, contends=True)
+    probe = {names.PROBE_FLOPS: 2e9, names.PROBE_SECONDS: 7.0}
+    write_run(run.folder, [{"step": 0, ACCURACY: 0.0}, update(1, 1e9, **probe), update(2, 5e9, **{ACCURACY: 0.5})])
+    last = Record.from_row(json.loads(json.dumps(keep(run, "c0ffee")))).last
+    assert (last.flops_exact, last.seconds) == (flops, seconds)
 
 
 def test_a_failed_run_is_left_out_of_the_comparison(tmp_path):

@@ -26,6 +26,10 @@ from prefix_opd.run.history import read_finished
         # as in tiny/last_24: whole rollouts, of which the last tokens teach
         ({"prefix_opd.weighting.name": "last"}, False),
         ({"distillation.distillation_loss.loss_mode": "forward_kl_topk"}, False),
+        ({"distillation.distillation_loss.loss_mode": "k2"}, True),
+        # their gradients are those of the forward KL and of the total variation
+        ({"distillation.distillation_loss.loss_mode": "k3"}, False),
+        ({"distillation.distillation_loss.loss_mode": "abs"}, False),
     ],
 )
 def test_what_full_opd_is(make_run, settings, is_full):
@@ -98,6 +102,14 @@ def test_the_interval_is_over_problems_where_each_has_several_answers(make_run):
     assert set(compute(histories[:1]).as_dict()["runs"]["several"][0]) == {
         *("step", "accuracy", "samples", "mean_length", "flops", "paper_flops", "seconds", "interval")
     }
+
+
+def test_a_run_that_never_answers_right_has_an_interval(make_run):
+    """30 problems x 16, all wrong: z^2 / (30 + z^2) with z = 1.96."""
+    folder = make_run("wrong", [update(1, 1e9, **{ACCURACY: 0.0})], **{"actor_rollout_ref.rollout.val_kwargs.n": 16})
+    answers = [{"input": f"{i}", "output": "?", "score": 0.0} for i in range(30)] * 16
+    (folder / "validation" / "1.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    assert read_finished(folder).evaluations[0].interval == (0.0, pytest.approx(3.8416 / 33.8416))
 
 
 @pytest.mark.parametrize("n", [1, 4])

@@ -22,6 +22,7 @@ EventLog(folder).milestone("starting workers and engines")
 with open(folder + "/metrics.jsonl", "w", buffering=1) as metrics:
     for step in range(3):
         line = {"step": step, "val-core/x/reward/mean@1": 0.5, "prefix_opd/probe/tail_ratio": 1 + 0.4 * step}
+        line |= {"prefix_opd/watch/validation_missing": 400 * (step == 1)}
         metrics.write(json.dumps(line) + "\\n")
 if code:
     print("Traceback (most recent call last):")
@@ -36,7 +37,7 @@ def test_steps_are_shown_and_the_code_comes_back(tmp_path, capfd):
     assert run_and_watch(command, tmp_path, 2, {}, tail_warning=1.5) == 0
     told = capfd.readouterr().out
     assert "starting workers and engines" in told
-    assert told.count("accuracy 50.0%") == 3
+    assert told.count("accuracy 50.0%") == 3 and told.count("accuracy 50.0%  400 answers missing") == 1
     tails = [line.partition("tail ")[2].partition("  ")[0] for line in told.splitlines() if "tail " in line]
     assert tails == ["x1.00", "x1.40", "x1.80, above 1.5"]
 

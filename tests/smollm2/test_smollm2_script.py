@@ -125,5 +125,5 @@ def test_the_table_of_runs(tmp_path):
     assert lines[3] == "| untouched | 64 x 2 | 12.5% | 5.0% to 25.0% |  |  |  | 80 |"
     assert lines[4] == "| full | 64 | 75.0% | 63.2% to 84.0% | 2 | 4.00e+02 (100%) | 4 (100%) |  |"
     assert lines[5] == "| short | 64 | 50.0% | 38.1% to 61.9% | 1 | 1.00e+02 (25%) | 2 (50%) |  |"
-    with pytest.raises(UserError, match="has no validation"):
+    with pytest.raises(UserError, match="has no complete validation"):
         table([write_run(tmp_path / "none", [update(1, 1.0)])])

@@ -3,10 +3,11 @@
 import types
 
 import pytest
+import torch
 
 from prefix_opd.config.settings import ProbeSettings
 from prefix_opd.run.events import EventLog
-from prefix_opd.verl_plugin.trainer.probe import Probe
+from prefix_opd.verl_plugin.trainer.probe import Probe, profile
 
 FIRST = {0: (9.0, 4), 12: (1.0, 4), 24: (1.0, 1)}
 
@@ -31,6 +32,20 @@ def test_a_tail_that_rises_above_the_threshold_is_warned_of(probe, caplog):
     (record,) = caplog.records
     told = record.getMessage()
     assert "step 5: mean |reverse KL| beyond L=12 is 1.80 times" in told and "position 24: 5.00 times" in told
+
+
+def test_the_profile_has_the_mean_square_of_each_bin():
+    """Gaps 1 and -3 before position 2, 2 from it on."""
+    log_p, log_q = torch.tensor([-1.0, -4.0, -1.0]), torch.tensor([-2.0, -1.0, -3.0])
+    assert profile(log_p, log_q, torch.tensor([0, 1, 2]), 2) == {
+        "probe/reverse_kl_by_position/0": -1.0,
+        "probe/reverse_kl_abs_by_position/0": 2.0,
+        "probe/reverse_kl_square_by_position/0": 5.0,
+        "probe/tokens_by_position/0": 2,
+        **{f"probe/reverse_kl_{kind}by_position/2": 2.0 for kind in ("", "abs_")},
+        "probe/reverse_kl_square_by_position/2": 4.0,
+        "probe/tokens_by_position/2": 1,
+    }
 
 
 def test_nothing_beyond_the_cap_is_no_ratio(probe):

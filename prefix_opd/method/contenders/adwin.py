@@ -39,7 +39,9 @@ class Adwin(Adaptive):
 
     def profile(self, metrics: Mapping[str, float]) -> dict[int, float]:
         """L -> its alignment, shortest L first; empty without a probe."""
-        return alignments(*(names.bins(metrics, prefix) for prefix in names.by_position("probe")[1:]))
+        magnitudes, tokens = (names.bins(metrics, prefix) for prefix in names.by_position("probe")[1:])
+        squares = names.bins(metrics, names.PROBE_SQUARES)  # missing in earlier versions
+        return alignments(squares or {first: value**2 for first, value in magnitudes.items()}, tokens)
 
     def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:
         """Alignment of the L of this update."""
@@ -55,17 +57,17 @@ class Adwin(Adaptive):
             self._length = self.length + self.increment
 
 
-def alignments(magnitudes: Mapping[int, float], tokens: Mapping[int, float]) -> dict[int, float]:
-    """End of a bin -> cosine of the advantages before it and of all, from the mean magnitude of each bin.
+def alignments(squares: Mapping[int, float], tokens: Mapping[int, float]) -> dict[int, float]:
+    """End of a bin -> cosine of the advantages before it and of all.
 
     Args:
-        magnitudes: first position of a bin -> mean |advantage| of a token, nats.
+        squares: first position of a bin -> mean square of the advantage of a token, nats^2.
         tokens: first position -> number of tokens.
     """
-    squares = {first: tokens[first] * magnitudes.get(first, 0.0) ** 2 for first in tokens}  # not finite: absent
-    total = sum(squares.values())
+    sums = {first: tokens[first] * squares.get(first, 0.0) for first in tokens}  # a mean that is not finite is absent
+    total = sum(sums.values())
     so_far, found = 0.0, {}
     for first, end in bin_ends(tokens).items():
-        so_far += squares[first]
+        so_far += sums[first]
         found[end] = math.sqrt(so_far / total) if total else 1.0
     return found

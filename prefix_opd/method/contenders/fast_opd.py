@@ -2,15 +2,16 @@
 
 Published: signals of teacher and student in the boundary region [L - increment, L), relative to their means just
 after L was reached; their largest logarithm, smoothed; growth by ``increment`` after ``patience`` updates without a
-new low, if enough rollouts use the length. Chosen here: two signals in place of four, |reverse KL| and reverse KL of
-the sampled tokens, because the published ones need the top k of both models; the share of rollouts that reach L as
-the measure of use; the default values.
+new low, if enough rollouts use the length. Chosen here: one signal in place of four, |reverse KL| of the sampled
+tokens, because the published ones need the top k of both models and a sampled mean of the reverse KL can be below 0;
+the share of rollouts that reach L as the measure of use; the default values.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Annotated
 
 from pydantic import Field
@@ -21,12 +22,12 @@ from prefix_opd.method.contenders.growth import GrowsBySignal
 from prefix_opd.method.schedule import SCHEDULES, Need
 
 LEAST = 1e-4
-"""Lower bound of a signal, nats: a sampled mean of the reverse KL can be below 0."""
+"""Lower bound of the signal, nats: the score is its logarithm."""
 
 
 @SCHEDULES.register("fast_opd")
 class FastOPD(GrowsBySignal):
-    """L grows once |reverse KL| and reverse KL near its end no longer fall (arXiv 2607.29494)."""
+    """L grows once |reverse KL| near its end no longer falls (arXiv 2607.29494)."""
 
     increment: Tokens = 256
     """Growth of L after each update, tokens."""
@@ -37,7 +38,6 @@ class FastOPD(GrowsBySignal):
     hit: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Least share of rollouts that reach L, for a growth."""
     _entered: list[float] = []
-    _seen: int = 0
     _score: float | None = None
     _lowest: float | None = None
 
@@ -49,10 +49,10 @@ class FastOPD(GrowsBySignal):
 
     def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:
         """The smoothed score, and its lowest value so far."""
-        signals = boundary(metrics, self.length - self.increment, self.length)
-        if signals is None or self._seen < self.entry:
+        found = boundary(metrics, self.length - self.increment, self.length)
+        if found is None or len(self._entered) < self.entry:
             return None
-        now = max(math.log(value * self.entry / mean) for value, mean in zip(signals, self._entered, strict=True))
+        now = math.log(found / fmean(self._entered))
         score = now if self._score is None else self.smoothing * self._score + (1 - self.smoothing) * now
         return score, self._lowest
 
@@ -64,24 +64,22 @@ class FastOPD(GrowsBySignal):
         return True if metrics[names.CUT] >= self.hit else None
 
     def observe(self, metrics: Mapping[str, float]) -> None:
-        if self._seen < self.entry:
-            if signals := boundary(metrics, self.length - self.increment, self.length):
-                sums = self._entered or [0.0] * len(signals)
-                self._entered, self._seen = [a + b for a, b in zip(sums, signals, strict=True)], self._seen + 1
+        if len(self._entered) < self.entry:
+            if found := boundary(metrics, self.length - self.increment, self.length):
+                self._entered = [*self._entered, found]
             return
         before = self.length
         super().observe(metrics)
         if self.length != before:
-            self._entered, self._seen, self._score, self._lowest = [], 0, None, None
+            self._entered, self._score, self._lowest = [], None, None
 
 
-def boundary(metrics: Mapping[str, float], low: float, high: float) -> list[float] | None:
-    """Mean |reverse KL| and reverse KL of a token in the bins from ``low`` to ``high``, or in the last before."""
-    means, magnitudes, counts = (names.bins(metrics, prefix) for prefix in names.by_position("all"))
-    below = [first for first in counts if first < high and first in magnitudes and first in means]
+def boundary(metrics: Mapping[str, float], low: float, high: float) -> float | None:
+    """Mean |reverse KL| of a token in the bins from ``low`` to ``high``, or in the last before."""
+    magnitudes, counts = (names.bins(metrics, prefix) for prefix in names.by_position("all")[1:])
+    below = [first for first in counts if first < high and first in magnitudes]
     if not below:
         return None
     chosen = [first for first in below if first >= low] or [max(below)]
     tokens = sum(counts[first] for first in chosen)
-    sums = (sum(values[first] * counts[first] for first in chosen) for values in (magnitudes, means))
-    return [max(LEAST, one / tokens) for one in sums]
+    return max(LEAST, sum(magnitudes[first] * counts[first] for first in chosen) / tokens)

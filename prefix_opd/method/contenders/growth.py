@@ -35,7 +35,7 @@ class GrowsBySignal(Adaptive):
     """L grows after ``patience`` observations in a row for which `is_due`. A subclass also defines `signal_of`."""
 
     patience: Tokens = 3
-    """Number of observations in a row that must speak for a change of L."""
+    """Number of observations in a row that must speak for a growth of L; prune_opd: for a shorter L."""
     factor: Annotated[float, Field(gt=1)] = 1.5
     """Growth of L, at least one token."""
     _streak: int = 0

@@ -73,7 +73,7 @@ class PrunedLength(Adaptive):
     margin: Position = 100
     """Tokens beyond the longest reliable length, to which L shrinks."""
     patience: Tokens = 3
-    """Number of observations in a row that must speak for a change of L."""
+    """Number of observations in a row that must speak for a shorter L; growth needs one."""
     _streak: int = 0
 
     def needs(self) -> set[Need]:

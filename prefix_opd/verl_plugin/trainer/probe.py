@@ -14,18 +14,27 @@ from typing import Any
 
 import numpy as np
 import transfer_queue as tq
+from torch import Tensor
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from prefix_opd.base.errors import RunStopped, one_line
 from prefix_opd.method import names
-from prefix_opd.method.metrics import Bins, reverse_kl_by_position, tail_growth
+from prefix_opd.method.metrics import Bins, by_position, reverse_kl_by_position, tail_growth
 from prefix_opd.verl_plugin.fields import PREFIX_LENGTH, PROBE_SEED, TRAIN_FIELDS, TrainBatch, read_train_batch
 from prefix_opd.verl_plugin.trainer.step_guard import forget_rollouts
 
 TOLD = 3
 """Number of failed rollouts that a warning names."""
+
+
+def profile(log_p: Tensor, log_q: Tensor, positions: Tensor, bin_width: int) -> dict[str, float]:
+    """The probe's metrics by position; arguments as in `reverse_kl_by_position`."""
+    by_bin = reverse_kl_by_position(log_p, log_q, positions, {}, bin_width)
+    squares = by_position((log_p - log_q).square(), positions, bin_width)
+    found = {f"probe/{name.replace('/all/', '/')}": value for name, value in by_bin.items()}
+    return found | {f"{names.PROBE_SQUARES.removeprefix(names.OURS)}{first}": mean for first, mean, _ in squares}
 
 
 class Probe:
@@ -132,9 +141,8 @@ class Probe:
     # ---- measuring ----
 
     def _measure(self, rollouts: TrainBatch, step: int, prefix_length: int) -> dict[str, float]:
-        fields = (field[rollouts.mask] for field in (rollouts.log_p, rollouts.log_q, rollouts.positions()))
-        by_bin = reverse_kl_by_position(*fields, groups={}, bin_width=self.trainer.ledger.position_bin)
-        found = {f"probe/{name.replace('/all/', '/')}": value for name, value in by_bin.items()}
+        fields = [field[rollouts.mask] for field in (rollouts.log_p, rollouts.log_q, rollouts.positions())]
+        found = profile(*fields, self.trainer.ledger.position_bin)
         magnitudes = names.bins(found, "probe/reverse_kl_abs_by_position/")
         bins = {first: (mean, found[f"probe/tokens_by_position/{first}"]) for first, mean in magnitudes.items()}
         found["probe/response_length/mean"] = sum(rollouts.sampled_lengths) / len(rollouts.lengths)
