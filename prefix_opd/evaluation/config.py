@@ -170,9 +170,9 @@ def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set
     if gpus is not None:
         config.trainer.n_gpus_per_node = gpus
     elif run is not None and not touched & {"layout", "experiment", "trainer.n_gpus_per_node"}:
-        # without a teacher, its GPUs on the same node are free
-        together = run.trainer.nnodes == run.distillation.nnodes == 1 and run.platform != "cpu"
-        teacher = cluster.gpus(run)[1] if together else 0
+        # without a teacher, its GPUs on the same node are free; in a cluster they may be those of another node
+        one_node = run.trainer.nnodes == run.distillation.nnodes == 1 and not cluster.joins_a_cluster(run)
+        teacher = cluster.gpus(run)[1] if one_node and run.platform != "cpu" else 0
         config.trainer.n_gpus_per_node = run.trainer.n_gpus_per_node + teacher
     ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
     shards = config.actor_rollout_ref.rollout.tensor_model_parallel_size

@@ -82,6 +82,18 @@ def test_an_evaluation_of_a_run_on_several_nodes_joins_the_cluster_of_this_machi
     assert alone.trainer.nnodes == 1 and alone.ray_kwargs.ray_init.address is None
 
 
+@pytest.mark.parametrize(
+    ("layout", "asked"),
+    # 4 GPUs of the student and 4 of the teacher on one machine; 8 and 8, which are two nodes of a cluster
+    [("node_8x80gb_dedicated", 8), ("multi_node_dedicated", 8), ("multi_node", 8)],
+)
+def test_no_node_is_asked_for_more_gpus_than_it_has(layout, asked):
+    run = compose(["experiment=qwen3_1.7b/schedule", f"layout={layout}"])
+    run.prefix_opd.stop_token_ids, run.prefix_opd.ignore_own_end_token = [5], True
+    target = Target("run", Model("model", STUDENT), Path("out"), Path("run"), run, 2)
+    assert configure(target, overrides=["platform=gpu"]).trainer.n_gpus_per_node == asked
+
+
 def test_a_runs_agent_loop_is_named_by_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my_loops.py").write_text("class Loop(AgentLoopBase): ...\n")
