@@ -39,6 +39,7 @@ BLOCKS = 16
 ENDS = 2
 """Blocks in a checksum of an older manifest, which does not give the number."""
 _STEP = re.compile(r"^global_step_(\d+)$")
+_SHARD = re.compile(r"^model_world_size_(\d+)_rank_0\.pt$")
 _REMOVED = ".removed_"
 SET_ASIDE = "set_aside"
 """Folder for checkpoints of later steps than the one that a run starts from."""
@@ -148,8 +149,8 @@ def settle_resume(config: DictConfig) -> Path | None:
     """Set the checkpoint that verl loads, in place of its own "latest". Returns it; None for a fresh start.
 
     Raises:
-        UserError: the given checkpoint is damaged or outside the run's folder, all checkpoints are damaged, or the
-            training data has changed.
+        UserError: the given checkpoint is damaged or outside the run's folder, all checkpoints are damaged, another
+            number of ranks wrote it, or the training data has changed.
     """
     trainer = config.trainer
     if trainer.resume_mode == "resume_path":
@@ -157,12 +158,14 @@ def settle_resume(config: DictConfig) -> Path | None:
         _refuse_foreign(config, asked)
         if problem := damage(asked):
             raise UserError(f"trainer.resume_from_path={asked}", f"is damaged: {problem}", "name another checkpoint")
+        _refuse_other_ranks(config, asked)
         _refuse_other_data(config, asked)
         return asked
     if trainer.resume_mode != "auto":
         return None
     found = newest_whole(Path(trainer.default_local_dir))
     if found is not None:
+        _refuse_other_ranks(config, found)
         _refuse_other_data(config, found)
         trainer.resume_mode = "resume_path"
         trainer.resume_from_path = str(found)
@@ -174,6 +177,24 @@ def data_fingerprint(config: DictConfig) -> list[str]:
     named = config.data.train_files
     files = [named] if isinstance(named, str) else list(named)
     return [sha256_of(Path(file).expanduser()) for file in files]
+
+
+def ranks_of(checkpoint: Path) -> int | None:
+    """Number of ranks that wrote a checkpoint, by the names of its shards; None where it has none."""
+    first = ((path.stat().st_mtime, _SHARD.match(path.name)) for path in checkpoint.glob("actor/model_world_size_*"))
+    found = {written: int(match[1]) for written, match in first if match}
+    return found[max(found)] if found else None
+
+
+def _refuse_other_ranks(config: DictConfig, checkpoint: Path) -> None:
+    """Raises UserError if another number of ranks wrote the checkpoint: each rank loads the shard with its number."""
+    found, trainer = ranks_of(checkpoint), config.trainer
+    if found is not None and found != (ranks := trainer.n_gpus_per_node * trainer.nnodes):
+        raise UserError(
+            f"trainer.n_gpus_per_node x nnodes={ranks}",
+            f"must be {found}, the number of ranks that wrote {checkpoint.name}: verl loads it on no other",
+            "change it, or add trainer.experiment_name=NAME to start another run",
+        )
 
 
 def _refuse_other_data(config: DictConfig, checkpoint: Path) -> None:
