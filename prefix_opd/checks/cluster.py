@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.processes import run
 from prefix_opd.config.teachers import Teacher, teachers
-from prefix_opd.cost.memory import PLACEMENT_KEY, URL_KEY, is_shared
+from prefix_opd.cost.memory import PLACEMENT_KEY, ROLLOUT_KEY, URL_KEY, is_shared
 
 BUNDLE_CPUS = 3
 """Logical CPUs in one GPU's Ray bundle (verl/single_controller/ray/base.py: ResourcePoolManager.max_colocate_count)."""
@@ -56,16 +57,42 @@ def joins_a_cluster(config: DictConfig) -> bool:
 
 
 def check_parallel_sizes(config: DictConfig) -> None:
-    """Check that ``tensor_model_parallel_size`` divides the number of the engine's GPUs. Raises UserError."""
+    """Check that ``tensor_model_parallel_size`` divides the number of the engine's GPUs, and that no engine lies on more
+    nodes than it must: verl numbers the GPUs of all nodes in a row. Raises UserError."""
     own, pool = pools(config)
     theirs = teachers(config)
     _check_pool(config, theirs, pool)
-    for node, count in (("actor_rollout_ref.rollout", own), *((one.inference_key, one.gpus) for one in theirs)):
+    for node, count in ((ROLLOUT_KEY, own), *((one.inference_key, one.gpus) for one in theirs)):
         key = f"{node}.tensor_model_parallel_size"
         if count % (parallel := OmegaConf.select(config, key)):
             rule = f"must divide the {_counted(count)} of its engines"
             fix = "set it to 1, or choose a layout with more GPUs (`prefix-opd plan … --layouts`)"
             raise UserError(f"{key}={parallel}", rule, fix)
+    check_nodes(config, [(ROLLOUT_KEY, own)], config.trainer.n_gpus_per_node)
+    check_nodes(config, [(one.inference_key, one.gpus) for one in theirs], config.distillation.n_gpus_per_node)
+
+
+def check_nodes(config: DictConfig, engines: Sequence[tuple[str, int]], per_node: int) -> None:
+    """Check how engines lie on nodes of ``per_node`` GPUs. Raises UserError.
+
+    verl starts an engine of more GPUs on whole nodes, and one of fewer on the node of its first GPU
+    (verl/workers/rollout/replica.py, verl/experimental/teacher_loop/teacher_model.py).
+
+    Args:
+        engines: config node, and number of GPUs of all its engines, in the order in which verl places them.
+    """
+    start = 0
+    for node, count in engines:
+        key = f"{node}.tensor_model_parallel_size"
+        parallel = OmegaConf.select(config, key)
+        for first in range(start, start + count, parallel):
+            last = first + parallel - 1
+            nodes = last // per_node - first // per_node + 1
+            if nodes * min(parallel, per_node) != parallel:
+                rule = f"puts an engine on GPUs {first} to {last}, and a node has {_counted(per_node)}"
+                order = ", or name the teachers in another order" if len(engines) > 1 else ""
+                raise UserError(f"{key}={parallel}", rule, f"let it divide {per_node} or be a multiple of it{order}")
+        start += count
 
 
 def _counted(count: float, kind: str = "") -> str:

@@ -182,6 +182,7 @@ def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set
             f"do not divide among engines of actor_rollout_ref.rollout.tensor_model_parallel_size={shards}",
             "change --gpus or that key",
         )
+    cluster.check_nodes(config, [(ROLLOUT_KEY, ranks)], config.trainer.n_gpus_per_node)
 
 
 def _set_own(

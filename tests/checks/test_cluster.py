@@ -160,6 +160,40 @@ def test_parallel_sizes_divide_their_gpus(student, teacher, line):
     cluster.check_parallel_sizes(config())
 
 
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "parallel", "told"),
+    [
+        (2, 6, 4, "=4: puts an engine on GPUs 4 to 7, and a node has 6 GPUs; let it divide 6 or be a multiple of it"),
+        (3, 4, 6, "=6: puts an engine on GPUs 0 to 5, and a node has 4 GPUs"),
+        (2, 4, 8, ""),
+        (2, 4, 2, ""),
+    ],
+)
+def test_no_engine_lies_on_more_nodes_than_it_must(nodes, gpus, parallel, told):
+    for pool, key in (("trainer", "actor_rollout_ref.rollout"), ("distillation", TEACHER)):
+        changed = {f"{pool}__nnodes": nodes, f"{pool}__n_gpus_per_node": gpus}
+        made = config(**changed, **{f"{key}.tensor_model_parallel_size": parallel})
+        if told:
+            assert f"{key}.tensor_model_parallel_size{told}" in refused(cluster.check_parallel_sizes, made)
+        else:
+            cluster.check_parallel_sizes(made)
+
+
+@pytest.mark.parametrize(("sizes", "told"), [((2, 4, 2), "GPUs 2 to 5, and a node has 4 GPUs"), ((2, 2, 4), "")])
+def test_several_teachers_lie_behind_one_another(sizes, told):
+    theirs = {
+        f"t{i}": {"key": f"k{i}", "num_replicas": 1, "inference": {"tensor_model_parallel_size": size}}
+        for i, size in enumerate(sizes)
+    }
+    made = config(distillation__n_gpus_per_node=4, distillation__teacher_models=theirs)
+    if told:
+        line = refused(cluster.check_parallel_sizes, made)
+        assert "t1.inference.tensor_model_parallel_size=4" in line and told in line
+        assert line.endswith("or name the teachers in another order")
+    else:
+        cluster.check_parallel_sizes(made)
+
+
 def test_trackers(monkeypatch, tmp_path):
     monkeypatch.setattr(services.importlib.util, "find_spec", lambda name: name if name == "wandb" else None)
     line = "wandb has no key to log in with; export WANDB_API_KEY, or WANDB_MODE=offline"
