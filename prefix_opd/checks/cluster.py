@@ -46,6 +46,14 @@ def gpus(config: DictConfig) -> tuple[int, int]:
     return student, 0 if is_shared(config) else teacher
 
 
+def gpus_of_a_node(config: DictConfig) -> int:
+    """Number of GPUs that one machine must have: all of them, unless the run joins a cluster, whose nodes share them."""
+    student, teacher = gpus(config)
+    if not joins_a_cluster(config):
+        return student + teacher
+    return max(config.trainer.n_gpus_per_node, config.distillation.n_gpus_per_node if teacher else 0)
+
+
 def needed_cpus(config: DictConfig) -> int:
     """Logical CPUs that a run needs in Ray: those it holds at once, plus one to start actors."""
     units = OmegaConf.select(config, UNITS_KEY)

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -69,6 +70,19 @@ def test_fewer_cards_than_the_run_asks_for(on_gpus, nvidia_smi):
     nvidia_smi(TWO.splitlines()[0] + "\n")
     finding = gpu.cards(on_gpus)
     assert finding.status is Status.WARN and finding.reason.endswith("the run asks for 2")
+
+
+def test_a_node_of_a_cluster_needs_its_own_gpus_alone(on_gpus, nvidia_smi, monkeypatch):
+    """Student and teacher have one node of two GPUs each."""
+    nodes = {"trainer": {"n_gpus_per_node": 2}, "distillation": {"n_gpus_per_node": 2}}
+    case = replace(on_gpus, config=OmegaConf.merge(on_gpus.config, nodes))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    nvidia_smi(TWO.replace("40960", "4"))
+    assert gpu.cards(case).status is Status.OK
+    nvidia_smi(TWO.splitlines()[0] + "\n")
+    assert gpu.cards(case).reason.endswith("; the run asks for 2 on a node")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    assert "8 are advised" in gpu.cpus(case).reason  # 4 for each of 2 GPUs
 
 
 def test_without_a_card_each_check_says_so(on_gpus, nvidia_smi):
