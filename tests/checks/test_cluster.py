@@ -11,6 +11,7 @@ from prefix_opd.config.compose import compose
 from prefix_opd.config.keys import LOOP_KEY
 from prefix_opd.cost.plan import plan
 
+
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch):
     for name in ("RAY_ADDRESS", "WANDB_API_KEY", "WANDB_MODE"):

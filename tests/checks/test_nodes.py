@@ -66,10 +66,14 @@ def test_each_group_of_gpus_lies_on_one_node(nodes, fits):
         cluster.check_running_cluster(config(), nodes)
     else:
         told = refused(cluster.check_running_cluster, config(), nodes)
-        assert ": the run asks for 1 x (4 GPUs, 13 CPUs), 2 x (2 GPUs, 7 CPUs), each on one node; end other jobs" in told
+        assert (
+            ": the run asks for 1 x (4 GPUs, 13 CPUs), 2 x (2 GPUs, 7 CPUs), each on one node; end other jobs" in told
+        )
 
 
 def test_the_free_nodes_are_named():
     sixteen = config(trainer__n_gpus_per_node=16, distillation__enabled=False)
     told = refused(cluster.check_running_cluster, sixteen, [(64, 8), (64, 8), (64.0, 1)])
-    assert told.startswith("the Ray cluster has free nodes of 2 x (8 GPUs, 64 CPUs), 1 x (1 GPU, 64 CPUs): the run asks")
+    assert told.startswith(
+        "the Ray cluster has free nodes of 2 x (8 GPUs, 64 CPUs), 1 x (1 GPU, 64 CPUs): the run asks"
+    )
