@@ -118,7 +118,9 @@ def host_memory(case: Case) -> Finding:
     available = psutil.virtual_memory().available / GIB
     here = [] if case.settings.teacher.urls else [one.teacher.key for _, one in case.by_teacher]
     student, *theirs = (sized(case.config, key).parameters for key in (case.student.key, *here))
-    loading = (4 * student + 2 * sum(theirs)) / GIB  # fp32 and bf16
+    # verl loads a tied student on every rank, and another on the first alone (get_init_weight_context_manager)
+    copies = case.config.trainer.n_gpus_per_node if case.student.decoder.get("tie_word_embeddings") else 1
+    loading = (4 * student * copies + 2 * sum(theirs)) / GIB  # fp32 and bf16
     needed = max(loading, sum(plan(case.config).memory_gib["host"].values()))
     reason = f"{available:.1f} GiB of host memory are free; {needed:.1f} are needed"
     return ok(reason) if available >= needed else warn(reason, "use a machine with more, or do not offload")

@@ -148,6 +148,20 @@ def test_a_teacher_elsewhere_takes_no_memory_of_this_host(on_gpus, monkeypatch):
     assert f"; {4 * student:.1f} are needed" in gpu.host_memory(Case.open(config)).reason
 
 
+@pytest.mark.parametrize(("tied", "copies"), [(False, 1), (True, 8)])
+def test_every_rank_loads_a_tied_student(on_gpus, monkeypatch, tmp_path, tied, copies):
+    monkeypatch.setattr(gpu, "GIB", 1)
+    folder = shutil.copytree(on_gpus.student.place, tmp_path / "student")
+    published = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**published, "tie_word_embeddings": tied}))
+    own = {"actor_rollout_ref": {"model": {"path": str(folder)}}, "trainer": {"n_gpus_per_node": 8}}
+    case = Case.open(
+        OmegaConf.merge(on_gpus.config, own, {"prefix_opd": {"teacher": {"url": "http://localhost:1/v1"}}})
+    )
+    student = sized(case.config, case.student.key).parameters
+    assert f"; {4 * student * copies:.1f} are needed" in gpu.host_memory(case).reason
+
+
 def test_the_doctor_looks_at_gpus_where_a_run_has_them(on_gpus, nvidia_smi, tiny_data):
     nvidia_smi("")
     names = [name for name, _ in gpu.CHECKS]
