@@ -55,6 +55,12 @@ def write_manifest(checkpoint: Path) -> None:
     write_whole(checkpoint / MANIFEST_FILE, json.dumps(files, indent=1))
 
 
+def clear(checkpoint: Path) -> None:
+    """Remove the rest of an incomplete checkpoint: shards of another number of ranks would stay beside the new ones."""
+    if not (checkpoint / MANIFEST_FILE).exists() or damage(checkpoint):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
 def damage(checkpoint: Path) -> str | None:
     """A short description of the damage; None for a whole checkpoint.
 
@@ -179,16 +185,16 @@ def data_fingerprint(config: DictConfig) -> list[str]:
     return [sha256_of(Path(file).expanduser()) for file in files]
 
 
-def ranks_of(checkpoint: Path) -> int | None:
-    """Number of ranks that wrote a checkpoint, by the names of its shards; None where it has none."""
-    first = ((path.stat().st_mtime, _SHARD.match(path.name)) for path in checkpoint.glob("actor/model_world_size_*"))
+def ranks_of(actor: Path) -> int | None:
+    """Number of ranks that wrote a checkpoint's folder ``actor`` last, by its shards' names; None where it has none."""
+    first = ((path.stat().st_mtime, _SHARD.match(path.name)) for path in actor.glob("model_world_size_*"))
     found = {written: int(match[1]) for written, match in first if match}
     return found[max(found)] if found else None
 
 
 def _refuse_other_ranks(config: DictConfig, checkpoint: Path) -> None:
     """Raises UserError if another number of ranks wrote the checkpoint: each rank loads the shard with its number."""
-    found, trainer = ranks_of(checkpoint), config.trainer
+    found, trainer = ranks_of(checkpoint / "actor"), config.trainer
     if found is not None and found != (ranks := trainer.n_gpus_per_node * trainer.nnodes):
         raise UserError(
             f"trainer.n_gpus_per_node x nnodes={ranks}",
