@@ -170,6 +170,7 @@ class Bench:
         layers.checkpoint(module, variant.checkpointed)
         module.set_reshard_after_forward(variant.reshard)
         # verl's config is frozen
+        object.__setattr__(self.engine.engine_config, "reshard_after_forward", variant.reshard)
         object.__setattr__(self.engine.engine_config, "use_no_sync_for_gradient_accumulation", variant.reduce_once)
         self.engine.optimizer = None
         optimizer = replace(self.actor.optim, lr=0.0, override_optimizer_config={"fused": variant.fused_adam})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.processes import run
 from prefix_opd.config.teachers import Teacher, teachers
-from prefix_opd.cost.memory import PLACEMENT_KEY, URL_KEY, is_shared
+from prefix_opd.cost.memory import PLACEMENT_KEY, ROLLOUT_KEY, URL_KEY, is_shared
 
 BUNDLE_CPUS = 3
 """Logical CPUs in one GPU's Ray bundle (verl/single_controller/ray/base.py: ResourcePoolManager.max_colocate_count)."""
@@ -45,6 +46,14 @@ def gpus(config: DictConfig) -> tuple[int, int]:
     return student, 0 if is_shared(config) else teacher
 
 
+def gpus_of_a_node(config: DictConfig) -> int:
+    """Number of GPUs that one machine must have: all of them, or in a cluster those of a node."""
+    student, teacher = gpus(config)
+    if not joins_a_cluster(config):
+        return student + teacher
+    return max(config.trainer.n_gpus_per_node, config.distillation.n_gpus_per_node if teacher else 0)
+
+
 def needed_cpus(config: DictConfig) -> int:
     """Logical CPUs that a run needs in Ray: those it holds at once, plus one to start actors."""
     units = OmegaConf.select(config, UNITS_KEY)
@@ -56,16 +65,42 @@ def joins_a_cluster(config: DictConfig) -> bool:
 
 
 def check_parallel_sizes(config: DictConfig) -> None:
-    """Check that ``tensor_model_parallel_size`` divides the number of the engine's GPUs. Raises UserError."""
+    """Check that ``tensor_model_parallel_size`` divides the number of the engine's GPUs, and that no engine lies on
+    more nodes than it must: verl numbers the GPUs of all nodes in a row. Raises UserError."""
     own, pool = pools(config)
     theirs = teachers(config)
     _check_pool(config, theirs, pool)
-    for node, count in (("actor_rollout_ref.rollout", own), *((one.inference_key, one.gpus) for one in theirs)):
+    for node, count in ((ROLLOUT_KEY, own), *((one.inference_key, one.gpus) for one in theirs)):
         key = f"{node}.tensor_model_parallel_size"
         if count % (parallel := OmegaConf.select(config, key)):
             rule = f"must divide the {_counted(count)} of its engines"
             fix = "set it to 1, or choose a layout with more GPUs (`prefix-opd plan … --layouts`)"
             raise UserError(f"{key}={parallel}", rule, fix)
+    check_nodes(config, [(ROLLOUT_KEY, own)], config.trainer.n_gpus_per_node)
+    check_nodes(config, [(one.inference_key, one.gpus) for one in theirs], config.distillation.n_gpus_per_node)
+
+
+def check_nodes(config: DictConfig, engines: Sequence[tuple[str, int]], per_node: int) -> None:
+    """Check how engines lie on nodes of ``per_node`` GPUs. Raises UserError.
+
+    verl starts an engine of more GPUs on whole nodes, and one of fewer on the node of its first GPU
+    (verl/workers/rollout/replica.py, verl/experimental/teacher_loop/teacher_model.py).
+
+    Args:
+        engines: config node, and number of GPUs of all its engines, in the order in which verl places them.
+    """
+    start = 0
+    for node, count in engines:
+        key = f"{node}.tensor_model_parallel_size"
+        parallel = OmegaConf.select(config, key)
+        for first in range(start, start + count, parallel):
+            last = first + parallel - 1
+            nodes = last // per_node - first // per_node + 1
+            if nodes * min(parallel, per_node) != parallel:
+                rule = f"puts an engine on GPUs {first} to {last}, and a node has {_counted(per_node)}"
+                order = ", or name the teachers in another order" if len(engines) > 1 else ""
+                raise UserError(f"{key}={parallel}", rule, f"let it divide {per_node} or be a multiple of it{order}")
+        start += count
 
 
 def _counted(count: float, kind: str = "") -> str:
@@ -183,10 +218,42 @@ def give_cpus(config: DictConfig) -> None:
             config.ray_kwargs.ray_init.num_cpus = max(os.cpu_count() or 1, needed_cpus(config))
 
 
-def check_running_cluster(config: DictConfig, cpus: float, gpus: float) -> None:
-    """Reject an existing cluster with too few free logical CPUs or GPUs (``ray.available_resources()``): the workers
-    would wait forever. Raises UserError."""
+def check_running_cluster(config: DictConfig, nodes: Sequence[tuple[float, float]]) -> None:
+    """Reject an existing cluster with too few free logical CPUs or GPUs, in all or on a node: the workers would wait.
+    Raises UserError.
+
+    Args:
+        nodes: free CPUs and GPUs of each node (``available_resources_per_node`` of Ray).
+    """
+    cpus, count = (sum(column) for column in zip(*nodes, strict=True))
     if cpus < (needed := needed_cpus(config)):
         fix = "end other jobs, start nodes with `ray start --num-cpus N` (they are logical), or add nodes"
         raise UserError(f"the Ray cluster has {cpus:g} free CPUs", f"the run asks it for {needed}", fix)
-    _check_gpus(config, gpus, f"the Ray cluster has {_counted(gpus, 'free ')}")
+    _check_gpus(config, count, f"the Ray cluster has {_counted(count, 'free ')}")
+    groups = [(config.trainer.nnodes, config.trainer.n_gpus_per_node)]
+    if gpus(config)[1]:
+        groups.append((config.distillation.nnodes, config.distillation.n_gpus_per_node))
+    rooms = [max(0, int(min(free, (cpus - SCHEDULING_CPUS) // BUNDLE_CPUS))) for cpus, free in nodes]
+    if not _hold(rooms, *groups):
+        asked = [((BUNDLE_CPUS * size + SCHEDULING_CPUS, size), number) for number, size in groups]
+        rule = f"the run asks for {_told(asked)}, each on one node"
+        fix = "end other jobs, start nodes with `ray start --num-cpus N`, or ask for fewer GPUs on more nodes"
+        raise UserError(f"the Ray cluster has free nodes of {_told(Counter(nodes).items())}", rule, fix)
+
+
+def _hold(rooms: Sequence[int], student: tuple[int, int], teacher: tuple[int, int] = (0, 1)) -> bool:
+    """Whether nodes with room for so many GPUs hold all groups (number, GPUs of one), each on one node, as
+    verl places them (STRICT_PACK)."""
+    most = {0: 0}  # placed groups of the student -> most groups of the teacher beside them
+    for room in rooms:
+        after: dict[int, int] = {}
+        for placed, beside in most.items():
+            for here in range(min(room // student[1], student[0] - placed) + 1):
+                more = beside + (room - here * student[1]) // teacher[1]
+                after[placed + here] = max(more, after.get(placed + here, 0))
+        most = after
+    return most.get(student[0], -1) >= teacher[0]
+
+
+def _told(found: Iterable[tuple[tuple[float, float], int]]) -> str:
+    return ", ".join(f"{number} x ({_counted(free)}, {cpus:g} CPUs)" for (cpus, free), number in found)

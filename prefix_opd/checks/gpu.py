@@ -14,7 +14,7 @@ from typing import Any
 from prefix_opd.base.processes import python_module, run
 from prefix_opd.checks.cards import cards_here
 from prefix_opd.checks.case import Case
-from prefix_opd.checks.cluster import gpus, needed_cpus
+from prefix_opd.checks.cluster import gpus_of_a_node, joins_a_cluster, needed_cpus
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.cost.arithmetic import GIB
 from prefix_opd.cost.models import sized
@@ -34,17 +34,17 @@ SHM = Path("/dev/shm")
 
 
 def cards(case: Case) -> Finding:
-    found, asked = cards_here(), sum(gpus(case.config))
+    found, asked = cards_here(), gpus_of_a_node(case.config)
+    told = f"the run asks for {asked}" + (" on a node" if joins_a_cluster(case.config) else "")
     if not found:
-        return warn(f"nvidia-smi lists no GPU; the run asks for {asked}", "run the doctor on the machine of the run")
+        return warn(f"nvidia-smi lists no GPU; {told}", "run the doctor on the machine of the run")
     free = ((card, (card.total_mib - card.used_mib) / 1024, card.total_mib / 1024) for card in found)
     names = ", ".join(f"{card.name} with {left:.1f} of {whole:.1f} GiB free" for card, left, whole in free)
     reason = f"{names}; driver {found[0].driver}"
     if busy := [str(i) for i, card in enumerate(found) if card.used_mib > USED_MIB]:
         return warn(f"{reason}; others use GPU {', '.join(busy)}", "end them: nvidia-smi lists them")
-    if len(found) < asked and case.config.trainer.nnodes == 1:
-        remedy = "choose another layout, or prefix_opd.teacher.placement=shared"
-        return warn(f"{reason}; the run asks for {asked}", remedy)
+    if len(found) < asked:
+        return warn(f"{reason}; {told}", "choose another layout, or prefix_opd.teacher.placement=shared")
     return ok(reason)
 
 
@@ -118,7 +118,9 @@ def host_memory(case: Case) -> Finding:
     available = psutil.virtual_memory().available / GIB
     here = [] if case.settings.teacher.urls else [one.teacher.key for _, one in case.by_teacher]
     student, *theirs = (sized(case.config, key).parameters for key in (case.student.key, *here))
-    loading = (4 * student + 2 * sum(theirs)) / GIB  # fp32 and bf16
+    # verl loads a tied student on every rank, and another on the first alone (get_init_weight_context_manager)
+    copies = case.config.trainer.n_gpus_per_node if case.student.decoder.get("tie_word_embeddings") else 1
+    loading = (4 * student * copies + 2 * sum(theirs)) / GIB  # fp32 and bf16
     needed = max(loading, sum(plan(case.config).memory_gib["host"].values()))
     reason = f"{available:.1f} GiB of host memory are free; {needed:.1f} are needed"
     return ok(reason) if available >= needed else warn(reason, "use a machine with more, or do not offload")
@@ -134,7 +136,7 @@ def shm(case: Case) -> Finding:
 
 
 def cpus(case: Case) -> Finding:
-    count, wanted = len(os.sched_getaffinity(0)), CPUS * sum(gpus(case.config)) // case.config.trainer.nnodes
+    count, wanted = len(os.sched_getaffinity(0)), CPUS * gpus_of_a_node(case.config)
     reason = f"{count} CPUs; Ray is given {needed_cpus(case.config)} logical ones, which no core is bound to"
     if count < wanted:
         return warn(f"{reason}; {wanted} are advised ({CPUS} for each GPU)", "expect slower starts and rollouts")

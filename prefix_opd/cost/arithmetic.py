@@ -189,17 +189,24 @@ def update_memory(
         kept_bytes: of a token, what the layers keep; None: with gradient checkpointing.
     """
     engine = actor["fsdp_config"]
-    each = _bytes_of_a_weight(engine)
-    # weights, gradients, two moments of AdamW
-    states = 0.0 if engine["offload_policy"] else each * trainer_values(shape, parameters, 4) / ranks / GIB
+    each, precision = _bytes_of_a_weight(engine), engine.get("mixed_precision") or {}
+    # weights and two moments of AdamW; gradients: a shard, or the whole until the last micro-batch has been summed
+    held, gradients = (each * trainer_values(shape, parameters, copies, rest) for copies, rest in ((3, 1), (1, 0)))
+    states = 0.0 if engine["offload_policy"] else (held + gradients) / ranks
+    if engine["use_no_sync_for_gradient_accumulation"]:
+        whole = _width(precision.get("reduce_dtype", "fp32")) * trainer_values(shape, parameters, 1, 0)
+        states += whole if engine["offload_policy"] else max(0.0, whole - gradients / ranks)
+    # two layers (all of their experts), the embedding and the head; or the whole model until its backward pass
+    gathered = 2 * shape.largest_layer + 2 * shape.vocab_size * shape.hidden_size
+    if not engine["reshard_after_forward"]:
+        gathered = trainer_values(shape, parameters, 1)
     # checkpointing keeps each layer's input and recomputes one layer at a time (about ten tensors of MLP width)
     checkpointed = 2 * (len(shape.layers) * shape.hidden_size + 10 * shape.mlp_width)
     return {
-        "states": states,
+        "states": states / GIB,
         "logits": logits_gib(tokens, shape.vocab_size, logit_bytes),
         "activations": (checkpointed if kept_bytes is None else kept_bytes) * tokens / GIB,
-        # two layers (all of their experts), the embedding and the head, in bf16
-        "gathered": (2 * shape.largest_layer + 2 * shape.vocab_size * shape.hidden_size) * 2 / GIB,
+        "gathered": _width(precision.get("param_dtype", "bf16")) * gathered / GIB,
     }
 
 
@@ -220,4 +227,8 @@ def offloaded_gib(shape: ModelShape, parameters: int, actor: Mapping[str, Any], 
 
 
 def _bytes_of_a_weight(engine: Mapping[str, Any]) -> int:
-    return 4 if engine["model_dtype"] in ("fp32", "float32") else 2
+    return _width(engine["model_dtype"])
+
+
+def _width(dtype: str) -> int:
+    return 4 if dtype in ("fp32", "float32") else 2

@@ -13,46 +13,23 @@ from prefix_opd.checks import cluster, services, together
 from prefix_opd.checks.chat_template import fill_in_template, template_variables
 from prefix_opd.checks.models import check_embedding, check_sizes
 from prefix_opd.checks.preflight import check_padding, check_verl_version, fill_in_stop, fit_model
-from prefix_opd.checks.surface import check_surface, rule_of
+from prefix_opd.checks.surface import check_surface
 from prefix_opd.config.compose import compose
-from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY, leaves
+from prefix_opd.config.keys import LOOP_KEY, ONE_TURN, STUDENT_KEY, TEACHER_KEY
 from prefix_opd.config.models import Model
 from prefix_opd.config.settings import Settings
 from prefix_opd.cost.memory import ROLLOUT_KEY
 from prefix_opd.evaluation.benchmarks import MINIATURES, Benchmark, Sampling, check_answers
+from prefix_opd.evaluation.engine import key_of, set_engine, take_over
 from prefix_opd.evaluation.target import Target
 
 TRAINER = "prefix_opd_evaluate"
 MANAGER = "prefix_opd.verl_plugin.trainer.evaluator.EvaluationManager"
-_ABSENT = object()
 NODE = "prefix_opd_evaluation"
 """Our node of the config. verl does not read it."""
 
 ASKED = ("prefix_opd.prompt", "prefix_opd.rollout", "data.max_prompt_length", "data.apply_chat_template_kwargs")
-ENGINE = (
-    "actor_rollout_ref.model.override_config.attn_implementation",
-    "actor_rollout_ref.model.use_remove_padding",
-    "actor_rollout_ref.actor.fsdp_config",
-    "actor_rollout_ref.rollout.dtype",
-    "actor_rollout_ref.rollout.tensor_model_parallel_size",
-    "actor_rollout_ref.rollout.gpu_memory_utilization",
-    "actor_rollout_ref.rollout.max_num_seqs",
-    "actor_rollout_ref.rollout.max_num_batched_tokens",
-    "actor_rollout_ref.rollout.enforce_eager",
-    "actor_rollout_ref.rollout.engine_kwargs",
-    "ray_kwargs.ray_init.num_cpus",
-    "ray_kwargs.ray_init.num_gpus",
-    "ray_kwargs.ray_init.object_store_memory",
-    "trainer.nnodes",
-)
-"""Keys that an evaluation takes from the run of its checkpoint: prompts and stop tokens, and the engine."""
-
-GPU_DEFAULTS = {
-    # without training, vLLM gets the trainer's share of the memory
-    "actor_rollout_ref.actor.fsdp_config.param_offload": True,
-    "actor_rollout_ref.actor.fsdp_config.optimizer_offload": True,
-    "actor_rollout_ref.rollout.gpu_memory_utilization": 0.8,
-}
+"""Keys of prompts and stop tokens that an evaluation takes from the run of its checkpoint."""
 
 FLAGS = {
     STUDENT_KEY: "the first argument",
@@ -76,7 +53,7 @@ FLAGS = {
 def check_overrides(overrides: Sequence[str]) -> None:
     """Raises UserError for an override of a key that the evaluation sets itself."""
     for override in overrides:
-        key = _key(override)
+        key = key_of(override)
         if key in FLAGS:
             raise UserError(override, "is set by the evaluation", f"use {FLAGS[key]}")
 
@@ -103,24 +80,14 @@ def evaluation_config(
     check_overrides(overrides)
     config = compose([*_base(target, benchmarks[0].name, overrides), *overrides])
     check_surface(config)
-    touched = {_key(override) for override in overrides}
+    touched = {key_of(override) for override in overrides}
     if "prefix_opd.prompt.thinking" in touched:  # another mode than the run's has another ending
         touched.add("prefix_opd.prompt.ending")
     if target.run_config is not None:
-        layout = "layout" in touched or "experiment" in touched
-        # the cluster that this machine is in, but no other machine that only the run's folder names
-        joins = OmegaConf.select(target.run_config, cluster.ADDRESS_KEY) == "auto"
-        engine = (*ENGINE, cluster.ADDRESS_KEY) if joins else ENGINE
-        _take_over(config, target.run_config, (*ASKED, *(() if layout else engine)), touched)
+        take_over(config, target.run_config, ASKED, touched)
         _check_loop(config, target.run_config, touched)
-    # a layout that leaves the memory to the arithmetic of a training run
-    open_share = config.actor_rollout_ref.rollout.gpu_memory_utilization is None
-    if config.platform != "cpu" and (open_share or (target.run_config is None and "layout" not in touched)):
-        for key, value in GPU_DEFAULTS.items():
-            if not any(_same_or_within(one, key) for one in touched):
-                OmegaConf.update(config, key, value, force_add=True)
     services.check_agent_loop(config)
-    _set_gpus(config, target, gpus, touched)
+    set_engine(config, target.run_config, gpus, touched)
     _set_own(config, target, benchmarks, sampling, out, chunk)
     services.check_grader(config)
     check_answers(config, benchmarks)
@@ -137,24 +104,12 @@ def evaluation_config(
 
 
 def _base(target: Target, benchmark: str, overrides: Sequence[str]) -> list[str]:
-    given = {_key(override) for override in overrides}
+    given = {key_of(override) for override in overrides}
     if benchmark in MINIATURES and "experiment" not in given:
         return [f"experiment={benchmark}/full"]
     if target.run_config is not None and "platform" not in given:
         return [f"platform={'cpu' if target.run_config.platform == 'cpu' else 'gpu'}"]
     return []
-
-
-def _take_over(config: DictConfig, run: DictConfig, keys: Sequence[str], touched: set[str]) -> None:
-    """Copy values from a run's config. It may come from elsewhere, so the rules for overrides apply to it too."""
-    for key in keys:
-        value = OmegaConf.select(run, key, default=_ABSENT)  # null is a value: a run without a forced ending has it
-        if value is _ABSENT:
-            continue
-        for name, one in leaves(value, key).items():
-            rule = rule_of(name, config.platform)
-            if rule is not None and not rule(one) and not any(_same_or_within(said, name) for said in touched):
-                OmegaConf.update(config, name, one, merge=True, force_add=True)
 
 
 def _check_loop(config: DictConfig, run: DictConfig, touched: set[str]) -> None:
@@ -163,25 +118,6 @@ def _check_loop(config: DictConfig, run: DictConfig, touched: set[str]) -> None:
     if theirs != config.actor_rollout_ref.rollout.agent.default_agent_loop and LOOP_KEY not in touched:
         rule = "is the agent loop of this run, and an evaluation runs such code only if its command names it"
         raise UserError(f"{LOOP_KEY}={theirs}", rule, "add it to the command")
-
-
-def _set_gpus(config: DictConfig, target: Target, gpus: int | None, touched: set[str]) -> None:
-    run = target.run_config
-    if gpus is not None:
-        config.trainer.n_gpus_per_node = gpus
-    elif run is not None and not touched & {"layout", "experiment", "trainer.n_gpus_per_node"}:
-        # without a teacher, its GPUs on the same node are free
-        together = run.trainer.nnodes == run.distillation.nnodes == 1 and run.platform != "cpu"
-        teacher = cluster.gpus(run)[1] if together else 0
-        config.trainer.n_gpus_per_node = run.trainer.n_gpus_per_node + teacher
-    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
-    shards = config.actor_rollout_ref.rollout.tensor_model_parallel_size
-    if ranks % shards:
-        raise UserError(
-            f"{ranks} GPUs",
-            f"do not divide among engines of actor_rollout_ref.rollout.tensor_model_parallel_size={shards}",
-            "change --gpus or that key",
-        )
 
 
 def _set_own(
@@ -287,11 +223,3 @@ def _set_lengths(
     elif not longest + response <= (given := OmegaConf.select(config, key)) <= (room or given):
         rule = f"has no room for prompt + response = {longest} + {response} tokens, or exceeds the model's context"
         raise UserError(f"{key}={given}", rule, "leave it out")
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0].partition("@")[0]
-
-
-def _same_or_within(touched: str, key: str) -> bool:
-    return touched == key or touched.startswith(f"{key}.") or key.startswith(f"{touched}.")

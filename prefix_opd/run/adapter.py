@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefix_opd.config.lora import Lora
 from prefix_opd.config.models import Model
+from prefix_opd.run.checkpoints import ranks_of
 
 
 def write_adapter(actor: Path, base: str, lora: Lora, folder: Path) -> None:
@@ -32,7 +33,7 @@ def _read_shards(actor: Path) -> dict[str, object]:
     import torch
     import torch.distributed.tensor
 
-    ranks = len(list(actor.glob("model_world_size_*_rank_*.pt")))
+    ranks = ranks_of(actor) or 0
     files = [actor / f"model_world_size_{ranks}_rank_{rank}.pt" for rank in range(ranks)]
     shards = [torch.load(file, map_location="cpu", weights_only=True, mmap=True) for file in files]
     return {

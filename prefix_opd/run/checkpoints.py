@@ -39,6 +39,7 @@ BLOCKS = 16
 ENDS = 2
 """Blocks in a checksum of an older manifest, which does not give the number."""
 _STEP = re.compile(r"^global_step_(\d+)$")
+_SHARD = re.compile(r"^model_world_size_(\d+)_rank_0\.pt$")
 _REMOVED = ".removed_"
 SET_ASIDE = "set_aside"
 """Folder for checkpoints of later steps than the one that a run starts from."""
@@ -52,6 +53,12 @@ def write_manifest(checkpoint: Path) -> None:
         onto_disk(path)
     files = {str(path.relative_to(checkpoint)): [*_signature(path, BLOCKS), BLOCKS] for path in listed}
     write_whole(checkpoint / MANIFEST_FILE, json.dumps(files, indent=1))
+
+
+def clear(checkpoint: Path) -> None:
+    """Remove the rest of an incomplete checkpoint: shards of another number of ranks would stay beside the new ones."""
+    if not (checkpoint / MANIFEST_FILE).exists() or damage(checkpoint):
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def damage(checkpoint: Path) -> str | None:
@@ -148,8 +155,8 @@ def settle_resume(config: DictConfig) -> Path | None:
     """Set the checkpoint that verl loads, in place of its own "latest". Returns it; None for a fresh start.
 
     Raises:
-        UserError: the given checkpoint is damaged or outside the run's folder, all checkpoints are damaged, or the
-            training data has changed.
+        UserError: the given checkpoint is damaged or outside the run's folder, all checkpoints are damaged, another
+            number of ranks wrote it, or the training data has changed.
     """
     trainer = config.trainer
     if trainer.resume_mode == "resume_path":
@@ -157,12 +164,14 @@ def settle_resume(config: DictConfig) -> Path | None:
         _refuse_foreign(config, asked)
         if problem := damage(asked):
             raise UserError(f"trainer.resume_from_path={asked}", f"is damaged: {problem}", "name another checkpoint")
+        _refuse_other_ranks(config, asked)
         _refuse_other_data(config, asked)
         return asked
     if trainer.resume_mode != "auto":
         return None
     found = newest_whole(Path(trainer.default_local_dir))
     if found is not None:
+        _refuse_other_ranks(config, found)
         _refuse_other_data(config, found)
         trainer.resume_mode = "resume_path"
         trainer.resume_from_path = str(found)
@@ -174,6 +183,24 @@ def data_fingerprint(config: DictConfig) -> list[str]:
     named = config.data.train_files
     files = [named] if isinstance(named, str) else list(named)
     return [sha256_of(Path(file).expanduser()) for file in files]
+
+
+def ranks_of(actor: Path) -> int | None:
+    """Number of ranks that wrote a checkpoint's folder ``actor`` last, by its shards' names; None where it has none."""
+    first = ((path.stat().st_mtime, _SHARD.match(path.name)) for path in actor.glob("model_world_size_*"))
+    found = {written: int(match[1]) for written, match in first if match}
+    return found[max(found)] if found else None
+
+
+def _refuse_other_ranks(config: DictConfig, checkpoint: Path) -> None:
+    """Raises UserError if another number of ranks wrote the checkpoint: each rank loads the shard with its number."""
+    found, trainer = ranks_of(checkpoint / "actor"), config.trainer
+    if found is not None and found != (ranks := trainer.n_gpus_per_node * trainer.nnodes):
+        raise UserError(
+            f"trainer.n_gpus_per_node x nnodes={ranks}",
+            f"must be {found}, the number of ranks that wrote {checkpoint.name}: verl loads it on no other",
+            "change it, or add trainer.experiment_name=NAME to start another run",
+        )
 
 
 def _refuse_other_data(config: DictConfig, checkpoint: Path) -> None:

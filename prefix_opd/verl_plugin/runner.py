@@ -92,8 +92,8 @@ class _Starting:
         return self
 
     def remote(self):
-        free = ray.available_resources()
-        check_running_cluster(self.config, free.get("CPU", 0), free.get("GPU", 0))
+        free = ray._private.state.available_resources_per_node().values()  # as verl does (ResourcePoolManager)
+        check_running_cluster(self.config, [(node.get("CPU", 0), node.get("GPU", 0)) for node in free])
         if self.stop_folder is not None:
             stopping.listen(self.stop_folder)
         task = self.actor_class.remote()

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -71,6 +72,19 @@ def test_fewer_cards_than_the_run_asks_for(on_gpus, nvidia_smi):
     assert finding.status is Status.WARN and finding.reason.endswith("the run asks for 2")
 
 
+def test_a_node_of_a_cluster_needs_its_own_gpus_alone(on_gpus, nvidia_smi, monkeypatch):
+    """Student and teacher have one node of two GPUs each."""
+    nodes = {"trainer": {"n_gpus_per_node": 2}, "distillation": {"n_gpus_per_node": 2}}
+    case = replace(on_gpus, config=OmegaConf.merge(on_gpus.config, nodes))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    nvidia_smi(TWO.replace("40960", "4"))
+    assert gpu.cards(case).status is Status.OK
+    nvidia_smi(TWO.splitlines()[0] + "\n")
+    assert gpu.cards(case).reason.endswith("; the run asks for 2 on a node")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    assert "8 are advised" in gpu.cpus(case).reason  # 4 for each of 2 GPUs
+
+
 def test_without_a_card_each_check_says_so(on_gpus, nvidia_smi):
     nvidia_smi("No devices were found\n")
     found = {name: check(on_gpus) for name, check in gpu.CHECKS}
@@ -132,6 +146,20 @@ def test_a_teacher_elsewhere_takes_no_memory_of_this_host(on_gpus, monkeypatch):
     assert f"; {4 * student + 2 * teacher:.1f} are needed" in gpu.host_memory(on_gpus).reason
     config = OmegaConf.merge(on_gpus.config, {"prefix_opd": {"teacher": {"url": "http://localhost:1/v1"}}})
     assert f"; {4 * student:.1f} are needed" in gpu.host_memory(Case.open(config)).reason
+
+
+@pytest.mark.parametrize(("tied", "copies"), [(False, 1), (True, 8)])
+def test_every_rank_loads_a_tied_student(on_gpus, monkeypatch, tmp_path, tied, copies):
+    monkeypatch.setattr(gpu, "GIB", 1)
+    folder = shutil.copytree(on_gpus.student.place, tmp_path / "student")
+    published = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**published, "tie_word_embeddings": tied}))
+    own = {"actor_rollout_ref": {"model": {"path": str(folder)}}, "trainer": {"n_gpus_per_node": 8}}
+    case = Case.open(
+        OmegaConf.merge(on_gpus.config, own, {"prefix_opd": {"teacher": {"url": "http://localhost:1/v1"}}})
+    )
+    student = sized(case.config, case.student.key).parameters
+    assert f"; {4 * student * copies:.1f} are needed" in gpu.host_memory(case).reason
 
 
 def test_the_doctor_looks_at_gpus_where_a_run_has_them(on_gpus, nvidia_smi, tiny_data):

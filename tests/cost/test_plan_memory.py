@@ -153,6 +153,37 @@ def test_one_card_by_hand():
     assert small["update"]["logits"] == gib(4_096 * VOCABULARY * 2)  # 1.2 GB
 
 
+FSDP = "actor_rollout_ref.actor.fsdp_config"
+WHOLE, STAYS = f"{FSDP}.use_no_sync_for_gradient_accumulation=true", f"{FSDP}.reshard_after_forward=false"
+FP32 = f"+{FSDP}.mixed_precision={{param_dtype:fp32}}"
+
+
+def test_whole_gradients_and_weights_that_stay_by_hand():
+    def update(layout, *overrides, pair="qwen3_8b"):
+        return memory(pair, layout, *overrides)["phases"]["update"]
+
+    # of each weight 12 B of 8 ranks, and its fp32 gradient on every rank
+    assert update("node_8x80gb", WHOLE)["states"] == gib(12 * SIZE_8B / 8 + 4 * SIZE_8B)
+    # one rank holds whole gradients anyway; FSDP2 frees those of a layer while it writes the shard's
+    assert update("one_gpu", WHOLE, pair="qwen3_1.7b")["states"] == gib(16 * SIZE_17B)
+    # the states are on the host, and the gradients are not before the last micro-batch
+    policy = [f"{FSDP}.offload_policy=true", f"{FSDP}.param_offload=false", f"{FSDP}.optimizer_offload=false"]
+    assert update("one_gpu", *policy, WHOLE, pair="qwen3_1.7b")["states"] == gib(4 * SIZE_17B)
+    assert update("node_8x80gb", STAYS)["gathered"] == gib(2 * SIZE_8B)
+    assert update("node_8x80gb", STAYS, FP32)["gathered"] == gib(4 * SIZE_8B)
+
+
+def test_an_adapter_alone_has_gradients():
+    plain, found = (
+        memory("qwen3_8b", "node_8x80gb", *more, kind="lora_schedule")["phases"]["update"]
+        for more in ([], [WHOLE, STAYS])
+    )
+    # rank 32 in each of 36 layers: (in + out) of q 8 192, k and v 5 120, o 8 192, gate, up and down 16 384
+    adapter = 32 * 36 * (2 * 8_192 + 2 * 5_120 + 3 * 16_384)
+    assert found["states"] - plain["states"] == gib(4 * adapter * 7 / 8)  # a rank has its eighth already
+    assert found["gathered"] == gib(2 * (SIZE_8B + adapter))
+
+
 def test_shared_with_overlap_holds_both_engines_at_once():
     found = memory("qwen3_1.7b", "one_gpu", "prefix_opd.teacher.phases=overlap")
     phases = found["phases"]

@@ -93,6 +93,50 @@ def test_an_evaluation_of_a_run_on_several_nodes_joins_the_cluster_of_this_machi
     assert alone.trainer.nnodes == 1 and alone.ray_kwargs.ray_init.address is None
 
 
+@pytest.mark.parametrize(
+    ("layout", "asked"),
+    # 4 GPUs of the student and 4 of the teacher on one machine; 8 and 8, which are two nodes of a cluster
+    [("node_8x80gb_dedicated", 8), ("multi_node_dedicated", 8), ("multi_node", 8)],
+)
+def test_no_node_is_asked_for_more_gpus_than_it_has(layout, asked):
+    run = compose(["experiment=qwen3_1.7b/schedule", f"layout={layout}"])
+    run.prefix_opd.stop_token_ids, run.prefix_opd.ignore_own_end_token = [5], True
+    target = Target("run", Model("model", STUDENT), Path("out"), Path("run"), run, 2)
+    assert configure(target, overrides=["platform=gpu"]).trainer.n_gpus_per_node == asked
+
+
+BYTES = "actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share", "offloaded", "kv_bytes"),
+    [
+        (None, 0.01, False, 45 << 30),  # the run's eight
+        # one GPU would hold 12 B x 8.19e9 of the trainer, 2 B x 8.19e9 of the engine and a cache made for eight ranks
+        (1, 0.8, True, None),
+    ],
+)
+def test_memory_that_fits_eight_gpus_is_not_taken_over_by_one(gpus, share, offloaded, kv_bytes):
+    fitted = [f"+{BYTES}={45 << 30}", "actor_rollout_ref.rollout.gpu_memory_utilization=0.01"]
+    run = compose(["experiment=qwen3_8b/schedule", "layout=node_8x80gb", *fitted])
+    run.prefix_opd.stop_token_ids, run.prefix_opd.ignore_own_end_token = [5], True
+    target = Target("run", Model("model", STUDENT), Path("out"), Path("run"), run, 2)
+    config = configure(target, gpus=gpus, overrides=["platform=gpu"])
+    assert config.actor_rollout_ref.rollout.gpu_memory_utilization == share
+    assert config.actor_rollout_ref.actor.fsdp_config.param_offload is offloaded
+    assert OmegaConf.select(config, BYTES) == kv_bytes
+    assert config.actor_rollout_ref.rollout.max_num_seqs == 256, "the rest of the engine is the run's"
+    said = configure(target, gpus=gpus, overrides=["platform=gpu", f"+{BYTES}=5"])
+    assert OmegaConf.select(said, BYTES) == 5
+
+
+def test_on_a_cpu_an_engine_keeps_its_bytes():
+    run = compose(["experiment=tiny/schedule", f"{BYTES}=77000000"])
+    run.prefix_opd.stop_token_ids, run.prefix_opd.ignore_own_end_token = [5], True
+    target = Target("run", Model("model", STUDENT), Path("out"), Path("run"), run, 2)
+    assert OmegaConf.select(configure(target, gpus=2), BYTES) == 77_000_000
+
+
 def test_a_runs_agent_loop_is_named_by_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my_loops.py").write_text("class Loop(AgentLoopBase): ...\n")

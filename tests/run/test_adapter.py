@@ -1,6 +1,7 @@
 """An adapter from a checkpoint's shards, and merged into its base."""
 
 import json
+import os
 from tempfile import TemporaryDirectory
 
 import torch
@@ -23,6 +24,11 @@ STUDENT = str(shipped_models()["student"])
 
 def test_the_shards_of_two_ranks_become_one_adapter(tmp_path, group):
     """Rank 1's file stands for the second half of each tensor that FSDP2 splits."""
+    actor = tmp_path / "actor"
+    actor.mkdir()
+    for rank in range(4):  # of an older layout
+        (actor / f"model_world_size_4_rank_{rank}.pt").write_bytes(b"")
+        os.utime(actor / f"model_world_size_4_rank_{rank}.pt", (0, 0))
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.default.weight"
     mesh = init_device_mesh("cpu", (1,))
     halves = torch.arange(8.0).reshape(4, 2).chunk(2)
@@ -32,8 +38,8 @@ def test_the_shards_of_two_ranks_become_one_adapter(tmp_path, group):
             name.format("B"): distribute_tensor(torch.ones(3, 4), mesh, [Replicate()]),
             "base_model.model.lm_head.weight": torch.zeros(5),
         }
-        torch.save(shard, tmp_path / f"model_world_size_2_rank_{rank}.pt")
-    write_adapter(tmp_path, STUDENT, Lora(4, 8, ("q_proj", "v_proj"), False), tmp_path / "out")
+        torch.save(shard, actor / f"model_world_size_2_rank_{rank}.pt")
+    write_adapter(actor, STUDENT, Lora(4, 8, ("q_proj", "v_proj"), False), tmp_path / "out")
     found = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert {key.rpartition("lora_")[2]: one.tolist() for key, one in found.items()} == {
         "A.weight": [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]],

@@ -48,7 +48,8 @@ def cut(path):
 
 
 def config(run, **trainer):
-    return OmegaConf.create({"trainer": {"default_local_dir": str(run), "resume_mode": "auto", **trainer}})
+    one = {"n_gpus_per_node": 1, "nnodes": 1}
+    return OmegaConf.create({"trainer": {"default_local_dir": str(run), "resume_mode": "auto", **one, **trainer}})
 
 
 def test_a_whole_one_is_gone_on_from(tmp_path):
@@ -152,6 +153,14 @@ def test_a_damaged_one_that_was_asked_for_is_refused(tmp_path):
         settle_resume(config(tmp_path, resume_mode="resume_path", resume_from_path=str(folder)))
 
 
+def test_a_checkpoint_is_refused_on_another_number_of_ranks(tmp_path):
+    folder = save(tmp_path, 2)  # of one rank
+    named = {"resume_mode": "resume_path", "resume_from_path": str(folder)}
+    for more in ({"n_gpus_per_node": 2}, {"nnodes": 2, **named}):
+        with pytest.raises(UserError, match="x nnodes=2: must be 1, the number of ranks that wrote global_step_2"):
+            settle_resume(config(tmp_path, **more))
+
+
 def test_a_checkpoint_from_elsewhere_is_loaded_only_when_it_is_allowed(tmp_path):
     folder = save(tmp_path / "other", 2)
     (tmp_path / "run").mkdir()
@@ -240,19 +249,15 @@ def test_a_damaged_later_one_is_left_to_be_written_over(tmp_path):
 def test_a_training_file_that_was_replaced_is_refused_and_the_same_one_is_not(tmp_path):
     data, run = tmp_path / "train.parquet", tmp_path / "run"
     data.write_bytes(b"first")
-    config = OmegaConf.create(
-        {
-            "trainer": {"default_local_dir": str(run), "resume_mode": "auto", "resume_from_path": None},
-            "data": {"train_files": [str(data)]},
-        }
-    )
+    asked = config(run, resume_from_path=None)
+    asked.data = {"train_files": [str(data)]}
     save(run, 2, manifest=False)
-    write_whole(run / "global_step_2" / LEDGER_FILE, json.dumps({"data": data_fingerprint(config)}))
+    write_whole(run / "global_step_2" / LEDGER_FILE, json.dumps({"data": data_fingerprint(asked)}))
     write_manifest(run / "global_step_2")
-    assert settle_resume(config.copy()) == run / "global_step_2"
+    assert settle_resume(asked.copy()) == run / "global_step_2"
     data.write_bytes(b"other")
     with pytest.raises(UserError, match=r"train.parquet'\]: has changed since global_step_2 was written"):
-        settle_resume(config)
+        settle_resume(asked)
     write_whole(run / "global_step_2" / LEDGER_FILE, json.dumps({"flops": {}}))  # of an earlier version
     write_manifest(run / "global_step_2")
-    assert settle_resume(config) == run / "global_step_2"
+    assert settle_resume(asked) == run / "global_step_2"

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tensordict import TensorDict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from verl.utils import tensordict_utils as tu
 
@@ -99,20 +101,47 @@ def test_a_model_built_without_checkpointing_stays_as_it_is():
     [
         ("meta", False, False, 12),  # fp32 gradient and two moments
         ("meta", False, True, 4),
-        ("meta", True, True, 8),  # the gradient twice on one rank
+        ("meta", True, True, 4),
         ("cpu", False, False, 0),  # offloaded
         ("cpu", True, False, 4),
     ],
 )
-def test_what_an_update_allocates_besides_activations(device, whole, stepped, bytes_of_a_weight):
+@pytest.mark.parametrize(
+    ("precision", "stays", "gathered"),
+    # all 15 + 5 weights of the forward pass, the frozen ones too, until the backward pass
+    [(None, False, 0), (None, True, 20 * 2), ({"param_dtype": "fp32"}, True, 20 * 4)],
+)
+def test_what_an_update_allocates_besides_activations(
+    device, whole, stepped, bytes_of_a_weight, precision, stays, gathered
+):
     weights = torch.nn.Linear(3, 5, device=device)
     weights.bias.requires_grad_(False)
     engine = SimpleNamespace(
         module=weights,
-        engine_config=SimpleNamespace(use_no_sync_for_gradient_accumulation=whole),
+        engine_config=SimpleNamespace(
+            use_no_sync_for_gradient_accumulation=whole, reshard_after_forward=not stays, mixed_precision=precision
+        ),
         optimizer=SimpleNamespace(state={weights.weight: {}} if stepped else {}),
     )
-    assert layers._pending(engine) == 15 * bytes_of_a_weight
+    assert layers._pending(engine) == 15 * bytes_of_a_weight + gathered
+
+
+@pytest.mark.parametrize(("reshard", "kept"), [(True, 0), (False, 2)])
+def test_what_fsdp2_holds_of_a_weight_on_one_rank(group, reshard, kept):
+    """A copy in bf16, of 2 bytes, that stays; a whole gradient or its shard, not both."""
+    model = torch.nn.Sequential(*(torch.nn.Linear(8, 8, bias=False) for _ in range(4)))
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    for module in (*model, model):
+        fully_shard(module, mesh=init_device_mesh("cpu", (1,)), mp_policy=policy, reshard_after_forward=reshard)
+    weights = [layer._get_fsdp_state()._fsdp_param_group.fsdp_params[0] for layer in model]
+    for reduced in (False, True):
+        model.set_requires_gradient_sync(reduced)
+        out = model(torch.ones(1, 8))
+        assert [one.all_gather_outputs[0].untyped_storage().size() for one in weights] == [64 * kept] * 4
+        out.sum().backward()
+        whole, shards = [one.unsharded_accumulated_grad for one in weights], [one.weight.grad for one in model]
+        assert all(one is None for one in (whole if reduced else shards))
+        assert [one.dtype for one in (shards if reduced else whole)] == [torch.float32] * 4
 
 
 COMPILED = """

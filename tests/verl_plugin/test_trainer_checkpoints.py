@@ -53,6 +53,18 @@ def test_only_the_newest_stays(tmp_path, verl_saves):
     assert list(checkpoints.saved(tmp_path)) == [4]
 
 
+@pytest.mark.parametrize("manifest", [None, '{"data.pt": [9, 0]}'])
+def test_nothing_of_an_incomplete_checkpoint_stays_in_the_new_one(tmp_path, verl_saves, manifest):
+    rest = tmp_path / "global_step_2" / "actor" / "model_world_size_8_rank_7.pt"
+    rest.parent.mkdir(parents=True)
+    rest.write_text("a run on 8 GPUs was killed here")
+    if manifest:  # damaged since
+        (tmp_path / "global_step_2" / checkpoints.MANIFEST_FILE).write_text(manifest)
+    trainer(tmp_path)._save_checkpoint()
+    written = {path.name for path in (tmp_path / "global_step_2").rglob("*")}
+    assert written == {"data.pt", checkpoints.LEDGER_FILE, checkpoints.MANIFEST_FILE}
+
+
 def test_a_checkpoint_that_fails_ends_the_run_and_leaves_nothing(tmp_path, monkeypatch):
     def full(self):
         raise OSError(28, "No space left on device")

@@ -42,8 +42,7 @@ def prepare(engine: Any, module: torch.nn.Module, data: TensorDict, fuses: bool)
         compile_layers(module)
     if settings.update.fit_memory and torch.cuda.is_available():
         room = USABLE * (_free() - _pending(engine)) - SPARE
-        precision = engine.engine_config.mixed_precision or {}
-        wide = 2 if precision.get("param_dtype", "bf16") == "fp32" else 1  # activations are counted in bf16
+        wide = _bytes_of_a_weight(engine) / 2  # activations are counted in bf16
         logit_bytes = FUSED if fuses and settings.update.fused_head else PLAIN
         fit_memory(module, data, room / wide, engine.get_data_parallel_group(), logit_bytes)
 
@@ -124,16 +123,24 @@ def _free() -> int:
 
 def _pending(engine: Any) -> int:
     """Bytes that the update allocates on the GPU besides activations."""
-    whole = local = 0
+    whole = local = gathered = 0
     for parameter in engine.module.parameters():
+        gathered += _bytes_of_a_weight(engine) * parameter.numel()
         if parameter.requires_grad:
             shard = parameter.to_local() if hasattr(parameter, "to_local") else parameter
             whole += 4 * parameter.numel()
             local += 4 * shard.numel() if shard.device.type != "cpu" else 0
-    if not engine.engine_config.use_no_sync_for_gradient_accumulation:
-        whole = 0  # else FSDP2 sums the gradients of whole weights in fp32 until the last micro-batch
+    config = engine.engine_config
+    # FSDP2 sums whole gradients in fp32, and frees those of a layer while it writes their shards
+    gradients = whole if config.use_no_sync_for_gradient_accumulation else local
+    kept = 0 if config.reshard_after_forward else gathered  # on one rank too, as FSDP2 copies its weights
     # AdamW makes its two moments in its first step
-    return whole + local + (0 if engine.optimizer.state else 2 * local)
+    return kept + gradients + (0 if engine.optimizer.state else 2 * local)
+
+
+def _bytes_of_a_weight(engine: Any) -> int:
+    """In the forward pass."""
+    return 4 if (engine.engine_config.mixed_precision or {}).get("param_dtype", "bf16") == "fp32" else 2
 
 
 def _layers(module: torch.nn.Module) -> list[Any]:

@@ -230,6 +230,7 @@ class PrefixOPDTrainer(TakesTurns, PPOTrainerSync):
     def _save_checkpoint(self):
         folder = self.run_folder / f"global_step_{self.global_steps}"
         try:
+            checkpoints.clear(folder)
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / LEDGER_FILE, json.dumps(self._ledger()))
             super()._save_checkpoint()
