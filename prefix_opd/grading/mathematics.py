@@ -68,7 +68,7 @@ _CONCLUDED = re.compile(
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
-    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\([^\n]{{1,40}}?\\\)){{0,80}}?\b{_VERB}\s+(?:exactly\s|only\s|just\s)?"
+    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?\b{_VERB}\s+(?:exactly\s|only\s|just\s)?"
     r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
 )

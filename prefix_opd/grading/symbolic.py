@@ -28,7 +28,7 @@ POINTS, AGREEING = 12, 4
 """Random points at which terms are compared, and the number of points that must have a value."""
 
 _JOINED = re.compile(r"[\s,;]*(?<!\\)\b(?:and|or)\b\s*")
-_SINGLE = re.compile(r"^\\\{\s*([^{},;]+|\([^{}();]*\))\s*\\\}$")
+_SINGLE = re.compile(r"^\\\{\s*((?=\S)[^{},;]*[^{},;\s]|\([^{}();]*\))\s*\\\}$")
 _NAME = re.compile(r"\s*\\?[A-Za-z]?(?:\([a-z]\))?\s*")
 _RELATION = re.compile(r"[<>]|\\[lg]e\b")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")

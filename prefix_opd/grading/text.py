@@ -11,7 +11,7 @@ FOREIGN_ANSWER = (
     "відповідь|الجواب|الإجابة|उत्तर"
 )
 FOREIGN_IS = "ist|est|es|é|è"
-EAST_ASIAN_ANSWER = r"[\[【]?(?:答案|答え|正解|정답|답)[\]】]?\s*(?:是|为|為|は|은|는)?\s*[:：]?"
+EAST_ASIAN_ANSWER = r"[\[【]?(?:答案|答え|正解|정답|답)[\]】]?(?:\s*(?:是|为|為|は|은|는))?(?:\s*[:：])?"
 """Patterns of "answer" in other languages; the last includes the verb or colon."""
 
 _END_TOKENS = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+$")
@@ -37,7 +37,7 @@ _HEADING = re.compile(
 _ORNAMENT = re.compile("[\u220e\u25a0-\u27bf\ufe0f\U0001f000-\U0001faff]")  # emoji, squares at the end of a proof
 _JSON = re.compile(
     r"""["'](?:final_?)?answer["']\s*:\s*"""
-    r"""(?:"((?:[^"\\]|\\.){1,500})"|'([^'\\]{1,500})'|\[([^\[\]]{1,100})\]|([^"'{}\[\],]{1,100}))\s*[,}]""",
+    r"""(?:"((?:[^"\\]|\\.){1,500})"|'([^'\\]{1,500})'|\[([^\[\]]{1,100})\]|([^"'{}\[\],\s][^"'{}\[\],]{0,99}))\s*[,}]""",
     re.IGNORECASE,
 )
 
