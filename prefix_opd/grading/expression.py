@@ -89,7 +89,9 @@ _NOTE_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|[a-z]{3}))\s+\((?:(?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})|"
     r"(?:since|because|as|i\.e\.|namely|approx\w*\.?|about|\\approx|which|where|by|from)\s[^()]*)\)"
 )
-_OR_ABOUT = re.compile(r",?\s+or\s+(?:about|approximately|roughly)\s+[\d.,]+\s*\\?%?$")
+_OR_ABOUT = re.compile(
+    r",?\s+or\s+(?:about|approximately|roughly)\s+[\d.,]+\s*\\?%?$|(?<=\S)\s*\([\d.,]+\s*\\?%\)$"  # 3/5 (60%)
+)
 _WORDS_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|\\pi(?=\s+[A-Za-z]{2})))"
     r"(?:\s+|(?<=\d)(?=(?:[cmk]m|[mk]g|m[lL]|mph|lbs?|hrs?|mins?|secs?)(?![A-Za-z])))"
