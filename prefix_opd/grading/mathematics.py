@@ -19,6 +19,7 @@ from prefix_opd.grading.expression import (
     without_percent,
 )
 from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
+from prefix_opd.grading.units import different_units
 
 _TAIL_CHARS = 1_500
 _VERB = (
@@ -163,8 +164,8 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
     """Whether an answer equals the truth.
 
     Strings, words and fractions are compared here, other answers by ``symbolically``. These differences do not count: a
-    per cent sign (50 and 0.5 equal 50%), a unit, a degree or currency sign, a base that the question gives, and a
-    variable's name.
+    per cent sign (50 and 0.5 equal 50%), a unit, a degree or currency sign that one side has, a base that the question
+    gives, and a variable's name.
 
     Args:
         answer: the answer as spelt in the response.
@@ -181,7 +182,7 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
     elif our_letter is not None and our_letter[2]:
         answer = our_letter[2]
     halves = {half[1].lower() for one in (answer, truth) if (half := _HALF_DAY.search(one))}
-    if len(halves) == 2:  # 10:00 a.m. and 10:00 p.m.
+    if len(halves) == 2 or different_units(answer, truth):  # 10:00 a.m. and 10:00 p.m.; 5 cm and 5 m
         return False
     if is_words(tidy(truth)) or (is_words(tidy(answer)) and as_words(answer) == as_words(truth)):
         return as_words(answer) == as_words(truth)
