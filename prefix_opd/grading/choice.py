@@ -49,17 +49,26 @@ _GIVEN = [
             _END,
         ),
         (r"\bI(?:['’]d|\swould)?\s(?:think|believe|say|guess)\s", _END),
-        (
-            "",
-            rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b"
-            r"(?!\s(?:only\s)?if\b)",
-        ),
         (r"\bonly\s", r"\s(?:works|fits|matches|satisfies|holds)\b"),
         (r"\b(?:option|choice)\s?", r"\s(?:fits|matches|works|is it)\b"),
-        ("", r"\s(?:remains|is left)\b"),
-        ("", r"\sit\sis\b"),
     )
 ]
+# the letter is the subject: no word such as "vitamin" stands before it
+_SUBJECT = [
+    re.compile(rf"(?i:{_NAMED}){_LETTER}(?i:{after})")
+    for after in (
+        rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b"
+        r"(?!\s(?:only\s)?if\b)",
+        r"\s(?:remains|is left)\b",
+        r"\sit\sis\b",
+    )
+]
+_BEFORE_SUBJECT = re.compile(
+    r"(?:^|[^\w\s]\s*|\n|\b(?i:so|thus|hence|therefore|then|that|and|or|but|because|since|as|only|also|both|now|here|yes|no|"
+    r"option|choice|answer|letter|statement|response|possibility|candidate|number|conclusion|think|believe|say|feel|guess|"
+    r"conclude|find|see|know|means|implies|suggests|shows|indicates|confirms|sure|certain|confident|clear|obvious|evident|"
+    r"means|made|makes|making|overall|case|[a-z]+ly)\s)$"
+)
 # the answer to "which is false?", if the text names no other
 _FALSE = [re.compile(rf"\b(?i:(?:false|incorrect|wrong)\s(?:one|statement|option)\s(?:{_BE}\s|:\s?)){_LETTER}{_END}")]
 _REASON = re.compile(r" (?:because|since)\b| ?\([^()]*\)$")
@@ -70,9 +79,15 @@ _PAIR = re.compile(r"\s?[;–—-]\s?[A-J](?![A-Za-z])")
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
 # "if C is correct", "I do not think C is correct", "B or C is correct"
 _DOUBT = re.compile(
-    r"(?i:\b(?:if|unless|whether|suppos\w+|assum\w+|doubt|unlikely|neither|not)\b|n['’]t\b)"
+    r"(?i:\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|doubt|unlikely|unsure|neither|not|(?:wrong|incorrect|false)\sthat)\b|n['’]t\b)"
     r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$"
 )
+# "Is the answer C?"; a question's answer "yes" is a statement
+_ASKS = re.compile(
+    r"(?:^|[.!?:,\n]\s*|\b(?:so|but|and|wait)\s)(?i:is|are|was|could|can|would|will|should|does|do|did|might|may|what|why|how|"
+    r"which|isn['’]t)\b[^.!?\n]*$"
+)
+_QUESTION_ENDS = re.compile(r"[^.!?\n]*\?(?!\s*(?i:yes|yeah|indeed|correct|right)\b)")
 _SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which|is|must|would|will|seems)\b)[a-z]")
 _WORDY = "AI"  # letters that are also words
 
@@ -95,7 +110,7 @@ def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
 
     The first of these that exists: the last box or ``<answer>``; the last statement such as "the answer is (C)",
     "Answer: C", "I would pick C", "option C is correct"; a last line with a letter, alone or before its option's text.
-    Two letters together, a letter beyond the options and a letter in a sentence ("A good approach…") do not count.
+    Questions, denials, two letters together, a letter beyond the options and a word ("A good way…") do not count.
 
     Args:
         text: the text after the thinking.
@@ -117,12 +132,14 @@ def _plain(text: str) -> str:
     return _SPACE.sub(lambda space: "\n" if "\n" in space.group() else " ", bare)
 
 
-def _given(plain: str, patterns: Sequence[re.Pattern[str]] = _GIVEN) -> str | None:
+def _given(plain: str, patterns: Sequence[re.Pattern[str]] = (*_GIVEN, *_SUBJECT)) -> str | None:
     """The letter of the last statement with a letter."""
     matches = [match for pattern in patterns for match in pattern.finditer(plain)]
     for match in sorted(matches, key=_place, reverse=True):
-        rest = plain[_place(match) : _place(match) + 40]
-        if _DOUBT.search(plain[max(0, match.start() - 80) : match.start()]):
+        before, rest = plain[max(0, match.start() - 80) : match.start()], plain[_place(match) : _place(match) + 40]
+        if _DOUBT.search(before) or (_ASKS.search(plain[: _place(match)][-120:]) and _QUESTION_ENDS.match(rest)):
+            continue
+        if match.re in _SUBJECT and match["bracketed"] is None and not _BEFORE_SUBJECT.search(before):
             continue
         if match["bare"] is not None and match["bare"] in _WORDY and _SENTENCE_GOES_ON.match(rest):
             continue

@@ -73,6 +73,18 @@ _SUBJECT = re.compile(
     r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
 )
+_CLAUSE = r"(?:(?!\b(?:but|so|thus|hence|therefore)\b)[^.,;:!?\n]|\.(?=\d))"
+# sentences that claim nothing: questions, doubts, assumptions
+_NO_CLAIM = re.compile(
+    r"(?:^|(?<=[.!?]\s))(?:"
+    r"(?:[^.!?\n]|\.(?=\d))*[?？](?=[\s*_)\"'”]|$)|"
+    rf"(?:{_CLAUSE}|,)*\b(?:whether|if|suppos\w+|assum\w+|imagin\w+)\s(?:that\s)?(?:the|my|your)\s(?:\w+\s)?answer\b"
+    rf"(?:{_CLAUSE}|[,:])*(?:[.!](?=\s|$)|$)|"
+    rf"(?:{_CLAUSE}*(?:\b(?:doubt|unsure|unclear|unlikely)|(?:\bnot|n['’]t)\s(?:\w+\s)?(?:sure|certain|clear|think|believe)|"
+    r"(?:\bnot|n['’]t)\s(?:know\s(?:whether|if)|true\sthat|(?:\w+\s)?case\sthat)|\b(?:wrong|incorrect|false|untrue)\sthat)\b|"
+    rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine)\b){_CLAUSE}*(?:[.!](?=\s|$)|$))",
+    re.IGNORECASE | re.MULTILINE,
+)
 _LONE_WORD = re.compile(r"[^\W\d_]{2,}[.!]?|(?i:yes|no)[,;:.!—].*")
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
 _LETTERED = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
@@ -89,7 +101,7 @@ def find_answer(text: str) -> tuple[str, str]:
 
     The first of these that exists: the last closed box or ``<answer>``; the text after the last "answer is", "answer:",
     "final answer" or "####"; in the last paragraph the number at the end of a statement ("there are 42 ways."), the
-    last formula, or a bare or bold number. Other numbers in the text do not count.
+    last formula, or a bare or bold number. Other numbers in the text do not count, and neither do questions and doubts.
     """
     inside, after = tagged(text)
     box, opened = boxed(after)
@@ -102,7 +114,7 @@ def find_answer(text: str) -> tuple[str, str]:
         return box, ""
     if opened:
         return "", UNCLOSED
-    tail = text[-_TAIL_CHARS:]
+    tail = _NO_CLAIM.sub("", text[-_TAIL_CHARS:])
     plain = _TEXT.sub(r"\1", unmarked(tail))
     announced = list(_ANNOUNCED.finditer(plain))
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
