@@ -7,7 +7,8 @@ import re
 from prefix_opd.method.prompt import THINK_END, THINK_START
 
 FOREIGN_ANSWER = (
-    "antwort|réponse|respuesta|resposta|risposta|antwoord|svar|odpowiedź|odpověď|vastaus|jawaban|cevap|đáp án|ответ|"
+    "antwort|lösung|solución|soluzione|solução|"
+    "réponse|respuesta|resposta|risposta|antwoord|svar|odpowiedź|odpověď|vastaus|jawaban|cevap|đáp án|ответ|"
     "відповідь|الجواب|الإجابة|उत्तर"
 )
 FOREIGN_IS = "ist|est|es|é|è"
