@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from prefix_opd.grading.notation import COMMANDS, plain_latex
-from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
+from prefix_opd.grading.text import DOUBTS, EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -113,9 +113,14 @@ _PAIR = re.compile(r"\s?[;–—-]\s?[A-J](?![A-Za-z])")
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
 # "if C is correct", "I do not think C is correct", "B or C is correct"
 _DOUBT = re.compile(
-    r"(?i:\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|doubt|unlikely|unsure|neither|not|"
-    r"(?:wrong|incorrect|false)\s(?:that|to))\b|n['’]t\b)"
+    rf"(?i:{DOUBTS}|\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|pretend|neither)\b|"
+    r"(?:\b(?:can)?not|n['’]t)\b(?!\s(?:hard|difficult|surprising|only)\b))"
     r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$"
+)
+# "The answer C is wrong", "It is said that C is correct, but that is false"
+_DENIED = re.compile(
+    r"(?:\s(?:is|seems|appears)\s(?:the\s)?(?:correct|right|true|answer|best)(?:\sanswer)?)?(?:,?\sbut\s(?:that|this|it)|,\swhich)?"
+    r"\s(?:is|was|are)(?:n['’]t|(?:\s\w+)?\s(?:false|wrong|incorrect|not|untrue))\b"
 )
 # "Is the answer C?"; a question's answer "yes" is a statement
 _ASKS = re.compile(
@@ -176,7 +181,8 @@ def _given(plain: str, patterns: Sequence[re.Pattern[str]] = (*_GIVEN, *_SUBJECT
     matches = [match for pattern in patterns for match in pattern.finditer(plain)]
     for match in sorted(matches, key=_place, reverse=True):
         before, rest = plain[max(0, match.start() - 80) : match.start()], plain[_place(match) : _place(match) + 40]
-        if _DOUBT.search(before) or (_ASKS.search(plain[: _place(match)][-120:]) and _QUESTION_ENDS.match(rest)):
+        asks = match.re in _SUBJECT or rest.lstrip().startswith("?") or _ASKS.search(plain[: _place(match)][-120:])
+        if _DOUBT.search(before) or _DENIED.match(rest) or (asks and _QUESTION_ENDS.match(rest)):
             continue
         if match.re in _SUBJECT and match["bracketed"] is None and not _BEFORE_SUBJECT.search(before):
             continue

@@ -18,7 +18,7 @@ from prefix_opd.grading.expression import (
     value_of,
     without_percent,
 )
-from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
+from prefix_opd.grading.text import DOUBTS, EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
 from prefix_opd.grading.units import different_units
 
 _TAIL_CHARS = 1_500
@@ -80,9 +80,9 @@ _NO_CLAIM = re.compile(
     r"(?:[^.!?\n]|\.(?=\d))*[?？](?=[\s*_)\"'”]|$)|"
     rf"(?:{_CLAUSE}|,)*\b(?:whether|if|suppos\w+|assum\w+|imagin\w+)\s(?:that\s)?(?:the|my|your)\s(?:\w+\s)?answer\b"
     rf"(?:{_CLAUSE}|[,:])*(?:[.!](?=\s|$)|$)|"
-    rf"(?:{_CLAUSE}*(?:\b(?:doubt|unsure|unclear|unlikely)|(?:\bnot|n['’]t)\s(?:\w+\s)?(?:sure|certain|clear|think|believe)|"
-    r"(?:\bnot|n['’]t)\s(?:know\s(?:whether|if)|true\sthat|(?:\w+\s)?case\sthat)|\b(?:wrong|incorrect|false|untrue)\sthat)\b|"
-    rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine)\b){_CLAUSE}*(?:[.!](?=\s|$)|$))",
+    rf"(?:{_CLAUSE}*(?:{DOUBTS}|(?:\b(?:can)?not|n['’]t)\s(?:(?:\w+\s)?(?:sure|certain|clear|think|believe)\b|know\s(?:whether|if)\b|"
+    r"(?:be|say|claim|conclude|follow|mean|possible|true|right|correct|(?:\w+\s)?case)\sthat\b))|"
+    rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine|pretend)\b){_CLAUSE}*(?:[.!](?=\s|$)|$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _LONE_WORD = re.compile(r"[^\W\d_]{2,}[.!]?|(?i:yes|no)[,;:.!—].*")

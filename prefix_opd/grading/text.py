@@ -15,6 +15,14 @@ FOREIGN_IS = "ist|est|es|é|è"
 EAST_ASIAN_ANSWER = r"[\[【]?(?:答案|答え|正解|정답|답)[\]】]?(?:\s*(?:是|为|為|は|은|는))?(?:\s*[:：])?"
 """Patterns of "answer" in other languages; the last includes the verb or colon."""
 
+DOUBTS = (
+    r"(?:\b(?<!no )(?<!without )(?<!without a )doubt(?:s|ed|ful)?\b|"
+    r"\b(?:unsure|unclear|unlikely|nobody|no\sone|no\sway|never\s(?!doubt)\w+\sthat|mistake\sto|(?<!no )wonder)\b|"
+    r"\b(?:wrong|incorrect|false|untrue)\s(?:that|to)\b|\blet(?:['’]s|\sus|\sme)\s(?:say|guess|pretend)\b|"
+    r"\b(?:one|you|some|many|people|students)\s(?:\w+\s)?(?:think|believe|say|guess|expect|claim)\b)"
+)
+"""Pattern of words after which a clause claims nothing."""
+
 _END_TOKENS = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+$")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _BROKEN_BOX = re.compile(r"(?:\x08oxed|\\+[bB]oxed|(?<![A-Za-z\\])boxed)(?=\s*\{)")  # \b read as an escape, or lost
