@@ -41,7 +41,8 @@ _ASKED = (
     rf"{_FITTING}(?:\s(?:one|statement|response|description|explanation))?)"
 )
 _LAST = (
-    r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|by elimination|overall|"
+    r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|"
+    r"in (?:that|this) case|by elimination|overall|clearly|definitely|obviously|"
     r"actually|wait|no)\s?[,:]?\s"
 )
 _GIVEN = [
@@ -95,7 +96,12 @@ _BEFORE_SUBJECT = re.compile(
     r"(?:^|[^\w\s]\s*|\n|\b(?i:so|thus|hence|therefore|then|that|and|or|but|because|since|as|only|also|both|now|here|yes|no|"
     r"option|choice|answer|letter|statement|response|possibility|candidate|number|conclusion|think|believe|say|feel|guess|"
     r"conclude|find|see|know|means|implies|suggests|shows|indicates|confirms|sure|certain|confident|clear|obvious|evident|"
-    r"means|made|makes|making|overall|case|[a-z]+ly)\s)$"
+    r"says|made|makes|making|overall|case|[a-z]+ly)\s)$|"
+    # "In this light C is correct", but not "In group A is the best"
+    r"(?:^|[.!?,\n]\s*)(?i:in|on|at|from|for|by|with|under|of|among|after|since|as|when|because|due|given|based|according|"
+    r"using|looking|considering|comparing)\s(?:[^\s.!?]+\s)*"
+    r"(?!(?i:vitamin|hepatitis|group|type|class|grade|category|phase|stage|"
+    r"figure|table|part|section|point|vector|matrix|plan|model|sample|protein|gene|factor|element|drug|compound|species)\b)[^\s.!?]+\s$"
 )
 # the answer to "which is false?", if the text names no other
 _FALSE = [re.compile(rf"\b(?i:(?:false|incorrect|wrong)\s(?:one|statement|option)\s(?:{_BE}\s|:\s?)){_LETTER}{_END}")]
