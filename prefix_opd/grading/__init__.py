@@ -7,6 +7,7 @@ Modules in the order of use:
 ``mathematics`` the answer in the text, and its comparison with the truth
 ``notation``    Unicode and plain text as plain LaTeX
 ``expression``  a canonical spelling of numbers, units and expressions
+``units``       the unit of an answer
 ``choice``      the option's letter
 ``symbolic``    equality of tuples, sets and terms, in a process (``worker``) that ``pool`` kills at a time limit
 ``grader``      the ``Verdict`` of a response

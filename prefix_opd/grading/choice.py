@@ -6,14 +6,17 @@ import re
 from collections.abc import Sequence
 
 from prefix_opd.grading.notation import COMMANDS, plain_latex
-from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
+from prefix_opd.grading.text import DOUBTS, EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
 
 LETTERS = "ABCDEFGHIJ"
 
 _WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{")
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3010: "(", 0x3011: ")"}
 _SPACING = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ()\[\]]|[~_]|\\q?quad(?![A-Za-z])")
-_MARKUP = re.compile(r"\\!|[*$`{}\"“”]|<<|>>|\[(?=\[)|(?<=\])\]|['‘](?=[A-Ja-j]['’](?!\w))|(?<=['‘][A-Ja-j])['’](?!\w)")
+_MARKUP = re.compile(
+    r"\\!|[*$`{}\"“”]|<<|>>|\[(?=\[)|(?<=\])\]|['‘](?=[A-Ja-j]['’](?!\w))|(?<=['‘][A-Ja-j])['’](?!\w)|"
+    r"<(?=\(?[A-J]\)?>)|(?<=<[A-J])>|(?<=<\([A-J]\))>"
+)
 _SPACE = re.compile(r"\s+")
 
 # A lower-case letter counts only in brackets and at the end of a statement, because "a" is a word.
@@ -24,12 +27,24 @@ _LETTER = (
 )
 _BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
 _ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just)\s)?"
-_NAMED = rf"{_ADVERB}(?:(?:the\s)?(?:correct\s|right\s|best\s)?(?:letter|option|choice|answer)\s?:?\s?)?"
+_NAMED = (
+    rf"{_ADVERB}(?:(?:the\s)?(?:correct\s|right\s|best\s)?(?:letter|option|choice|answer|number)(?:\snumber)?\s?:?\s?)?"
+)
+_FITTING = r"most\s(?:accurate|appropriate|likely|plausible|suitable|reasonable|probable|fitting)"
+_RIGHT = (
+    r"(?:(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)|"
+    rf"{_FITTING}(?=\s(?:answer|option|choice|one)\b|{_END})|plausible)"
+)
 _ASKED = (
     r"(?:answer|ans\.?|choice|option|letter|select(?:ed|ion)|pick|guess|"
-    r"(?:right|correct|best|true)\s(?:one|statement|response))"
+    r"(?:right|correct|best|true)\s(?:one|statement|response)|"
+    rf"{_FITTING}(?:\s(?:one|statement|response|description|explanation))?)"
 )
-_LAST = r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|overall|actually|wait|no)\s?[,:]?\s"
+_LAST = (
+    r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|"
+    r"in (?:that|this) case|by elimination|overall|clearly|definitely|obviously|"
+    r"actually|wait|no)\s?[,:]?\s"
+)
 _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
@@ -44,35 +59,82 @@ _GIVEN = [
             "",
         ),
         (
-            rf"(?:\b(?:it|this|that|which)(?:\s{_BE}|['’]s|\s(?:matches|corresponds to|gives|leaves(?: us with)?))\s"
-            rf"(?:only\s)?|{_LAST})",
+            rf"(?:\b(?:it|this|that|which)(?:\s{_BE}|['’]s)\s(?:only\s)?|"
+            r"\b(?:it|this|that|which|all|everything|evidence|analysis|reasoning|logic|others)\s"
+            r"(?:matches|corresponds to|(?:gives|yields|implies|indicates|suggests|supports)(?:\sus)?|"
+            r"(?:leads?|points?)(?:\sus)?\s(?:to|towards?))\s(?:only\s)?|\bleaning\s(?:to|towards?)\s|"
+            rf",\s(?:and\s)?(?:so|thus|hence|therefore)\s|{_LAST})",
             _END,
         ),
+        (r"\bleav(?:es|ing)\s(?:us\swith\s)?(?:only\s|just\s)?", _END),
+        (r"\b(?:conclude|end up|finish|left)\swith\s(?:only\s|just\s)?|\barrive at\s", _END),
+        (r"\b(?:makes|making)\s", rf"\s(?:the\s)?{_RIGHT}\b"),
         (r"\bI(?:['’]d|\swould)?\s(?:think|believe|say|guess)\s", _END),
-        (
-            "",
-            rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)\b"
-            r"(?!\s(?:only\s)?if\b)",
-        ),
         (r"\bonly\s", r"\s(?:works|fits|matches|satisfies|holds)\b"),
         (r"\b(?:option|choice)\s?", r"\s(?:fits|matches|works|is it)\b"),
-        ("", r"\s(?:remains|is left)\b"),
-        ("", r"\sit\sis\b"),
     )
 ]
+_FAILS = (
+    r"(?:\b(?:not|cannot|neither|wrong|incorrect|false|fails?|inconsistent|impossible|exclud\w+|eliminat\w+|reject\w*|"
+    r"violat\w+)\b|n['’]t\b)"
+)
+# the letter is the subject: no word such as "vitamin" stands before it
+_SUBJECT = [
+    re.compile(rf"(?i:{_NAMED}){_LETTER}(?i:{after})")
+    for after in (
+        rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?{_RIGHT}\b"
+        r"(?!\s(?:only\s)?if\b)",
+        rf"\s?(?:seems|appears|looks|sounds)\s(?:to be\s|like\s)?{_ADVERB}(?:the\s)?{_RIGHT}\b"
+        r"(?!\s(?:at\sfirst|initially)|[^.\n]*\bbut\b)",
+        rf"\s(?:is|was)\s(?:the\s)?only\s(?:option|choice|answer|one|statement|possibility)\b(?![^.\n]*{_FAILS})",
+        r"\s(?:remains|is left|(?:fits|matches|works)\s(?:the\s)?best)\b",
+        r"\sit\sis\b",
+        r"\sis\.?$",  # B is not correct. C is.
+    )
+]
+_BEFORE_SUBJECT = re.compile(
+    r"(?:^|[^\w\s]\s*|\n|\b(?i:so|thus|hence|therefore|then|that|and|or|but|because|since|as|only|also|both|now|here|yes|no|"
+    r"option|choice|answer|letter|statement|response|possibility|candidate|number|conclusion|think|believe|say|feel|guess|"
+    r"conclude|find|see|know|means|implies|suggests|shows|indicates|confirms|sure|certain|confident|clear|obvious|evident|"
+    r"says|made|makes|making|overall|case|[a-z]+ly)\s)$|"
+    # "In this light C is correct", but not "In group A is the best"
+    r"(?:^|[.!?,\n]\s*)(?i:in|on|at|from|for|by|with|under|of|among|after|since|as|when|because|due|given|based|according|"
+    r"using|looking|considering|comparing)\s(?:[^\s.!?]+\s)*"
+    r"(?!(?i:vitamin|hepatitis|group|type|class|grade|category|phase|stage|"
+    r"figure|table|part|section|point|vector|matrix|plan|model|sample|protein|gene|factor|element|drug|compound|species)\b)[^\s.!?]+\s$"
+)
 # the answer to "which is false?", if the text names no other
 _FALSE = [re.compile(rf"\b(?i:(?:false|incorrect|wrong)\s(?:one|statement|option)\s(?:{_BE}\s|:\s?)){_LETTER}{_END}")]
 _REASON = re.compile(r" (?:because|since)\b| ?\([^()]*\)$")
 _NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?:?\s?)"
 _LINE = re.compile(rf"(?:[-=#>→⇒⟹∴]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
+# "All of the above (D)", at the end
+_CLOSING = re.compile(r"(?:(?P<words>[^()\[\]?]*\w),? )?[(\[](?P<letter>[A-J])[)\]][.!]?")
+_NO_CLOSING = re.compile(
+    rf"(?i:{_FAILS}|\b(?:rul\w+\sout|except|than|unlike|versus|worst|if|whether)\b|\b(?:figure|table|panel|part|group|type|"
+    r"section|case|step|equation|both|of|in|from|by|to|with|see|like)$)"
+)
 _ALONE = re.compile(rf"{_LETTER}[.)]?\n")
 _PAIR = re.compile(r"\s?[;–—-]\s?[A-J](?![A-Za-z])")
 _ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
 # "if C is correct", "I do not think C is correct", "B or C is correct"
 _DOUBT = re.compile(
-    r"(?i:\b(?:if|unless|whether|suppos\w+|assum\w+|doubt|unlikely|neither|not)\b|n['’]t\b)"
+    rf"(?i:{DOUBTS}|\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|pretend|neither)\b|"
+    r"(?:\b(?:can)?not|n['’]t)\b(?!\s(?:hard|difficult|surprising|only)\b))"
     r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$"
 )
+# "The answer C is wrong", "It is said that C is correct, but that is false"
+_DENIED = re.compile(
+    r"(?:\s(?:is|seems|appears)\s(?:the\s)?(?:correct|right|true|answer|best)(?:\sanswer)?)?(?:,?\sbut\s(?:that|this|it)|,\swhich)?"
+    r"\s(?:is|was|are)(?:n['’]t|(?:\s\w+)?\s(?:false|wrong|incorrect|not|untrue))\b"
+)
+# "Is the answer C?"; a question's answer "yes" is a statement
+_ASKS = re.compile(
+    r"(?:^|[.!?:,\n]\s*|\b(?:so|but|and|wait)\s)(?i:is|are|was|could|can|would|will|should|does|do|did|might|may|what|why|how|"
+    r"which|isn['’]t)\b[^.!?\n]*$"
+)
+_QUESTION_ENDS = re.compile(r"[^.!?\n]*\?(?!\s*(?i:yes|yeah|indeed|correct|right)\b)")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
 _SENTENCE_GOES_ON = re.compile(r"\s(?!(?:because|since|as|for|based|due|and|or|which|is|must|would|will|seems)\b)[a-z]")
 _WORDY = "AI"  # letters that are also words
 
@@ -95,7 +157,7 @@ def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
 
     The first of these that exists: the last box or ``<answer>``; the last statement such as "the answer is (C)",
     "Answer: C", "I would pick C", "option C is correct"; a last line with a letter, alone or before its option's text.
-    Two letters together, a letter beyond the options and a letter in a sentence ("A good approach…") do not count.
+    Questions, denials, two letters together, a letter beyond the options and a word ("A good way…") do not count.
 
     Args:
         text: the text after the thinking.
@@ -106,6 +168,9 @@ def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
     plain = _plain(text).strip()
     last = letter_of(plain_latex(unmarked(box))) if box else None
     letter = last or _given(plain) or letter_of(plain.rpartition("\n")[2]) or _given(plain, _FALSE)
+    closing = _CLOSING.fullmatch(_SENTENCE_END.split(plain)[-1])
+    if letter is None and closing is not None and not _NO_CLOSING.search(closing["words"] or ""):
+        letter = closing["letter"]
     if letter is None and (alone := _ALONE.match(plain)) is not None:
         letter = _letter(alone)
     return letter if letter and letter in LETTERS[:n_options] else None
@@ -117,12 +182,15 @@ def _plain(text: str) -> str:
     return _SPACE.sub(lambda space: "\n" if "\n" in space.group() else " ", bare)
 
 
-def _given(plain: str, patterns: Sequence[re.Pattern[str]] = _GIVEN) -> str | None:
+def _given(plain: str, patterns: Sequence[re.Pattern[str]] = (*_GIVEN, *_SUBJECT)) -> str | None:
     """The letter of the last statement with a letter."""
     matches = [match for pattern in patterns for match in pattern.finditer(plain)]
     for match in sorted(matches, key=_place, reverse=True):
-        rest = plain[_place(match) : _place(match) + 40]
-        if _DOUBT.search(plain[max(0, match.start() - 80) : match.start()]):
+        before, rest = plain[max(0, match.start() - 80) : match.start()], plain[_place(match) : _place(match) + 40]
+        asks = match.re in _SUBJECT or rest.lstrip().startswith("?") or _ASKS.search(plain[: _place(match)][-120:])
+        if _DOUBT.search(before) or _DENIED.match(rest) or (asks and _QUESTION_ENDS.match(rest)):
+            continue
+        if match.re in _SUBJECT and match["bracketed"] is None and not _BEFORE_SUBJECT.search(before):
             continue
         if match["bare"] is not None and match["bare"] in _WORDY and _SENTENCE_GOES_ON.match(rest):
             continue

@@ -22,7 +22,7 @@ _SHORT_WORDS = {"yes", "no", "odd"}
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _POWER_OF_TEN = re.compile(r"(?:(.+?)(?:\\times|\\cdot|\*|x))?10\^(?:\{([-+]?\d{1,3})\}|(\d))")
 _E_NOTATION = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([-+]?\d{1,3})")
-_ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d*?)(\d{1,9}?)\2{2,}\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")  # 0.333...
+_ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d{0,30}?)(\d{1,9}?)\2{2,}\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")  # 0.333...
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d{1,30})\}|(\d))|\((\d{1,30})\)(?![\d(^]))")
 _DOTTED = re.compile(r"\\dot\s*(?:\{(\d)\}|(\d))(\d*)\\dot\s*(?:\{(\d)\}|(\d))")  # 0.\dot{1}4285\dot{7}
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
@@ -55,18 +55,18 @@ _NAMED = {
 
 _UNIT = (
     r"[cdkm]?m|km/h|mi|in|ft|yd|[mk]?g|lbs?|oz|m?[lL]|gal|hrs?|h|mins?|secs?|s|ms|mph|kph|rpm|k?Hz|[mk]?[NJWVA]|kWh|k?Pa|"
-    r"mol|K|rad|deg|sq|cu|per|days?|men|ways?|USD|EUR|a\.?m\.?|p\.?m\.?"
+    r"K|sq|cu|USD|EUR|a\.?m\.?|p\.?m\.?"
 )
 _WORD = (
     rf"(?!(?:{'|'.join(_NUMERALS)}|hundred|thousand)\b)"
-    rf"(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|the|a|an|is|as|we|are|by|so|per|(?:{_UNIT}))"
+    rf"(?>(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|a|an|is|as|we|by|so|{_UNIT})(?![A-Za-z'’.-]))"
 )
 _EXPONENT = re.compile(r"\^\s*\{?-?\d\}?")
 _TEXT = (
     r"\\(?:text(?:bf|it|rm|normal)?|[mh]box|mathrm|operatorname)\s*\{((?:[^{}]|\^\{-?\d\})*)\}(?:\s*\^\s*\{?-?\d\}?)?"
 )
 _TEXT_AFTER = re.compile(
-    r"(?P<value>.*?[^\s=<>+(/,-])(?P<words>(?:\s*(?:/|\\cdot\b|\\times\b)?\s*"
+    r"(?P<value>.*?[^\s=<>+(/,-])(?P<words>(?:\s*(?:(?:/|\\cdot\b|\\times\b)\s*)?"
     rf"(?:{_TEXT}|\\frac\s*\{{\s*{_TEXT}\s*\}}\s*\{{\s*{_TEXT}\s*\}}))+)"
 )
 _CLAUSE_AFTER = re.compile(
@@ -89,7 +89,9 @@ _NOTE_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|[a-z]{3}))\s+\((?:(?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})|"
     r"(?:since|because|as|i\.e\.|namely|approx\w*\.?|about|\\approx|which|where|by|from)\s[^()]*)\)"
 )
-_OR_ABOUT = re.compile(r",?\s+or\s+(?:about|approximately|roughly)\s+[\d.,]+\s*\\?%?$")
+_OR_ABOUT = re.compile(
+    r",?\s+or\s+(?:about|approximately|roughly)\s+[\d.,]+\s*\\?%?$|(?<=\S)\s*\([\d.,]+\s*\\?%\)$"  # 3/5 (60%)
+)
 _WORDS_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|\\pi(?=\s+[A-Za-z]{2})))"
     r"(?:\s+|(?<=\d)(?=(?:[cmk]m|[mk]g|m[lL]|mph|lbs?|hrs?|mins?|secs?)(?![A-Za-z])))"

@@ -18,7 +18,8 @@ from prefix_opd.grading.expression import (
     value_of,
     without_percent,
 )
-from prefix_opd.grading.text import EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
+from prefix_opd.grading.text import DOUBTS, EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
+from prefix_opd.grading.units import different_units
 
 _TAIL_CHARS = 1_500
 _VERB = (
@@ -68,9 +69,21 @@ _CONCLUDED = re.compile(
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
-    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\([^\n]{{1,40}}?\\\)){{0,80}}?\b{_VERB}\s+(?:exactly\s|only\s|just\s)?"
+    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?\b{_VERB}\s+(?:exactly\s|only\s|just\s)?"
     r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
+)
+_CLAUSE = r"(?:(?!\b(?:but|so|thus|hence|therefore)\b)[^.,;:!?\n]|\.(?=\d))"
+# sentences that claim nothing: questions, doubts, assumptions
+_NO_CLAIM = re.compile(
+    r"(?:^|(?<=[.!?]\s))(?:"
+    r"(?:[^.!?\n]|\.(?=\d))*[?？](?=[\s*_)\"'”]|$)|"
+    rf"(?:{_CLAUSE}|,)*\b(?:whether|if|suppos\w+|assum\w+|imagin\w+)\s(?:that\s)?(?:the|my|your)\s(?:\w+\s)?answer\b"
+    rf"(?:{_CLAUSE}|[,:])*(?:[.!](?=\s|$)|$)|"
+    rf"(?:{_CLAUSE}*(?:{DOUBTS}|(?:\b(?:can)?not|n['’]t)\s(?:(?:\w+\s)?(?:sure|certain|clear|think|believe)\b|know\s(?:whether|if)\b|"
+    r"(?:be|say|claim|conclude|follow|mean|possible|true|right|correct|(?:\w+\s)?case)\sthat\b))|"
+    rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine|pretend)\b){_CLAUSE}*(?:[.!](?=\s|$)|$))",
+    re.IGNORECASE | re.MULTILINE,
 )
 _LONE_WORD = re.compile(r"[^\W\d_]{2,}[.!]?|(?i:yes|no)[,;:.!—].*")
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
@@ -88,7 +101,7 @@ def find_answer(text: str) -> tuple[str, str]:
 
     The first of these that exists: the last closed box or ``<answer>``; the text after the last "answer is", "answer:",
     "final answer" or "####"; in the last paragraph the number at the end of a statement ("there are 42 ways."), the
-    last formula, or a bare or bold number. Other numbers in the text do not count.
+    last formula, or a bare or bold number. Other numbers in the text do not count, and neither do questions and doubts.
     """
     inside, after = tagged(text)
     box, opened = boxed(after)
@@ -101,7 +114,7 @@ def find_answer(text: str) -> tuple[str, str]:
         return box, ""
     if opened:
         return "", UNCLOSED
-    tail = text[-_TAIL_CHARS:]
+    tail = _NO_CLAIM.sub("", text[-_TAIL_CHARS:])
     plain = _TEXT.sub(r"\1", unmarked(tail))
     announced = list(_ANNOUNCED.finditer(plain))
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
@@ -163,8 +176,8 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
     """Whether an answer equals the truth.
 
     Strings, words and fractions are compared here, other answers by ``symbolically``. These differences do not count: a
-    per cent sign (50 and 0.5 equal 50%), a unit, a degree or currency sign, a base that the question gives, and a
-    variable's name.
+    per cent sign (50 and 0.5 equal 50%), a unit, a degree or currency sign that one side has, a base that the question
+    gives, and a variable's name.
 
     Args:
         answer: the answer as spelt in the response.
@@ -181,7 +194,7 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
     elif our_letter is not None and our_letter[2]:
         answer = our_letter[2]
     halves = {half[1].lower() for one in (answer, truth) if (half := _HALF_DAY.search(one))}
-    if len(halves) == 2:  # 10:00 a.m. and 10:00 p.m.
+    if len(halves) == 2 or different_units(answer, truth):  # 10:00 a.m. and 10:00 p.m.; 5 cm and 5 m
         return False
     if is_words(tidy(truth)) or (is_words(tidy(answer)) and as_words(answer) == as_words(truth)):
         return as_words(answer) == as_words(truth)

@@ -96,6 +96,7 @@ _REWRITES = [
         (r"[(\[]\s*(\\begin\{pmatrix\}.*\\end\{pmatrix\})\s*[)\]]", r"\1"),
         # plain text
         (rf"(?<![\\A-Za-z])({_NAMES}|pi|infty|theta|alpha|beta)(?![A-Za-z{{}}])", r"\\\1 "),
+        (r"\\Pi(?![A-Za-z])|(?<![\\A-Za-z])Pi(?![A-Za-z{}])", r"\\pi "),
         (r"(?<![\\A-Za-z])infinity(?![A-Za-z])", r"\\infty "),
         *[(r"(?:√|(?<![\\A-Za-z])sqrt)\s*\(([^()]*)\)", r"√{\1}")] * 2,  # the inner root first
         (r"(?:√|(?<![\\A-Za-z])sqrt)\s*(\d+(?:\.\d+)?|[A-Za-z]|\\frac\{\d+\}\{\d+\}|\\[a-z]+)", r"√{\1}"),

@@ -1,7 +1,8 @@
 """Equality by algebra. It runs in a worker process, because parsing a model's output may never end.
 
-math-verify parses LaTeX into sympy and compares sets and relations. This module compares numbers and terms, which
-math-verify rounds to six decimals, and tuples and lists, which math-verify does not distinguish.
+latex2sympy parses LaTeX into sympy, and math-verify compares sets and relations. This module compares numbers and
+terms, which math-verify rounds to six decimals, and tuples and lists, which math-verify does not distinguish. It does
+not use math-verify's parser, for which N is n.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import re
 from fractions import Fraction
 
 import sympy
-from latex2sympy2_extended import NormalizationConfig
-from math_verify import LatexExtractionConfig, parse, verify
+from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+from math_verify import verify
+from math_verify.grader import should_treat_as_complex
 
 from prefix_opd.grading.expression import canonical, closing_brace, number_of
 
@@ -28,20 +31,21 @@ POINTS, AGREEING = 12, 4
 """Random points at which terms are compared, and the number of points that must have a value."""
 
 _JOINED = re.compile(r"[\s,;]*(?<!\\)\b(?:and|or)\b\s*")
-_SINGLE = re.compile(r"^\\\{\s*([^{},;]+|\([^{}();]*\))\s*\\\}$")
+_SINGLE = re.compile(r"^\\\{\s*((?=\S)[^{},;]*[^{},;\s]|\([^{}();]*\))\s*\\\}$")
 _NAME = re.compile(r"\s*\\?[A-Za-z]?(?:\([a-z]\))?\s*")
 _RELATION = re.compile(r"[<>]|\\[lg]e\b")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
 _DEGREE_SIGN = re.compile(r"\s*\^\\circ(?!\s*\d)")
 _FACTORS = re.compile(r"(\)|(?<![\w^\\{])\d+)\s*\(")
+_CHAIN = re.compile(r"[^,;=]+(?:=[^,;=]+)+=([^,;=]+)")  # a = b = c
 _COMMAND = re.compile(r"\\[A-Za-z]+\s*(?:\{(?:[a-z]*matrix|R|Z|N|Q|C)\})?")
 _UNREADABLE = re.compile(
     r"(?<![_^\d.])\d+\s+[\d.]|(?<![A-Za-z])(?:[A-Za-z]{4,}|not|no|if|is|than|the|are|of|at)(?![A-Za-z])|[?#@]"
 )
 # units and wrappers are already removed; math-verify's rules would remove more than units
-_NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="all")
-_LATEX = [LatexExtractionConfig(normalization_config=_NORMAL)]
+_NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="last")
+_WITH_CASE = ConversionConfig(lowercase_symbols=False)
 
 
 def equal_by_algebra(answer: str, truth: str) -> bool:
@@ -53,6 +57,8 @@ def equal_by_algebra(answer: str, truth: str) -> bool:
     logging.disable(logging.CRITICAL)  # math-verify warns that its own time limits are off
     answer, truth = _JOINED.sub(", ", answer), _JOINED.sub(", ", truth)
     answer, truth = _without_names(answer, truth), _without_names(truth, answer)
+    if len(answer) == len(truth) == 1:  # a lone letter
+        return answer.casefold() == truth.casefold()
     return _equal(_element(answer, truth), _element(truth, answer))
 
 
@@ -177,8 +183,16 @@ def _parsed(text: str):
     text = _FACTORS.sub(r"\1\\cdot (", _DEGREE_SIGN.sub("", text))  # the parser adds 2 and 3 of (2)(3)
     if "\\ldots" in text or _UNREADABLE.search(_COMMAND.sub("|", text)):
         return None
-    found = parse(f"\\boxed{{{text}}}", _LATEX, "no_fallback", parsing_timeout=None)
-    return _exact(found[0]) if found else None
+    latex = normalize_latex(f"\\boxed{{{text}}}", _NORMAL)
+    chain = _CHAIN.fullmatch(latex)
+    for part in (latex, *(chain.groups() if chain else ())):
+        try:
+            complex_too = should_treat_as_complex(part)
+            term = latex2sympy(part, None, not complex_too, normalization_config=None, conversion_config=_WITH_CASE)
+        except Exception:  # the parser's own
+            continue
+        return _exact(term)
+    return None
 
 
 def _exact(term):

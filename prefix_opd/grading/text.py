@@ -7,12 +7,21 @@ import re
 from prefix_opd.method.prompt import THINK_END, THINK_START
 
 FOREIGN_ANSWER = (
-    "antwort|réponse|respuesta|resposta|risposta|antwoord|svar|odpowiedź|odpověď|vastaus|jawaban|cevap|đáp án|ответ|"
+    "antwort|lösung|solución|soluzione|solução|"
+    "réponse|respuesta|resposta|risposta|antwoord|svar|odpowiedź|odpověď|vastaus|jawaban|cevap|đáp án|ответ|"
     "відповідь|الجواب|الإجابة|उत्तर"
 )
 FOREIGN_IS = "ist|est|es|é|è"
-EAST_ASIAN_ANSWER = r"[\[【]?(?:答案|答え|正解|정답|답)[\]】]?\s*(?:是|为|為|は|은|는)?\s*[:：]?"
+EAST_ASIAN_ANSWER = r"[\[【]?(?:答案|答え|正解|정답|답)[\]】]?(?:\s*(?:是|为|為|は|은|는))?(?:\s*[:：])?"
 """Patterns of "answer" in other languages; the last includes the verb or colon."""
+
+DOUBTS = (
+    r"(?:\b(?<!no )(?<!without )(?<!without a )doubt(?:s|ed|ful)?\b|"
+    r"\b(?:unsure|unclear|unlikely|nobody|no\sone|no\sway|never\s(?!doubt)\w+\sthat|mistake\sto|(?<!no )wonder)\b|"
+    r"\b(?:wrong|incorrect|false|untrue)\s(?:that|to)\b|\blet(?:['’]s|\sus|\sme)\s(?:say|guess|pretend)\b|"
+    r"\b(?:one|you|some|many|people|students)\s(?:\w+\s)?(?:think|believe|say|guess|expect|claim)\b)"
+)
+"""Pattern of words after which a clause claims nothing."""
 
 _END_TOKENS = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+$")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
@@ -37,7 +46,7 @@ _HEADING = re.compile(
 _ORNAMENT = re.compile("[\u220e\u25a0-\u27bf\ufe0f\U0001f000-\U0001faff]")  # emoji, squares at the end of a proof
 _JSON = re.compile(
     r"""["'](?:final_?)?answer["']\s*:\s*"""
-    r"""(?:"((?:[^"\\]|\\.){1,500})"|'([^'\\]{1,500})'|\[([^\[\]]{1,100})\]|([^"'{}\[\],]{1,100}))\s*[,}]""",
+    r"""(?:"((?:[^"\\]|\\.){1,500})"|'([^'\\]{1,500})'|\[([^\[\]]{1,100})\]|([^"'{}\[\],\s][^"'{}\[\],]{0,99}))\s*[,}]""",
     re.IGNORECASE,
 )
 

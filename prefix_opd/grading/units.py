@@ -1,0 +1,109 @@
+"""The unit of an answer. Different units mean different answers; units are not converted."""
+
+from __future__ import annotations
+
+import re
+
+from prefix_opd.grading.notation import COMMANDS
+
+Unit = dict[str, int]
+"""The power of each unit: {"m": 1, "s": -2}."""
+
+_PREFIXES = {"": "", "kilo": "k", "centi": "c", "milli": "m", "deci": "d", "mega": "M"}
+_BASES = {
+    "meter": "m", "metre": "m", "gram": "g", "liter": "L", "litre": "L", "second": "s", "newton": "N", "joule": "J",
+    "watt": "W", "volt": "V", "ampere": "A", "amp": "A", "hertz": "Hz", "pascal": "Pa", "mole": "mol", "kelvin": "K",
+}  # fmt: skip
+_WORDS = {f"{prefix}{base}": short + unit for prefix, short in _PREFIXES.items() for base, unit in _BASES.items()} | {
+    "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi", "pound": "lb", "ounce": "oz",
+    "minute": "min", "hour": "h", "day": "day", "week": "week", "month": "month", "year": "year", "gallon": "gal",
+    "quart": "quart", "pint": "pint", "cup": "cup", "teaspoon": "teaspoon", "tablespoon": "tablespoon", "ton": "t",
+    "tonne": "t", "dollar": "$", "buck": "$", "cent": "cent", "euro": "euro", "degree": "degree", "radian": "rad",
+    "celsius": "celsius", "fahrenheit": "fahrenheit", "rupee": "rupee", "yen": "yen",
+}  # fmt: skip
+_SYMBOLS = {
+    symbol: symbol
+    for symbol in re.findall(
+        r"\w+",
+        "m cm mm dm km g kg mg L mL s ms h min N kN J kJ W kW kWh V kV A mA Hz kHz Pa kPa mol K rad in ft yd mi lb oz "
+        "gal",
+    )
+} | {
+    "sec": "s", "secs": "s", "hr": "h", "hrs": "h", "mins": "min", "l": "L", "ml": "mL", "lbs": "lb", "deg": "degree",
+    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
+    "kilos": "kg",
+}  # fmt: skip
+_SPEEDS = {"mph": {"mi": 1, "h": -1}, "kph": {"km": 1, "h": -1}, "kmh": {"km": 1, "h": -1}, "kmph": {"km": 1, "h": -1}}
+_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+_RAISED = {"squared": 2, "cubed": 3}
+
+_REWRITES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (rf"\\(?:{COMMANDS})\s*\{{([^{{}}]*)\}}", r" \1 "),
+        (r"\\[,;:! ]|~|\\q?quad(?![A-Za-z])", " "),
+        (r"\\cdot(?![A-Za-z])|\\times(?![A-Za-z])|[*⋅]", "·"),
+        (r"\^\s*\{\s*(-?\d)\s*\}", r"^\1"),
+        (r"²", "^2"),
+        (r"³", "^3"),
+        (r"\\[dt]?frac\s*\{([A-Za-z\s]+)\}\s*\{([A-Za-z\s]+(?:\^\d\s*)?)\}", r" \1/\2 "),
+        (r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|[°º]", " degree "),
+        (r"\b(?:degrees?|deg)\s+(?:C|[Cc]elsius)(?![A-Za-z])|℃", " celsius "),
+        (r"\b(?:degrees?|deg)\s+(?:F|[Ff]ahrenheit)(?![A-Za-z])|℉", " fahrenheit "),
+        (r"\\(?:cents?|textcent)(?![A-Za-z])|¢", " cent "),
+        (r"\\pi(?![A-Za-z])", "π"),
+        (r"\s(?:long|tall|wide|high|deep|away|old|altogether|total|in (?:total|all|length|area|volume))\W*$", ""),
+    )
+]
+_MONEY = {"$": re.compile(r"^[^\w\\$]*\\?\$\s*[\d.]"), "euro": re.compile("€")}
+_TAIL = re.compile(r"[\d)\]}%π](?P<space>\s*)(?P<unit>(?:/\s*)?[A-Za-z](?:[A-Za-z.\s/·]|\^-?\d)*)$")
+
+
+def unit_of(text: str) -> Unit | None:
+    """The unit after the last number; None without a unit, or with a word that is no unit."""
+    text = text.strip(" .")
+    unit = {name: 1 for name, sign in _MONEY.items() if sign.search(text)}
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    tail = _TAIL.search(text.strip(" .{}"))
+    if tail is None:
+        return unit or None
+    if not tail["space"] and re.match("[A-Za-z](?![A-Za-z])", tail["unit"]):  # 5m may be a product
+        return unit or None
+    after = _read(re.findall(r"[A-Za-z]+|/|\^-?\d", tail["unit"]))
+    if after is None:
+        return None
+    return unit | after or None
+
+
+def different_units(one: str, other: str) -> bool:
+    """Whether both texts have a unit, and the units differ. A degree may be any degree, and $5 may be $5 per hour."""
+    ours, theirs = unit_of(one), unit_of(other)
+    if not ours or not theirs or ours == theirs:
+        return False
+    if any(unit == {"degree": 1} for unit in (ours, theirs)):
+        return not {"celsius", "fahrenheit"} & {*ours, *theirs}
+    return not any(unit == {"$": 1} for unit in (ours, theirs)) or not ours.get("$") == theirs.get("$") == 1
+
+
+def _read(tokens: list[str]) -> Unit | None:
+    unit: Unit = {}
+    sign, power, last = 1, 1, ""
+    for token in tokens:
+        lower = token.lower()
+        if lower in ("/", "per", "a", "an"):
+            sign = -1
+        elif lower in _POWERS:
+            power = _POWERS[lower]
+        elif token.startswith("^") or lower in _RAISED:
+            if last:
+                unit[last] = unit[last] * (int(token[1:]) if token.startswith("^") else _RAISED[lower])
+        elif token in _SPEEDS:
+            unit |= _SPEEDS[token]
+        else:
+            last = _SYMBOLS.get(token) or _WORDS.get(lower) or _WORDS.get(lower.removesuffix("s"), "")
+            if not last:
+                return None
+            unit[last] = unit.get(last, 0) + sign * power
+            power = 1
+    return unit
