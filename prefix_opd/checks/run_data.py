@@ -16,6 +16,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.config.keys import GRADER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.teachers import ROUTED_BY
+from prefix_opd.grading.choice import LETTERS
+from prefix_opd.grading.reward import kind_of
 
 LINES = (".json", ".jsonl")
 """Files with one JSON object per line, or with one JSON array of objects."""
@@ -68,7 +70,7 @@ def check_data(config: DictConfig, key: str) -> int:
         check_columns(what, schema, validated=key == VAL_KEY)
         check_text_alone(what, path, schema)
         if key == VAL_KEY:
-            check_graded(config, what, schema)
+            check_graded(config, what, path, schema)
         _check_alike(key, (paths[0], path), (schemas[0], schema))
     if key == TRAIN_KEY and rows < (batch := config.data.train_batch_size):
         raise UserError(f"data.train_batch_size={batch}", f"exceeds the {rows} rows of {key}")
@@ -216,8 +218,8 @@ def check_text_alone(what: str, path: Path, schema) -> None:
             raise UserError(what, f"has {name}, and models read text alone here", f"drop the column {name!r}")
 
 
-def check_graded(config: DictConfig, what: str, schema) -> None:
-    """Check the types that this package's grader takes; a grader of the user's may take others."""
+def check_graded(config: DictConfig, what: str, path: Path, schema) -> None:
+    """Check the types and the choices that this package's grader takes; a grader of the user's may take others."""
     import pyarrow as pa
 
     if not is_graded_by_us(config):
@@ -231,6 +233,23 @@ def check_graded(config: DictConfig, what: str, schema) -> None:
     options = extra.field("n_options").type if pa.types.is_struct(extra) and "n_options" in _fields(extra) else None
     if options is not None and not (pa.types.is_integer(options) or pa.types.is_null(options)):
         raise UserError(what, f"its extra_info.n_options is {options}", "write a whole number, or leave it out")
+    for number, row in enumerate(read_rows(what, path, [ROUTED_BY, "reward_model"], ["extra_info"])):
+        given = (row.get("extra_info") or {}).get("n_options") or 0
+        if kind_of(row[ROUTED_BY], given) == "choice" and (wrong := _wrong_choice(row["reward_model"], given)):
+            raise UserError(what, f"row {number}, {wrong[0]}", wrong[1])
+
+
+def _wrong_choice(reward: dict[str, Any], given: int) -> tuple[str, str] | None:
+    """What is wrong with a row of multiple choice, and how to mend it. A row without a truth is not graded."""
+    if given and not 2 <= given <= len(LETTERS):
+        rule = f"extra_info.n_options={given}: a question of multiple choice has 2 to {len(LETTERS)} options"
+        return rule, "write their number, or leave it out"
+    truth, letters = reward["ground_truth"], LETTERS[: given or None]
+    truth = "" if truth is None else str(truth).strip()
+    if truth and (len(truth) != 1 or truth not in letters):
+        rule = f"reward_model.ground_truth={truth!r}: must be a letter from A to {letters[-1]} for multiple choice"
+        return rule, "write the letter of the right option"
+    return None
 
 
 def is_graded_by_us(config: DictConfig) -> bool:

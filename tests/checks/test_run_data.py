@@ -92,6 +92,35 @@ def test_a_column_of_another_type(checked, tmp_path, key, changed, line, kind):
     assert str(refused.value).startswith(f"{key}={file}") and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "truth", "options", "line"),
+    [
+        ("gpqa", "c", None, "row 19, reward_model.ground_truth='c': must be a letter from A to J for multiple choice"),
+        ("gpqa", "2", 4, "ground_truth='2': must be a letter from A to D"),
+        ("mmlu_pro", "(C)", 4, r"ground_truth='\(C\)': must be a letter from A to D"),
+        ("my_quiz", "E", 4, "ground_truth='E': must be a letter from A to D"),
+        ("my_quiz", "L", 12, "row 19, extra_info.n_options=12: a question of multiple choice has 2 to 10 options"),
+        ("my_quiz", "A", 1, "extra_info.n_options=1: a question"),
+        ("my_quiz", "A", -1, "extra_info.n_options=-1: a question"),
+        ("my_quiz", "D", 4, None),
+        ("gpqa", " J", None, None),
+        ("gpqa", None, 4, None),
+        ("my_maths", "c", 0, None),
+    ],
+)
+def test_the_truth_of_a_choice_is_one_of_its_letters(checked, tmp_path, source, truth, options, line):
+    rows = [row(index, data_source="gpqa", reward_model={"ground_truth": "B"}) for index in range(ROWS - 1)]
+    rows.append(row(data_source=source, reward_model={"ground_truth": truth}, extra_info={"n_options": options}))
+    file = lines(tmp_path, "rows.jsonl", rows)
+    assert checked(TRAIN_KEY, file) == ROWS  # a training rollout is not graded
+    if line is None:
+        assert checked(VAL_KEY, file) == ROWS
+        return
+    with pytest.raises(UserError, match=line) as refused:
+        checked(VAL_KEY, file)
+    assert str(refused.value).startswith(f"{VAL_KEY}={file}: row 19, ")
+
+
 RAYS = "_ray_trace_ctx"
 """Ray gives methods of an actor this argument."""
 
