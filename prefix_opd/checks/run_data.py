@@ -5,7 +5,6 @@ A UserError names the file, and the row or the column with its type.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.json_lines import LINES, read_lines, schema_of_lines
 from prefix_opd.config.keys import GRADER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.teachers import ROUTED_BY
 from prefix_opd.grading.choice import LETTERS
 from prefix_opd.grading.reward import kind_of
 
-LINES = (".json", ".jsonl")
-"""Files with one JSON object per line, or with one JSON array of objects."""
 KINDS = (".parquet", *LINES)
 TAKEN = (
     *("raw_prompt", "dummy_tensor", "index", "tools_kwargs", "interaction_kwargs"),  # of the data set
@@ -34,7 +32,6 @@ TAKEN = (
 )
 """Names that verl or the trainer gives to a row: a column of such a name is lost, or takes the other's place."""
 MEDIA = ("images", "videos", "audios")
-ONE_EACH = "write one object a line, or one array of objects"
 SEE = "see `prefix-opd prepare --help`, or docs/smollm2.md for smollm2"
 
 Conversation = list[dict[str, Any]]
@@ -106,7 +103,7 @@ def read_rows(what: str, path: Path, columns: list[str], also: Sequence[str] = (
     import pyarrow.parquet as pq
 
     if path.suffix in LINES:
-        rows = _read_lines(what, path)
+        rows = read_lines(what, path)
         if rows:
             _check_names(what, columns, [name for row in rows for name in row])
         yield from ({name: row.get(name) for name in (*columns, *also)} for row in rows)
@@ -145,44 +142,11 @@ def check_rows(what: str, rows: Iterable[dict[str, Any]], needed: list[str]) -> 
     return number + 1
 
 
-def _read_lines(what: str, path: Path) -> list[dict[str, Any]]:
-    number = 1
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # drops a byte order mark
-        if text.lstrip().startswith("["):
-            unit, rows = "row", dict(enumerate(json.loads(text)))
-        else:
-            unit, rows = "line", {}
-            for number, line in enumerate(text.split("\n"), 1):  # a text may hold other ends of lines
-                if line.strip():
-                    rows[number] = json.loads(line)
-    except UnicodeDecodeError:
-        raise UserError(what, "is not text in UTF-8", "save it as such") from None
-    except (ValueError, RecursionError):
-        raise UserError(what, f"line {number} is no JSON", ONE_EACH) from None
-    for number, row in rows.items():
-        if not isinstance(row, dict):
-            raise UserError(what, f"{unit} {number} is not a JSON object", ONE_EACH)
-    return list(rows.values())
-
-
 def _schema(what: str, path: Path):
     """The columns and their types. Raises UserError if the types in a column conflict."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if path.suffix not in LINES:
-        return pq.read_schema(path)
-    rows = _read_lines(what, path)
-    columns = []
-    for name in dict.fromkeys(name for row in rows for name in row):
-        try:
-            kind = pa.array([row.get(name) for row in rows]).type
-        except (pa.ArrowException, OverflowError, UnicodeEncodeError, ValueError) as error:
-            rule = f"column {name!r} holds values of several types ({str(error)[:120]})"
-            raise UserError(what, rule, "write all with one type") from None
-        columns.append(pa.field(name, kind))
-    return pa.schema(columns)
+    return schema_of_lines(what, path) if path.suffix in LINES else pq.read_schema(path)
 
 
 def check_columns(what: str, schema, validated: bool) -> None:

@@ -210,6 +210,17 @@ def test_verl_puts_together_what_is_accepted_and_not_what_is_refused(tmp_path):
         together(text, number)
 
 
+def test_texts_that_look_like_dates_only_now_and_then_stay_text(checked, tmp_path):
+    """As in ``datasets``, whose types are those of all rows."""
+    import datasets
+
+    truths = ["2024-01-05", "7"] * ROWS
+    file = lines(tmp_path, "rows.jsonl", [row(reward_model={"ground_truth": truth}) for truth in truths])
+    assert checked(VAL_KEY, file) == len(truths)
+    loaded = datasets.load_dataset("json", data_files=file, cache_dir=str(tmp_path / "cache"))["train"]
+    assert [one["ground_truth"] for one in loaded["reward_model"]] == truths
+
+
 def test_a_byte_order_mark_and_an_array_are_read_as_verl_reads_them(composed, checked, tmp_path):
     rows = [row(index) for index in range(ROWS)]
     (tmp_path / "bom.jsonl").write_text("\ufeff" + "".join(json.dumps(one) + "\n" for one in rows))
@@ -229,6 +240,14 @@ def test_a_byte_order_mark_and_an_array_are_read_as_verl_reads_them(composed, ch
         ("a.csv", "a,b", r"has none of the endings that verl reads: .parquet, .json, .jsonl"),
         ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(prompt="5+7")), "must be a list of role and content"),
         ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(ability=5)), "column 'ability' holds values of several"),
+        ("a.jsonl", '{"a": 1}\n{"a": {"b": 1, "b": 2}}', "line 2 has the key 'b' twice; leave one of them out"),
+        ("a.json", '[{"a": 1, "a": 1}]', "an object has the key 'a' twice"),
+        (
+            "a.jsonl",
+            json.dumps(row(reward_model={"ground_truth": "2024-01-05"})),
+            "the texts of its column 'reward_model' look like dates, and datasets reads them as such; write",
+        ),
+        ("a.json", json.dumps([row(made="2024-01-05")]), "the texts of its column 'made' look like dates"),
     ],
 )
 def test_other_files(checked, tmp_path, name, text, line):
