@@ -47,6 +47,7 @@ CASES = [
     ),
     (["export", "{cut}"], "global_step_2: is damaged: actor/model.pt is missing; choose another --step"),
     (["export", "{cut}", "--step", "0"], "--step=0: has no checkpoint; choose from 2"),
+    (["plan", *TRAIN[1:], "data.train_batch_size=10000000000000"], "train_batch_size=10000000000000: must be a whole"),
     (["plan", *TRAIN[1:], "--mean-prompt", "0"], "--mean-prompt 0.0: must be above 0"),
     (["plan", *TRAIN[1:], "--mean-prompt", "inf"], "--mean-prompt inf: must be above 0 and finite"),
     (["plan", *TRAIN[1:], "--mean-response", "inf"], "--mean-response inf: must be at least 1 and finite"),

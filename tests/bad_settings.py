@@ -88,6 +88,7 @@ TOGETHER = [
      "prefix_opd.probe.prompts=41: exceeds the 40 training rows; lower it"),
     (["prefix_opd.probe.every=5", "prefix_opd.probe.prompts=33", "data.train_max_samples=32"],
      "prefix_opd.probe.prompts=33: exceeds the 32 training rows; lower it"),
+    (["data.train_batch_size=10000000000000"], "batch_size=10000000000000: must be a whole number of at least 1 and"),
     (["prefix_opd.flop_budget=1e6"], "prefix_opd.flop_budget=1e+06: is less than the "),
     (["prefix_opd.flop_budget=-1"], "prefix_opd.flop_budget=-1: input should be greater than 0"),
     (["prefix_opd.loss.gamma=0.5"], f"prefix_opd.loss.gamma: is not read by {LOSS}.loss_mode=prefix_opd"),
