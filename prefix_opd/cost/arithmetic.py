@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +88,9 @@ def lengths_from_file(path: str | Path) -> ResponseLengths:
         numbers = [(float(length), float(count)) for length, count in pairs]
     except (ValueError, TypeError, OverflowError, RecursionError, OSError, csv.Error):
         raise UserError(what, "is not a histogram", fix) from None
-    counts: Counter[float] = Counter()  # a length may occur twice
-    for length, count in numbers:
-        counts[length] += count
+    counts: dict[float, float] = {}
+    for length, count in numbers:  # a length may occur twice
+        counts[length] = counts.get(length, 0.0) + count
     total = sum(counts.values())
     if not 0 < total < math.inf or not all(1 <= one < math.inf and count >= 0 for one, count in numbers):
         raise UserError(what, "needs lengths of at least 1 and counts of at least 0, not all 0")
