@@ -15,6 +15,8 @@ _ACTOR, _ROLLOUT = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
 TEACHER = "distillation.teacher_models.teacher_model."
 _PRECISION = one_of("fp32", "bf16")
 _PROCESSES = whole(most=1024)
+_ROLLOUTS = 1_000_000
+"""More prompts of a step, or rollouts of a prompt, are a typing error. A schedule gives a length for each."""
 
 
 _TEACHERLESS = ("k1", "kl")
@@ -50,7 +52,8 @@ _DATA: dict[str, Rule] = {
     "train_files val_files apply_chat_template_kwargs.": elsewhere,
     "train_max_samples val_max_samples": whole(also=-1),
     "prompt_key": text,
-    "max_prompt_length max_response_length train_batch_size": whole(),
+    "max_prompt_length max_response_length": whole(),
+    "train_batch_size": whole(most=_ROLLOUTS),
     "val_batch_size filter_overlong_prompts_workers": optional(whole()),
     "shuffle validation_shuffle filter_overlong_prompts": flag,
     "seed": optional(whole(0, most=TORCH_SEED)),
@@ -93,7 +96,8 @@ _SAMPLING: dict[str, Rule] = {
     "top_p val_kwargs.top_p": number(above=0, most=1),
     "seed": whole(0, most=NUMPY_SEED),
     "ignore_eos calculate_log_probs val_kwargs.do_sample": flag,
-    "n val_kwargs.n log_prob_max_token_len_per_gpu": whole(),
+    "n val_kwargs.n": whole(most=_ROLLOUTS),
+    "log_prob_max_token_len_per_gpu": whole(),
     "checkpoint_engine.update_weights_bucket_megabytes": whole(),
     "val_kwargs.temperature": number(least=0),
     "agent.num_workers": _PROCESSES,

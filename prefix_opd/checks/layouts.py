@@ -9,10 +9,12 @@ from typing import Any
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.cluster import check_parallel_sizes
 from prefix_opd.checks.preflight import check_batches
+from prefix_opd.checks.sizes import check_lengths
 from prefix_opd.checks.surface import check_surface
 from prefix_opd.checks.teachers import source_shares
 from prefix_opd.config.compose import compose
 from prefix_opd.config.overrides import options
+from prefix_opd.config.settings import Settings
 from prefix_opd.cost.memory import shortages
 from prefix_opd.cost.plan import plan
 from prefix_opd.cost.record import Assumptions
@@ -71,6 +73,7 @@ def as_dict(rows: Sequence[Row]) -> dict[str, Any]:
 def _row(name: str, overrides: list[str], assumptions: Assumptions, cards: int | None) -> Row:
     config = compose(overrides)
     check_surface(config)  # `plan` calculates with the values
+    check_lengths(config, Settings.from_node(config.prefix_opd))
     found = plan(config, replace(assumptions, source_shares=source_shares(config)))
     problem = "".join(f"{short.what}: {short.rule}" for short in shortages(found.memory_gib)[:1])
     try:

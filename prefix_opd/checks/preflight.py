@@ -63,6 +63,7 @@ def check(config: DictConfig, verls_own: bool = False) -> Settings:
     services.check_grader(config)
     rows = {key: check_data(config, key) for key in (TRAIN_KEY, VAL_KEY)}
     together.check_epochs(config, rows[TRAIN_KEY])
+    together.check_probe(config, settings, rows[TRAIN_KEY])
     together.check_storage(config, together.stored(config, settings, rows[VAL_KEY]))
     check_sources(config)
     student, *theirs = models = models_of(config)

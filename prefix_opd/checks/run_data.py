@@ -5,7 +5,6 @@ A UserError names the file, and the row or the column with its type.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.checks.json_lines import LINES, read_lines, schema_of_lines
 from prefix_opd.config.keys import GRADER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.teachers import ROUTED_BY
+from prefix_opd.grading.choice import LETTERS
+from prefix_opd.grading.reward import kind_of
 
-LINES = (".json", ".jsonl")
-"""Files with one JSON object per line, or with one JSON array of objects."""
 KINDS = (".parquet", *LINES)
 TAKEN = (
     *("raw_prompt", "dummy_tensor", "index", "tools_kwargs", "interaction_kwargs"),  # of the data set
@@ -32,7 +32,6 @@ TAKEN = (
 )
 """Names that verl or the trainer gives to a row: a column of such a name is lost, or takes the other's place."""
 MEDIA = ("images", "videos", "audios")
-ONE_EACH = "write one object a line, or one array of objects"
 SEE = "see `prefix-opd prepare --help`, or docs/smollm2.md for smollm2"
 
 Conversation = list[dict[str, Any]]
@@ -68,7 +67,7 @@ def check_data(config: DictConfig, key: str) -> int:
         check_columns(what, schema, validated=key == VAL_KEY)
         check_text_alone(what, path, schema)
         if key == VAL_KEY:
-            check_graded(config, what, schema)
+            check_graded(config, what, path, schema)
         _check_alike(key, (paths[0], path), (schemas[0], schema))
     if key == TRAIN_KEY and rows < (batch := config.data.train_batch_size):
         raise UserError(f"data.train_batch_size={batch}", f"exceeds the {rows} rows of {key}")
@@ -104,7 +103,7 @@ def read_rows(what: str, path: Path, columns: list[str], also: Sequence[str] = (
     import pyarrow.parquet as pq
 
     if path.suffix in LINES:
-        rows = _read_lines(what, path)
+        rows = read_lines(what, path)
         if rows:
             _check_names(what, columns, [name for row in rows for name in row])
         yield from ({name: row.get(name) for name in (*columns, *also)} for row in rows)
@@ -143,44 +142,11 @@ def check_rows(what: str, rows: Iterable[dict[str, Any]], needed: list[str]) -> 
     return number + 1
 
 
-def _read_lines(what: str, path: Path) -> list[dict[str, Any]]:
-    number = 1
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # drops a byte order mark
-        if text.lstrip().startswith("["):
-            unit, rows = "row", dict(enumerate(json.loads(text)))
-        else:
-            unit, rows = "line", {}
-            for number, line in enumerate(text.split("\n"), 1):  # a text may hold other ends of lines
-                if line.strip():
-                    rows[number] = json.loads(line)
-    except UnicodeDecodeError:
-        raise UserError(what, "is not text in UTF-8", "save it as such") from None
-    except (ValueError, RecursionError):
-        raise UserError(what, f"line {number} is no JSON", ONE_EACH) from None
-    for number, row in rows.items():
-        if not isinstance(row, dict):
-            raise UserError(what, f"{unit} {number} is not a JSON object", ONE_EACH)
-    return list(rows.values())
-
-
 def _schema(what: str, path: Path):
     """The columns and their types. Raises UserError if the types in a column conflict."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if path.suffix not in LINES:
-        return pq.read_schema(path)
-    rows = _read_lines(what, path)
-    columns = []
-    for name in dict.fromkeys(name for row in rows for name in row):
-        try:
-            kind = pa.array([row.get(name) for row in rows]).type
-        except (pa.ArrowException, OverflowError, UnicodeEncodeError, ValueError) as error:
-            rule = f"column {name!r} holds values of several types ({str(error)[:120]})"
-            raise UserError(what, rule, "write all with one type") from None
-        columns.append(pa.field(name, kind))
-    return pa.schema(columns)
+    return schema_of_lines(what, path) if path.suffix in LINES else pq.read_schema(path)
 
 
 def check_columns(what: str, schema, validated: bool) -> None:
@@ -216,8 +182,8 @@ def check_text_alone(what: str, path: Path, schema) -> None:
             raise UserError(what, f"has {name}, and models read text alone here", f"drop the column {name!r}")
 
 
-def check_graded(config: DictConfig, what: str, schema) -> None:
-    """Check the types that this package's grader takes; a grader of the user's may take others."""
+def check_graded(config: DictConfig, what: str, path: Path, schema) -> None:
+    """Check the types and the choices that this package's grader takes; a grader of the user's may take others."""
     import pyarrow as pa
 
     if not is_graded_by_us(config):
@@ -231,6 +197,23 @@ def check_graded(config: DictConfig, what: str, schema) -> None:
     options = extra.field("n_options").type if pa.types.is_struct(extra) and "n_options" in _fields(extra) else None
     if options is not None and not (pa.types.is_integer(options) or pa.types.is_null(options)):
         raise UserError(what, f"its extra_info.n_options is {options}", "write a whole number, or leave it out")
+    for number, row in enumerate(read_rows(what, path, [ROUTED_BY, "reward_model"], ["extra_info"])):
+        given = (row.get("extra_info") or {}).get("n_options") or 0
+        if kind_of(row[ROUTED_BY], given) == "choice" and (wrong := _wrong_choice(row["reward_model"], given)):
+            raise UserError(what, f"row {number}, {wrong[0]}", wrong[1])
+
+
+def _wrong_choice(reward: dict[str, Any], given: int) -> tuple[str, str] | None:
+    """What is wrong with a row of multiple choice, and how to mend it. A row without a truth is not graded."""
+    if given and not 2 <= given <= len(LETTERS):
+        rule = f"extra_info.n_options={given}: a question of multiple choice has 2 to {len(LETTERS)} options"
+        return rule, "write their number, or leave it out"
+    truth, letters = reward["ground_truth"], LETTERS[: given or None]
+    truth = "" if truth is None else str(truth).strip()
+    if truth and (len(truth) != 1 or truth not in letters):
+        rule = f"reward_model.ground_truth={truth!r}: must be a letter from A to {letters[-1]} for multiple choice"
+        return rule, "write the letter of the right option"
+    return None
 
 
 def is_graded_by_us(config: DictConfig) -> bool:

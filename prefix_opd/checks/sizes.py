@@ -21,10 +21,12 @@ INFERRED_KEY = f"{ROLLOUT_KEY}.log_prob_max_token_len_per_gpu"
 def check_lengths(config: DictConfig, settings: Settings) -> None:
     """Check that L stays within the response, at the first and the last step, and that the engines have room."""
     response, schedule, steps = config.data.max_response_length, settings.schedule, config.trainer.total_training_steps
+    bounds = {"data.max_response_length": response, "prefix_opd.schedule.maximum": schedule.maximum or response}
     for name, length in schedule.named_lengths().items():
-        if length > response:
-            rule = f"exceeds data.max_response_length={response}, which no rollout may exceed"
-            raise UserError(f"prefix_opd.schedule.{name}={length}", rule, "lower the one or raise the other")
+        for key, most in bounds.items():
+            if length > most:
+                rule = f"exceeds {key}={most}, which no rollout may exceed"
+                raise UserError(f"prefix_opd.schedule.{name}={length}", rule, "lower the one or raise the other")
     for step in (1, steps):
         try:
             prefix_lengths(schedule, step, config.data.train_batch_size, response)

@@ -229,10 +229,22 @@ def check_storage(config: DictConfig, needed: dict[str, int]) -> None:
             )
 
 
+def _taken(config: DictConfig, rows: int) -> int:
+    """The training rows that a run takes of those in its files."""
+    return min(rows, taken) if (taken := config.data.train_max_samples) > 0 else rows
+
+
+def check_probe(config: DictConfig, settings: Settings, rows: int) -> None:
+    """Check that there are as many training rows as the probe has prompts. Raises UserError."""
+    asked, rows = settings.probe.prompts, _taken(config, rows)
+    if settings.probe.every and asked > rows:
+        raise UserError(f"prefix_opd.probe.prompts={asked}", f"exceeds the {rows} training rows", "lower it")
+
+
 def check_epochs(config: DictConfig, rows: int) -> None:
     """Check that the epochs suffice for the steps: verl ends a run after its last epoch. Raises UserError."""
     trainer, taken, batch = config.trainer, config.data.train_max_samples, config.data.train_batch_size
-    rows = min(rows, taken) if taken > 0 else rows
+    rows = _taken(config, rows)
     if rows < batch:
         raise UserError(f"data.train_max_samples={taken}", f"is less than data.train_batch_size={batch}", "raise it")
     each, asked = rows // batch, trainer.total_training_steps

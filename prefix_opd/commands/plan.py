@@ -45,9 +45,16 @@ def plan(
     from rich.console import Console
 
     if paper:
+        from prefix_opd.base.errors import UserError
         from prefix_opd.cost.paper_check import check_paper
         from prefix_opd.cost.view import render_paper
 
+        unread = {" ".join(overrides or []): overrides, "--layouts": layouts, "--gpus": gpus}
+        unread |= {"--mean-prompt": mean_prompt, "--mean-teacher-prompt": mean_teacher_prompt}
+        unread |= {"--mean-response": mean_response, "--response-histogram": response_histogram}
+        unread |= {"--accelerator": accelerator, "--utilisation": utilisation, "--tflops": tflops}
+        if given := next((name for name, value in unread.items() if value not in (None, False, [])), None):
+            raise UserError(given, "is not read with --paper", "leave the one or the other out")
         checks = check_paper()
         content, shown = [check.as_dict() for check in checks], render_paper(checks)
     else:
@@ -78,9 +85,11 @@ def plan(
 def _plan(overrides: list[str], assumptions, gpus: int | None):
     from prefix_opd.base.errors import UserError
     from prefix_opd.checks.cluster import check_parallel_sizes
+    from prefix_opd.checks.sizes import check_lengths
     from prefix_opd.checks.surface import check_surface
     from prefix_opd.checks.teachers import source_shares
     from prefix_opd.config.compose import compose
+    from prefix_opd.config.settings import Settings
     from prefix_opd.cost.plan import plan
     from prefix_opd.cost.view import render
     from prefix_opd.verl_plugin import our_run
@@ -90,6 +99,7 @@ def _plan(overrides: list[str], assumptions, gpus: int | None):
     config = compose(overrides)
     check_surface(config)
     check_parallel_sizes(config)
+    check_lengths(config, Settings.from_node(config.prefix_opd))
     found = plan(config, replace(assumptions, source_shares=source_shares(config)))
     our_run.switched_off(config)  # raises UserError for an invalid switch
     return found.as_dict(), render(found)

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.method.flops import ModelShape
+from prefix_opd.method.layers import EXPERTS
 
 KEY_VALUE_HEADS = "num_key_value_heads"
 SIZES = (
@@ -105,8 +106,26 @@ def _check_count(what: str, config: Any, shape: ModelShape, tied: bool) -> None:
         raise UserError(what, rule, FIX)
 
 
+def _check_together(what: str, decoder: Mapping[str, Any]) -> None:
+    """Reject sizes that are valid separately but not together. Raises UserError."""
+    layers, heads = decoder.get("num_hidden_layers"), decoder.get("num_attention_heads")
+    for name in ("layer_types", "mlp_layer_types"):
+        if (kinds := decoder.get(name)) and (not isinstance(kinds, list | tuple) or len(kinds) != layers):
+            told = f"{len(kinds)} {name}" if isinstance(kinds, list | tuple) else f"{name}={kinds!r}"
+            raise UserError(what, f"its config.json has {told} for {layers} layers", "name the kind of each layer")
+    for name in (KEY_VALUE_HEADS, "num_global_key_value_heads"):
+        if heads and (shared := decoder.get(name)) and heads % shared:
+            rule = f"its config.json has {name}={shared}, which does not divide num_attention_heads={heads}"
+            raise UserError(what, rule, "correct it")
+    for name in EXPERTS:
+        for active in ("top_k_experts", "num_experts_per_tok"):
+            if (experts := decoder.get(name)) and (asked := decoder.get(active)) and asked > experts:
+                raise UserError(what, f"its config.json has {active}={asked} of {name}={experts}", "correct it")
+
+
 def shape_of(what: str, decoder: Mapping[str, Any]) -> ModelShape:
     """Sizes of a decoder. Raises UserError where one is missing, or where layers are of a kind that is not counted."""
+    _check_together(what, decoder)
     try:
         return ModelShape.from_config(decoder)
     except KeyError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +78,21 @@ def lengths_from_file(path: str | Path) -> ResponseLengths:
     try:
         text = path.read_text()
         if path.suffix == ".json":
-            pairs = list(json.loads(text).items())
+            pairs = json.loads(text, object_pairs_hook=tuple)  # with keys that occur twice
+            if not isinstance(pairs, tuple):
+                raise TypeError
         else:
             pairs = [row for row in csv.reader(text.splitlines()) if row]
             if pairs and not pairs[0][0].strip().replace(".", "", 1).isdigit():
                 pairs = pairs[1:]  # the heading
-        counts = {float(length): float(count) for length, count in pairs}
-    except (ValueError, AttributeError, TypeError):
+        numbers = [(float(length), float(count)) for length, count in pairs]
+    except (ValueError, TypeError, OverflowError, RecursionError, OSError, csv.Error):
         raise UserError(what, "is not a histogram", fix) from None
+    counts: dict[float, float] = {}
+    for length, count in numbers:  # a length may occur twice
+        counts[length] = counts.get(length, 0.0) + count
     total = sum(counts.values())
-    if not total > 0 or min(counts) < 1 or min(counts.values()) < 0:
+    if not 0 < total < math.inf or not all(1 <= one < math.inf and count >= 0 for one, count in numbers):
         raise UserError(what, "needs lengths of at least 1 and counts of at least 0, not all 0")
     return ResponseLengths(tuple((length, count / total) for length, count in sorted(counts.items()) if count))
 

@@ -51,6 +51,8 @@ def plan(config: DictConfig, assumptions: Assumptions | None = None) -> Plan:
     throughput = _throughput(config, assumptions)
     prompt = assumptions.mean_prompt or min(MEAN_PROMPT, positive(config, "data.max_prompt_length") / 2)
     scored = _teachers_prompt(config, settings, assumptions, prompt)
+    longest_prompt = positive(config, "data.max_prompt_length")
+    assumptions.check_prompts(longest_prompt, settings.teacher_prompt.max_length or longest_prompt)
     contexts = (prompt + settings.rollout.tool_tokens, scored + settings.rollout.tool_tokens)
     run = (student.shape, scorers, rollouts, contexts, settings.advantage.recomputes)
     cost_of = functools.partial(_cost, *run, throughput["flops_per_second"], gpus, is_shared(config))

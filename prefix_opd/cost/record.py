@@ -46,6 +46,15 @@ class Assumptions:
                 if not 0 < value <= most:
                     raise UserError(f"--{option} {phase}={value}", f"must be above 0 and at most {most:g}")
 
+    def check_prompts(self, longest: int, teachers_longest: int) -> None:
+        """Reject a mean that exceeds the longest prompt, tokens. Raises UserError."""
+        for option, mean, key, most in (
+            ("mean-prompt", self.mean_prompt, "data.max_prompt_length", longest),
+            ("mean-teacher-prompt", self.mean_teacher_prompt, "prefix_opd.teacher_prompt.max_length", teachers_longest),
+        ):
+            if mean is not None and mean > most:
+                raise UserError(f"--{option} {mean:g}", f"exceeds {key}={most}", "lower the one or raise the other")
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -140,7 +140,7 @@ def _prepared(data: Path) -> list[str]:
 def check_answers(config: DictConfig, benchmarks: Sequence[Benchmark]) -> None:
     """Check that the config's grader takes the true answers. Raises UserError."""
     for one in benchmarks:
-        check_graded(config, f"benchmark {one.path}", _read(one.path).schema)
+        check_graded(config, f"benchmark {one.path}", one.path, _read(one.path).schema)
 
 
 def _check(benchmark: Benchmark) -> None:

@@ -32,6 +32,7 @@ POINTS, AGREEING = 12, 4
 
 _JOINED = re.compile(r"[\s,;]*(?<!\\)\b(?:and|or)\b\s*")
 _SINGLE = re.compile(r"^\\\{\s*((?=\S)[^{},;]*[^{},;\s]|\([^{}();]*\))\s*\\\}$")
+_VALUE_OF = re.compile(r"(?<![A-Za-z\\])([A-Za-z])(?=\s*=)")
 _NAME = re.compile(r"\s*\\?[A-Za-z]?(?:\([a-z]\))?\s*")
 _RELATION = re.compile(r"[<>]|\\[lg]e\b")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
@@ -57,6 +58,7 @@ def equal_by_algebra(answer: str, truth: str) -> bool:
     logging.disable(logging.CRITICAL)  # math-verify warns that its own time limits are off
     answer, truth = _JOINED.sub(", ", answer), _JOINED.sub(", ", truth)
     answer, truth = _without_names(answer, truth), _without_names(truth, answer)
+    answer = _named_alike(answer, truth)
     if len(answer) == len(truth) == 1:  # a lone letter
         return answer.casefold() == truth.casefold()
     return _equal(_element(answer, truth), _element(truth, answer))
@@ -88,6 +90,16 @@ def _without_names(text: str, other: str) -> str:
     values = ", ".join(part[-1] for part in named)
     names = {part[0] for part in named if len(part) > 1}
     return f"({values})" if len(names) == len(named) and _structure(other)[0] == "()" else values
+
+
+def _named_alike(text: str, other: str) -> str:
+    """``text`` with the names before "=" in the other side's case: "X = 5" is "x = 5" beside "x = 4"."""
+    names = set(_VALUE_OF.findall(other))
+
+    def alike(found: re.Match[str]) -> str:
+        return found[1] if found[1] in names or found[1].swapcase() not in names else found[1].swapcase()
+
+    return _VALUE_OF.sub(alike, text)
 
 
 def _structure(text: str) -> tuple[str, list[str]]:

@@ -25,6 +25,9 @@ UNCOUNTED = {
 }
 """Config keys of layers that are not counted -> what the model has."""
 
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Names of the number of experts, by family."""
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -165,7 +168,7 @@ def _mixer(config: Mapping[str, Any], kind: str) -> Attention | DeltaNet:
 
 def _mlp(config: Mapping[str, Any], index: int) -> Mlp:
     dense = int(config["intermediate_size"]) if config.get("intermediate_size") else None
-    experts = next((n for key in ("num_experts", "num_local_experts", "n_routed_experts") if (n := config.get(key))), 0)
+    experts = next((n for key in EXPERTS if (n := config.get(key))), 0)
     if not experts or _is_dense(config, index):
         if dense is None:
             raise KeyError("intermediate_size")

@@ -102,8 +102,9 @@ class PrefixOPD(Objective):
     label = "reverse KL of sampled tokens"
     estimates_reverse_kl = True
 
-    max_ratio: Annotated[float, Field(gt=0)] | None = None
-    """Truncate the importance ratio from above; none as in the paper."""
+    max_ratio: Annotated[float, Field(gt=1)] | None = None
+    """Truncate the importance ratio from above; none as in the paper. A truncated token gives no gradient, and
+    on-policy the ratio is 1: a bound of 1 or less would leave nothing to learn."""
 
     def token_losses(self, log_p: Tensor, log_p_rollout: Tensor, advantage: Tensor, weights: Tensor | None) -> Tensor:
         from prefix_opd.method.advantage import importance_ratio

@@ -34,12 +34,17 @@ LOCK_FILE = "run.lock"
 SAME_RUN_KEYS = (
     "prefix_opd",
     "actor_rollout_ref.model.path",
+    "actor_rollout_ref.model.custom_chat_template",
+    "actor_rollout_ref.model.lora.merge",
     "actor_rollout_ref.model.lora_rank",
     "actor_rollout_ref.model.lora_alpha",
     "actor_rollout_ref.model.target_modules",
     "actor_rollout_ref.model.exclude_modules",
     "actor_rollout_ref.model.lora_adapter_path",
     "actor_rollout_ref.actor.optim",
+    "actor_rollout_ref.actor.fsdp_config.model_dtype",
+    "actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype",
+    "actor_rollout_ref.actor.fsdp_config.mixed_precision.reduce_dtype",
     "actor_rollout_ref.actor.loss_agg_mode",
     "actor_rollout_ref.actor.loss_scale_factor",
     "actor_rollout_ref.actor.ppo_epochs",
@@ -47,10 +52,13 @@ SAME_RUN_KEYS = (
     "actor_rollout_ref.actor.shuffle",
     "actor_rollout_ref.actor.data_loader_seed",
     "actor_rollout_ref.rollout.agent.default_agent_loop",
+    "actor_rollout_ref.rollout.dtype",
+    "actor_rollout_ref.rollout.ignore_eos",
     "actor_rollout_ref.rollout.n",
     "actor_rollout_ref.rollout.temperature",
     "actor_rollout_ref.rollout.top_k",
     "actor_rollout_ref.rollout.top_p",
+    "actor_rollout_ref.rollout.val_kwargs",
     "data.apply_chat_template_kwargs",
     "data.filter_overlong_prompts",
     "data.max_prompt_length",
@@ -61,14 +69,18 @@ SAME_RUN_KEYS = (
     "data.train_batch_size",
     "data.train_files",
     "data.train_max_samples",
+    "data.val_files",
+    "data.val_max_samples",
     "distillation.teacher_models.teacher_model.model_path",
+    "distillation.teacher_models.teacher_model.inference.dtype",
     "distillation.distillation_loss.log_prob_min_clamp",
     "distillation.distillation_loss.loss_max_clamp",
     "distillation.distillation_loss.loss_mode",
     "distillation.distillation_loss.topk",
+    "reward.custom_reward_function",
 )
-"""Keys and groups that must be equal for a run to resume in this folder. Other keys, e.g. the number of steps, may
-change."""
+"""Keys and groups that must be equal for a run to resume in this folder: what is learnt, and how it is validated, as
+the accuracies of one folder are compared. Other keys, e.g. the number of steps, may change."""
 
 FREE_KEYS = (
     "actor_rollout_ref.actor.optim.total_training_steps",
@@ -87,6 +99,9 @@ FREE_KEYS = (
     "prefix_opd.teacher.",
     "prefix_opd.teacher_prompt.max_length",
     "prefix_opd.update.",
+    "reward.custom_reward_function.reward_kwargs.memory_gib",
+    "reward.custom_reward_function.reward_kwargs.prompt_ending",  # derived from the prompt, which is compared
+    "reward.custom_reward_function.reward_kwargs.workers",
 )
 """Prefixes of keys that may differ between runs, because they do not affect learning."""
 
@@ -111,7 +126,7 @@ def check_same_run(config: DictConfig) -> None:
     if schedule.observe is not Schedule.observe:  # these decide what it observes
         free = tuple(key for key in free if key not in ("prefix_opd.probe.", "prefix_opd.position_bins"))
     named = {one.name for node in (before, config) for one in teachers(node) if one.source}
-    theirs = [f"{NODE}.{name}.{part}" for name in sorted(named) for part in ("key", "model_path")]
+    theirs = [f"{NODE}.{name}.{part}" for name in sorted(named) for part in ("key", "model_path", "inference.dtype")]
     for key in (*SAME_RUN_KEYS, *theirs):
         old, new = (leaves(OmegaConf.select(node, key), key, resolve=True) for node in (before, config))
         for name in sorted(old.keys() | new.keys()):
@@ -119,9 +134,14 @@ def check_same_run(config: DictConfig) -> None:
             if not (empty or name.startswith(free) or _same(old, new, name)):
                 raise UserError(
                     f"trainer.default_local_dir={folder}",
-                    f"holds another run ({name}={old.get(name)} there, {new.get(name)} here)",
+                    f"holds another run ({name}={_shown(old.get(name))} there, {_shown(new.get(name))} here)",
                     "add trainer.experiment_name=NAME for a new folder, or remove this one",
                 )
+
+
+def _shown(value: Any) -> str:
+    """A value, which may be a whole chat template."""
+    return text if len(text := str(value)) <= 80 else f"{text[:38]} … {text[-38:]}"
 
 
 def _unread(config: DictConfig, group: str, chosen: type[Fields]) -> list[str]:

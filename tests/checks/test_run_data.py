@@ -92,6 +92,35 @@ def test_a_column_of_another_type(checked, tmp_path, key, changed, line, kind):
     assert str(refused.value).startswith(f"{key}={file}") and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "truth", "options", "line"),
+    [
+        ("gpqa", "c", None, "row 19, reward_model.ground_truth='c': must be a letter from A to J for multiple choice"),
+        ("gpqa", "2", 4, "ground_truth='2': must be a letter from A to D"),
+        ("mmlu_pro", "(C)", 4, r"ground_truth='\(C\)': must be a letter from A to D"),
+        ("my_quiz", "E", 4, "ground_truth='E': must be a letter from A to D"),
+        ("my_quiz", "L", 12, "row 19, extra_info.n_options=12: a question of multiple choice has 2 to 10 options"),
+        ("my_quiz", "A", 1, "extra_info.n_options=1: a question"),
+        ("my_quiz", "A", -1, "extra_info.n_options=-1: a question"),
+        ("my_quiz", "D", 4, None),
+        ("gpqa", " J", None, None),
+        ("gpqa", None, 4, None),
+        ("my_maths", "c", 0, None),
+    ],
+)
+def test_the_truth_of_a_choice_is_one_of_its_letters(checked, tmp_path, source, truth, options, line):
+    rows = [row(index, data_source="gpqa", reward_model={"ground_truth": "B"}) for index in range(ROWS - 1)]
+    rows.append(row(data_source=source, reward_model={"ground_truth": truth}, extra_info={"n_options": options}))
+    file = lines(tmp_path, "rows.jsonl", rows)
+    assert checked(TRAIN_KEY, file) == ROWS  # a training rollout is not graded
+    if line is None:
+        assert checked(VAL_KEY, file) == ROWS
+        return
+    with pytest.raises(UserError, match=line) as refused:
+        checked(VAL_KEY, file)
+    assert str(refused.value).startswith(f"{VAL_KEY}={file}: row 19, ")
+
+
 RAYS = "_ray_trace_ctx"
 """Ray gives methods of an actor this argument."""
 
@@ -181,6 +210,17 @@ def test_verl_puts_together_what_is_accepted_and_not_what_is_refused(tmp_path):
         together(text, number)
 
 
+def test_texts_that_look_like_dates_only_now_and_then_stay_text(checked, tmp_path):
+    """As in ``datasets``, whose types are those of all rows."""
+    import datasets
+
+    truths = ["2024-01-05", "7"] * ROWS
+    file = lines(tmp_path, "rows.jsonl", [row(reward_model={"ground_truth": truth}) for truth in truths])
+    assert checked(VAL_KEY, file) == len(truths)
+    loaded = datasets.load_dataset("json", data_files=file, cache_dir=str(tmp_path / "cache"))["train"]
+    assert [one["ground_truth"] for one in loaded["reward_model"]] == truths
+
+
 def test_a_byte_order_mark_and_an_array_are_read_as_verl_reads_them(composed, checked, tmp_path):
     rows = [row(index) for index in range(ROWS)]
     (tmp_path / "bom.jsonl").write_text("\ufeff" + "".join(json.dumps(one) + "\n" for one in rows))
@@ -200,6 +240,14 @@ def test_a_byte_order_mark_and_an_array_are_read_as_verl_reads_them(composed, ch
         ("a.csv", "a,b", r"has none of the endings that verl reads: .parquet, .json, .jsonl"),
         ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(prompt="5+7")), "must be a list of role and content"),
         ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(ability=5)), "column 'ability' holds values of several"),
+        ("a.jsonl", '{"a": 1}\n{"a": {"b": 1, "b": 2}}', "line 2 has the key 'b' twice; leave one of them out"),
+        ("a.json", '[{"a": 1, "a": 1}]', "an object has the key 'a' twice"),
+        (
+            "a.jsonl",
+            json.dumps(row(reward_model={"ground_truth": "2024-01-05"})),
+            "the texts of its column 'reward_model' look like dates, and datasets reads them as such; write",
+        ),
+        ("a.json", json.dumps([row(made="2024-01-05")]), "the texts of its column 'made' look like dates"),
     ],
 )
 def test_other_files(checked, tmp_path, name, text, line):

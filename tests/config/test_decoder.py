@@ -206,3 +206,21 @@ def test_a_config_that_makes_no_sense_is_refused(changed, line):
     with pytest.raises(UserError, match=line) as told:
         decoder_config("model", {"model_type": "qwen3", **SIZES, **changed})
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"layer_types": ["full_attention"] * 3}, "has 3 layer_types for 2 layers; name the kind of each layer"),
+        ({"layer_types": ["full_attention"]}, "has 1 layer_types for 2 layers"),
+        ({"layer_types": "full_attention"}, "has layer_types='full_attention' for 2 layers"),
+        ({"mlp_layer_types": ["dense"], "num_experts": 4, "num_experts_per_tok": 2}, "has 1 mlp_layer_types for 2"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads=3, which does not divide num_attention_heads=4"),
+        ({"num_experts": 4, "num_experts_per_tok": 5}, "has num_experts_per_tok=5 of num_experts=4"),
+    ],
+)
+def test_sizes_that_do_not_fit_one_another_are_refused(changed, line):
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 8}
+    with pytest.raises(UserError, match=line) as told:
+        shape_of("model", {**sizes, "intermediate_size": 8, "vocab_size": 8, **changed})
+    assert "\n" not in str(told.value)

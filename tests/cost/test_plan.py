@@ -9,7 +9,6 @@ from prefix_opd import cli
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import check
 from prefix_opd.config.compose import compose
-from prefix_opd.cost import arithmetic as cost
 from prefix_opd.cost.arithmetic import ResponseLengths
 from prefix_opd.cost.paper_check import check_paper
 from prefix_opd.cost.plan import least_update, plan
@@ -198,20 +197,6 @@ def test_the_command_prints_tables():
     assert "prefix 2048" in run("--paper").stdout
 
 
-@pytest.mark.parametrize("text", ['{"100": 1, "300": 3}', "length,count\n100,1\n300,3\n", "100,1\n300,3"])
-def test_a_histogram_of_lengths(tmp_path, text):
-    file = tmp_path / ("h.json" if text.startswith("{") else "h.csv")
-    file.write_text(text)
-    assert cost.lengths_from_file(file).shares == ((100, 0.25), (300, 0.75))
-    result = run("experiment=qwen3_8b/prefix_256", "trainer.total_training_steps=1", "--json", *histogram(file))
-    # 0.25 * 100 + 0.75 * 256
-    assert json.loads(result.stdout)["tokens"]["generated"] == 2048 * 217
-
-
-def histogram(file):
-    return ["--response-histogram", str(file)]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -232,14 +217,6 @@ def test_bad_input_is_one_line(arguments, message):
     result = run("experiment=qwen3_8b/prefix_256", *arguments)
     assert isinstance(result.exception, UserError)
     assert message in str(result.exception)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "nonsense", '{"0": 3}', '{"10": 0}', '{"10": -1}', '{"a": 1}'])
-def test_a_broken_histogram_is_named(tmp_path, text):
-    file = tmp_path / "h.json"
-    file.write_text(text)
-    with pytest.raises(UserError, match="--response-histogram"):
-        cost.lengths_from_file(file)
 
 
 def test_a_teacher_elsewhere_takes_no_hours_and_no_memory_of_the_run():

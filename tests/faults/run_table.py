@@ -275,7 +275,7 @@ def write_table(results: list[dict], begin: str) -> None:
         case = result["case"]
         if "victim" in result:
             case += f": {result['victim']} at {result['at_seconds']} s, step {result['at_step']}, {result['phase']}"
-        told = re.sub(r"\x1b\[\d+m|/\S*/(?=\w+/outputs/)", "", result.get("told", "")).replace("|", "/")
+        told = re.sub(r"\x1b\[\d+m|/\S*/(?=\w+/outputs/)", "", result.get("told", "")).replace("|", r"\|")
         told = re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", told)
         apart = result.get("differences")
         same = (

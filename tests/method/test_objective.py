@@ -33,6 +33,15 @@ def test_the_papers_loss():
     torch.testing.assert_close(found, torch.tensor([[0.5, -1.8, 8.5]]))
 
 
+@pytest.mark.parametrize("name", ["prefix_opd", "iw_opd", "prune_opd"])
+@pytest.mark.parametrize("bound", [0.5, 1.0])
+def test_a_bound_that_truncates_the_on_policy_ratio_is_refused(name, bound):
+    """The ratio of a token is 1 on-policy. A truncated token has no gradient."""
+    with pytest.raises(UserError, match=f"prefix_opd.loss.max_ratio={bound}: .*greater than 1"):
+        Settings.from_node({"loss": {"name": name, "max_ratio": bound}})
+    assert Settings.from_node({"loss": {"name": name, "max_ratio": 1.01}}).loss.max_ratio == 1.01
+
+
 def test_the_shapes_must_be_one():
     with pytest.raises(ValueError, match=r"log_p \(1, 3\), log_q \(1, 2\), mask \(1, 3\) differ"):
         PrefixOPD().bounded_advantage(LOG_P, LOG_Q[:, :2], MASK, None)

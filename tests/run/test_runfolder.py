@@ -69,6 +69,19 @@ def test_a_run_from_before_updates_were_cut_by_length_goes_on(tmp_path):
         ("prefix_opd.teacher_prompt.column=hint", "prefix_opd.teacher_prompt.column=None there, hint here"),
         ("+data.apply_chat_template_kwargs.enable_thinking=true", "enable_thinking=None there, True here"),
         ("distillation.distillation_loss.topk=9", "distillation.distillation_loss.topk="),
+        ("actor_rollout_ref.rollout.ignore_eos=true", "rollout.ignore_eos=False there, True here"),
+        ("actor_rollout_ref.rollout.dtype=bfloat16", "rollout.dtype=float32 there, bfloat16 here"),
+        ("actor_rollout_ref.actor.fsdp_config.model_dtype=bf16", "model_dtype=fp32 there, bf16 here"),
+        ("actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=bf16", "param_dtype=fp32 there, bf16 here"),
+        ("actor_rollout_ref.model.lora.merge=true", "model.lora.merge=False there, True here"),
+        ("actor_rollout_ref.model.custom_chat_template=x", "model.custom_chat_template=None there, x here"),
+        ("distillation.teacher_models.teacher_model.inference.dtype=bfloat16", "inference.dtype=float32 there, bfloa"),
+        ("actor_rollout_ref.rollout.val_kwargs.temperature=0.6", "val_kwargs.temperature=1.0 there, 0.6 here"),
+        ("actor_rollout_ref.rollout.val_kwargs.n=4", "val_kwargs.n=1 there, 4 here"),
+        ("data.val_files=other.parquet", "other.parquet here"),
+        ("data.val_max_samples=8", "data.val_max_samples=256 there, 8 here"),
+        ("reward.custom_reward_function.path=mine.py", "path=pkg://prefix_opd.grading.reward there, mine.py here"),
+        ("+reward.custom_reward_function.reward_kwargs.time_limit_s=9", "time_limit_s=None there, 9 here"),
     ],
 )
 def test_another_setting_is_another_run(tmp_path, override, told):
@@ -76,6 +89,30 @@ def test_another_setting_is_another_run(tmp_path, override, told):
     with pytest.raises(UserError, match="holds another run") as error:
         check_same_run(again(tmp_path, override))
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+reward.custom_reward_function.reward_kwargs.workers=4",
+        "reward.num_workers=2",
+        "actor_rollout_ref.rollout.max_num_seqs=8",
+        "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=999",
+        "actor_rollout_ref.model.enable_gradient_checkpointing=false",
+        "prefix_opd.teacher.url=http://other:8000/v1",
+    ],
+)
+def test_what_moves_speed_memory_or_a_server_goes_on(tmp_path, override):
+    start(tmp_path)
+    check_same_run(again(tmp_path, override))
+
+
+def test_a_run_from_before_the_grader_was_told_of_the_prompt_goes_on(tmp_path):
+    start(tmp_path)
+    before = OmegaConf.load(tmp_path / "config.yaml")
+    del before.reward.custom_reward_function.reward_kwargs
+    OmegaConf.save(before, tmp_path / "config.yaml")
+    check_same_run(again(tmp_path))
 
 
 def test_more_steps_change_a_schedule_that_grows_over_them(tmp_path):
