@@ -104,7 +104,10 @@ def test_a_dry_run_composes_checks_and_plans_for_real(long_context_models, tmp_p
 
     result = run(PAIRS["8b"], tmp_path, "data.train_batch_size=0", **environment)
     assert result.returncode == 2
-    assert result.stderr.strip() == "error: data.train_batch_size=0: must be a whole number of at least 1"
+    assert (
+        result.stderr.strip()
+        == "error: data.train_batch_size=0: must be a whole number of at least 1 and at most 1000000"
+    )
 
 
 def test_without_the_package_it_says_what_to_do(tmp_path):

@@ -16,7 +16,7 @@ from prefix_opd.miniature import shipped_models
 
 KINDS = [
     ({"kv_lora_rank": 512}, "has latent attention"),
-    ({"layer_types": ["linear_attention", "full_attention"]}, "has layers of the kind linear_attention"),
+    ({"layer_types": ["linear_attention", "full_attention"] * 2}, "has layers of the kind linear_attention"),
     ({"is_encoder_decoder": True}, "has an encoder"),
     ({"architectures": ["AForCausalLM", "BForCausalLM"]}, r"as architectures, not one"),
     ({"num_experts": 8}, "lacks 'num_experts_per_tok'"),

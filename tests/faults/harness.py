@@ -214,6 +214,17 @@ class Run:
             return "start-up"
         return "rollout and scoring" if self.steps() else "start-up and first validation"
 
+    def fill_disk(self, step: int, file: str) -> None:
+        """Put a file of the checkpoint of ``step`` on a device that is always full, until `free_disk`."""
+        checkpoint, elsewhere = self.outputs / f"global_step_{step}", self.folder / f"full_{step}"
+        (elsewhere / "actor").mkdir(parents=True)
+        (elsewhere / "actor" / file).symlink_to("/dev/full")
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.symlink_to(elsewhere)  # a folder of its own would be cleared before the checkpoint is written
+
+    def free_disk(self, step: int) -> None:
+        (self.outputs / f"global_step_{step}").unlink()
+
     def left_behind(self, seconds: float = 120) -> dict[int, str]:
         """Processes of the run still alive ``seconds`` after its end. Ray's agents take up to a minute to end."""
         deadline = time.time() + seconds

@@ -211,11 +211,10 @@ def cut_metrics(run: Run) -> None:
 def disk_full(at: Path, folder: Path) -> dict:
     """A file of the checkpoint of step 4 is on a device that is always full."""
     run = new_run(at, LENGTH)
-    actor = run.outputs / "global_step_4" / "actor"
-    actor.mkdir(parents=True)
-    (actor / "optim_world_size_1_rank_0.pt").symlink_to("/dev/full")
+    run.fill_disk(4, "optim_world_size_1_rank_0.pt")
     run.start()
     result = ended(run)
+    run.free_disk(4)
     return result | again(run, folder, max(run.steps()))
 
 

@@ -89,15 +89,14 @@ def test_a_run_that_is_interrupted_hurt_and_out_of_disk_goes_on_each_time(tmp_pa
     before = what_counts(run)
     os.truncate(metrics, len(metrics.read_bytes().splitlines(keepends=True)[0]) + 100)
     # and a file of the checkpoint after next lies on a device that is always full
-    full = run.outputs / "global_step_6" / "actor" / OPTIMIZER
-    full.parent.mkdir(parents=True)
-    full.symlink_to("/dev/full")
+    run.fill_disk(6, OPTIMIZER)
     told = run.start().told()
     assert run.process.returncode == EXIT_STOPPED, told
     assert "global_step_4 is damaged" in told and "could not be written" in told and "free space" in told
     assert run.steps() == [1, 2, 3, 4, 5], "step 6 has no checkpoint, and its line comes after that"
     assert what_counts(run) == before, "the cut line is the checkpoint's own"
 
+    run.free_disk(6)
     run.start().wait_for_step(7)
     run.kill("WorkerDict")
     told = run.told()
