@@ -15,6 +15,14 @@ SIZES = (
     "vocab_size",
 )
 MAY_BE_NULL = ("head_dim", "max_position_embeddings", KEY_VALUE_HEADS)
+ACTIVE = ("top_k_experts", "num_experts_per_tok")
+MAY_BE_ZERO = (
+    *EXPERTS,
+    *ACTIVE,
+    *("moe_intermediate_size", "shared_expert_intermediate_size", "n_shared_experts", "first_k_dense_replace"),
+    *("decoder_sparse_step", "num_global_key_value_heads", "global_head_dim"),
+)
+"""Sizes that a model without such layers leaves out, or has as null or 0."""
 DENSE_FAMILIES = ("llama", "qwen2", "qwen3")
 """Families whose sizes are all in ``config.json`` and whose layers are alike unless it says otherwise."""
 COUNTED_FAMILIES = {
@@ -44,6 +52,9 @@ def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
         value = text.get(name, 1)
         if not (type(value) is int and value > 0) and not (name in MAY_BE_NULL and value is None):
             raise UserError(what, f"its config.json has {name}={value!r}, not a whole number of at least 1")
+    for name in MAY_BE_ZERO:
+        if (value := text.get(name)) is not None and not (type(value) is int and value >= 0):
+            raise UserError(what, f"its config.json has {name}={value!r}, not a whole number", "correct it")
     windowed = text.get("sliding_window") and text.get("use_sliding_window") is not False
     # configs of LLaMA's first models have no key-value heads: transformers knows the family's default
     complete = [name for name in SIZES if text.get(name) is None] != [KEY_VALUE_HEADS]
@@ -118,7 +129,7 @@ def _check_together(what: str, decoder: Mapping[str, Any]) -> None:
             rule = f"its config.json has {name}={shared}, which does not divide num_attention_heads={heads}"
             raise UserError(what, rule, "correct it")
     for name in EXPERTS:
-        for active in ("top_k_experts", "num_experts_per_tok"):
+        for active in ACTIVE:
             if (experts := decoder.get(name)) and (asked := decoder.get(active)) and asked > experts:
                 raise UserError(what, f"its config.json has {active}={asked} of {name}={experts}", "correct it")
 

@@ -200,6 +200,9 @@ def test_a_dense_family_needs_no_transformers(monkeypatch):
         ({"text_config": {**SIZES, "hidden_size": -1}}, "hidden_size=-1, not a whole number"),
         ({"architectures": ["A", "B"]}, "as architectures, not one"),
         ({"model_type": "mistral", "sliding_window": "wide"}, "transformers rejects its config.json"),
+        ({"num_experts": "8", "num_experts_per_tok": 2}, "has num_experts='8', not a whole number; correct it"),
+        ({"num_experts": [8], "num_experts_per_tok": 2}, r"has num_experts=\[8\], not a whole number"),
+        ({"num_experts": 8, "num_experts_per_tok": 2.5}, "has num_experts_per_tok=2.5, not a whole number"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(changed, line):
