@@ -111,7 +111,7 @@ if [[ $MODEL == "$DATA/student" && ! -d $MODEL ]]; then
   once model "${step[@]}" model --out "$MODEL" ${GGUF:+--gguf "$GGUF"}
 fi
 once data "${step[@]}" data --out "$DATA"
-evaluate untouched "$MODEL"
+evaluate before_training "$MODEL"
 [[ -d $DATA/teacher ]] || once teacher "${step[@]}" teacher --model "$MODEL" --out "$DATA/teacher" $TEACHER
 evaluate teacher_accuracy "$DATA/teacher"
 runs=()
@@ -126,6 +126,6 @@ for run in $RUNS; do
     "trainer.default_local_dir='$OUTPUT/smollm2_$run'" "${course[@]}" "$@"
 done
 all_done
-"${step[@]}" table "${runs[@]}" --evaluations "$OUTPUT/smollm2_untouched" "$OUTPUT/smollm2_teacher_accuracy" |
+"${step[@]}" table "${runs[@]}" --evaluations "$OUTPUT/smollm2_before_training" "$OUTPUT/smollm2_teacher_accuracy" |
   tee "$OUTPUT/smollm2.md"
 "${program[@]}" analyze compute "${runs[@]}" --out "$OUTPUT/smollm2_compute.json"

@@ -28,7 +28,7 @@ from prefix_opd.cost.record import Assumptions
 from prefix_opd.method.seeds import answer_seed
 
 ENOUGH = 0.3
-"""Share of full OPD's FLOP with which ``auto`` had at least full OPD's accuracy on both miniatures, on average of three
+"""Share of full OPD's FLOP with which ``auto`` had at least full OPD's accuracy on both miniatures: mean of three
 seeds."""
 INCREMENT_KEY = "prefix_opd.schedule.increment"
 UNIFORM = {"prefix_opd.weighting.name": "uniform"}

@@ -51,7 +51,7 @@ def advise(
     if found.refused:
         print(f"\nauto is not for these settings: {found.refused}")
     else:
-        told = f"with {ENOUGH:.0%} of its FLOP, on average of three seeds"
+        told = f"with {ENOUGH:.0%} of its FLOP, in the mean of three seeds"
         print(f"\nauto reached full OPD's accuracy on both miniatures {told}. To stop there:")
         print(f"prefix_opd.flop_budget={ENOUGH * full.flops:.3g}")
     print("\nThe same number of updates for all; hours by the assumptions of prefix-opd plan.")
