@@ -45,10 +45,10 @@ def nested(rows):
     return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
 
 
-def batch(rollouts=ROLLOUTS, prompts=PROMPTS, tools=False, **settings):
+def batch(rollouts=ROLLOUTS, prompts=PROMPTS, tools=False, topk=0, **settings):
     """A batch as verl's trainer sends it. Rollouts with the same prompt number have equal prompts.
 
-    With ``tools`` the tokens 2 and 3 of each response are a tool's output.
+    With ``tools`` the tokens 2 and 3 of each response are a tool's output; ``topk``: with a teacher's top k.
     """
     torch.manual_seed(1)
     first = [torch.randint(5, 60, (length,)) for length in prompts]
@@ -67,6 +67,12 @@ def batch(rollouts=ROLLOUTS, prompts=PROMPTS, tools=False, **settings):
         rollout_log_probs=nested(-4 + torch.randn(len(response)) for response in responses),
         advantages=nested(torch.randn(len(response)) for response in responses),
     )
+    if topk:
+        ranked = [torch.randn(len(row), SIZES["vocab_size"]).log_softmax(-1).topk(topk) for row in rows]
+        fields |= dict(
+            teacher_logprobs=nested(log_q for log_q, _ in ranked), teacher_ids=nested(i.int() for _, i in ranked)
+        )
+        settings |= dict(distillation_use_topk=True, distillation_only=True)
     return as_sent(fields, **settings)
 
 
@@ -101,19 +107,22 @@ def update(engine, configs, data):
 
 def same(found, wanted, data, tolerance=1e-12):
     (output, gradient), (whole, wanted_gradient) = found, wanted
-    assert wanted_gradient.norm() > 0.1
+    assert wanted_gradient.norm() > 0.01
     assert (gradient - wanted_gradient).norm() / wanted_gradient.norm() < tolerance
     assert sum(output["loss"]) == pytest.approx(sum(whole["loss"]), rel=tolerance * 100, abs=tolerance * 100)
     assert reduce_metrics(output["metrics"]) == pytest.approx(
         reduce_metrics(whole["metrics"]), rel=max(1e-5, tolerance * 100), abs=1e-6
     )
-    rows = zip(*(one["model_output"]["log_probs"].unbind() for one in (output, whole)), strict=True)
-    for (row, other), prompt, mask in zip(rows, data["prompts"].unbind(), data["response_mask"].unbind(), strict=True):
-        assert len(row) == len(other)
-        # the last value would score the first token of the next sequence, and nobody reads it
-        found, wanted, sampled = row[len(prompt) - 1 : -1], other[len(prompt) - 1 : -1], mask.bool()
-        torch.testing.assert_close(found[sampled], wanted[sampled], rtol=1e-4, atol=max(1e-6, tolerance * 10))
-        assert row[: len(prompt) - 1].abs().sum() == found[~sampled].abs().sum() == row[-1] == 0
+    for name in whole["model_output"]:
+        pairs = zip(*(one["model_output"][name].unbind() for one in (output, whole)), strict=True)
+        for (row, other), prompt, mask in zip(
+            pairs, *(data[n].unbind() for n in ("prompts", "response_mask")), strict=True
+        ):
+            assert len(row) == len(other)
+            # the last value would score the first token of the next sequence, and nobody reads it
+            found, wanted, sampled = row[len(prompt) - 1 : -1], other[len(prompt) - 1 : -1], mask.bool()
+            torch.testing.assert_close(found[sampled], wanted[sampled], rtol=1e-4, atol=max(1e-6, tolerance * 10))
+            assert row[: len(prompt) - 1].abs().sum() == found[~sampled].abs().sum() == row[-1] == 0
 
 
 FORMS = {

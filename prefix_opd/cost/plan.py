@@ -243,7 +243,7 @@ def _memory(config, settings, student: Sized, scorers: list[Scorer], rollouts, g
 def _is_fused(config: DictConfig, settings: Settings, student: Sized) -> bool:
     """Whether the update keeps no logits in fp32 (`prefix_opd.verl_plugin.engine.fused_head`)."""
     update, actor = settings.update, config.actor_rollout_ref.actor
-    reads_logits = settings.loss.needs_topk or actor.ulysses_sequence_parallel_size > 1
+    reads_logits = settings.loss.needs_topk and settings.loss.is_verls or actor.ulysses_sequence_parallel_size > 1
     asked = update.fused_head and update.response_logits_only and not reads_logits
     return asked and student.family in PLAIN_DECODERS
 

@@ -134,7 +134,7 @@ def test_host_memory_by_hand():
     [
         ["prefix_opd.update.fused_head=false"],
         ["prefix_opd.update.response_logits_only=false"],
-        ["distillation.distillation_loss.loss_mode=reverse_kl_topk"],
+        ["distillation.distillation_loss.loss_mode=forward_kl_topk"],
         ["actor_rollout_ref.actor.ulysses_sequence_parallel_size=2"],
     ],
 )

@@ -19,6 +19,15 @@ def test_by_hand():
     assert found.tolist() == pytest.approx([math.log(3 / 4), -math.log(1 + math.sqrt(3))])
 
 
+def test_top_k_by_hand():
+    # logits 0, log 2, log 5: softmax (1, 2, 5) / 8. Upstream 1 on token 2 and 2 on token 0: onehot - 3 softmax
+    weight = torch.tensor([[0.0], [math.log(2)], [math.log(5)]], dtype=torch.float64, requires_grad=True)
+    found = label_log_probs(torch.ones(1, 1).double(), weight, torch.tensor([[2, 0]]), None, keep=True, compiled=False)
+    assert found.tolist() == [pytest.approx([math.log(5 / 8), math.log(1 / 8)])]
+    (gradient,) = torch.autograd.grad((found * torch.tensor([[1.0, 2.0]])).sum(), weight)
+    assert gradient[:, 0].tolist() == pytest.approx([2 - 3 / 8, -6 / 8, 1 - 15 / 8])
+
+
 def inputs(dtype):
     torch.manual_seed(0)
     hidden = torch.randn(ROWS, WIDTH).to(dtype).requires_grad_()
@@ -51,6 +60,21 @@ def test_value_and_gradient_are_those_of_log_softmax(dtype, tolerance, cold, kee
     pairs = zip(gradients(found, upstream, hidden, weight), gradients(wanted, upstream, hidden, weight), strict=True)
     for one, other in pairs:
         assert (one - other).norm() / other.norm() < tolerance
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("cold", [True, False])
+def test_of_the_teachers_top_k(cold, chunk, monkeypatch):
+    monkeypatch.setitem(fused_head.LOGITS, "cpu", chunk * VOCABULARY)
+    hidden, weight, _, _ = inputs(torch.float64)
+    labels = torch.stack([torch.randperm(VOCABULARY)[:4] for _ in range(ROWS)])
+    temperatures, upstream = torch.linspace(0.5, 2, ROWS) if cold else None, torch.randn(ROWS, 4)
+    logits = hidden @ weight.T if temperatures is None else hidden @ weight.T / temperatures[:, None]
+    wanted = logits.log_softmax(-1).gather(-1, labels)
+    found = label_log_probs(hidden, weight, labels, temperatures, keep=True, compiled=False)
+    torch.testing.assert_close(found, wanted)
+    for one, other in zip(*(gradients(each, upstream, hidden, weight) for each in (found, wanted)), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("keep", [True, False])

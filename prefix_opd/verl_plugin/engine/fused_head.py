@@ -1,9 +1,9 @@
-"""Log-probs of the sampled tokens straight from the hidden states, without logits in fp32.
+"""Log-probs of the sampled tokens, or of the teacher's top k, from the hidden states without logits in fp32.
 
 The head and its log-softmax are computed in chunks of rows: the logits in the model's dtype, their log-sum-exp in fp32.
 The backward pass forms the gradient of a chunk's logits from kept or recomputed logits:
 
-    d loss / d logits = (one_hot(label) - softmax(logits / t)) * (d loss / d log_prob) / t
+    d loss / d logits = sum over labels of (one_hot(label) - softmax(logits / t)) * (d loss / d log_prob) / t
 
 Recomputing costs a third more FLOP of the head; keeping costs 2 bytes per logit in bf16. A model with a vocabulary of
 151 936 and log-softmax in autograd needs 8 to 12 bytes per logit.
@@ -34,7 +34,7 @@ def plain_head(module: Any) -> nn.Linear | None:
 
 
 def ask(head: nn.Linear, **wanted: Any) -> None:
-    """Make the next pass through ``head`` return log-probs (1, K) in place of logits.
+    """Make the next pass through ``head`` return log-probs, (1,) + the labels' shape, in place of logits.
 
     Args:
         wanted: arguments of `label_log_probs` besides ``hidden`` and ``weight``, and ``cells``: (K,) which of the
@@ -64,17 +64,19 @@ def label_log_probs(
     Args:
         hidden: (K, D).
         weight: (V, D).
-        labels: (K,) token ids.
+        labels: (K,) token ids, or (K, k) with k different ones in a row.
         temperatures: (K,); None: all 1.
         keep: keep the logits for the backward pass, or recompute them there.
         compiled: fuse the arithmetic on logits by ``torch.compile``.
 
     Returns:
-        (K,) log-probs in fp32, or in fp64 for a model in fp64, differentiable in ``hidden`` and ``weight``.
+        Log-probs in the labels' shape, differentiable in ``hidden`` and ``weight``; fp32, or fp64 for a model in fp64.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    return _LabelLogProbs.apply(hidden.to(dtype), weight.to(dtype), labels, temperatures, keep, compiled)
+    rows = labels.reshape(len(labels), -1)
+    found = _LabelLogProbs.apply(hidden.to(dtype), weight.to(dtype), rows, temperatures, keep, compiled)
+    return found.reshape(labels.shape)
 
 
 class _LabelLogProbs(torch.autograd.Function):
@@ -139,15 +141,15 @@ def _scaled(logits: Tensor, temperatures: Tensor | None) -> Tensor:
 
 
 def _score(logits: Tensor, labels: Tensor, temperatures: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(R,) log-probs of the labels, and (R,) log-sum-exp of the rows."""
+    """(R, k) log-probs of the labels, and (R, 1) log-sum-exp of the rows."""
     scaled = _scaled(logits, temperatures)
-    total = scaled.logsumexp(-1)
-    return scaled.gather(-1, labels[:, None])[:, 0] - total, total
+    total = scaled.logsumexp(-1, keepdim=True)
+    return scaled.gather(-1, labels) - total, total
 
 
 def _slope(logits: Tensor, labels: Tensor, temperatures: Tensor | None, total: Tensor, upstream: Tensor) -> Tensor:
     """(R, V) gradient of the logits, in their dtype."""
-    likely = (_scaled(logits, temperatures) - total[:, None]).exp()
-    hit = labels[:, None] == torch.arange(logits.shape[-1], device=logits.device)
-    above = upstream if temperatures is None else upstream / temperatures
-    return ((hit.to(likely.dtype) - likely) * above[:, None]).to(logits.dtype)
+    likely = (_scaled(logits, temperatures) - total).exp()
+    above = upstream if temperatures is None else upstream / temperatures[:, None]
+    others = -likely * above.sum(-1, keepdim=True)
+    return others.to(logits.dtype).scatter(-1, labels, (others.gather(-1, labels) + above).to(logits.dtype))

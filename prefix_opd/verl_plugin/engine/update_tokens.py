@@ -7,7 +7,7 @@ padded sequences, the prompts of a micro-batch pass through the model once, and 
 (`prefix_opd.method.shared_prompts`). The outputs have verl's form: log-probs of whole rollouts, 0 at unread positions.
 With ``fused_head`` the head returns the log-probs themselves (`fused_head`).
 
-Both are off if the update reads more (entropy, top-k, images) or computes the head in another way (fused kernels,
+Both are off if the update reads more (entropy, images) or computes the head in another way (fused kernels,
 sequence parallelism, a model or an adapter without ``logits_to_keep``).
 """
 
@@ -25,8 +25,9 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from prefix_opd.base.patching import around
+from prefix_opd.method.objective import Objective
 from prefix_opd.method.shared_prompts import SharedPrompts, owners
-from prefix_opd.verl_plugin.engine import fused_head, layers, packed_attention
+from prefix_opd.verl_plugin.engine import fused_head, layers, packed_attention, topk
 from prefix_opd.verl_plugin.fields import SETTINGS, plain_fields
 
 FORM = "prefix_opd_form"
@@ -56,8 +57,10 @@ class Kept:
     """(R + 1,) start of each rollout among the K."""
     cells: Tensor | None = None
     """(K,) index of each in the flattened logits; None: the logits are exactly these K, in order."""
+    teacher: dict[str, Tensor] | None = None
+    """(K, k) columns with the teacher's top k; None: the loss reads the sampled tokens alone."""
     fused: bool = False
-    """Whether the head returns (1, K) log-probs in place of logits."""
+    """Whether the head returns log-probs in place of logits: (1, K), or (1, K, k) of the teacher's top k."""
 
     @classmethod
     def of(cls, micro_batch: TensorDict, temperatures: Tensor) -> Kept:
@@ -70,12 +73,32 @@ class Kept:
         sampled = micro_batch["response_mask"].values().bool()  # (N,) False in a tool's output
         indices = (firsts.repeat_interleave(responses) + torch.arange(len(sampled), device=starts.device))[sampled]
         offsets = torch.nn.functional.pad(sampled.cumsum(0), (1, 0))[starts]
-        return cls(indices, input_ids.values()[indices + 1], temperatures.repeat_interleave(offsets.diff()), offsets)
+        labels, temperatures = input_ids.values()[indices + 1], temperatures.repeat_interleave(offsets.diff())
+        teacher = {name: micro_batch[name].values()[indices] for name in _TOP_K} if _reads_topk(micro_batch) else None
+        return cls(indices, labels, temperatures, offsets, teacher=teacher)
 
-    def outputs(self, verls_own: Callable[..., dict], output: Any, output_args: dict, micro_batch: TensorDict) -> dict:
-        """verl's outputs for whole rollouts. verl's own method computes them as if the responses were packed."""
+    def fused_labels(self, loss: Objective) -> Tensor | None:
+        """Tokens whose log-probs the fused head returns: (K,), or (K, k); None: the loss reads logits."""
+        if self.teacher is None:
+            return self.labels
+        return None if loss.is_verls else self.teacher["teacher_ids"].long()
+
+    def outputs(
+        self, verls_own: Callable[..., dict], output: Any, output_args: dict, micro_batch: TensorDict, processor: Any
+    ) -> dict:
+        """verl's outputs for whole rollouts. verl's own method computes them as if the responses were packed.
+
+        ``processor``: its function from logits to the losses of a top-k objective.
+        """
+        from verl.utils.tensordict_utils import get_non_tensor_data
+
         if self.fused:
-            return {"log_probs": self._whole(output.logits.squeeze(0), micro_batch["input_ids"])}
+            found = output.logits.squeeze(0)
+            if self.teacher is None:
+                return {"log_probs": self._whole(found, micro_batch["input_ids"])}
+            loss = get_non_tensor_data(micro_batch, SETTINGS, default=None).loss
+            losses = topk.losses_of(loss, found.float(), self.teacher["teacher_logprobs"].float())
+            return {name: self._whole(values, micro_batch["input_ids"]) for name, values in losses.items()}
         if self.cells is not None:
             output.logits = output.logits.flatten(0, 1).index_select(0, self.cells).unsqueeze(0)
         args = {
@@ -84,15 +107,27 @@ class Kept:
             "temperature_rmpad": self.temperatures,
             "pad_size": 0,
         }
-        responses = torch.nested.nested_tensor_from_jagged(self.labels, self.offsets)
-        stand_in = TensorDict({"input_ids": responses}, batch_size=micro_batch.batch_size)
+        columns = {"input_ids": self.labels, **(self.teacher or {})}
+        columns = {name: torch.nested.nested_tensor_from_jagged(one, self.offsets) for name, one in columns.items()}
+        stand_in = TensorDict(columns, batch_size=micro_batch.batch_size)
         stand_in.set_non_tensor("use_remove_padding", True)
-        found = verls_own(output, args, stand_in, None)
+        for name in (SETTINGS, "distillation_use_topk", "distillation_only") if self.teacher else ():
+            stand_in.set_non_tensor(name, get_non_tensor_data(micro_batch, name, default=None))
+        found = verls_own(output, args, stand_in, processor)
         return {name: self._whole(values.values(), micro_batch["input_ids"]) for name, values in found.items()}
 
     def _whole(self, values: Tensor, input_ids: Tensor) -> Tensor:
         whole = values.new_zeros(len(input_ids.values())).index_put((self.indices,), values)
         return torch.nested.nested_tensor_from_jagged(whole, input_ids.offsets())
+
+
+_TOP_K = ("teacher_logprobs", "teacher_ids")
+
+
+def _reads_topk(data: TensorDict) -> bool:
+    from verl.utils.tensordict_utils import get_non_tensor_data
+
+    return get_non_tensor_data(data, "distillation_use_topk", default=False)
 
 
 def _ask_packed(micro_batch: TensorDict, inputs: dict, output_args: dict) -> Kept:
@@ -171,13 +206,7 @@ def _form(tu: ModuleType, engine: Any, data: TensorDict) -> str | None:
     return None
 
 
-_READ_MORE = (
-    "use_fused_kernels",
-    "calculate_entropy",
-    "calculate_sum_pi_squared",
-    "distillation_use_topk",
-    "distillation_only",
-)
+_READ_MORE = ("use_fused_kernels", "calculate_entropy", "calculate_sum_pi_squared")
 """Settings that compute the head in another way, or read the logits of other tokens."""
 
 
@@ -218,7 +247,10 @@ def choosing_the_form(verls_own, self, data, loss_function, forward_only=False):
     if not forward_only and type(self) is FSDPEngineWithLMHead:
         form, module = _form(tu, self, data), _model(self)
         tu.assign_non_tensor(data, **{FORM: form})
-        layers.prepare(self, module, data, fuses=form is not None and fused_head.plain_head(module) is not None)
+        settings = tu.get_non_tensor_data(data, SETTINGS, default=None)
+        fuses = form is not None and fused_head.plain_head(module) is not None
+        fuses = fuses and not (_reads_topk(data) and settings.loss.is_verls)
+        layers.prepare(self, module, data, fuses)
     return verls_own(self, data, loss_function, forward_only)
 
 
@@ -236,15 +268,16 @@ def inputs_of_the_form(verls_own, self, micro_batch):
     if form is None:
         return inputs, output_args
     kept = _ASK[form](micro_batch, inputs, output_args)
-    settings = tu.get_non_tensor_data(micro_batch, key=SETTINGS, default=None).update
-    if settings.fused_head and (head := fused_head.plain_head(model)) is not None:
+    settings = tu.get_non_tensor_data(micro_batch, key=SETTINGS, default=None)
+    head, labels = fused_head.plain_head(model), kept.fused_labels(settings.loss)
+    if settings.update.fused_head and head is not None and labels is not None:
         kept = replace(kept, fused=True)
         fused_head.ask(
             head,
-            labels=kept.labels,
+            labels=labels,
             temperatures=None if output_args["temperature_is_one"] else kept.temperatures,
             keep=not layers.are_checkpointed(model),
-            compiled=settings.compile_layers,
+            compiled=settings.update.compile_layers,
             cells=kept.cells,
         )
     output_args[KEPT] = kept
@@ -257,4 +290,4 @@ def outputs_of_the_form(verls_own, self, output, output_args, micro_batch, logit
     kept: Kept | None = output_args.get(KEPT)
     if kept is None:
         return verls_own(self, output, output_args, micro_batch, logits_processor_func)
-    return kept.outputs(functools.partial(verls_own, self), output, output_args, micro_batch)
+    return kept.outputs(functools.partial(verls_own, self), output, output_args, micro_batch, logits_processor_func)
