@@ -159,7 +159,8 @@ class UpdateSettings(Fields):
     """Compute logits only for the positions that predict response tokens."""
     fused_head: StrictBool = False
     """Compute log-probs from hidden states in chunks, without logits in fp32
-    (`prefix_opd.verl_plugin.engine.fused_head`); not for verl's ``forward_kl_topk``. Models: llama, mistral, qwen2, qwen3, without and with experts."""
+    (`prefix_opd.verl_plugin.engine.fused_head`); not for verl's ``forward_kl_topk``. Models: llama, mistral, qwen2,
+    qwen3, without and with experts."""
     compile_layers: StrictBool = False
     """Compile the layers by ``torch.compile`` for the update; the first update takes longer."""
     fit_memory: StrictBool = False
