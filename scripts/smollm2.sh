@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 PLATFORM=${PLATFORM:-}                     # cpu or gpu; empty: what the machine has
 RUNS=${RUNS:-full schedule auto prefix_8 prefix_32}
 UPDATES=${UPDATES:-60}                     # the linear schedule grows to about 119 tokens, whatever their number
-PROMPTS=${PROMPTS:-8}                      # per update, 4 rollouts each
+PROMPTS=${PROMPTS:-32}                     # per update, one rollout each
 PROBLEMS=${PROBLEMS:-256}                  # of a validation
 TEACHER=${TEACHER:-}                       # e.g. "--updates 100 --batch 16"; python -m prefix_opd.smollm2 teacher --help
 DATA=${DATA:-data/smollm2}
