@@ -35,13 +35,13 @@ class GrowsBySignal(Adaptive):
     """L grows after ``patience`` observations in a row for which `is_due`. A subclass also defines `signal_of`."""
 
     patience: Tokens = 3
-    """Number of observations in a row that must speak for a growth of L; prune_opd: for a shorter L."""
+    """Number of observations in a row that must call for a longer L; prune_opd: for a shorter L."""
     factor: Annotated[float, Field(gt=1)] = 1.5
-    """Growth of L, at least one token."""
+    """Factor by which L grows, by at least one token."""
     _streak: int = 0
 
     def is_due(self, signal: float, threshold: float | None, metrics: Mapping[str, float]) -> bool | None:
-        """Whether an update speaks for a longer L. None: it says nothing, and earlier observations still count."""
+        """Whether an update calls for a longer L. None: it has no such signal, and earlier observations still count."""
         raise NotImplementedError(f"{type(self).__name__} defines no is_due")
 
     def grown(self, length: float) -> float:
@@ -67,12 +67,12 @@ class GrowsBySignal(Adaptive):
 
 @SCHEDULES.register("signal")
 class ByLastBin(GrowsBySignal):
-    """L grows by a factor where the signal of its last bin of positions is below, or above, a threshold."""
+    """L grows by a factor once the signal of its last bin of positions is below, or above, a threshold."""
 
     signal: Literal["reverse_kl", "entropy"] = "reverse_kl"
     """Mean of a token in the last bin before L, nats: |log p_student - log p_teacher|, or -log p_student."""
     when: Literal["below", "above"] = "below"
-    """below: grow once the end of the prefix is learnt. above: grow while its end has something to teach."""
+    """Whether L grows when the signal is below the threshold, or when it is above."""
     threshold: Annotated[float, Field(gt=0)] = 0.1
     """Nats per token."""
     hysteresis: Annotated[float, Field(ge=1)] = 1.2
@@ -93,10 +93,10 @@ class ByLastBin(GrowsBySignal):
 
 @SCHEDULES.register("validation")
 class ByValidation(GrowsBySignal):
-    """L grows by a factor once the validation's accuracy stands still."""
+    """L grows by a factor once the accuracy of validations no longer rises."""
 
     gain: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """A validation speaks for growth if its accuracy exceeds the best one before it by no more than this."""
+    """A validation calls for a longer L if its accuracy exceeds the best one before it by no more than this."""
     _best: float = -1.0
 
     def needs(self) -> set[Need]:
@@ -120,8 +120,8 @@ class ByTail(GrowsBySignal):
     """L grows by a factor when the positions beyond it drift: |reverse KL| there exceeds that of the first probe."""
 
     tail_ratio: Annotated[float, Field(gt=0)] = 1.1
-    """Mean |reverse KL| beyond L now / at the first probe (``prefix_opd/probe/tail_ratio``), from which a probe speaks
-    for growth."""
+    """Mean |reverse KL| beyond L now / at the first probe (``prefix_opd/probe/tail_ratio``), from which on a probe
+    calls for a longer L."""
 
     def needs(self) -> set[Need]:
         return {"probe", "scores"}
