@@ -15,7 +15,7 @@ def advise(
     seed: int = typer.Option(0, help="Sampling seed."),
     as_json: AsJson = False,
 ) -> None:
-    """Say which L a pair of models needs: the signal by position, two courses of L, and their costs.
+    """Suggest a schedule for a pair of models: reverse KL by position, two schedules of L, and their costs.
 
     \b
       prefix-opd advise experiment=tiny/schedule

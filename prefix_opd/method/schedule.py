@@ -186,7 +186,7 @@ class Linear(Growing):
     """``start + increment * (step - 1)``: 1, 257, 513, … for the paper's start 1 and increment 256 (section 4.4)."""
 
     increment: Tokens = 256
-    """Growth of L after each update, tokens."""
+    """Growth of L, tokens: after each update, or each time that an adaptive schedule grows."""
 
     def prefix_length(self, step: int, longest: int) -> float:
         return self.start + self.increment * (step - 1)

@@ -147,7 +147,7 @@ def test_a_sample_is_spread_over_all_rows(case):
 
 def test_duplicates(case, questions, tiny_data):
     twice = one(data.duplicates, case(f"data.train_files={questions(['1+1:', '1+2:'] * 9)}"))
-    assert twice.status is Status.WARN and "16 of 18 training prompts occur before" in twice.reason
+    assert twice.status is Status.WARN and "16 of 18 training prompts are duplicates" in twice.reason
     leaked = one(data.duplicates, case(f"data.val_files={tiny_data['train']}"))
     assert leaked.status is Status.WARN and "40 of 40 validation prompts are also training prompts" in leaked.reason
 

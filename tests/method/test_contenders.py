@@ -161,6 +161,12 @@ def test_fast_opd_grows_once_its_boundary_stands_still():
     assert course(build("fast_opd", **settings), falling) == [6, 6, 6, 6, 12, 12, 12]
 
 
+def test_fast_opd_has_no_factor():
+    # it grows by its increment: a factor would be accepted and not read
+    assert "factor" not in SCHEDULES["fast_opd"].model_fields
+    assert build("fast_opd", increment=6).grown(12) == 18
+
+
 def test_fast_opd_reads_the_boundary_alone():
     line = {f"{MAGNITUDES}0": 1.0, f"{MAGNITUDES}6": 2.0, f"{MAGNITUDES}12": 4.0, f"{TOKENS}0": 1, f"{TOKENS}6": 1}
     line |= {f"{TOKENS}12": 3}

@@ -30,7 +30,7 @@ class FastOPD(GrowsBySignal):
     """L grows once |reverse KL| near its end no longer falls (arXiv 2607.29494)."""
 
     increment: Tokens = 256
-    """Growth of L after each update, tokens."""
+    """Growth of L each time that it grows, tokens."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.7
     """Weight of the past in the moving average of the score."""
     entry: Tokens = 2

@@ -32,12 +32,10 @@ class Adaptive(Growing):
 
 
 class GrowsBySignal(Adaptive):
-    """L grows after ``patience`` observations in a row for which `is_due`. A subclass also defines `signal_of`."""
+    """L grows after ``patience`` observations in a row for which `is_due`. Subclasses have `signal_of` and `grown`."""
 
     patience: Tokens = 3
     """Number of observations in a row that must call for a longer L; prune_opd: for a shorter L."""
-    factor: Annotated[float, Field(gt=1)] = 1.5
-    """Factor by which L grows, by at least one token."""
     _streak: int = 0
 
     def is_due(self, signal: float, threshold: float | None, metrics: Mapping[str, float]) -> bool | None:
@@ -45,7 +43,8 @@ class GrowsBySignal(Adaptive):
         raise NotImplementedError(f"{type(self).__name__} defines no is_due")
 
     def grown(self, length: float) -> float:
-        return max(length + 1, length * self.factor)
+        """The L that follows ``length``, tokens."""
+        raise NotImplementedError(f"{type(self).__name__} defines no grown")
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         found = self.signal_of(metrics)
@@ -65,8 +64,16 @@ class GrowsBySignal(Adaptive):
         return self.start, length
 
 
+class GrowsByFactor(GrowsBySignal):
+    factor: Annotated[float, Field(gt=1)] = 1.5
+    """Factor by which L grows, by at least one token."""
+
+    def grown(self, length: float) -> float:
+        return max(length + 1, length * self.factor)
+
+
 @SCHEDULES.register("signal")
-class ByLastBin(GrowsBySignal):
+class ByLastBin(GrowsByFactor):
     """L grows by a factor once the signal of its last bin of positions is below, or above, a threshold."""
 
     signal: Literal["reverse_kl", "entropy"] = "reverse_kl"
@@ -92,7 +99,7 @@ class ByLastBin(GrowsBySignal):
 
 
 @SCHEDULES.register("validation")
-class ByValidation(GrowsBySignal):
+class ByValidation(GrowsByFactor):
     """L grows by a factor once the accuracy of validations no longer rises."""
 
     gain: Annotated[float, Field(ge=0, lt=1)] = 0.01
@@ -116,7 +123,7 @@ class ByValidation(GrowsBySignal):
 
 
 @SCHEDULES.register("tail")
-class ByTail(GrowsBySignal):
+class ByTail(GrowsByFactor):
     """L grows by a factor when the positions beyond it drift: |reverse KL| there exceeds that of the first probe."""
 
     tail_ratio: Annotated[float, Field(gt=0)] = 1.1

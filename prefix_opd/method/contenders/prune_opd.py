@@ -65,7 +65,7 @@ class PrunedLength(Adaptive):
     bounded = ("maximum", "start", "least")
 
     increment: Tokens = 256
-    """Growth of L after each update, tokens."""
+    """Growth of L each time that it grows, tokens."""
     least: Tokens = 8
     """Shortest L, tokens."""
     hit: Annotated[float, Field(ge=0, le=1)] = 0.1
