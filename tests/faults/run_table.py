@@ -269,7 +269,7 @@ def again(run: Run, folder: Path, reached: int) -> dict:
 
 def write_table(results: list[dict], begin: str) -> None:
     """Write the results between the marks of the page."""
-    head, rows = ["case", "exit", "what the user sees", "steps done anew", "against the unkilled run"], []
+    head, rows = ["case", "exit", "what the user sees", "steps repeated", "compared with the run without faults"], []
     for result in results:
         case = result["case"]
         if "victim" in result:
