@@ -107,7 +107,7 @@ def _native(cases: Sequence[Case], steps: Steps, results: Sequence[Result]) -> s
         "Against verl's own on-policy distillation",
         f"{_ratios(cases, steps)}\n\n"
         "Our trainer polls for finished rollouts every 0.05 s. verl's own polls every 2 s and has no setting for it;\n"
-        "with poll 0.05 s its interval is set to ours, so that row shows what the rest of the differences is worth.\n"
+        "with poll 0.05 s its interval is set to ours, so that row shows the effect of all other differences.\n"
         "verl's own trainer also makes a pass for the old log-probs and computes a reward for every rollout. Models,\n"
         "prompts, engines, optimiser and cap are the same. All rows use this package's CPU platform, processes forked\n"
         "from one that has imported everything, and log-probs computed in blocks. No rollout has a seed of its own,\n"
@@ -217,8 +217,8 @@ SECTIONS: dict[str, Section] = {
     "savings": savings,
     "update": switched(
         "An update with fewer tokens",
-        "One saving at a time is switched off. Without prompts computed once, sequences are padded whole; the rows\n"
-        "compare cutting by length there, too. Responses `up to` a length end where the model ends them.",
+        "One saving at a time is switched off. Rows without prompts computed once pad whole sequences, so they also\n"
+        "compare splitting by length. Responses `up to` a length end where the model ends them.",
         "update",
     ),
     "transport": switched(
@@ -228,8 +228,8 @@ SECTIONS: dict[str, Section] = {
     ),
     "placement": switched(
         "Where the teacher lives",
-        "Off: the teacher shares the trainer's device (`prefix_opd.teacher.placement=shared`), which it scores on as\n"
-        "rollouts end, or in its turn. On a CPU all share the same cores either way.",
+        "Off: the teacher shares the trainer's device (`prefix_opd.teacher.placement=shared`). It scores rollouts as\n"
+        "they end, or after the last one. On a CPU all share the same cores in both cases.",
         "rollout and teacher",
     ),
     "early": early,

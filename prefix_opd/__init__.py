@@ -6,19 +6,19 @@ The rooms, from the ground up. A module imports from its own room and from rooms
 ``base``         errors, files, processes, redaction
 ``method``       the algorithm: schedule, prompt, advantage, loss, weighting, FLOP, metrics
 ``miniature``    a tiny task with its teacher and student
-``grading``      is an answer right
+``grading``      whether an answer is right
 ``config``       settings, composing a config, facts about models
 ``cpu``          verl, Ray and vLLM on a machine without a GPU
 ``data``         public data sets to verl's parquet
 ``run``          a run's folder: log, checkpoints, history, export
 ``smollm2``      a language model on arithmetic word problems
-``cost``         what a run will cost
-``checks``       what refuses a run, and what the doctor looks at
+``cost``         FLOP, memory and hours of a run, before it starts
+``checks``       the checks that reject a run, and those of ``doctor``
 ``evaluation``   mean@k on benchmark data sets
 ``verl_plugin``  the adapters that meet verl
 ``analysis``     the paper's figures from run folders
 ``report``       one HTML page
-``commands``     the verbs of ``prefix-opd``
+``commands``     the commands of ``prefix-opd``
 ===============  ==================================================================================
 
 Symbols: ``B`` sequences, ``T`` response tokens, ``L`` prefix length, ``step`` the 1-based update, ``log_p`` student

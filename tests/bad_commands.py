@@ -23,7 +23,7 @@ CASES = [
     (["doctor", "experiment=tiny/schedule", "--engines", "data.train_files=null"], "data.train_files: is not set"),
     # plan and compare
     (["plan"], "actor_rollout_ref.model.path: is not set"),
-    (["plan", *TRAIN[1:], "--gpus", "2"], "--gpus 2: is read with --layouts alone"),
+    (["plan", *TRAIN[1:], "--gpus", "2"], "--gpus 2: is read only with --layouts"),
     (
         ["plan", "experiment=qwen3_8b/full", "--layouts", "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=18k"],
         "ppo_max_token_len_per_gpu=18k: must be a whole number of at least 1",
@@ -32,7 +32,7 @@ CASES = [
         ["plan", "experiment=qwen3_8b/full", "--layouts", "actor_rollout_ref.rollout.tensor_model_parallel_size=x"],
         "tensor_model_parallel_size=x: must be a whole number of at least 1",
     ),
-    (["compare", "{broken_line}"], "metrics.jsonl, line 2: is no JSON: 'nope"),
+    (["compare", "{broken_line}"], "metrics.jsonl, line 2: is not JSON: 'nope"),
     (
         ["compare", "{odd_line}"],
         "has a line that is not an object of numbers with a step: [1]; another program",
@@ -107,7 +107,7 @@ CASES = [
     (["analyze", "student-prefix", *TRAIN[1:], *LORA], "adapter: is an adapter that this command does not load; merge"),
     (
         ["analyze", "teacher-prefix", *TRAIN[1:], "prefix_opd.teacher_prompt.system=Think."],
-        "prefix_opd.teacher_prompt.system=Think.: is the teacher's own prompt, and both models answer the student's",
+        "prefix_opd.teacher_prompt.system=Think.: is the teacher's own prompt, but here both models answer",
     ),
     (
         ["analyze", "student-prefix", *TRAIN[1:], f"{GRADER}.path=pkg://json", f"{GRADER}.name=loads"],

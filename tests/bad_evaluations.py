@@ -93,7 +93,7 @@ CASES = [
     (["evaluate", STUDENT, "tiny", "--", f"{ROLLOUT}.max_model_len=5000"], "tokens, or exceeds the model's context"),
     (["evaluate", STUDENT, "tiny", "--", "ray_kwargs.ray_init.num_cpus=1"], "num_cpus=1: the run asks Ray for "),
     (["evaluate", STUDENT, "tiny", "--", "trainer.n_gpus_per_node=7"], "ray_init.num_gpus=2: the run asks Ray for 7"),
-    (["evaluate", STUDENT, "tiny", "--", "prefix_opd.rollout.stop=[9999]"], "9999 is no token of the vocabulary of"),
+    (["evaluate", STUDENT, "tiny", "--", "prefix_opd.rollout.stop=[9999]"], "9999 is not a token of the vocabulary of"),
     (["evaluate", STUDENT, "tiny", "--", "data.prompt_key=nope"], "data.prompt_key=nope: is set by the evaluation"),
     (["evaluate", STUDENT, "tiny", "--", f"{STORAGE}=99"], f"{STORAGE}=99: does not hold the 1024 answers of a batch"),
     (["evaluate", STUDENT, "tiny", "--", "layout=moon"], "layout=moon: does not exist; known: "),
@@ -106,7 +106,7 @@ CASES = [
     (["evaluate", STUDENT, "tiny", "--out", "{unread}"], "evaluation.json: is not of an evaluation; choose another"),
     (
         ["evaluate", STUDENT, "{listed}", "--max-tokens", "9", "--", "platform=cpu"],
-        "listed/manifest.json: is no JSON (Expecting value: ",
+        "listed/manifest.json: is not JSON (Expecting value: ",
     ),
     (["evaluate", STUDENT, "tiny", "--out", "{other}"], "contains another evaluation (model=another there, "),
 ]

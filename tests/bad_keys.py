@@ -16,7 +16,7 @@ SDPA = f"+{MODEL}.override_config.attn_implementation=sdpa"
 
 IGNORED = [
     ([f"{LOSS}.use_policy_gradient=true"], "use_policy_gradient=true: the loss back-propagates the distillation loss"),
-    ([f"{LOSS}.loss_mode=k1"], f"{LOSS}.loss_mode=k1: has a gradient in which the teacher does not occur"),
+    ([f"{LOSS}.loss_mode=k1"], f"{LOSS}.loss_mode=k1: has a gradient that does not depend on the teacher"),
     (
         [f"{LOSS}.loss_mode=reverse_kl"],
         f"{LOSS}.loss_mode=reverse_kl: must be one of abs, forward_kl_topk, iw_opd, jsd_topk",
@@ -89,7 +89,7 @@ NOT_WHOLE = [
     ([f"{ACTOR}.ulysses_sequence_parallel_size=2"], "ulysses_sequence_parallel_size=2: sequences are not split"),
     ([f"{ACTOR}.optim.optimizer=SGD"], f"{ACTOR}.optim.optimizer=SGD: memory and checkpoints are planned for"),
     ([f"{ACTOR}.fsdp_config.qat.enable=true"], "qat.enable=true: only the default is supported"),
-    ([f"{ACTOR}.checkpoint.async_save=true"], "async_save=true: a checkpoint counts once all of it is written"),
+    ([f"{ACTOR}.checkpoint.async_save=true"], "async_save=true: a checkpoint is complete once all of it is written"),
     ([f"{ROLLOUT}.free_cache_engine=true"], "free_cache_engine=true: has one value on platform=cpu; leave it at false"),
     ([f"{ROLLOUT}.enable_chunked_prefill=true"], "enable_chunked_prefill=true: has one value on platform=cpu"),
 ]
@@ -128,7 +128,7 @@ VALUES = [
     (["data.truncation=left"], "data.truncation=left: no prompt is cut; data.filter_overlong_prompts drops those"),
     (["trainer.balance_batch=false"], "trainer.balance_batch=false: verl's V1 trainer always balances"),
     (["actor_rollout_ref.nccl_timeout=1200"], "actor_rollout_ref.nccl_timeout=1200: only verl's critic reads it"),
-    ([f"{ACTOR}.fsdp_config.seed=1"], f"{ACTOR}.fsdp_config.seed=1: verl reads it for full determinism alone"),
+    ([f"{ACTOR}.fsdp_config.seed=1"], f"{ACTOR}.fsdp_config.seed=1: verl reads it only for full determinism"),
     ([f"{ACTOR}.fsdp_config.mixed_precision.buffer_dtype=bf16"], "mixed_precision.buffer_dtype=bf16: FSDP2 has none"),
     (["data.shuffle=maybe"], "data.shuffle=maybe: must be true or false"),
     (["data.dataloader_num_workers=-1"], "data.dataloader_num_workers=-1: must be a whole number of at least 0"),

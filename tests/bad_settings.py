@@ -51,7 +51,7 @@ TOGETHER = [
     (["distillation.distillation_loss.loss_mode=k2", "prefix_opd.advantage.student_log_prob=recomputed"],
      "prefix_opd.advantage.student_log_prob: is not read by distillation.distillation_loss.loss_mode=k2"),
     ([f"{ACTOR}.loss_scale_factor=8"], "loss_scale_factor=8: is read only with loss_agg_mode=seq-mean-token-sum-norm"),
-    ([f"{ACTOR}.checkpoint.save_contents=[model,extra,hf_model]"], "lacks optimizer: no run could go on from such"),
+    ([f"{ACTOR}.checkpoint.save_contents=[model,extra,hf_model]"], "lacks optimizer: no run can continue from such"),
     ([f"{ROLLOUT}.max_num_seqs=9000"], "max_num_seqs=9000: exceeds max_num_batched_tokens=8192"),
     ([f"{ROLLOUT}.log_prob_max_token_len_per_gpu=300"], "300: is read only with prefix_opd.advantage.student_log"),
     ([f"{ROLLOUT}.log_prob_max_token_len_per_gpu=200"], "200: holds no sequence of prompt + response = 224"),
@@ -121,7 +121,7 @@ LORA = [
      "target_modules=['q_proj']: leaves no layer to adapt"),
     ([f"{MODEL}.lora_rank=4", f"{MODEL}.path={{fused}}"], "are down_proj, gate_proj, o_proj, qkv_proj, up_proj (k_"),
     ([f"{MODEL}.lora_rank=4", f"+{ACTOR}.checkpoint.save_contents=[model,optimizer,extra,hf_model]"],
-     "hf_model would hold the names of an adapted model"),
+     "hf_model would have the parameter names of an adapted model"),
     ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora_adapter_path=/x"], "lora_adapter_path=/x: is not an adapter: it has no"),
     *(
         ([f"{MODEL}.lora_rank=4", f"{MODEL}.lora_alpha=8", f"{MODEL}.lora_adapter_path={{{name}}}"], line)
@@ -214,7 +214,7 @@ ON_A_GPU = [
     ([SHARED, TURNS,
       f"+{TEACHER}.inference.engine_kwargs.vllm.kv_cache_memory_bytes=99000000000"],
      " GiB exceeds 79 GiB of a card; lower distillation.teacher_models"),
-    ([SHARED, f"+{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes=1000"], "left for its KV cache, and one sequence"),
+    ([SHARED, f"+{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes=1000"], "left for its KV cache, but one sequence"),
     (["prefix_opd.accelerator=tpu"], "prefix_opd.accelerator=tpu: is not one of a100, h100"),
     ([f"+{ACTOR}.optim.override_optimizer_config.foreach=true"],
      "foreach=true: cannot be true beside fused=true; set"),
@@ -230,7 +230,7 @@ ON_A_GPU = [
 SECOND = [f"+{TEACHERS}.b.key=sums", f"+{TEACHERS}.b.model_path=${{tiny:teacher}}"]
 CHAIN = [f"+{TEACHERS}.a.key=tiny/chain", f"+{TEACHERS}.a.model_path=${{tiny:teacher}}", *SECOND]
 SEVERAL = [
-    ([f"+{TEACHERS}.b.model_path=x"], f"{TEACHERS}.b: stands alone beside teacher_model, which verl drops"),
+    ([f"+{TEACHERS}.b.model_path=x"], f"{TEACHERS}.b: is the only teacher beside teacher_model, which verl then drops"),
     ([f"+{TEACHERS}.a.model_path=x", *SECOND], f"{TEACHERS}.a.key: is not set"),
     ([f"+{TEACHERS}.a.key=math", *SECOND], f"{TEACHERS}.a.model_path: is not set"),
     ([f"+{TEACHERS}.a.key=sums", f"+{TEACHERS}.a.model_path=x", *SECOND], "b.key=sums: is also the key of a"),

@@ -1,8 +1,8 @@
-"""Which L for a pair: the signal by position in full rollouts of the untrained student, and two courses of L.
+"""Which L for a pair: the signal by position in full rollouts of the untrained student, and two schedules.
 
 One probe, nothing is trained: the student answers some training prompts without a cap, the teacher scores the answers
 and answers the prompts, too. A trained student's answers are about as long as the teacher's, so those lengths count in
-the costs. The first course is ``auto``, which needed the least FLOP of the comparison on both miniatures
+the costs. The first schedule is ``auto``, which needed the least FLOP of the comparison on both miniatures
 (docs/schedules.md) and has nothing to tune. The second is the paper's, L = 1, 1 + increment, …, with the increment that
 brings L to the teacher's mean answer at the last update.
 """

@@ -102,7 +102,7 @@ def check_models(config: DictConfig) -> None:
     check_one_turn(config)
     check_one_teacher(config)
     if url := OmegaConf.select(config, URL_KEY):
-        rule = "names a teacher elsewhere, and this command starts it here"
+        rule = "is a teacher elsewhere, but this command starts the teacher itself"
         raise UserError(f"{URL_KEY}={url}", rule, "leave it out")
     if (lora := Lora.of(config)) and lora.start is not None:
         fix = f"merge it into the student, name that as {STUDENT_KEY}, and leave it out"
@@ -114,7 +114,7 @@ def _check_answers(config: DictConfig) -> None:
     own, grader = Settings.from_node(config.prefix_opd).teacher_prompt, config.reward.custom_reward_function
     if own.is_own:
         name, value = next((name, value) for name, value in own if value is not None)
-        rule = "is the teacher's own prompt, and both models answer the student's here"
+        rule = "is the teacher's own prompt, but here both models answer the student's"
         raise UserError(f"prefix_opd.teacher_prompt.{name}={value}", rule, "set it to null")
     if (grader.path, grader.name) != (f"{PACKAGE}{compute_score.__module__}", compute_score.__name__):
         rule = f"names another grader ({grader.name}) than the one that grades here"

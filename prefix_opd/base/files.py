@@ -79,7 +79,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except json.JSONDecodeError:
                 if line.endswith("\n"):
-                    raise UserError(f"{path}, line {number}", f"is no JSON: {line[:80]!r}") from None
+                    raise UserError(f"{path}, line {number}", f"is not JSON: {line[:80]!r}") from None
                 return  # the writer may have continued: the next read would return the rest of this line
 
 
@@ -88,7 +88,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(str(path), f"is no JSON ({error})", "remove it, or write it again") from None
+        raise UserError(str(path), f"is not JSON ({error})", "remove it, or write it again") from None
     if not isinstance(found, dict):
         raise UserError(str(path), "is not one JSON object", "remove it, or write it again")
     return found

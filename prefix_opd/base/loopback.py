@@ -53,7 +53,7 @@ def set_loopback() -> None:
 
 LOOPBACK_PATCH = Patch(
     name="loopback",
-    processes="the launcher and all below it, of runs on one machine",
+    processes="the launcher and its child processes, in runs on one machine",
     targets=(
         Target(
             "ray._private.services:get_node_ip_address",

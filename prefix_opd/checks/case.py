@@ -114,6 +114,6 @@ class Case:
         given = OmegaConf.select(self.config, TEMPLATE_KEY) if model is self.student else None
         own = model.tokenizer.chat_template if given is None else given
         if not isinstance(own, str):
-            raise UserError(model.what, "has no chat template", "give one in its tokenizer files")
+            raise UserError(model.what, "has no chat template", "add one to its tokenizer files")
         # before a run, `prefix_opd.checks.preflight` has already added the ending to the config
         return self.form.own(own)

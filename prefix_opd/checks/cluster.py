@@ -128,7 +128,7 @@ def check_cluster(config: DictConfig) -> None:
         what = f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}" if os.environ.get("RAY_ADDRESS") else ADDRESS_KEY
         for key in OF_A_NEW_CLUSTER:
             if (value := OmegaConf.select(config, key)) is not None:
-                rule = f"names a cluster to join, and {key}={value} is of one that the run starts"
+                rule = f"names a cluster to join, but {key}={value} is for one that the run starts"
                 fix = "unset RAY_ADDRESS" if config.platform == "cpu" else f"unset the one, or set {key}=null"
                 raise UserError(what, rule, fix)
         return

@@ -34,7 +34,7 @@ def empty_prompts(case: Case) -> Finding:
         if empty:
             reason = f"{len(empty)} of {len(rows)} prompts of {key} are empty, the first in row {empty[0]}"
             return fail(reason, "drop them")
-    return ok("every prompt asks something")
+    return ok("no prompt is empty")
 
 
 def roles(case: Case) -> Finding:
@@ -75,8 +75,8 @@ def duplicates(case: Case) -> Finding:
     train, val = ([json.dumps(row, sort_keys=True) for row in rows] for rows in both)
     distinct = set(train)
     seen = sum(row in distinct for row in val)
-    reason = f"{len(train) - len(distinct)} of {len(train)} training prompts occur before, "
-    reason += f"{seen} of {len(val)} validation prompts are trained on"
+    reason = f"{len(train) - len(distinct)} of {len(train)} training prompts are duplicates, "
+    reason += f"{seen} of {len(val)} validation prompts are also training prompts"
     if seen:
         return warn(reason, "prepare the training data with --decontaminate-against the validation set")
     return warn(reason, "drop the copies") if len(distinct) < len(train) else ok(reason)

@@ -159,14 +159,14 @@ def _answers(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
             ran = run(python_module("prefix_opd.verl_plugin.server.doctor_engines", [name]), ENGINE_SECONDS)
         except subprocess.TimeoutExpired:
             rule = f"the engines did not answer within {ENGINE_SECONDS:g} s"
-            fix = "see with nvidia-smi or top what holds the machine, and whether a model is still being fetched"
+            fix = "check with nvidia-smi or top what uses the machine, and whether a model is still being downloaded"
             raise UserError("--engines", rule, fix) from None
         files = [folder / f"{request['name']}.json" for request in requests]
         for request, file in zip(requests, files, strict=True):
             if not file.exists():
                 lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "Error" in line]
                 why = lines[-1].strip() if lines else f"exit code {ran.returncode}"
-                raise UserError(request["model"], f"its engine does not come up: {why}")
+                raise UserError(request["model"], f"its engine does not start: {why}")
         return [json.loads(file.read_text()) for file in files]
 
 

@@ -137,7 +137,7 @@ def shm(case: Case) -> Finding:
 
 def cpus(case: Case) -> Finding:
     count, wanted = len(os.sched_getaffinity(0)), CPUS * gpus_of_a_node(case.config)
-    reason = f"{count} CPUs; Ray is given {needed_cpus(case.config)} logical ones, which no core is bound to"
+    reason = f"{count} CPUs; Ray gets {needed_cpus(case.config)} logical ones, which are bound to no core"
     if count < wanted:
         return warn(f"{reason}; {wanted} are advised ({CPUS} for each GPU)", "expect slower starts and rollouts")
     return ok(reason)

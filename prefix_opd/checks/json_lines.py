@@ -34,12 +34,12 @@ def read_lines(what: str, path: Path) -> list[dict[str, Any]]:
                 if line.strip():
                     rows[number] = _parsed(line)
     except UnicodeDecodeError:
-        raise UserError(what, "is not text in UTF-8", "save it as such") from None
+        raise UserError(what, "is not text in UTF-8", "save it as UTF-8") from None
     except _Twice as error:
         where = "an object" if unit == "row" else f"line {number}"
         raise UserError(what, f"{where} has the key {str(error)!r} twice", "leave one of them out") from None
     except (ValueError, RecursionError):
-        raise UserError(what, f"line {number} is no JSON", ONE_EACH) from None
+        raise UserError(what, f"line {number} is not JSON", ONE_EACH) from None
     for number, row in rows.items():
         if not isinstance(row, dict):
             raise UserError(what, f"{unit} {number} is not a JSON object", ONE_EACH)

@@ -27,7 +27,7 @@ def _objective(value: object) -> str:
     if not isinstance(value, str) or value not in OBJECTIVES:
         return f"must be one of {', '.join(sorted(set(OBJECTIVES) - set(_TEACHERLESS)))}"
     # verl/trainer/distillation/losses.py differentiates the estimator log p - log q itself
-    return "has a gradient in which the teacher does not occur" if value in _TEACHERLESS else ""
+    return "has a gradient that does not depend on the teacher" if value in _TEACHERLESS else ""
 
 
 def _of(node: str, rules: dict[str, Rule]) -> dict[str, Rule]:

@@ -43,7 +43,7 @@ def check_lora(config: DictConfig) -> None:
         raise UserError(f"{MODEL}.lora.merge=true", rule, "leave it at false, so that the engine gets the adapter")
     key = "actor_rollout_ref.actor.checkpoint.save_contents"
     if "hf_model" in OmegaConf.select(config, key):
-        rule = "hf_model would hold the names of an adapted model, which nothing loads"
+        rule = "hf_model would have the parameter names of an adapted model, which nothing loads"
         raise UserError(key, rule, "leave hf_model out and use `prefix-opd export`")
 
 
@@ -64,7 +64,7 @@ def check_student(config: DictConfig, student: Model) -> None:
         raise UserError(what, rule, f"fetch it, and set {MODEL}.path=FOLDER")
     if odd := set(lora.modules) - layers or (asked == ALL and layers - set(LINEAR)):
         rule = f"the linear layers of {student.path} are {', '.join(sorted(layers))} ({min(odd)} is odd)"
-        raise UserError(f"{MODEL}.target_modules={asked}", rule, f"an adapter is of {KNOWN}")
+        raise UserError(f"{MODEL}.target_modules={asked}", rule, f"an adapter can have {KNOWN}")
     if lora.start is not None:
         check_adapter(f"{MODEL}.lora_adapter_path", lora, student)
 
@@ -84,7 +84,7 @@ def check_adapter(key: str, lora: Lora, student: Model) -> None:
     held = sum(map(math.prod, Model(key, str(lora.start)).tensors.values()))
     if held != (needed := adapter_parameters(student.shape, lora.rank, lora.modules)):
         rule = f"has {held} weights, an adapter of {student.path} has {needed}"
-        raise UserError(what, rule, "name one of that student")
+        raise UserError(what, rule, "give an adapter of that student")
 
 
 def base_and_settings(key: str, folder: str) -> tuple[str, Lora]:
@@ -101,12 +101,16 @@ def base_and_settings(key: str, folder: str) -> tuple[str, Lora]:
     found = read_json(Model(key, folder), place / ADAPTER_FILE)
     for name, value in {"peft_type": "LORA", "bias": "none", **dict.fromkeys(_EMPTY)}.items():
         if (given := found.get(name) or None) not in (value, None):
-            raise UserError(what, f"is not a plain LoRA adapter: it has {name}={given}", "clear it, or start without")
+            raise UserError(
+                what,
+                f"is not a plain LoRA adapter: it has {name}={given}",
+                "remove that setting, or start without the adapter",
+            )
     rank, alpha, modules = (found.get(name) for name in ("r", "lora_alpha", "target_modules"))
     known = isinstance(modules, list) and all(name in LINEAR for name in modules)
     whole = is_whole(alpha) or (isinstance(alpha, float) and alpha.is_integer())
     if not (known and modules and is_whole(rank) and rank > 0 and whole and alpha > 0):
         rule = f"has r={rank}, lora_alpha={alpha}, target_modules={modules}"
-        raise UserError(what, rule, f"an adapter is of {KNOWN}")
+        raise UserError(what, rule, f"an adapter can have {KNOWN}")
     ordered = tuple(name for name in LINEAR if name in modules)
     return str(found.get("base_model_name_or_path") or ""), Lora(rank, int(alpha), ordered, False, str(place))

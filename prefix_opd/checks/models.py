@@ -122,12 +122,13 @@ def end_tokens(case: Case) -> Finding:
     if not stops:
         return fail(f"{reason}: they never end", remedy)
     if not stops & teacher:
-        return warn(f"{reason}: an ending as the teacher's cannot be learnt", remedy)
+        return warn(f"{reason}: the student cannot learn to end as the teacher does", remedy)
     if student - stops:
-        return warn(f"{reason}: the student runs on after its own end", remedy)
+        return warn(f"{reason}: the student continues after its own end token", remedy)
     if not student & teacher:
-        reason += ": the teacher never gives the student's own, so the student's ending changes once L reaches the end"
-        remedy = "take a student that ends as the teacher does, or let L reach the ends of answers"
+        reason += ": the teacher never samples the student's own end token, so the student's ending changes "
+        reason += "once L reaches the end"
+        remedy = "take a student with the teacher's end token, or let L reach the ends of answers"
         return warn(f"{reason} ({by_files})", remedy)
     return ok(f"{reason} ({by_files})")
 

@@ -16,7 +16,7 @@ def check_probe(config: DictConfig, settings: Settings) -> None:
     """Reject a probe where the teacher scores its top tokens instead of the sampled ones. Raises UserError."""
     if settings.probe.every and settings.loss.needs_topk:
         mode = OmegaConf.select(config, LOSS_MODE_KEY)
-        rule = f"needs the teacher's log-prob of each sampled token, and loss_mode={mode} asks for its top tokens"
+        rule = f"needs the teacher's log-prob of each sampled token, but loss_mode={mode} requests its top tokens"
         raise UserError(f"prefix_opd.probe.every={settings.probe.every}", rule, "set prefix_opd.probe.every=0")
 
 
@@ -60,7 +60,7 @@ def check_loss(config: DictConfig, settings: Settings) -> None:
         ignored.append("advantage.student_log_prob")
     if ignored:
         rule = f"is not read by {LOSS_MODE_KEY}={mode}"
-        raise UserError(f"prefix_opd.{ignored[0]}", rule, "leave the one out or take another")
+        raise UserError(f"prefix_opd.{ignored[0]}", rule, "leave it out, or take another loss")
 
 
 def check_loss_settings(config: DictConfig, settings: Settings) -> None:
@@ -68,7 +68,7 @@ def check_loss_settings(config: DictConfig, settings: Settings) -> None:
     loss, actor = config.distillation.distillation_loss, config.actor_rollout_ref.actor
     for name in ("loss_max_clamp", "log_prob_min_clamp"):
         if loss[name] is not None and not settings.loss.is_verls:
-            rule = "would clamp advantages times a ratio, which are no divergences"
+            rule = "would clamp advantages times a ratio, which are not divergences"
             fix = "leave it at null; prefix_opd.advantage.clamp bounds the advantage"
             raise UserError(f"{LOSS}.{name}={loss[name]}", rule, fix)
     for node in engine_keys(config)[1:]:

@@ -139,11 +139,11 @@ def check_sampling(config: DictConfig, settings: Settings) -> None:
     key, rollout, lag = ROLLOUT_KEY, config.actor_rollout_ref.rollout, settings.rollout.off_policy_steps
     for name, needed in (("temperature", 1.0), ("top_p", 1.0), ("top_k", -1)):
         if rollout[name] != needed and not settings.allow_any_temperature:
-            rule = f"must be {needed}: the reward estimates KL(student || teacher) at temperature 1, on its own samples"
-            fix = "set prefix_opd.allow_any_temperature=true to train on the biased estimate all the same"
+            rule = f"must be {needed}: the reward estimates KL(student || teacher) only on samples at temperature 1"
+            fix = "set prefix_opd.allow_any_temperature=true to train on a biased estimate"
             raise UserError(f"{key}.{name}={rollout[name]}", rule, fix)
     if not rollout.calculate_log_probs:
-        rule = "must be true: the sampler's log-probs are the student's share of the reward"
+        rule = "must be true: the reward needs the sampler's log-probs"
         raise UserError(f"{key}.calculate_log_probs=False", rule)
     if lag and rollout.free_cache_engine:
         rule = "the engines sample while the trainer trains, and free_cache_engine=True puts them to sleep"
@@ -155,7 +155,8 @@ def check_budget(config: DictConfig, settings: Settings) -> None:
     """Reject a FLOP budget below what any update takes. `prefix-opd plan` says how many updates a larger one pays."""
     budget = settings.flop_budget
     if budget is not None and (needed := least_update(config)) > budget:
-        rule = f"is less than the {needed:.3g} FLOP that an update takes at least, with a token a prompt and a rollout"
+        smallest = "the smallest possible update, with prompts and rollouts of one token"
+        rule = f"is less than the {needed:.3g} FLOP of {smallest}"
         raise UserError(f"prefix_opd.flop_budget={budget:g}", rule, "raise it, or set it to null")
 
 
@@ -182,7 +183,7 @@ def fill_in_stop(config: DictConfig, settings: Settings, student: Model, teacher
     given, vocabulary = settings.rollout.stop, len(student.tokenizer)
     beyond = [one for one in given if one >= vocabulary] if isinstance(given, tuple) else []
     if beyond and not config.actor_rollout_ref.rollout.ignore_eos:  # rollouts of one length have such a token
-        rule = f"{beyond[0]} is no token of the vocabulary of {vocabulary}"
+        rule = f"{beyond[0]} is not a token of the vocabulary of {vocabulary}"
         raise UserError(f"prefix_opd.rollout.stop={list(given)}", rule)
     ids = stop_token_ids(given, student.end_token_ids, teachers_ends)
     if not ids:

@@ -78,6 +78,6 @@ def thinking_mode(case: Case) -> Finding:
     if not has_switch(tokenizer, own):
         return ok("the chat template has no thinking mode, and the prompt opens no thinking")
     if thinking == "forced" and THINK_END not in end:
-        reason = "the template has a thinking mode, and no ending is forced: the student has to open its thought itself"
+        reason = "the template has a thinking mode, and no ending is forced: the student must open its thinking itself"
         return warn(reason, "leave prefix_opd.prompt.ending out, or choose prefix_opd.prompt.thinking=off")
     return ok(f"the template has a thinking mode, which is {'off' if THINK_END in end else 'on'}")

@@ -48,7 +48,7 @@ def loss(case: Case) -> Finding:
 def probe(case: Case) -> Finding:
     check_probe(case.config, case.settings)
     every = case.settings.probe.every
-    return ok(f"before the first update and after every {every}" if every else "none is asked for")
+    return ok(f"before the first update and after every {every}" if every else "off")
 
 
 def folder(case: Case) -> Finding:
@@ -72,14 +72,14 @@ def disk(case: Case) -> Finding:
     check_folder(case.config)
     trainer, keep = case.config.trainer, case.settings.checkpoint
     if trainer.save_freq < 1:
-        return ok("no checkpoint is asked for (trainer.save_freq)")
+        return ok("no checkpoints are written (trainer.save_freq)")
     one = _checkpoint_gib(case)
     saves = -(-trainer.total_training_steps // trainer.save_freq)
     beside = keep.keep_best + 1  # the best ones, and a new one that is complete before an old one is deleted
     most = saves if keep.keep_last is None else min(saves, keep.keep_last + beside)
     place = Path(trainer.default_local_dir).expanduser().absolute()
     free = shutil.disk_usage(next(there for there in (place, *place.parents) if there.exists())).free / GIB
-    reason = f"{most} checkpoints of {one:.3g} GiB where {free:.3g} GiB are free"
+    reason = f"{most} checkpoints of {one:.3g} GiB each; {free:.3g} GiB are free"
     if free >= one * most:
         return ok(reason)
     if (room := int(free / one) - beside) > 0:

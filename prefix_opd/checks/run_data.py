@@ -179,7 +179,7 @@ def check_text_alone(what: str, path: Path, schema) -> None:
     """Reject rows with images, videos or sounds. Columns that are empty in every row pass, as in verl."""
     for name in [name for name in MEDIA if name in schema.names]:
         if any(row[name] for row in read_rows(what, path, [name])):
-            raise UserError(what, f"has {name}, and models read text alone here", f"drop the column {name!r}")
+            raise UserError(what, f"has {name}, but models read only text here", f"drop the column {name!r}")
 
 
 def check_graded(config: DictConfig, what: str, path: Path, schema) -> None:

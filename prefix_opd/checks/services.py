@@ -133,7 +133,9 @@ def check_agent_loop(config: DictConfig) -> None:
 def check_one_turn(config: DictConfig) -> None:
     """Reject an agent loop where answers of one turn are measured. Raises UserError."""
     if (loop := OmegaConf.select(config, LOOP_KEY)) != ONE_TURN:
-        raise UserError(f"{LOOP_KEY}={loop}", "has several turns, and answers of one turn are measured", "leave it out")
+        raise UserError(
+            f"{LOOP_KEY}={loop}", "has several turns, but this command measures answers of one turn", "leave it out"
+        )
 
 
 def _bases(named: Any) -> set[str]:

@@ -51,7 +51,9 @@ def teacher_repeats_itself(scores: Scores) -> Finding:
 
 def teacher_knows_its_text(scores: Scores) -> Finding:
     surprise, uniform = -float(_all(scores.teacher_on_own).mean()), math.log(scores.vocabulary)
-    reason = f"the teacher's own text costs it {surprise:.2f} nats a token, a uniform guess {uniform:.2f}"
+    reason = (
+        f"the teacher's -log p of its own text is {surprise:.2f} nats a token, that of a uniform guess {uniform:.2f}"
+    )
     if surprise > UNIFORM_SHARE * uniform:
         return fail(reason, "the teacher answers nonsense: look at its weights and its chat template")
     return ok(reason)

@@ -27,7 +27,7 @@ HEAD_DIM = 256
 INSTEAD = {
     PACKED_ATTENTION: "flash-attn is not installed, so the update uses torch's own flash kernels for packed sequences",
     "sdpa": "flash-attn is not installed, so the update uses sdpa: the same result, but attention costs the square of "
-    "a whole pack of sequences",
+    "the length of a whole pack",
 }
 OPTIM = "actor_rollout_ref.actor.optim"
 LOSS = "distillation.distillation_loss"
@@ -147,7 +147,7 @@ def check_values(config: DictConfig) -> None:
     key = "actor_rollout_ref.actor.checkpoint.save_contents"
     saved = list(OmegaConf.select(config, key))
     if missing := [part for part in CHECKPOINT_PARTS if part not in saved]:
-        rule = f"lacks {', '.join(missing)}: no run could go on from such a checkpoint"
+        rule = f"lacks {', '.join(missing)}: no run can continue from such a checkpoint"
         raise UserError(f"{key}={saved}", rule, f"name {', '.join(CHECKPOINT_PARTS)}")
 
 

@@ -50,4 +50,4 @@ def verl_hooks(case: Case) -> Finding:
     if ran.returncode:
         broken = [line for line in ran.stderr.splitlines() if line.strip()]
         return fail(broken[-1] if broken else "verl does not import", f"pip install verl=={VERL_VERSION}")
-    return ok("every place of verl that is extended has the shape that it must have")
+    return ok("all parts of verl that this package extends have the expected form")

@@ -15,7 +15,7 @@ def advise(
     seed: int = typer.Option(0, help="Sampling seed."),
     as_json: AsJson = False,
 ) -> None:
-    """Say which L a pair of models needs: the signal by position, two courses of L, and their costs.
+    """Suggest a schedule for a pair of models: reverse KL by position, two schedules of L, and their costs.
 
     \b
       prefix-opd advise experiment=tiny/schedule
@@ -49,7 +49,7 @@ def advise(
         print(f"\n{name}: {course.flops:.3g} FLOP, {share:.0%} of full OPD's; {course.hours:.2g} hours")
         print(" ".join(course.overrides))
     if found.refused:
-        print(f"\nauto is not for these settings: {found.refused}")
+        print(f"\nauto does not work with these settings: {found.refused}")
     else:
         told = f"with {ENOUGH:.0%} of its FLOP, in the mean of three seeds"
         print(f"\nauto reached full OPD's accuracy on both miniatures {told}. To stop there:")

@@ -12,7 +12,7 @@ def export(
     step: int = typer.Option(None, help="Checkpoint; the last by default."),
     out: Path = typer.Option(None, help="Folder to write; RUN/hf_step_N or RUN/adapter_step_N by default."),
     adapter: bool = typer.Option(False, "--adapter", help="Write the adapter of a LoRA run, not a merged model."),
-    trusted: bool = typer.Option(False, "--trust-remote-code", help="Run the Python that the checkpoint brings."),
+    trusted: bool = typer.Option(False, "--trust-remote-code", help="Run Python code that the checkpoint contains."),
 ) -> None:
     """Convert a checkpoint to a Hugging Face folder that transformers and vLLM can load.
 

@@ -95,7 +95,7 @@ def _plan(overrides: list[str], assumptions, gpus: int | None):
     from prefix_opd.verl_plugin import our_run
 
     if gpus is not None:
-        raise UserError(f"--gpus {gpus}", "is read with --layouts alone", "add it, or set trainer.n_gpus_per_node")
+        raise UserError(f"--gpus {gpus}", "is read only with --layouts", "add it, or set trainer.n_gpus_per_node")
     config = compose(overrides)
     check_surface(config)
     check_parallel_sizes(config)

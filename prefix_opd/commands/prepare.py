@@ -16,7 +16,7 @@ def prepare(
     count: int = typer.Option(None, help="Number of questions."),
     domain: list[str] = typer.Option(None, help="Domain of OpenThoughts3 to keep. Repeatable."),
     responses: int = typer.Option(0, help="OpenThoughts3: responses kept per question, for SeqKD."),
-    thinking: str = typer.Option("forced", help="prompt.thinking of the run; off: SeqKD responses are answers alone."),
+    thinking: str = typer.Option("forced", help="prompt.thinking of the run; off: SeqKD responses are only answers."),
     tokenizer: str = typer.Option(None, help="Tokenizer that counts prompt tokens."),
     max_prompt_tokens: int = typer.Option(None, help="Count prompts longer than this."),
     drop_long: bool = typer.Option(False, help="Drop the prompts that --max-prompt-tokens counts."),

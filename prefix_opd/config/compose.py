@@ -97,7 +97,7 @@ def _one_line(error: Exception, overrides: Sequence[Override]) -> UserError:
         cause = cause.__context__
     text = str(error)
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
-        return UserError(f"{mark.name}, line {mark.line + 1}", f"is no valid YAML: {error.problem}")
+        return UserError(f"{mark.name}, line {mark.line + 1}", f"is not valid YAML: {error.problem}")
     if missing := re.search(rf"In '((?:{'|'.join(GROUPS)})/[^']+)': Could not (?:load|find) '([^']+)'", text):
         kind, _, name = missing.group(2).partition("/")
         fix = "an experiment includes a base, such as tiny/base"

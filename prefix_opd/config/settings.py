@@ -63,7 +63,7 @@ class PromptSettings(Fields):
     def _forced_alone(cls, ending: str | None, info: ValidationInfo) -> str | None:
         if ending and info.data.get("thinking", "forced") != "forced":
             raise ValueError(
-                f"is not put at the prompt's end with prompt.thinking={info.data['thinking']}; leave it out"
+                f"is read only with prompt.thinking=forced, not with {info.data['thinking']}; leave it out"
             )
         return ending
 
@@ -82,10 +82,11 @@ class RolloutSettings(Fields):
     """Age of the sampling policy in updates. 0: strictly on-policy. 1: the engines sample the next step during the
     update, and the importance ratio corrects for the difference."""
     tool_tokens: Annotated[int, BeforeValidator(whole), Field(ge=0)] = 0
-    """Room for a rollout's tool outputs beside L and data.max_response_length, tokens. It ends where they exceed it."""
+    """Most tokens of a rollout's tool outputs, all turns together; L and data.max_response_length do not count them. A
+    rollout with more ends before its next turn."""
     timeout_seconds: Seconds = 1800
     """How long the engines may make no progress, seconds: no rollout or score comes back, and no engine generates a
-    token. The rollouts and validation answers that wait then count as failed and are aborted. Waiting in the queue of a
+    token. Unfinished rollouts and validation answers are then cancelled and count as failed. Waiting in the queue of a
     working engine and grading have no limit. A weight transfer that takes longer ends the run."""
 
 
@@ -99,9 +100,9 @@ class TeacherSettings(Fields):
     """overlap: the teacher scores each rollout as it ends; on shared GPUs both engines then need memory at once. turns:
     it scores after the last rollout of a step; engines with free_cache_engine=true sleep outside their turn."""
     url: str | tuple[str, ...] | None = None
-    """Base of the API of a vLLM server that scores, e.g. http://HOST:8000/v1, or several such URLs, which take turns.
-    The run then starts no teacher and needs no GPU for it. null: the run starts the teacher. The teacher's
-    ``model_path`` still names the model, whose config and tokenizer are read."""
+    """URL of a vLLM server that scores, e.g. http://HOST:8000/v1, or several such URLs, which take turns. The run then
+    starts no teacher and needs no GPU for it; it reads only the config and tokenizer of the teacher's ``model_path``.
+    null: the run starts the teacher."""
     served_name: str | None = None
     """The model's name at the server (``--served-model-name``); null: its ``model_path``."""
     key_variable: str = "PREFIX_OPD_TEACHER_KEY"
@@ -149,11 +150,11 @@ class UpdateSettings(Fields):
     """How an update processes its sequences; the gradient does not depend on it."""
 
     micro_batch_cost: Tokens | None = 512
-    """Fixed cost of a micro-batch in padded tokens, for padded sequences. They are split by length into as many
-    micro-batches as save more than this (`prefix_opd.method.micro_batches`); null: verl's micro-batches. The miniature
-    needs 60 us of one core per padded token and 36 ms per micro-batch, as much as 600 tokens."""
+    """Fixed cost of a micro-batch, in padded tokens. Padded sequences are split by length as long as a further
+    micro-batch saves more padding than this (`prefix_opd.method.micro_batches`); null: verl's micro-batches. The
+    miniature needs 60 us of one core per padded token and 36 ms per micro-batch, as much as 600 tokens."""
     share_prompts: StrictBool = False
-    """Compute a prompt once for its rollouts on the same rank, and pad only in attention
+    """Compute a prompt once for all its rollouts on the same rank, and pad only in attention
     (`prefix_opd.method.shared_prompts`). For padded sequences with sdpa attention."""
     response_logits_only: StrictBool = True
     """Compute logits only for the positions that predict response tokens."""
@@ -164,7 +165,7 @@ class UpdateSettings(Fields):
     compile_layers: StrictBool = False
     """Compile the layers by ``torch.compile`` for the update; the first update takes longer."""
     fit_memory: StrictBool = False
-    """Skip gradient checkpointing in updates whose activations fit the GPU's free memory, with micro-batches of 4 096
+    """Skip gradient checkpointing in updates whose activations fit the GPU's free memory. Micro-batches then have 4 096
     tokens up to ppo_max_token_len_per_gpu (`prefix_opd.verl_plugin.engine.layers`)."""
 
 
@@ -176,7 +177,7 @@ class CheckpointSettings(Fields):
     keep_best: StrictBool = True
     """Also keep the checkpoint with the best validation accuracy."""
     allow_foreign: StrictBool = False
-    """Accept a trainer.resume_from_path outside the run's folder. Loading such a checkpoint can run code."""
+    """Accept a trainer.resume_from_path outside the run's folder."""
 
 
 class ProbeSettings(Fields):
@@ -203,7 +204,7 @@ class Settings(Fields):
     teacher_prompt: TeacherPrompt = TeacherPrompt()
     advantage: AdvantageSettings = AdvantageSettings()
     loss: Annotated[Objective, BeforeValidator(OBJECTIVES.build)] = PrefixOPD()
-    """What the update minimises (`prefix_opd.method.objective`)."""
+    """The loss of the update (`prefix_opd.method.objective`)."""
     update: UpdateSettings = UpdateSettings()
     weighting: Annotated[Weighting, BeforeValidator(WEIGHTINGS.build)] = Uniform()
     """Which positions of the prefix count in the loss (`prefix_opd.method.weighting`)."""
@@ -211,16 +212,16 @@ class Settings(Fields):
     checkpoint: CheckpointSettings = CheckpointSettings()
     probe: ProbeSettings = ProbeSettings()
     accelerator: str | None = None
-    """GPU that `prefix-opd plan` assumes, and the engines' shares where nvidia-smi shows none: a100, h100, h200, l4,
-    rtx4090 or cpu; null: a100, or cpu on that platform."""
+    """GPU that `prefix-opd plan` assumes: a100, h100, h200, l4, rtx4090 or cpu; null: a100, or cpu on that platform. If
+    nvidia-smi shows no GPU, the engines' shares of memory follow from it, too."""
     flop_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """The run ends with the update that brings its exact training FLOP to this number, after a validation if
-    ``trainer.test_freq`` asks for any; null: with trainer.total_training_steps."""
+    """Exact training FLOP. The run ends with the update that reaches this number, after a validation if
+    ``trainer.test_freq`` is above 0; null: it ends after trainer.total_training_steps."""
     position_bins: Tokens = 16
     """Number of position bins of the reverse KL in the metrics."""
     start_up_seconds: Seconds = 1800
-    """How long the start-up may make no progress, seconds: no milestone, and no process of the run starts in Ray. The
-    run then ends with what it waits for."""
+    """How long the start-up may make no progress, seconds: no milestone is reached, and no process of the run starts in
+    Ray. The run then ends and names what it waits for."""
     poll_seconds: Annotated[float, Field(gt=0, le=2)] = 0.05
     """Interval at which the trainer looks for finished rollouts, seconds (verl: 2)."""
     patches_off: tuple[str, ...] = ()
@@ -251,7 +252,7 @@ def _as_user_error(error: ValidationError) -> UserError:
     key = ".".join(["prefix_opd", *(str(part) for part in problem["loc"] if not str(part).startswith(kinds))])
     key = LOSS_MODE_KEY if key == "prefix_opd.loss.name" else key
     if problem["type"] == "extra_forbidden":
-        return UserError(key, "is not a setting", "see `prefix-opd train --help`")
+        return UserError(key, "is not a setting", "see docs/settings.md")
     rule = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
     value = problem["input"]
     shown = key if isinstance(value, Mapping) else f"{key}={value}"

@@ -90,7 +90,7 @@ def fill_in_teachers(config: DictConfig, typed: Collection[str] = ()) -> None:
     if not names:
         return
     if len(names) == 1:
-        rule = "stands alone beside teacher_model, which verl drops where there are others"
+        rule = "is the only teacher beside teacher_model, which verl then drops"
         raise UserError(f"{NODE}.{names[0]}", rule, f"name every teacher, or set {NODE}.{ONE}.model_path")
     if url := OmegaConf.select(config, URL_KEY):
         rule = f"is one teacher of all rows, and {NODE} names {len(names)} ({', '.join(names)})"

@@ -31,10 +31,10 @@ class LateWatcher(Fields):
 
 
 class WatcherSettings(Fields):
-    """Checks of each step (`prefix_opd.verl_plugin.trainer.watchers`). The defaults let a healthy run pass."""
+    """Checks of each step (`prefix_opd.verl_plugin.trainer.watchers`). A healthy run passes the defaults."""
 
     missing: EveryRollout = EveryRollout()
-    """Rollouts that failed, were given up (`rollout.timeout_seconds`), or have a short or misaligned teacher score."""
+    """Rollouts that failed, were cancelled (`rollout.timeout_seconds`), or have a short or misaligned teacher score."""
     not_finite: Watcher = Watcher(threshold=0, action="skip")
     """Tokens with a log-prob or advantage that is not finite."""
     uniform_teacher: Watcher = Watcher(threshold=0, action="skip")
@@ -56,6 +56,6 @@ class WatcherSettings(Fields):
     validation_missing: LateWatcher = LateWatcher(threshold=0, action="warn")
     """Validation answers that failed. verl averages over the others. No summary or comparison uses such an accuracy."""
     validation_endless: LateWatcher = LateWatcher(threshold=0.9, action="warn")
-    """Share of validation answers without a natural ending. No L cuts them, so the student has not learned to end."""
+    """Share of validation answers that do not end by themselves. No L cuts them: the student has not learned to end."""
     retries: Position = 2
     """How many batches in a row a step may discard before the run stops."""

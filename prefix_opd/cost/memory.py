@@ -210,7 +210,7 @@ def shortages(planned: dict[str, Any], phases: tuple[str, ...] = tuple(FIXES)) -
         engine = planned[who]["engine"] if who in planned else None
         if engine and engine["kv_cache_room"] < engine["kv_cache_least"]:
             room, least = (f"{engine[name]:.2f}" for name in ("kv_cache_room", "kv_cache_least"))
-            rule = f"{room} GiB of {device:g} are left for its KV cache, and one sequence takes {least}"
+            rule = f"{room} GiB of {device:g} are left for its KV cache, but one sequence takes {least}"
             fix = "offload the trainer, shorten the sequences, or use more GPUs"
             found.append(UserError(keys.get(who, who), rule, fix))
     return found

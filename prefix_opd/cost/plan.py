@@ -281,8 +281,8 @@ def _notes(
         notes.append(f"{settings.loss.label}: FLOP are those of the reverse KL; the top k is not counted")
     if settings.schedule.adapts:
         notes.append(
-            f"the schedule {config.prefix_opd.schedule.name} adapts L to what the run observes: the tables show the "
-            f"cost of its first state, the longest step that of the longest course, memory that of L = {longest}"
+            f"the schedule {config.prefix_opd.schedule.name} adapts L to metrics of the run: the tables show the cost "
+            f"at its first L, the longest step that of the fastest growth, memory that of L = {longest}"
         )
     if len(scorers) > 1:
         told = ", ".join(f"{one.teacher.source} {one.share:.0%}" for one in scorers)

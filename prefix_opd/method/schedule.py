@@ -37,9 +37,9 @@ class Schedule(Fields):
     """Settings in tokens that must be at most the maximum response length."""
 
     maximum: Tokens | None = None
-    """Upper bound of L, tokens; none: data.max_response_length."""
+    """Upper bound of L, tokens; null: data.max_response_length."""
     full_every: Position = 0
-    """Every so many updates, one has the maximum as its L; 0: none."""
+    """One update of every so many has the maximum as its L; 0: none."""
     full_from: Tokens | None = None
     """From this update on L is the maximum; null: never."""
 
@@ -63,14 +63,14 @@ class Schedule(Fields):
         """
 
     def signal_of(self, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:
-        """What decides about L in an update, and its threshold, for the metrics and the report.
+        """The value that decides about L in an update, and its threshold, for the metrics and the report.
 
         Called before `observe` with the same metrics; changes nothing. None: the update has no such signal.
         """
         return None
 
     def needs(self) -> set[Need]:
-        """What the schedule needs and some runs lack."""
+        """What the schedule needs from a run, beyond what every run has."""
         return set()
 
     def extremes(self, step: int, longest: int) -> tuple[float, float]:
@@ -186,7 +186,7 @@ class Linear(Growing):
     """``start + increment * (step - 1)``: 1, 257, 513, … for the paper's start 1 and increment 256 (section 4.4)."""
 
     increment: Tokens = 256
-    """Growth of L after each update, tokens."""
+    """Growth of L, tokens: after each update, or each time that an adaptive schedule grows."""
 
     def prefix_length(self, step: int, longest: int) -> float:
         return self.start + self.increment * (step - 1)

@@ -25,10 +25,10 @@ def _text_with_fields(text: str | None) -> str | None:
     try:
         parts = list(Formatter().parse(text))
     except ValueError as error:
-        raise ValueError(f"is no template ({error}); write {{{{ and }}}} for braces") from None
+        raise ValueError(f"is not a template ({error}); write {{{{ and }}}} for braces") from None
     for _, name, spec, conversion in parts:
         if name is not None and (not all(part.isidentifier() for part in name.split(".")) or spec or conversion):
-            raise ValueError(f"{{{name}}} is no field: name {{prompt}} or a column; write {{{{ and }}}} for braces")
+            raise ValueError(f"{{{name}}} is not a field: name {{prompt}} or a column; write {{{{ and }}}} for braces")
     return text
 
 
@@ -37,7 +37,7 @@ Template = Annotated[str, AfterValidator(_text_with_fields)]
 
 
 class TeacherPrompt(Fields):
-    """The teacher's own prompt. With neither column, template nor system it is the student's."""
+    """The teacher's own prompt. Without column, template and system, it is the student's."""
 
     column: str | None = None
     """Column of the training data with the teacher's prompt: a text, or a conversation like `prompt`. An assistant

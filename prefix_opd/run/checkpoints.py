@@ -216,17 +216,14 @@ def _refuse_other_data(config: DictConfig, checkpoint: Path) -> None:
 
 
 def _refuse_foreign(config: DictConfig, asked: Path) -> None:
-    """Raises UserError for a checkpoint outside the run's folder: some engines execute code while they load one.
-
-    FSDP checkpoints are loaded as data only (verl_plugin/engine/safe_loading.py).
-    """
+    """Raises UserError for a checkpoint outside the run's folder, unless the user allows it."""
     run = Path(config.trainer.default_local_dir)
     if asked.resolve().is_relative_to(run.resolve()):
         return
     if not OmegaConf.select(config, "prefix_opd.checkpoint.allow_foreign", default=False):
         raise UserError(
             f"trainer.resume_from_path={asked}",
-            f"is outside the run's folder {run}, and loading a checkpoint can execute code from it",
+            f"is outside the run's folder {run}, so its origin is not known",
             "if you trust its source, add prefix_opd.checkpoint.allow_foreign=true",
         )
 

@@ -15,6 +15,6 @@ if os.environ.get(RUN):
 
         our_run.join()
     except Exception:
-        print("prefix_opd: its patches of verl could not be installed, the run will fail without:", file=sys.stderr)
+        print("prefix_opd: its patches of verl could not be installed; a run without them fails:", file=sys.stderr)
         traceback.print_exc()
         raise

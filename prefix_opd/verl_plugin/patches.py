@@ -116,7 +116,7 @@ PATCHES = (
         targets=(
             Target(f"transformers.modeling_utils:AttentionInterface._global_mapping.{PACKED_ATTENTION}", "registered"),
         ),
-        why="flash-attn has no wheel, and sdpa pays the square of a whole pack of sequences.",
+        why="flash-attn has no wheel, and sdpa costs the square of the length of a whole pack of sequences.",
         until="transformers knows torch.nn.attention.varlen",
         without="runs with attn_implementation=torch_varlen fail while the trainer loads its model",
     ),

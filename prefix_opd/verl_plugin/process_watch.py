@@ -121,7 +121,7 @@ def awaited(actors: list[ActorTableData], groups: list[PlacementGroupTableData])
         if group.state == PlacementGroupTableData.PENDING
     )
     if not names:
-        return f"every process has a place in Ray, and none of them went on; see the log above, or raise {SECONDS_KEY}"
+        return f"every process has a place in Ray, but none makes progress; see the log above, or raise {SECONDS_KEY}"
     waiting = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in sorted(names.items()))
     free, total = ray.available_resources(), ray.cluster_resources()
     has = " and ".join(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))

@@ -184,7 +184,9 @@ def test_answers_of_several_turns_are_not_measured(monkeypatch):
     config = prepare(["experiment=tiny/schedule"])
     config.actor_rollout_ref.rollout.agent.default_agent_loop = "my_loops.Loop"
     monkeypatch.setattr(continuation, "_model", None)
-    with pytest.raises(UserError, match="my_loops.Loop: has several turns, and answers of one turn are measured"):
+    with pytest.raises(
+        UserError, match="my_loops.Loop: has several turns, but this command measures answers of one turn"
+    ):
         continuation.measure("student-prefix", config, [8], 6, problems=2, samples=1, seed=0)
     with pytest.raises(UserError, match="my_loops.Loop: has several turns"):
         advise(config, prompts=2, seed=0, prepared=prepare)
@@ -194,7 +196,7 @@ def test_a_teacher_elsewhere_is_not_measured(monkeypatch):
     config = prepare(["experiment=tiny/schedule"])
     config.prefix_opd.teacher.url = ["http://a:8000/v1", "http://b:8000/v1"]
     monkeypatch.setattr(continuation, "_model", None)
-    told = "prefix_opd.teacher.url=.*a:8000.*: names a teacher elsewhere, and this command starts it here"
+    told = "prefix_opd.teacher.url=.*a:8000.*: is a teacher elsewhere, but this command starts the teacher itself"
     with pytest.raises(UserError, match=told):
         continuation.measure("teacher-prefix", config, [8], 6, problems=2, samples=1, seed=0)
     with pytest.raises(UserError, match=told):

@@ -62,7 +62,7 @@ def test_the_users_own_rule_for_the_grader_stays(case):
         ([f"{THINKING}=off", ON], "enable_thinking=true: contradicts prefix_opd.prompt.thinking=off"),
         (
             [f"{THINKING}=off", 'prefix_opd.prompt.ending="<think>"'],
-            "is not put at the prompt's end with prompt.thinking",
+            "is read only with prompt.thinking=forced",
         ),
         ([f"{THINKING}=maybe"], f"{THINKING}=maybe: input should be 'forced', 'template' or 'off'"),
         (["+data.apply_chat_template_kwargs.enable_thinking=no_way"], "enable_thinking=no_way: must be true or false"),

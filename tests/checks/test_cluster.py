@@ -107,7 +107,7 @@ def test_a_cluster_of_its_own_gets_as_many_cpus_as_it_needs(monkeypatch):
 def test_an_address_and_what_only_a_new_cluster_can_be_given(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     told = refused(cluster.check_cluster, config(ray_kwargs__ray_init__num_cpus=40))
-    assert told.startswith("RAY_ADDRESS=10.0.0.1:6379: names a cluster to join, and ray_kwargs.ray_init.num_cpus=40")
+    assert told.startswith("RAY_ADDRESS=10.0.0.1:6379: names a cluster to join, but ray_kwargs.ray_init.num_cpus=40")
     told = refused(cluster.check_cluster, config(platform="cpu", ray_kwargs__ray_init__num_gpus=2))
     assert told.endswith("; unset RAY_ADDRESS")
     cluster.check_cluster(config())  # a run on GPUs may join

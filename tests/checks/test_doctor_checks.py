@@ -119,14 +119,14 @@ def test_end_tokens(case, model):
     teacher = model("teacher", generation_config={"eos_token_id": 261})
     pair = [f"{STUDENT}={student}", f"{TEACHER}={teacher}"]
     both = one(models.end_tokens, case(*pair))
-    assert both.status is Status.WARN and "the teacher never gives the student's own" in both.reason
+    assert both.status is Status.WARN and "the teacher never samples the student's own end token" in both.reason
     assert "--engines counts how the teacher's texts end" in both.reason and both.remedy
     alike = one(models.end_tokens, case())
     assert alike.status is Status.OK and "--engines counts" in alike.reason
     alone = one(models.end_tokens, case(*pair, "prefix_opd.rollout.stop=student"))
-    assert alone.status is Status.WARN and "an ending as the teacher's cannot be learnt" in alone.reason
+    assert alone.status is Status.WARN and "the student cannot learn to end as the teacher does" in alone.reason
     theirs = one(models.end_tokens, case(*pair, "prefix_opd.rollout.stop=teacher"))
-    assert theirs.status is Status.WARN and "the student runs on after its own end" in theirs.reason
+    assert theirs.status is Status.WARN and "the student continues after its own end token" in theirs.reason
     never = one(models.end_tokens, case(*pair, "prefix_opd.rollout.stop=[]"))
     assert never.status is Status.FAIL and "they never end" in never.reason
 

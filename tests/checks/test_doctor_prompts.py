@@ -75,7 +75,7 @@ def test_templates_that_differ(case, model):
         (["prefix_opd.prompt.thinking=template"], Status.OK, "which is on"),
         (["prefix_opd.prompt.thinking=off"], Status.OK, "which is off"),
         (["+data.apply_chat_template_kwargs.enable_thinking=false"], Status.FAIL, "<think> is forced after it"),
-        (["prefix_opd.prompt.ending=null"], Status.WARN, "has to open its thought itself"),
+        (["prefix_opd.prompt.ending=null"], Status.WARN, "must open its thinking itself"),
         (
             ["prefix_opd.prompt.ending=null", "+data.apply_chat_template_kwargs.enable_thinking=false"],
             Status.OK,
@@ -147,9 +147,9 @@ def test_a_sample_is_spread_over_all_rows(case):
 
 def test_duplicates(case, questions, tiny_data):
     twice = one(data.duplicates, case(f"data.train_files={questions(['1+1:', '1+2:'] * 9)}"))
-    assert twice.status is Status.WARN and "16 of 18 training prompts occur before" in twice.reason
+    assert twice.status is Status.WARN and "16 of 18 training prompts are duplicates" in twice.reason
     leaked = one(data.duplicates, case(f"data.val_files={tiny_data['train']}"))
-    assert leaked.status is Status.WARN and "40 of 40 validation prompts are trained on" in leaked.reason
+    assert leaked.status is Status.WARN and "40 of 40 validation prompts are also training prompts" in leaked.reason
 
 
 def test_validation_rows_without_an_answer(case, tmp_path, tiny_data):

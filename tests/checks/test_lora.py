@@ -34,7 +34,7 @@ def test_its_settings_are_read_and_fit(tmp_path, case):
 def test_settings_of_another_type_are_refused_in_one_line(tmp_path, changed):
     path = write_adapter(tmp_path / "a") / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
-    with pytest.raises(UserError, match=r"has r=.*, lora_alpha=.*, target_modules=.*; an adapter is of q_proj"):
+    with pytest.raises(UserError, match=r"has r=.*, lora_alpha=.*, target_modules=.*; an adapter can have q_proj"):
         base_and_settings("adapter", str(path.parent))
 
 

@@ -77,7 +77,7 @@ def checked(composed):
             "its reward_model.ground_truth is struct<targe",
         ),
         (VAL_KEY, {"extra_info": {"n_options": "4"}}, "its extra_info.n_options is string; write a whole number"),
-        (TRAIN_KEY, {"images": ["a.png"]}, "has images, and models read text alone here; drop the column 'images'"),
+        (TRAIN_KEY, {"images": ["a.png"]}, "has images, but models read only text here; drop the column 'images'"),
         *((TRAIN_KEY, {name: "x"}, f"has a column '{name}', which verl sets itself; rename it") for name in NAMES),
     ],
 )
@@ -236,7 +236,7 @@ def test_a_byte_order_mark_and_an_array_are_read_as_verl_reads_them(composed, ch
     ("name", "text", "line"),
     [
         ("a.json", "[1, 2]", "row 0 is not a JSON object"),
-        ("a.json", "[", "line 1 is no JSON"),
+        ("a.json", "[", "line 1 is not JSON"),
         ("a.csv", "a,b", r"has none of the endings that verl reads: .parquet, .json, .jsonl"),
         ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(prompt="5+7")), "must be a list of role and content"),
         ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(ability=5)), "column 'ability' holds values of several"),

@@ -63,7 +63,7 @@ def test_engines_on_gpus_of_their_own_measure_them():
         ),
         (
             ["experiment=qwen3_0.6b/full", "layout=one_gpu_24gb", f"{ROLLOUT}.gpu_memory_utilization=0.2"],
-            f"{ROLLOUT}: 0.29 GiB of 22 are left for its KV cache, and one sequence takes 0.44",
+            f"{ROLLOUT}: 0.29 GiB of 22 are left for its KV cache, but one sequence takes 0.44",
         ),
     ],
 )

@@ -45,8 +45,8 @@ def test_a_run_is_named_after_its_experiment_unless_it_is_named():
             "tiny/schedule: its defaults name experiment/tiny/tiny/base, which",
         ),
         ("defaults:\n  - tiny/base\n  - nothing\n", "tiny/mine: its defaults name experiment/nothing, which does not"),
-        ("defaults:\n  - tiny/base\ndata: [1, {\n", "mine.yaml, line 5: is no valid YAML: expected the node content"),
-        ("data: {seed: 1}\ndata: {seed: 2}\n", "mine.yaml, line 3: is no valid YAML: found duplicate key data"),
+        ("defaults:\n  - tiny/base\ndata: [1, {\n", "mine.yaml, line 5: is not valid YAML: expected the node content"),
+        ("data: {seed: 1}\ndata: {seed: 2}\n", "mine.yaml, line 3: is not valid YAML: found duplicate key data"),
     ],
 )
 def test_an_experiment_of_ones_own_that_is_broken(text, said, tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def test_a_plan_says_that_l_adapts(module):
     ]
     found = plan(compose(["experiment=tiny/schedule", *mine]))
     assert (found.run["first_cap"], found.run["last_cap"]) == (3, 12)
-    assert "the schedule mine adapts L to what the run observes" in " ".join(found.notes)
+    assert "the schedule mine adapts L to metrics of the run" in " ".join(found.notes)
     assert "memory that of L = 192" in " ".join(found.notes)
     shortest, longest = (found.courses[name].flop["exact"].total for name in ("shortest", "longest"))
     assert shortest < found.cost.flop["exact"].total < longest

@@ -235,4 +235,4 @@ def test_a_cache_that_holds_no_sequence_is_said():
     found = memory("qwen3_8b", "node_8x80gb", "actor_rollout_ref.rollout.gpu_memory_utilization=0.25")
     (short,) = shortages(found)
     assert short.what == "actor_rollout_ref.rollout"
-    assert short.rule == "1.49 GiB of 79 are left for its KV cache, and one sequence takes 2.53"
+    assert short.rule == "1.49 GiB of 79 are left for its KV cache, but one sequence takes 2.53"

@@ -1,4 +1,4 @@
-"""Kill runs at random moments, hurt them in every other way, and write what happened to docs/faults.md.
+"""Kill runs at random moments, damage them in every other way, and write what happened to docs/fault_tests.md.
 
     python tests/faults/run_table.py --kills 20
     python tests/faults/run_table.py --kills 20 --adaptive    # kills of a schedule with state, a table of its own
@@ -34,7 +34,7 @@ from prefix_opd.run.checkpoints import MANIFEST_FILE, newest_whole
 
 STEPS = 8
 REPOSITORY = Path(__file__).parents[2]
-PAGE = REPOSITORY / "docs" / "faults.md"
+PAGE = REPOSITORY / "docs" / "fault_tests.md"
 BEGIN, END = "<!-- table: tests/faults/run_table.py{} -->", "<!-- end of the table -->"
 VICTIMS = ("driver", "WorkerDict", *ENGINES, "SpoiltWorker", "TaskRunner")
 """The processes to kill: driver, trainer's worker, servers and engines of both models, rollout worker, task."""
@@ -269,12 +269,12 @@ def again(run: Run, folder: Path, reached: int) -> dict:
 
 def write_table(results: list[dict], begin: str) -> None:
     """Write the results between the marks of the page."""
-    head, rows = ["case", "exit", "what the user sees", "steps done anew", "against the unkilled run"], []
+    head, rows = ["case", "exit", "what the user sees", "steps repeated", "compared with the run without faults"], []
     for result in results:
         case = result["case"]
         if "victim" in result:
             case += f": {result['victim']} at {result['at_seconds']} s, step {result['at_step']}, {result['phase']}"
-        told = re.sub(r"\x1b\[\d+m|/\S*/(?=\w+/outputs/)", "", result.get("told", "")).replace("|", r"\|")
+        told = re.sub(r"\x1b\[\d+m|/\S*/(?=outputs/)", "", result.get("told", "")).replace("|", r"\|")
         told = re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", told)
         apart = result.get("differences")
         same = (

@@ -43,7 +43,7 @@ def test_a_teacher_that_fails_is_noticed_sampled_again_and_at_last_the_end(tmp_p
         assert line["prefix_opd/watch/missing"] == 0 and line["prefix_opd/watch/not_finite"] == 0
     log = (run.outputs / "train.log").read_text()
     for step, message in {
-        2: "as if it knew nothing",
+        2: "with uninformative log-probs",
         3: "where the sequence has",
         4: "no finite log-prob",
         5: "no progress in 20 s",

@@ -41,5 +41,5 @@ def test_a_torn_line_is_passed_over_and_replaced(store):
 
 def test_a_broken_line_in_the_middle_is_told(store):
     store.path.write_text("{\n" + store.path.read_text())
-    with pytest.raises(ValueError, match="line 1: is no JSON"):
+    with pytest.raises(ValueError, match="line 1: is not JSON"):
         store.read()

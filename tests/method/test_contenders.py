@@ -159,6 +159,7 @@ def test_fast_opd_grows_once_its_boundary_stands_still():
     # a signed mean below 0 is no reference: its later values would be new lows without end
     falling = [boundary_line(value, mean=0.5 - step / 10 if step else -0.1) for step, value in enumerate(kl)]
     assert course(build("fast_opd", **settings), falling) == [6, 6, 6, 6, 12, 12, 12]
+    assert "factor" not in SCHEDULES["fast_opd"].model_fields, "it would be accepted and not read"
 
 
 def test_fast_opd_reads_the_boundary_alone():

@@ -18,7 +18,7 @@ from prefix_opd.report.content import gather
     [
         ("samples.jsonl", '{"question": "1+1="}\n', "samples.jsonl: was written by another version or program"),
         ("samples.jsonl", "[1, 2]\n", "samples.jsonl: was written by another"),
-        ("samples.jsonl", "no JSON\n", "samples.jsonl, line 1: is no JSON"),
+        ("samples.jsonl", "no JSON\n", "samples.jsonl, line 1: is not JSON"),
         (
             "samples.jsonl",
             json.dumps({**asdict(sample(1, log_p=[0.0])), "cap": 1}) + "\n",

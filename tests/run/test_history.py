@@ -68,7 +68,7 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
         ),
         ("metrics.jsonl", '{"loss": 0.5}\n', "is not an object of numbers with a step: {'loss'"),
         ("metrics.jsonl", '{"step": 1, "prefix_opd/prefix_length": "long"}\n', "is not an object of numbers"),
-        ("metrics.jsonl", "no JSON\n", "metrics.jsonl, line 1: is no JSON"),
+        ("metrics.jsonl", "no JSON\n", "metrics.jsonl, line 1: is not JSON"),
         ("config.yaml", "- a\n- b\n", "its config.yaml is not from prefix-opd: it has no trainer.experiment_name"),
         ("config.yaml", "trainer: {experiment_name: other}\n", "it has no data.max_response_length"),
         ("config.yaml", "trainer: 3\n", "it has no trainer.experiment_name"),
@@ -77,7 +77,7 @@ def test_a_run_that_cannot_be_read_is_one_line(run, make_run, tmp_path):
         ("validation/2.jsonl", '{"text": "a"}\n', "2.jsonl: has a line that is not a graded answer: {'text'"),
         ("validation/2.jsonl", '{"input": "a", "output": "b", "score": null}\n', "is not a graded answer"),
         ("validation/2.jsonl", "[1]\n", "is not a graded answer"),
-        ("validation/2.jsonl", "no JSON\n", "2.jsonl, line 1: is no JSON"),
+        ("validation/2.jsonl", "no JSON\n", "2.jsonl, line 1: is not JSON"),
     ],
 )
 def test_files_of_other_programs_are_one_line(run, file, text, told):

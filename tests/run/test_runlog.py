@@ -65,7 +65,7 @@ def test_a_line_that_is_written_while_it_is_read_is_passed_over(tmp_path):
 
 def test_a_broken_line_in_the_middle_is_told(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nbroken\n{"step": 2}\n')
-    with pytest.raises(ValueError, match="is no JSON: 'broken"):
+    with pytest.raises(ValueError, match="is not JSON: 'broken"):
         steps(tmp_path)
 
 

@@ -240,7 +240,7 @@ def test_an_open_file_is_a_file(file):
 
 def test_a_file_that_is_none_of_torchs_is_told(tmp_path):
     (tmp_path / "data.pt").write_text("no pickle")
-    with weights_only(), pytest.raises(RunStopped, match=r"data.pt holds no plain tensors and values; remove"):
+    with weights_only(), pytest.raises(RunStopped, match=r"data.pt holds more than plain tensors and values; remove"):
         torch.load(tmp_path / "data.pt", weights_only=False)
 
 

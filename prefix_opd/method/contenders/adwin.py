@@ -27,7 +27,7 @@ class Adwin(Adaptive):
     """The shortest L whose advantages align with those of the full rollout, by probes (arXiv 2605.28396)."""
 
     increment: Tokens = 256
-    """Growth of L after each update, tokens."""
+    """Growth of L after each update without a recent probe, tokens."""
     alignment: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Least cosine of the advantages before L and of the full rollout."""
     stale: Tokens = 20

@@ -1,4 +1,4 @@
-"""L with the most reverse KL a FLOP, from the profile of the last full-length probe. Source: ours.
+"""L with the most reverse KL per FLOP, from the profile of the last full-length probe. Source: ours.
 
 A rollout of prompt P that is cut at L removes at most the sum of its reverse KL before L. It costs P + min(T, L) tokens
 in each phase, because sampling, scoring and update all process prompt and response once. So the FLOP per token cancel,
@@ -21,7 +21,7 @@ NO_BOUND = 2**31
 
 @SCHEDULES.register("budget")
 class ByBudget(Adaptive):
-    """L with the most reverse KL a FLOP, from the profile of the last probe; ``start`` before the first."""
+    """L with the most reverse KL per FLOP, from the profile of the last probe; ``start`` before the first."""
 
     def needs(self) -> set[Need]:
         return {"probe", "scores"}

@@ -30,13 +30,13 @@ class FastOPD(GrowsBySignal):
     """L grows once |reverse KL| near its end no longer falls (arXiv 2607.29494)."""
 
     increment: Tokens = 256
-    """Growth of L after each update, tokens."""
+    """Growth of L each time that it grows, tokens."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.7
     """Weight of the past in the moving average of the score."""
     entry: Tokens = 2
-    """Number of updates after a growth whose mean is the reference."""
+    """The score is relative to the mean of this many updates after L has grown."""
     hit: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Least share of rollouts that reach L, for a growth."""
+    """Least share of rollouts that must reach L before it grows."""
     _entered: list[float] = []
     _score: float | None = None
     _lowest: float | None = None

@@ -32,20 +32,19 @@ class Adaptive(Growing):
 
 
 class GrowsBySignal(Adaptive):
-    """L grows after ``patience`` observations in a row for which `is_due`. A subclass also defines `signal_of`."""
+    """L grows after ``patience`` observations in a row for which `is_due`. Subclasses have `signal_of` and `grown`."""
 
     patience: Tokens = 3
-    """Number of observations in a row that must speak for a growth of L; prune_opd: for a shorter L."""
-    factor: Annotated[float, Field(gt=1)] = 1.5
-    """Growth of L, at least one token."""
+    """Number of observations in a row that must call for a longer L; prune_opd: for a shorter L."""
     _streak: int = 0
 
     def is_due(self, signal: float, threshold: float | None, metrics: Mapping[str, float]) -> bool | None:
-        """Whether an update speaks for a longer L. None: it says nothing, and earlier observations still count."""
+        """Whether an update calls for a longer L. None: it has no such signal, and earlier observations still count."""
         raise NotImplementedError(f"{type(self).__name__} defines no is_due")
 
     def grown(self, length: float) -> float:
-        return max(length + 1, length * self.factor)
+        """The L that follows ``length``, tokens."""
+        raise NotImplementedError(f"{type(self).__name__} defines no grown")
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         found = self.signal_of(metrics)
@@ -65,14 +64,22 @@ class GrowsBySignal(Adaptive):
         return self.start, length
 
 
+class GrowsByFactor(GrowsBySignal):
+    factor: Annotated[float, Field(gt=1)] = 1.5
+    """Factor by which L grows, by at least one token."""
+
+    def grown(self, length: float) -> float:
+        return max(length + 1, length * self.factor)
+
+
 @SCHEDULES.register("signal")
-class ByLastBin(GrowsBySignal):
-    """L grows by a factor where the signal of its last bin of positions is below, or above, a threshold."""
+class ByLastBin(GrowsByFactor):
+    """L grows by a factor once the signal of its last bin of positions is below, or above, a threshold."""
 
     signal: Literal["reverse_kl", "entropy"] = "reverse_kl"
     """Mean of a token in the last bin before L, nats: |log p_student - log p_teacher|, or -log p_student."""
     when: Literal["below", "above"] = "below"
-    """below: grow once the end of the prefix is learnt. above: grow while its end has something to teach."""
+    """Whether L grows when the signal is below the threshold, or when it is above."""
     threshold: Annotated[float, Field(gt=0)] = 0.1
     """Nats per token."""
     hysteresis: Annotated[float, Field(ge=1)] = 1.2
@@ -92,11 +99,11 @@ class ByLastBin(GrowsBySignal):
 
 
 @SCHEDULES.register("validation")
-class ByValidation(GrowsBySignal):
-    """L grows by a factor once the validation's accuracy stands still."""
+class ByValidation(GrowsByFactor):
+    """L grows by a factor once the accuracy of validations no longer rises."""
 
     gain: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """A validation speaks for growth if its accuracy exceeds the best one before it by no more than this."""
+    """A validation calls for a longer L if its accuracy exceeds the best one before it by no more than this."""
     _best: float = -1.0
 
     def needs(self) -> set[Need]:
@@ -116,12 +123,12 @@ class ByValidation(GrowsBySignal):
 
 
 @SCHEDULES.register("tail")
-class ByTail(GrowsBySignal):
+class ByTail(GrowsByFactor):
     """L grows by a factor when the positions beyond it drift: |reverse KL| there exceeds that of the first probe."""
 
     tail_ratio: Annotated[float, Field(gt=0)] = 1.1
-    """Mean |reverse KL| beyond L now / at the first probe (``prefix_opd/probe/tail_ratio``), from which a probe speaks
-    for growth."""
+    """Mean |reverse KL| beyond L now / at the first probe (``prefix_opd/probe/tail_ratio``), from which on a probe
+    calls for a longer L."""
 
     def needs(self) -> set[Need]:
         return {"probe", "scores"}

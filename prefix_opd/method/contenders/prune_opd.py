@@ -65,15 +65,15 @@ class PrunedLength(Adaptive):
     bounded = ("maximum", "start", "least")
 
     increment: Tokens = 256
-    """Growth of L after each update, tokens."""
+    """Growth of L each time that it grows, tokens."""
     least: Tokens = 8
     """Shortest L, tokens."""
     hit: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Least share of rollouts that reach L, for a growth."""
+    """Least share of rollouts that must reach L before it grows."""
     margin: Position = 100
-    """Tokens beyond the longest reliable length, to which L shrinks."""
+    """L shrinks to the longest reliable length plus this many tokens."""
     patience: Tokens = 3
-    """Number of observations in a row that must speak for a shorter L; growth needs one."""
+    """Number of observations in a row that must call for a shorter L; a longer L needs one."""
     _streak: int = 0
 
     def needs(self) -> set[Need]:

@@ -39,7 +39,7 @@ class RandomLengths(Over):
     shared_by: Literal["rollout", "update"] = "rollout"
     """rollout: each rollout has its own L, stratified over the update. update: all rollouts of an update have one L."""
     seed: Position = 0
-    """Seed of the draws. They depend only on it and on the step, so a resumed run finds the same L."""
+    """Seed of the draws. They depend only on it and on the step, so a resumed run draws the same L."""
 
     @model_validator(mode="after")
     def _in_order(self) -> RandomLengths:
@@ -83,9 +83,9 @@ class RandomLengths(Over):
 
 @SCHEDULES.register("auto")
 class Auto(RandomLengths):
-    """`random` with its defaults, for an objective of the teacher's top tokens: a course that needs no tuning.
+    """`random` with its defaults, for a loss over the teacher's top tokens.
 
-    Source: ours. Of the courses compared on both miniatures it needs the least FLOP (docs/schedules.md).
+    Source: ours. Of the schedules compared on both miniatures it needs the least FLOP (docs/schedules.md).
     """
 
     def needs(self) -> set[Need]:
@@ -97,7 +97,7 @@ class InverseProbability(Weighting):
     """Weight 1 / P(L >= t) of each position, clipped. For a schedule that draws L at random."""
 
     largest: Annotated[float, Field(ge=1)] = 8.0
-    """Upper bound of a weight. Positions with a smaller P(L >= t) are biased towards short prefixes."""
+    """Upper bound of a weight. Positions with P(L >= t) below 1 / largest count less than in full OPD."""
     _weights: tuple[float, ...] = ()
 
     def at(self, schedule: Schedule, step: int, response_length: int) -> InverseProbability:

@@ -82,7 +82,9 @@ def _not_yet_allowed() -> list:
 def _told(file: Any, message: str) -> str:
     name = os.fspath(file) if isinstance(file, str | os.PathLike) else getattr(file, "name", "a file")
     found = re.search(r"GLOBAL (\S+) (?:was not|whose module)|but got (<.*?>)", message)
-    holds = f"holds {found[1] or found[2]}, which could run code" if found else "holds no plain tensors and values"
+    holds = (
+        f"holds {found[1] or found[2]}, which could run code" if found else "holds more than plain tensors and values"
+    )
     return (
         f"the checkpoint was not loaded: {name} {holds}; remove that checkpoint to go on from the one before it, "
         "or name another one: trainer.resume_from_path"

@@ -46,7 +46,7 @@ def while_alive(call: Callable[[], Result], replicas: Sequence[Any], what: str, 
             raise RunStopped(f"{what} took longer than {seconds:g} s (prefix_opd.rollout.timeout_seconds)")
         # server_address: host:port
         if dead := next((one.server_address for one in replicas if is_dead(one.server_address)), None):
-            raise RunStopped(f"{what}: the engine at {dead} has died; the log above has its last words")
+            raise RunStopped(f"{what}: the engine at {dead} has died; see its last messages in the log above")
     return done.result()
 
 

@@ -166,7 +166,8 @@ class Probe:
             self.trainer.events.warn(
                 step,
                 f"mean |reverse KL| beyond L={prefix_length} is {tail.ratio:.2f} times that of the first probe (most "
-                f"in the bin from position {tail.worst}: {tail.worst_ratio:.2f} times): the student drifts where no "
-                "prefix reaches; raise L sooner (prefix_opd.schedule), lower the learning rate, or end with full OPD",
+                f"in the bin from position {tail.worst}: {tail.worst_ratio:.2f} times): beyond L the student "
+                "drifts from the teacher; raise L sooner (prefix_opd.schedule), lower the learning rate, or end with "
+                "full OPD",
             )
         return {"probe/tail_ratio": tail.ratio}

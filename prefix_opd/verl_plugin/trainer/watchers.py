@@ -105,7 +105,7 @@ def after_update(metrics: Mapping[str, float]) -> Watched:
     named = ", ".join(f"{name}={number}" for name, number in broken.items())
     watched["not_finite_update"] = (
         float(len(broken)),
-        f"{named} after the update, which therefore is not to be trusted; lower actor_rollout_ref.actor.optim.lr, or "
+        f"{named} after the update, so the update is unreliable; lower actor_rollout_ref.actor.optim.lr, or "
         "set prefix_opd.loss.max_ratio",
     )
     if "actor/grad_norm" in numbers:
@@ -136,16 +136,16 @@ def validation(came: int, expected: int, reasons: Sequence[str], natural_ends: S
     watched = {
         "validation_missing": (
             float(expected - came),
-            f"{came} of {expected} validation answers came back{reason}: the accuracy is that of those alone and "
-            "counts for no best checkpoint; see the log for the others",
+            f"{came} of {expected} validation answers came back{reason}: the accuracy is that of those only and "
+            "is not used for the best checkpoint; see the log for the others",
         )
     }
     if known := [end for end in natural_ends if end is not None]:
         endless = 1 - sum(known) / len(known)
         watched["validation_endless"] = (
             endless,
-            f"{endless:.0%} of the {len(known)} validation answers have no natural end; the student does not learn to "
-            "end where no prefix reaches: raise L sooner (prefix_opd.schedule), or check prefix_opd.rollout.stop",
+            f"{endless:.0%} of the {len(known)} validation answers do not end by themselves; the student does not "
+            "learn to end beyond L: raise L sooner (prefix_opd.schedule), or check prefix_opd.rollout.stop",
         )
     return watched
 
@@ -201,7 +201,7 @@ def _uniform_teacher(batch: TrainBatch, names: Sequence[str], log_q: Tensor, voc
     """``log_q``: (N,) of the sampled tokens, or (N, k) of the top-k, whose values differ for an informed teacher."""
     uniform = [is_uniform(scores.flatten(), vocabulary) for scores in _sampled(batch, log_q)]
     told = (
-        f"the teacher scored {sum(uniform)} of {len(uniform)} rollouts as if it knew nothing, the first of them "
+        f"the teacher scored {sum(uniform)} of {len(uniform)} rollouts with uninformative log-probs, the first of them "
         f"{_first(names, uniform)}; check that its server holds the right weights"
     )
     return sum(uniform) / len(uniform), told
