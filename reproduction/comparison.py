@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+from zlib import crc32
 
 import numpy as np
 
@@ -49,12 +50,12 @@ def intervals(points: Mapping[str, Curves]) -> dict[tuple[str, float], tuple[End
 
     An end is infinite if it lies beyond the runs. Empty without full OPD. Arms with one seed are left out.
     """
-    rng = np.random.default_rng(SEED)
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
     several = {arm: runs for arm, runs in points.items() if len(runs) > 1}
+    streams = {arm: np.random.default_rng([SEED, crc32(arm.encode())]) for arm in several}  # whichever others there are
     for _ in range(DRAWS if several.get(FULL) else 0):
         drawn = {
-            arm: [_resampled(runs[i], rng) for i in rng.integers(len(runs), size=len(runs))]
+            arm: [_resampled(runs[i], streams[arm]) for i in streams[arm].integers(len(runs), size=len(runs))]
             for arm, runs in several.items()
         }
         for share, target in _targets(drawn).items():

@@ -1,7 +1,9 @@
 """The comparison of schedules: costs by hand, the page, and the runs that it asks for."""
 
 import json
+import re
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from made_up import record
@@ -40,6 +42,8 @@ def test_intervals_contain_the_cost_and_move_with_the_targets():
     assert found["random", 0.5][1][0] < 0.5 < found["random", 0.5][1][1]
     assert ("adwin", 0.5) not in found, "one seed says nothing about seeds"
     assert intervals({"adwin": runs["adwin"]}) == {}
+    more = intervals({"schedule": [record("schedule", seed, 0.1, 0.9, flops=10.0).points for seed in (0, 1)], **runs})
+    assert {key: more[key] for key in found} == found, "another arm moves no interval"
 
 
 def test_costs_say_what_they_do_not_know(tmp_path):
@@ -152,3 +156,14 @@ def test_finished_runs_make_the_page(tmp_path, capsys):
     assert (docs / "contenders.png").stat().st_size > 10_000
     with pytest.raises(UserError, match="--only prefix_3: is no arm"):
         parse(["--contenders", "--only", "prefix_3"])
+
+
+def test_readme_and_docs_quote_the_published_intervals():
+    docs = Path(__file__).parents[2] / "docs"
+    for page in ("contenders.md", "contenders_cells.md"):
+        for label in ("full OPD, top 16", "random truncation, top 16"):
+            rows = re.findall(rf"^\| {label} \| .*%.*", (docs / "reproduction" / page).read_text(), re.MULTILINE)
+            share, low, high, seconds = re.findall(r"\d+", rows[-1].split(" | ")[-1])  # FLOP and seconds to 98%
+            quoted = f"{share}% ({low}–{high}) / {seconds}%"
+            for text in ("../README.md", "schedules.md"):
+                assert quoted in (docs / text).read_text().replace("*", ""), (page, label, text)
