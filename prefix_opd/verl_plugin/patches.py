@@ -90,7 +90,8 @@ PATCHES = (
             Target(
                 f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_outputs",
                 "outputs_of_the_form",
-                "logits use_remove_padding temperature_is_one input_ids_rmpad_rolled temperature_rmpad pad_size use_fused_kernels calculate_entropy calculate_sum_pi_squared distillation_use_topk distillation_only",
+                "logits use_remove_padding temperature_is_one input_ids_rmpad_rolled temperature_rmpad pad_size "
+                "use_fused_kernels calculate_entropy calculate_sum_pi_squared distillation_use_topk distillation_only",
             ),
             Target("transformers.modeling_utils:AttentionInterface._global_mapping.sdpa", "by_layout"),
         ),
