@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.isolation import STALL_SECONDS, output_in, run_isolated
 from harness.machine import ROOT
-from prefix_opd.base.loopback import stay_on_loopback_in_forks
+from prefix_opd.base.loopback import set_loopback
 from prefix_opd.cpu import warm_python
 from prefix_opd.cpu.environment import set_environment
 from prefix_opd.verl_plugin import our_run
@@ -98,7 +98,8 @@ def warm_up(*modules: str, log: Path | None = None, platform: str = "cpu") -> No
     os.environ.update(OF_EVERY_RUN)
     if platform == "cpu":
         set_environment()
-    stay_on_loopback_in_forks()
+    if not os.environ.get("RAY_ADDRESS"):
+        set_loopback()  # before Ray is imported, which reads these variables
     our_run.begin(off=our_run.SWITCHES)  # each run installs its own patches
     with output_in(log) if log else nullcontext():
         warm_python.load((*warm_python.PRELOAD[platform], *IMPORTED, *modules))

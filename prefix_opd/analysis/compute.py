@@ -11,29 +11,19 @@ from omegaconf import OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import sha256_of
+from prefix_opd.config.keys import LOOP_KEY, below
 from prefix_opd.run.history import Evaluation, History
 
 SAME_EVALUATION = (
-    "data.val_files",
-    "data.val_max_samples",
-    "data.max_response_length",
+    *below("data", "val_files val_max_samples max_response_length"),
     "prefix_opd.prompt.ending",
-    "actor_rollout_ref.rollout.val_kwargs.temperature",
-    "actor_rollout_ref.rollout.val_kwargs.top_p",
-    "actor_rollout_ref.rollout.val_kwargs.top_k",
-    "actor_rollout_ref.rollout.val_kwargs.do_sample",
-    "actor_rollout_ref.rollout.val_kwargs.n",
+    *below("actor_rollout_ref.rollout.val_kwargs", "temperature top_p top_k do_sample n"),
 )
 """Keys that must be equal for accuracies to be comparable."""
 SAME_WHERE_KNOWN = (
-    "prefix_opd.stop_token_ids",
-    "prefix_opd.ignore_own_end_token",
-    "prefix_opd.prompt.thinking",
-    "prefix_opd.rollout.tool_tokens",
-    "actor_rollout_ref.rollout.agent.default_agent_loop",
-    "reward.custom_reward_function.path",
-    "reward.custom_reward_function.name",
-    "reward.custom_reward_function.reward_kwargs",
+    *below("prefix_opd", "stop_token_ids ignore_own_end_token prompt.thinking rollout.tool_tokens"),
+    LOOP_KEY,
+    *below("reward.custom_reward_function", "path name reward_kwargs"),
 )
 """Stop tokens, thinking and grader. These keys must be equal too, but a config without one of them passes."""
 COST_LABELS = {

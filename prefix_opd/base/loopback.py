@@ -39,12 +39,6 @@ def stay_on_loopback(config: DictConfig) -> None:
         set_loopback()
 
 
-def stay_on_loopback_in_forks() -> None:
-    """As `stay_on_loopback`, for a process whose forks are runs. Call before Ray is imported, which reads these."""
-    if not os.environ.get("RAY_ADDRESS"):
-        set_loopback()
-
-
 def set_loopback() -> None:
     """For this process and its children. Variables that the user has set stay."""
     for name, value in LOOPBACK_ENVIRONMENT.items():

@@ -20,8 +20,8 @@ class Target:
     """``module:name.name``, the last name an attribute or a key of a mapping."""
     by: str = ""
     """Function in `Patch.module`: the original -> what replaces it. Empty where ``when`` says who replaces it."""
-    reads: tuple[str, ...] = ()
-    """Names and strings in the original's code that ours relies on."""
+    reads: str = ""
+    """Names and strings in the original's code that ours relies on, separated by spaces."""
     when: str = ""
     """When it is replaced, if that is not at the import of its module."""
 

@@ -88,11 +88,8 @@ def without_secrets(node: Any) -> Any:
 
 def command_without_secrets(words: list[str]) -> list[str]:
     """A command line without the overrides and options that set a secret; the rest goes through `redact`."""
-    return [redact(word) for word in words if not is_secret_name(_last_name(word))]
-
-
-def _last_name(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~-").rpartition(".")[2].replace("-", "_")
+    names = (word.partition("=")[0].lstrip("+~-").rpartition(".")[2].replace("-", "_") for word in words)
+    return [redact(word) for name, word in zip(names, words, strict=True) if not is_secret_name(name)]
 
 
 def _environment_secrets() -> set[str]:

@@ -31,7 +31,7 @@ def attention() -> dict[str, Any]:
     inputs = [torch.randn(sum(LENGTHS), HEADS, DIMENSION, device="cuda").bfloat16() for _ in "qkv"]
     upstream = torch.randn(sum(LENGTHS), HEADS, DIMENSION, device="cuda").bfloat16()
     name, packed = _kernel()
-    found = _with_gradient(lambda q, k, v: packed(q, k, v), inputs, upstream)
+    found = _with_gradient(packed, inputs, upstream)
     wanted = _with_gradient(alone, [one.float() for one in inputs], upstream.float())
     errors = [float((a.float() - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=True)]
     return {"by": name, "output": errors[0], "gradient": max(errors[1:])}

@@ -94,17 +94,16 @@ def same_ids(case: Case) -> Finding:
 
 def same_special_tokens(case: Case) -> Finding:
     """A token that only one tokenizer treats as special is graded differently; different names are reported."""
-    ours, theirs = (_special(model) for model in (case.student, case.teacher))
+    ours, theirs = (
+        {index: (token.content, token.special) for index, token in model.tokenizer.added_tokens_decoder.items()}
+        for model in (case.student, case.teacher)
+    )
     for index in sorted(ours.keys() | theirs.keys()):
         mine, other = ours.get(index), theirs.get(index)
         if mine != other:
             reason = f"id {index} is {_told(mine)} for the student and {_told(other)} for the teacher"
             return warn(reason, "take the tokenizer files of one family for both")
     return ok(f"{len(ours)} added tokens, special or not alike")
-
-
-def _special(model: Model) -> dict[int, tuple[str, bool]]:
-    return {index: (token.content, token.special) for index, token in model.tokenizer.added_tokens_decoder.items()}
 
 
 def _told(token: tuple[str, bool] | None) -> str:

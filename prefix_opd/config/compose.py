@@ -44,7 +44,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     given = _with_plugins(parsed)
     GlobalHydra.instance().clear()
     try:
-        config = _compose([*_name(given), *given])
+        # name the run after its experiment, so that two experiments have separate folders
+        named = [one.removeprefix("experiment=") for one in given if one.startswith("experiment=")]
+        name = [f"trainer.experiment_name={named[-1].replace('/', '_')}"] if named else []
+        config = _compose([*name, *given])
         check_no_secrets(config)  # resolves every ${...}
         fill_in_teachers(config, typed_keys(parsed))
     except UserError:
@@ -66,12 +69,6 @@ def _without_importing_verl() -> str:
         raise UserError("verl", "is not installed", "run `bash scripts/setup.sh`, or pip install -r requirements.txt")
     folder = Path(spec.submodule_search_locations[0]) / "trainer" / "config"
     return f"hydra.searchpath=[file://{folder}]"
-
-
-def _name(overrides: Sequence[str]) -> list[str]:
-    # name the run after its experiment, so that two experiments have separate folders
-    found = [override.removeprefix("experiment=") for override in overrides if override.startswith("experiment=")]
-    return [f"trainer.experiment_name={found[-1].replace('/', '_')}"] if found else []
 
 
 def _with_plugins(overrides: Sequence[Override]) -> list[str]:

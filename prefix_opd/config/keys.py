@@ -28,6 +28,11 @@ ONE_TURN = "single_turn_agent"
 """verl's agent loop of one turn, the default of `LOOP_KEY`."""
 
 
+def below(node: str, names: str) -> tuple[str, ...]:
+    """Keys below a node, by their names separated by spaces."""
+    return tuple(f"{node}.{name}" for name in names.split())
+
+
 def positive(config: DictConfig, key: str) -> int:
     """The value of a key that must be a whole number of at least 1. Raises UserError if it is not."""
     value: Any = OmegaConf.select(config, key)

@@ -195,7 +195,7 @@ def update_memory(
         kept_bytes: of a token, what the layers keep; None: with gradient checkpointing.
     """
     engine = actor["fsdp_config"]
-    each, precision = _bytes_of_a_weight(engine), engine.get("mixed_precision") or {}
+    each, precision = _width(engine["model_dtype"]), engine.get("mixed_precision") or {}
     # weights and two moments of AdamW; gradients: a shard, or the whole until the last micro-batch has been summed
     held, gradients = (each * trainer_values(shape, parameters, copies, rest) for copies, rest in ((3, 1), (1, 0)))
     states = 0.0 if engine["offload_policy"] else (held + gradients) / ranks
@@ -222,18 +222,14 @@ def resident_gib(shape: ModelShape, parameters: int, actor: Mapping[str, Any], r
     if engine["offload_policy"]:
         return 0.0
     weights, moments = (0 if engine["param_offload"] else 1), (0 if engine["optimizer_offload"] else 2)
-    return _bytes_of_a_weight(engine) * trainer_values(shape, parameters, weights + moments, weights) / ranks / GIB
+    return _width(engine["model_dtype"]) * trainer_values(shape, parameters, weights + moments, weights) / ranks / GIB
 
 
 def offloaded_gib(shape: ModelShape, parameters: int, actor: Mapping[str, Any], nodes: int) -> float:
     """GiB of host memory per node that hold the trainer's offloaded states."""
     engine = actor["fsdp_config"]
     weights, rest = (1, 3) if engine["offload_policy"] else (engine["param_offload"], 2 * engine["optimizer_offload"])
-    return _bytes_of_a_weight(engine) * trainer_values(shape, parameters, weights + rest, weights) / nodes / GIB
-
-
-def _bytes_of_a_weight(engine: Mapping[str, Any]) -> int:
-    return _width(engine["model_dtype"])
+    return _width(engine["model_dtype"]) * trainer_values(shape, parameters, weights + rest, weights) / nodes / GIB
 
 
 def _width(dtype: str) -> int:

@@ -18,28 +18,18 @@ from prefix_opd.data.known import KnownSet
 from prefix_opd.data.layouts import LETTERS, Problem
 from prefix_opd.data.settings import CHOICE_TEMPLATE
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_TEXT, _NUMBER = pa.string(), pa.int64()
+_MESSAGES = pa.list_(pa.struct({"role": _TEXT, "content": _TEXT}))
+_EXTRA = {"split": _TEXT, "index": _NUMBER, "id": _TEXT, "category": _TEXT, "n_options": _NUMBER, "question": _TEXT}
 
 RL_SCHEMA = pa.schema(
-    [
-        ("data_source", pa.string()),
-        ("prompt", _MESSAGES),
-        ("ability", pa.string()),
-        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
-        (
-            "extra_info",
-            pa.struct(
-                [
-                    ("split", pa.string()),
-                    ("index", pa.int64()),
-                    ("id", pa.string()),
-                    ("category", pa.string()),
-                    ("n_options", pa.int64()),
-                    ("question", pa.string()),
-                ]
-            ),
-        ),
-    ]
+    {
+        "data_source": _TEXT,
+        "prompt": _MESSAGES,
+        "ability": _TEXT,
+        "reward_model": pa.struct({"style": _TEXT, "ground_truth": _TEXT}),
+        "extra_info": pa.struct(_EXTRA),
+    }
 )
 """One row of verl's RL trainer. ``extra_info.question`` is the question if the prompt contains more, else ""."""
 

@@ -10,6 +10,7 @@ from prefix_opd.data.overlap import EvaluationQuestions, Match, read_evaluation
 from prefix_opd.data.rows import user_message
 from prefix_opd.data.settings import OVERLAP_SHARE, PrepareSettings
 from prefix_opd.method.prompt import THINK_START, PromptForm, Thinking
+from prefix_opd.method.teacher_prompt import prompt_ids
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,9 @@ class TokenCounter:
 
     def count(self, message: str) -> int:
         """Number of tokens of this user message in the chat template, with the generation prompt."""
-        text = message
         if self._template:
-            text = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": message}],
-                chat_template=self._template,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            return len(prompt_ids(self._tokenizer, [{"role": "user", "content": message}], self._template))
+        return len(self._tokenizer.encode(message, add_special_tokens=False))
 
 
 class Screen:

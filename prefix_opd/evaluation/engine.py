@@ -9,23 +9,16 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import cluster
 from prefix_opd.checks.surface import rule_of
-from prefix_opd.config.keys import leaves
+from prefix_opd.config.keys import below, leaves
 from prefix_opd.cost.memory import ROLLOUT_KEY
 
 ENGINE = (
     "actor_rollout_ref.model.override_config.attn_implementation",
     "actor_rollout_ref.model.use_remove_padding",
     "actor_rollout_ref.actor.fsdp_config",
-    "actor_rollout_ref.rollout.dtype",
-    "actor_rollout_ref.rollout.tensor_model_parallel_size",
-    "actor_rollout_ref.rollout.gpu_memory_utilization",
-    "actor_rollout_ref.rollout.max_num_seqs",
-    "actor_rollout_ref.rollout.max_num_batched_tokens",
-    "actor_rollout_ref.rollout.enforce_eager",
-    "actor_rollout_ref.rollout.engine_kwargs",
-    "ray_kwargs.ray_init.num_cpus",
-    "ray_kwargs.ray_init.num_gpus",
-    "ray_kwargs.ray_init.object_store_memory",
+    *below(ROLLOUT_KEY, "dtype tensor_model_parallel_size gpu_memory_utilization max_num_seqs max_num_batched_tokens"),
+    *below(ROLLOUT_KEY, "enforce_eager engine_kwargs"),
+    *below("ray_kwargs.ray_init", "num_cpus num_gpus object_store_memory"),
     "trainer.nnodes",
 )
 """Keys that an evaluation takes from the run of its checkpoint."""

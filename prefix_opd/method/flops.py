@@ -15,21 +15,7 @@ and no gradient of their own (2):
 
 *Exact* (`exact_flops`, ``flops_exact`` in the metrics) applies this to each rollout's own prompt and response length.
 "Exact" refers to these lengths: they are neither rounded to the cap nor averaged. It does not count executed
-instructions:
-
-==========================================================================  =======
-the prompt, once per rollout; for the teacher its own, if it has one        counted
-the student's second forward pass                                           counted if ``advantage.student_log_prob``
-                                                                            asks for it
-sampling and scoring of discarded batches                                   counted, in the step that repeats them
-the embedding as a matrix product, although it is a lookup                  counted, as verl does
-the head at every position, although sampling needs it at responses alone   counted, as verl does
-a prompt that is computed once for several rollouts (prefix cache,          not subtracted
-``update.share_prompts``)
-the second forward pass of gradient checkpointing, a third of the update    not counted
-an adapter in sampling, also where it was merged into the weights           counted
-validation and probe                                                        not counted
-==========================================================================  =======
+instructions; docs/metrics.md lists what counts.
 
 *Paper* (`paper_flops`) is the formula of arXiv 2602.15260, Appendix B, for comparison with the published tables. It
 omits the prompt and always counts the student's second forward pass.
@@ -153,7 +139,7 @@ def exact_flops(
     recomputed_log_probs: bool = False,
     teacher_prompt_lengths: Iterable[float] | None = None,
 ) -> StepFlops:
-    """FLOP of one update over prompt and response of every rollout. The table in this module says what counts.
+    """FLOP of one update over prompt and response of every rollout; docs/metrics.md lists what counts.
 
     Sampling counts as one forward pass over the whole sequence: token by token the matrix products are the same.
 

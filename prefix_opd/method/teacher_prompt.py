@@ -99,12 +99,9 @@ def prompt_ids(tokenizer: Any, messages: Conversation, template: str | None = No
     ``template`` replaces the tokenizer's own; ``variables`` are the template's.
     """
     begun = messages[-1]["content"] if len(messages) > 1 and messages[-1]["role"] == "assistant" else ""
+    asked = messages[:-1] if begun else messages
     text = tokenizer.apply_chat_template(
-        messages[:-1] if begun else messages,
-        chat_template=template,
-        add_generation_prompt=True,
-        tokenize=False,
-        **variables,
+        asked, chat_template=template, add_generation_prompt=True, tokenize=False, **variables
     )
     return tokenizer.encode(text + begun, add_special_tokens=False)
 

@@ -38,20 +38,19 @@ def write_data(
     every other row has another source.
     """
     problems = draw_problems(train, test, seed, task)
-    rows = {split: [_row(one, split, i) for i, one in enumerate(found)] for split, found in problems.items()}
+    rows = {
+        split: [row(one.SOURCE, one.question, one.answer, split, i) for i, one in enumerate(found)]
+        for split, found in problems.items()
+    }
     solutions = map(solution, problems["train"])
-    rows["train_hinted"] = [{**row, "solution": text} for row, text in zip(rows["train"], solutions, strict=True)]
+    rows["train_hinted"] = [{**one, "solution": text} for one, text in zip(rows["train"], solutions, strict=True)]
     rows["train_two_sources"] = [
-        {**row, "data_source": (task.SOURCE, OTHER_SOURCE)[i % 2]} for i, row in enumerate(rows["train"])
+        {**one, "data_source": (task.SOURCE, OTHER_SOURCE)[i % 2]} for i, one in enumerate(rows["train"])
     ]
     with whole_files(Path(out_dir)) as place:
         for name, of_file in rows.items():
             pq.write_table(pa.Table.from_pylist(of_file), place(f"{name}.parquet"))
     return {name: Path(out_dir) / f"{name}.parquet" for name in rows}
-
-
-def _row(problem: Problem, split: str, index: int) -> dict:
-    return row(problem.SOURCE, problem.question, problem.answer, split, index)
 
 
 def row(source: str, prompt: str, answer: str, split: str, index: int) -> dict:

@@ -53,44 +53,20 @@ class Accuracy:
         )
 
 
-@torch.no_grad()
 def sample(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    prompts: list[str],
-    max_new_tokens: int,
-    generator: torch.Generator | None = None,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: list[str], max_new_tokens: int
 ) -> list[list[int]]:
     """Continue each of the B prompts until an end token (included in the result) or ``max_new_tokens``.
 
     Samples from the full softmax, without top-k and top-p.
     """
-    ends = torch.tensor(tokenizer.convert_tokens_to_ids([END_OF_TEXT, END_OF_TURN]))
-    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
-    ids, mask = batch["input_ids"], batch["attention_mask"]
-    position = (mask.cumsum(1) - 1).clamp(min=0)
-    cache, columns = None, []
-    ended = torch.zeros(len(prompts), dtype=torch.bool)
-    for _ in range(max_new_tokens):
-        out = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache = out.past_key_values
-        ids = torch.multinomial(out.logits[:, -1].float().softmax(-1), 1, generator=generator)  # [B, 1]
-        columns.append(ids)
-        ended |= torch.isin(ids[:, 0], ends)
-        if ended.all():
-            break
-        # Ended rows continue to compute; their extra tokens are cut off below.
-        mask = torch.cat([mask, torch.ones_like(ids)], 1)
-        position = position[:, -1:] + 1
-    rows, stops = torch.cat(columns, 1).tolist(), set(ends.tolist())
-    return [row[: next((i + 1 for i, token in enumerate(row) if token in stops), len(row))] for row in rows]
+    ends = tokenizer.convert_tokens_to_ids([END_OF_TEXT, END_OF_TURN])
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
+    found = model.generate(
+        **batch, max_new_tokens=max_new_tokens, do_sample=True, top_k=0, eos_token_id=ends, pad_token_id=ends[0]
+    )
+    rows = found[:, batch["input_ids"].shape[1] :].tolist()
+    return [row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))] for row in rows]
 
 
 def measure(
@@ -109,11 +85,11 @@ def measure(
     """
     question = with_solution if solved else lambda problem: problem.question
     test = draw_problems(train=0, test=problems, seed=DATA_SEED, task=task)["test"]
-    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
     responses: list[list[int]] = []
     for i in range(0, problems, BATCH):
         prompts = [prompt_text(tokenizer, question(problem)) for problem in test[i : i + BATCH]]
-        responses += sample(model, tokenizer, prompts, task.MAX_TOKENS, generator)
+        responses += sample(model, tokenizer, prompts, task.MAX_TOKENS)
     texts = [tokenizer.decode(response) for response in responses]
     return Accuracy(
         right=sum(grade(text, problem.answer) for text, problem in zip(texts, test, strict=True)),

@@ -18,7 +18,7 @@ from prefix_opd.base import files
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.fields import Fields
 from prefix_opd.base.redaction import command_without_secrets, redact
-from prefix_opd.config.keys import leaves
+from prefix_opd.config.keys import LOOP_KEY, below, leaves
 from prefix_opd.config.teachers import NODE, teachers
 from prefix_opd.method.schedule import SCHEDULES, Schedule
 from prefix_opd.method.weighting import WEIGHTINGS
@@ -33,50 +33,19 @@ LOCK_FILE = "run.lock"
 
 SAME_RUN_KEYS = (
     "prefix_opd",
-    "actor_rollout_ref.model.path",
-    "actor_rollout_ref.model.custom_chat_template",
-    "actor_rollout_ref.model.lora.merge",
-    "actor_rollout_ref.model.lora_rank",
-    "actor_rollout_ref.model.lora_alpha",
-    "actor_rollout_ref.model.target_modules",
-    "actor_rollout_ref.model.exclude_modules",
-    "actor_rollout_ref.model.lora_adapter_path",
-    "actor_rollout_ref.actor.optim",
-    "actor_rollout_ref.actor.fsdp_config.model_dtype",
-    "actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype",
-    "actor_rollout_ref.actor.fsdp_config.mixed_precision.reduce_dtype",
-    "actor_rollout_ref.actor.loss_agg_mode",
-    "actor_rollout_ref.actor.loss_scale_factor",
-    "actor_rollout_ref.actor.ppo_epochs",
-    "actor_rollout_ref.actor.ppo_mini_batch_size",
-    "actor_rollout_ref.actor.shuffle",
-    "actor_rollout_ref.actor.data_loader_seed",
-    "actor_rollout_ref.rollout.agent.default_agent_loop",
-    "actor_rollout_ref.rollout.dtype",
-    "actor_rollout_ref.rollout.ignore_eos",
-    "actor_rollout_ref.rollout.n",
-    "actor_rollout_ref.rollout.temperature",
-    "actor_rollout_ref.rollout.top_k",
-    "actor_rollout_ref.rollout.top_p",
-    "actor_rollout_ref.rollout.val_kwargs",
-    "data.apply_chat_template_kwargs",
-    "data.filter_overlong_prompts",
-    "data.max_prompt_length",
-    "data.max_response_length",
-    "data.prompt_key",
-    "data.seed",
-    "data.shuffle",
-    "data.train_batch_size",
-    "data.train_files",
-    "data.train_max_samples",
-    "data.val_files",
-    "data.val_max_samples",
-    "distillation.teacher_models.teacher_model.model_path",
-    "distillation.teacher_models.teacher_model.inference.dtype",
-    "distillation.distillation_loss.log_prob_min_clamp",
-    "distillation.distillation_loss.loss_max_clamp",
-    "distillation.distillation_loss.loss_mode",
-    "distillation.distillation_loss.topk",
+    *below(
+        "actor_rollout_ref.model",
+        "path custom_chat_template lora.merge lora_rank lora_alpha target_modules exclude_modules lora_adapter_path",
+    ),
+    *below("actor_rollout_ref.actor", "optim fsdp_config.model_dtype fsdp_config.mixed_precision.param_dtype"),
+    *below("actor_rollout_ref.actor", "fsdp_config.mixed_precision.reduce_dtype loss_agg_mode loss_scale_factor"),
+    *below("actor_rollout_ref.actor", "ppo_epochs ppo_mini_batch_size shuffle data_loader_seed"),
+    LOOP_KEY,
+    *below("actor_rollout_ref.rollout", "dtype ignore_eos n temperature top_k top_p val_kwargs"),
+    *below("data", "apply_chat_template_kwargs filter_overlong_prompts max_prompt_length max_response_length"),
+    *below("data", "prompt_key seed shuffle train_batch_size train_files train_max_samples val_files val_max_samples"),
+    *below("distillation.teacher_models.teacher_model", "model_path inference.dtype"),
+    *below("distillation.distillation_loss", "log_prob_min_clamp loss_max_clamp loss_mode topk"),
     "reward.custom_reward_function",
 )
 """Keys and groups that must be equal for a run to resume in this folder: what is learnt, and how it is validated, as

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from prefix_opd.method.advantage import teacher_log_probs_of_response
@@ -182,8 +181,3 @@ def for_update(batch: KVBatchMeta, teacher: bool, images: bool) -> KVBatchMeta:
 def plain_fields(entry: Any) -> Any:
     """The value of a non-tensor column in a row, without TransferQueue's wrapper."""
     return getattr(entry, "data", entry)
-
-
-def plain(node: Any) -> Any:
-    """A config node as plain Python containers."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

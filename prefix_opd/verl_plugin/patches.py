@@ -26,10 +26,8 @@ PATCHES = (
         processes="training workers, vLLM servers",
         module=f"{_SERVER}.weight_socket",
         targets=(
-            Target(
-                f"{_VLLM}.vllm_rollout:ServerAdapter.__init__", "renamed_at_the_trainer", ("zmq_handle", "get_job_id")
-            ),
-            Target(f"{_VLLM}.vllm_async_server:vLLMHttpServer.__init__", "renamed_at_the_engine", ("VERL_RAY_JOB_ID",)),
+            Target(f"{_VLLM}.vllm_rollout:ServerAdapter.__init__", "renamed_at_the_trainer", "zmq_handle get_job_id"),
+            Target(f"{_VLLM}.vllm_async_server:vLLMHttpServer.__init__", "renamed_at_the_engine", "VERL_RAY_JOB_ID"),
         ),
         why="The socket is named after Ray's job id (vllm_rollout.py:141, vllm_async_server.py:143), which is 01000000 "
         "in every cluster that a run starts for itself: two runs on one machine share the socket.",
@@ -46,9 +44,7 @@ PATCHES = (
                 "verl.experimental.teacher_loop.teacher_manager:_get_teacher_sampling_params", "asked_for_flat_lists"
             ),
             Target(
-                f"{_VLLM}.vllm_async_server:extract_prompt_logprobs",
-                "read_as_arrays",
-                ("prompt_ids", "prompt_logprobs"),
+                f"{_VLLM}.vllm_async_server:extract_prompt_logprobs", "read_as_arrays", "prompt_ids prompt_logprobs"
             ),
         ),
         why="vLLM creates an object per log-prob. verl loops over them (vllm_rollout/utils.py:540) and sends lists of "
@@ -73,9 +69,7 @@ PATCHES = (
         module=f"{_ENGINE}.micro_batches",
         targets=(
             Target(
-                f"{_FSDP}:prepare_micro_batches",
-                "by_length",
-                ("max_token_len_per_gpu", "use_dynamic_bsz", "force_group_size"),
+                f"{_FSDP}:prepare_micro_batches", "by_length", "max_token_len_per_gpu use_dynamic_bsz force_group_size"
             ),
         ),
         why="verl fills a micro-batch by real tokens and pads it to its longest sequence (transformer_impl.py:737).",
@@ -91,16 +85,13 @@ PATCHES = (
             Target(
                 f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_inputs",
                 "inputs_of_the_form",
-                ("temperature_rmpad", "temperature", "input_ids", "position_ids", "attention_mask"),
+                "temperature_rmpad temperature input_ids position_ids attention_mask",
             ),
             Target(
                 f"{_FSDP}:FSDPEngineWithLMHead.prepare_model_outputs",
                 "outputs_of_the_form",
-                (
-                    *("logits", "use_remove_padding", "temperature_is_one", "input_ids_rmpad_rolled"),
-                    *("temperature_rmpad", "pad_size", "use_fused_kernels", "calculate_entropy"),
-                    *("calculate_sum_pi_squared", "distillation_use_topk", "distillation_only"),
-                ),
+                "logits use_remove_padding temperature_is_one input_ids_rmpad_rolled temperature_rmpad pad_size "
+                "use_fused_kernels calculate_entropy calculate_sum_pi_squared distillation_use_topk distillation_only",
             ),
             Target("transformers.modeling_utils:AttentionInterface._global_mapping.sdpa", "by_layout"),
         ),
@@ -126,7 +117,7 @@ PATCHES = (
         module=f"{_ENGINE}.safe_loading",
         targets=(
             *(
-                Target(where, "guarded_loader", ("torch", "load"))
+                Target(where, "guarded_loader", "torch load")
                 for where in (
                     "verl.utils.checkpoint.fsdp_checkpoint_manager:FSDPCheckpointManager.load_checkpoint",
                     "verl.utils.checkpoint.checkpoint_handler:CheckpointHandler._load_dataloader_state",
@@ -157,9 +148,7 @@ PATCHES = (
         targets=(
             Target("verl.trainer.ppo.v1.trainer_base:MultiTeacherModelManager", "the_one_under_way"),
             Target(
-                "verl.single_controller.ray.base:ResourcePoolManager.create_resource_pool",
-                "once",
-                ("resource_pool_dict",),
+                "verl.single_controller.ray.base:ResourcePoolManager.create_resource_pool", "once", "resource_pool_dict"
             ),
         ),
         why="The teacher's servers are started after the student's trainer and before its servers, one after the other "
@@ -191,7 +180,7 @@ PATCHES = (
         processes="vLLM servers",
         module=f"{_SERVER}.progress",
         targets=(
-            Target("vllm.v1.engine.output_processor:OutputProcessor.process_outputs", "timed", ("new_token_ids",)),
+            Target("vllm.v1.engine.output_processor:OutputProcessor.process_outputs", "timed", "new_token_ids"),
             Target(f"{_VLLM}.vllm_async_server:build_app", "answering"),
         ),
         why="No call of a server says whether its engine works: vLLM's counters need disable_log_stats=false, and "
@@ -214,9 +203,7 @@ PATCHES = (
         processes="agent-loop workers",
         module=f"{_WORKER}.shortcuts",
         targets=(
-            Target(
-                "verl.workers.rollout.llm_server:LLMServerClient._acquire_server", "asked_once", ("_load_balancer",)
-            ),
+            Target("verl.workers.rollout.llm_server:LLMServerClient._acquire_server", "asked_once", "_load_balancer"),
             Target("verl.workers.rollout.llm_server:LLMServerClient._release_server", "told_if_several"),
         ),
         why="Each request calls a load-balancer actor before and after (llm_server.py:70, 83), also with one server.",
@@ -244,7 +231,7 @@ PATCHES = (
             Target(
                 "verl.trainer.distillation.losses:compute_topk_loss",
                 "by_the_objective",
-                ("teacher_logprobs", "teacher_ids", "compute_forward_kl_topk"),
+                "teacher_logprobs teacher_ids compute_forward_kl_topk",
             ),
         ),
         why="One function reads both the logits and the teacher's top k. It computes the forward KL for every loss "

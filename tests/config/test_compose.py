@@ -10,7 +10,6 @@ from prefix_opd.config import overrides
 from prefix_opd.config.compose import compose
 from prefix_opd.config.overrides import options
 from prefix_opd.config.settings import CHOICES, Settings
-from prefix_opd.verl_plugin.fields import plain
 
 
 def test_the_tiny_experiments_are_there():
@@ -23,7 +22,7 @@ def test_the_tiny_experiments_are_there():
 def test_every_experiment_composes(experiment, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = compose([f"experiment={experiment}"])
-    Settings.from_node(plain(config.prefix_opd))
+    Settings.from_node(config.prefix_opd)
     assert config.actor_rollout_ref.actor.loss_agg_mode == "seq-mean-token-sum"
     assert config.trainer.v1.trainer_mode == "prefix_opd"
     # one update a step, as in the paper
@@ -98,13 +97,13 @@ def test_our_settings_and_the_yaml_name_the_same_keys():
     declared = {name: value for name, value in Settings().model_dump().items() if name not in CHOICES}
     for group, registry in CHOICES.items():
         declared[group] = {"name": None, **registry.fields()}
-    assert set(keys(plain(compose([]).prefix_opd))) == set(keys(declared))
+    assert set(keys(OmegaConf.to_container(compose([]).prefix_opd, resolve=True))) == set(keys(declared))
 
 
 def test_the_defaults_are_those_of_the_yaml():
     of_the_platform = [f"prefix_opd.update.{name}=false" for name in ("fused_head", "compile_layers", "fit_memory")]
     follows_the_data = "prefix_opd.teacher_prompt.max_length=null"
-    assert Settings.from_node(plain(compose([*of_the_platform, follows_the_data]).prefix_opd)) == Settings()
+    assert Settings.from_node(compose([*of_the_platform, follows_the_data]).prefix_opd) == Settings()
 
 
 def test_the_platform_is_a_choice():

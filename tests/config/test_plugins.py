@@ -13,7 +13,6 @@ from prefix_opd.config.plugins import import_plugins
 from prefix_opd.config.settings import CHOICES, Settings
 from prefix_opd.cost.plan import plan
 from prefix_opd.miniature.data import write_data
-from prefix_opd.verl_plugin.fields import plain
 
 SCHEDULE = """
 from prefix_opd.base.fields import Tokens
@@ -55,9 +54,9 @@ def module(tmp_path, monkeypatch):
 def test_its_settings_are_overridden_and_checked_like_ours(module):
     mine = ["experiment=tiny/schedule", f"prefix_opd.plugins=[{module(SCHEDULE)}]", "prefix_opd.schedule.name=mine"]
     config = compose([*mine, "prefix_opd.schedule.multiple=5"])
-    assert Settings.from_node(plain(config.prefix_opd)).schedule.prefix_length(2, 192) == 10
+    assert Settings.from_node(config.prefix_opd).schedule.prefix_length(2, 192) == 10
     with pytest.raises(UserError, match="prefix_opd.schedule.multiple=0: input should be greater than or equal to 1"):
-        Settings.from_node(plain(compose([*mine, "prefix_opd.schedule.multiple=0"]).prefix_opd))
+        Settings.from_node(compose([*mine, "prefix_opd.schedule.multiple=0"]).prefix_opd)
     with pytest.raises(UserError, match="prefix_opd.schedule.multipl: is not a key of the config"):
         compose([*mine, "prefix_opd.schedule.multipl=5"])
     with pytest.raises(UserError, match="prefix_opd.schedule.multiple: is not a key"):

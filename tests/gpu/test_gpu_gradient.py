@@ -17,7 +17,7 @@ from prefix_opd.config.settings import Settings
 from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.chain import Chain
-from prefix_opd.verl_plugin.fields import SETTINGS, plain
+from prefix_opd.verl_plugin.fields import SETTINGS
 
 CAPS = (40, 3, 64, 1, 120, 17, 8, 90)
 """Response tokens of each sequence."""
@@ -139,7 +139,7 @@ def read():
 def test_gradient_of_a_packed_batch(group, read, precision):
     rows, log_p, log_q, wanted = read
     config = configured(precision)
-    found = gradient_on_device(config, batch(rows, log_p, log_q, Settings.from_node(plain(config.prefix_opd))))
+    found = gradient_on_device(config, batch(rows, log_p, log_q, Settings.from_node(config.prefix_opd)))
     assert found.keys() == wanted.keys()
     whole, other = (torch.cat([one[name].flatten() for name in wanted]).double() for one in (wanted, found))
     cosine = float(torch.nn.functional.cosine_similarity(whole, other, dim=0))

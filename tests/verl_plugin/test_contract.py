@@ -12,11 +12,11 @@ def test_verl_has_every_hook_that_we_extend():
 
 
 def test_a_change_would_be_told():
-    gone = Hook("verl.trainer.main_ppo:run_everything", (), "main")
+    gone = Hook("verl.trainer.main_ppo:run_everything", "", "main")
     assert "is gone" in _broken(gone)
-    other = Hook("verl.trainer.main_ppo:run_ppo", ("settings",), "main")
+    other = Hook("verl.trainer.main_ppo:run_ppo", "settings", "main")
     assert "now takes ['config', 'task_runner_class'], not ['settings']" in _broken(other)
-    unread = Hook("verl.trainer.main_ppo:run_ppo", ("config",), "main", ("get_ppo_ray_runtime_env", "an_old_name"))
+    unread = Hook("verl.trainer.main_ppo:run_ppo", "config", "main", "get_ppo_ray_runtime_env an_old_name")
     assert "run_ppo does not use an_old_name any more" in _broken(unread)
 
 
@@ -44,10 +44,10 @@ def test_hooks_are_named_once():
 def test_what_our_classes_extend_and_what_patches_replace_are_hooks_too():
     found = {hook.where: hook for hook in derived()}
     step = found["verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync._compute_metrics"]
-    assert step.parameters == ("batch", "metrics", "timing_raw", "global_steps", "epoch")
+    assert step.parameters == "batch metrics timing_raw global_steps epoch"
     assert "verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync.on_sample_begin" in found  # of a mixin
     log_probs = found["verl.utils.torch_functional:logprobs_from_logits_v2"]
-    assert log_probs.parameters == ("logits", "labels") and log_probs.why == "the patch log_probs"
+    assert log_probs.parameters == "logits labels" and log_probs.why == "the patch log_probs"
     assert len(found) > 60
 
 

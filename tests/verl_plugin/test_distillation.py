@@ -12,7 +12,7 @@ from prefix_opd.config.compose import compose
 from prefix_opd.config.settings import Settings
 from prefix_opd.method.advantage import reverse_kl_advantage
 from prefix_opd.method.objective import OBJECTIVES, PrefixOPD
-from prefix_opd.verl_plugin.fields import SETTINGS, plain
+from prefix_opd.verl_plugin.fields import SETTINGS
 
 PROMPTS, LENGTHS, VOCABULARY = [2, 1, 3], [3, 1, 2], 7
 BASE = ["experiment=tiny/full", "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum"]
@@ -24,7 +24,7 @@ def configs(*overrides):
     """verl's dataclasses of actor and distillation, and our settings as the trainer sends them with a batch."""
     config = compose([*BASE, *overrides])
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
-    return actor, omega_conf_to_dataclass(config.distillation), Settings.from_node(plain(config.prefix_opd))
+    return actor, omega_conf_to_dataclass(config.distillation), Settings.from_node(config.prefix_opd)
 
 
 def nested(rows):

@@ -23,7 +23,6 @@ from verl.workers.utils.padding import no_padding_2_padding
 
 from prefix_opd.config.plugins import import_plugins
 from prefix_opd.config.settings import Settings
-from prefix_opd.method.advantage import importance_ratio
 from prefix_opd.method.objective import OBJECTIVES
 from prefix_opd.method.weighting import token_weights
 from prefix_opd.verl_plugin.fields import SETTINGS
@@ -96,7 +95,7 @@ def topk_losses(config, distillation_config, model_output, data) -> tuple[Tensor
 
 def _metrics(log_p, log_p_rollout, advantage, mask, ours: Settings, data) -> dict[str, Any]:
     difference = (log_p - log_p_rollout)[mask]
-    ratio = importance_ratio(log_p, log_p_rollout)[mask]
+    ratio = difference.exp()
     # Each micro-batch divides by the mini-batch's token count: the sum over micro-batches is the mean over its tokens.
     # verl averages sums over data-parallel ranks, hence dp_size.
     share = data["dp_size"] / data["batch_num_tokens"]

@@ -54,10 +54,6 @@ def compile_layers(module: torch.nn.Module) -> None:
             layer.forward = _compiled_with_gradient(layer.forward)
 
 
-def are_compiled(module: torch.nn.Module) -> bool:
-    return any("forward" in vars(layer) for layer in _layers(module))
-
-
 def _compiled_with_gradient(eager: Callable) -> Callable:
     compiled = torch.compile(eager, dynamic=True)
 
@@ -95,7 +91,8 @@ def fit_memory(module: torch.nn.Module, data: TensorDict, room: float, group: An
     lengths, budget = data["input_ids"].offsets().diff(), int(data["max_token_len_per_gpu"])
     try:
         shape = ModelShape.from_config(module.config.to_dict())
-        fits = int(room // (kept_bytes(shape, are_compiled(module)) + logit_bytes * shape.vocab_size))
+        compiled = any("forward" in vars(layer) for layer in _layers(module))
+        fits = int(room // (kept_bytes(shape, compiled) + logit_bytes * shape.vocab_size))
     except (KeyError, ValueError):  # not a dense decoder: nothing is known of its activations
         fits = 0
     least = max(int(lengths.max()), min(LEAST, int(lengths.sum())))

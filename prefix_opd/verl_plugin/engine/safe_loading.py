@@ -66,17 +66,14 @@ def guarded_load(torch_load, f: Any, *args, **kwargs) -> Any:
     """``torch.load`` that obeys `weights_only`."""
     if not _guarded.get() or isinstance(f, io.BytesIO):  # another thread, or a message from another process
         return torch_load(f, *args, **kwargs)
-    with _loading, torch.serialization.safe_globals(_not_yet_allowed()):
-        try:
-            return torch_load(f, *args, **{**kwargs, "weights_only": True})
-        except pickle.UnpicklingError as error:
-            raise RunStopped(_told(f, str(error))) from error
-
-
-def _not_yet_allowed() -> list:
-    """The entries to add. On exit `safe_globals` removes all that it was given, even if allowed before."""
-    allowed = torch.serialization.get_safe_globals()
-    return [one for one in _ALLOWED if one not in allowed]
+    with _loading:
+        allowed = torch.serialization.get_safe_globals()
+        # on exit `safe_globals` removes all that it was given, even if allowed before
+        with torch.serialization.safe_globals([one for one in _ALLOWED if one not in allowed]):
+            try:
+                return torch_load(f, *args, **{**kwargs, "weights_only": True})
+            except pickle.UnpicklingError as error:
+                raise RunStopped(_told(f, str(error))) from error
 
 
 def _told(file: Any, message: str) -> str:

@@ -86,17 +86,14 @@ class Ledger:
         found = rollout_metrics(rollouts.records, sampled, rollouts.prefix_lengths)
         found["turns/mean"] = sum(turns) / len(turns)
         found["tool_tokens/mean"] = (sum(rollouts.lengths) - sum(sampled)) / len(sampled)
-        found.update(self._entropy(rollouts))
+        surprise = by_position(-rollouts.log_p[rollouts.mask], rollouts.positions()[rollouts.mask], self.position_bin)
+        found |= {f"entropy_by_position/{first}": mean for first, mean, _ in surprise}
         if rollouts.log_q is not None:
             found.update(self._reverse_kl(rollouts))
         found.update(self._by_source(rollouts))
         found.update(rollouts.fingerprints())
         found.update(self._count(rollouts))
         return {f"prefix_opd/{name}": value for name, value in found.items()}
-
-    def _entropy(self, rollouts: TrainBatch) -> dict[str, float]:
-        values = (-rollouts.log_p[rollouts.mask], rollouts.positions()[rollouts.mask])
-        return {f"entropy_by_position/{first}": mean for first, mean, _ in by_position(*values, self.position_bin)}
 
     def _reverse_kl(self, rollouts: TrainBatch) -> dict[str, float]:
         mask = rollouts.mask

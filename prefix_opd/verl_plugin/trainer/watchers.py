@@ -66,25 +66,24 @@ def before_update(batch: TrainBatch, names: Sequence[str], advantage: Tensor, vo
     endings = [record["ending"] for record in batch.records]
     broken = _not_finite(batch, advantage)
     first_broken = _first(names, [bool(part.any()) for part in broken.split(batch.lengths)])
+    cycles = [ends_in_a_cycle(tokens) for tokens in _sampled(batch, batch.tokens)]
+    cycle = f"{{}} end in a cycle of at most {LONGEST_CYCLE} tokens"
     watched = {
         "not_finite": (
             float(broken.sum()),
             f"{int(broken.sum())} tokens have no finite log-prob or advantage, the first in {first_broken}; "
             "look at that prompt, and at the engines' dtype",
         ),
-        "repetition": _repetition(batch, names),
+        "repetition": _share(names, cycles, cycle, "shorten prefix_opd.schedule, or lower the learning rate"),
     }
     if batch.log_q is not None:
         watched["uniform_teacher"] = _uniform_teacher(batch, names, batch.log_q, vocabulary)
         watched["reverse_kl"] = _reverse_kl(batch, names, batch.mask & ~broken)
     elif batch.topk is not None:
         watched["uniform_teacher"] = _uniform_teacher(batch, names, batch.topk, vocabulary)
-    full = [ending == "tools" for ending in endings]
-    watched["tool_output"] = (
-        sum(full) / len(full),
-        f"{sum(full)} of {len(full)} rollouts ended because tool outputs exceeded prefix_opd.rollout.tool_tokens, the "
-        f"first of them {_first(names, full)}; raise it, or shorten the outputs",
-    )
+    full = "{} ended because tool outputs exceeded prefix_opd.rollout.tool_tokens"
+    fix = "raise it, or shorten the outputs"
+    watched["tool_output"] = _share(names, [ending == "tools" for ending in endings], full, fix)
     whole = [length >= longest for length in batch.prefix_lengths]
     if any(whole):  # rollouts with a shorter L are cut by design
         cut = [one and ending == "cut" for one, ending in zip(whole, endings, strict=True)]
@@ -177,6 +176,12 @@ def _first(names: Sequence[str], chosen: Sequence[bool]) -> str:
     return next(itertools.compress(names, chosen), "none")
 
 
+def _share(names: Sequence[str], chosen: Sequence[bool], what: str, fix: str) -> tuple[float, str]:
+    """The share of chosen rollouts, and a message with the first of them; ``{}`` in ``what`` is their number."""
+    number = what.format(f"{sum(chosen)} of {len(chosen)} rollouts")
+    return sum(chosen) / len(chosen), f"{number}, the first of them {_first(names, chosen)}; {fix}"
+
+
 def _sampled(batch: TrainBatch, field: Tensor) -> list[Tensor]:
     """The values of the student's tokens in a field (N, ...), one tensor per rollout."""
     parts = zip(field.split(batch.lengths), batch.mask.split(batch.lengths), strict=True)
@@ -200,11 +205,8 @@ def _reverse_kl(batch: TrainBatch, names: Sequence[str], sound: Tensor) -> tuple
 def _uniform_teacher(batch: TrainBatch, names: Sequence[str], log_q: Tensor, vocabulary: int) -> tuple[float, str]:
     """``log_q``: (N,) of the sampled tokens, or (N, k) of the top-k, whose values differ for an informed teacher."""
     uniform = [is_uniform(scores.flatten(), vocabulary) for scores in _sampled(batch, log_q)]
-    told = (
-        f"the teacher scored {sum(uniform)} of {len(uniform)} rollouts with uninformative log-probs, the first of them "
-        f"{_first(names, uniform)}; check that its server holds the right weights"
-    )
-    return sum(uniform) / len(uniform), told
+    fix = "check that its server holds the right weights"
+    return _share(names, uniform, "the teacher scored {} with uninformative log-probs", fix)
 
 
 def is_uniform(log_q: Tensor, vocabulary: int) -> bool:
@@ -224,15 +226,6 @@ def is_uniform(log_q: Tensor, vocabulary: int) -> bool:
     all_alike = spread < ALIKE and mean < CERTAIN
     near_chance = abs(mean + chance) < NEAR_CHANCE * chance and spread < NEAR_CHANCE * chance
     return all_alike or near_chance
-
-
-def _repetition(batch: TrainBatch, names: Sequence[str]) -> tuple[float, str]:
-    cycles = [ends_in_a_cycle(tokens) for tokens in _sampled(batch, batch.tokens)]
-    told = (
-        f"{sum(cycles)} of {len(cycles)} rollouts end in a cycle of at most {LONGEST_CYCLE} tokens, the first of them "
-        f"{_first(names, cycles)}; shorten prefix_opd.schedule, or lower the learning rate"
-    )
-    return sum(cycles) / len(cycles), told
 
 
 def ends_in_a_cycle(tokens: Tensor) -> bool:

@@ -17,6 +17,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, _agent_loop
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
 from prefix_opd.base.errors import one_line
+from prefix_opd.checks.chat_template import template_variables
 from prefix_opd.config.plugins import look_here
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import ROUTED_BY
@@ -60,7 +61,9 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
         self.gate = Gate() if self.settings.teacher.takes_turns else None
         self.progress = Progress(self.settings.rollout.timeout_seconds)
         self.llm_client = StudentClient(self.llm_client, self.progress)
-        _register(self.rollout_config.agent.default_agent_loop)
+        if "." in (loop := self.rollout_config.agent.default_agent_loop):  # MODULE.CLASS, which verl does not look for
+            look_here()
+            _agent_loop_registry[loop] = {"_target_": loop}
         if self.distillation_enabled:
             clients = self.teacher_server_manager.teacher_client
             self.teacher_server_manager.teacher_client = {
@@ -191,15 +194,7 @@ class PrefixAgentLoopWorker(_AgentLoopWorker):
     def _teachers_prompt(self, sample: dict[str, Any]) -> list[int]:
         """Token ids of the teacher's own prompt for a row of the data, in the student's chat template."""
         messages = self.settings.teacher_prompt.messages(list(sample["raw_prompt"]), sample)
-        variables = fields.plain(self.config.data.apply_chat_template_kwargs)
-        return teacher_prompt.prompt_ids(self.tokenizer, messages, **variables)
-
-
-def _register(agent_loop: str) -> None:
-    """Let verl find an agent loop that the config names by its class (``MODULE.CLASS``)."""
-    if "." in agent_loop:
-        look_here()
-        _agent_loop_registry[agent_loop] = {"_target_": agent_loop}
+        return teacher_prompt.prompt_ids(self.tokenizer, messages, **template_variables(self.config))
 
 
 def check_scored_length(log_probs: torch.Tensor, tokens: int) -> None:
