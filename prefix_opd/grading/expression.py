@@ -46,7 +46,7 @@ _NUMERALS = {word: value for value, word in enumerate(_ONES)} | {
     for ones, one in enumerate(_ONES[:10])
 }
 _NUMERAL = re.compile(
-    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)",
+    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True)).replace('-', '[- ]')})\b(?!-|\s+of\b)",
     re.IGNORECASE,
 )
 _NAMED = {
@@ -98,7 +98,7 @@ _WORDS_AFTER = re.compile(
     rf"(?P<words>{_WORD}(?:(?:\s*[/·]\s*|\s*\\cdot\s*|\s+){_WORD})*)(?:\s*\^\s*\{{?[23]\}}?)?"
 )
 _CHANGES_THE_VALUE = re.compile(
-    r"^\s*(?:and|squared|cubed|to)\b|^\s*[ijkexyznd]\s*$|\b(?:or|not|no|if|mod|modulo|more|less|fewer|least|most|than|"
+    r"^\s*(?:and|squared|cubed|to)\b|^\s*(?-i:[ijkexyznd])\s*$|\b(?:or|not|no|if|mod|modulo|more|less|fewer|least|most|than|"
     r"times|over|twice|double|triple|negative|half|halves|thirds?|quarters?|plus|minus|divided|factorial|wrong|incorrect|"
     r"false|impossible|undefined|above|below|except|choose|base)\b|\d",
     re.IGNORECASE,
@@ -140,7 +140,7 @@ def value_of(text: str) -> str:
     if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
         text = clause["value"]
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
-    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' if match[2] else ''}{_NUMERALS[match[3].lower()]}", text)
+    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' if match[2] else ''}{_NUMERALS[match[3].lower().replace(' ', '-')]}", text)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)

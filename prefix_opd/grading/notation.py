@@ -28,7 +28,7 @@ _SYMBOLS = {
         "∅": r"\emptyset ", "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
         "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "°º˚": r"^\circ ", "⟨〈": r"\langle ", "⟩〉": r"\rangle ",
         "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "∣": "|",
-        "…": r"\ldots ", "∶": ":", "€£¥₹₩₽¢": "", "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff": "",
+        "…": r"\ldots ", "∶": ":", "‖": r"\|", "€£¥₹₩₽¢": "", "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff": "",
     }.items()
     for symbol in symbols
 }  # fmt: skip
@@ -50,7 +50,7 @@ _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         # layout
-        (r"\\(?:textcolor|color|colorbox)\s*(?:\[\w*\])?\s*\{[^{}]*\}", ""),
+        (r"\\(?:textcolor|color|colorbox|fcolorbox\s*\{\w+\})\s*(?:\[\w*\])?\s*\{[^{}]*\}", ""),
         (r"\\(?:[hv]space|[hv]?phantom|tag|label)\*?\s*\{[^{}]*\}", ""),
         (rf"\\(?:begin|end)\s*\{{(?:{_ENVIRONMENTS})\}}", ""),
         (r"\\(?:left|right|middle)(?![A-Za-z])\s*\.?|\\[bB]igg?[lrm]?(?![A-Za-z])", ""),
@@ -66,7 +66,7 @@ _REWRITES = [
         (r"\+/-", r"\\pm "),
         (r"(^|[\s=(,])\^\{(\w)\}\s*√", r"\1\\sqrt[\2]√"),
         (r"(?:^|\{\}|(?<=[\s=]))[_^]\{?(\w+)\}?\s*C_\{?(\w+)\}?", r"\\binom{\1}{\2}"),
-        (r"(?<![A-Za-z\\])C\(\s*(\d+)\s*,\s*(\d+)\s*\)", r"\\binom{\1}{\2}"),
+        (r"(?<![A-Za-z\\])C\(\s*(\d+|[nkm])\s*,\s*(\d+|[nkm])\s*\)", r"\\binom{\1}{\2}"),
         (r"^\]([^\[\]()]*)\[$", r"(\1)"),
         (r"^\[([^\[\]()]*)\[$", r"[\1)"),
         (r"^\]([^\[\]()]*)\]$", r"(\1]"),
@@ -99,7 +99,7 @@ _REWRITES = [
         (r"\\Pi(?![A-Za-z])|(?<![\\A-Za-z])Pi(?![A-Za-z{}])", r"\\pi "),
         (r"(?<![\\A-Za-z])infinity(?![A-Za-z])", r"\\infty "),
         *[(r"(?:√|(?<![\\A-Za-z])sqrt)\s*\(([^()]*)\)", r"√{\1}")] * 2,  # the inner root first
-        (r"(?:√|(?<![\\A-Za-z])sqrt)\s*(\d+(?:\.\d+)?|[A-Za-z]|\\frac\{\d+\}\{\d+\}|\\[a-z]+)", r"√{\1}"),
+        (r"(?:√|(?<![\\A-Za-z])sqrt)\s*(-?\d+(?:\.\d+)?|[A-Za-z]|\\frac\{\d+\}\{\d+\}|\\[a-z]+)", r"√{\1}"),
         (r"\]√", "]"),
         (r"√|(?<![\\A-Za-z])sqrt(?=\s*\{)", r"\\sqrt"),
         (r"\*\*", "^"),

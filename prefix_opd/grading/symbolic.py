@@ -39,6 +39,11 @@ _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
 _DEGREE_SIGN = re.compile(r"\s*\^\\circ(?!\s*\d)")
 _FACTORS = re.compile(r"(\)|(?<![\w^\\{])\d+)\s*\(")
+# the parser reads \sin x\cdot y as the sine of xy
+_ARGUMENT = re.compile(
+    r"(\\(?:sin|cos|tan|cot|sec|csc|ln|log)(?![A-Za-z])(?:[_^](?:\w|\{[^{}]*\}))*)\s*"
+    r"(?![\s(])((?:\\(?!cdot|times)[A-Za-z]++|\{(?:[^{}]|\{[^{}]*\})*\}|[\w\s^])++)(?=\\cdot|\\times|\*)"
+)
 _CHAIN = re.compile(r"[^,;=]+(?:=[^,;=]+)+=([^,;=]+)")  # a = b = c
 _COMMAND = re.compile(r"\\[A-Za-z]+\s*(?:\{(?:[a-z]*matrix|R|Z|N|Q|C)\})?")
 _UNREADABLE = re.compile(
@@ -175,7 +180,7 @@ def _equal_values(answer: str, truth: str) -> bool:
 
 
 def _rounds(decimal: str, number: Fraction, term) -> bool:
-    value = _value(term, {})
+    value = _value(_done(term), {})
     if value is None or not value.is_real:
         return False
     exact = Fraction(str(value))
@@ -192,7 +197,8 @@ def _parsed(text: str):
         return None if None in terms else sympy.Union(*(term.as_set() for term in terms))
     if _TRIGONOMETRIC.search(text):
         text = _DEGREES.sub(r"{\\frac{\1\\pi}{180}}", text)
-    text = _FACTORS.sub(r"\1\\cdot (", _DEGREE_SIGN.sub("", text))  # the parser adds 2 and 3 of (2)(3)
+    text = _ARGUMENT.sub(r"\1(\2)", _DEGREE_SIGN.sub("", text))
+    text = _FACTORS.sub(r"\1\\cdot (", text)  # the parser adds 2 and 3 of (2)(3)
     if "\\ldots" in text or _UNREADABLE.search(_COMMAND.sub("|", text)):
         return None
     latex = normalize_latex(f"\\boxed{{{text}}}", _NORMAL)
@@ -253,15 +259,19 @@ def _equal_scalars(one, other) -> bool:
     if one == other:
         return True
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
-    if not symbols and (done := _done(one)).is_Rational and (other_done := _done(other)).is_Rational:
-        return done == other_done
+    limits = sympy.Tuple(*(limit[1:] for term in (one, other) for part in term.atoms(sympy.Sum, sympy.Product) for limit in part.limits))
+    counts = limits.free_symbols  # numbers of summands, which are integers
+    if not counts:
+        one, other = _done(one), _done(other)
+    if one.is_Rational and other.is_Rational:
+        return one == other
     generator = random.Random(0)
     draws = (lambda: generator.randint(2, 12), lambda: generator.uniform(0.1, 3), lambda: generator.uniform(-3, 3))
     complex_too = not symbols or one.has(sympy.I) or other.has(sympy.I)
     agreed = 0
     for number in range(POINTS if symbols else 1):
-        at = {symbol: sympy.Rational(str(round(draws[number % 3](), 6))) for symbol in symbols}
-        left, right = _value(one, at), _value(other, at)
+        at = {symbol: sympy.Rational(str(round(draws[0 if symbol in counts else number % 3](), 6))) for symbol in symbols}
+        left, right = (_value(_done(term.xreplace(at)) if counts else term, at) for term in (one, other))
         if left is None or right is None:
             continue
         zero, other_zero = _vanishes(left), _vanishes(right)
@@ -279,7 +289,7 @@ def _equal_scalars(one, other) -> bool:
 def _value(term, at: dict):
     """The term's value at a point as a sympy number; None if undefined."""
     try:
-        value = _done(term).evalf(DIGITS, subs=at or None, maxn=10_000)
+        value = term.evalf(DIGITS, subs=at or None, maxn=10_000)
     except Exception:
         return None
     return value if value.is_number and value.is_finite else None

@@ -19,7 +19,7 @@ _WORDS = {f"{prefix}{base}": short + unit for prefix, short in _PREFIXES.items()
     "minute": "min", "hour": "h", "day": "day", "week": "week", "month": "month", "year": "year", "gallon": "gal",
     "quart": "quart", "pint": "pint", "cup": "cup", "teaspoon": "teaspoon", "tablespoon": "tablespoon", "ton": "t",
     "tonne": "t", "dollar": "$", "buck": "$", "cent": "cent", "euro": "euro", "degree": "degree", "radian": "rad",
-    "celsius": "celsius", "fahrenheit": "fahrenheit", "rupee": "rupee", "yen": "yen",
+    "celsius": "celsius", "fahrenheit": "fahrenheit", "rupee": "rupee", "yen": "yen", "yuan": "yen",
 }  # fmt: skip
 _SYMBOLS = {
     symbol: symbol
@@ -30,7 +30,7 @@ _SYMBOLS = {
     )
 } | {
     "sec": "s", "secs": "s", "hr": "h", "hrs": "h", "mins": "min", "l": "L", "ml": "mL", "lbs": "lb", "deg": "degree",
-    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
+    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "GBP": "lb", "JPY": "yen", "CNY": "yen", "INR": "rupee", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
     "kilos": "kg",
 }  # fmt: skip
 _SPEEDS = {"mph": {"mi": 1, "h": -1}, "kph": {"km": 1, "h": -1}, "kmh": {"km": 1, "h": -1}, "kmph": {"km": 1, "h": -1}}
@@ -55,7 +55,13 @@ _REWRITES = [
         (r"\s(?:long|tall|wide|high|deep|away|old|altogether|total|in (?:total|all|length|area|volume))\W*$", ""),
     )
 ]
-_MONEY = {"$": re.compile(r"^[^\w\\$]*\\?\$\s*[\d.]"), "euro": re.compile("€")}
+# a pound is money or a weight, ¥ is yen or yuan
+_MONEY = {
+    name: re.compile(sign)
+    for name, sign in {
+        "$": r"^[^\w\\$]*\\?\$\s*[\d.]", "euro": r"€|\\euro", "lb": r"£|\\pounds", "yen": r"[¥￥]|\\yen", "rupee": "₹"
+    }.items()
+}  # fmt: skip
 _TAIL = re.compile(r"[\d)\]}%π](?P<space>\s*)(?P<unit>(?:/\s*)?[A-Za-z](?:[A-Za-z.\s/·]|\^-?\d)*)$")
 
 
@@ -83,7 +89,7 @@ def different_units(one: str, other: str) -> bool:
         return False
     if any(unit == {"degree": 1} for unit in (ours, theirs)):
         return not {"celsius", "fahrenheit"} & {*ours, *theirs}
-    return not any(unit == {"$": 1} for unit in (ours, theirs)) or not ours.get("$") == theirs.get("$") == 1
+    return not (_MONEY.keys() & ours.keys() & theirs.keys() and 1 in (len(ours), len(theirs)))
 
 
 def _read(tokens: list[str]) -> Unit | None:
