@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from prefix_opd.grading.choice import letter_of
+from prefix_opd.grading.choice import LETTERS, letter_of
 from prefix_opd.grading.expression import (
     as_words,
     canonical,
@@ -46,7 +46,7 @@ _MATH = re.compile(
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathbf|mbox)\s*\{([^{}]*(?:answer|result)[^{}]*)\}", re.IGNORECASE)
 _JOINED = re.compile(r"[ \t]*(?:,|;|,?[ \t]*(?:and|or)\b)[ \t]*", re.IGNORECASE)
 _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(+-])", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<!\\)(?<!\bapprox)[.!?](?=[\s*)\"'”]|$)|。|です|입니다")
+_SENTENCE_END = re.compile(r"(?<!\\)(?<!\bapprox)(?<!\bi\.e)[.!?](?=[\s*)\"'”]|$)(?!\s*=)|。|です|입니다")
 _BARE = re.compile(
     r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm|[lg]e|neq|infty)(?![a-z])|"
     r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])|[-+−\d.,\s/^*()\[\]{}\\%°π√±$€£<>]){1,80}"
@@ -65,7 +65,7 @@ _CONCLUDED = re.compile(
     r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case|none|neither)\b|n['’]t|"
     r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
     r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
-    r"(?:(?!\b(?:not|if|or|more|less|fewer|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
+    r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
 )
 _SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\\]*")
 # "the number of ways is" before a value or a name
@@ -87,11 +87,12 @@ _NO_CLAIM = re.compile(
     rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine|pretend)\b){_CLAUSE}*(?:[.!](?=\s|$)|$))",
     re.IGNORECASE | re.MULTILINE,
 )
-_LONE_WORD = re.compile(r"[^\W\d_]{2,}[.!]?|(?i:yes|no)[,;:.!—].*")
+_LONE_WORD = re.compile(r"((?i:yes|no)(?=[,;:.!—])|[^\W\d_]{2,}(?=[.!]?$)).*")
 _BOLD_WORD = re.compile(r"\*\*([^\W\d_]{2,})\.?\*\*[.!]?$")
 _OPENING = re.compile(r"\W*(yes|no)\b\W*(?:[,.;:!—–]\s|\n)(?!\s*\d)", re.IGNORECASE)
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
-_LETTERED = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
+_LETTERED = re.compile(r"\(([A-J])\)(?:\s*(\S.*))?")
+_SPACE = re.compile(r"\\[ ,;:!]|~|\\q?quad(?![A-Za-z])")
 _HALF_DAY = re.compile(r"\d[\s~\\]*(?:text\{\s*)?([ap])\.?m\b", re.IGNORECASE)
 
 _RESIDUE = re.compile(r"(?:\\equiv\b\s*)?(?P<value>\d+)\s*[,(]?\s*\\?[pb]?mod(?:ulo)?[\s({]*(?P<modulus>\d+)[\s)}]*")
@@ -141,12 +142,11 @@ def find_answer(text: str) -> tuple[str, str]:
     if (only := _CONCLUDED.search(line)) is not None:
         return only[1], ""
     sentence = re.split(r"[.!?:]\s+", line.strip())[-1]
-    if _LONE_WORD.fullmatch(sentence):
-        return tidy(sentence), ""
+    if (word := _LONE_WORD.fullmatch(sentence) or _OPENING.match(text)) is not None:
+        return word[1], ""
     if _SUBJECT.match(sentence[:1].lower() + sentence[1:]) and not _UNSURE.search(sentence):
         return _first_statement(sentence), ""
-    opening = _OPENING.match(text)
-    return (opening[1], "") if opening else ("", NONE_FOUND)
+    return "", NONE_FOUND
 
 
 def _formulas(text: str, pattern: re.Pattern[str] = _MATH) -> list[str]:
@@ -183,7 +183,9 @@ def _first_statement(rest: str) -> str:
 
 def _only_number(statement: str) -> str:
     """The only number of a sentence such as "It takes 160 minutes", else the statement."""
-    only = _SENTENCE.fullmatch(statement) and _CONCLUDED.search(f"So {statement[0].lower()}{statement[1:].rstrip('.!')}.")
+    only = _SENTENCE.fullmatch(statement) and _CONCLUDED.search(
+        f"So {statement[0].lower()}{statement[1:].rstrip('.!')}."
+    )
     return only[1] if only else statement
 
 
@@ -201,13 +203,13 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
     """
     if tidy(answer) == tidy(truth):
         return True
-    our_letter, letter = (_LETTERED.fullmatch(unwrapped(tidy(one)).replace("\\ ", " ")) for one in (answer, truth))
+    our_letter, letter = (_LETTERED.fullmatch(_SPACE.sub(" ", unwrapped(tidy(one)))) for one in (answer, truth))
     if letter is not None:
         if (given := letter_of(answer)) is not None or not letter[2]:
             return given == letter[1]
         truth = letter[2]
     elif our_letter is not None and our_letter[2]:
-        answer = our_letter[2]
+        answer = our_letter[1 if truth in LETTERS else 2]
     halves = {half[1].lower() for one in (answer, truth) if (half := _HALF_DAY.search(one))}
     if len(halves) == 2 or different_units(answer, truth):  # 10:00 a.m. and 10:00 p.m.; 5 cm and 5 m
         return False

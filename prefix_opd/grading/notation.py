@@ -49,6 +49,7 @@ _LOWERED = re.compile(r"[₀-₉ₐ-ₜᵢⱼ]+")
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"(?<=[RZQC]\})\s*(?:-|\\)\s*\\?\{([^{}\\]*)\\?\}", r"\\setminus \\{\1\\}"),
         # layout
         (r"\\(?:textcolor|color|colorbox|fcolorbox\s*\{\w+\})\s*(?:\[\w*\])?\s*\{[^{}]*\}", ""),
         (r"\\(?:[hv]space|[hv]?phantom|tag|label)\*?\s*\{[^{}]*\}", ""),
@@ -78,7 +79,7 @@ _REWRITES = [
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\var(epsilon|phi|rho|sigma|theta)(?![A-Za-z])", r"\\\1"),
         (r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}"),
-        (r"\\backslash(?![A-Za-z])|(?<=[RZQC]\})\s*-(?=\s*\\\{)", r"\\setminus "),
+        (r"\\backslash(?![A-Za-z])", r"\\setminus "),
         (r"\\(sin|cos|tan)\s*\^\s*\{?-1\}?", r"\\arc\1 "),
         (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
@@ -112,6 +113,9 @@ _REWRITES = [
         (r"\\sqrt\s*(\[\w+\]|)\s*([\dA-Za-z])", r"\\sqrt\1{\2}"),
         (r"(\d+|[A-Za-z])!\s*\^", r"(\1!)^"),
         (r"\{?([\w+-]+)\s*\\choose\s*([\w+-]+)\}?", r"\\binom{\1}{\2}"),
+        # the parser reads \sin x\cdot y as the sine of xy
+        (r"(\\(?:(?:arc)?(?:sin|cos|tan)|cot|sec|csc|ln|log)(?![A-Za-z])(?:[_^](?:\w|\{[^{}]*\}))*)\s*(?![\s(])"
+         r"((?:\\(?!cdot|times)[A-Za-z]++|\{(?:[^{}]|\{[^{}]*\})*\}|[\w\s^])++)(?=\\cdot|\\times|\*)", r"\1(\2)"),
         (r"\{(\d+)⁄(\d+)\}|(\d+)⁄(\d+)", r"\\frac{\1\3}{\2\4}"),
         (r"⁄", "/"),
         (r"(\d)\s+(\d+)/(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),

@@ -39,11 +39,6 @@ _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
 _DEGREE_SIGN = re.compile(r"\s*\^\\circ(?!\s*\d)")
 _FACTORS = re.compile(r"(\)|(?<![\w^\\{])\d+)\s*\(")
-# the parser reads \sin x\cdot y as the sine of xy
-_ARGUMENT = re.compile(
-    r"(\\(?:sin|cos|tan|cot|sec|csc|ln|log)(?![A-Za-z])(?:[_^](?:\w|\{[^{}]*\}))*)\s*"
-    r"(?![\s(])((?:\\(?!cdot|times)[A-Za-z]++|\{(?:[^{}]|\{[^{}]*\})*\}|[\w\s^])++)(?=\\cdot|\\times|\*)"
-)
 _CHAIN = re.compile(r"[^,;=]+(?:=[^,;=]+)+=([^,;=]+)")  # a = b = c
 _COMMAND = re.compile(r"\\[A-Za-z]+\s*(?:\{(?:[a-z]*matrix|R|Z|N|Q|C)\})?")
 _UNREADABLE = re.compile(
@@ -197,8 +192,7 @@ def _parsed(text: str):
         return None if None in terms else sympy.Union(*(term.as_set() for term in terms))
     if _TRIGONOMETRIC.search(text):
         text = _DEGREES.sub(r"{\\frac{\1\\pi}{180}}", text)
-    text = _ARGUMENT.sub(r"\1(\2)", _DEGREE_SIGN.sub("", text))
-    text = _FACTORS.sub(r"\1\\cdot (", text)  # the parser adds 2 and 3 of (2)(3)
+    text = _FACTORS.sub(r"\1\\cdot (", _DEGREE_SIGN.sub("", text))  # the parser adds 2 and 3 of (2)(3)
     if "\\ldots" in text or _UNREADABLE.search(_COMMAND.sub("|", text)):
         return None
     latex = normalize_latex(f"\\boxed{{{text}}}", _NORMAL)
@@ -259,9 +253,8 @@ def _equal_scalars(one, other) -> bool:
     if one == other:
         return True
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
-    limits = sympy.Tuple(*(limit[1:] for term in (one, other) for part in term.atoms(sympy.Sum, sympy.Product) for limit in part.limits))
-    counts = limits.free_symbols  # numbers of summands, which are integers
-    if not counts:
+    sums = one.atoms(sympy.Sum, sympy.Product) | other.atoms(sympy.Sum, sympy.Product)
+    if not (counts := any(part.limits[0][-1].free_symbols for part in sums)):  # a number of summands is an integer
         one, other = _done(one), _done(other)
     if one.is_Rational and other.is_Rational:
         return one == other
@@ -270,7 +263,8 @@ def _equal_scalars(one, other) -> bool:
     complex_too = not symbols or one.has(sympy.I) or other.has(sympy.I)
     agreed = 0
     for number in range(POINTS if symbols else 1):
-        at = {symbol: sympy.Rational(str(round(draws[0 if symbol in counts else number % 3](), 6))) for symbol in symbols}
+        draw = draws[0 if counts else number % 3]
+        at = {symbol: sympy.Rational(str(round(draw(), 6))) for symbol in symbols}
         left, right = (_value(_done(term.xreplace(at)) if counts else term, at) for term in (one, other))
         if left is None or right is None:
             continue

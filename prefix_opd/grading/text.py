@@ -12,7 +12,10 @@ FOREIGN_ANSWER = (
     "відповідь|الجواب|الإجابة|उत्तर"
 )
 FOREIGN_IS = "ist|est|es|é|è"
-EAST_ASIAN_ANSWER = r"[\[【]?(?:答案|答え|正解|정답|답)[\]】]?(?:\s*(?:是|为|為|は|은|는))?(?:\s*[:：])?"
+EAST_ASIAN_ANSWER = (
+    r"[\[【]?(?:答案|答え|正解|정답|답|正确的?选项|正しい選択肢)[\]】]?"
+    r"(?:\s*(?:应该)?(?:是|为|為|は|은|는))?(?:\s*[:：])?(?:选项)?"
+)
 """Patterns of "answer" in other languages; the last includes the verb or colon."""
 
 DOUBTS = (
@@ -40,7 +43,9 @@ _STYLE_TAG = re.compile(
     r"</?(?:b|strong|em|i|u|p|span|code|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
 # not the power in 2**10 and x**2
-_EMPHASIS = re.compile(r"~~[^~\n]+~~|\*\*(?!\d)|(?<!\d)(?<!\b[A-Za-z])\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])")
+_EMPHASIS = re.compile(
+    r"~~[^~\n]+~~|\*{3,}|\*\*(?!\d)|(?<!\d)(?<!\b[A-Za-z])\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])"
+)
 _HEADING = re.compile(
     r"^[ \t]*(?:#+|>+|(?:[-+]|\d+[.)])(?=[ \t]+(?:\*\*|\$|\\\())|[*•][ \t])[ \t]*|^```\w*$", re.MULTILINE
 )

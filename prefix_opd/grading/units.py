@@ -30,7 +30,8 @@ _SYMBOLS = {
     )
 } | {
     "sec": "s", "secs": "s", "hr": "h", "hrs": "h", "mins": "min", "l": "L", "ml": "mL", "lbs": "lb", "deg": "degree",
-    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "GBP": "lb", "JPY": "yen", "CNY": "yen", "INR": "rupee", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
+    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "GBP": "lb", "JPY": "yen",
+    "INR": "rupee", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
     "kilos": "kg",
 }  # fmt: skip
 _SPEEDS = {"mph": {"mi": 1, "h": -1}, "kph": {"km": 1, "h": -1}, "kmh": {"km": 1, "h": -1}, "kmph": {"km": 1, "h": -1}}
