@@ -31,7 +31,9 @@ _NAMED = (
     rf"{_ADVERB}(?:(?:the\s)?(?:(?:correct|right|best|answer)\s)?(?:letter|option|choice|answer|number)(?:\snumber)?"
     r"\s?:?\s?)?"
 )
-_FITTING = r"(?:most\s(?:accurate|appropriate|likely|plausible|suitable|reasonable|probable|fitting)|closest|better)"
+_FITTING = (
+    r"(?:most\s(?:accurate|appropriate|likely|plausible|suitable|reasonable|probable|fitting)|(?:clos|near)est|better)"
+)
 _THING = r"(?:one|statement|response|description|explanation|match|fit|value|order|sequence|conclusion|diagnosis|step)"
 _RIGHT = (
     r"(?:(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)|"
@@ -103,8 +105,7 @@ _SUBJECT = [
         r"(?!\s(?:at\sfirst|initially)|[^.\n]*\bbut\b)",
         rf"\s(?:is|was)\s(?:the\s)?(?:only\s(?:option|choice|answer|one|statement|possibility)|one\sthat)\b(?![^.\n]*{_FAILS})",
         r"\s(?:remains|is left|(?:fits|matches|works)\s(?:the\s)?best)\b",
-        r"\sit\sis\b",
-        r"\sis(?:\sthe\sone)?\.?$",  # B is not correct. C is.
+        r"\s(?:it\sis\b|is(?:\sthe\sone)?\.?$)",  # B is not correct. C is.
         rf"\s(?:best|better|correctly|accurately|most closely)\s[a-z]+s\b(?![^.\n]*{_FAILS})",
     )
 ]

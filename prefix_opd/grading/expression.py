@@ -45,9 +45,9 @@ _NUMERALS = {word: value for value, word in enumerate(_ONES)} | {
     for tens, ten in enumerate(_TENS, 2)
     for ones, one in enumerate(_ONES[:10])
 }
+_NUMERALS |= {word.replace("-", " "): value for word, value in _NUMERALS.items()}
 _NUMERAL = re.compile(
-    r"^(\\text\w*\s*\{\s*|)(negative\s+|minus\s+|)"
-    rf"({'|'.join(sorted(_NUMERALS, reverse=True)).replace('-', '[- ]')})\b(?!-|\s+of\b)",
+    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)",
     re.IGNORECASE,
 )
 _NAMED = {
@@ -141,7 +141,7 @@ def value_of(text: str) -> str:
     if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
         text = clause["value"]
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
-    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' * bool(match[2])}{_numeral(match[3])}", text)
+    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' * bool(match[2])}{_NUMERALS[match[3].lower()]}", text)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)
@@ -212,11 +212,6 @@ def as_words(text: str) -> str:
         r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold()
     )
     return ", ".join(sorted(re.split(r",? and |, ", text))) if " and " in text else text
-
-
-def _numeral(word: str) -> int:
-    """21 for "twenty-one" and "Twenty one"."""
-    return _NUMERALS[word.lower().replace(" ", "-")]
 
 
 def is_words(text: str) -> bool:

@@ -37,7 +37,12 @@ _ANNOUNCED = re.compile(
     r"^\W*(?:the )?(?:final |correct )?answer\W*\n",
     re.IGNORECASE | re.MULTILINE,
 )
-_HASHES = re.compile(r"^####(?!\s*\d+[.)][ \t]+\S)(?=\s*(?:[-+\d$\\(.*]|\w+\W*\Z))", re.MULTILINE)
+# "#### 18", but not the heading "#### 1. Addition" or "#### **Step 1**"
+_HASHES = re.compile(
+    r"^####(?![\s*]*(?:\d+[.)][ \t]+\S|\([a-z]\)))"
+    r"(?=[\s*]*(?:(?=[-+\d$\\(.])(?:\\[A-Za-z]++|(?![A-Za-z]{3}|\\[A-Za-z]).)*+$|\w+\W*\Z))",
+    re.MULTILINE,
+)
 _MATH = re.compile(
     r"\$\$(?P<a>.{1,500}?)\$\$|\\\[(?P<b>.{1,500}?)\\\]|\\\((?P<c>.{1,500}?)\\\)|(?<![\\\d])\$(?P<d>(?:\\\$|[^$\n]){1,500})\$|"
     r"\\begin\{(?:equation|align|gather|displaymath)\*?\}(?P<e>.{1,500}?)\\end\{(?:equation|align|gather|displaymath)",

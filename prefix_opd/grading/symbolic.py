@@ -263,20 +263,17 @@ def _equal_scalars(one, other) -> bool:
     complex_too = not symbols or one.has(sympy.I) or other.has(sympy.I)
     agreed = 0
     for number in range(POINTS if symbols else 1):
-        draw = draws[0 if counts else number % 3]
-        at = {symbol: sympy.Rational(str(round(draw(), 6))) for symbol in symbols}
+        at = {symbol: sympy.Rational(str(round(draws[0 if counts else number % 3](), 6))) for symbol in symbols}
         left, right = (_value(_done(term.xreplace(at)) if counts else term, at) for term in (one, other))
         if left is None or right is None:
             continue
         zero, other_zero = _vanishes(left), _vanishes(right)
         if zero != other_zero:
             return bool(sympy.simplify(one - other) == 0)
-        if zero:
-            continue
-        same = bool(abs(left - right) <= RELATIVE * abs(left))
+        same = zero or bool(abs(left - right) <= RELATIVE * abs(left))
         if not same and (complex_too or left.is_real or right.is_real):
             return False
-        agreed += same
+        agreed += same and not zero
     return agreed >= (AGREEING if symbols else 1) or bool(sympy.simplify(one - other) == 0)
 
 

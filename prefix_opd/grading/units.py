@@ -56,13 +56,8 @@ _REWRITES = [
         (r"\s(?:long|tall|wide|high|deep|away|old|altogether|total|in (?:total|all|length|area|volume))\W*$", ""),
     )
 ]
-# a pound is money or a weight, ¥ is yen or yuan
-_MONEY = {
-    name: re.compile(sign)
-    for name, sign in {
-        "$": r"^[^\w\\$]*\\?\$\s*[\d.]", "euro": r"€|\\euro", "lb": r"£|\\pounds", "yen": r"[¥￥]|\\yen", "rupee": "₹"
-    }.items()
-}  # fmt: skip
+_MONEY = {"$": re.compile(r"^[^\w\\$]*\\?\$\s*[\d.]"), "euro": re.compile(r"€|\\euro"), "rupee": re.compile("₹")}
+_MONEY |= {"lb": re.compile(r"£|\\pounds"), "yen": re.compile(r"[¥￥]|\\yen")}  # a pound may be a weight, ¥ may be yuan
 _TAIL = re.compile(r"[\d)\]}%π](?P<space>\s*)(?P<unit>(?:/\s*)?[A-Za-z](?:[A-Za-z.\s/·]|\^-?\d)*)$")
 
 
