@@ -23,22 +23,29 @@ _SPACE = re.compile(r"\s+")
 _END = r"(?=\s*(?:[.,;:)!]|\n|$))"
 _LETTER = (
     r"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|"
-    rf"(?:(?P<bare>[A-J])|(?P<small>[a-j])(?:{_END}|(?<=(?:ption|hoice) [a-j])))(?![A-Za-z0-9'’]))"
+    rf"(?:(?P<bare>[A-J])|(?P<small>[a-j])(?:{_END}|(?<=(?:ption|hoice) [a-j])))(?![A-Za-z0-9'’]|-\d))"
 )
 _BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
-_ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just)\s)?"
+_ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just|exactly)\s)?"
 _NAMED = (
-    rf"{_ADVERB}(?:(?:the\s)?(?:correct\s|right\s|best\s)?(?:letter|option|choice|answer|number)(?:\snumber)?\s?:?\s?)?"
+    rf"{_ADVERB}(?:(?:the\s)?(?:(?:correct|right|best|answer)\s)?(?:letter|option|choice|answer|number)(?:\snumber)?"
+    r"\s?:?\s?)?"
 )
-_FITTING = r"most\s(?:accurate|appropriate|likely|plausible|suitable|reasonable|probable|fitting)"
+_FITTING = (
+    r"(?:most\s(?:accurate|appropriate|likely|plausible|suitable|reasonable|probable|fitting)|(?:clos|near)est|better)"
+)
+_THING = r"(?:one|statement|response|description|explanation|match|fit|value|order|sequence|conclusion|diagnosis|step)"
 _RIGHT = (
     r"(?:(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)|"
-    rf"{_FITTING}(?=\s(?:answer|option|choice|one)\b|{_END})|plausible)"
+    rf"{_FITTING}(?=\s(?:answer|option|choice|{_THING})\b|{_END})|plausible)"
 )
 _ASKED = (
     r"(?:answer|ans\.?|choice|option|letter|select(?:ed|ion)|pick|guess|"
-    r"(?:right|correct|best|true)\s(?:one|statement|response)|"
-    rf"{_FITTING}(?:\s(?:one|statement|response|description|explanation))?)"
+    rf"(?:right|correct|best|true)\s{_THING}|{_FITTING}(?:\s{_THING})?)"
+)
+_FAILS = (
+    r"(?:\b(?:not|cannot|neither|wrong|incorrect|false|fails?|inconsistent|impossible|exclud\w+|eliminat\w+|reject\w*|"
+    r"violat\w+)\b|n['’]t\b)"
 )
 _LAST = (
     r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|"
@@ -48,11 +55,21 @@ _LAST = (
 _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
-        (rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)?(?:\s{_BE}\b\s?:?|\s?(?:[:：=→⇒➡–—-]|[-=]>))\s?", ""),
-        (r"(?:^|\n)(?:correct|final|conclusion|verdict)\s?:\s", ""),
-        (rf"\b(?:{FOREIGN_ANSWER})(?:\s\w+)?\s?(?:[:：]|\s(?:{FOREIGN_IS})\b)\s?(?:la\s)?", ""),
+        (rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)??(?:\s{_BE}\b\s?:?|\s?(?:[:：=→⇒➡–—-]|[-=]>))\s?", ""),
+        (
+            rf"(?:\b(?:solution|result|conclusion|response|verdict)|(?:^|\n)(?:correct|final))(?:\s{_BE}\s|\s?:\s?)",
+            _END,
+        ),
+        (
+            rf"\b(?:{FOREIGN_ANSWER}|alternativa|opción|opção)(?:\s(?!no\b|non\b|não\b)\w+){{0,2}}?"
+            rf"(?:\s?[:：—–]|\s(?:{FOREIGN_IS}|is|är|to|là|adalah|هي)\b)\s?(?:(?:la|a)\s(?:réponse\s)?)?",
+            "",
+        ),
         (rf"{EAST_ASIAN_ANSWER}\s?", ""),
-        (r"\banswer\s|\bans\.\s|(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选\s?[:：]?\s?", ""),
+        (
+            r"\banswer\s|\bans\.\s|(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选择?\s?[:：]?\s?",
+            "",
+        ),
         (
             r"\b(?:pick(?:ed|ing)?|choose|chose|choosing|select(?:ed|ing)?|(?:go|going|went) (?:with|for)|vote for|"
             r"opt for|settle on)\s",
@@ -60,36 +77,36 @@ _GIVEN = [
         ),
         (
             rf"(?:\b(?:it|this|that|which)(?:\s{_BE}|['’]s)\s(?:only\s)?|"
-            r"\b(?:it|this|that|which|all|everything|evidence|analysis|reasoning|logic|others)\s"
-            r"(?:matches|corresponds to|(?:gives|yields|implies|indicates|suggests|supports)(?:\sus)?|"
+            r"\b(?:it|this|that|which|all|everything|evidence|analysis|reasoning|logic|others|result|value)\s"
+            r"(?:matches|corresponds to|agrees with|is consistent with|is closest to|"
+            r"(?:gives|yields|implies|indicates|suggests|supports)(?:\sus)?|"
             r"(?:leads?|points?)(?:\sus)?\s(?:to|towards?))\s(?:only\s)?|\bleaning\s(?:to|towards?)\s|"
-            rf",\s(?:and\s)?(?:so|thus|hence|therefore)\s|{_LAST})",
+            rf",\s(?:and\s)?(?:so|thus|hence|therefore|i\.e\.,?)\s|{_LAST})",
             _END,
         ),
-        (r"\bleav(?:es|ing)\s(?:us\swith\s)?(?:only\s|just\s)?", _END),
+        (r"\bleav(?:es|ing)\s(?:us\swith\s)?(?:only\s|just\s)?", rf"(?:{_END}|\sas\sthe\b)"),
         (r"\b(?:conclude|end up|finish|left)\swith\s(?:only\s|just\s)?|\barrive at\s", _END),
         (r"\b(?:makes|making)\s", rf"\s(?:the\s)?{_RIGHT}\b"),
         (r"\bI(?:['’]d|\swould)?\s(?:think|believe|say|guess)\s", _END),
-        (r"\bonly\s", r"\s(?:works|fits|matches|satisfies|holds)\b"),
+        (
+            r"\bonly\s",
+            rf"\s(?:works|fits|matches|satisfies|holds|meets|is|has|gives|shows|explains|describes)\b(?![^.\n]*{_FAILS})",
+        ),
         (r"\b(?:option|choice)\s?", r"\s(?:fits|matches|works|is it)\b"),
     )
 ]
-_FAILS = (
-    r"(?:\b(?:not|cannot|neither|wrong|incorrect|false|fails?|inconsistent|impossible|exclud\w+|eliminat\w+|reject\w*|"
-    r"violat\w+)\b|n['’]t\b)"
-)
 # the letter is the subject: no word such as "vitamin" stands before it
 _SUBJECT = [
     re.compile(rf"(?i:{_NAMED}){_LETTER}(?i:{after})")
     for after in (
-        rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s)?{_RIGHT}\b"
+        rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s|my\s(?:final\s)?)?{_RIGHT}\b"
         r"(?!\s(?:only\s)?if\b)",
         rf"\s?(?:seems|appears|looks|sounds)\s(?:to be\s|like\s)?{_ADVERB}(?:the\s)?{_RIGHT}\b"
         r"(?!\s(?:at\sfirst|initially)|[^.\n]*\bbut\b)",
-        rf"\s(?:is|was)\s(?:the\s)?only\s(?:option|choice|answer|one|statement|possibility)\b(?![^.\n]*{_FAILS})",
+        rf"\s(?:is|was)\s(?:the\s)?(?:only\s(?:option|choice|answer|one|statement|possibility)|one\sthat)\b(?![^.\n]*{_FAILS})",
         r"\s(?:remains|is left|(?:fits|matches|works)\s(?:the\s)?best)\b",
-        r"\sit\sis\b",
-        r"\sis\.?$",  # B is not correct. C is.
+        r"\s(?:it\sis\b|is(?:\sthe\sone)?\.?$)",  # B is not correct. C is.
+        rf"\s(?:best|better|correctly|accurately|most closely)\s[a-z]+s\b(?![^.\n]*{_FAILS})",
     )
 ]
 _BEFORE_SUBJECT = re.compile(
@@ -109,14 +126,16 @@ _REASON = re.compile(r" (?:because|since)\b| ?\([^()]*\)$")
 _NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?:?\s?)"
 _LINE = re.compile(rf"(?:[-=#>→⇒⟹∴]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
 # "All of the above (D)", at the end
-_CLOSING = re.compile(r"(?:(?P<words>[^()\[\]?]*\w),? )?[(\[](?P<letter>[A-J])[)\]][.!]?")
+_CLOSING = re.compile(r"(?:(?P<words>[^()\[\]?]*\w),? )?[(\[](?:(?i:option|choice)\s)?(?P<letter>[A-J])[)\]][.!]?")
 _NO_CLOSING = re.compile(
     rf"(?i:{_FAILS}|\b(?:rul\w+\sout|except|than|unlike|versus|worst|if|whether)\b|\b(?:figure|table|panel|part|group|type|"
     r"section|case|step|equation|both|of|in|from|by|to|with|see|like)$)"
 )
+# C and D of the last two lines are the end of a list of the options
+_LISTED = re.compile(r"(?:(?:^|\n)(?:[-*•]\s)?|\b(?i:option|choice|statement)\s)\(?([A-J])\)?\s?[.:)]\s")
 _ALONE = re.compile(rf"{_LETTER}[.)]?\n")
 _PAIR = re.compile(r"\s?[;–—-]\s?[A-J](?![A-Za-z])")
-_ANOTHER = re.compile(r"\s?(?:,|/|&|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
+_ANOTHER = re.compile(r"\s?(?:,|/|&|或|和|还是|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
 # "if C is correct", "I do not think C is correct", "B or C is correct"
 _DOUBT = re.compile(
     rf"(?i:{DOUBTS}|\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|pretend|neither)\b|"
@@ -167,7 +186,10 @@ def find_letter(text: str, n_options: int = len(LETTERS)) -> str | None:
     box = boxed(after)[0] or boxed(inside)[0] or inside
     plain = _plain(text).strip()
     last = letter_of(plain_latex(unmarked(box))) if box else None
-    letter = last or _given(plain) or letter_of(plain.rpartition("\n")[2]) or _given(plain, _FALSE)
+    lines = plain.split("\n")
+    listed = "".join(_LISTED.findall("\n".join(lines[-2:]))[-2:])
+    line = "" if len(listed) == 2 and listed in LETTERS else lines[-1]
+    letter = last or _given(plain) or letter_of(line) or _given(plain, _FALSE)
     closing = _CLOSING.fullmatch(_SENTENCE_END.split(plain)[-1])
     if letter is None and closing is not None and not _NO_CLOSING.search(closing["words"] or ""):
         letter = closing["letter"]

@@ -31,7 +31,7 @@ _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _SLASH = re.compile(r"(-?)(\d+)/(\d+)")
 _FRACTION = re.compile(r"(-?)(\d*)\\frac\{(-?\d+)\}\{(\d+)\}")
 _BUILDER = re.compile(r"^\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid\b|\\?\||:)(.*)\\\}$")
-_BASED = re.compile(r"\(?([0-9A-F]+)\)?(?:_\{?\(?(\d+)\)?\}?|\s*\(?base\s?(\d+)\)?)")
+_BASED = re.compile(r"\(?([0-9A-F]+)\)?(?:_\{?\(?(\d+)\)?\}?|\s*\(?(?:in\s?)?base\s?(\d+)\)?)")
 _PERCENT = re.compile(r"\s*\\?%$")
 
 _ONES = re.findall(
@@ -45,6 +45,7 @@ _NUMERALS = {word: value for value, word in enumerate(_ONES)} | {
     for tens, ten in enumerate(_TENS, 2)
     for ones, one in enumerate(_ONES[:10])
 }
+_NUMERALS |= {word.replace("-", " "): value for word, value in _NUMERALS.items()}
 _NUMERAL = re.compile(
     rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)",
     re.IGNORECASE,
@@ -55,7 +56,7 @@ _NAMED = {
 
 _UNIT = (
     r"[cdkm]?m|km/h|mi|in|ft|yd|[mk]?g|lbs?|oz|m?[lL]|gal|hrs?|h|mins?|secs?|s|ms|mph|kph|rpm|k?Hz|[mk]?[NJWVA]|kWh|k?Pa|"
-    r"K|sq|cu|USD|EUR|a\.?m\.?|p\.?m\.?"
+    r"K|sq|cu|USD|EUR|[AaPp]\.?[Mm]\.?"
 )
 _WORD = (
     rf"(?!(?:{'|'.join(_NUMERALS)}|hundred|thousand)\b)"
@@ -87,10 +88,10 @@ _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
 _TEXT_BEFORE = re.compile(r"(?P<words>\\text(?:bf|it|rm)?\s*\{[A-Za-z ,:'’]+\})\s*(?P<value>[-+]?[\d.].*)")
 _NOTE_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|[a-z]{3}))\s+\((?:(?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})|"
-    r"(?:since|because|as|i\.e\.|namely|approx\w*\.?|about|\\approx|which|where|by|from)\s[^()]*)\)"
+    r"(?:since|because|as|i\.e\.,?|namely|approx\w*\.?|about|\\approx|which|where|by|from)\s[^()]*)\)"
 )
 _OR_ABOUT = re.compile(
-    r",?\s+or\s+(?:about|approximately|roughly)\s+[\d.,]+\s*\\?%?$|(?<=\S)\s*\([\d.,]+\s*\\?%\)$"  # 3/5 (60%)
+    r",?\s+or\s+(?:about|approximately|roughly)\s+[\d.,]+\s*\\?%?$|(?<=\S)\s*\((?:or\s)?[\d.,]+\s*\\?%\)$"  # 3/5 (60%)
 )
 _WORDS_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|\\pi(?=\s+[A-Za-z]{2})))"
@@ -98,7 +99,7 @@ _WORDS_AFTER = re.compile(
     rf"(?P<words>{_WORD}(?:(?:\s*[/·]\s*|\s*\\cdot\s*|\s+){_WORD})*)(?:\s*\^\s*\{{?[23]\}}?)?"
 )
 _CHANGES_THE_VALUE = re.compile(
-    r"^\s*(?:and|squared|cubed|to)\b|^\s*[ijkexyznd]\s*$|\b(?:or|not|no|if|mod|modulo|more|less|fewer|least|most|than|"
+    r"^\s*(?:and|squared|cubed|to)\b|^\s*(?-i:[ijkexyznd])\s*$|\b(?:or|not|no|if|mod|modulo|more|less|fewer|least|most|than|"
     r"times|over|twice|double|triple|negative|half|halves|thirds?|quarters?|plus|minus|divided|factorial|wrong|incorrect|"
     r"false|impossible|undefined|above|below|except|choose|base)\b|\d",
     re.IGNORECASE,
@@ -140,7 +141,7 @@ def value_of(text: str) -> str:
     if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
         text = clause["value"]
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
-    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' if match[2] else ''}{_NUMERALS[match[3].lower()]}", text)
+    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' * bool(match[2])}{_NUMERALS[match[3].lower()]}", text)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)
@@ -207,7 +208,9 @@ def as_words(text: str) -> str:
     for pattern in (_CLAUSE_AFTER, _WORD_WITH_CLAUSE, _YES_OR_NO):
         if (clause := pattern.fullmatch(text)) is not None:
             text = clause["value"]
-    text = re.sub(r"^(?:(?:it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold())
+    text = re.sub(
+        r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold()
+    )
     return ", ".join(sorted(re.split(r",? and |, ", text))) if " and " in text else text
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from prefix_opd.grading.choice import letter_of
+from prefix_opd.grading.choice import LETTERS, letter_of
 from prefix_opd.grading.expression import (
     as_words,
     canonical,
@@ -34,8 +34,14 @@ _ANNOUNCED = re.compile(
     rf"{EAST_ASIAN_ANSWER}|"
     r"[\[(](?:final )?answer[\])]\s*[:：]?|"
     r"^\W*(?:result|solution|sum|total(?: \w+)?)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
-    r"^\W*(?:the )?(?:final |correct )?answer\W*\n|^####(?=\s*(?:[-+\d$\\(.]|\w+\W*\Z))",
+    r"^\W*(?:the )?(?:final |correct )?answer\W*\n",
     re.IGNORECASE | re.MULTILINE,
+)
+# "#### 18", but not the heading "#### 1. Addition" or "#### **Step 1**"
+_HASHES = re.compile(
+    r"^####(?![\s*]*(?:\d+[.)][ \t]+\S|\([a-z]\)))"
+    r"(?=[\s*]*(?:(?=[-+\d$\\(.])(?:\\[A-Za-z]++|(?![A-Za-z]{3}|\\[A-Za-z]).)*+$|\w+\W*\Z))",
+    re.MULTILINE,
 )
 _MATH = re.compile(
     r"\$\$(?P<a>.{1,500}?)\$\$|\\\[(?P<b>.{1,500}?)\\\]|\\\((?P<c>.{1,500}?)\\\)|(?<![\\\d])\$(?P<d>(?:\\\$|[^$\n]){1,500})\$|"
@@ -45,12 +51,12 @@ _MATH = re.compile(
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathbf|mbox)\s*\{([^{}]*(?:answer|result)[^{}]*)\}", re.IGNORECASE)
 _JOINED = re.compile(r"[ \t]*(?:,|;|,?[ \t]*(?:and|or)\b)[ \t]*", re.IGNORECASE)
 _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(+-])", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<!\\)(?<!\bapprox)[.!?](?=[\s*)\"'”]|$)|。|です|입니다")
+_SENTENCE_END = re.compile(r"(?<!\\)(?<!\bapprox)(?<!\bi\.e)[.!?](?=[\s*)\"'”]|$)(?!\s*=)|。|です|입니다")
 _BARE = re.compile(
-    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm)(?![a-z])|"
-    r"[-+−\d.,\s/^*()\[\]{}\\%°π√±$€£]){1,80}"
+    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm|[lg]e|neq|infty)(?![a-z])|"
+    r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])|[-+−\d.,\s/^*()\[\]{}\\%°π√±$€£<>]){1,80}"
 )
-_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}|[.!?]\s")
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}|\bso\b|[.!?]\s")
 _BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
 # "The value of $x$ is 42.", "Hence there are exactly 42 ways."
 _STATED = re.compile(
@@ -61,11 +67,12 @@ _UNSURE = re.compile(r"\b(?:whether|if|not|wrong|incorrect)\b[^.!?\n]*[.!?]?\s*$
 # "So she earns $18 every day.": the only number of a sentence that concludes
 _CONCLUDED = re.compile(
     r"(?:^|[.!?:]\s+)(?:So|Thus|Hence|Therefore|Consequently|Altogether|In total|In conclusion|Overall)\b"
-    r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case)\b|n['’]t|"
+    r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case|none|neither)\b|n['’]t|"
     r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
     r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
-    r"(?:(?!\b(?:not|if|or|more|less|fewer|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
+    r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
 )
+_SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\\]*")
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
@@ -85,9 +92,12 @@ _NO_CLAIM = re.compile(
     rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine|pretend)\b){_CLAUSE}*(?:[.!](?=\s|$)|$))",
     re.IGNORECASE | re.MULTILINE,
 )
-_LONE_WORD = re.compile(r"[^\W\d_]{2,}[.!]?|(?i:yes|no)[,;:.!—].*")
+_LONE_WORD = re.compile(r"((?i:yes|no)(?=[,;:.!—])|[^\W\d_]{2,}(?=[.!]?$)).*")
+_BOLD_WORD = re.compile(r"\*\*([^\W\d_]{2,})\.?\*\*[.!]?$")
+_OPENING = re.compile(r"\W*(yes|no)\b\W*(?:[,.;:!—–]\s|\n)(?!\s*\d)", re.IGNORECASE)
 _LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
-_LETTERED = re.compile(r"\(([A-J])\)(?:\s+(\S.*))?")
+_LETTERED = re.compile(r"\(([A-J])\)(?:\s*(\S.*))?")
+_SPACE = re.compile(r"\\[ ,;:!]|~|\\q?quad(?![A-Za-z])")
 _HALF_DAY = re.compile(r"\d[\s~\\]*(?:text\{\s*)?([ap])\.?m\b", re.IGNORECASE)
 
 _RESIDUE = re.compile(r"(?:\\equiv\b\s*)?(?P<value>\d+)\s*[,(]?\s*\\?[pb]?mod(?:ulo)?[\s({]*(?P<modulus>\d+)[\s)}]*")
@@ -115,7 +125,7 @@ def find_answer(text: str) -> tuple[str, str]:
     if opened:
         return "", UNCLOSED
     tail = _NO_CLAIM.sub("", text[-_TAIL_CHARS:])
-    plain = _TEXT.sub(r"\1", unmarked(tail))
+    plain = _TEXT.sub(r"\1", unmarked(_HASHES.sub("answer:", tail)))
     announced = list(_ANNOUNCED.finditer(plain))
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
         return answer, ""
@@ -125,26 +135,30 @@ def find_answer(text: str) -> tuple[str, str]:
     if (formulas := _formulas(last)) and (answer := tidy(formulas[-1])):
         return answer, ""
     line = last.rpartition("\n")[2]
-    for candidate in (line, *reversed(_BOLD.findall(last)), *_LAST_EQUATION.findall(unmarked(line))):
+    for candidate in (line, *_formulas(last, _BOLD)[-1:], *_LAST_EQUATION.findall(unmarked(line))):
         bare = value_of(unmarked(candidate))
         if (any(c.isdigit() for c in bare) or "π" in candidate) and _BARE.fullmatch(bare):
             return bare, ""
-    line = unmarked(line)
+    if (word := _BOLD_WORD.search(line)) is not None and not _UNSURE.search(line):
+        return word[1], ""
+    bold, line = _BOLD.fullmatch(line), unmarked(line)
+    if bold and (number := _only_number(line)) != line:
+        return number, ""
     if (only := _CONCLUDED.search(line)) is not None:
         return only[1], ""
     sentence = re.split(r"[.!?:]\s+", line.strip())[-1]
-    if _LONE_WORD.fullmatch(sentence):
-        return tidy(sentence), ""
+    if (word := _LONE_WORD.fullmatch(sentence) or _OPENING.match(text)) is not None:
+        return word[1], ""
     if _SUBJECT.match(sentence[:1].lower() + sentence[1:]) and not _UNSURE.search(sentence):
         return _first_statement(sentence), ""
     return "", NONE_FOUND
 
 
-def _formulas(text: str) -> list[str]:
+def _formulas(text: str, pattern: re.Pattern[str] = _MATH) -> list[str]:
     """The formulas of a text. Formulas in one line that are joined by a comma, "and" or "or" are one answer."""
     formulas: list[str] = []
     end = None
-    for match in _MATH.finditer(text):
+    for match in pattern.finditer(text):
         formula = next(filter(None, match.groups()))
         if end is not None and _JOINED.fullmatch(text, end, match.start()):
             formulas[-1] += f", {formula}"
@@ -169,7 +183,15 @@ def _first_statement(rest: str) -> str:
                 return tidy(next(filter(None, formula.groups())))
             line = before + re.sub(r"\$|\\[()\[\]]", "", opening[formula.start() :].partition("\n")[0])
     end = _SENTENCE_END.search(line)
-    return tidy(line[: end.start()] if end else line)
+    return _only_number(tidy(line[: end.start()] if end else line))
+
+
+def _only_number(statement: str) -> str:
+    """The only number of a sentence such as "It takes 160 minutes", else the statement."""
+    only = _SENTENCE.fullmatch(statement) and _CONCLUDED.search(
+        f"So {statement[0].lower()}{statement[1:].rstrip('.!')}."
+    )
+    return only[1] if only else statement
 
 
 def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> bool:
@@ -186,13 +208,13 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
     """
     if tidy(answer) == tidy(truth):
         return True
-    our_letter, letter = (_LETTERED.fullmatch(unwrapped(tidy(one)).replace("\\ ", " ")) for one in (answer, truth))
+    our_letter, letter = (_LETTERED.fullmatch(_SPACE.sub(" ", unwrapped(tidy(one)))) for one in (answer, truth))
     if letter is not None:
         if (given := letter_of(answer)) is not None or not letter[2]:
             return given == letter[1]
         truth = letter[2]
     elif our_letter is not None and our_letter[2]:
-        answer = our_letter[2]
+        answer = our_letter[1 if truth in LETTERS else 2]
     halves = {half[1].lower() for one in (answer, truth) if (half := _HALF_DAY.search(one))}
     if len(halves) == 2 or different_units(answer, truth):  # 10:00 a.m. and 10:00 p.m.; 5 cm and 5 m
         return False

@@ -28,7 +28,7 @@ _SYMBOLS = {
         "∅": r"\emptyset ", "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
         "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "°º˚": r"^\circ ", "⟨〈": r"\langle ", "⟩〉": r"\rangle ",
         "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "∣": "|",
-        "…": r"\ldots ", "∶": ":", "€£¥₹₩₽¢": "", "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff": "",
+        "…": r"\ldots ", "∶": ":", "‖": r"\|", "€£¥₹₩₽¢": "", "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff": "",
     }.items()
     for symbol in symbols
 }  # fmt: skip
@@ -49,8 +49,9 @@ _LOWERED = re.compile(r"[₀-₉ₐ-ₜᵢⱼ]+")
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"(?<=[RZQC]\})\s*(?:-|\\)\s*\\?\{([^{}\\]*)\\?\}", r"\\setminus \\{\1\\}"),
         # layout
-        (r"\\(?:textcolor|color|colorbox)\s*(?:\[\w*\])?\s*\{[^{}]*\}", ""),
+        (r"\\(?:textcolor|color|colorbox|fcolorbox\s*\{\w+\})\s*(?:\[\w*\])?\s*\{[^{}]*\}", ""),
         (r"\\(?:[hv]space|[hv]?phantom|tag|label)\*?\s*\{[^{}]*\}", ""),
         (rf"\\(?:begin|end)\s*\{{(?:{_ENVIRONMENTS})\}}", ""),
         (r"\\(?:left|right|middle)(?![A-Za-z])\s*\.?|\\[bB]igg?[lrm]?(?![A-Za-z])", ""),
@@ -66,7 +67,7 @@ _REWRITES = [
         (r"\+/-", r"\\pm "),
         (r"(^|[\s=(,])\^\{(\w)\}\s*√", r"\1\\sqrt[\2]√"),
         (r"(?:^|\{\}|(?<=[\s=]))[_^]\{?(\w+)\}?\s*C_\{?(\w+)\}?", r"\\binom{\1}{\2}"),
-        (r"(?<![A-Za-z\\])C\(\s*(\d+)\s*,\s*(\d+)\s*\)", r"\\binom{\1}{\2}"),
+        (r"(?<![A-Za-z\\])C\(\s*(\d+|[nkm])\s*,\s*(\d+|[nkm])\s*\)", r"\\binom{\1}{\2}"),
         (r"^\]([^\[\]()]*)\[$", r"(\1)"),
         (r"^\[([^\[\]()]*)\[$", r"[\1)"),
         (r"^\]([^\[\]()]*)\]$", r"(\1]"),
@@ -78,7 +79,7 @@ _REWRITES = [
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\var(epsilon|phi|rho|sigma|theta)(?![A-Za-z])", r"\\\1"),
         (r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}"),
-        (r"\\backslash(?![A-Za-z])|(?<=[RZQC]\})\s*-(?=\s*\\\{)", r"\\setminus "),
+        (r"\\backslash(?![A-Za-z])", r"\\setminus "),
         (r"\\(sin|cos|tan)\s*\^\s*\{?-1\}?", r"\\arc\1 "),
         (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
@@ -99,7 +100,7 @@ _REWRITES = [
         (r"\\Pi(?![A-Za-z])|(?<![\\A-Za-z])Pi(?![A-Za-z{}])", r"\\pi "),
         (r"(?<![\\A-Za-z])infinity(?![A-Za-z])", r"\\infty "),
         *[(r"(?:√|(?<![\\A-Za-z])sqrt)\s*\(([^()]*)\)", r"√{\1}")] * 2,  # the inner root first
-        (r"(?:√|(?<![\\A-Za-z])sqrt)\s*(\d+(?:\.\d+)?|[A-Za-z]|\\frac\{\d+\}\{\d+\}|\\[a-z]+)", r"√{\1}"),
+        (r"(?:√|(?<![\\A-Za-z])sqrt)\s*(-?\d+(?:\.\d+)?|[A-Za-z]|\\frac\{\d+\}\{\d+\}|\\[a-z]+)", r"√{\1}"),
         (r"\]√", "]"),
         (r"√|(?<![\\A-Za-z])sqrt(?=\s*\{)", r"\\sqrt"),
         (r"\*\*", "^"),
@@ -112,6 +113,9 @@ _REWRITES = [
         (r"\\sqrt\s*(\[\w+\]|)\s*([\dA-Za-z])", r"\\sqrt\1{\2}"),
         (r"(\d+|[A-Za-z])!\s*\^", r"(\1!)^"),
         (r"\{?([\w+-]+)\s*\\choose\s*([\w+-]+)\}?", r"\\binom{\1}{\2}"),
+        # the parser reads \sin x\cdot y as the sine of xy
+        (r"(\\(?:(?:arc)?(?:sin|cos|tan)|cot|sec|csc|ln|log)(?![A-Za-z])(?:[_^](?:\w|\{[^{}]*\}))*)\s*(?![\s(])"
+         r"((?:\\(?!cdot|times)[A-Za-z]++|\{(?:[^{}]|\{[^{}]*\})*\}|[\w\s^])++)(?=\\cdot|\\times|\*)", r"\1(\2)"),
         (r"\{(\d+)⁄(\d+)\}|(\d+)⁄(\d+)", r"\\frac{\1\3}{\2\4}"),
         (r"⁄", "/"),
         (r"(\d)\s+(\d+)/(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),

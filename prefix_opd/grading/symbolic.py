@@ -175,7 +175,7 @@ def _equal_values(answer: str, truth: str) -> bool:
 
 
 def _rounds(decimal: str, number: Fraction, term) -> bool:
-    value = _value(term, {})
+    value = _value(_done(term), {})
     if value is None or not value.is_real:
         return False
     exact = Fraction(str(value))
@@ -253,33 +253,34 @@ def _equal_scalars(one, other) -> bool:
     if one == other:
         return True
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
-    if not symbols and (done := _done(one)).is_Rational and (other_done := _done(other)).is_Rational:
-        return done == other_done
+    sums = one.atoms(sympy.Sum, sympy.Product) | other.atoms(sympy.Sum, sympy.Product)
+    if not (counts := any(part.limits[0][-1].free_symbols for part in sums)):  # a number of summands is an integer
+        one, other = _done(one), _done(other)
+    if one.is_Rational and other.is_Rational:
+        return one == other
     generator = random.Random(0)
     draws = (lambda: generator.randint(2, 12), lambda: generator.uniform(0.1, 3), lambda: generator.uniform(-3, 3))
     complex_too = not symbols or one.has(sympy.I) or other.has(sympy.I)
     agreed = 0
     for number in range(POINTS if symbols else 1):
-        at = {symbol: sympy.Rational(str(round(draws[number % 3](), 6))) for symbol in symbols}
-        left, right = _value(one, at), _value(other, at)
+        at = {symbol: sympy.Rational(str(round(draws[0 if counts else number % 3](), 6))) for symbol in symbols}
+        left, right = (_value(_done(term.xreplace(at)) if counts else term, at) for term in (one, other))
         if left is None or right is None:
             continue
         zero, other_zero = _vanishes(left), _vanishes(right)
         if zero != other_zero:
             return bool(sympy.simplify(one - other) == 0)
-        if zero:
-            continue
-        same = bool(abs(left - right) <= RELATIVE * abs(left))
+        same = zero or bool(abs(left - right) <= RELATIVE * abs(left))
         if not same and (complex_too or left.is_real or right.is_real):
             return False
-        agreed += same
+        agreed += same and not zero
     return agreed >= (AGREEING if symbols else 1) or bool(sympy.simplify(one - other) == 0)
 
 
 def _value(term, at: dict):
     """The term's value at a point as a sympy number; None if undefined."""
     try:
-        value = _done(term).evalf(DIGITS, subs=at or None, maxn=10_000)
+        value = term.evalf(DIGITS, subs=at or None, maxn=10_000)
     except Exception:
         return None
     return value if value.is_number and value.is_finite else None

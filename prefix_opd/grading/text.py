@@ -12,7 +12,10 @@ FOREIGN_ANSWER = (
     "відповідь|الجواب|الإجابة|उत्तर"
 )
 FOREIGN_IS = "ist|est|es|é|è"
-EAST_ASIAN_ANSWER = r"[\[【]?(?:答案|答え|正解|정답|답)[\]】]?(?:\s*(?:是|为|為|は|은|는))?(?:\s*[:：])?"
+EAST_ASIAN_ANSWER = (
+    r"[\[【]?(?:答案|答え|正解|정답|답|正确的?选项|正しい選択肢)[\]】]?"
+    r"(?:\s*(?:应该)?(?:是|为|為|は|은|는))?(?:\s*[:：])?(?:选项)?"
+)
 """Patterns of "answer" in other languages; the last includes the verb or colon."""
 
 DOUBTS = (
@@ -39,7 +42,10 @@ _TAG_START = re.compile(rf"[<\[]\|?\s*{_TAG_NAMES}(?:\s[^<>]*)?\|?[>\]]", re.IGN
 _STYLE_TAG = re.compile(
     r"</?(?:b|strong|em|i|u|p|span|code|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
-_EMPHASIS = re.compile(r"\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])")
+# not the power in 2**10 and x**2
+_EMPHASIS = re.compile(
+    r"~~[^~\n]+~~|\*{3,}|\*\*(?!\d)|(?<!\d)(?<!\b[A-Za-z])\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])"
+)
 _HEADING = re.compile(
     r"^[ \t]*(?:#+|>+|(?:[-+]|\d+[.)])(?=[ \t]+(?:\*\*|\$|\\\())|[*•][ \t])[ \t]*|^```\w*$", re.MULTILINE
 )
@@ -77,7 +83,7 @@ def tagged(text: str) -> tuple[str, str]:
     """
     for end in reversed(list(_TAG_END.finditer(text))):
         starts = list(_TAG_START.finditer(text, 0, end.start()))
-        if starts and (content := _TAG_END.split(text[starts[-1].end() : end.start()])[0].strip()):
+        if starts and (content := _TAG_END.split(text[starts[-1].end() : end.start()])[0].strip(" \n\t:")):
             return content, text[end.end() :]
     *_, last = [None, *_JSON.finditer(text)]
     return (next(filter(None, last.groups())).strip(), text[last.end() :]) if last else ("", text)

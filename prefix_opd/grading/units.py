@@ -15,11 +15,11 @@ _BASES = {
     "watt": "W", "volt": "V", "ampere": "A", "amp": "A", "hertz": "Hz", "pascal": "Pa", "mole": "mol", "kelvin": "K",
 }  # fmt: skip
 _WORDS = {f"{prefix}{base}": short + unit for prefix, short in _PREFIXES.items() for base, unit in _BASES.items()} | {
-    "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi", "pound": "lb", "ounce": "oz",
+    "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi", "pound": "pound",
     "minute": "min", "hour": "h", "day": "day", "week": "week", "month": "month", "year": "year", "gallon": "gal",
     "quart": "quart", "pint": "pint", "cup": "cup", "teaspoon": "teaspoon", "tablespoon": "tablespoon", "ton": "t",
     "tonne": "t", "dollar": "$", "buck": "$", "cent": "cent", "euro": "euro", "degree": "degree", "radian": "rad",
-    "celsius": "celsius", "fahrenheit": "fahrenheit", "rupee": "rupee", "yen": "yen",
+    "celsius": "celsius", "fahrenheit": "fahrenheit", "rupee": "rupee", "yen": "yen", "yuan": "yen", "ounce": "oz",
 }  # fmt: skip
 _SYMBOLS = {
     symbol: symbol
@@ -30,7 +30,8 @@ _SYMBOLS = {
     )
 } | {
     "sec": "s", "secs": "s", "hr": "h", "hrs": "h", "mins": "min", "l": "L", "ml": "mL", "lbs": "lb", "deg": "degree",
-    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
+    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "GBP": "£", "JPY": "yen",
+    "INR": "rupee", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
     "kilos": "kg",
 }  # fmt: skip
 _SPEEDS = {"mph": {"mi": 1, "h": -1}, "kph": {"km": 1, "h": -1}, "kmh": {"km": 1, "h": -1}, "kmph": {"km": 1, "h": -1}}
@@ -55,7 +56,8 @@ _REWRITES = [
         (r"\s(?:long|tall|wide|high|deep|away|old|altogether|total|in (?:total|all|length|area|volume))\W*$", ""),
     )
 ]
-_MONEY = {"$": re.compile(r"^[^\w\\$]*\\?\$\s*[\d.]"), "euro": re.compile("€")}
+_MONEY = {"$": re.compile(r"^[^\w\\$]*\\?\$\s*[\d.]"), "euro": re.compile(r"€|\\euro"), "rupee": re.compile("₹")}
+_MONEY |= {"£": re.compile(r"£|\\pounds"), "yen": re.compile(r"[¥￥]|\\yen")}  # ¥ may be yuan
 _TAIL = re.compile(r"[\d)\]}%π](?P<space>\s*)(?P<unit>(?:/\s*)?[A-Za-z](?:[A-Za-z.\s/·]|\^-?\d)*)$")
 
 
@@ -79,11 +81,15 @@ def unit_of(text: str) -> Unit | None:
 def different_units(one: str, other: str) -> bool:
     """Whether both texts have a unit, and the units differ. A degree may be any degree, and $5 may be $5 per hour."""
     ours, theirs = unit_of(one), unit_of(other)
-    if not ours or not theirs or ours == theirs:
+    if not ours or not theirs:
+        return False
+    pound = (*({"lb", "£"} & {*ours, *theirs}), "pound")[0]  # the word means either
+    ours, theirs = ({pound if name == "pound" else name: unit[name] for name in unit} for unit in (ours, theirs))
+    if ours == theirs:
         return False
     if any(unit == {"degree": 1} for unit in (ours, theirs)):
         return not {"celsius", "fahrenheit"} & {*ours, *theirs}
-    return not any(unit == {"$": 1} for unit in (ours, theirs)) or not ours.get("$") == theirs.get("$") == 1
+    return not (_MONEY.keys() & ours.keys() & theirs.keys() and 1 in (len(ours), len(theirs)))
 
 
 def _read(tokens: list[str]) -> Unit | None:
