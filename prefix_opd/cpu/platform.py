@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import types
 
 import psutil
 import torch
+
+
+def _free_unused() -> None:
+    """Return free pages of malloc to the system. Sequences of many lengths scatter them over its arenas: a trainer of
+    135M parameters kept 8 GB after 30 updates."""
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc's
+        libc.malloc_trim(0)
 
 
 class _CpuDevice(types.ModuleType):
@@ -23,7 +31,8 @@ class _CpuDevice(types.ModuleType):
     device_count = staticmethod(lambda: 1)
     # verl/utils/flops_counter.py:80 looks the name up in its table of peak FLOP rates
     get_device_name = staticmethod(lambda *_: "CPU")
-    set_device = synchronize = empty_cache = ipc_collect = reset_peak_memory_stats = staticmethod(lambda *_: None)
+    set_device = synchronize = ipc_collect = reset_peak_memory_stats = staticmethod(lambda *_: None)
+    empty_cache = staticmethod(_free_unused)  # verl/workers/engine_workers.py:update_weights calls it after each update
     # verl/workers/engine_workers.py:_postprocess_output reports them each step
     memory_allocated = memory_reserved = staticmethod(lambda *_: psutil.Process(os.getpid()).memory_info().rss)
     max_memory_allocated = max_memory_reserved = staticmethod(
