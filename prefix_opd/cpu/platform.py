@@ -11,7 +11,6 @@ import types
 import psutil
 import torch
 
-
 SHORT = 0.5
 """Share of the machine's memory. While more is available, freed memory stays with the process, which is faster
 (`prefix_opd.cpu.distributed.keep_freed_memory`)."""
