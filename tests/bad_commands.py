@@ -122,6 +122,8 @@ CASES = [
     (["analyze", "signal", "{finished}", "--out", "a.PNG"], "--out a.PNG: names the JSON file"),
     (["analyze", "schedule", "{finished}", "--out", "{tmp}"], "is a folder; name a file"),
     (["report", "{finished}", "--out", "{tmp}"], "is a folder; name a file"),
+    (["report", "{folders}"], "folders/report.html: is a folder; name a file"),
+    (["analyze", "schedule", "{folders}"], "folders/analysis/schedule.json: is a folder; name a file"),
     (["report", "{finished}", "--out", "{few}/report.html"], "few.parquet is a file, not a folder; name a file in a"),
     (["analyze", "student-prefix", *TRAIN[1:], "--problems", "0"], "--problems"),
     (["analyze", "student-prefix", "--student", "/no/such/model", "--data", "{few}"], "/no/such/model: does not exist"),

@@ -11,6 +11,7 @@ TEACHER = f"{TEACHERS}.teacher_model"
 LOOP = f"{ROLLOUT}.agent.default_agent_loop"
 TOOLS = "prefix_opd.rollout.tool_tokens"
 RAY = "ray_kwargs.ray_init"
+STORAGE = "transfer_queue.backend.SimpleStorage"
 SHARED, TURNS = "prefix_opd.teacher.placement=shared", "prefix_opd.teacher.phases=turns"
 SDPA = f"+{MODEL}.override_config.attn_implementation=sdpa"
 
@@ -132,6 +133,12 @@ VALUES = [
     ([f"{ACTOR}.fsdp_config.mixed_precision.buffer_dtype=bf16"], "mixed_precision.buffer_dtype=bf16: FSDP2 has none"),
     (["data.shuffle=maybe"], "data.shuffle=maybe: must be true or false"),
     (["data.dataloader_num_workers=-1"], "data.dataloader_num_workers=-1: must be a whole number of at least 0"),
+    (["data.dataloader_num_workers=2000"], "num_workers=2000: must be a whole number of at least 0 and at most 1024"),
+    (["trainer.total_training_steps=2000000"], "steps=2000000: must be a whole number of at least 1 and"),
+    ([f"{STORAGE}.num_data_storage_units=2000"], "units=2000: must be a whole number of at least 1 and at most 1024"),
+    ([f"{STORAGE}.total_storage_size={2**63}"], f"size={2**63}: must be a whole number of at least 1 and at most 922"),
+    ([f"{ROLLOUT}.max_num_seqs={2**63}"], f"max_num_seqs={2**63}: must be a whole number of at least 1 and at most 9"),
+    ([f"trainer.save_freq={2**63}"], f"save_freq={2**63}: must be a whole number of updates, or -1"),
     (["trainer.total_epochs=0"], "trainer.total_epochs=0: must be a whole number of at least 1"),
     (["trainer.experiment_name=''"], "trainer.experiment_name=: must be a text that is not empty"),
     (["trainer.experiment_name=a/b"], "trainer.experiment_name=a/b: must be one name, without a slash"),

@@ -118,6 +118,9 @@ def written(root):
     found["deep"].write_text("[" * 20_000)
     found["odd_event"] = write_run(root / "odd_event", step)
     (found["odd_event"] / "events.jsonl").write_text('{"step": 1}\n')
+    found["folders"] = write_run(root / "folders", step)
+    for name in ("report.html", "analysis/schedule.json"):
+        (found["folders"] / name).mkdir(parents=True)
     found["never_validated"] = write_run(root / "never_validated", [update(1, 1e9)])
     found["other_task"] = write_run(root / "other_task", step, **{"data.max_response_length": 96})
     found["being_written"] = write_run(root / "being_written", step)

@@ -157,6 +157,14 @@ SERVICES = [
     ([f"+{RAY}._temp_dir=/tmp/{'x' * 50}"], ": has more than the 43 bytes that leave room for the names of Ray's sock"),
     ([f"+{RAY}._temp_dir=here"], "_temp_dir=here: is not the absolute path of a folder; name one"),
     ([f"{RAY}.object_store_memory={10**15}"], "object_store_memory=1000000000000000: exceeds this machine's memory"),
+    *(
+        ([f"{key}={size}"], f"{key}={size}: exceeds this machine's memory of ")
+        for key, size in {
+            f"{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes": 10**15,
+            f"{TEACHER}.inference.engine_kwargs.vllm.kv_cache_memory_bytes": 10**15,
+            f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 10**9,
+        }.items()
+    ),
     ([f"+{RAY}.runtime_env.working_dir=/no/such"], "working_dir=/no/such: is not a folder; leave it out"),
     (["+reward.custom_reward_function.reward_kwargs.time_limit=5"], "reward_kwargs.time_limit: is not known; choose"),
     (["+reward.custom_reward_function.reward_kwargs.time_limit_s=abc"], "reward_kwargs.time_limit_s=abc: input should"),

@@ -26,6 +26,8 @@ UNITS_KEY = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ADDRESS_KEY = "ray_kwargs.ray_init.address"
 MEMORY_KEY, TEMPORARY_KEY = "ray_kwargs.ray_init.object_store_memory", "ray_kwargs.ray_init._temp_dir"
+BUCKET_KEY = f"{ROLLOUT_KEY}.checkpoint_engine.update_weights_bucket_megabytes"
+KV_BYTES, MEBIBYTE = "engine_kwargs.vllm.kv_cache_memory_bytes", 1 << 20
 TEMPORARY_BYTES = 43
 """A socket's path has 107 bytes, and Ray adds 64: the session (time and process id), sockets/plasma_store."""
 OF_A_NEW_CLUSTER = (CPUS_KEY, GPUS_KEY, MEMORY_KEY, TEMPORARY_KEY)
@@ -149,15 +151,19 @@ def check_cluster(config: DictConfig) -> None:
 
 def _check_new_cluster(config: DictConfig) -> None:
     """Check Ray's folders and its memory, which `ray.init` would reject in a traceback."""
-    temporary, memory = (OmegaConf.select(config, key) for key in (TEMPORARY_KEY, MEMORY_KEY))
+    temporary = OmegaConf.select(config, TEMPORARY_KEY)
     if temporary is not None and len(os.fsencode(temporary)) > TEMPORARY_BYTES:
         rule = f"has more than the {TEMPORARY_BYTES} bytes that leave room for the names of Ray's sockets"
         raise UserError(f"{TEMPORARY_KEY}={temporary}", rule, "name a folder with a shorter path")
     if temporary is not None and (not os.path.isabs(temporary) or os.path.isfile(temporary)):
         raise UserError(f"{TEMPORARY_KEY}={temporary}", "is not the absolute path of a folder", "name one")
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if memory is not None and memory > machine:
-        raise UserError(f"{MEMORY_KEY}={memory}", f"exceeds this machine's memory of {machine} bytes", "lower it")
+    engines = [ROLLOUT_KEY, *(one.inference_key for one in teachers(config))] if config.platform == "cpu" else []
+    buckets = [BUCKET_KEY] if engines else []  # in shared memory; that of a GPU is on its card
+    units = {MEMORY_KEY: 1} | {f"{engine}.{KV_BYTES}": 1 for engine in engines} | dict.fromkeys(buckets, MEBIBYTE)
+    for key, unit in units.items():
+        if (asked := (OmegaConf.select(config, key) or 0)) * unit > machine:
+            raise UserError(f"{key}={asked}", f"exceeds this machine's memory of {machine} bytes", "lower it")
     key = "ray_kwargs.ray_init.runtime_env.working_dir"
     folder = OmegaConf.select(config, key)
     if folder is not None and "://" not in folder and not os.path.isdir(folder):

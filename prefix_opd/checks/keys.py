@@ -8,15 +8,15 @@ open a key, add it here with a rule and a run that shows that it works. `reasons
 from __future__ import annotations
 
 from prefix_opd.checks.rules import Rule, elsewhere, flag, list_of, name, number, one_of, optional, text, updates, whole
-from prefix_opd.config.keys import ATTENTION_KEY, NUMPY_SEED, PACKED_ATTENTION, TORCH_SEED
+from prefix_opd.config.keys import ATTENTION_KEY, NUMPY_SEED, PACKED_ATTENTION
 from prefix_opd.method.objective import OBJECTIVES
 
 _ACTOR, _ROLLOUT = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
 TEACHER = "distillation.teacher_models.teacher_model."
 _PRECISION = one_of("fp32", "bf16")
-_PROCESSES = whole(most=1024)
-_ROLLOUTS = 1_000_000
-"""More prompts of a step, or rollouts of a prompt, are a typing error. A schedule gives a length for each."""
+_PROCESSES, _ROLLOUTS = 1024, 1_000_000
+"""More processes, prompts of a step, rollouts of a prompt or steps are a typing error: each of them costs time and
+memory, and a plan has a length for each rollout and step."""
 
 
 _TEACHERLESS = ("k1", "kl")
@@ -56,8 +56,8 @@ _DATA: dict[str, Rule] = {
     "train_batch_size": whole(most=_ROLLOUTS),
     "val_batch_size filter_overlong_prompts_workers": optional(whole()),
     "shuffle validation_shuffle filter_overlong_prompts": flag,
-    "seed": optional(whole(0, most=TORCH_SEED)),
-    "dataloader_num_workers": whole(0),
+    "seed": optional(whole(0)),
+    "dataloader_num_workers": whole(0, most=_PROCESSES),
 }
 _MODEL: dict[str, Rule] = {
     "path target_modules exclude_modules": elsewhere,
@@ -73,7 +73,7 @@ _UPDATE: dict[str, Rule] = {
     ),
     "loss_scale_factor": optional(whole()),
     "shuffle use_torch_compile checkpoint.save_lora_only": flag,
-    "data_loader_seed": whole(0, most=TORCH_SEED),
+    "data_loader_seed": whole(0),
     "checkpoint.save_contents": list_of(one_of("model", "optimizer", "extra", "hf_model"), least=3),
 }
 _OPTIMIZER: dict[str, Rule] = {
@@ -100,12 +100,13 @@ _SAMPLING: dict[str, Rule] = {
     "log_prob_max_token_len_per_gpu": whole(),
     "checkpoint_engine.update_weights_bucket_megabytes": whole(),
     "val_kwargs.temperature": number(least=0),
-    "agent.num_workers": _PROCESSES,
+    "agent.num_workers": whole(most=_PROCESSES),
     "agent.agent_loop_manager_class agent.default_agent_loop": elsewhere,
 }
 _TRAINER: dict[str, Rule] = {
     "val_before_train": flag,
-    "total_epochs total_training_steps nnodes n_gpus_per_node": whole(),
+    "total_epochs nnodes n_gpus_per_node": whole(),
+    "total_training_steps": whole(most=_ROLLOUTS),
     "project_name default_local_dir": text,
     "experiment_name": name,
     "logger resume_from_path": elsewhere,
@@ -138,10 +139,13 @@ FREE = {
     "distillation.distillation_loss.log_prob_min_clamp": optional(number(most=0)),
     "platform": one_of("cpu", "gpu"),
     "prefix_opd.": elsewhere,
-    "reward.num_workers": _PROCESSES,
+    "reward.num_workers": whole(most=_PROCESSES),
     **_of("reward.custom_reward_function.", {"path name": text, "reward_kwargs.": elsewhere}),
     **_of("trainer.", _TRAINER),
-    **_of("transfer_queue.backend.SimpleStorage.", {"total_storage_size num_data_storage_units": whole()}),
+    **_of(
+        "transfer_queue.backend.SimpleStorage.",
+        {"total_storage_size": whole(), "num_data_storage_units": whole(most=_PROCESSES)},
+    ),
     **_of("ray_kwargs.ray_init.", _RAY),
 }
 """Key -> rule. A name that ends with a dot covers all keys below it."""

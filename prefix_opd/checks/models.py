@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.checks.case import Case
 from prefix_opd.checks.finding import Finding, fail, ok, warn
 from prefix_opd.config.decoder import DENSE_FAMILIES
 from prefix_opd.config.models import Model, check_same_vocabulary
 
+HEAD, ROTARY = "lm_head.weight", "rotary_emb."
+"""The head, whose weights a tied model may hold twice; and what old files hold of rotary embeddings, which no loader
+reads."""
 SPARE_ROWS_NATS = 0.01
 """A gap between sampler and trainer that is reported, nats per token."""
 
@@ -64,27 +67,32 @@ def check_sizes(model: Model) -> None:
 
 
 def _misfit(model: Model) -> str:
-    sizes, plain = model.decoder, not {"text_config", "quantization_config"} & model.config.keys()
+    plain = not {"text_config", "quantization_config"} & model.config.keys()
     if not model.tensors or model.config.get("model_type") not in DENSE_FAMILIES or not plain:
-        return ""
-    hidden, inner, heads = (sizes[name] for name in ("hidden_size", "intermediate_size", "num_attention_heads"))
-    width = sizes.get("head_dim") or hidden // heads
-    queries, keys = heads * width, (sizes.get("num_key_value_heads") or heads) * width
-    shapes = {f"self_attn.{name}_proj": [keys, hidden] for name in "kv"} | {"self_attn.q_proj": [queries, hidden]}
-    shapes |= {f"mlp.{name}_proj": [inner, hidden] for name in ("gate", "up")}
-    shapes |= {"self_attn.o_proj": [hidden, queries], "mlp.down_proj": [hidden, inner]}
-    layers = sizes["num_hidden_layers"]
-    needed = {f"model.layers.{i}.{name}.weight": shape for i in range(layers) for name, shape in shapes.items()}
-    if not sizes.get("tie_word_embeddings"):
-        needed["lm_head.weight"] = [sizes["vocab_size"], hidden]
+        return ""  # transformers and vLLM rename the weights of other families when they load them
+    needed = _built(model)
+    tied = {HEAD} if model.decoder.get("tie_word_embeddings") else set()
     for name, shape in needed.items():
-        if (found := model.tensors.get(name)) != shape:
+        if name not in tied and (found := model.tensors.get(name)) != shape:
             return f"{name} is {found or 'missing'} in its weights, and {shape} by its config.json"
-    return (
-        f"its weights have more than {layers} layers"
-        if f"model.layers.{layers}.mlp.up_proj.weight" in model.tensors
-        else ""
-    )
+    more = (name for name in model.tensors.keys() - needed.keys() - {HEAD} if ROTARY not in name)
+    return f"{name} is in its weights, and not by its config.json" if (name := min(more, default="")) else ""
+
+
+def _built(model: Model) -> dict[str, list[int]]:
+    """Name -> shape of each parameter, as transformers builds the model without memory. Raises UserError."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    # verl takes the tokenizer's padding, and a run chooses the attention, which may not be installed here
+    published = {**model.config, "pad_token_id": None, "attn_implementation": "eager"}
+    try:
+        with torch.device("meta"):
+            built = AutoModelForCausalLM.from_config(AutoConfig.for_model(**published))
+    except Exception as error:  # of any of its values
+        rule = f"transformers does not build the model of its config.json ({one_line(error)})"
+        raise UserError(model.what, rule, "correct it") from None
+    return {name: list(weight.shape) for name, weight in built.named_parameters()}
 
 
 def same_ids(case: Case) -> Finding:

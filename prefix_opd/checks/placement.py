@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.cards import smallest_card
+from prefix_opd.checks.cluster import KV_BYTES, MEBIBYTE
 from prefix_opd.checks.together import engine_keys
 from prefix_opd.config.settings import Settings
 from prefix_opd.config.teachers import teachers
@@ -19,8 +20,6 @@ from prefix_opd.cost.models import label
 from prefix_opd.cost.plan import plan
 
 PHASES_KEY = "prefix_opd.teacher.phases"
-KV_BYTES = "engine_kwargs.vllm.kv_cache_memory_bytes"
-MEBIBYTE = 1 << 20
 FREE_AT_START = 0.01
 """`gpu_memory_utilization` of an engine whose cache has a size in bytes. vLLM then uses it for one thing: it does not
 start unless this share of the GPU is free (vllm/v1/worker/utils.py: request_memory)."""

@@ -210,6 +210,5 @@ def fit_model(config: DictConfig, student: Model) -> None:
 def fit_bucket(config: DictConfig, student: Model) -> None:
     """Fit the bucket to the largest tensor: weights go to the engine in fp32 through shared memory in buckets."""
     needed = -(-student.largest_tensor * FP32_BYTES >> 20)
-    key = f"{ROLLOUT_KEY}.checkpoint_engine.update_weights_bucket_megabytes"
-    if OmegaConf.select(config, key) < needed:
-        OmegaConf.update(config, key, needed)
+    if OmegaConf.select(config, cluster.BUCKET_KEY) < needed:
+        OmegaConf.update(config, cluster.BUCKET_KEY, needed)

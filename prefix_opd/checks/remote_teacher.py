@@ -36,6 +36,8 @@ def check_remote_teacher(config: DictConfig, settings: Settings, model: Model) -
     if STARTUP in settings.patches_off:
         raise UserError(f"prefix_opd.patches_off=[{STARTUP}]", f"{URL_KEY} needs this patch", "leave it out")
     teacher = remote_teacher(config, settings, ASK_SECONDS)
+    if not (teacher.key.isascii() and teacher.key.isprintable()):  # httpx would name the key in its error
+        raise UserError(teacher.key_variable, "is no key: a header holds printable ASCII alone", "export it again")
     topk = config.distillation.distillation_loss.topk if settings.loss.needs_topk else 0
     needed = teachers_longest_prompt(config, settings) + config.actor_rollout_ref.rollout.response_length + 1
     for url in teacher.urls:
@@ -91,7 +93,7 @@ def _ask(teacher: RemoteTeacher, url: str, path: str, body: dict[str, Any] | Non
     place = f"{url.rstrip('/')}/{path}"
     try:
         answer = httpx.request(method, place, json=body, headers=teacher.headers, timeout=teacher.timeout)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a host name that is none
         fix = "start the server: vllm serve MODEL; see docs/guide.md"
         raise UserError(what, f"does not answer ({one_line(error)})", fix) from None
     if answer.status_code in (401, 403):

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from prefix_opd.base.fields import LARGEST
+
 Rule = Callable[[Any], str]
 
 
@@ -13,11 +15,16 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def whole(least: int = 1, also: int | None = None, most: float = math.inf) -> Rule:
+def whole(least: int = 1, also: int | None = None, most: int = LARGEST) -> Rule:
     """An integer from ``least`` to ``most``, or ``also``."""
     told = f"must be a whole number of at least {least}" + ("" if also is None else f", or {also}")
-    told += f" and at most {most}" if most < math.inf else ""
-    return lambda value: "" if is_whole(value) and (least <= value <= most or value == also) else told
+
+    def rule(value: Any) -> str:
+        if is_whole(value) and (least <= value <= most or value == also):
+            return ""
+        return told + (f" and at most {most}" if most < LARGEST or (is_whole(value) and value > most) else "")
+
+    return rule
 
 
 def number(least: float = -math.inf, above: float = -math.inf, most: float = math.inf) -> Rule:
@@ -39,7 +46,7 @@ def flag(value: Any) -> str:
 
 
 def updates(value: Any) -> str:
-    return "" if is_whole(value) else "must be a whole number of updates, or -1 for never"
+    return "" if is_whole(value) and abs(value) <= LARGEST else "must be a whole number of updates, or -1 for never"
 
 
 def one_of(first: str, *others: str) -> Rule:

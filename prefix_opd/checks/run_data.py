@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.checks.json_lines import LINES, read_lines, schema_of_lines
 from prefix_opd.config.keys import GRADER_KEY, TRAIN_KEY, VAL_KEY
 from prefix_opd.config.teachers import ROUTED_BY
@@ -32,6 +32,8 @@ TAKEN = (
 )
 """Names that verl or the trainer gives to a row: a column of such a name is lost, or takes the other's place."""
 MEDIA = ("images", "videos", "audios")
+PATTERNS = ("*", "?", "[", "::")
+"""What makes a path a pattern or a chain of file systems for ``datasets`` (fsspec: has_magic, url_to_fs)."""
 SEE = "see `prefix-opd prepare --help`, or docs/smollm2.md for smollm2"
 
 Conversation = list[dict[str, Any]]
@@ -51,7 +53,16 @@ def data_files(config: DictConfig, key: str) -> list[Path]:
             raise UserError(f"{key}={path}", "is a folder; name its files" if path.is_dir() else "does not exist", SEE)
         if path.suffix not in KINDS:
             raise UserError(f"{key}={path}", f"has none of the endings that verl reads: {', '.join(KINDS)}", SEE)
+        check_path(f"{key}={path}", path)
     return paths
+
+
+def check_path(what: str, path: Path) -> None:
+    """Reject a path that verl's reader would take for a pattern: it finds other files, or none. Raises UserError."""
+    if found := next((one for one in PATTERNS if one in str(path.absolute())), None):
+        raise UserError(
+            what, f"has {found} in its path, which datasets reads as a pattern", "rename the file or folder"
+        )
 
 
 def check_data(config: DictConfig, key: str) -> int:
@@ -171,8 +182,32 @@ def check_columns(what: str, schema, validated: bool) -> None:
         raise UserError(what, f"its column 'extra_info' is {extra}, not a group of values", "leave the column out")
     if mapped := next((name for name, kind in kinds.items() if "map<" in str(kind)), None):
         raise UserError(what, f"its column {mapped!r} is {kinds[mapped]}, which datasets does not read", "drop it")
+    if validated and not _is_json(truth := reward.field("ground_truth").type):
+        rule = f"its reward_model.ground_truth is {truth}, which verl does not write beside the answers"
+        raise UserError(what, rule, "write the answer as text or a number")
     if taken := next((name for name in TAKEN if name in kinds), None):
         raise UserError(what, f"has a column {taken!r}, which verl sets itself", "rename it")
+    if b"huggingface" in (schema.metadata or {}):
+        import datasets
+
+        try:
+            datasets.Features.from_arrow_schema(schema)
+        except Exception as error:  # of another version of datasets, or damaged
+            rule = f"datasets does not read the types that its metadata names ({one_line(error)})"
+            raise UserError(what, rule, "write it again without them: schema.remove_metadata() of pyarrow") from None
+
+
+def _is_json(kind) -> bool:
+    """Whether ``json.dumps`` takes the values of a type, as verl writes true answers into its file of answers."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return all(_is_json(field.type) for field in kind)
+    if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
+        return _is_json(kind.value_type)
+    strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    others = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return any(is_one(kind) for is_one in (*strings, *others))
 
 
 def check_text_alone(what: str, path: Path, schema) -> None:
@@ -188,9 +223,7 @@ def check_graded(config: DictConfig, what: str, path: Path, schema) -> None:
 
     if not is_graded_by_us(config):
         return
-    truth = schema.field("reward_model").type.field("ground_truth").type
-    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
-    if pa.types.is_nested(truth) or any(is_binary(truth) for is_binary in binary):
+    if pa.types.is_nested(truth := schema.field("reward_model").type.field("ground_truth").type):
         rule, fix = f"its reward_model.ground_truth is {truth}", "write the answer as text or a number"
         raise UserError(what, rule, f"{fix}, or set {GRADER_KEY} to a grader of yours")
     extra = schema.field("extra_info").type if "extra_info" in schema.names else pa.null()

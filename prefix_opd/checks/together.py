@@ -192,7 +192,7 @@ def check_weighting(config: DictConfig, settings: Settings) -> None:
 
 
 def unused(config: DictConfig, overrides: Sequence[str]) -> list[Finding]:
-    """A warning for each typed setting that the chosen schedule or weighting does not have.
+    """A warning for each typed setting that the chosen schedule, weighting or objective does not read.
 
     Experiments may hold settings of several classes, and sweeps give all their runs the same ones.
     """
@@ -204,6 +204,9 @@ def unused(config: DictConfig, overrides: Sequence[str]) -> list[Finding]:
             if name not in type(chosen).model_fields:
                 reason = f"{node}.name={config.prefix_opd[node].name} does not read it"
                 found.append(warn(reason, "leave it out, or choose another").named(key))
+        if key == f"{LOSS}.topk" and not settings.loss.needs_topk:
+            reason = f"loss_mode={config.distillation.distillation_loss.loss_mode} does not read it"
+            found.append(warn(reason, "leave it out, or choose an objective of the teacher's top tokens").named(key))
     return found
 
 

@@ -147,10 +147,11 @@ def _where(out: Path | None, run: Path, name: str) -> Path:
     from prefix_opd.base.errors import UserError
     from prefix_opd.base.files import check_out
 
-    check_out(out)
     if out is not None and out.suffix.lower() == ".png":
         raise UserError(f"--out {out}", "names the JSON file; the PNG is written beside it", "end it in .json")
-    return out or run / "analysis" / f"{name}.json"
+    path = out or run / "analysis" / f"{name}.json"
+    check_out(path)
+    return path
 
 
 def _tell(found: Any, table: Any, figure: Callable[[Any], Any], path: Path, runs: Sequence[Path]) -> None:

@@ -21,8 +21,8 @@ LOSS_MODE_KEY = "distillation.distillation_loss.loss_mode"
 ATTENTION_KEY = "actor_rollout_ref.model.override_config.attn_implementation"
 PACKED_ATTENTION = "torch_varlen"
 """A value of `ATTENTION_KEY`: attention over packed sequences by torch's own kernels. Only the trainer knows it."""
-NUMPY_SEED, TORCH_SEED = 2**32 - 1, 2**63 - 1
-"""The largest seeds of ``numpy.random.seed``, which vLLM calls, and of ``torch.manual_seed``."""
+NUMPY_SEED = 2**32 - 1
+"""The largest seed of ``numpy.random.seed``, which vLLM calls."""
 LOOP_KEY = "actor_rollout_ref.rollout.agent.default_agent_loop"
 ONE_TURN = "single_turn_agent"
 """verl's agent loop of one turn, the default of `LOOP_KEY`."""

@@ -169,7 +169,9 @@ class Model:
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=self.trust_remote_code)
+            loaded = AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=self.trust_remote_code)
+            loaded.encode("1+1=")  # reads settings that loading does not
+            return loaded
         except Exception as error:  # each kind of tokenizer file breaks in a way of its own
             reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
             fix = "give the tokenizer files and the config.json that belong to it"

@@ -37,7 +37,10 @@ def parse(override: str) -> Override:
         UserError: it does not parse, holds several values, is of Hydra itself, or chooses a file that does not exist.
     """
     try:
+        override.encode()
         (found,) = OverridesParser.create().parse_overrides([override])
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8; no file of a run could hold them
+        raise UserError(ascii(override), "is not text in UTF-8", "type it in a terminal with a UTF-8 locale") from None
     except (OverrideParseException, HydraException):
         fix = """write key=value, and quote what is no plain word, e.g. 'prefix_opd.prompt.ending="<think>"'"""
         raise UserError(override, "is not a Hydra override", fix) from None

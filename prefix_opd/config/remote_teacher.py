@@ -35,8 +35,11 @@ class RemoteTeacher:
 
     @property
     def headers(self) -> dict[str, str]:
-        key = os.environ.get(self.key_variable)
-        return {"Authorization": f"Bearer {key}"} if key else {}
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    @property
+    def key(self) -> str:
+        return os.environ.get(self.key_variable, "").strip()  # a file's last line ends with a line end
 
     def body(self, tokens: Sequence[int], topk: int) -> dict[str, Any]:
         """The request that scores a sequence. vLLM generates at least one token; it is ignored."""

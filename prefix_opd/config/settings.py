@@ -55,8 +55,7 @@ class PromptSettings(Fields):
     def _nothing_is_forced(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or given.get("thinking", "forced") == "forced":
             return given
-        thinking = "off" if given["thinking"] is False else given["thinking"]  # YAML reads a bare off as false
-        return {"ending": None, **given, "thinking": thinking}
+        return {"ending": None, **given}
 
     @field_validator("ending")
     @classmethod

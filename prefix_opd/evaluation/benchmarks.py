@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from prefix_opd.base.errors import UserError, at_least
 from prefix_opd.base.files import read_object, sha256_of
-from prefix_opd.checks.run_data import check_columns, check_graded, check_rows, check_text_alone, read_rows
+from prefix_opd.checks.run_data import check_columns, check_graded, check_path, check_rows, check_text_alone, read_rows
 from prefix_opd.config.keys import NUMPY_SEED
 from prefix_opd.data.known import KNOWN
 from prefix_opd.data.manifest import MANIFEST
@@ -145,6 +145,7 @@ def check_answers(config: DictConfig, benchmarks: Sequence[Benchmark]) -> None:
 
 def _check(benchmark: Benchmark) -> None:
     table, what = _read(benchmark.path), f"benchmark {benchmark.path}"
+    check_path(what, benchmark.path)
     for name in _COLUMNS:
         if name not in table.column_names:
             raise UserError(what, f"lacks verl's column {name!r} (it has {', '.join(table.column_names)})")

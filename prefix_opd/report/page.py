@@ -32,6 +32,7 @@ def write_report(
     check_out(out)
     content = gather(folders, target, reference)
     out = out or (folders[0] if len(folders) == 1 else folders[0].absolute().parent) / "report.html"
+    check_out(out)
     pictures = [draw(one, out.with_name(f"{out.stem}_{end}.png")) for end, (one, _) in _figures(content).items()]
     write_whole(out, render(content, pictures))
     return [out, *pictures]

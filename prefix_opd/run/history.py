@@ -68,8 +68,10 @@ class History:
         several, found = (OmegaConf.select(self.config, VALIDATION_SAMPLES) or 1) > 1, []
         for one in validations(self.lines):
             answers = read_answers(self.folder, one.step)
-            interval = _over_problems(answers, one.accuracy) if several and answers and len(one.scores) == 1 else None
-            found.append(replace(one, samples=len(answers), over_problems=interval))
+            shares = all(0 <= answer["score"] <= 1 for answer in answers)
+            alone = several and shares and answers and len(one.scores) == 1
+            interval = _over_problems(answers, one.accuracy) if alone else None
+            found.append(replace(one, samples=len(answers), over_problems=interval, of_shares=shares))
         return found
 
 

@@ -45,14 +45,19 @@ class Evaluation:
     """Number of graded answers in verl's file; `validations` does not read it."""
     over_problems: tuple[float, float] | None = None
     """95% interval over problems, where each has several answers."""
+    of_shares: bool = True
+    """Whether every score lies between 0 and 1; a grader of the user's may give others."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95% interval of the accuracy: over problems, or Wilson's for one answer per problem.
 
-        None for several data sets: verl's file of answers does not name the data set of an answer.
+        None for several data sets: verl's file of answers does not name the data set of an answer. None for scores
+        that are no shares.
         """
-        return None if len(self.scores) > 1 else self.over_problems or wilson(self.accuracy, self.samples)
+        if len(self.scores) > 1 or not (self.of_shares and 0 <= self.accuracy <= 1):
+            return None
+        return self.over_problems or wilson(self.accuracy, self.samples)
 
 
 def with_costs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Spent]]:

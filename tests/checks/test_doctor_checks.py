@@ -5,14 +5,17 @@ import json
 import pytest
 import torch
 from chat_templates import PLAIN
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from tiny_models import FAMILIES, write_model
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks import models, room, versions
 from prefix_opd.checks.doctor import ALL, QUICK, Status, accepted, look, worst
 from prefix_opd.checks.engines import _request
+from prefix_opd.config.decoder import DENSE_FAMILIES
 from prefix_opd.config.keys import STUDENT_KEY as STUDENT
 from prefix_opd.config.keys import TEACHER_KEY as TEACHER
+from prefix_opd.config.models import Model
 from prefix_opd.cost.arithmetic import stored_parameters
 from prefix_opd.miniature import shipped_models
 
@@ -105,6 +108,44 @@ def test_embedding_rows_are_read_from_the_weights(case, model):
     (student / "model.safetensors").write_bytes(b"\xff" * 40)
     finding = one(models.embedding_rows, case(f"{STUDENT}={student}"))
     assert finding.status is Status.FAIL and "is not a whole safetensors file" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"hidden_act": "foo"}, "transformers does not build the model of its config.json (KeyError: 'foo"),
+        ({"rope_scaling": {"type": "foo"}}, "transformers does not build the model of its config.json ("),
+        ({"attention_bias": True}, "model.layers.0.self_attn.q_proj.bias is missing in its weights, and [128] by its"),
+        ({"pad_token_id": 999}, ""),  # verl gives the model the tokenizer's
+    ],
+)
+def test_a_config_that_does_not_describe_the_weights_fails(case, model, changed, line):
+    finding = one(models.sizes_of_weights, case(f"{STUDENT}={model('student', config=changed)}"))
+    assert finding.status is (Status.FAIL if line else Status.OK) and line in finding.reason
+
+
+def test_weights_that_are_missing_or_left_over_fail(case, model):
+    """transformers would draw a missing one at random, and vLLM does not start with one that it does not know."""
+    student = model("student")
+    weights = load_file(student / "model.safetensors")
+    norm = "model.norm.weight"
+    for changed, line in {
+        "without": f"{norm} is missing in its weights, and [64] by its config.json",
+        "more": "value.weight is in its weights, and not by its config.json",
+        "rotary": "",
+    }.items():
+        kept = {name: one for name, one in weights.items() if changed != "without" or name != norm}
+        kept |= {"value.weight": torch.ones(1)} if changed == "more" else {}
+        kept |= {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(1)} if changed == "rotary" else {}
+        save_file(kept, student / "model.safetensors", metadata={"format": "pt"})
+        finding = one(models.sizes_of_weights, case(f"{STUDENT}={student}"))
+        assert finding.status is (Status.FAIL if line else Status.OK) and line in finding.reason
+
+
+@pytest.mark.parametrize("family", DENSE_FAMILIES)
+def test_every_dense_family_is_described_by_its_config(family, tmp_path, monkeypatch):
+    monkeypatch.setitem(FAMILIES, family, {"model_type": family, "tie_word_embeddings": family == "qwen2"})
+    models.check_sizes(Model("student", str(write_model(tmp_path, family))))
 
 
 def test_weights_as_pickles_alone_fail(case, model):

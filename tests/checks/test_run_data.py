@@ -1,7 +1,9 @@
 """Data files that verl could not train or validate on: one line that names file, column and types; others pass."""
 
 import copy
+import datetime
 import json
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -153,6 +155,41 @@ def test_a_column_that_occurs_twice_and_one_that_datasets_does_not_read(checked,
     for file, line in {twice: "has several columns 'ability'; rename", mapped: "its column 'options' is map<"}.items():
         with pytest.raises(UserError, match=line):
             checked(TRAIN_KEY, file)
+
+
+@pytest.mark.parametrize("name", ["rows[1].parquet", "rows*.parquet", "row?.parquet", "a::b.parquet"])
+def test_a_path_that_is_a_pattern_to_datasets_is_refused(checked, tmp_path, name):
+    """``datasets`` finds no rows[1].parquet, and reads all files that rows*.parquet fits."""
+    with pytest.raises(UserError, match="in its path, which datasets reads as a pattern; rename the file or folder"):
+        checked(VAL_KEY, parquet(tmp_path, name))
+
+
+@pytest.mark.parametrize(
+    ("truth", "kind"),
+    [
+        (datetime.date(2024, 1, 5), "date32[day]"),
+        (Decimal("1.5"), "decimal128(2, 1)"),
+        (b"14", "binary"),
+        ({"until": datetime.date(2024, 1, 5)}, "struct<until: date32[day]>"),
+    ],
+)
+def test_a_true_answer_that_json_does_not_hold_is_refused(checked, tmp_path, truth, kind):
+    """verl writes the true answers of a validation into a file of JSON, whoever grades them."""
+    file = parquet(tmp_path, "rows.parquet", reward_model={"style": "rule", "ground_truth": truth})
+    with pytest.raises(UserError) as refused:
+        checked(VAL_KEY, file)
+    assert f"its reward_model.ground_truth is {kind}, which verl does not write beside the answers" in str(
+        refused.value
+    )
+    assert checked(TRAIN_KEY, file) == ROWS  # a prefix is not graded
+
+
+def test_types_of_another_version_of_datasets_are_refused(checked, tmp_path):
+    features = {"info": {"features": {"prompt": {"_type": "TypeOfLater"}}}}
+    table = pa.Table.from_pylist([row(index) for index in range(ROWS)])
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match="datasets does not read the types that its metadata names .*TypeOfLater"):
+        checked(TRAIN_KEY, str(tmp_path / "rows.parquet"))
 
 
 def test_what_verl_reads_passes(checked, tmp_path):

@@ -136,8 +136,11 @@ def test_a_setting_of_another_schedule_is_a_warning_where_it_was_typed(monkeypat
     monkeypatch.setattr(launch, "run", lambda config, **_: None)
     folder = f"trainer.default_local_dir={tmp_path}"
     typed = ["prefix_opd.schedule.increment=3", "+prefix_opd.weighting={start:3}", "prefix_opd.schedule.maximum=99"]
+    typed.append("distillation.distillation_loss.topk=4")
     assert launch.main(["experiment=tiny/full", folder, *typed]) == 0
     assert capsys.readouterr().out.splitlines() == [
+        "distillation.distillation_loss.topk: loss_mode=prefix_opd does not read it; leave it out, or choose an "
+        "objective of the teacher's top tokens",
         "prefix_opd.schedule.increment: schedule.name=full does not read it; leave it out, or choose another",
         "prefix_opd.weighting.start: weighting.name=uniform does not read it; leave it out, or choose another",
     ]

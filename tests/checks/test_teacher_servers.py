@@ -95,3 +95,21 @@ def test_another_vocabulary_is_refused(scorer):
 def test_a_url_of_no_api_is_refused(url):
     with pytest.raises(UserError, match="is not the URL of an API"):
         ask(f"'{url}'")
+
+
+@pytest.mark.parametrize("host", ["a..b", "xn--a", "a" * 64, "\u00e9\u200b", "a b"])
+def test_a_host_that_cannot_be_is_refused(host):
+    """A label of a host's name has 1 to 63 characters."""
+    with pytest.raises(UserError, match=r"/v1: does not answer \("):
+        ask(f"'http://{host}/v1'")
+
+
+def test_a_key_that_no_header_holds_is_not_shown(scorer, monkeypatch):
+    named, scorer.key = "prefix_opd.teacher.key_variable=MY_KEY", "right"
+    with serving(scorer) as url:
+        monkeypatch.setenv("MY_KEY", "right\n")  # as read from a file
+        ask(url, NAMED, named)
+        for key in ("secr\u00e9t", "sec\nret"):
+            monkeypatch.setenv("MY_KEY", key)
+            with pytest.raises(UserError, match="^MY_KEY: is no key: a header holds printable ASCII alone"):
+                ask(url, NAMED, named)

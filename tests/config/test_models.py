@@ -68,3 +68,10 @@ def test_the_largest_tensor_by_hand(student):
     # with experts: transformers keeps gate and up of all 8 in one tensor
     change(student, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=4096)
     assert Model("model", str(student)).largest_tensor == 8 * 2 * 4096 * 576
+
+
+def test_a_tokenizer_that_loads_and_does_not_encode_is_refused(student):
+    path = student / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": "many"}))
+    with pytest.raises(UserError, match="its tokenizer does not load: .*; give the tokenizer files"):
+        Model("actor_rollout_ref.model.path", str(student)).tokenizer  # noqa: B018

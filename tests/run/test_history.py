@@ -127,3 +127,19 @@ def test_several_data_sets_have_no_interval(make_run, n):
     assert [list(column.cells)[0] for column in render(summarise(folder)).columns][:3] == ["student after", "40.0%", ""]
     page = write_report([folder], folder / "report.html")[0].read_text()
     assert "40.0% after step 1; 1 updates" in page and "<td>40.0%</td>\n        <td></td>" in page
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_scores_that_are_no_shares_have_no_interval(make_run, n):
+    """A grader of the user's may give -1 for a wrong and 1 for a right answer; a proportion's interval is no interval
+    of their mean. A report and a summary are written all the same."""
+    line = {"val-core/mine/reward/mean@1": -0.5}
+    settings = {"actor_rollout_ref.rollout.val_kwargs.n": n}
+    folder = make_run("signed", [update(1, 1e9, **line), update(2, 2e9, **line)], **settings)
+    (folder / "validation").mkdir(exist_ok=True)
+    answers = [{"input": f"{i}", "output": "?", "score": score} for i, score in enumerate([-1, -1, -1, 1])] * n
+    (folder / "validation" / "2.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    before, after = read_finished(folder).evaluations
+    assert [(one.accuracy, one.interval) for one in (before, after)] == [(-0.5, None)] * 2
+    render(summarise(folder))
+    write_report([folder])
