@@ -167,7 +167,7 @@ SERVICES = [
     ),
     ([f"+{RAY}.runtime_env.working_dir=/no/such"], "working_dir=/no/such: is not a folder; leave it out"),
     (["+reward.custom_reward_function.reward_kwargs.time_limit=5"], "reward_kwargs.time_limit: is not known; choose"),
-    (["+reward.custom_reward_function.reward_kwargs.time_limit_s=abc"], "reward_kwargs.time_limit_s=abc: input should"),
+    (["+reward.custom_reward_function.reward_kwargs.time_limit_s=abc"], "time_limit_s=abc: must be a number"),
     (["+reward.custom_reward_function.reward_kwargs.workers=0"], "reward_kwargs.workers=0: input should be greater"),
     ([f"{RAY}.num_cpus=12", "transfer_queue.backend.SimpleStorage.num_data_storage_units=8"],
      f"{RAY}.num_cpus=12: the run asks Ray for 16: 3 for each of 1 + 1 GPUs, 8 for transfer_queue"),

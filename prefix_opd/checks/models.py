@@ -82,13 +82,15 @@ def _misfit(model: Model) -> str:
 def _built(model: Model) -> dict[str, list[int]]:
     """Name -> shape of each parameter, as transformers builds the model without memory. Raises UserError."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
     # verl takes the tokenizer's padding, and a run chooses the attention, which may not be installed here
     published = {**model.config, "pad_token_id": None, "attn_implementation": "eager"}
     try:
+        made = AutoConfig.for_model(**published)
+        MODEL_FOR_CAUSAL_LM_MAPPING[type(made)]  # imports modules, which read the values of tensors
         with torch.device("meta"):
-            built = AutoModelForCausalLM.from_config(AutoConfig.for_model(**published))
+            built = AutoModelForCausalLM.from_config(made)
     except Exception as error:  # of any of its values
         rule = f"transformers does not build the model of its config.json ({one_line(error)})"
         raise UserError(model.what, rule, "correct it") from None

@@ -46,7 +46,8 @@ def settings_from(kwargs: Mapping[str, Any]) -> GradeSettings:
         return GradeSettings(**chosen)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise UserError(f"reward_kwargs.{problem['loc'][0]}={problem['input']}", problem["msg"].lower()) from None
+        rule = problem["msg"].removeprefix("Value error, ").lower()
+        raise UserError(f"reward_kwargs.{problem['loc'][0]}={problem['input']}", rule) from None
 
 
 def compute_score(

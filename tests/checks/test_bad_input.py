@@ -144,7 +144,7 @@ CASES = [
     ([*JSD, "prefix_opd.loss.beta=1"], "prefix_opd.loss.beta=1: input should be less"),
     ([*JSD, "prefix_opd.advantage.clamp=5"], "prefix_opd.advantage.clamp: is not read by"),
     ([*TRAIN, "prefix_opd.probe.every=-1"], "prefix_opd.probe.every=-1"),
-    ([*FORWARD_KL, "prefix_opd.probe.every=2"], "loss_mode=forward_kl_topk asks for"),
+    ([*FORWARD_KL, "prefix_opd.probe.every=2"], "loss_mode=forward_kl_topk requests"),
     ([*JSD, "prefix_opd.probe.every=1"], "prefix_opd.probe.every=1: needs the teacher's"),
     ([*JSD, f"{LAG}=1"], f"{LAG}=1: needs an importance ratio"),
     ([*TRAIN, "prefix_opd.loss.beta=0.5"], "prefix_opd.loss.beta: is not read by distillation.distillation_loss.loss"),

@@ -162,7 +162,9 @@ def test_an_engine_gets_the_share_that_a_training_layout_leaves_open():
 
 def test_the_bucket_for_weights_fits_the_largest_tensor_as_in_training(tmp_path):
     folder = shutil.copytree(STUDENT, tmp_path / "wide")
-    save_file({"model.norm.weight": torch.zeros((28 << 20) + 1, dtype=torch.uint8)}, folder / "more.safetensors")
+    save_file(
+        {"model.rotary_emb.inv_freq": torch.zeros((28 << 20) + 1, dtype=torch.uint8)}, folder / "more.safetensors"
+    )
     config = configure(open_target(str(folder), None))
     assert config.actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes == 113
 

@@ -53,9 +53,9 @@ def test_a_missing_value_is_named(settings, told):
     ("settings", "told"),
     [
         ({"template": "no question {solution}"}, "template lacks {prompt}"),
-        ({"template": "{prompt} {"}, "is no template"),
-        ({"template": r"{prompt} \boxed{}"}, "{} is no field"),
-        ({"template": "{prompt!r}"}, "{prompt} is no field"),
+        ({"template": "{prompt} {"}, "is not a template"),
+        ({"template": r"{prompt} \boxed{}"}, "{} is not a field"),
+        ({"template": "{prompt!r}"}, "{prompt} is not a field"),
         ({"column": "a", "system": "b"}, "column=a is the whole prompt"),
     ],
 )

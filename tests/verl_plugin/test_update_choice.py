@@ -9,7 +9,7 @@ from verl.utils import tensordict_utils as tu
 from prefix_opd.verl_plugin.engine import update_tokens
 
 pytestmark = pytest.mark.usefixtures("use")
-READ_MORE = ["calculate_entropy", "calculate_sum_pi_squared", "distillation_use_topk", "use_fused_kernels"]
+READ_MORE = ["calculate_entropy", "calculate_sum_pi_squared", "use_fused_kernels"]
 BOTH = dict(response_logits_only=True, share_prompts=True)
 
 
