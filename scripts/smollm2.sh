@@ -32,6 +32,12 @@ for run in $RUNS; do
     exit 2
   fi
 done
+for name in UPDATES PROMPTS PROBLEMS; do
+  if [[ ! ${!name} =~ ^[1-9][0-9]*$ ]]; then
+    echo "error: $name=${!name}: must be a whole number of at least 1" >&2
+    exit 2
+  fi
+done
 source scripts/environment.sh "$PLATFORM"
 step=("$python" -m prefix_opd.smollm2)
 program=("$python" -m prefix_opd.cli)

@@ -127,3 +127,11 @@ def test_the_table_of_runs(tmp_path):
     assert lines[5] == "| short | 64 | 50.0% | 38.1% to 61.9% | 1 | 1.00e+02 (25%) | 2 (50%) |  |"
     with pytest.raises(UserError, match="has no complete validation"):
         table([write_run(tmp_path / "none", [update(1, 1.0)])])
+
+
+@pytest.mark.parametrize(("name", "value"), [("UPDATES", "0"), ("PROMPTS", "abc"), ("PROBLEMS", "-1"), ("RUNS", "foo")])
+def test_a_wrong_variable_ends_before_anything_starts(name, value):
+    command = ["bash", str(ROOT / "scripts" / "smollm2.sh")]
+    ran = subprocess.run(command, env={**os.environ, "PLATFORM": "cpu", name: value}, capture_output=True, text=True)
+    assert ran.returncode == 2 and ran.stdout == ""
+    assert ran.stderr.startswith(f"error: {name}={value}: ") and ran.stderr.count("\n") == 1
