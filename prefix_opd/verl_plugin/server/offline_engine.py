@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ class OfflineEngine:
 
     def __enter__(self) -> OfflineEngine:
         our_run.install(["vllm_version"])  # vLLM reads the version of package "vllm"; its CPU package has another name
+        # stdout belongs to the command, and vLLM's warnings are about what a run asks for as well
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         from vllm import LLM
 
         self.llm = LLM(**self.arguments)
@@ -49,7 +53,7 @@ class OfflineEngine:
         """
         asked = [i for i in range(len(prompts)) if room[i] > 0]
         each = [dict(sampling, max_tokens=room[i], seed=seeds[i]) for i in asked]
-        answers = self._ask([prompts[i] for i in asked], each, show=True)
+        answers = self._ask([prompts[i] for i in asked], each)
         found: list[list[int]] = [[] for _ in prompts]
         for i, answer in zip(asked, answers, strict=True):
             found[i] = list(answer.outputs[0].token_ids)
@@ -77,11 +81,11 @@ class OfflineEngine:
             for answer, response in zip(answers, responses, strict=True)
         ]
 
-    def _ask(self, prompts: Sequence[Sequence[int]], sampling: Sequence[dict[str, Any]], show: bool = False) -> list:
+    def _ask(self, prompts: Sequence[Sequence[int]], sampling: Sequence[dict[str, Any]]) -> list:
         from vllm import SamplingParams
 
         parameters = [SamplingParams(**one, detokenize=False) for one in sampling]
-        return self.llm.generate([{"prompt_token_ids": list(one)} for one in prompts], parameters, use_tqdm=show)
+        return self.llm.generate([{"prompt_token_ids": list(one)} for one in prompts], parameters)
 
 
 def _of_tokens(log_probs: Sequence[Any], tokens: Sequence[int]) -> list[float]:
