@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prefix_opd.base.errors import UserError
+from prefix_opd.base.terminal import table
 from prefix_opd.checks.cluster import check_parallel_sizes
 from prefix_opd.checks.preflight import check_batches
 from prefix_opd.checks.sizes import check_lengths
@@ -21,7 +22,7 @@ from prefix_opd.cost.record import Assumptions
 from prefix_opd.cost.view import hours_text
 
 DEFAULT_ACCELERATOR = "a100"
-HEADINGS = ("layout", "GPUs", "teacher", "hours", "sampling", "scoring", "update", "host")
+HEADINGS = ("layout", "GPUs", "hours", "sample", "score", "update", "host")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Row:
         peaks = [
             f"{self.peaks[phase]:.1f}" if phase in self.peaks else "" for phase in ("sampling", "scoring", "update")
         ]
-        return [self.layout, f"{self.cards}", self.placement, hours_text(self.hours), *peaks, f"{self.host:.0f}"]
+        return [self.layout, f"{self.cards} {self.placement}", hours_text(self.hours), *peaks, f"{self.host:.0f}"]
 
 
 def compare(overrides: Sequence[str], assumptions: Assumptions, cards: int | None = None) -> list[Row]:
@@ -96,15 +97,16 @@ def _row(name: str, overrides: list[str], assumptions: Assumptions, cards: int |
 
 def render(rows: Sequence[Row], accelerator: str):
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"layouts on {accelerator}; memory in GiB", title_justify="left")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("layout", "teacher") else "right")
-    table.add_column("fits?")
-    for row in rows:
-        table.add_row(*row.cells(), row.problem or "yes")
-    table.caption = "Memory: the peak of a GPU in each phase; host memory of a node."
+    told = (
+        "GiB: the peak of a GPU in each phase, and a node's host memory. shared: the teacher is on the student's GPUs."
+    )
+    made = table(f"layouts on {accelerator}", HEADINGS, told, no_wrap=True)
+    for fits in (True, False):
+        for row in (row for row in rows if fits is not bool(row.problem)):
+            made.add_row(*row.cells(), style=None if fits else "dim")
+        made.add_section()
     best = fastest(rows)
-    return Group(table, Text(f"fastest that fits: layout={best}" if best else "no layout fits"))
+    last = f"fastest that fits: layout={best}" if best else "no layout fits"
+    return Group(made, Text("\n".join([*(f"{row.layout}: {row.problem}" for row in rows if row.problem), last])))

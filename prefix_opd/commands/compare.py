@@ -33,7 +33,7 @@ def compare(
     if as_json:
         print(json.dumps([table.as_dict() for table in tables], indent=2))
         return
-    from rich.console import Console
+    from prefix_opd.base.terminal import console
 
     for table in tables:
-        Console().print(render(table), highlight=False)
+        console().print(render(table), highlight=False)

@@ -165,8 +165,7 @@ def _run(config, plan: dict[str, Any], folder: Path, check: bool, as_json: bool,
 
 
 def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
-    from rich.console import Console
-
+    from prefix_opd.base.terminal import console
     from prefix_opd.evaluation.record import RESPONSES_FILE
     from prefix_opd.evaluation.table import RESULTS_FILE, render, write_results
 
@@ -181,14 +180,14 @@ def _show(folder: Path, plan: dict[str, Any], as_json: bool) -> None:
         f"by token {', '.join(map(str, same['stop_token_ids']))}; the interval is a bootstrap over problems, "
         "Wilson's for one answer each; ended: by themselves, cut: at the token limit, tokens: mean length"
     )
-    console = Console()
-    console.print(render(f"{about['name']}{step}", rows, caption), highlight=False)
+    out = console()
+    out.print(render(f"{about['name']}{step}", rows, caption), highlight=False)
     for name, row in rows.items():
         if row.rejected:
-            console.print(f"warning: {name}: {row.rejected}", style="yellow", highlight=False, soft_wrap=True)
+            out.print(f"warning: {name}: {row.rejected}", style="yellow", highlight=False, soft_wrap=True)
         if row.ungraded:
-            console.print(f"{name}: {row.ungraded} responses have no true answer and count as wrong", highlight=False)
+            out.print(f"{name}: {row.ungraded} responses have no true answer and count as wrong", highlight=False)
     left = [name for name in plan["benchmarks"] if name not in rows]
     if left:
-        console.print(f"not finished and left out: {', '.join(left)}", highlight=False)
-    console.print(f"all of it {folder / RESULTS_FILE} and {folder / RESPONSES_FILE}", highlight=False, soft_wrap=True)
+        out.print(f"not finished and left out: {', '.join(left)}", highlight=False)
+    out.print(f"results {folder / RESULTS_FILE} and {folder / RESPONSES_FILE}", highlight=False, soft_wrap=True)

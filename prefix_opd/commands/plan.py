@@ -42,7 +42,7 @@ def plan(
     for each phase: sampling, student_scoring, teacher_scoring, update. Pass measured values with --utilisation or
     --tflops.
     """
-    from rich.console import Console
+    from prefix_opd.base.terminal import console
 
     if paper:
         from prefix_opd.base.errors import UserError
@@ -79,7 +79,7 @@ def plan(
     if as_json:
         print(json.dumps(content, indent=2))
     else:
-        Console().print(shown, highlight=False)
+        console().print(shown, highlight=False)
 
 
 def _plan(overrides: list[str], assumptions, gpus: int | None):

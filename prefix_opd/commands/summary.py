@@ -25,5 +25,5 @@ def show(folder: Path, teacher: tuple[float, int] | None = None):
     out.print(render(found, teacher))
     if found.evaluations and found.prefix_lengths:
         out.print(f"picture   {picture(found)}", highlight=False, soft_wrap=True)
-    out.print(f"all of it {folder}", highlight=False, soft_wrap=True)
+    out.print(f"folder    {folder}", highlight=False, soft_wrap=True)
     return found

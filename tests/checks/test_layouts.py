@@ -111,9 +111,9 @@ def test_a_teacher_elsewhere_has_no_peak(monkeypatch):
     shown = run("experiment=qwen3_8b/schedule", "prefix_opd.teacher.url=http://h:8000/v1", "--layouts")
     assert shown.exit_code == 0, shown.exception
     line = next(line for line in shown.stdout.splitlines() if "node_8x80gb " in line)
-    sampling, scoring, update = line.split("│")[5:8]
+    sampling, scoring, update = line.split("│")[4:7]
     assert not scoring.strip() and float(sampling) > 0 and float(update) > 0
-    assert line.split("│")[3].strip() == "elsewhere"
+    assert line.split("│")[2].strip() == "8 elsewhere"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,6 @@ def test_paths_of_the_machine_are_left_out(tmp_path, monkeypatch):
     page, begin = tmp_path / "fault_tests.md", run_table.BEGIN.format("")
     page.write_text(f"{begin}\n{run_table.END}")
     monkeypatch.setattr(run_table, "PAGE", page)
-    told = "all of it /home/me/outputs/faults/killed:_raylet/outputs/tiny_schedule"
+    told = "folder /home/me/outputs/faults/killed:_raylet/outputs/tiny_schedule"
     run_table.write_table([{"case": "a kill", "exit": 0, "told": told, "commit": "abc"}], begin)
-    assert "| a kill | 0 | all of it outputs/tiny_schedule |  |  |" in page.read_text()
+    assert "| a kill | 0 | folder outputs/tiny_schedule |  |  |" in page.read_text()
