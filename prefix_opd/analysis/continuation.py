@@ -17,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from prefix_opd.analysis.prefixes import Prefixes, check_lengths, choose_length, point
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.loopback import stay_on_loopback
+from prefix_opd.checks.models import check_embedding, check_sizes
+from prefix_opd.checks.preflight import models_of
 from prefix_opd.checks.run_data import data_files, read_rows
 from prefix_opd.checks.services import PACKAGE, check_one_turn
 from prefix_opd.config.keys import GRADER_KEY, STUDENT_KEY, TEACHER_KEY, VAL_KEY
@@ -97,7 +99,8 @@ def measure(
 def check_models(config: DictConfig) -> None:
     """Reject a run whose rollouts or models are not those of an analysis, which starts two engines here.
 
-    Raises UserError for several turns, several teachers, a teacher at a URL, and an adapter to start from.
+    Raises UserError for several turns, several teachers, a teacher at a URL, an adapter to start from, and weights that
+    do not fit their config.json.
     """
     check_one_turn(config)
     check_one_teacher(config)
@@ -107,6 +110,9 @@ def check_models(config: DictConfig) -> None:
     if (lora := Lora.of(config)) and lora.start is not None:
         fix = f"merge it into the student, name that as {STUDENT_KEY}, and leave it out"
         raise UserError(f"{MODEL}.lora_adapter_path={lora.start}", "is an adapter that this command does not load", fix)
+    for model in models_of(config):
+        check_embedding(model)
+        check_sizes(model)
 
 
 def _check_answers(config: DictConfig) -> None:
