@@ -69,7 +69,7 @@ _CONCLUDED = re.compile(
     r"(?:^|[.!?:]\s+)(?:So|Thus|Hence|Therefore|Consequently|Altogether|In total|In conclusion|Overall)\b"
     r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case|none|neither)\b|n['’]t|"
     r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
-    r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
+    r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?(?:\d+\s+(?=\d+/\d))?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
     r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
 )
 _SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\\]*")
