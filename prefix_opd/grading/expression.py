@@ -25,15 +25,12 @@ _SHORT_WORDS = {"yes", "no", "odd"}
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _POWER_OF_TEN = re.compile(r"(?:(.+?)(?:\\times|\\cdot|\*|x))?10\^(?:\{([-+]?\d{1,3})\}|(\d))")
 _E_NOTATION = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([-+]?\d{1,3})")
-_ENDLESS = re.compile(
-    r"(?<![\d.])(\d*\.\d{0,30}?)(?:(\d)\2{2,}|(\d{2,9}?)\3+)\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)"
-)  # 0.333...
+_ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d{0,30}?)(?:(\d)\2{2,}|(\d{2,9}?)\3+)\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d{1,30})\}|(\d))|\((\d{1,30})\)(?![\d(^]))")
 _DOTTED = re.compile(r"\\dot\s*(?:\{(\d)\}|(\d))(\d*)\\dot\s*(?:\{(\d)\}|(\d))")  # 0.\dot{1}4285\dot{7}
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,;: ]|~|\{,\}|,\\!\s*)(?=\d{3}(?!\d))")  # 12\,345 and 58{,}500
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-_SLASH = re.compile(r"(-?)(\d+)/(\d+)")
 _FRACTION = re.compile(r"(-?)(\d*)\\frac\{(-?\d+)\}\{(\d+)\}")
 _BUILDER = re.compile(r"^\\?\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid\b|\\?\||:)(.*)\\?\}$")
 _BASED = re.compile(r"\(?([0-9A-F]+)\)?(?:_\{?\(?(\d+)\)?\}?|\s*\(?(?:in\s?)?base\s?(\d+)\)?)")
@@ -66,17 +63,17 @@ _UNIT = (
 )
 _SIGNS = (
     r"(?:[kMm]\s*)?\\Omega(?![A-Za-z])|\\(?:AA|ell)(?![A-Za-z])|"
-    r"\\mu\s*(?:mol|Hz|Pa|eV|[mgsLlFAVWCHJNT])(?![A-Za-z])(?!\s*[A-Za-z])"
+    r"\\mu\s*(?:mol|Hz|Pa|eV|[mgsLlFAVWCHJNT])(?![A-Za-z])(?!\s*[A-Za-z])|"
+    r"(?:平方|立方)?(?:厘米|毫米|千米|公里|米|千克|公斤|[元円圆人个個名种種次度天日年月岁歳分秒块本枚台克升只]|小时|時間)"
 )
-_COUNTERS = r"(?:平方|立方)?(?:厘米|毫米|千米|公里|米|千克|公斤|[元円圆人个個名种種次度天日年月岁歳分秒块本枚台克升只]|小时|時間)"
 _WORD = (
-    rf"(?!(?:{'|'.join(_NUMERALS)}|hundred|thousand)\b)"
-    rf"(?>(?:{_SIGNS}|{_COUNTERS}|(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|a|an|is|as|we|by|so|{_UNIT})(?![A-Za-z'’.-]))"
+    rf"(?!(?:{'|'.join(_NUMERALS)}|hundred|thousand)\b)(?>(?:{_SIGNS}|"
+    rf"(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|a|an|is|as|we|by|so|{_UNIT})(?![A-Za-z'’.-]))"
     rf"(?:\s*\^\s*\{{?-?[1-4]\}}?)?)"
 )
 _PER = r"(?:\s*(?:[/·]|\\cdot(?![A-Za-z]))\s*|\s+)"
 _EXPONENT = re.compile(r"\^\s*\{?-?\d\}?")
-_PRODUCT = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])[^=]*$")  # before m in n^2 m
+_PRODUCT = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])(?!\s*10)[^=]*$")  # the n of n^2 m
 _TEXT = (
     r"\\(?:text(?:bf|it|rm|normal)?|[mh]box|mathrm|operatorname)\s*\{((?:[^{}]|\^\{-?\d\})*)\}(?:\s*\^\s*\{?-?\d\}?)?"
 )
@@ -99,9 +96,7 @@ _DENIAL_AFTER = re.compile(
 )
 _TH = r"(?:\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
-_TEXT_BEFORE = re.compile(
-    r"(?P<words>\\text(?:bf|it|rm)?\s*\{[A-Za-z ,:'’]+\}|[ABDEFHMO-TV](?=\())\s*(?P<value>[-+]?[\d.].*|\([^()]*,[^()]*\))"
-)
+_TEXT_BEFORE = re.compile(r"(?P<words>\\text\w*\s*\{[A-Za-z ,:'’]+\})\s*(?P<value>[-+]?[\d.].*|\([^()]*,[^()]*\))")
 _NOTE_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|[a-z]{3}))\s+\((?:(?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})|"
     r"(?:since|because|as|i\.e\.,?|namely|approx\w*\.?|about|\\approx|which|where|by|from)\s[^()]*)\)"
@@ -154,22 +149,16 @@ def value_of(text: str) -> str:
         return text
     text = _NAMED.get(as_words(text), text)
     text = _OR_ABOUT.sub("", _ORDINAL.sub("", plain_latex(_LATEX_THOUSANDS.sub("", text))))
-    if (denied := _DENIAL_AFTER.fullmatch(text)) is not None:
-        text = denied["value"]
-    if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
-        text = clause["value"]
+    for pattern in (_DENIAL_AFTER, _NUMBER_WITH_CLAUSE):
+        text = match["value"] if (match := pattern.fullmatch(text)) is not None else text
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
     text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' * bool(match[2])}{_NUMERALS[match[3].lower()]}", text)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
-        match = pattern.fullmatch(text)
-        words = _EXPONENT.sub("", match["words"] or "") if match else ""
-        if (
-            match
-            and not _CHANGES_THE_VALUE.search(unwrapped(words))
-            and (len(words) != 1 or not _PRODUCT.search(match["value"]))
-        ):
-            text = match["value"]
+        if (match := pattern.fullmatch(text)) is not None:
+            words = unwrapped(_EXPONENT.sub("", match["words"] or ""))
+            if not (_CHANGES_THE_VALUE.search(words) or len(words) == 1 and _PRODUCT.search(match["value"])):
+                text = match["value"]
     text = re.sub(rf"\\(?:{COMMANDS})(?![A-Za-z])", "", unwrapped(text))
     text = _BUILDER.sub(r"\1", text)
     while text.startswith("{") and closing_brace(text) == len(text) - 1:
@@ -199,8 +188,7 @@ def canonical(text: str) -> str:
     text = re.sub(r"\s*\^\\circ(?!\s*\d)\s*", "", value_of(text))
     text = re.sub(r"(?<!\d) | (?!\d)", "", text)  # 3 5 is not 35
     text = re.sub(r"(?<=[\^_])(\d(?!\d)|[A-Za-z](?![A-Za-z]))", r"{\1}", text)
-    if (slash := _SLASH.fullmatch(text)) is not None:
-        text = "{}\\frac{{{}}}{{{}}}".format(*slash.groups())
+    text = re.sub(r"^(-?)(\d+)/(\d+)$", r"\1\\frac{\2}{\3}", text)
     return _plain_decimal(text)
 
 
@@ -235,8 +223,7 @@ def as_words(text: str) -> str:
     """An answer in words, in lower case and with single spaces."""
     text = " ".join(_spelled(text).split())
     for pattern in (_CLAUSE_AFTER, _WORD_WITH_CLAUSE, _YES_OR_NO):
-        if (clause := pattern.fullmatch(text)) is not None:
-            text = clause["value"]
+        text = clause["value"] if (clause := pattern.fullmatch(text)) is not None else text
     text = re.sub(
         r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is| are|:) )?(?:(?:the|an?) )?", "", text.casefold()
     )

@@ -20,25 +20,18 @@ _CONSTANT = re.compile(r"\+\s*(?:[ckK]|const(?:ant)?\.?)$")
 
 def listed(text: str) -> str:
     """Commas in place of "and", semicolons in place of "or"; the union sign between intervals."""
-    if _RELATION.search(text):
-        text = re.sub(r"\\l(and|or)\b", r" \1 ", text)
-    if "\\infty" in text:
-        text = re.sub(r"(?<=[)\]])\s*\bor\b\s*(?=[(\[])", r"\\cup ", text)
+    text = re.sub(r"\\l(and|or)\b", r" \1 ", text) if _RELATION.search(text) else text
+    text = re.sub(r"(?<=[)\]])\s*\bor\b\s*(?=[(\[])", r"\\cup ", text) if "\\infty" in text else text
     return _JOINED.sub(lambda found: "; " if found[1] == "or" else ", ", text)
 
 
 def conditions(text: str) -> list[list[str]]:
-    """The alternatives of a condition on one variable, each with the parts that hold together; [] for other text.
-
-    "x > 0, x \\neq 1; x < -2" gives [["x > 0", "x \\neq 1"], ["x < -2"]].
-    """
+    """The alternatives of a condition on one variable: [["x > 0", "x < 9"], ["x = -2"]]."""
     text = re.sub(r"([a-z])\s*\\neq\s*\\pm\s*([^,;]+)$", r"\1\\neq \2, \1\\neq -\2", text)
     alternatives = [_pieces(part, ",") for part in _pieces(text, ";")]
     parts = [part for together in alternatives for part in together]
-    related = [bool(_RELATION.search(part)) for part in parts]
-    if len(parts) < 2 or not any(related) or not all(found or "=" in part for found, part in zip(related, parts)):
-        return []
-    return alternatives if len(set(_VARIABLE.findall(text))) == 1 else []
+    related = len(parts) > 1 and _RELATION.search(text) and all("=" in part or _RELATION.search(part) for part in parts)
+    return alternatives if related and len(set(_VARIABLE.findall(text))) == 1 else []
 
 
 def _pieces(text: str, separators: str) -> list[str]:
@@ -56,11 +49,13 @@ def without_names(text: str, other: str) -> str:
     """The values of "x = 5" and "x = 2, y = 3" if the other side has no equation; the exact side of an "≈"."""
     exact, *rest = re.split(r"\\approx\b|\\simeq\b", text)
     text = (rest[0] if rest and _NAME.fullmatch(exact) else exact).strip()
+    text = _FUNCTION.sub("y =", text) if re.match("y ?=", other) else text
+    text = _CONSTANT.sub("+ C", text) if re.search(r"\+ ?C$", other) else text
     named = [_pieces(part, "=") for part in _pieces(text, ",;")]
-    if len(_pieces(other, "=")) > 1 and (both := _NAMED_TUPLE.fullmatch(text)) is not None:
-        names, values = (_pieces(part, ",") for part in both.groups())
-        return ", ".join(map("{} = {}".format, names, values)) if len(names) == len(values) else text
-    if len(_pieces(other, "=")) > 1 or conditions(text) or not any(len(part) > 1 for part in named):
+    equations = len(_pieces(other, "=")) > 1
+    if equations and (both := _NAMED_TUPLE.fullmatch(text)) and both[1].count(",") == both[2].count(","):
+        return ", ".join(map("{} = {}".format, both[1].split(","), both[2].split(",")))
+    if equations or conditions(text) or not any(len(part) > 1 for part in named):
         return text
     if any(part[-1] == "0" and len(part) > 1 and not _NAME.fullmatch(part[0]) for part in named):
         return text  # an equation to be solved, not a value
@@ -72,17 +67,10 @@ def without_names(text: str, other: str) -> str:
 
 
 def named_alike(text: str, other: str) -> str:
-    """``text`` with the names before "=" and of a constant as on the other side: "X = 5" is "x = 5" beside "x = 4"."""
-    if re.match("y ?=", other):
-        text = _FUNCTION.sub("y =", text)
-    if re.search(r"\+ ?C$", other):
-        text = _CONSTANT.sub("+ C", text)
-    names = set(_VALUE_OF.findall(other))
-
-    def alike(found: re.Match[str]) -> str:
-        return found[1] if found[1] in names or found[1].swapcase() not in names else found[1].swapcase()
-
-    return _VALUE_OF.sub(alike, text)
+    """``text`` with the names before "=" in the other side's case: "X = 5" is "x = 5" beside "x = 4"."""
+    names = {name.swapcase(): name for name in _VALUE_OF.findall(other)}
+    names |= {name: name for name in names.values()}
+    return _VALUE_OF.sub(lambda name: names.get(name[1], name[1]), text)
 
 
 def structure(text: str) -> tuple[str, list[str]]:
@@ -90,7 +78,7 @@ def structure(text: str) -> tuple[str, list[str]]:
     text = re.sub(r"\\langle\b(.*)\\rangle\b", r"(\1)", text.strip())
     if conditions(text):
         return "", [text]
-    if (column := _COLUMN.fullmatch(text)) is not None and len(rows := re.split(r"\\\\", column[1].rstrip("\\ "))) > 1:
+    if (column := _COLUMN.fullmatch(text)) is not None and len(rows := column[1].rstrip("\\ ").split("\\\\")) > 1:
         return "()", rows
     if text.startswith("\\{") and text.endswith("\\}") and closing_brace(text[1:]) == len(text) - 2:
         return "list", list(dict.fromkeys(element for part in _pieces(text[2:-2], ",;") for element in _signs(part)))
@@ -103,8 +91,7 @@ def structure(text: str) -> tuple[str, list[str]]:
             return (text[0] + text[-1], inside) if len(signs) == 1 else ("list", signs)
     if len(parts := _pieces(text, ":")) > 1:
         return ":", parts
-    signs = _signs(text)
-    return ("list", signs) if len(signs) > 1 else ("", signs)
+    return "list" if len(signs := _signs(text)) > 1 else "", signs
 
 
 def _signs(text: str) -> list[str]:

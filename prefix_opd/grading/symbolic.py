@@ -56,13 +56,9 @@ def equal_by_algebra(answer: str, truth: str) -> bool:
     answer, truth = listed(answer), listed(truth)
     answer, truth = without_names(answer, truth), without_names(truth, answer)
     answer = named_alike(answer, truth)
-    truth = named_alike(truth, answer)
     if len(answer) == len(truth) == 1:  # a lone letter
         return answer.casefold() == truth.casefold()
     return _equal(element(answer, truth), element(truth, answer))
-
-
-# ---- tuples and lists ----
 
 
 def _equal(answer: str, truth: str) -> bool:
@@ -84,9 +80,6 @@ def _equal(answer: str, truth: str) -> bool:
             return False
         ours.remove(match)
     return True
-
-
-# ---- values ----
 
 
 def _equal_values(answer: str, truth: str) -> bool:
@@ -120,7 +113,10 @@ def _rounds(decimal: str, number: Fraction, term) -> bool:
 def _parsed(text: str):
     """A sympy object; None if the text is not an expression."""
     if alternatives := conditions(text):
-        sets = [[_parsed(condition).as_set() for condition in together] for together in alternatives]
+        terms = [[_parsed(condition) for condition in together] for together in alternatives]
+        if any(None in together for together in terms):
+            return None
+        sets = [[term.as_set() for term in together] for together in terms]
         return sympy.Union(*(sympy.Intersection(*each) or sympy.Union(*each) for each in sets))
     if _TRIGONOMETRIC.search(text):
         text = _DEGREES.sub(r"{\\frac{\1\\pi}{180}}", text)
@@ -144,15 +140,12 @@ def _exact(term):
     if not isinstance(term, sympy.Expr):
         return term
     term = term.replace(lambda part: part.is_Float, lambda part: sympy.Rational(str(part)))
-    term = term.replace(_is_odd_root, lambda root: (-1) ** root.exp.p * (-root.base) ** root.exp)  # sympy's is complex
+    for root in term.atoms(sympy.Pow):  # an odd root of a negative number; sympy's is complex
+        if root.exp.is_Rational and root.exp.q > 1 and root.exp.q % 2 and root.base.is_negative:
+            term = term.xreplace({root: (-1) ** root.exp.p * (-root.base) ** root.exp})
     # the parser's symbols are not real in a text with an i, so that n of one side would not be n of the other
     real = {symbol: sympy.Symbol(symbol.name, real=True) for symbol in term.free_symbols}
     return term.xreplace(real | {symbol: sympy.I for symbol in real if symbol.name == "i"})
-
-
-def _is_odd_root(term) -> bool:
-    """Whether the term is a root of a negative number that has a real value."""
-    return bool(term.is_Pow and term.exp.is_Rational and term.exp.q > 1 and term.exp.q % 2 and term.base.is_negative)
 
 
 def _equal_terms(one, other) -> bool:
@@ -171,20 +164,17 @@ def _equal_terms(one, other) -> bool:
 
 
 def _spellings(one, other):
-    """The pair of terms; with the logarithms of products as sums; without a constant of integration, derived."""
+    """The pair of terms; with the logarithms of products as sums; derived, without a constant of integration."""
     yield one, other
     if one.has(sympy.log) and other.has(sympy.log):
-        yield _long_logs(one), _long_logs(other)
+        yield one.replace(sympy.log, _long_log), other.replace(sympy.log, _long_log)
     ours, theirs = one - _CONSTANT, other - _CONSTANT
     if len(names := ours.free_symbols | theirs.free_symbols) == 1 and names != {_CONSTANT}:
         yield ours.diff(*names), theirs.diff(*names)
 
 
-def _long_logs(term):
-    return term.replace(
-        lambda part: isinstance(part, sympy.log) and bool(part.free_symbols),
-        lambda part: sympy.expand_log(sympy.log(sympy.factor(part.args[0])), force=True),
-    )
+def _long_log(of):
+    return sympy.expand_log(sympy.log(sympy.factor(of)), force=True) if of.free_symbols else sympy.log(of)
 
 
 def _as_set(term) -> sympy.Set | None:

@@ -18,19 +18,17 @@ _BASES = {
     "calorie": "cal", "byte": "B", "bit": "bit",
 }  # fmt: skip
 _WORDS = {f"{prefix}{base}": short + unit for prefix, short in _PREFIXES.items() for base, unit in _BASES.items()} | {
-    "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi", "pound": "pound",
-    "minute": "min", "hour": "h", "day": "day", "week": "week", "month": "month", "year": "year", "gallon": "gal",
-    "quart": "quart", "pint": "pint", "cup": "cup", "teaspoon": "teaspoon", "tablespoon": "tablespoon", "ton": "t",
-    "tonne": "t", "dollar": "$", "buck": "$", "cent": "cent", "euro": "euro", "degree": "degree", "radian": "rad",
-    "celsius": "C", "fahrenheit": "F", "angstrom": "angstrom", "rupee": "rupee", "yen": "yen", "yuan": "yen", "ounce": "oz",
+    "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi", "minute": "min", "hour": "h",
+    "gallon": "gal", "ton": "t", "tonne": "t", "dollar": "$", "buck": "$", "radian": "rad", "celsius": "C",
+    "fahrenheit": "F", "yuan": "yen", "ounce": "oz",
 }  # fmt: skip
+_SAME = "pound day week month year quart pint cup teaspoon tablespoon cent euro degree angstrom rupee yen"
+_WORDS |= {word: word for word in re.findall(r"\w+", _SAME)}
 _SYMBOLS = {prefix + unit: prefix + unit for prefix in _PREFIXES.values() for unit in _BASES.values()} | {
-    symbol: symbol for symbol in ("kWh", "min", "h", "rad", "in", "ft", "yd", "mi", "lb", "oz", "gal", "atm", "bar")
-} | {
+    **{unit: unit for unit in ("kWh", "min", "h", "rad", "in", "ft", "yd", "mi", "lb", "oz", "gal", "atm", "bar")},
     "sec": "s", "secs": "s", "hr": "h", "hrs": "h", "mins": "min", "l": "L", "ml": "mL", "lbs": "lb", "deg": "degree",
-    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "GBP": "£", "JPY": "yen",
-    "INR": "rupee", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
-    "kilos": "kg",
+    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "GBP": "£", "JPY": "yen", "INR": "rupee", "kgs": "kg",
+    "kms": "km", "cms": "cm", "kilo": "kg", "kilos": "kg",
 }  # fmt: skip
 _SPEEDS = {"mph": {"mi": 1, "h": -1}, "kph": {"km": 1, "h": -1}, "kmh": {"km": 1, "h": -1}, "kmph": {"km": 1, "h": -1}}
 _SPEEDS |= {"M": {"mol": 1, "L": -1}}
@@ -46,7 +44,7 @@ _REWRITES = [
         (r"\^\s*\{\s*(-?\d)\s*\}", r"^\1"),
         (r"\\mu(?![A-Za-z])\s*|[µμ]", "u"),
         (r"(?:\b([kMm])\s*)?(?:\\Omega(?![A-Za-z])|[\u2126\u03a9])", r" \1ohm "),
-        (r"\\AA(?![A-Za-z])|\\mathring\{?A\}?|[\u00c5\u212b]", " angstrom "),
+        (r"\\AA(?![A-Za-z])|[\u00c5\u212b]", " angstrom "),
         *((digit, f"^{power}") for power, digit in enumerate("¹²³", 1)),
         (r"⁻\^", "^-"),
         (r"\\[dt]?frac\s*\{([A-Za-z\s]+)\}\s*\{([A-Za-z\s]+(?:\^\d\s*)?)\}", r" \1/\2 "),
