@@ -19,10 +19,10 @@ _CONSTANT = re.compile(r"\+\s*(?:[ckK]|const(?:ant)?\.?)$")
 
 
 def listed(text: str) -> str:
-    """Commas in place of "and", semicolons in place of "or"; the union sign between intervals."""
+    """Commas in place of ";" and "and", semicolons in place of "or"; the union sign between intervals."""
     text = re.sub(r"\\l(and|or)\b", r" \1 ", text) if _RELATION.search(text) else text
     text = re.sub(r"(?<=[)\]])\s*\bor\b\s*(?=[(\[])", r"\\cup ", text) if "\\infty" in text else text
-    return _JOINED.sub(lambda found: "; " if found[1] == "or" else ", ", text)
+    return _JOINED.sub(lambda found: "; " if found[1] == "or" else ", ", text.replace(";", ","))
 
 
 def conditions(text: str) -> list[list[str]]:
@@ -63,7 +63,7 @@ def without_names(text: str, other: str) -> str:
         return ", ".join(without_names(group, "(1, 2)") for group in groups)  # x = 1, y = 2 or x = 2, y = 1
     values = ", ".join(part[-1] for part in named)
     names = {part[0] for part in named if len(part) > 1}
-    return f"({values})" if len(names) == len(named) and structure(other)[0] == "()" else values
+    return f"({values})" if len(names) == len(named) and ";" not in text and structure(other)[0] == "()" else values
 
 
 def named_alike(text: str, other: str) -> str:
