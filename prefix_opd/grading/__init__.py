@@ -9,6 +9,7 @@ Modules in the order of use:
 ``expression``  a canonical spelling of numbers, units and expressions
 ``units``       the unit of an answer
 ``choice``      the option's letter
+``structure``   tuples, sets, lists and conditions in a text
 ``symbolic``    equality of tuples, sets and terms, in a process (``worker``) that ``pool`` kills at a time limit
 ``grader``      the ``Verdict`` of a response
 ``reward``      verl's reward function ``compute_score``

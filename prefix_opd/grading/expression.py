@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from fractions import Fraction
 
 from prefix_opd.grading.notation import COMMANDS, plain_latex
@@ -13,24 +14,25 @@ _MARKS = (
     *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("``", "''")),
     *(("「", "」"), ("『", "』"), ("【", "】"), ("<<", ">>")),
 )
+_INVISIBLE = re.compile("[\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 _MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\(?:in|equiv)(?![A-Za-z])|[∈≡])\s*")
 _WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{([^{{}}]*)\}}")
-_WORDS = re.compile(r"[^\W\d_]{2,}(?:[ -][^\W\d_]+)*")
+_WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '-][^\W\d_]+)*")
+_PLURAL = re.compile(r"(?<=[a-z]{2}[^\W\d_s])s\b")
 _LONG_WORD = re.compile(r"[^\W\d_]{4}")
 _SHORT_WORDS = {"yes", "no", "odd"}
 
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _POWER_OF_TEN = re.compile(r"(?:(.+?)(?:\\times|\\cdot|\*|x))?10\^(?:\{([-+]?\d{1,3})\}|(\d))")
 _E_NOTATION = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+))[eE]([-+]?\d{1,3})")
-_ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d{0,30}?)(\d{1,9}?)\2{2,}\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")  # 0.333...
+_ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d{0,30}?)(?:(\d)\2{2,}|(\d{2,9}?)\3+)\s*(?:\\[lc]?dots(?![A-Za-z])|\.\.\.|…)")
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d{1,30})\}|(\d))|\((\d{1,30})\)(?![\d(^]))")
 _DOTTED = re.compile(r"\\dot\s*(?:\{(\d)\}|(\d))(\d*)\\dot\s*(?:\{(\d)\}|(\d))")  # 0.\dot{1}4285\dot{7}
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,;: ]|~|\{,\}|,\\!\s*)(?=\d{3}(?!\d))")  # 12\,345 and 58{,}500
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-_SLASH = re.compile(r"(-?)(\d+)/(\d+)")
 _FRACTION = re.compile(r"(-?)(\d*)\\frac\{(-?\d+)\}\{(\d+)\}")
-_BUILDER = re.compile(r"^\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid\b|\\?\||:)(.*)\\\}$")
+_BUILDER = re.compile(r"^\\?\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid\b|\\?\||:)(.*)\\?\}$")
 _BASED = re.compile(r"\(?([0-9A-F]+)\)?(?:_\{?\(?(\d+)\)?\}?|\s*\(?(?:in\s?)?base\s?(\d+)\)?)")
 _PERCENT = re.compile(r"\s*\\?%$")
 
@@ -51,24 +53,33 @@ _NUMERAL = re.compile(
     re.IGNORECASE,
 )
 _NAMED = {
-    "infinity": r"\infty", "empty set": r"\emptyset", "all reals": r"\mathbb{R}", "all real numbers": r"\mathbb{R}"
+    "infinity": r"\infty", "empty set": r"\emptyset", "all real": r"\mathbb{R}", "all real number": r"\mathbb{R}"
 }  # fmt: skip
 
 _UNIT = (
-    r"[cdkm]?m|km/h|mi|in|ft|yd|[mk]?g|lbs?|oz|m?[lL]|gal|hrs?|h|mins?|secs?|s|ms|mph|kph|rpm|k?Hz|[mk]?[NJWVA]|kWh|k?Pa|"
-    r"K|sq|cu|USD|EUR|[AaPp]\.?[Mm]\.?"
+    r"[cdkmunp]?m|km/h|mi|in|ft|yd|[munk]?g|lbs?|oz|[mu]?[lL]|gal|hrs?|h|mins?|secs?|[munp]?s|mph|kph|rpm|[kMGT]?Hz|"
+    r"[munkMG]?[NJWVA]|[munp][CFTH]|[kMG]?eV|[kMGT]B|kWh|[kMG]?Pa|[mun]mol|Wb|dB|K|sq|cu|USD|EUR|[AaPp]\.?[Mm]\.?|"
+    r"(?:(?<=0\^\{\d\}\s)|(?<=0\^\{-\d\}\s)|(?<=\^\{\d\d\}\s)|(?<=\^\{-\d\d\}\s))[CMTFH]"  # not 5 C: a constant
+)
+_SIGNS = (
+    r"(?:[kMm]\s*)?\\Omega(?![A-Za-z])|\\(?:AA|ell)(?![A-Za-z])|"
+    r"\\mu\s*(?:mol|Hz|Pa|eV|[mgsLlFAVWCHJNT])(?![A-Za-z])(?!\s*[A-Za-z])|"
+    r"(?:平方|立方)?(?:厘米|毫米|千米|公里|米|千克|公斤|[元円圆人个個名种種次度天日年月岁歳分秒块本枚台克升只]|小时|時間)"
 )
 _WORD = (
-    rf"(?!(?:{'|'.join(_NUMERALS)}|hundred|thousand)\b)"
-    rf"(?>(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|a|an|is|as|we|by|so|{_UNIT})(?![A-Za-z'’.-]))"
+    rf"(?!(?:{'|'.join(_NUMERALS)}|hundred|thousand)\b)(?>(?:{_SIGNS}|"
+    rf"(?:[A-Za-z'’-]{{4,}}|(?=[a-z]*[aeiou])[a-z]{{3}}|of|in|a|an|is|as|we|by|so|{_UNIT})(?![A-Za-z'’.-]))"
+    rf"(?:\s*\^\s*\{{?-?[1-4]\}}?)?)"
 )
+_PER = r"(?:\s*(?:[/·]|\\cdot(?![A-Za-z]))\s*|\s+)"
 _EXPONENT = re.compile(r"\^\s*\{?-?\d\}?")
+_PRODUCT = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])(?!\s*10)[^=]*$")  # the n of n^2 m
 _TEXT = (
     r"\\(?:text(?:bf|it|rm|normal)?|[mh]box|mathrm|operatorname)\s*\{((?:[^{}]|\^\{-?\d\})*)\}(?:\s*\^\s*\{?-?\d\}?)?"
 )
 _TEXT_AFTER = re.compile(
     r"(?P<value>.*?[^\s=<>+(/,-])(?P<words>(?:\s*(?:(?:/|\\cdot\b|\\times\b)\s*)?"
-    rf"(?:{_TEXT}|\\frac\s*\{{\s*{_TEXT}\s*\}}\s*\{{\s*{_TEXT}\s*\}}))+)"
+    rf"(?:(?:\\mu\s*)?{_TEXT}|(?<=\}})\s*{_SIGNS}|\\frac\s*\{{\s*{_TEXT}\s*\}}\s*\{{\s*{_TEXT}\s*\}}))+)"
 )
 _CLAUSE_AFTER = re.compile(
     r"(?P<value>.*?\S)\s*(?:[,;]|--?|—)\s*(?:and\s)?(?P<words>(?:as|which|where|since|because|for|so|that|this|when|with|"
@@ -85,23 +96,25 @@ _DENIAL_AFTER = re.compile(
 )
 _TH = r"(?:\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
-_TEXT_BEFORE = re.compile(r"(?P<words>\\text(?:bf|it|rm)?\s*\{[A-Za-z ,:'’]+\})\s*(?P<value>[-+]?[\d.].*)")
+_TEXT_BEFORE = re.compile(r"(?P<words>\\text\w*\s*\{[A-Za-z ,:'’]+\})\s*(?P<value>[-+]?[\d.].*|\([^()]*,[^()]*\))")
 _NOTE_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|[a-z]{3}))\s+\((?:(?P<words>[A-Za-z][A-Za-z ,.'’-]{2,})|"
     r"(?:since|because|as|i\.e\.,?|namely|approx\w*\.?|about|\\approx|which|where|by|from)\s[^()]*)\)"
 )
 _OR_ABOUT = re.compile(
+    r"\s*(?:\\text\s*\{\s*)?\(\s*(?:\\text\s*\{\s*)?(?:(?:or|about|approx(?:imately|\.)?|roughly)[\s}]+|\\approx\s*){1,2}"
+    r"[\d.,]+\s*\)\s*\}?$|"
     r",?\s+or\s+(?:about|approximately|roughly)\s+[\d.,]+\s*\\?%?$|(?<=\S)\s*\((?:or\s)?[\d.,]+\s*\\?%\)$"  # 3/5 (60%)
 )
 _WORDS_AFTER = re.compile(
     r"(?P<value>.*(?:[\d)\]}%!]|\\pi(?=\s+[A-Za-z]{2})))"
-    r"(?:\s+|(?<=\d)(?=(?:[cmk]m|[mk]g|m[lL]|mph|lbs?|hrs?|mins?|secs?)(?![A-Za-z])))"
-    rf"(?P<words>{_WORD}(?:(?:\s*[/·]\s*|\s*\\cdot\s*|\s+){_WORD})*)(?:\s*\^\s*\{{?[23]\}}?)?"
+    r"(?:\s+|(?<=\d)(?=(?:[cmk]m|[mk]g|m[lL]|mph|lbs?|hrs?|mins?|secs?)(?![A-Za-z])|\\(?:Omega|AA|mu)|[\u4e00-\u9fff]))"
+    rf"(?P<words>{_WORD}(?:{_PER}(?:{_WORD}|\({_WORD}(?:{_PER}{_WORD})*\)))*)"
 )
 _CHANGES_THE_VALUE = re.compile(
     r"^\s*(?:and|squared|cubed|to)\b|^\s*(?-i:[ijkexyznd])\s*$|\b(?:or|not|no|if|mod|modulo|more|less|fewer|least|most|than|"
     r"times|over|twice|double|triple|negative|half|halves|thirds?|quarters?|plus|minus|divided|factorial|wrong|incorrect|"
-    r"false|impossible|undefined|above|below|except|choose|base)\b|\d",
+    r"false|impossible|undefined|above|below|except|choose|base)\b|\d|\\(?:sqrt|pi)",
     re.IGNORECASE,
 )
 _LARGE = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -109,14 +122,14 @@ _LARGE_AFTER = re.compile(rf"(\d)\s*(\\text\s*\{{\s*)?({'|'.join(_LARGE)})\b(?(2
 _FILLER = re.compile(
     r"(?:\\text\s*\{\s*)?(?:(?:approximately|about|around|roughly|exactly|simply|just|only|indeed|clearly|therefore|"
     r"thus|hence|so|(?:final |correct )?answer|equal to|equals|given by|a total of|the|number|value|integer|fraction|"
-    r"then|is|be)[,:]?\s+)+\}?\s*(?=\S)|(?:USD?|EUR|GBP|CHF|CAD|AUD|JPY|CNY|INR|Rs\.?)\s*(?=\d)",
+    r"then|is|be)[,:]?\s+)+\}?\s*(?=\S)|(?:USD?|EUR|GBP|CHF|CAD|AUD|JPY|CNY|INR|Rs\.?|[约約])\s*(?=\d)",
     re.IGNORECASE,
 )
 
 
 def tidy(text: str) -> str:
     """An extracted answer without dollar signs, emphasis, quotes and a full stop around it."""
-    text = text.strip()
+    text = _INVISIBLE.sub("", text).strip()
     shorter = None
     while shorter != text:
         shorter, text = text, text.strip().rstrip(".,;:?。").strip()
@@ -131,26 +144,25 @@ def tidy(text: str) -> str:
 @functools.lru_cache(maxsize=1024)  # a truth is compared with every sample
 def value_of(text: str) -> str:
     """An answer in plain LaTeX without units, currency, styles and words that do not change its value."""
-    text = tidy(_ENDLESS.sub(r"\1\\overline{\2}", text))
+    text = tidy(_ENDLESS.sub(r"\1\\overline{\2\3}", text))
     if _NUMBER.fullmatch(text):
         return text
     text = _NAMED.get(as_words(text), text)
     text = _OR_ABOUT.sub("", _ORDINAL.sub("", plain_latex(_LATEX_THOUSANDS.sub("", text))))
-    if (denied := _DENIAL_AFTER.fullmatch(text)) is not None:
-        text = denied["value"]
-    if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
-        text = clause["value"]
+    for pattern in (_DENIAL_AFTER, _NUMBER_WITH_CLAUSE):
+        text = match["value"] if (match := pattern.fullmatch(text)) is not None else text
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
     text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' * bool(match[2])}{_NUMERALS[match[3].lower()]}", text)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
-        match = pattern.fullmatch(text)
-        if match and not _CHANGES_THE_VALUE.search(unwrapped(_EXPONENT.sub("", match["words"] or ""))):
-            text = match["value"]
+        if (match := pattern.fullmatch(text)) is not None:
+            words = unwrapped(_EXPONENT.sub("", match["words"] or ""))
+            if not (_CHANGES_THE_VALUE.search(words) or len(words) == 1 and _PRODUCT.search(match["value"])):
+                text = match["value"]
     text = re.sub(rf"\\(?:{COMMANDS})(?![A-Za-z])", "", unwrapped(text))
+    text = _BUILDER.sub(r"\1", text)
     while text.startswith("{") and closing_brace(text) == len(text) - 1:
         text = text[1:-1].strip()
-    text = _BUILDER.sub(r"\1", text)
     text = _REPEATING.sub(
         _as_fraction, _DOTTED.sub(lambda match: rf"\overline{{{''.join(filter(None, match.groups()))}}}", text)
     )
@@ -175,8 +187,8 @@ def canonical(text: str) -> str:
         return as_words(text)
     text = re.sub(r"\s*\^\\circ(?!\s*\d)\s*", "", value_of(text))
     text = re.sub(r"(?<!\d) | (?!\d)", "", text)  # 3 5 is not 35
-    if (slash := _SLASH.fullmatch(text)) is not None:
-        text = "{}\\frac{{{}}}{{{}}}".format(*slash.groups())
+    text = re.sub(r"(?<=[\^_])(\d(?!\d)|[A-Za-z](?![A-Za-z]))", r"{\1}", text)
+    text = re.sub(r"^(-?)(\d+)/(\d+)$", r"\1\\frac{\2}{\3}", text)
     return _plain_decimal(text)
 
 
@@ -202,15 +214,20 @@ def unwrapped(text: str) -> str:
     return _WRAPPER.sub(r"\1", text).strip()
 
 
+def _spelled(text: str) -> str:
+    """Words without \\text{}, with plain letters, hyphens and apostrophes."""
+    return re.sub("[‐‑–—]", "-", unicodedata.normalize("NFKC", tidy(unwrapped(tidy(text))))).replace("’", "'")
+
+
 def as_words(text: str) -> str:
     """An answer in words, in lower case and with single spaces."""
-    text = " ".join(tidy(unwrapped(tidy(text))).split())
+    text = " ".join(_spelled(text).split())
     for pattern in (_CLAUSE_AFTER, _WORD_WITH_CLAUSE, _YES_OR_NO):
-        if (clause := pattern.fullmatch(text)) is not None:
-            text = clause["value"]
+        text = clause["value"] if (clause := pattern.fullmatch(text)) is not None else text
     text = re.sub(
-        r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold()
+        r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is| are|:) )?(?:(?:the|an?) )?", "", text.casefold()
     )
+    text = _PLURAL.sub("", text)
     return ", ".join(sorted(re.split(r",? and |, ", text))) if " and " in text else text
 
 
@@ -219,7 +236,7 @@ def is_words(text: str) -> bool:
 
     Outside \\text{} a word has at least four letters, because xy and abc are products.
     """
-    bare = tidy(unwrapped(text))
+    bare = _spelled(text)
     if not _WORDS.fullmatch(bare) or bare.casefold() in _NUMERALS or as_words(bare) in _NAMED:
         return False
     return bare != text.strip() or bool(_LONG_WORD.search(bare)) or bare.casefold() in _SHORT_WORDS

@@ -69,7 +69,7 @@ _CONCLUDED = re.compile(
     r"(?:^|[.!?:]\s+)(?:So|Thus|Hence|Therefore|Consequently|Altogether|In total|In conclusion|Overall)\b"
     r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case|none|neither)\b|n['’]t|"
     r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
-    r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
+    r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?(?:\d+\s+(?=\d+/\d))?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
     r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
 )
 _SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\\]*")
@@ -206,7 +206,7 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
         truth: the truth as spelt in the data set.
         symbolically: (answer, truth) -> whether they are equal by algebra. It may raise.
     """
-    if tidy(answer) == tidy(truth):
+    if tidy(answer) == tidy(truth) and "..." not in answer + truth:  # 0.99... is not 0.99
         return True
     our_letter, letter = (_LETTERED.fullmatch(_SPACE.sub(" ", unwrapped(tidy(one)))) for one in (answer, truth))
     if letter is not None:

@@ -18,7 +18,8 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 
-from prefix_opd.grading.expression import canonical, closing_brace, number_of
+from prefix_opd.grading.expression import canonical, number_of
+from prefix_opd.grading.structure import conditions, element, listed, named_alike, structure, without_names
 
 DIGITS = 60
 RELATIVE = 1e-40
@@ -27,14 +28,10 @@ ROUNDING = Fraction(1, 1_000_000)
 """Maximum relative error of a rounded decimal."""
 ROUNDING_DIGITS = 6
 """Minimum number of digits of a rounded decimal."""
+_CONSTANT = sympy.Symbol("C", real=True)
 POINTS, AGREEING = 12, 4
 """Random points at which terms are compared, and the number of points that must have a value."""
 
-_JOINED = re.compile(r"[\s,;]*(?<!\\)\b(?:and|or)\b\s*")
-_SINGLE = re.compile(r"^\\\{\s*((?=\S)[^{},;]*[^{},;\s]|\([^{}();]*\))\s*\\\}$")
-_VALUE_OF = re.compile(r"(?<![A-Za-z\\])([A-Za-z])(?=\s*=)")
-_NAME = re.compile(r"\s*\\?[A-Za-z]?(?:\([a-z]\))?\s*")
-_RELATION = re.compile(r"[<>]|\\[lg]e\b")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\b")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
 _DEGREE_SIGN = re.compile(r"\s*\^\\circ(?!\s*\d)")
@@ -56,85 +53,16 @@ def equal_by_algebra(answer: str, truth: str) -> bool:
     decimal number with at least six digits equals a value that it rounds. All other values must agree exactly.
     """
     logging.disable(logging.CRITICAL)  # math-verify warns that its own time limits are off
-    answer, truth = _JOINED.sub(", ", answer), _JOINED.sub(", ", truth)
-    answer, truth = _without_names(answer, truth), _without_names(truth, answer)
-    answer = _named_alike(answer, truth)
+    answer, truth = listed(answer), listed(truth)
+    answer, truth = without_names(answer, truth), without_names(truth, answer)
+    answer = named_alike(answer, truth)
     if len(answer) == len(truth) == 1:  # a lone letter
         return answer.casefold() == truth.casefold()
-    return _equal(_element(answer, truth), _element(truth, answer))
-
-
-# ---- structure ----
-
-
-def _pieces(text: str, separators: str) -> list[str]:
-    """The parts of the text between separators outside all brackets."""
-    pieces, depth, start = [], 0, 0
-    for place, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0 and character in separators and text[place - 1 : place] not in ("<", ">", "!", "\\"):
-            pieces.append(text[start:place].strip())
-            start = place + 1
-    return [*pieces, text[start:].strip()]
-
-
-def _without_names(text: str, other: str) -> str:
-    """The values of "x = 5" and "x = 2, y = 3" if the other side has no equation; the exact side of an "≈"."""
-    exact, *rest = re.split(r"\\approx\b|\\simeq\b", text)
-    text = (rest[0] if rest and _NAME.fullmatch(exact) else exact).strip()
-    named = [_pieces(part, "=") for part in _pieces(text, ",;")]
-    if len(_pieces(other, "=")) > 1 or not any(len(part) > 1 for part in named):
-        return text
-    if any(part[-1] == "0" and len(part) > 1 and not _NAME.fullmatch(part[0]) for part in named):
-        return text  # an equation to be solved, not a value
-    values = ", ".join(part[-1] for part in named)
-    names = {part[0] for part in named if len(part) > 1}
-    return f"({values})" if len(names) == len(named) and _structure(other)[0] == "()" else values
-
-
-def _named_alike(text: str, other: str) -> str:
-    """``text`` with the names before "=" in the other side's case: "X = 5" is "x = 5" beside "x = 4"."""
-    names = set(_VALUE_OF.findall(other))
-
-    def alike(found: re.Match[str]) -> str:
-        return found[1] if found[1] in names or found[1].swapcase() not in names else found[1].swapcase()
-
-    return _VALUE_OF.sub(alike, text)
-
-
-def _structure(text: str) -> tuple[str, list[str]]:
-    """(kind, elements). Kinds: "list" (also a set), "()", "[]", "(]", "[)", ":" (a ratio), "" (a single value)."""
-    text = re.sub(r"\\langle\b(.*)\\rangle\b", r"(\1)", text.strip())
-    if text.startswith("\\{") and text.endswith("\\}") and closing_brace(text[1:]) == len(text) - 2:
-        return "list", list(dict.fromkeys(element for part in _pieces(text[2:-2], ",;") for element in _signs(part)))
-    if len(parts := _pieces(text, ",;")) > 1:
-        return "list", [element for part in parts if part for element in _signs(part)]
-    if text[:1] in "([" and text[-1:] in ")]" and closing_brace(text) == len(text) - 1:
-        inside = _pieces(text[1:-1], ",;")
-        if len(inside) > 1:
-            signs = _signs(text)  # (0, \pm 1): two tuples
-            return (text[0] + text[-1], inside) if len(signs) == 1 else ("list", signs)
-    if len(parts := _pieces(text, ":")) > 1:
-        return ":", parts
-    signs = _signs(text)
-    return ("list", signs) if len(signs) > 1 else ("", signs)
-
-
-def _signs(text: str) -> list[str]:
-    """Both values of an expression with one plus-minus sign, or the text itself."""
-    if text.count("\\pm") != 1 or text.startswith("\\{"):
-        return [text]
-    return [text.replace("\\pm", sign).replace("\\mp", other).removeprefix("+") for sign, other in ("+-", "-+")]
-
-
-def _element(text: str, other: str) -> str:
-    """The element of a set of one; the set itself beside an interval such as [3, 3]."""
-    inside = _SINGLE.sub(r"\1", text)
-    return inside if inside.startswith("(") or not other.startswith(("(", "[")) else text
+    return _equal(element(answer, truth), element(truth, answer))
 
 
 def _equal(answer: str, truth: str) -> bool:
-    (kind, ours), (true_kind, theirs) = _structure(answer), _structure(truth)
+    (kind, ours), (true_kind, theirs) = structure(answer), structure(truth)
     if kind == "list" and true_kind == "" and number_of(canonical(truth)) is not None:  # 3/4, or 0.75
         return len(set(ours)) > 1 and all(_equal(one, truth) for one in ours)
     if "" in (kind, true_kind):
@@ -152,9 +80,6 @@ def _equal(answer: str, truth: str) -> bool:
             return False
         ours.remove(match)
     return True
-
-
-# ---- values ----
 
 
 def _equal_values(answer: str, truth: str) -> bool:
@@ -187,9 +112,12 @@ def _rounds(decimal: str, number: Fraction, term) -> bool:
 
 def _parsed(text: str):
     """A sympy object; None if the text is not an expression."""
-    if len(relations := _pieces(text, ",")) > 1 and all(map(_RELATION.search, relations)):  # x < 2 or x > 3
-        terms = [_parsed(part) for part in relations]
-        return None if None in terms else sympy.Union(*(term.as_set() for term in terms))
+    if alternatives := conditions(text):
+        terms = [[_parsed(condition) for condition in together] for together in alternatives]
+        if any(None in together for together in terms):
+            return None
+        sets = [[term.as_set() for term in together] for together in terms]
+        return sympy.Union(*(sympy.Intersection(*each) or sympy.Union(*each) for each in sets))
     if _TRIGONOMETRIC.search(text):
         text = _DEGREES.sub(r"{\\frac{\1\\pi}{180}}", text)
     text = _FACTORS.sub(r"\1\\cdot (", _DEGREE_SIGN.sub("", text))  # the parser adds 2 and 3 of (2)(3)
@@ -212,15 +140,12 @@ def _exact(term):
     if not isinstance(term, sympy.Expr):
         return term
     term = term.replace(lambda part: part.is_Float, lambda part: sympy.Rational(str(part)))
-    term = term.replace(_is_odd_root, lambda root: (-1) ** root.exp.p * (-root.base) ** root.exp)  # sympy's is complex
+    for root in term.atoms(sympy.Pow):  # an odd root of a negative number; sympy's is complex
+        if root.exp.is_Rational and root.exp.q > 1 and root.exp.q % 2 and root.base.is_negative:
+            term = term.xreplace({root: (-1) ** root.exp.p * (-root.base) ** root.exp})
     # the parser's symbols are not real in a text with an i, so that n of one side would not be n of the other
     real = {symbol: sympy.Symbol(symbol.name, real=True) for symbol in term.free_symbols}
     return term.xreplace(real | {symbol: sympy.I for symbol in real if symbol.name == "i"})
-
-
-def _is_odd_root(term) -> bool:
-    """Whether the term is a root of a negative number that has a real value."""
-    return bool(term.is_Pow and term.exp.is_Rational and term.exp.q > 1 and term.exp.q % 2 and term.base.is_negative)
 
 
 def _equal_terms(one, other) -> bool:
@@ -229,13 +154,27 @@ def _equal_terms(one, other) -> bool:
         same = (_equal_terms(_exact(a), _exact(b)) for a, b in zip(one.flat(), other.flat(), strict=False))
         return one.shape == other.shape and all(same)
     if all(isinstance(term, sympy.Expr) for term in pair):
-        return _equal_scalars(one, other)
+        return any(_equal_scalars(*both) for both in _spellings(one, other))
     if len(one.free_symbols | other.free_symbols) < 2 and (ours := _as_set(one)) is not None and ours == _as_set(other):
         return True
     kinds = ((sympy.FiniteSet, sympy.Interval), (sympy.Eq, sympy.Expr))  # verify does not distinguish these
     if any(all(any(isinstance(term, kind) for term in pair) for kind in both) for both in kinds):
         return False
     return bool(verify(other, one, 12, DIGITS, allow_set_relation_comp=True, timeout_seconds=None))
+
+
+def _spellings(one, other):
+    """The pair of terms; with the logarithms of products as sums; derived, without a constant of integration."""
+    yield one, other
+    if one.has(sympy.log) and other.has(sympy.log):
+        yield one.replace(sympy.log, _long_log), other.replace(sympy.log, _long_log)
+    ours, theirs = one - _CONSTANT, other - _CONSTANT
+    if len(names := ours.free_symbols | theirs.free_symbols) == 1 and names != {_CONSTANT}:
+        yield ours.diff(*names), theirs.diff(*names)
+
+
+def _long_log(of):
+    return sympy.expand_log(sympy.log(sympy.factor(of)), force=True) if of.free_symbols else sympy.log(of)
 
 
 def _as_set(term) -> sympy.Set | None:

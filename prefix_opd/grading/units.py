@@ -9,32 +9,29 @@ from prefix_opd.grading.notation import COMMANDS
 Unit = dict[str, int]
 """The power of each unit: {"m": 1, "s": -2}."""
 
-_PREFIXES = {"": "", "kilo": "k", "centi": "c", "milli": "m", "deci": "d", "mega": "M"}
+_PREFIXES = {"": "", "kilo": "k", "centi": "c", "milli": "m", "deci": "d", "mega": "M",
+             "micro": "u", "nano": "n", "pico": "p", "giga": "G", "tera": "T"}  # fmt: skip
 _BASES = {
     "meter": "m", "metre": "m", "gram": "g", "liter": "L", "litre": "L", "second": "s", "newton": "N", "joule": "J",
     "watt": "W", "volt": "V", "ampere": "A", "amp": "A", "hertz": "Hz", "pascal": "Pa", "mole": "mol", "kelvin": "K",
+    "ohm": "ohm", "tesla": "T", "weber": "Wb", "henry": "H", "farad": "F", "coulomb": "C", "electronvolt": "eV",
+    "calorie": "cal", "byte": "B", "bit": "bit",
 }  # fmt: skip
 _WORDS = {f"{prefix}{base}": short + unit for prefix, short in _PREFIXES.items() for base, unit in _BASES.items()} | {
-    "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi", "pound": "pound",
-    "minute": "min", "hour": "h", "day": "day", "week": "week", "month": "month", "year": "year", "gallon": "gal",
-    "quart": "quart", "pint": "pint", "cup": "cup", "teaspoon": "teaspoon", "tablespoon": "tablespoon", "ton": "t",
-    "tonne": "t", "dollar": "$", "buck": "$", "cent": "cent", "euro": "euro", "degree": "degree", "radian": "rad",
-    "celsius": "celsius", "fahrenheit": "fahrenheit", "rupee": "rupee", "yen": "yen", "yuan": "yen", "ounce": "oz",
+    "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi", "minute": "min", "hour": "h",
+    "gallon": "gal", "ton": "t", "tonne": "t", "dollar": "$", "buck": "$", "radian": "rad", "celsius": "C",
+    "fahrenheit": "F", "yuan": "yen", "ounce": "oz",
 }  # fmt: skip
-_SYMBOLS = {
-    symbol: symbol
-    for symbol in re.findall(
-        r"\w+",
-        "m cm mm dm km g kg mg L mL s ms h min N kN J kJ W kW kWh V kV A mA Hz kHz Pa kPa mol K rad in ft yd mi lb oz "
-        "gal",
-    )
-} | {
+_SAME = "pound day week month year quart pint cup teaspoon tablespoon cent euro degree angstrom rupee yen"
+_WORDS |= {word: word for word in re.findall(r"\w+", _SAME)}
+_SYMBOLS = {prefix + unit: prefix + unit for prefix in _PREFIXES.values() for unit in _BASES.values()} | {
+    **{unit: unit for unit in ("kWh", "min", "h", "rad", "in", "ft", "yd", "mi", "lb", "oz", "gal", "atm", "bar")},
     "sec": "s", "secs": "s", "hr": "h", "hrs": "h", "mins": "min", "l": "L", "ml": "mL", "lbs": "lb", "deg": "degree",
-    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "GBP": "£", "JPY": "yen",
-    "INR": "rupee", "kgs": "kg", "kms": "km", "cms": "cm", "kilo": "kg",
-    "kilos": "kg",
+    "yr": "year", "yrs": "year", "USD": "$", "EUR": "euro", "GBP": "£", "JPY": "yen", "INR": "rupee", "kgs": "kg",
+    "kms": "km", "cms": "cm", "kilo": "kg", "kilos": "kg",
 }  # fmt: skip
 _SPEEDS = {"mph": {"mi": 1, "h": -1}, "kph": {"km": 1, "h": -1}, "kmh": {"km": 1, "h": -1}, "kmph": {"km": 1, "h": -1}}
+_SPEEDS |= {"M": {"mol": 1, "L": -1}}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _RAISED = {"squared": 2, "cubed": 3}
 
@@ -45,12 +42,15 @@ _REWRITES = [
         (r"\\[,;:! ]|~|\\q?quad(?![A-Za-z])", " "),
         (r"\\cdot(?![A-Za-z])|\\times(?![A-Za-z])|[*⋅]", "·"),
         (r"\^\s*\{\s*(-?\d)\s*\}", r"^\1"),
-        (r"²", "^2"),
-        (r"³", "^3"),
+        (r"\\mu(?![A-Za-z])\s*|[µμ]", "u"),
+        (r"(?:\b([kMm])\s*)?(?:\\Omega(?![A-Za-z])|[\u2126\u03a9])", r" \1ohm "),
+        (r"\\AA(?![A-Za-z])|[\u00c5\u212b]", " angstrom "),
+        *((digit, f"^{power}") for power, digit in enumerate("¹²³", 1)),
+        (r"⁻\^", "^-"),
         (r"\\[dt]?frac\s*\{([A-Za-z\s]+)\}\s*\{([A-Za-z\s]+(?:\^\d\s*)?)\}", r" \1/\2 "),
         (r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|[°º]", " degree "),
-        (r"\b(?:degrees?|deg)\s+(?:C|[Cc]elsius)(?![A-Za-z])|℃", " celsius "),
-        (r"\b(?:degrees?|deg)\s+(?:F|[Ff]ahrenheit)(?![A-Za-z])|℉", " fahrenheit "),
+        (r"\b(?:degrees?|deg)\s+(?:C|[Cc]elsius)(?![A-Za-z])|℃", " C "),
+        (r"\b(?:degrees?|deg)\s+(?:F|[Ff]ahrenheit)(?![A-Za-z])|℉", " F "),
         (r"\\(?:cents?|textcent)(?![A-Za-z])|¢", " cent "),
         (r"\\pi(?![A-Za-z])", "π"),
         (r"\s(?:long|tall|wide|high|deep|away|old|altogether|total|in (?:total|all|length|area|volume))\W*$", ""),
@@ -88,7 +88,7 @@ def different_units(one: str, other: str) -> bool:
     if ours == theirs:
         return False
     if any(unit == {"degree": 1} for unit in (ours, theirs)):
-        return not {"celsius", "fahrenheit"} & {*ours, *theirs}
+        return not {"C", "F"} & {*ours, *theirs}
     return not (_MONEY.keys() & ours.keys() & theirs.keys() and 1 in (len(ours), len(theirs)))
 
 
@@ -97,7 +97,7 @@ def _read(tokens: list[str]) -> Unit | None:
     sign, power, last = 1, 1, ""
     for token in tokens:
         lower = token.lower()
-        if lower in ("/", "per", "a", "an"):
+        if token in ("/", "a") or lower in ("per", "an"):
             sign = -1
         elif lower in _POWERS:
             power = _POWERS[lower]
