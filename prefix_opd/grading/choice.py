@@ -23,7 +23,7 @@ _SPACE = re.compile(r"\s+")
 _END = r"(?=\s*(?:[.,;:)!]|\n|$))"
 _LETTER = (
     r"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|"
-    rf"(?:(?P<bare>[A-J])|(?P<small>[a-j])(?:{_END}|(?<=(?:ption|hoice) [a-j])))(?![A-Za-z0-9'’]|-\d))"
+    rf"(?:(?P<bare>[A-J])|(?P<small>[a-j])(?:{_END}|(?<=(?:ption|hoice) [a-j])))(?![A-Za-z0-9'’#]|-\d|\(\d|\+\+|\.[a-z]))"
 )
 _BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
 _ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just|exactly)\s)?"
@@ -41,7 +41,7 @@ _RIGHT = (
 )
 _ASKED = (
     r"(?:answer|ans\.?|choice|option|letter|select(?:ed|ion)|pick|guess|"
-    rf"(?:right|correct|best|true)\s{_THING}|{_FITTING}(?:\s{_THING})?)"
+    rf"(?:right|correct|best|true)\s{_THING}|{_THING}\s(?:that|which)\sis\s(?:true|correct)|{_FITTING}(?:\s{_THING})?)"
 )
 _FAILS = (
     r"(?:\b(?:not|cannot|neither|wrong|incorrect|false|fails?|inconsistent|impossible|exclud\w+|eliminat\w+|reject\w*|"
@@ -52,6 +52,8 @@ _LAST = (
     r"in (?:that|this) case|by elimination|overall|clearly|definitely|obviously|"
     r"actually|wait|no)\s?[,:]?\s"
 )
+_FOREIGN_OPTION = "alternativa|opción|opção|option|opzione|lettre|letra|lettera"
+_FOREIGN_NOT = "(?:no|non|não|nicht|niet|nie|không|bukan|не)"
 _GIVEN = [
     re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
@@ -61,13 +63,14 @@ _GIVEN = [
             _END,
         ),
         (
-            rf"\b(?:{FOREIGN_ANSWER}|alternativa|opción|opção)(?:\s(?!no\b|non\b|não\b)\w+){{0,2}}?"
-            rf"(?:\s?[:：—–]|\s(?:{FOREIGN_IS}|is|är|to|là|adalah|هي)\b)\s?(?:(?:la|a)\s(?:réponse\s)?)?",
+            rf"\b(?:{FOREIGN_ANSWER}|{_FOREIGN_OPTION})(?:\s(?!{_FOREIGN_NOT}\b)\w+){{0,2}}?"
+            rf"(?:\s?[:：—–]|\s(?:{FOREIGN_IS}|is|är|er|to|je|este|είναι|là|adalah|هي)\b|(?<=उत्तर))\s?"
+            rf"(?:(?:la|a)\s)?(?:(?:réponse|{_FOREIGN_OPTION})\s)?",
             "",
         ),
         (rf"{EAST_ASIAN_ANSWER}\s?", ""),
         (
-            r"\banswer\s|\bans\.\s|(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)选择?\s?[:：]?\s?",
+            r"\banswer\s|\bans\.\s|(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)[选選][择擇]?\s?[:：]?\s?",
             "",
         ),
         (
@@ -81,7 +84,7 @@ _GIVEN = [
             r"(?:matches|corresponds to|agrees with|is consistent with|is closest to|"
             r"(?:gives|yields|implies|indicates|suggests|supports)(?:\sus)?|"
             r"(?:leads?|points?)(?:\sus)?\s(?:to|towards?))\s(?:only\s)?|\bleaning\s(?:to|towards?)\s|"
-            rf",\s(?:and\s)?(?:so|thus|hence|therefore|i\.e\.,?)\s|{_LAST})",
+            rf",\s(?:and\s)?(?:so|thus|hence|therefore|i\.e\.,?)\s|\d[^.,\n]{{0,20}}(?:\scorresponds\sto|,(?=\s(?:option|choice)))\s|{_LAST})",
             _END,
         ),
         (r"\bleav(?:es|ing)\s(?:us\swith\s)?(?:only\s|just\s)?", rf"(?:{_END}|\sas\sthe\b)"),
@@ -99,7 +102,7 @@ _GIVEN = [
 _SUBJECT = [
     re.compile(rf"(?i:{_NAMED}){_LETTER}(?i:{after})")
     for after in (
-        rf"\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s|my\s(?:final\s)?)?{_RIGHT}\b"
+        rf"(?:\s?\([^()\n]{{1,40}}\))?\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s|my\s(?:final\s)?)?{_RIGHT}\b"
         r"(?!\s(?:only\s)?if\b)",
         rf"\s?(?:seems|appears|looks|sounds)\s(?:to be\s|like\s)?{_ADVERB}(?:the\s)?{_RIGHT}\b"
         r"(?!\s(?:at\sfirst|initially)|[^.\n]*\bbut\b)",
@@ -135,17 +138,27 @@ _NO_CLOSING = re.compile(
 _LISTED = re.compile(r"(?:(?:^|\n)(?:[-*•]\s)?|\b(?i:option|choice|statement)\s)\(?([A-J])\)?\s?[.:)]\s")
 _ALONE = re.compile(rf"{_LETTER}[.)]?\n")
 _PAIR = re.compile(r"\s?[;–—-]\s?[A-J](?![A-Za-z])")
-_ANOTHER = re.compile(r"\s?(?:,|/|&|或|和|还是|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))")
+_ANOTHER = re.compile(
+    r"\s?(?:,|/|&|或|和|还是|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))"
+    r"(?!\s(?:is|are)\s(?:\w+\s)?(?:wrong|incorrect|false|not)\b)"
+)
 # "if C is correct", "I do not think C is correct", "B or C is correct"
 _DOUBT = re.compile(
-    rf"(?i:{DOUBTS}|\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|pretend|neither)\b|"
+    rf"(?i:{DOUBTS}|\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|pretend|neither|refus\w+|hesita\w+|tempt\w+|wanted|easy\sto|never(?!\sdoubt)|mistake\sis)\b|"
     r"(?:\b(?:can)?not|n['’]t)\b(?!\s(?:hard|difficult|surprising|only)\b))"
-    r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$"
+    r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$|"
+    r"(?i:\b(?:wrong|incorrect|false|worst|initial|previous|earlier|almost|nearly)\s$|\b(?:any\w*|every\w*|all)\sbut\s$|"
+    r"\b(?:students|people|everyone|everybody|others?|he|she|they|friend|teacher)\s(?:\w+\s){0,2}$)"
 )
 # "The answer C is wrong", "It is said that C is correct, but that is false"
 _DENIED = re.compile(
     r"(?:\s(?:is|seems|appears)\s(?:the\s)?(?:correct|right|true|answer|best)(?:\sanswer)?)?(?:,?\sbut\s(?:that|this|it)|,\swhich)?"
-    r"\s(?:is|was|are)(?:n['’]t|(?:\s\w+)?\s(?:false|wrong|incorrect|not|untrue))\b"
+    r"\s(?:is|was|are)(?:n['’]t|(?:\s\w+)?\s(?:false|wrong|incorrect|not|untrue|a\smistake))\b|"
+    r",?\sbut\s(?:\w+\s){0,4}(?:fails|changed|wrong|incorrect|false|mistaken)\b|"
+    r"[.;]\s(?:but\s|however,\s)?(?:this|that|it)\s(?:is|was)\s(?:wrong|incorrect|false|untrue)\b|"
+    r"\scan(?:not|['’]t)\sbe\b|\s(?:only\sif|if|unless)\b(?!\s(?:I|we|you|my)\b)|"
+    r"가 아|이 아|では(?:あり|な)|じゃ|是?(?:错|錯|不)|\s(?:değil|नहीं)",
+    re.IGNORECASE,
 )
 # "Is the answer C?"; a question's answer "yes" is a statement
 _ASKS = re.compile(
@@ -164,7 +177,7 @@ def letter_of(text: str) -> str | None:
     match = _LINE.fullmatch(plain)
     if match is None:
         return _given(plain)
-    if _ANOTHER.match(rest := match["rest"]) or _PAIR.match(rest):
+    if _ANOTHER.match(rest := match["rest"]) or _PAIR.match(rest) or _DENIED.match(rest):
         return None
     separated = not rest or rest.lstrip()[:1] in tuple(".):,–—;-") or (match["bracketed"] and rest[0] == " ")
     separated = separated or _REASON.match(rest)
@@ -209,7 +222,11 @@ def _given(plain: str, patterns: Sequence[re.Pattern[str]] = (*_GIVEN, *_SUBJECT
     matches = [match for pattern in patterns for match in pattern.finditer(plain)]
     for match in sorted(matches, key=_place, reverse=True):
         before, rest = plain[max(0, match.start() - 80) : match.start()], plain[_place(match) : _place(match) + 40]
-        asks = match.re in _SUBJECT or rest.lstrip().startswith("?") or _ASKS.search(plain[: _place(match)][-120:])
+        asks = (
+            match.re in _SUBJECT
+            or rest.lstrip().startswith(("?", "吗", "嗎"))
+            or _ASKS.search(plain[: _place(match)][-120:])
+        )
         if _DOUBT.search(before) or _DENIED.match(rest) or (asks and _QUESTION_ENDS.match(rest)):
             continue
         if match.re in _SUBJECT and match["bracketed"] is None and not _BEFORE_SUBJECT.search(before):

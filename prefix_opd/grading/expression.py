@@ -14,7 +14,7 @@ _MARKS = (
     *(("「", "」"), ("『", "』"), ("【", "】"), ("<<", ">>")),
 )
 _MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\(?:in|equiv)(?![A-Za-z])|[∈≡])\s*")
-_WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{([^{{}}]*)\}}")
+_WRAPPER = re.compile(rf"\\(?:{COMMANDS}|(?:text)?color\s*\{{[\w!]+\}})\s*\{{([^{{}}]*)\}}")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ -][^\W\d_]+)*")
 _LONG_WORD = re.compile(r"[^\W\d_]{4}")
 _SHORT_WORDS = {"yes", "no", "odd"}
@@ -46,8 +46,20 @@ _NUMERALS = {word: value for value, word in enumerate(_ONES)} | {
     for ones, one in enumerate(_ONES[:10])
 }
 _NUMERALS |= {word.replace("-", " "): value for word, value in _NUMERALS.items()}
+_SHARES = {
+    "half": 2,
+    "halve": 2,
+    "third": 3,
+    "fourth": 4,
+    "quarter": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "eighth": 8,
+    "tenth": 10,
+}
 _NUMERAL = re.compile(
-    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)",
+    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})"
+    rf"(?:[\s-]({'|'.join(_SHARES)})s?)?\b(?!-|\s+of\b)",
     re.IGNORECASE,
 )
 _NAMED = {
@@ -74,10 +86,12 @@ _CLAUSE_AFTER = re.compile(
     r"(?P<value>.*?\S)\s*(?:[,;]|--?|—)\s*(?:and\s)?(?P<words>(?:as|which|where|since|because|for|so|that|this|when|with|"
     r"thus|hence|by|the|who|whose|it|we|after|given|assuming|rounded|i\.e\.|namely|in|from|to)\s[^\d\\$]*)"
 )
-_YES_OR_NO = re.compile(r"(?P<value>(?i:yes|no|true|false))\s*(?:[,.;:!—–-]|(?=\())[^\d\\$]*")
-_WORD_WITH_CLAUSE = re.compile(r"(?P<value>[^\W\d_]+)\s*,?\s+(?:because|since)\s.*")
+_YES_OR_NO = re.compile(r"(?P<value>(?i:yes|no|true|false))\s*(?:[,.;:!—–-][^\d\\$]*|\([^()]*\))")
+_WORD_WITH_CLAUSE = re.compile(
+    r"(?P<value>[^\W\d_]+)(?:\s*,?\s+(?:because|since|rather than)|,\s+(?:but\s|and\s)?not)\s.*"
+)
 _NUMBER_WITH_CLAUSE = re.compile(
-    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:when|where|which|because|since|at|attained|achieved|reached|obtained)\s"
+    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:when|where|which(?!\s\w+\s(?:wrong|incorrect|false|impossible))|because|since|as|at|attained|achieved|reached|obtained)\s"
     r"(?:(?!\s(?:and|or)\s|;).)*"
 )
 _DENIAL_AFTER = re.compile(
@@ -141,7 +155,7 @@ def value_of(text: str) -> str:
     if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
         text = clause["value"]
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
-    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' * bool(match[2])}{_NUMERALS[match[3].lower()]}", text)
+    text = re.sub(r"^(\d+)\s+\(\1\)$", r"\1", _NUMERAL.sub(_in_digits, text))  # forty-two (42)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)
@@ -180,6 +194,12 @@ def canonical(text: str) -> str:
     return _plain_decimal(text)
 
 
+def _in_digits(match: re.Match[str]) -> str:
+    value = str(_NUMERALS[match[3].lower()])
+    value = rf"\frac{{{value}}}{{{_SHARES[match[4].lower()]}}}" if match[4] else value
+    return f"{match[1]}{'-' * bool(match[2])}{value}"
+
+
 def _as_fraction(match: re.Match[str]) -> str:
     whole, before, after = match[1] or "0", match[2], match[3] or match[4] or match[5]
     over = int(whole + before + after) - int(whole + before)
@@ -199,17 +219,22 @@ def _plain_decimal(text: str) -> str:
 
 def unwrapped(text: str) -> str:
     """The text without \\text{} and similar commands."""
-    return _WRAPPER.sub(r"\1", text).strip()
+    while (shorter := _WRAPPER.sub(r"\1", text)) != text:
+        text = shorter
+    return text.strip()
 
 
 def as_words(text: str) -> str:
     """An answer in words, in lower case and with single spaces."""
-    text = " ".join(tidy(unwrapped(tidy(text))).split())
+    text = " ".join(re.sub(r"\\?&", " and ", tidy(unwrapped(tidy(text)))).split())
     for pattern in (_CLAUSE_AFTER, _WORD_WITH_CLAUSE, _YES_OR_NO):
         if (clause := pattern.fullmatch(text)) is not None:
             text = clause["value"]
     text = re.sub(
-        r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?) )?", "", text.casefold()
+        r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?|is|player) )?|"
+        r"(?<=\w) (?:number|triangle|wins)$|(?<=solution)s$",
+        "",
+        text.casefold(),
     )
     return ", ".join(sorted(re.split(r",? and |, ", text))) if " and " in text else text
 

@@ -27,12 +27,12 @@ _VERB = (
     r"(?:seems|appears|turns out|comes out|works out) to be)"
 )
 _ANNOUNCED = re.compile(
-    rf"\b(?:answer|final (?:result|value|solution)|ans|{FOREIGN_ANSWER})\b\s*"
+    rf"\b(?<!wrong )(?<!incorrect )(?:answer|final (?:result|value|solution)|ans\b\.?|{FOREIGN_ANSWER})(?!\w)\s*"
     r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
     rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?:\s+not\s[^.\n]{{1,40}}?\sbut\b)?"
     r"(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
     rf"{EAST_ASIAN_ANSWER}|"
-    r"[\[(](?:final )?answer[\])]\s*[:：]?|"
+    r"[\[(](?:final )?answer[\])]\s*[:：]?|\bans\.\s|^(?-i:A):(?=[^\n:]*\Z)|"
     r"^\W*(?:result|solution|sum|total(?: \w+)?)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
     r"^\W*(?:the )?(?:final |correct )?answer\W*\n",
     re.IGNORECASE | re.MULTILINE,
@@ -53,7 +53,7 @@ _JOINED = re.compile(r"[ \t]*(?:,|;|,?[ \t]*(?:and|or)\b)[ \t]*", re.IGNORECASE)
 _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(+-])", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<!\\)(?<!\bapprox)(?<!\bi\.e)[.!?](?=[\s*)\"'”]|$)(?!\s*=)|。|です|입니다")
 _BARE = re.compile(
-    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm|[lg]e|neq|infty)(?![a-z])|"
+    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm|[lg]e|neq|infty|circ)(?![a-z])|"
     r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])|[-+−\d.,\s/^*()\[\]{}\\%°π√±$€£<>]){1,80}"
 )
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}|\bso\b|[.!?]\s")
@@ -76,14 +76,14 @@ _SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
-    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?\b{_VERB}\s+(?:exactly\s|only\s|just\s)?"
-    r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
+    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?\b(?:{_VERB}|ha(?:s|ve)(?=\sno\s))\s+(?:exactly\s|only\s|just\s)?"
+    r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|(?:(?:an?|the|no|infinitely)\s)?[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
 )
 _CLAUSE = r"(?:(?!\b(?:but|so|thus|hence|therefore)\b)[^.,;:!?\n]|\.(?=\d))"
 # sentences that claim nothing: questions, doubts, assumptions
 _NO_CLAIM = re.compile(
-    r"(?:^|(?<=[.!?]\s))(?:"
+    r"(?:^|(?<=[.!?]\s))[*_]*(?:"
     r"(?:[^.!?\n]|\.(?=\d))*[?？](?=[\s*_)\"'”]|$)|"
     rf"(?:{_CLAUSE}|,)*\b(?:whether|if|suppos\w+|assum\w+|imagin\w+)\s(?:that\s)?(?:the|my|your)\s(?:\w+\s)?answer\b"
     rf"(?:{_CLAUSE}|[,:])*(?:[.!](?=\s|$)|$)|"
@@ -137,7 +137,7 @@ def find_answer(text: str) -> tuple[str, str]:
     line = last.rpartition("\n")[2]
     for candidate in (line, *_formulas(last, _BOLD)[-1:], *_LAST_EQUATION.findall(unmarked(line))):
         bare = value_of(unmarked(candidate))
-        if (any(c.isdigit() for c in bare) or "π" in candidate) and _BARE.fullmatch(bare):
+        if (any(c.isdigit() for c in bare) or "π" in candidate) and _BARE.fullmatch(bare) and not _denied(line, bare):
             return bare, ""
     if (word := _BOLD_WORD.search(line)) is not None and not _UNSURE.search(line):
         return word[1], ""
@@ -152,6 +152,11 @@ def find_answer(text: str) -> tuple[str, str]:
     if _SUBJECT.match(sentence[:1].lower() + sentence[1:]) and not _UNSURE.search(sentence):
         return _first_statement(sentence), ""
     return "", NONE_FOUND
+
+
+def _denied(line: str, value: str) -> bool:
+    """Whether a line says "not 42" or "a wrong answer is 42"."""
+    return bool(re.search(rf"\b(?:not|(?:wrong|incorrect)\s\w+(?:\sis)?)\W*{re.escape(value)}", unmarked(line)))
 
 
 def _formulas(text: str, pattern: re.Pattern[str] = _MATH) -> list[str]:
@@ -206,7 +211,8 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
         truth: the truth as spelt in the data set.
         symbolically: (answer, truth) -> whether they are equal by algebra. It may raise.
     """
-    if tidy(answer) == tidy(truth):
+    ours, theirs = (" ".join(unwrapped(tidy(one)).split()).casefold() for one in (answer, truth))
+    if tidy(answer) == tidy(truth) or (ours == theirs and is_words(theirs.rstrip(" 0123456789"))):  # June 20
         return True
     our_letter, letter = (_LETTERED.fullmatch(_SPACE.sub(" ", unwrapped(tidy(one)))) for one in (answer, truth))
     if letter is not None:
