@@ -6,12 +6,22 @@ import re
 from collections.abc import Sequence
 
 from prefix_opd.grading.notation import COMMANDS, plain_latex
-from prefix_opd.grading.text import DOUBTS, EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
+from prefix_opd.grading.text import (
+    DOUBTS,
+    EAST_ASIAN_ANSWER,
+    FOREIGN_ANSWER,
+    FOREIGN_IS,
+    NOT_WRONG,
+    boxed,
+    tagged,
+    unmarked,
+)
 
 LETTERS = "ABCDEFGHIJ"
 
 _WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{")
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3010: "(", 0x3011: ")"}
+_FULL_WIDTH |= dict.fromkeys((0x274C, 0x2717, 0x2718), " – wrong")
 _SPACING = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[,;: ()\[\]]|[~_]|\\q?quad(?![A-Za-z])")
 _MARKUP = re.compile(
     r"\\!|[*$`{}\"“”]|<<|>>|\[(?=\[)|(?<=\])\]|['‘](?=[A-Ja-j]['’](?!\w))|(?<=['‘][A-Ja-j])['’](?!\w)|"
@@ -25,23 +35,29 @@ _LETTER = (
     r"(?:[(\[] ?(?P<bracketed>[A-Ja-j]) ?[)\]]|"
     rf"(?:(?P<bare>[A-J])|(?P<small>[a-j])(?:{_END}|(?<=(?:ption|hoice) [a-j])))(?![A-Za-z0-9'’#]|-\d|\(\d|\+\+|\.[a-z]))"
 )
-_BE = r"(?:is|are|was|(?:would|will|must|should|has to|can only) be|(?:seems|appears|turns out|has|needs) to be)"
-_ADVERB = r"(?:(?:clearly|therefore|thus|definitely|(?:most )?(?:likely|probably)|indeed|simply|just|exactly)\s)?"
+_BE = (
+    r"(?:is (?:given|represented) by|is found in|is|are|was|(?:would|will|must|should|has to|can only)(?:\stherefore)? be|"
+    r"(?:seems|appears|turns out|has|needs) to be|ends up being|remains|becomes)"
+)
+_ADVERB = (
+    r"(?:\b(?:(?:almost\s|most\s)?(?!on|hard|rare|scarce|bare|near|possib|alleged|suppos|part|unlike)[a-z]+ly|still|now|"
+    r"indeed|thus|therefore|just|in\sfact|of\scourse)\b,?\s)?"
+)
 _NAMED = (
-    rf"{_ADVERB}(?:(?:the\s)?(?:(?:correct|right|best|answer)\s)?(?:letter|option|choice|answer|number)(?:\snumber)?"
-    r"\s?:?\s?)?"
+    rf"{_ADVERB}(?:(?:the\s)?(?:(?:correct|right|best|answer|first|second|third|fourth|last)\s)?"
+    r"(?:letter|option|choice|answer|number)(?:\snumber)?\s?[:,]?\s?)?"
 )
 _FITTING = (
     r"(?:most\s(?:accurate|appropriate|likely|plausible|suitable|reasonable|probable|fitting)|(?:clos|near)est|better)"
 )
-_THING = r"(?:one|statement|response|description|explanation|match|fit|value|order|sequence|conclusion|diagnosis|step)"
+_THING = r"(?:one|statement|response|description|explanation|match|fit|value|interpretation|order|sequence|conclusion|diagnosis|step)"
 _RIGHT = (
     r"(?:(?:only\s|most\s)?(?:correct|right|best|true|answer|appropriate)|"
-    rf"{_FITTING}(?=\s(?:answer|option|choice|{_THING})\b|{_END})|plausible)"
+    rf"{_FITTING}(?=\s(?:answer|option|choice|{_THING})\b|{_END})|plausible(?![^.\n]*\b(?:but|however|yet|not)\b))"
 )
 _ASKED = (
-    r"(?:answer|ans\.?|choice|option|letter|select(?:ed|ion)|pick|guess|"
-    rf"(?:right|correct|best|true)\s{_THING}|{_THING}\s(?:that|which)\sis\s(?:true|correct)|{_FITTING}(?:\s{_THING})?)"
+    r"(?:answer|ans\.?|choice|option|letter|select(?:ed|ion)|pick|guess|vote|decision|"
+    rf"(?:right|correct|best|true)\s{_THING}|{_THING}\s(?:that|which)\s(?:is\s(?:true|correct)|holds|works|fits)|{_FITTING}(?:\s{_THING})?)"
 )
 _FAILS = (
     r"(?:\b(?:not|cannot|neither|wrong|incorrect|false|fails?|inconsistent|impossible|exclud\w+|eliminat\w+|reject\w*|"
@@ -49,32 +65,36 @@ _FAILS = (
 )
 _LAST = (
     r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|in conclusion|"
-    r"in (?:that|this) case|by elimination|overall|clearly|definitely|obviously|"
+    r"in (?:that|this) case|by elimination|in short|in summary|(?:most\s)?likely|probably|overall|clearly|definitely|obviously|"
     r"actually|wait|no)\s?[,:]?\s"
 )
-_FOREIGN_OPTION = "alternativa|opción|opção|option|opzione|lettre|letra|lettera"
+_FOREIGN_OPTION = "alternativa|вариант|opción|opção|opzione|lettre|letra|lettera"
 _FOREIGN_NOT = "(?:no|non|não|nicht|niet|nie|không|bukan|не)"
 _GIVEN = [
-    re.compile(rf"(?i:{before}{_NAMED}){_LETTER}(?i:{after})")
+    re.compile(rf"(?i:(?:{before}){_NAMED}){_LETTER}(?i:{after})")
     for before, after in (
-        (rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)??(?:\s{_BE}\b\s?:?|\s?(?:[:：=→⇒➡–—-]|[-=]>))\s?", ""),
         (
-            rf"(?:\b(?:solution|result|conclusion|response|verdict)|(?:^|\n)(?:correct|final))(?:\s{_BE}\s|\s?:\s?)",
+            rf"\b{_ASKED}(?:,?\s[^.:\n]{{0,40}}?)??(?:\s{_BE}\b(?:,|\s?(?:…|\.\.\.))?\s?:?|\s?(?:[:：=→⇒➡–—-]|[-=]>))\s?",
+            "",
+        ),
+        (
+            rf"(?:\b(?:solution|result|conclusion|response|verdict|(?:correct|best)\s[a-z]+)|(?:^|\n)(?:correct|final))(?:\s{_BE}\s|\s?:\s?)",
             _END,
         ),
         (
-            rf"\b(?:{FOREIGN_ANSWER}|{_FOREIGN_OPTION})(?:\s(?!{_FOREIGN_NOT}\b)\w+){{0,2}}?"
-            rf"(?:\s?[:：—–]|\s(?:{FOREIGN_IS}|is|är|er|to|je|este|είναι|là|adalah|هي)\b|(?<=उत्तर))\s?"
-            rf"(?:(?:la|a)\s)?(?:(?:réponse|{_FOREIGN_OPTION})\s)?",
+            rf"\b{NOT_WRONG}(?:{FOREIGN_ANSWER}|{_FOREIGN_OPTION}|option(?=\s\w+\sest\b))(?:\s(?!{_FOREIGN_NOT}\b)\w+){{0,2}}?"
+            rf"(?:\s?[:：—–]|\s-\s|\s(?:{FOREIGN_IS}|is|är|er|on|to|je|este|είναι|là|adalah|هي|هو|היא)\b)\s?"
+            rf"(?:(?:donc|quindi|also|portanto|daher)\s)?(?:(?:la|a)\s)?(?:(?:réponse|option|{_FOREIGN_OPTION})\s)?",
             "",
         ),
         (rf"{EAST_ASIAN_ANSWER}\s?", ""),
         (
-            r"\banswer\s|\bans\.\s|(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<!不)[选選][择擇]?\s?[:：]?\s?",
+            rf"\banswer\s|\bans\.\s|(?:^|\n)correct\s?:\s?(?=\()|\b{NOT_WRONG}(?:{FOREIGN_ANSWER})\s|"
+            r"(?:\bnot|n['’]t)\s\(?[A-J]\)?,?\s(?:but|it\sis|it['’]s)\s|(?<![不错误])[选選][择擇]?\s?[:：]?\s?",
             "",
         ),
         (
-            r"\b(?:pick(?:ed|ing)?|choose|chose|choosing|select(?:ed|ing)?|(?:go|going|went) (?:with|for)|vote for|"
+            r"\b(?:pick(?:ed|ing)?|choose|chose|choosing|select(?:ed|ing)?|(?:go|going|went) (?:with|for)|chọn|vote (?:for|goes to)|"
             r"opt for|settle on)\s",
             "",
         ),
@@ -82,13 +102,16 @@ _GIVEN = [
             rf"(?:\b(?:it|this|that|which)(?:\s{_BE}|['’]s)\s(?:only\s)?|"
             r"\b(?:it|this|that|which|all|everything|evidence|analysis|reasoning|logic|others|result|value)\s"
             r"(?:matches|corresponds to|agrees with|is consistent with|is closest to|"
-            r"(?:gives|yields|implies|indicates|suggests|supports)(?:\sus)?|"
+            r"(?:gives|yields|implies|indicates|suggests|supports|confirms)(?:\sus)?|"
             r"(?:leads?|points?)(?:\sus)?\s(?:to|towards?))\s(?:only\s)?|\bleaning\s(?:to|towards?)\s|"
             rf",\s(?:and\s)?(?:so|thus|hence|therefore|i\.e\.,?)\s|\d[^.,\n]{{0,20}}(?:\scorresponds\sto|,(?=\s(?:option|choice)))\s|{_LAST})",
             _END,
         ),
         (r"\bleav(?:es|ing)\s(?:us\swith\s)?(?:only\s|just\s)?", rf"(?:{_END}|\sas\sthe\b)"),
-        (r"\b(?:conclude|end up|finish|left)\swith\s(?:only\s|just\s)?|\barrive at\s", _END),
+        (
+            r"\b(?:conclude|end up|finish|left)\swith\s(?:only\s|just\s)?|\barrive at\s|\b(?:we\s(?:get|obtain)|match(?:es|ing)|supports?|corresponds\sto)\s(?=(?:option|choice|answer)\s)",
+            _END,
+        ),
         (r"\b(?:makes|making)\s", rf"\s(?:the\s)?{_RIGHT}\b"),
         (r"\bI(?:['’]d|\swould)?\s(?:think|believe|say|guess)\s", _END),
         (
@@ -103,12 +126,13 @@ _SUBJECT = [
     re.compile(rf"(?i:{_NAMED}){_LETTER}(?i:{after})")
     for after in (
         rf"(?:\s?\([^()\n]{{1,40}}\))?\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s|my\s(?:final\s)?)?{_RIGHT}\b"
-        r"(?!\s(?:only\s)?if\b)",
+        r"(?!\s(?:only|if)\b)",
         rf"\s?(?:seems|appears|looks|sounds)\s(?:to be\s|like\s)?{_ADVERB}(?:the\s)?{_RIGHT}\b"
         r"(?!\s(?:at\sfirst|initially)|[^.\n]*\bbut\b)",
         rf"\s(?:is|was)\s(?:the\s)?(?:only\s(?:option|choice|answer|one|statement|possibility)|one\sthat)\b(?![^.\n]*{_FAILS})",
         r"\s(?:remains|is left|(?:fits|matches|works)\s(?:the\s)?best)\b",
-        r"\s(?:it\sis\b|is(?:\sthe\sone)?\.?$)",  # B is not correct. C is.
+        r"选?项?\s?是?正[确確]|が正",
+        r"\s(?:it\s(?:is|must\sbe)\b|is\swhat\sI\swould\s(?:choose|pick)|wins\b|is(?:\sthe\sone)?\.?$)",  # B is not correct. C is.
         rf"\s(?:best|better|correctly|accurately|most closely)\s[a-z]+s\b(?![^.\n]*{_FAILS})",
     )
 ]
@@ -116,7 +140,7 @@ _BEFORE_SUBJECT = re.compile(
     r"(?:^|[^\w\s]\s*|\n|\b(?i:so|thus|hence|therefore|then|that|and|or|but|because|since|as|only|also|both|now|here|yes|no|"
     r"option|choice|answer|letter|statement|response|possibility|candidate|number|conclusion|think|believe|say|feel|guess|"
     r"conclude|find|see|know|means|implies|suggests|shows|indicates|confirms|sure|certain|confident|clear|obvious|evident|"
-    r"says|made|makes|making|overall|case|[a-z]+ly)\s)$|"
+    r"says|made|makes|making|overall|case|[a-z]+ly)\s|选项|選択肢|所以|因此|故)$|"
     # "In this light C is correct", but not "In group A is the best"
     r"(?:^|[.!?,\n]\s*)(?i:in|on|at|from|for|by|with|under|of|among|after|since|as|when|because|due|given|based|according|"
     r"using|looking|considering|comparing)\s(?:[^\s.!?]+\s)*"
@@ -126,7 +150,10 @@ _BEFORE_SUBJECT = re.compile(
 # the answer to "which is false?", if the text names no other
 _FALSE = [re.compile(rf"\b(?i:(?:false|incorrect|wrong)\s(?:one|statement|option)\s(?:{_BE}\s|:\s?)){_LETTER}{_END}")]
 _REASON = re.compile(r" (?:because|since)\b| ?\([^()]*\)$")
-_NOUN = r"(?i:(?:the\s)?(?:correct\s|final\s)?(?:option|choice|answer|letter)\s?:?\s?)"
+_NOUN = (
+    r"(?i:(?:the\s)?(?:correct\s|final\s)?"
+    rf"(?:option|choice|answer|letter|{FOREIGN_ANSWER}|{_FOREIGN_OPTION})\s?:?\s?)"
+)
 _LINE = re.compile(rf"(?:[-=#>→⇒⟹∴]+\s)?{_NOUN}?{_LETTER}(?P<rest>.*)", re.DOTALL)
 # "All of the above (D)", at the end
 _CLOSING = re.compile(r"(?:(?P<words>[^()\[\]?]*\w),? )?[(\[](?:(?i:option|choice)\s)?(?P<letter>[A-J])[)\]][.!]?")
@@ -137,6 +164,7 @@ _NO_CLOSING = re.compile(
 # C and D of the last two lines are the end of a list of the options
 _LISTED = re.compile(r"(?:(?:^|\n)(?:[-*•]\s)?|\b(?i:option|choice|statement)\s)\(?([A-J])\)?\s?[.:)]\s")
 _ALONE = re.compile(rf"{_LETTER}[.)]?\n")
+_REJECTED = re.compile(r"\w\s?(?:[:–—-]|\bis)[\s–]*(?:incorrect|wrong|false)\W*$|\?\s*$")
 _PAIR = re.compile(r"\s?[;–—-]\s?[A-J](?![A-Za-z])")
 _ANOTHER = re.compile(
     r"\s?(?:,|/|&|或|和|还是|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))"
@@ -144,18 +172,24 @@ _ANOTHER = re.compile(
 )
 # "if C is correct", "I do not think C is correct", "B or C is correct"
 _DOUBT = re.compile(
-    rf"(?i:{DOUBTS}|\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|pretend|neither|refus\w+|hesita\w+|tempt\w+|wanted|easy\sto|never(?!\sdoubt)|mistake\sis)\b|"
+    rf"(?i:{DOUBTS}|\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|pretend|neither|refus\w+|hesita\w+|tempt\w+|wanted|regret|nothing|no\s(?:reason|evidence)|easy\sto|never(?!\sdoubt)|mistake\sis|avoid)\b|"
     r"(?:\b(?:can)?not|n['’]t)\b(?!\s(?:hard|difficult|surprising|only)\b))"
-    r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$|"
-    r"(?i:\b(?:wrong|incorrect|false|worst|initial|previous|earlier|almost|nearly)\s$|\b(?:any\w*|every\w*|all)\sbut\s$|"
-    r"\b(?:students|people|everyone|everybody|others?|he|she|they|friend|teacher)\s(?:\w+\s){0,2}$)"
+    r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|[A-J]\)?,?\s(?:or|nor|and)\s$|[A-J],\s[A-J],\s$|"
+    r"(?:也许|可能|或许|同学)[^。，,]{0,3}$|"
+    r"(?i:\b(?:wrong|incorrect|false|worst|initial|previous|no|almost|nearly)\s$|\b(?:any\w*|every\w*|all)\sbut\s$|"
+    r"\b(?:students|people|everyone|everybody|others?|few|fool|he|she|they|friend|teacher)\s(?:\w+\s){0,2}$|"
+    r"\b(?:(?:at|I)\sfirst|initially|previously|earlier|originally)\s(?:\w+\s){0,3}$)"
 )
 # "The answer C is wrong", "It is said that C is correct, but that is false"
 _DENIED = re.compile(
-    r"(?:\s(?:is|seems|appears)\s(?:the\s)?(?:correct|right|true|answer|best)(?:\sanswer)?)?(?:,?\sbut\s(?:that|this|it)|,\swhich)?"
-    r"\s(?:is|was|are)(?:n['’]t|(?:\s\w+)?\s(?:false|wrong|incorrect|not|untrue|a\smistake))\b|"
+    r"(?:\s(?:is|seems|appears)\s(?:the\s)?(?:correct|right|true|answer|best)(?:\sanswer)?)?"
+    r"(?:,?\sbut\s(?:that|this|it)|,\swhich(?!\sis\snot\s(?!correct|right|true))|,[^,.\n]{1,25},)?"
+    r"\s(?:is|was|are|(?:would|must|should|can)\sbe)(?:n['’]t|(?:\s\w+)?\s(?:false|wrong|incorrect|not|untrue|a\smistake|ruled\sout|"
+    r"eliminated|excluded|too\s(?:small|large|broad)))\b|[:\s–—-]+(?:wrong|incorrect)\W*$|"
+    r"\s(?:fails\b|(?:does\snot|doesn['’]t)\s(?:work|fit|apply|match|hold)\b)|"
+    r"\s(?:ist|est|es|é|è)\s(?:falsch|fausse|incorrect\w*|errad\w|sbagliat\w)|\s(?:неверен|sai)\b|"
     r",?\sbut\s(?:\w+\s){0,4}(?:fails|changed|wrong|incorrect|false|mistaken)\b|"
-    r"[.;]\s(?:but\s|however,\s)?(?:this|that|it)\s(?:is|was)\s(?:wrong|incorrect|false|untrue)\b|"
+    r"[.;]\s(?:but\s|however,\s)?(?:this|that)\s(?:is|was)\s(?:wrong|incorrect|false|untrue)\b|"
     r"\scan(?:not|['’]t)\sbe\b|\s(?:only\sif|if|unless)\b(?!\s(?:I|we|you|my)\b)|"
     r"가 아|이 아|では(?:あり|な)|じゃ|是?(?:错|錯|不)|\s(?:değil|नहीं)",
     re.IGNORECASE,
@@ -177,7 +211,7 @@ def letter_of(text: str) -> str | None:
     match = _LINE.fullmatch(plain)
     if match is None:
         return _given(plain)
-    if _ANOTHER.match(rest := match["rest"]) or _PAIR.match(rest) or _DENIED.match(rest):
+    if _ANOTHER.match(rest := match["rest"]) or _PAIR.match(rest) or _DENIED.match(rest) or _REJECTED.search(rest):
         return None
     separated = not rest or rest.lstrip()[:1] in tuple(".):,–—;-") or (match["bracketed"] and rest[0] == " ")
     separated = separated or _REASON.match(rest)

@@ -10,6 +10,7 @@ from prefix_opd.grading.notation import COMMANDS, plain_latex
 
 _MARKS = (
     *(("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"), ("==", "==")),
+    ("<", ">"),
     *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("``", "''")),
     *(("「", "」"), ("『", "』"), ("【", "】"), ("<<", ">>")),
 )
@@ -86,16 +87,18 @@ _CLAUSE_AFTER = re.compile(
     r"(?P<value>.*?\S)\s*(?:[,;]|--?|—)\s*(?:and\s)?(?P<words>(?:as|which|where|since|because|for|so|that|this|when|with|"
     r"thus|hence|by|the|who|whose|it|we|after|given|assuming|rounded|i\.e\.|namely|in|from|to)\s[^\d\\$]*)"
 )
-_YES_OR_NO = re.compile(r"(?P<value>(?i:yes|no|true|false))\s*(?:[,.;:!—–-][^\d\\$]*|\([^()]*\))")
+_YES_OR_NO = re.compile(
+    r"(?P<value>(?i:yes|no|true|false))(?!\W+(?i:(?:but\s)?only|if|when|unless|and|or|no)\b)\s*(?:[,.;:!—–-](?:[^\d\\$]*|\s*(?:because|since|for\s(?:instance|example)|e\.g\.).*)|\([^()]*\)|\s(?:it|they|there)\s(?:is|are|does|do)$)"
+)
 _WORD_WITH_CLAUSE = re.compile(
-    r"(?P<value>[^\W\d_]+)(?:\s*,?\s+(?:because|since|rather than)|,\s+(?:but\s|and\s)?not)\s.*"
+    r"(?P<value>(?:(?:an?|the)\s)?[^\W\d_]+)(?:\s*,?\s+\(?(?:because|since|rather than)|,\s+(?:but\s|and\s)?not)\s.*"
 )
 _NUMBER_WITH_CLAUSE = re.compile(
-    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:when|where|which(?!\s\w+\s(?:wrong|incorrect|false|impossible))|because|since|as|at|attained|achieved|reached|obtained)\s"
+    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:-\sthe|when|where|which(?!\s\w+\s(?:wrong|incorrect|false|impossible))|because|since|as|at|attained|achieved|reached|obtained)\s"
     r"(?:(?!\s(?:and|or)\s|;).)*"
 )
 _DENIAL_AFTER = re.compile(
-    r"(?P<value>.*?[^\s,])(?<!\bis)(?<!\bare)\s*,?\s+(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*"
+    r"(?P<value>.*?[^\s,])(?<!\bis)(?<!\bare)\s*,?\s+\(?(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*"
 )
 _TH = r"(?:\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")

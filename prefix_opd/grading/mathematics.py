@@ -18,7 +18,16 @@ from prefix_opd.grading.expression import (
     value_of,
     without_percent,
 )
-from prefix_opd.grading.text import DOUBTS, EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
+from prefix_opd.grading.text import (
+    DOUBTS,
+    EAST_ASIAN_ANSWER,
+    FOREIGN_ANSWER,
+    FOREIGN_IS,
+    NOT_WRONG,
+    boxed,
+    tagged,
+    unmarked,
+)
 from prefix_opd.grading.units import different_units
 
 _TAIL_CHARS = 1_500
@@ -27,13 +36,13 @@ _VERB = (
     r"(?:seems|appears|turns out|comes out|works out) to be)"
 )
 _ANNOUNCED = re.compile(
-    rf"\b(?<!wrong )(?<!incorrect )(?:answer|final (?:result|value|solution)|ans\b\.?|{FOREIGN_ANSWER})(?!\w)\s*"
+    rf"\b{NOT_WRONG}(?:answer|final (?:result|value|solution|output)|ans\b\.?|{FOREIGN_ANSWER})(?!\w)\s*"
     r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
-    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?:\s+not\s[^.\n]{{1,40}}?\sbut\b)?"
+    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?(?:{_VERB}|comes?(?: out)? to|becomes)\b\s*:?|[:：=→—–]|[-=]+>|-(?=\s))(?:\s+not\s[^.\n]{{1,40}}?\sbut\b)?"
     r"(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
     rf"{EAST_ASIAN_ANSWER}|"
-    r"[\[(](?:final )?answer[\])]\s*[:：]?|\bans\.\s|^(?-i:A):(?=[^\n:]*\Z)|"
-    r"^\W*(?:result|solution|sum|total(?: \w+)?)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
+    r"[\[(](?:final )?answer[\])]\s*[:：]?|\bans\.\s|^(?-i:A):(?=[^\n:]*\Z)|\bthe answer(?= [-−$\\(]*\d\S*\s*$)|"
+    r"^\W*(?:final|result|solution|sum|total(?: \w+)?)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
     r"^\W*(?:the )?(?:final |correct )?answer\W*\n",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -70,14 +79,14 @@ _CONCLUDED = re.compile(
     r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case|none|neither)\b|n['’]t|"
     r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
     r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
-    r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
+    r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion|fails?|wrong|incorrect|false|divides)\b)[^\d!?\n=])*?[.!]\s*$"
 )
 _SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\\]*")
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
     rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?\b(?:{_VERB}|ha(?:s|ve)(?=\sno\s))\s+(?:exactly\s|only\s|just\s)?"
-    r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|(?:(?:an?|the|no|infinitely)\s)?[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
+    r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|(?:(?:an?|the|no(?:\sreal)?|infinitely)\s)?[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
 )
 _CLAUSE = r"(?:(?!\b(?:but|so|thus|hence|therefore)\b)[^.,;:!?\n]|\.(?=\d))"
@@ -89,13 +98,15 @@ _NO_CLAIM = re.compile(
     rf"(?:{_CLAUSE}|[,:])*(?:[.!](?=\s|$)|$)|"
     rf"(?:{_CLAUSE}*(?:{DOUBTS}|(?:\b(?:can)?not|n['’]t)\s(?:(?:\w+\s)?(?:sure|certain|clear|think|believe)\b|know\s(?:whether|if)\b|"
     r"(?:be|say|claim|conclude|follow|mean|possible|true|right|correct|(?:\w+\s)?case)\sthat\b))|"
-    rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine|pretend)\b){_CLAUSE}*(?:[.!](?=\s|$)|$))",
+    rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine|pretend)\b|let\s[^.!?,\n]*=){_CLAUSE}*(?:[.!](?=[\s*_]|$)|$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _LONE_WORD = re.compile(r"((?i:yes|no)(?=[,;:.!—])|[^\W\d_]{2,}(?=[.!]?$)).*")
 _BOLD_WORD = re.compile(r"\*\*([^\W\d_]{2,})\.?\*\*[.!]?$")
 _OPENING = re.compile(r"\W*(yes|no)\b\W*(?:[,.;:!—–]\s|\n)(?!\s*\d)", re.IGNORECASE)
-_LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
+_LAST_EQUATION = re.compile(
+    r"^(?!\W*\d*[A-Za-z](?:\^\{?\d\}?|[²³])\s*=|\W*\d+[A-Za-z]\s*=).*=([^=]{1,100})$"
+)  # not x^2 = 4
 _LETTERED = re.compile(r"\(([A-J])\)(?:\s*(\S.*))?")
 _SPACE = re.compile(r"\\[ ,;:!]|~|\\q?quad(?![A-Za-z])")
 _HALF_DAY = re.compile(r"\d[\s~\\]*(?:text\{\s*)?([ap])\.?m\b", re.IGNORECASE)
@@ -128,14 +139,20 @@ def find_answer(text: str) -> tuple[str, str]:
     plain = _TEXT.sub(r"\1", unmarked(_HASHES.sub("answer:", tail)))
     announced = list(_ANNOUNCED.finditer(plain))
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
-        return answer, ""
+        around = re.search(r"[(\[<{](?=[\w ]{0,12}$)", plain[: announced[-1].start()])  # "(Answer: 42)"
+        closing = dict(zip("([<{", ")]>}", strict=True))[around[0]] if around else "\0"
+        return answer.rpartition(closing)[0] or answer, ""
     last = tail.strip(" \n`").rpartition("\n\n")[2]
     if (stated := _STATED.search(last)) is not None and not _UNSURE.search(last):
         return tidy(stated[1]), ""
     if (formulas := _formulas(last)) and (answer := tidy(formulas[-1])):
         return answer, ""
     line = last.rpartition("\n")[2]
-    for candidate in (line, *_formulas(last, _BOLD)[-1:], *_LAST_EQUATION.findall(unmarked(line))):
+    for candidate in (
+        line,
+        *_formulas(last, _BOLD)[-1:],
+        *(() if _OPENING.match(line) else _LAST_EQUATION.findall(unmarked(line))),
+    ):
         bare = value_of(unmarked(candidate))
         if (any(c.isdigit() for c in bare) or "π" in candidate) and _BARE.fullmatch(bare) and not _denied(line, bare):
             return bare, ""
@@ -147,7 +164,7 @@ def find_answer(text: str) -> tuple[str, str]:
     if (only := _CONCLUDED.search(line)) is not None:
         return only[1], ""
     sentence = re.split(r"[.!?:]\s+", line.strip())[-1]
-    if (word := _LONE_WORD.fullmatch(sentence) or _OPENING.match(text)) is not None:
+    if (word := _LONE_WORD.fullmatch(sentence) or _OPENING.match(text)) is not None and not _denied(line, word[1]):
         return word[1], ""
     if _SUBJECT.match(sentence[:1].lower() + sentence[1:]) and not _UNSURE.search(sentence):
         return _first_statement(sentence), ""
@@ -156,7 +173,13 @@ def find_answer(text: str) -> tuple[str, str]:
 
 def _denied(line: str, value: str) -> bool:
     """Whether a line says "not 42" or "a wrong answer is 42"."""
-    return bool(re.search(rf"\b(?:not|(?:wrong|incorrect)\s\w+(?:\sis)?)\W*{re.escape(value)}", unmarked(line)))
+    return bool(
+        re.search(
+            rf"(?i:\b(?:not|(?:wrong|incorrect)\s\w+(?:\sis)?)|n['’]t|cannot)(?:\sbe)?\W*{re.escape(value)}|"
+            rf"{re.escape(value)}\s(?:is|are)\s(?:wrong|incorrect|false|not)\b",
+            unmarked(line),
+        )
+    )
 
 
 def _formulas(text: str, pattern: re.Pattern[str] = _MATH) -> list[str]:
@@ -212,7 +235,8 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
         symbolically: (answer, truth) -> whether they are equal by algebra. It may raise.
     """
     ours, theirs = (" ".join(unwrapped(tidy(one)).split()).casefold() for one in (answer, truth))
-    if tidy(answer) == tidy(truth) or (ours == theirs and is_words(theirs.rstrip(" 0123456789"))):  # June 20
+    words = re.search("[a-z]{3}", theirs) and not re.search(r"[\\^_=]", theirs)
+    if tidy(answer) == tidy(truth) or (ours == theirs and words and r"\text" in truth):  # June 20
         return True
     our_letter, letter = (_LETTERED.fullmatch(_SPACE.sub(" ", unwrapped(tidy(one)))) for one in (answer, truth))
     if letter is not None:

@@ -8,14 +8,19 @@ import re
 from prefix_opd.method.prompt import THINK_END, THINK_START
 
 FOREIGN_ANSWER = (
-    "antwort|lösung|solución|soluzione|solução|ergebnis|resultado|résultat|risultato|válasz|r[ăa]spuns(?:ul)?|απάντηση|"
+    "antwort|gabarito|lösung|solución|soluzione|solução|ergebnis|resultado|résultat|risultato|válasz|r[ăa]spuns(?:ul)?|απάντηση|yanıt|"
     "réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|odpowiedź|odpověď|vastaus|jawaban(?:nya)?|cevap|đáp án|ответ|"
-    "відповідь|الجواب|الإجابة|उत्तर"
+    "відповідь|الجواب|الإجابة|उत्तर|जवाब|התשובה|پاسخ"
 )
-FOREIGN_IS = "ist|est|es|é|è"
+FOREIGN_IS = "ist|lautet|est|es|é|è"
+NOT_WRONG = (
+    "".join(f"(?<!{word} )" for word in "wrong incorrect false falsche mauvaise неправильный неверный".split())
+    + r"(?!\w+\s(?:yang\s)?(?:incorrect[ao]|errad[ao]|sbagliat[ao]|salah)\b|\w+\s\w+\ssai\b)"
+)
+"""Stands before the pattern of "answer": no "wrong" is around it."""
 EAST_ASIAN_ANSWER = (
     r"(?<!错误)(?<!错误的)[\[【(]?(?:答案|答え|正解|정답|답|正确的?选项|正しい選択肢|คำตอบ)[\]】)]?"
-    r"(?:\s*(?:应该)?(?:是|为|為|は|은|는|คือ))?(?:\s*[:：])?(?:选项)?"
+    r"(?:\s*应?该?(?:是|为|為|は|은|는|คือ))?(?:\s*[:：])?(?:选项)?"
 )
 """Patterns of "answer" in other languages; the last includes the verb or colon."""
 
@@ -33,6 +38,7 @@ _HTML = [
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
         (r"<\|begin_of_box\|>([^<>]*)<\|end_of_box\|>", r"\\boxed{\1}"),
+        (r"~~(?=[\w*\\$])[^~\n]+~~|<(s|del|strike)>[^<>]*</\1>", ""),
         (r"<sup>\s*(\d+)\s*</sup>\s*[/⁄]\s*<sub>\s*(\d+)\s*</sub>", r"\\frac{\1}{\2}"),
         (r"<sup>([^<>]*)</sup>", r"^{\1}"),
         (r"<sub>([^<>]*)</sub>", r"_{\1}"),
@@ -49,22 +55,23 @@ _BETWEEN_PARTS = re.compile(
 )
 _BETWEEN_CHARS = 40
 
-_TAG_NAMES = r"(?:final[ _-]?answer|final|answer|ans|solution|result|choice|option)"
+_TAG_NAMES = r"(?:final[ _-]?(?:answer|result)|final|answer|ans|solution|result|choice|option)"
 _TAG_END = re.compile(rf"[<\[]\|?/\s*{_TAG_NAMES}\s*\|?[>\]]", re.IGNORECASE)
 _TAG_START = re.compile(rf"[<\[]\|?\s*{_TAG_NAMES}(?:\s[^<>]*)?\|?[>\]]", re.IGNORECASE)
 _STYLE_TAG = re.compile(
-    r"</?(?:b|strong|em|i|u|p|span|code|number|value|math|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
+    r"</?(?:b|strong|em|i|u|p|span|code|number|value|math|ul|li|td|small|big|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>",
+    re.IGNORECASE,
 )
 # not the power in 2**10 and x**2
 _EMPHASIS = re.compile(
-    r"~~[^~\n]+~~|\*{3,}|\*\*(?!\d)|(?<!\d)(?<!\b[A-Za-z])\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])"
+    r"\*{3,}|\*\*(?!\d)|(?<!\d)(?<!\b[A-Za-z])\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])"
 )
 _HEADING = re.compile(
-    r"^[ \t]*(?:#+|>+|(?:[-+]|\d+[.)])(?=[ \t]+(?:\*\*|\$|\\\())|[*•][ \t])[ \t]*|^```\w*$", re.MULTILINE
+    r"^[ \t]*(?:#+|>+(?=[ \t])|(?:[-+]|\d+[.)])(?=[ \t]+(?:\*\*|\$|\\\())|[*•][ \t])[ \t]*|^```\w*$", re.MULTILINE
 )
 _ORNAMENT = re.compile("[\u220e\u25a0-\u27bf\ufe0f\U0001f000-\U0001faff]")  # emoji, squares at the end of a proof
 _JSON = re.compile(
-    r"""["'](?:final_?)?answer["']\s*:\s*"""
+    r"""["'](?:final[_ ]?)?answer["']\s*:\s*"""
     r"""(?:"((?:[^"\\]|\\.){1,500})"|'([^'\\]{1,500})'|\[([^\[\]]{1,100})\]|([^"'{}\[\],\s][^"'{}\[\],]{0,99}))\s*[,}]""",
     re.IGNORECASE,
 )
