@@ -10,7 +10,6 @@ from prefix_opd.grading.notation import COMMANDS, plain_latex
 
 _MARKS = (
     *(("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"), ("==", "==")),
-    ("<", ">"),
     *(('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("``", "''")),
     *(("「", "」"), ("『", "』"), ("【", "】"), ("<<", ">>")),
 )
@@ -41,13 +40,12 @@ _ONES = re.findall(
     "eighteen nineteen",
 )
 _TENS = re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety")
-_NUMERALS = {word: value for value, word in enumerate(_ONES)} | {
+_NUMERALS: dict[str, int | str] = {word: value for value, word in enumerate(_ONES)} | {
     f"{ten}-{one}".removesuffix("-zero"): 10 * tens + ones
     for tens, ten in enumerate(_TENS, 2)
     for ones, one in enumerate(_ONES[:10])
 }
-_NUMERALS |= {word.replace("-", " "): value for word, value in _NUMERALS.items()}
-_SHARES = {
+_PARTS = {
     "half": 2,
     "halve": 2,
     "third": 3,
@@ -58,9 +56,11 @@ _SHARES = {
     "eighth": 8,
     "tenth": 10,
 }
+for _part, _under in _PARTS.items():
+    _NUMERALS |= {f"{one}-{_part}{s}": f"{value}/{_under}" for value, one in enumerate(_ONES[:10]) for s in ("", "s")}
+_NUMERALS |= {word.replace("-", " "): value for word, value in _NUMERALS.items()}
 _NUMERAL = re.compile(
-    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})"
-    rf"(?:[\s-]({'|'.join(_SHARES)})s?)?\b(?!-|\s+of\b)",
+    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)",
     re.IGNORECASE,
 )
 _NAMED = {
@@ -88,14 +88,15 @@ _CLAUSE_AFTER = re.compile(
     r"thus|hence|by|the|who|whose|it|we|after|given|assuming|rounded|i\.e\.|namely|in|from|to)\s[^\d\\$]*)"
 )
 _YES_OR_NO = re.compile(
-    r"(?P<value>(?i:yes|no|true|false))(?!\W+(?i:(?:but\s)?only|if|when|unless|and|or|no)\b)\s*(?:[,.;:!—–-](?:[^\d\\$]*|\s*(?:because|since|for\s(?:instance|example)|e\.g\.).*)|\([^()]*\)|\s(?:it|they|there)\s(?:is|are|does|do)$)"
+    r"(?P<value>(?i:yes|no|true|false))(?!\W+(?i:(?:but\s)?only|if|when|unless|and|or|no|yes)\b)\s*(?:\(.*|"
+    r"[,.;:!—–-](?:[^\d\\$]*|\s*(?:because|since|for\s(?:instance|example))\b.*)|(?:it|they|there)\s(?:is|are|does|do)$)"
 )
 _WORD_WITH_CLAUSE = re.compile(
-    r"(?P<value>(?:(?:an?|the)\s)?[^\W\d_]+)(?:\s*,?\s+\(?(?:because|since|rather than)|,\s+(?:but\s|and\s)?not)\s.*"
+    r"(?P<value>(?:an?\s)?[^\W\d_]+)(?:,\s(?:but\s)?not|\s*,?\s+\(?(?:because|since|rather))\s.*"
 )
 _NUMBER_WITH_CLAUSE = re.compile(
-    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:-\sthe|when|where|which(?!\s\w+\s(?:wrong|incorrect|false|impossible))|because|since|as|at|attained|achieved|reached|obtained)\s"
-    r"(?:(?!\s(?:and|or)\s|;).)*"
+    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:-\sthe|which(?!\s\w+\s(?:wrong|incorrect|false|impossible))|"
+    r"when|where|because|since|as|at|attained|achieved|reached|obtained)\s(?:(?!\s(?:and|or)\s|;).)*"
 )
 _DENIAL_AFTER = re.compile(
     r"(?P<value>.*?[^\s,])(?<!\bis)(?<!\bare)\s*,?\s+\(?(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*"
@@ -158,7 +159,8 @@ def value_of(text: str) -> str:
     if (clause := _NUMBER_WITH_CLAUSE.fullmatch(text)) is not None:
         text = clause["value"]
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
-    text = re.sub(r"^(\d+)\s+\(\1\)$", r"\1", _NUMERAL.sub(_in_digits, text))  # forty-two (42)
+    text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' * bool(match[2])}{_NUMERALS[match[3].lower()]}", text)
+    text = re.sub(r"^(\d+)\s+\(\1\)$", r"\1", text)  # forty-two (42)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)
@@ -197,12 +199,6 @@ def canonical(text: str) -> str:
     return _plain_decimal(text)
 
 
-def _in_digits(match: re.Match[str]) -> str:
-    value = str(_NUMERALS[match[3].lower()])
-    value = rf"\frac{{{value}}}{{{_SHARES[match[4].lower()]}}}" if match[4] else value
-    return f"{match[1]}{'-' * bool(match[2])}{value}"
-
-
 def _as_fraction(match: re.Match[str]) -> str:
     whole, before, after = match[1] or "0", match[2], match[3] or match[4] or match[5]
     over = int(whole + before + after) - int(whole + before)
@@ -222,9 +218,7 @@ def _plain_decimal(text: str) -> str:
 
 def unwrapped(text: str) -> str:
     """The text without \\text{} and similar commands."""
-    while (shorter := _WRAPPER.sub(r"\1", text)) != text:
-        text = shorter
-    return text.strip()
+    return _WRAPPER.sub(r"\1", _WRAPPER.sub(r"\1", text)).strip()
 
 
 def as_words(text: str) -> str:
@@ -233,12 +227,8 @@ def as_words(text: str) -> str:
     for pattern in (_CLAUSE_AFTER, _WORD_WITH_CLAUSE, _YES_OR_NO):
         if (clause := pattern.fullmatch(text)) is not None:
             text = clause["value"]
-    text = re.sub(
-        r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?|is|player) )?|"
-        r"(?<=\w) (?:number|triangle|wins)$|(?<=solution)s$",
-        "",
-        text.casefold(),
-    )
+    opening = r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is|:) )?(?:(?:the|an?|is|player) )?"
+    text = re.sub(rf"{opening}|(?<=\w) (?:number|triangle|wins)$|(?<=solution)s$", "", text.casefold())
     return ", ".join(sorted(re.split(r",? and |, ", text))) if " and " in text else text
 
 

@@ -18,16 +18,7 @@ from prefix_opd.grading.expression import (
     value_of,
     without_percent,
 )
-from prefix_opd.grading.text import (
-    DOUBTS,
-    EAST_ASIAN_ANSWER,
-    FOREIGN_ANSWER,
-    FOREIGN_IS,
-    NOT_WRONG,
-    boxed,
-    tagged,
-    unmarked,
-)
+from prefix_opd.grading.text import DOUBTS, EAST_ASIAN_ANSWER, FOREIGN_ANSWER, FOREIGN_IS, boxed, tagged, unmarked
 from prefix_opd.grading.units import different_units
 
 _TAIL_CHARS = 1_500
@@ -36,9 +27,10 @@ _VERB = (
     r"(?:seems|appears|turns out|comes out|works out) to be)"
 )
 _ANNOUNCED = re.compile(
-    rf"\b{NOT_WRONG}(?:answer|final (?:result|value|solution|output)|ans\b\.?|{FOREIGN_ANSWER})(?!\w)\s*"
+    rf"\b(?:(?<!wrong )(?<!incorrect )answer|final (?:result|value|solution|output)|ans\b\.?|{FOREIGN_ANSWER})(?!\w)\s*"
     r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
-    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?(?:{_VERB}|comes?(?: out)? to|becomes)\b\s*:?|[:：=→—–]|[-=]+>|-(?=\s))(?:\s+not\s[^.\n]{{1,40}}?\sbut\b)?"
+    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?(?:{_VERB}|comes?(?: out)? to|becomes)\b\s*:?|[:：=→—–]|[-=]+>|-(?=\s))"
+    r"(?:\s+not\s[^.\n]{1,40}?\sbut\b)?"
     r"(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
     rf"{EAST_ASIAN_ANSWER}|"
     r"[\[(](?:final )?answer[\])]\s*[:：]?|\bans\.\s|^(?-i:A):(?=[^\n:]*\Z)|\bthe answer(?= [-−$\\(]*\d\S*\s*$)|"
@@ -85,7 +77,8 @@ _SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
-    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?\b(?:{_VERB}|ha(?:s|ve)(?=\sno\s))\s+(?:exactly\s|only\s|just\s)?"
+    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?"
+    rf"\b(?:{_VERB}|ha(?:s|ve)(?=\sno\s))\s+(?:exactly\s|only\s|just\s)?"
     r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|(?:(?:an?|the|no(?:\sreal)?|infinitely)\s)?[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
 )
@@ -104,9 +97,7 @@ _NO_CLAIM = re.compile(
 _LONE_WORD = re.compile(r"((?i:yes|no)(?=[,;:.!—])|[^\W\d_]{2,}(?=[.!]?$)).*")
 _BOLD_WORD = re.compile(r"\*\*([^\W\d_]{2,})\.?\*\*[.!]?$")
 _OPENING = re.compile(r"\W*(yes|no)\b\W*(?:[,.;:!—–]\s|\n)(?!\s*\d)", re.IGNORECASE)
-_LAST_EQUATION = re.compile(
-    r"^(?!\W*\d*[A-Za-z](?:\^\{?\d\}?|[²³])\s*=|\W*\d+[A-Za-z]\s*=).*=([^=]{1,100})$"
-)  # not x^2 = 4
+_LAST_EQUATION = re.compile(r"^(?!\W*\d*[A-Za-z](?:\^\{?\d\}?|[²³]|(?<=\d[A-Za-z]))\s*=).*=([^=]{1,100})$")
 _LETTERED = re.compile(r"\(([A-J])\)(?:\s*(\S.*))?")
 _SPACE = re.compile(r"\\[ ,;:!]|~|\\q?quad(?![A-Za-z])")
 _HALF_DAY = re.compile(r"\d[\s~\\]*(?:text\{\s*)?([ap])\.?m\b", re.IGNORECASE)
@@ -140,19 +131,15 @@ def find_answer(text: str) -> tuple[str, str]:
     announced = list(_ANNOUNCED.finditer(plain))
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
         around = re.search(r"[(\[<{](?=[\w ]{0,12}$)", plain[: announced[-1].start()])  # "(Answer: 42)"
-        closing = dict(zip("([<{", ")]>}", strict=True))[around[0]] if around else "\0"
-        return answer.rpartition(closing)[0] or answer, ""
+        return answer.rpartition(")]>}"["([<{".index(around[0])] if around else "\0")[0] or answer, ""
     last = tail.strip(" \n`").rpartition("\n\n")[2]
     if (stated := _STATED.search(last)) is not None and not _UNSURE.search(last):
         return tidy(stated[1]), ""
     if (formulas := _formulas(last)) and (answer := tidy(formulas[-1])):
         return answer, ""
     line = last.rpartition("\n")[2]
-    for candidate in (
-        line,
-        *_formulas(last, _BOLD)[-1:],
-        *(() if _OPENING.match(line) else _LAST_EQUATION.findall(unmarked(line))),
-    ):
+    equations = [] if _OPENING.match(line) else _LAST_EQUATION.findall(unmarked(line))
+    for candidate in (line, *_formulas(last, _BOLD)[-1:], *equations):
         bare = value_of(unmarked(candidate))
         if (any(c.isdigit() for c in bare) or "π" in candidate) and _BARE.fullmatch(bare) and not _denied(line, bare):
             return bare, ""
@@ -173,13 +160,8 @@ def find_answer(text: str) -> tuple[str, str]:
 
 def _denied(line: str, value: str) -> bool:
     """Whether a line says "not 42" or "a wrong answer is 42"."""
-    return bool(
-        re.search(
-            rf"(?i:\b(?:not|(?:wrong|incorrect)\s\w+(?:\sis)?)|n['’]t|cannot)(?:\sbe)?\W*{re.escape(value)}|"
-            rf"{re.escape(value)}\s(?:is|are)\s(?:wrong|incorrect|false|not)\b",
-            unmarked(line),
-        )
-    )
+    before = rf"(?i:\b(?:not|(?:wrong|incorrect)\s\w+(?:\sis)?)|n['’]t|cannot)(?:\sbe)?\W*{re.escape(value)}"
+    return bool(re.search(rf"{before}|{re.escape(value)}\s(?:is|are)\s(?:wrong|incorrect|false|not)\b", unmarked(line)))
 
 
 def _formulas(text: str, pattern: re.Pattern[str] = _MATH) -> list[str]:
@@ -235,8 +217,7 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
         symbolically: (answer, truth) -> whether they are equal by algebra. It may raise.
     """
     ours, theirs = (" ".join(unwrapped(tidy(one)).split()).casefold() for one in (answer, truth))
-    words = re.search("[a-z]{3}", theirs) and not re.search(r"[\\^_=]", theirs)
-    if tidy(answer) == tidy(truth) or (ours == theirs and words and r"\text" in truth):  # June 20
+    if tidy(answer) == tidy(truth) or (ours == theirs and re.fullmatch(r"[\w ,.-]*[a-z]{3}[\w ,.-]*", ours)):  # June 20
         return True
     our_letter, letter = (_LETTERED.fullmatch(_SPACE.sub(" ", unwrapped(tidy(one)))) for one in (answer, truth))
     if letter is not None:

@@ -50,6 +50,9 @@ _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"(?<=[RZQC]\})\s*(?:-|\\)\s*\\?\{([^{}\\]*)\\?\}", r"\\setminus \\{\1\\}"),
+        (r"<sup>\s*(\d+)\s*</sup>\s*[/⁄]\s*<sub>\s*(\d+)\s*</sub>", r"\\frac{\1}{\2}"),
+        (r"<sup>([^<>]*)</sup>", r"^{\1}"),
+        (r"<sub>([^<>]*)</sub>", r"_{\1}"),
         # layout
         (r"\\(?:textcolor|color|colorbox|fcolorbox\s*\{\w+\})\s*(?:\[\w*\])?\s*\{[^{}]*\}", ""),
         (r"\\(?:[hv]space|[hv]?phantom|tag|label)\*?\s*\{[^{}]*\}", ""),

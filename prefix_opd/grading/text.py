@@ -8,16 +8,13 @@ import re
 from prefix_opd.method.prompt import THINK_END, THINK_START
 
 FOREIGN_ANSWER = (
-    "antwort|gabarito|lösung|solución|soluzione|solução|ergebnis|resultado|résultat|risultato|válasz|r[ăa]spuns(?:ul)?|απάντηση|yanıt|"
-    "réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|odpowiedź|odpověď|vastaus|jawaban(?:nya)?|cevap|đáp án|ответ|"
-    "відповідь|الجواب|الإجابة|उत्तर|जवाब|התשובה|پاسخ"
+    r"(?<!falsche )(?<!mauvaise )(?<!неправильный )(?<!неверный )"
+    r"(?!\w+\s(?:yang\s)?(?:incorrect[ao]|errad[ao]|sbagliat[ao]|salah)\b|\w+\s\w+\ssai\b)"
+    "(?:antwort|lösung|solución|soluzione|solução|gabarito|ergebnis|resultado|résultat|risultato|válasz|r[ăa]spuns(?:ul)?|"
+    "réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|odpowiedź|odpověď|vastaus|jawaban(?:nya)?|cevap|đáp án|"
+    "ответ|відповідь|الجواب|الإجابة|उत्तर|जवाब|התשובה|پاسخ|απάντηση|yanıt)"
 )
 FOREIGN_IS = "ist|lautet|est|es|é|è"
-NOT_WRONG = (
-    "".join(f"(?<!{word} )" for word in "wrong incorrect false falsche mauvaise неправильный неверный".split())
-    + r"(?!\w+\s(?:yang\s)?(?:incorrect[ao]|errad[ao]|sbagliat[ao]|salah)\b|\w+\s\w+\ssai\b)"
-)
-"""Stands before the pattern of "answer": no "wrong" is around it."""
 EAST_ASIAN_ANSWER = (
     r"(?<!错误)(?<!错误的)[\[【(]?(?:答案|答え|正解|정답|답|正确的?选项|正しい選択肢|คำตอบ)[\]】)]?"
     r"(?:\s*应?该?(?:是|为|為|は|은|는|คือ))?(?:\s*[:：])?(?:选项)?"
@@ -29,22 +26,13 @@ DOUBTS = (
     r"\b(?:unsure|unclear|unlikely|nobody|no\sone|no\sway|never\s(?!doubt)\w+\sthat|mistake\sto|(?<!no )wonder)\b|"
     r"\b(?:wrong|incorrect|false|untrue)\s(?:that|to)\b|\blet(?:['’]s|\sus|\sme)\s(?:say|guess|pretend)\b|"
     r"\b(?:one|you|some|many|people|students)\s(?:\w+\s)?(?:think|believe|say|guess|expect|claim)\b|"
-    r"\b(?:(?:everyone|others?|he|she|they|friend|teacher)\s(?:\w+\s)?(?:think|believe|say|guess|expect|claim)(?:s|ed)?|"
-    r"(?:is|was|been)\s(?:\w+\s)?(?:said|believed|thought|claimed))\s(?:that\s)?(?=(?:\w+\s){0,2}(?:(?:answer|(?-i:[A-J]))\b|$)))"
+    r"\b(?:(?:everyone|others?|s?he|they|friend|teacher)\s(?:\w+\s)?(?:think|believe|say|guess|claim)(?:s|ed)?|"
+    r"(?:is|was)\s(?:\w+\s)?(?:said|believed|thought|claimed))\s(?:that\s)?(?=(?:\w+\s){0,2}(?:(?:answer|(?-i:[A-J]))\b|$)))"
 )
 """Pattern of words after which a clause claims nothing."""
 
-_HTML = [
-    (re.compile(pattern, re.IGNORECASE), replacement)
-    for pattern, replacement in (
-        (r"<\|begin_of_box\|>([^<>]*)<\|end_of_box\|>", r"\\boxed{\1}"),
-        (r"~~(?=[\w*\\$])[^~\n]+~~|<(s|del|strike)>[^<>]*</\1>", ""),
-        (r"<sup>\s*(\d+)\s*</sup>\s*[/⁄]\s*<sub>\s*(\d+)\s*</sub>", r"\\frac{\1}{\2}"),
-        (r"<sup>([^<>]*)</sup>", r"^{\1}"),
-        (r"<sub>([^<>]*)</sub>", r"_{\1}"),
-    )
-]
-_ENTITY = re.compile(r"&#?\w{2,8};")
+_STRUCK_OUT = re.compile(r"~~(?=[\w*\\$])[^~\n]+~~|<(s|del|strike)>[^<>]*</\1>", re.IGNORECASE)
+_BOX_TOKENS = re.compile(r"<\|begin_of_box\|>([^<>]*)<\|end_of_box\|>")
 _END_TOKENS = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+$")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox|answer)(?![a-zA-Z])\s*")
 _BROKEN_BOX = re.compile(r"(?:\x08oxed|\\+[bB]oxed|(?<![A-Za-z\\])boxed)(?=\s*\{)")  # \b read as an escape, or lost
@@ -59,8 +47,7 @@ _TAG_NAMES = r"(?:final[ _-]?(?:answer|result)|final|answer|ans|solution|result|
 _TAG_END = re.compile(rf"[<\[]\|?/\s*{_TAG_NAMES}\s*\|?[>\]]", re.IGNORECASE)
 _TAG_START = re.compile(rf"[<\[]\|?\s*{_TAG_NAMES}(?:\s[^<>]*)?\|?[>\]]", re.IGNORECASE)
 _STYLE_TAG = re.compile(
-    r"</?(?:b|strong|em|i|u|p|span|code|number|value|math|ul|li|td|small|big|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>",
-    re.IGNORECASE,
+    r"</?(?:b|strong|em|i|u|p|span|code|number|value|li|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
 # not the power in 2**10 and x**2
 _EMPHASIS = re.compile(
@@ -88,11 +75,8 @@ def answer_part(response: str, require_think_end: bool) -> str | None:
     _, found, after = response.rpartition(THINK_END)
     if not found and (require_think_end or THINK_START in response):
         return None
-    part = after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip()
-    part = _ENTITY.sub(lambda entity: html.unescape(entity[0]).replace("\xa0", " "), part)
-    for pattern, replacement in _HTML:
-        part = pattern.sub(replacement, part)
-    return _END_TOKENS.sub("", part)
+    part = html.unescape(after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip()).replace("\xa0", " ")
+    return _END_TOKENS.sub("", _BOX_TOKENS.sub(r"\\boxed{\1}", _STRUCK_OUT.sub("", part)))
 
 
 def unmarked(text: str) -> str:
