@@ -53,8 +53,8 @@ _FAILS = (
     r"violat\w+)\b|n['’]t\b)"
 )
 _LAST = (
-    r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|overall|by elimination|(?:most\s)?likely|probably|clearly|"
-    r"definitely|obviously|actually|wait|no|in (?:conclusion|short|summary|(?:that|this) case))\s?[,:]?\s"
+    r"(?:^|\n|[.!?]\s)(?:so|thus|hence|therefore|then|finally|overall|by elimination|(?:most )?likely|probably|clearly|"
+    r"definitely|obviously|actually|wait|no(?=[,:])|in (?:conclusion|short|summary|(?:that|this) case))\s?[,:]?\s"
 )
 _FOREIGN_OPTION = "alternativa|вариант|opción|opção|opzione|lettre|letra|lettera"
 _FOREIGN_NOT = "(?:no|non|não|nicht|niet|nie|không|bukan|не)"
@@ -82,8 +82,8 @@ _GIVEN = [
             r"(?:matches|corresponds to|agrees with|is consistent with|is closest to|"
             r"(?:gives|yields|implies|indicates|suggests|supports|confirms)(?:\sus)?|"
             r"(?:leads?|points?)(?:\sus)?\s(?:to|towards?))\s(?:only\s)?|\bleaning\s(?:to|towards?)\s",
-            r",\s(?:and\s)?(?:so|thus|hence|therefore|i\.e\.,?)\s",
-            r"\d[^.,\n]{0,20}(?:\scorresponds\sto|,(?=\s(?:option|choice)))\s",
+            r"[,;]\s(?:and\s)?(?:so|thus|hence|therefore|i\.e\.,?)\s",
+            r"\d[^.,\n]{0,20}(?:\scorresponds\sto|,(?=\s(?:option|choice))|\s?[→⇒])\s",
             _LAST,
             r"\b(?:conclude|end up|finish|left)\swith\s(?:only\s|just\s)?|\barrive at\s",
             r"\b(?:we\s(?:get|obtain)|match(?:es|ing)|supports?|corresponds\sto)\s(?=(?:option|choice|answer)\s)",
@@ -98,10 +98,11 @@ _GIVEN = [
 _SUBJECT = [
     re.compile(rf"(?i:{_NAMED}){_LETTER}(?i:{after})")
     for after in (
-        rf"(?:\s?\([^()\n]{{1,40}}\))?\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s|my\s(?:final\s)?)?{_RIGHT}\b(?!\s(?:only|if)\b)",
+        rf"(?:\s?\([^()\n]{{1,40}}\))?\s?(?!are\b){_BE}\s{_ADVERB}(?:the\s|my\s(?:final\s)?)?{_RIGHT}\b"
+        r"(?!\s(?:only|if|before)\b|\sto\s(?:the\sprevious|an?other|a\sdifferent)\b|,?\sbut\s(?:it|not|irrelevant|here|that)\b)",
         rf"\s?(?:seems|appears|looks|sounds)\s(?:to be\s|like\s)?{_ADVERB}(?:the\s)?{_RIGHT}\b"
         r"(?!\s(?:at\sfirst|initially)|[^.\n]*\bbut\b)",
-        rf"\s(?:is|was)\s(?:the\s)?(?:only\s(?:option|choice|answer|one|statement|possibility)|one\sthat)\b(?![^.\n]*{_FAILS})",
+        rf"\s(?:is|was)\s(?:the\s)?(?:only\s(?:remaining\s)?(?:option|choice|answer|one|statement)|one\sthat)\b(?![^.\n]*{_FAILS})",
         r"\s(?:remains|is left|(?:fits|matches|works)\s(?:the\s)?best)\b|选?项?\s?是?正[确確]|が正",
         r"\s(?:it\s(?:is|must\sbe)\b|wins\b|is(?:\sthe\sone)?\.?$)",  # B is not correct. C is.
         rf"\s(?:best|better|correctly|accurately|most closely)\s[a-z]+s\b(?![^.\n]*{_FAILS})",
@@ -133,7 +134,7 @@ _NO_CLOSING = re.compile(
 # C and D of the last two lines are the end of a list of the options
 _LISTED = re.compile(r"(?:(?:^|\n)(?:[-*•]\s)?|\b(?i:option|choice|statement)\s)\(?([A-J])\)?\s?[.:)]\s")
 _ALONE = re.compile(rf"{_LETTER}[.)]?\n")
-_REJECTED = re.compile(r"\w\s?(?:[:–—-]|\bis)[\s–]*(?:incorrect|wrong|false)\W*$|\?\s*$")
+_REJECTED = re.compile(r"[\w)]\s?(?:[:–—(-]|\bis)[\s–]*(?:incorrect|wrong|false)\W*$|\?\s*$")
 _PAIR = re.compile(r"\s?[;–—-]\s?[A-J](?![A-Za-z])")
 _ANOTHER = re.compile(
     r"\s?(?:,|/|&|或|和|还是|or\b|and\b)\s?(?:or\s|and\s)?(?:\([A-Ja-j]\)|[A-J](?![A-Za-z0-9'’]))"
@@ -142,11 +143,11 @@ _ANOTHER = re.compile(
 # "if C is correct", "I do not think C is correct", "B or C is correct"
 _DOUBT = re.compile(
     rf"(?i:{DOUBTS}|\b(?:if|unless|whether|suppos\w+|assum\w+|imagin\w+|pretend|neither|refus\w+|hesita\w+|tempt\w+|wanted|"
-    r"regret|nothing|no\s(?:reason|evidence)|easy\sto|never(?!\sdoubt)|mistake\sis|avoid)\b|"
+    r"regret|nothing|no\s(?:reason|evidence)|easy\sto|never(?!\sdoubt)|mistake|avoid|whoever|those\swho|in\scase)\b|"
     r"(?:\b(?:can)?not|n['’]t)\b(?!\s(?:hard|difficult|surprising|only)\b))"
     r"(?:(?!\b(?:so|but|and|thus|hence|therefore|then|because|since)\b)[^.,;:!?\n])*$|"
     r"[A-J]\)?,?\s(?:or|nor|and)\s$|[A-J],\s[A-J],\s$|(?:也许|可能|或许|同学)[^。，,]{0,3}$|"
-    r"(?i:\b(?:wrong|incorrect|false|worst|initial|previous|no|almost|nearly)\s$|\b(?:any\w*|every\w*|all)\sbut\s$|"
+    r"(?i:\b(?:wrong|incorrect|false|worst|initial|previous|rejected|no|almost|nearly|hardly|wrongly|mistakenly|may|might|before)\s$|\b(?:any\w*|every\w*|all)\sbut\s$|"
     r"\b(?:students|people|everyone|everybody|others?|few|fool|he|she|they|friend|teacher)\s(?:\w+\s){0,2}$|"
     r"\b(?:(?:at|I)\sfirst|initially|previously|earlier|originally)\s(?:\w+\s){0,3}$)"
 )
@@ -156,8 +157,8 @@ _DENIED = re.compile(
     r"(?:,?\sbut\s(?:that|this|it)|,\swhich(?!\sis\snot\s(?!correct|right|true))|,[^,.\n]{1,25},)?"
     r"\s(?:is|was|are|(?:would|must|should|can)\sbe)(?:n['’]t|(?:\s\w+)?\s(?:false|wrong|incorrect|not|untrue|a\smistake|"
     r"ruled\sout|eliminated|excluded|too\s\w+))\b|[:\s–—-]+(?:wrong|incorrect)\W*$|"
-    r"\s(?:fails|(?:does\snot|doesn['’]t)\s(?:work|fit|apply|match|hold)|неверен|sai)\b|"
-    r"\s(?:ist|est|es|é|è)\s(?:falsch|fausse|incorrect\w*|errad\w|sbagliat\w)|"
+    r"\s(?:fails|ignores|overlooks|forg[eo]ts?|(?:does\snot|doesn['’]t)\s(?:work|fit|apply|match|hold)|неверен|sai)\b|"
+    r"\s(?:ist|est|es|é|è)\s(?:nicht|pas|no|não|non|falsch|fausse|incorrect\w*|errad\w|sbagliat\w)|"
     r",?\sbut\s(?:\w+\s){0,4}(?:fails|changed|wrong|incorrect|false|mistaken)\b|"
     r"[.;]\s(?:but\s|however,\s)?(?:this|that)\s(?:is|was)\s(?:wrong|incorrect|false|untrue)\b|"
     r"\scan(?:not|['’]t)\sbe\b|\s(?:only\sif|if|unless)\b(?!\s(?:I|we|you|my)\b)|"

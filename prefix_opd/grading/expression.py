@@ -60,8 +60,8 @@ for _part, _under in _PARTS.items():
     _NUMERALS |= {f"{one}-{_part}{s}": f"{value}/{_under}" for value, one in enumerate(_ONES[:10]) for s in ("", "s")}
 _NUMERALS |= {word.replace("-", " "): value for word, value in _NUMERALS.items()}
 _NUMERAL = re.compile(
-    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)",
-    re.IGNORECASE,
+    rf"(?i)^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b"
+    r"(?!-|\s+of\b)(?:\s+\(\d+\)$)?"
 )
 _NAMED = {
     "infinity": r"\infty", "empty set": r"\emptyset", "all reals": r"\mathbb{R}", "all real numbers": r"\mathbb{R}"
@@ -89,7 +89,7 @@ _CLAUSE_AFTER = re.compile(
 )
 _YES_OR_NO = re.compile(
     r"(?P<value>(?i:yes|no|true|false))(?!\W+(?i:(?:but\s)?only|if|when|unless|and|or|no|yes)\b)\s*(?:\(.*|"
-    r"[,.;:!—–-](?:[^\d\\$]*|\s*(?:because|since|for\s(?:instance|example))\b.*)|(?:it|they|there)\s(?:is|are|does|do)$)"
+    r"[,.;:!—–-](?:[^\d\\$]*|\s*(?:because|since|take|for\s(?:instance|example))\b.*)|(?:it|they|there)\s(?:is|are|does|do)$)"
 )
 _WORD_WITH_CLAUSE = re.compile(
     r"(?P<value>(?:an?\s)?[^\W\d_]+)(?:,\s(?:but\s)?not|\s*,?\s+\(?(?:because|since|rather))\s.*"
@@ -99,7 +99,7 @@ _NUMBER_WITH_CLAUSE = re.compile(
     r"when|where|because|since|as|at|attained|achieved|reached|obtained)\s(?:(?!\s(?:and|or)\s|;).)*"
 )
 _DENIAL_AFTER = re.compile(
-    r"(?P<value>.*?[^\s,])(?<!\bis)(?<!\bare)\s*,?\s+\(?(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*"
+    r"(?P<value>.*?[^\s,])(?<!\bis)(?<!\bare)\s*,?\s+(?:-\s)?\(?(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*"
 )
 _TH = r"(?:\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
@@ -160,7 +160,6 @@ def value_of(text: str) -> str:
         text = clause["value"]
     text = _FILLER.sub("", text, count=1) if _FILLER.match(text) else text
     text = _NUMERAL.sub(lambda match: f"{match[1]}{'-' * bool(match[2])}{_NUMERALS[match[3].lower()]}", text)
-    text = re.sub(r"^(\d+)\s+\(\1\)$", r"\1", text)  # forty-two (42)
     text = _LARGE_AFTER.sub(lambda match: rf"{match[1]}\times 10^{{{_LARGE[match[3].lower()]}}}", text)
     for pattern in (_CLAUSE_AFTER, _NOTE_AFTER, _TEXT_AFTER, _WORDS_AFTER, _TEXT_BEFORE):
         match = pattern.fullmatch(text)

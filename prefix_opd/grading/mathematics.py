@@ -30,8 +30,7 @@ _ANNOUNCED = re.compile(
     rf"\b(?:(?<!wrong )(?<!incorrect )answer|final (?:result|value|solution|output)|ans\b\.?|{FOREIGN_ANSWER})(?!\w)\s*"
     r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
     rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?(?:{_VERB}|comes?(?: out)? to|becomes)\b\s*:?|[:：=→—–]|[-=]+>|-(?=\s))"
-    r"(?:\s+not\s[^.\n]{1,40}?\sbut\b)?"
-    r"(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
+    r"(?:\s+not\s[^.\n]{1,40}?\sbut\b)?(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
     rf"{EAST_ASIAN_ANSWER}|"
     r"[\[(](?:final )?answer[\])]\s*[:：]?|\bans\.\s|^(?-i:A):(?=[^\n:]*\Z)|\bthe answer(?= [-−$\\(]*\d\S*\s*$)|"
     r"^\W*(?:final|result|solution|sum|total(?: \w+)?)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
@@ -71,7 +70,7 @@ _CONCLUDED = re.compile(
     r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case|none|neither)\b|n['’]t|"
     r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
     r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
-    r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion|fails?|wrong|incorrect|false|divides)\b)[^\d!?\n=])*?[.!]\s*$"
+    r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion|fails?|wrong|incorrect|false|divides|too)\b)[^\d!?\n=])*?[.!]\s*$"
 )
 _SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\\]*")
 # "the number of ways is" before a value or a name
@@ -97,7 +96,9 @@ _NO_CLAIM = re.compile(
 _LONE_WORD = re.compile(r"((?i:yes|no)(?=[,;:.!—])|[^\W\d_]{2,}(?=[.!]?$)).*")
 _BOLD_WORD = re.compile(r"\*\*([^\W\d_]{2,})\.?\*\*[.!]?$")
 _OPENING = re.compile(r"\W*(yes|no)\b\W*(?:[,.;:!—–]\s|\n)(?!\s*\d)", re.IGNORECASE)
-_LAST_EQUATION = re.compile(r"^(?!\W*\d*[A-Za-z](?:\^\{?\d\}?|[²³]|(?<=\d[A-Za-z]))\s*=).*=([^=]{1,100})$")
+_REFUTED = r"(?:(?:is|are)\s(?:wrong|incorrect|false|not|too|excluded)|fails|cannot|does|of\s\d+)\b"
+_SCALED = r"\d*[A-Za-z](?:\^\{?\d\}?|[²³]|\s*[-+/]\s*\d+|(?<=\d[A-Za-z])(?:\s*[-+]\s*\d+)?)\s*="  # x^2 = 4 is no answer
+_LAST_EQUATION = re.compile(rf"^(?!(?:\W|[Ss]o\b)*{_SCALED}).*=([^=]{{1,100}})$")
 _LETTERED = re.compile(r"\(([A-J])\)(?:\s*(\S.*))?")
 _SPACE = re.compile(r"\\[ ,;:!]|~|\\q?quad(?![A-Za-z])")
 _HALF_DAY = re.compile(r"\d[\s~\\]*(?:text\{\s*)?([ap])\.?m\b", re.IGNORECASE)
@@ -161,7 +162,7 @@ def find_answer(text: str) -> tuple[str, str]:
 def _denied(line: str, value: str) -> bool:
     """Whether a line says "not 42" or "a wrong answer is 42"."""
     before = rf"(?i:\b(?:not|(?:wrong|incorrect)\s\w+(?:\sis)?)|n['’]t|cannot)(?:\sbe)?\W*{re.escape(value)}"
-    return bool(re.search(rf"{before}|{re.escape(value)}\s(?:is|are)\s(?:wrong|incorrect|false|not)\b", unmarked(line)))
+    return bool(re.search(rf"{before}|{re.escape(value)}\s{_REFUTED}", unmarked(line)))
 
 
 def _formulas(text: str, pattern: re.Pattern[str] = _MATH) -> list[str]:

@@ -31,9 +31,8 @@ DOUBTS = (
 )
 """Pattern of words after which a clause claims nothing."""
 
-_STRUCK_OUT = re.compile(r"~~(?=[\w*\\$])[^~\n]+~~|<(s|del|strike)>[^<>]*</\1>", re.IGNORECASE)
-_BOX_TOKENS = re.compile(r"<\|begin_of_box\|>([^<>]*)<\|end_of_box\|>")
-_END_TOKENS = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+$")
+_STRUCK_OUT = re.compile(r"~~(?=[\w*\\$])[^~\n]+~~|<(s|del|strike)>[^<>\[\]]{1,99}</\1>", re.IGNORECASE)
+_END_TOKENS = re.compile(r"(?:\s*(?:<\|(?!end_of_box)\w+\|>|</s>|<eos>|<end_of_turn>))+$")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox|answer)(?![a-zA-Z])\s*")
 _BROKEN_BOX = re.compile(r"(?:\x08oxed|\\+[bB]oxed|(?<![A-Za-z\\])boxed)(?=\s*\{)")  # \b read as an escape, or lost
 _BARE = re.compile(r"[^\s$\\]*")
@@ -43,8 +42,8 @@ _BETWEEN_PARTS = re.compile(
 )
 _BETWEEN_CHARS = 40
 
-_TAG_NAMES = r"(?:final[ _-]?(?:answer|result)|final|answer|ans|solution|result|choice|option)"
-_TAG_END = re.compile(rf"[<\[]\|?/\s*{_TAG_NAMES}\s*\|?[>\]]", re.IGNORECASE)
+_TAG_NAMES = r"(?:final[ _-]?(?:answer|result)|final|answer|ans|solution|result|choice|option|begin_of_box)"
+_TAG_END = re.compile(rf"[<\[]\|?(?:/\s*{_TAG_NAMES}\s*|end_of_box)\|?[>\]]", re.IGNORECASE)
 _TAG_START = re.compile(rf"[<\[]\|?\s*{_TAG_NAMES}(?:\s[^<>]*)?\|?[>\]]", re.IGNORECASE)
 _STYLE_TAG = re.compile(
     r"</?(?:b|strong|em|i|u|p|span|code|number|value|li|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
@@ -76,7 +75,7 @@ def answer_part(response: str, require_think_end: bool) -> str | None:
     if not found and (require_think_end or THINK_START in response):
         return None
     part = html.unescape(after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip()).replace("\xa0", " ")
-    return _END_TOKENS.sub("", _BOX_TOKENS.sub(r"\\boxed{\1}", _STRUCK_OUT.sub("", part)))
+    return _END_TOKENS.sub("", _STRUCK_OUT.sub("", part))
 
 
 def unmarked(text: str) -> str:
