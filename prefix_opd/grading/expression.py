@@ -16,7 +16,7 @@ _MARKS = (
 )
 _INVISIBLE = re.compile("[\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 _MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\(?:in|equiv)(?![A-Za-z])|[∈≡])\s*")
-_WRAPPER = re.compile(rf"\\(?:{COMMANDS})\s*\{{([^{{}}]*)\}}")
+_WRAPPER = re.compile(rf"\\(?:{COMMANDS}|(?:text)?color\s*\{{[\w!]+\}})\s*\{{([^{{}}]*)\}}")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '-][^\W\d_]+)*")
 _PLURAL = re.compile(r"(?<=[a-z]{2}[^\W\d_s])s\b")
 _LONG_WORD = re.compile(r"[^\W\d_]{4}")
@@ -42,15 +42,28 @@ _ONES = re.findall(
     "eighteen nineteen",
 )
 _TENS = re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety")
-_NUMERALS = {word: value for value, word in enumerate(_ONES)} | {
+_NUMERALS: dict[str, int | str] = {word: value for value, word in enumerate(_ONES)} | {
     f"{ten}-{one}".removesuffix("-zero"): 10 * tens + ones
     for tens, ten in enumerate(_TENS, 2)
     for ones, one in enumerate(_ONES[:10])
 }
+_PARTS = {
+    "half": 2,
+    "halve": 2,
+    "third": 3,
+    "fourth": 4,
+    "quarter": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "eighth": 8,
+    "tenth": 10,
+}
+for _part, _under in _PARTS.items():
+    _NUMERALS |= {f"{one}-{_part}{s}": f"{value}/{_under}" for value, one in enumerate(_ONES[:10]) for s in ("", "s")}
 _NUMERALS |= {word.replace("-", " "): value for word, value in _NUMERALS.items()}
 _NUMERAL = re.compile(
-    rf"^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b(?!-|\s+of\b)",
-    re.IGNORECASE,
+    rf"(?i)^(\\text\w*\s*\{{\s*|)(negative\s+|minus\s+|)({'|'.join(sorted(_NUMERALS, reverse=True))})\b"
+    r"(?!-|\s+of\b)(?:\s+\(\d+\)$)?"
 )
 _NAMED = {
     "infinity": r"\infty", "empty set": r"\emptyset", "all real": r"\mathbb{R}", "all real number": r"\mathbb{R}"
@@ -85,14 +98,19 @@ _CLAUSE_AFTER = re.compile(
     r"(?P<value>.*?\S)\s*(?:[,;]|--?|—)\s*(?:and\s)?(?P<words>(?:as|which|where|since|because|for|so|that|this|when|with|"
     r"thus|hence|by|the|who|whose|it|we|after|given|assuming|rounded|i\.e\.|namely|in|from|to)\s[^\d\\$]*)"
 )
-_YES_OR_NO = re.compile(r"(?P<value>(?i:yes|no|true|false))\s*(?:[,.;:!—–-]|(?=\())[^\d\\$]*")
-_WORD_WITH_CLAUSE = re.compile(r"(?P<value>[^\W\d_]+)\s*,?\s+(?:because|since)\s.*")
+_YES_OR_NO = re.compile(
+    r"(?P<value>(?i:yes|no|true|false))(?!\W+(?i:(?:but\s)?only|if|when|unless|and|or|no|yes)\b)\s*(?:\(.*|"
+    r"[,.;:!—–-](?:[^\d\\$]*|\s*(?:because|since|take|for\s(?:instance|example))\b.*)|(?:it|they|there)\s(?:is|are|does|do)$)"
+)
+_WORD_WITH_CLAUSE = re.compile(
+    r"(?P<value>(?:an?\s)?[^\W\d_]+)(?:,\s(?:but\s)?not|\s*,?\s+\(?(?:because|since|rather))\s.*"
+)
 _NUMBER_WITH_CLAUSE = re.compile(
-    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:when|where|which|because|since|at|attained|achieved|reached|obtained)\s"
-    r"(?:(?!\s(?:and|or)\s|;).)*"
+    r"(?P<value>[-+]?[\d.,/]*\d%?)\s*,?\s+(?:-\sthe|which(?!\s\w+\s(?:wrong|incorrect|false|impossible))|"
+    r"when|where|because|since|as|at|attained|achieved|reached|obtained)\s(?:(?!\s(?:and|or)\s|;).)*"
 )
 _DENIAL_AFTER = re.compile(
-    r"(?P<value>.*?[^\s,])(?<!\bis)(?<!\bare)\s*,?\s+(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*"
+    r"(?P<value>.*?[^\s,])(?<!\bis)(?<!\bare)\s*,?\s+(?:-\s)?\(?(?:(?:and|but)\s)?(?:not|rather than|instead of)\s[^=]*"
 )
 _TH = r"(?:\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _ORDINAL = re.compile(rf"(?<=\d)\s*(?:\^\s*)?(?:\{{\s*{_TH}\s*\}}|{_TH})")
@@ -211,7 +229,7 @@ def _plain_decimal(text: str) -> str:
 
 def unwrapped(text: str) -> str:
     """The text without \\text{} and similar commands."""
-    return _WRAPPER.sub(r"\1", text).strip()
+    return _WRAPPER.sub(r"\1", _WRAPPER.sub(r"\1", text)).strip()
 
 
 def _spelled(text: str) -> str:
@@ -221,13 +239,11 @@ def _spelled(text: str) -> str:
 
 def as_words(text: str) -> str:
     """An answer in words, in lower case and with single spaces."""
-    text = " ".join(_spelled(text).split())
+    text = " ".join(re.sub(r"\\?&", " and ", _spelled(text)).split())
     for pattern in (_CLAUSE_AFTER, _WORD_WITH_CLAUSE, _YES_OR_NO):
         text = clause["value"] if (clause := pattern.fullmatch(text)) is not None else text
-    text = re.sub(
-        r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is| are|:) )?(?:(?:the|an?) )?", "", text.casefold()
-    )
-    text = _PLURAL.sub("", text)
+    opening = r"^(?:(?:there|it|this|that|the [a-z]+(?: [a-z]+)?)(?: is| are|:) )?(?:(?:the|an?|is|player) )?"
+    text = re.sub(rf"{opening}|(?<=\w) (?:number|triangle|wins?)$", "", _PLURAL.sub("", text.casefold()))
     return ", ".join(sorted(re.split(r",? and |, ", text))) if " and " in text else text
 
 

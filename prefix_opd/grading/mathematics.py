@@ -27,13 +27,13 @@ _VERB = (
     r"(?:seems|appears|turns out|comes out|works out) to be)"
 )
 _ANNOUNCED = re.compile(
-    rf"\b(?:answer|final (?:result|value|solution)|ans|{FOREIGN_ANSWER})\b\s*"
+    rf"\b(?:(?<!wrong )(?<!incorrect )answer|final (?:result|value|solution|output)|ans\b\.?|{FOREIGN_ANSWER})(?!\w)\s*"
     r"(?:\([^()\n]{0,40}\)\s*|,[^.,\n]{0,30},\s*)?"
-    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?{_VERB}\b\s*:?|[:：=→—–]|[-=]+>)(?:\s+not\s[^.\n]{{1,40}}?\sbut\b)?"
-    r"(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
+    rf"(?:(?:[^.,:;=()\n$\\\d]{{0,40}}?\b)?(?:{_VERB}|comes?(?: out)? to|becomes)\b\s*:?|[:：=→—–]|[-=]+>|-(?=\s))"
+    r"(?:\s+not\s[^.\n]{1,40}?\sbut\b)?(?!\s*(?:not|wrong|incorrect|right|correct)\b)|"
     rf"{EAST_ASIAN_ANSWER}|"
-    r"[\[(](?:final )?answer[\])]\s*[:：]?|"
-    r"^\W*(?:result|solution|sum|total(?: \w+)?)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
+    r"[\[(](?:final )?answer[\])]\s*[:：]?|\bans\.\s|^(?-i:A):(?=[^\n:]*\Z)|\bthe answer(?= [-−$\\(]*\d\S*\s*$)|"
+    r"^\W*(?:final|result|solution|sum|total(?: \w+)?)\s*[:：](?=\s*[^\w\s]*\d\S{0,40}\s*$)|"
     r"^\W*(?:the )?(?:final |correct )?answer\W*\n",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -53,7 +53,7 @@ _JOINED = re.compile(r"[ \t]*(?:,|;|,?[ \t]*(?:and|or)\b)[ \t]*", re.IGNORECASE)
 _GOES_ON = re.compile(r"[ \t]*(?:,?[ \t]*(?:and|or)\b|[,;+=*/-])[ \t]*(?=[\d\\$(+-])", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<!\\)(?<!\bapprox)(?<!\bi\.e)[.!?](?=[\s*)\"'”]|$)(?!\s*=)|。|です|입니다")
 _BARE = re.compile(
-    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm|[lg]e|neq|infty)(?![a-z])|"
+    r"(?:(?:^|(?:[,;]|\band|\bor)\s*)[A-Za-z]\s*=|\b(?:and|or)\b|\\(?:sqrt|frac|pi|pm|[lg]e|neq|infty|circ)(?![a-z])|"
     r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])|[-+−\d.,\s/^*()\[\]{}\\%°π√±$€£<>]){1,80}"
 )
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}|\bso\b|[.!?]\s")
@@ -70,32 +70,35 @@ _CONCLUDED = re.compile(
     r"(?:(?!\b(?:not|cannot|if|whether|or|more|less|fewer|least|most|than|between|half|twice|times|double|step|case|none|neither)\b|n['’]t|"
     r"\b(?i:by|with|in|of|from|at|base|theorem|lemma|equation|above|below|under|over|exceeds?)\s+[-−$]*\d)"
     r"[^\d.!?\n(<>≤≥≠≈=])*?(?<![\w^√/*+×·])([-−]?(?:\d+\s+(?=\d+/\d))?\d+(?:[.,/]\d+)*%?)(?![\w^√])(?!\s*[×·*/+=])"
-    r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion)\b)[^\d!?\n=])*?[.!]\s*$"
+    r"(?:(?!\b(?:not|if|or|than|times|thousand|million|billion|fails?|wrong|incorrect|false|divides|too)\b)[^\d!?\n=])*?[.!]\s*$"
 )
 _SENTENCE = re.compile(r"(?!(?:Yes|No)\b)[A-Z][^\d\\]*\s[a-z]{2,}\s[^\d\\]*\d[^\\]*")
 # "the number of ways is" before a value or a name
 _SUBJECT = re.compile(
     r"(?:the|there|it|its|this|that|so|hence|thus|therefore)\b"
-    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?\b{_VERB}\s+(?:exactly\s|only\s|just\s)?"
-    r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
+    rf"(?:[^.:;!?\n$\\\d]|\$[^$\n]{{1,40}}\$|\\\((?:(?!\\\)).){{1,40}}\\\)){{0,80}}?"
+    rf"\b(?:{_VERB}|ha(?:s|ve)(?=\sno\s))\s+(?:exactly\s|only\s|just\s)?"
+    r"(?=[-+−±$\\(\[{\d√½π]|[a-z]\s*=|(?:(?:an?|the|no(?:\sreal)?|infinitely)\s)?[A-Za-z][\w’'-]{2,}[.!]?\s*$)",
     re.MULTILINE,
 )
 _CLAUSE = r"(?:(?!\b(?:but|so|thus|hence|therefore)\b)[^.,;:!?\n]|\.(?=\d))"
 # sentences that claim nothing: questions, doubts, assumptions
 _NO_CLAIM = re.compile(
-    r"(?:^|(?<=[.!?]\s))(?:"
+    r"(?:^|(?<=[.!?]\s))[*_]*(?:"
     r"(?:[^.!?\n]|\.(?=\d))*[?？](?=[\s*_)\"'”]|$)|"
     rf"(?:{_CLAUSE}|,)*\b(?:whether|if|suppos\w+|assum\w+|imagin\w+)\s(?:that\s)?(?:the|my|your)\s(?:\w+\s)?answer\b"
     rf"(?:{_CLAUSE}|[,:])*(?:[.!](?=\s|$)|$)|"
     rf"(?:{_CLAUSE}*(?:{DOUBTS}|(?:\b(?:can)?not|n['’]t)\s(?:(?:\w+\s)?(?:sure|certain|clear|think|believe)\b|know\s(?:whether|if)\b|"
     r"(?:be|say|claim|conclude|follow|mean|possible|true|right|correct|(?:\w+\s)?case)\sthat\b))|"
-    rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine|pretend)\b){_CLAUSE}*(?:[.!](?=\s|$)|$))",
+    rf"(?:let(?:['’]s|\sus|\sme)\s)?(?:suppose|assume|imagine|pretend)\b|let\s[^.!?,\n]*=){_CLAUSE}*(?:[.!](?=[\s*_]|$)|$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _LONE_WORD = re.compile(r"((?i:yes|no)(?=[,;:.!—])|[^\W\d_]{2,}(?=[.!]?$)).*")
 _BOLD_WORD = re.compile(r"\*\*([^\W\d_]{2,})\.?\*\*[.!]?$")
 _OPENING = re.compile(r"\W*(yes|no)\b\W*(?:[,.;:!—–]\s|\n)(?!\s*\d)", re.IGNORECASE)
-_LAST_EQUATION = re.compile(r"=([^=]{1,100})$")
+_REFUTED = r"(?:(?:is|are)\s(?:wrong|incorrect|false|not|too|excluded)|fails|cannot|does|of\s\d+)\b"
+_SCALED = r"\d*[A-Za-z](?:\^\{?\d\}?|[²³]|\s*[-+/]\s*\d+|(?<=\d[A-Za-z])(?:\s*[-+]\s*\d+)?)\s*="  # x^2 = 4 is no answer
+_LAST_EQUATION = re.compile(rf"^(?!(?:\W|[Ss]o\b)*{_SCALED}).*=([^=]{{1,100}})$")
 _LETTERED = re.compile(r"\(([A-J])\)(?:\s*(\S.*))?")
 _SPACE = re.compile(r"\\[ ,;:!]|~|\\q?quad(?![A-Za-z])")
 _HALF_DAY = re.compile(r"\d[\s~\\]*(?:text\{\s*)?([ap])\.?m\b", re.IGNORECASE)
@@ -128,16 +131,18 @@ def find_answer(text: str) -> tuple[str, str]:
     plain = _TEXT.sub(r"\1", unmarked(_HASHES.sub("answer:", tail)))
     announced = list(_ANNOUNCED.finditer(plain))
     if announced and (answer := _first_statement(plain[announced[-1].end() :])):
-        return answer, ""
+        around = re.search(r"[(\[<{](?=[\w ]{0,12}$)", plain[: announced[-1].start()])  # "(Answer: 42)"
+        return answer.rpartition(")]>}"["([<{".index(around[0])] if around else "\0")[0] or answer, ""
     last = tail.strip(" \n`").rpartition("\n\n")[2]
     if (stated := _STATED.search(last)) is not None and not _UNSURE.search(last):
         return tidy(stated[1]), ""
     if (formulas := _formulas(last)) and (answer := tidy(formulas[-1])):
         return answer, ""
     line = last.rpartition("\n")[2]
-    for candidate in (line, *_formulas(last, _BOLD)[-1:], *_LAST_EQUATION.findall(unmarked(line))):
+    equations = [] if _OPENING.match(line) else _LAST_EQUATION.findall(unmarked(line))
+    for candidate in (line, *_formulas(last, _BOLD)[-1:], *equations):
         bare = value_of(unmarked(candidate))
-        if (any(c.isdigit() for c in bare) or "π" in candidate) and _BARE.fullmatch(bare):
+        if (any(c.isdigit() for c in bare) or "π" in candidate) and _BARE.fullmatch(bare) and not _denied(line, bare):
             return bare, ""
     if (word := _BOLD_WORD.search(line)) is not None and not _UNSURE.search(line):
         return word[1], ""
@@ -147,11 +152,17 @@ def find_answer(text: str) -> tuple[str, str]:
     if (only := _CONCLUDED.search(line)) is not None:
         return only[1], ""
     sentence = re.split(r"[.!?:]\s+", line.strip())[-1]
-    if (word := _LONE_WORD.fullmatch(sentence) or _OPENING.match(text)) is not None:
+    if (word := _LONE_WORD.fullmatch(sentence) or _OPENING.match(text)) is not None and not _denied(line, word[1]):
         return word[1], ""
     if _SUBJECT.match(sentence[:1].lower() + sentence[1:]) and not _UNSURE.search(sentence):
         return _first_statement(sentence), ""
     return "", NONE_FOUND
+
+
+def _denied(line: str, value: str) -> bool:
+    """Whether a line says "not 42" or "a wrong answer is 42"."""
+    before = rf"(?i:\b(?:not|(?:wrong|incorrect)\s\w+(?:\sis)?)|n['’]t|cannot)(?:\sbe)?\W*{re.escape(value)}"
+    return bool(re.search(rf"{before}|{re.escape(value)}\s{_REFUTED}", unmarked(line)))
 
 
 def _formulas(text: str, pattern: re.Pattern[str] = _MATH) -> list[str]:
@@ -206,7 +217,9 @@ def equal(answer: str, truth: str, symbolically: Callable[[str, str], bool]) -> 
         truth: the truth as spelt in the data set.
         symbolically: (answer, truth) -> whether they are equal by algebra. It may raise.
     """
-    if tidy(answer) == tidy(truth) and "..." not in answer + truth:  # 0.99... is not 0.99
+    ours, theirs = (" ".join(unwrapped(tidy(one)).split()).casefold() for one in (answer, truth))
+    same = tidy(answer) == tidy(truth) and "..." not in answer + truth  # 0.99... is not 0.99
+    if same or (ours == theirs and re.fullmatch(r"[\w ,.-]*[a-z]{3}[\w ,.-]*", ours)):  # June 20
         return True
     our_letter, letter = (_LETTERED.fullmatch(_SPACE.sub(" ", unwrapped(tidy(one)))) for one in (answer, truth))
     if letter is not None:

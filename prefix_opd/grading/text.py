@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 from prefix_opd.method.prompt import THINK_END, THINK_START
 
 FOREIGN_ANSWER = (
-    "antwort|lösung|solución|soluzione|solução|"
-    "réponse|respuesta|resposta|risposta|antwoord|svar|odpowiedź|odpověď|vastaus|jawaban|cevap|đáp án|ответ|"
-    "відповідь|الجواب|الإجابة|उत्तर"
+    r"(?<!falsche )(?<!mauvaise )(?<!неправильный )(?<!неверный )"
+    r"(?!\w+\s(?:yang\s)?(?:incorrect[ao]|errad[ao]|sbagliat[ao]|salah)\b|\w+\s\w+\ssai\b)"
+    "(?:antwort|lösung|solución|soluzione|solução|gabarito|ergebnis|resultado|résultat|risultato|válasz|r[ăa]spuns(?:ul)?|"
+    "réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|odpowiedź|odpověď|vastaus|jawaban(?:nya)?|cevap|đáp án|"
+    "ответ|відповідь|الجواب|الإجابة|उत्तर|जवाब|התשובה|پاسخ|απάντηση|yanıt)"
 )
-FOREIGN_IS = "ist|est|es|é|è"
+FOREIGN_IS = "ist|lautet|est|es|é|è"
 EAST_ASIAN_ANSWER = (
-    r"[\[【]?(?:答案|答え|正解|정답|답|正确的?选项|正しい選択肢)[\]】]?"
-    r"(?:\s*(?:应该)?(?:是|为|為|は|은|는))?(?:\s*[:：])?(?:选项)?"
+    r"(?<!错误)(?<!错误的)[\[【(]?(?:答案|答え|正解|정답|답|正确的?选项|正しい選択肢|คำตอบ)[\]】)]?"
+    r"(?:\s*应?该?(?:是|为|為|は|은|는|คือ))?(?:\s*[:：])?(?:选项)?"
 )
 """Patterns of "answer" in other languages; the last includes the verb or colon."""
 
@@ -22,12 +25,15 @@ DOUBTS = (
     r"(?:\b(?<!no )(?<!without )(?<!without a )doubt(?:s|ed|ful)?\b|"
     r"\b(?:unsure|unclear|unlikely|nobody|no\sone|no\sway|never\s(?!doubt)\w+\sthat|mistake\sto|(?<!no )wonder)\b|"
     r"\b(?:wrong|incorrect|false|untrue)\s(?:that|to)\b|\blet(?:['’]s|\sus|\sme)\s(?:say|guess|pretend)\b|"
-    r"\b(?:one|you|some|many|people|students)\s(?:\w+\s)?(?:think|believe|say|guess|expect|claim)\b)"
+    r"\b(?:one|you|some|many|people|students)\s(?:\w+\s)?(?:think|believe|say|guess|expect|claim)\b|"
+    r"\b(?:(?:everyone|others?|s?he|they|friend|teacher)\s(?:\w+\s)?(?:think|believe|say|guess|claim)(?:s|ed)?|"
+    r"(?:is|was)\s(?:\w+\s)?(?:said|believed|thought|claimed))\s(?:that\s)?(?=(?:\w+\s){0,2}(?:(?:answer|(?-i:[A-J]))\b|$)))"
 )
 """Pattern of words after which a clause claims nothing."""
 
-_END_TOKENS = re.compile(r"(?:\s*(?:<\|\w+\|>|</s>|<eos>|<end_of_turn>))+$")
-_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
+_STRUCK_OUT = re.compile(r"~~(?=[\w*\\$])[^~\n]+~~|<(s|del|strike)>[^<>\[\]]{1,99}</\1>", re.IGNORECASE)
+_END_TOKENS = re.compile(r"(?:\s*(?:<\|(?!end_of_box)\w+\|>|</s>|<eos>|<end_of_turn>))+$")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox|answer)(?![a-zA-Z])\s*")
 _BROKEN_BOX = re.compile(r"(?:\x08oxed|\\+[bB]oxed|(?<![A-Za-z\\])boxed)(?=\s*\{)")  # \b read as an escape, or lost
 _BARE = re.compile(r"[^\s$\\]*")
 # "\boxed{2}, \boxed{3}", "\boxed{2} $\boxed{3}$", "x = \boxed{2} or x = \boxed{3}"
@@ -36,22 +42,22 @@ _BETWEEN_PARTS = re.compile(
 )
 _BETWEEN_CHARS = 40
 
-_TAG_NAMES = r"(?:final[ _-]?answer|final|answer|ans|solution|result|choice|option)"
-_TAG_END = re.compile(rf"[<\[]\|?/\s*{_TAG_NAMES}\s*\|?[>\]]", re.IGNORECASE)
+_TAG_NAMES = r"(?:final[ _-]?(?:answer|result)|final|answer|ans|solution|result|choice|option|begin_of_box)"
+_TAG_END = re.compile(rf"[<\[]\|?(?:/\s*{_TAG_NAMES}\s*|end_of_box)\|?[>\]]", re.IGNORECASE)
 _TAG_START = re.compile(rf"[<\[]\|?\s*{_TAG_NAMES}(?:\s[^<>]*)?\|?[>\]]", re.IGNORECASE)
 _STYLE_TAG = re.compile(
-    r"</?(?:b|strong|em|i|u|p|span|code|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
+    r"</?(?:b|strong|em|i|u|p|span|code|number|value|li|font|mark|center|div|h\d|br)(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
 # not the power in 2**10 and x**2
 _EMPHASIS = re.compile(
-    r"~~[^~\n]+~~|\*{3,}|\*\*(?!\d)|(?<!\d)(?<!\b[A-Za-z])\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])"
+    r"\*{3,}|\*\*(?!\d)|(?<!\d)(?<!\b[A-Za-z])\*\*|__(?!\{)|`|(?<![^\s(\[':>])[*_]+(?=\S)|(?<=[^\s\\^])[*_]+(?![\w*{^])"
 )
 _HEADING = re.compile(
-    r"^[ \t]*(?:#+|>+|(?:[-+]|\d+[.)])(?=[ \t]+(?:\*\*|\$|\\\())|[*•][ \t])[ \t]*|^```\w*$", re.MULTILINE
+    r"^[ \t]*(?:#+|>+(?=[ \t])|(?:[-+]|\d+[.)])(?=[ \t]+(?:\*\*|\$|\\\())|[*•][ \t])[ \t]*|^```\w*$", re.MULTILINE
 )
 _ORNAMENT = re.compile("[\u220e\u25a0-\u27bf\ufe0f\U0001f000-\U0001faff]")  # emoji, squares at the end of a proof
 _JSON = re.compile(
-    r"""["'](?:final_?)?answer["']\s*:\s*"""
+    r"""["'](?:final[_ ]?)?answer["']\s*:\s*"""
     r"""(?:"((?:[^"\\]|\\.){1,500})"|'([^'\\]{1,500})'|\[([^\[\]]{1,100})\]|([^"'{}\[\],\s][^"'{}\[\],]{0,99}))\s*[,}]""",
     re.IGNORECASE,
 )
@@ -68,7 +74,8 @@ def answer_part(response: str, require_think_end: bool) -> str | None:
     _, found, after = response.rpartition(THINK_END)
     if not found and (require_think_end or THINK_START in response):
         return None
-    return _END_TOKENS.sub("", after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip())
+    part = html.unescape(after.removeprefix(THINK_START).partition(THINK_START)[0].rstrip()).replace("\xa0", " ")
+    return _END_TOKENS.sub("", _STRUCK_OUT.sub("", part))
 
 
 def unmarked(text: str) -> str:
