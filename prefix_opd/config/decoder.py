@@ -59,7 +59,16 @@ def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
     lost = [name for name in SIZES if name != KEY_VALUE_HEADS and text.get(name) is None]
     if lost and published.get("model_type") in DENSE_FAMILIES and text is published:
         raise UserError(what, f"its config.json lacks {lost[0]!r}", FIX)
+    if _is_whole(published):
+        return dict(published)
     return _completed(what, published, text)
+
+
+def _is_whole(published: Mapping[str, Any]) -> bool:
+    """Whether nothing is left that transformers, which takes seconds to import, would fill in or rename."""
+    named = all(published.get(name) is not None for name in (*SIZES, *MAY_BE_NULL, "tie_word_embeddings"))
+    other = any(published.get(name) for name in ("rope_scaling", "sliding_window", "text_config"))
+    return published.get("model_type") in DENSE_FAMILIES and named and not other
 
 
 def check_architecture(what: str, published: Mapping[str, Any]) -> None:

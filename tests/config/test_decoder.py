@@ -188,9 +188,10 @@ def test_experts_that_vllm_pads_on_a_cpu(tmp_path, width, refused):
         check_family(config, model, "actor_rollout_ref.rollout")
 
 
-def test_models_whose_sizes_ship_need_no_transformers(monkeypatch):
+@pytest.mark.parametrize("experiment", ["qwen3_8b/schedule", "tiny/schedule"])
+def test_models_whose_sizes_are_all_named_need_no_transformers(monkeypatch, experiment):
     monkeypatch.setattr(decoder, "_completed", None)
-    assert plan(compose(["experiment=qwen3_8b/schedule"])).as_dict()["run"]["parameters"]
+    assert plan(compose([f"experiment={experiment}"])).as_dict()["run"]["parameters"]
 
 
 @pytest.mark.parametrize(("family", "width"), [("qwen3", 128), ("qwen2", 64 // 4), ("llama", 64 // 4)])
