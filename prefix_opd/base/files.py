@@ -87,7 +87,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises UserError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(str(path), f"is not JSON ({error})", "remove it, or write it again") from None
     if not isinstance(found, dict):
         raise UserError(str(path), "is not one JSON object", "remove it, or write it again")

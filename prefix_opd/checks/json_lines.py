@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, one_line
 
 LINES = (".json", ".jsonl")
 """Files with one JSON object per line, or with one JSON array of objects."""
@@ -61,7 +62,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def schema_of_lines(what: str, path: Path):
     """The columns and their types. Raises UserError if the types in a column conflict, or if texts become dates."""
+    import datasets
     import pyarrow as pa
+    from datasets.table import table_cast
     from pyarrow import json as arrow_json
 
     rows = read_lines(what, path)
@@ -70,26 +73,31 @@ def schema_of_lines(what: str, path: Path):
         try:
             columns[name] = pa.array([row.get(name) for row in rows]).type
         except (pa.ArrowException, OverflowError, UnicodeEncodeError, ValueError) as error:
-            rule = f"column {name!r} holds values of several types ({str(error)[:120]})"
+            several = "numbers beyond 64 bits" if isinstance(error, OverflowError) else "values of several types"
+            rule = f"column {name!r} holds {several} ({str(error)[:120]})"
             raise UserError(what, rule, "write all with one type") from None
-    for chunk in _chunks(rows):
+    first, unread = None, "datasets does not read it"
+    for chunk in _chunks(path, rows):
         try:
-            schema = arrow_json.read_json(io.BytesIO(chunk), arrow_json.ReadOptions(block_size=len(chunk))).schema
-        except pa.ArrowException as error:
-            raise UserError(what, f"datasets does not read it ({str(error)[:120]})", "write it as parquet") from None
-        if dated := next((field.name for field in schema if "timestamp" in str(field.type)), None):
+            table = arrow_json.read_json(io.BytesIO(chunk), arrow_json.ReadOptions(block_size=len(chunk)))
+            first = first or datasets.Features.from_arrow_schema(table.schema)
+            for name in first.keys() - set(table.column_names):
+                table = table.append_column(name, pa.nulls(len(table), first.arrow_schema.field(name).type))
+            table_cast(table, first.arrow_schema)
+            unread = "the rows after its first 10 MiB have other columns or types, and datasets does not read it"
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise UserError(what, f"{unread} ({one_line(error)[:160]})", "write it as parquet") from None
+        if dated := next((field.name for field in table.schema if "timestamp" in str(field.type)), None):
             rule = f"the texts of its column {dated!r} look like dates, and datasets reads them as such"
             raise UserError(what, rule, "write the file as parquet, which keeps text")
     return pa.schema(columns)
 
 
-def _chunks(rows: list[dict[str, Any]]) -> Iterator[bytes]:
-    """The rows as lines, in parts as long as those whose types ``datasets`` finds at once."""
-    chunk = bytearray()
-    for row in rows:
-        chunk += json.dumps(row).encode() + b"\n"
-        if len(chunk) >= CHUNK:
-            yield bytes(chunk)
-            chunk.clear()
-    if chunk:
-        yield bytes(chunk)
+def _chunks(path: Path, rows: list[dict[str, Any]]) -> Iterator[bytes]:
+    """The rows as lines, in the parts in which ``datasets`` reads them: it casts each to the types of the first."""
+    with path.open("rb") as file:
+        while chunk := (file.read(CHUNK) + file.readline()).removeprefix(codecs.BOM_UTF8):
+            if chunk.lstrip().startswith(b"["):  # an array is read at once
+                yield "".join(json.dumps(row) + "\n" for row in rows).encode()
+                return
+            yield chunk

@@ -23,7 +23,7 @@ KINDS = (".parquet", *LINES)
 TAKEN = (
     *("raw_prompt", "dummy_tensor", "index", "tools_kwargs", "interaction_kwargs"),  # of the data set
     *("uid", "global_steps", "validate", "agent_name", "__rollout_n__", "__do_sample__"),  # of a batch
-    *("session_id", "sampling_params", "trajectory", "trace", "output"),  # arguments of the agent loop
+    *("session_id", "sampling_params", "trajectory", "trace", "output", "self"),  # arguments of the agent loop
     *("prompts", "responses", "response_mask", "rollout_log_probs", "routed_experts", "rm_scores"),  # of a rollout
     *("teacher_ids", "teacher_logprobs", "num_turns", "metrics", "extra_fields", "multi_modal_data"),
     *("mm_processor_kwargs", "mm_processor_output", "loss_mask", "input_ids", "position_ids", "multi_modal_inputs"),
@@ -79,7 +79,7 @@ def check_data(config: DictConfig, key: str) -> int:
         check_text_alone(what, path, schema)
         if key == VAL_KEY:
             check_graded(config, what, path, schema)
-        _check_alike(key, (paths[0], path), (schemas[0], schema))
+    _check_alike(key, paths, schemas)
     if key == TRAIN_KEY and rows < (batch := config.data.train_batch_size):
         raise UserError(f"data.train_batch_size={batch}", f"exceeds the {rows} rows of {key}")
     return rows
@@ -258,21 +258,31 @@ def _fields(struct) -> list[str]:
     return [field.name for field in struct]
 
 
-def _check_alike(key: str, paths: tuple[Path, Path], schemas: tuple) -> None:
+def _check_alike(key: str, paths: Sequence[Path], schemas: Sequence) -> None:
     """verl joins the files of one key by ``datasets.concatenate_datasets``, which requires equal types."""
-    if paths[0] == paths[1]:
-        return
     import datasets
-    from datasets.features.features import _check_if_features_can_be_aligned
 
     features = [datasets.Features.from_arrow_schema(schema) for schema in schemas]
-    for name in features[0].keys() & features[1].keys():
-        try:
-            _check_if_features_can_be_aligned([datasets.Features({name: one[name]}) for one in features])
-        except ValueError:
-            first, other = (schema.field(name).type for schema in schemas)
-            rule = f"cannot be put together with {paths[0]}: its column {name!r} is {other}, there {first}"
-            raise UserError(f"{key}={paths[1]}", rule, "write both with the same types") from None
+    for name in {name: None for one in features for name in one}:
+        having = [(place, datasets.Features({name: one[name]})) for place, one in enumerate(features) if name in one]
+        for end, (place, types) in enumerate(having):
+            if _can_join([one for _, one in having[: end + 1]]):
+                continue
+            before = next((one for one, theirs in having[:end] if not _can_join([theirs, types])), having[0][0])
+            first, other = (schemas[number].field(name).type for number in (before, place))
+            rule = f"cannot be put together with {paths[before]}: its column {name!r} is {other}, there {first}"
+            raise UserError(f"{key}={paths[place]}", rule, "write both with the same types")
+
+
+def _can_join(features: list) -> bool:
+    from datasets.features import features as of_datasets
+
+    try:
+        of_datasets._check_if_features_can_be_aligned(features)
+        of_datasets._align_features(features)
+    except (ValueError, AttributeError):  # the latter of a group after a column of nulls
+        return False
+    return True
 
 
 def problem_of(messages: Any) -> str:

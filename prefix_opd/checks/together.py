@@ -119,7 +119,8 @@ def check_family(config: DictConfig, model: Model, node: str) -> None:
 
 def check_plain(model: Model) -> None:
     """Reject quantised weights, which verl's FSDP engine does not load. Raises UserError."""
-    if quantised := model.config.get("quantization_config") or model.decoder.get("quantization_config"):
+    names = ("quantization_config", "compression_config")
+    if quantised := next((one for name in names if (one := model.config.get(name) or model.decoder.get(name))), None):
         method = quantised.get("quant_method", quantised) if isinstance(quantised, dict) else quantised
         rule = f"its weights are quantised ({method}), and verl's trainer loads only plain ones"
         raise UserError(model.what, rule, PLAIN)

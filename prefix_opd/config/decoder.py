@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prefix_opd.base.errors import UserError
+from prefix_opd.base.errors import UserError, one_line
 from prefix_opd.method.flops import ModelShape
 from prefix_opd.method.layers import EXPERTS
 
@@ -20,7 +20,7 @@ MAY_BE_ZERO = (
     *EXPERTS,
     *ACTIVE,
     *("moe_intermediate_size", "shared_expert_intermediate_size", "n_shared_experts", "first_k_dense_replace"),
-    *("decoder_sparse_step", "num_global_key_value_heads", "global_head_dim"),
+    *("decoder_sparse_step", "num_global_key_value_heads", "global_head_dim", "sliding_window"),
 )
 """Sizes that a model without such layers leaves out, or has as null or 0."""
 DENSE_FAMILIES = ("llama", "qwen2", "qwen3")
@@ -55,12 +55,20 @@ def decoder_config(what: str, published: Mapping[str, Any]) -> dict[str, Any]:
     for name in MAY_BE_ZERO:
         if (value := text.get(name)) is not None and not (type(value) is int and value >= 0):
             raise UserError(what, f"its config.json has {name}={value!r}, not a whole number", "correct it")
-    windowed = text.get("sliding_window") and text.get("use_sliding_window") is not False
     # configs of LLaMA's first models have no key-value heads: transformers knows the family's default
-    complete = [name for name in SIZES if text.get(name) is None] != [KEY_VALUE_HEADS]
-    if published.get("model_type") in DENSE_FAMILIES and text is published and not windowed and complete:
+    lost = [name for name in SIZES if name != KEY_VALUE_HEADS and text.get(name) is None]
+    if lost and published.get("model_type") in DENSE_FAMILIES and text is published:
+        raise UserError(what, f"its config.json lacks {lost[0]!r}", FIX)
+    if _is_whole(published):
         return dict(published)
     return _completed(what, published, text)
+
+
+def _is_whole(published: Mapping[str, Any]) -> bool:
+    """Whether nothing is left that transformers, which takes seconds to import, would fill in or rename."""
+    named = all(published.get(name) is not None for name in (*SIZES, *MAY_BE_NULL, "tie_word_embeddings"))
+    other = any(published.get(name) for name in ("rope_scaling", "sliding_window", "text_config"))
+    return published.get("model_type") in DENSE_FAMILIES and named and not other
 
 
 def check_architecture(what: str, published: Mapping[str, Any]) -> None:
@@ -80,7 +88,8 @@ def _completed(what: str, published: Mapping[str, Any], text: Mapping[str, Any])
     from transformers import AutoConfig, logging
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    if (kind := published.get("model_type")) not in CONFIG_MAPPING:
+    kind = published.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         if not published.get("auto_map"):  # no code of its own
             rule = f"its config.json has model_type={kind!r}, which transformers does not know"
             raise UserError(what, rule, "correct it, or take another model")
@@ -98,7 +107,8 @@ def _completed(what: str, published: Mapping[str, Any], text: Mapping[str, Any])
         raise
     except Exception as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:160]
-        raise UserError(what, f"transformers rejects its config.json: {why}") from None
+        rule = f"transformers rejects its config.json: {why}"
+        raise UserError(what, rule, "correct it, or take another model") from None
     finally:
         logging.set_verbosity(verbosity)
 
@@ -108,6 +118,8 @@ def _check_count(what: str, config: Any, shape: ModelShape, tied: bool) -> None:
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(what, f"transformers has no language model of the kind {config.model_type} alone", FIX)
     family = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]  # imported before the device is another
     with torch.device("meta"):
         found = sum(weight.numel() for weight in family(config).parameters())
@@ -140,7 +152,9 @@ def shape_of(what: str, decoder: Mapping[str, Any]) -> ModelShape:
     try:
         return ModelShape.from_config(decoder)
     except KeyError as error:
-        raise UserError(what, f"its config.json lacks {error.args[0]!r}") from None
+        raise UserError(what, f"its config.json lacks {error.args[0]!r}", FIX) from None
+    except TypeError as error:  # of a config whose code is its own: transformers checks the types of others
+        raise UserError(what, f"its config.json has a size of another type ({one_line(error)})", "correct it") from None
     except ValueError as error:
         rule = f"{error} (model_type {decoder.get('model_type')}), whose parameters, FLOP and memory are not counted"
         raise UserError(what, rule, FIX) from None

@@ -23,7 +23,7 @@ vocabulary is larger: the largest tokenizer_config.json of public models has som
 HUB_SECONDS = 10.0
 PLAIN_DECODERS = ("llama", "mistral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
 """Model types with plain softmax attention, whose logits are the output of the head as it is."""
-WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+WHOLE, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -55,10 +55,14 @@ class Model:
     @cached_property
     def folder(self) -> Path:
         """The local folder, fetched without weights if ``path`` is a hub id."""
-        if self.local.is_dir():
-            if not (self.local / "config.json").exists():
-                raise UserError(self.what, "is not a model folder: it has no config.json")
-            return self.local
+        found = self.local if self.local.is_dir() else self._fetched()
+        if (found / ADAPTER).exists():  # transformers would put it on its base, and vLLM not
+            raise UserError(self.what, f"is an adapter ({ADAPTER})", "name its base, or merge the adapter into it")
+        if not (found / "config.json").exists():
+            raise UserError(self.what, "is not a model folder: it has no config.json")
+        return found
+
+    def _fetched(self) -> Path:
         if self.path.startswith(("/", ".", "~")) or self.path.count("/") != 1:
             raise UserError(self.what, "does not exist", "give a model folder or a hub id")
         from huggingface_hub import snapshot_download
@@ -102,6 +106,8 @@ class Model:
         if self.local.is_dir() and INDEX in names:
             shards = read_json(self, self.local / INDEX).get("weight_map")
             named = set(map(str, shards.values())) if isinstance(shards, dict) else set()
+            if not named and WHOLE not in names:
+                raise UserError(self.what, f"its {INDEX} names no file of weights", "copy the whole folder")
             if missing := sorted(named - set(names)):
                 raise UserError(self.what, f"lacks {missing[0]}, which its {INDEX} names", "copy the whole folder")
         if found := next((name for name in names if Path(name).suffix == ".safetensors"), None):
@@ -161,21 +167,35 @@ class Model:
 
     @property
     def context(self) -> int | None:
-        """Positions that the model was made for; None if it does not say."""
-        return self.decoder.get("max_position_embeddings")
+        """Positions that vLLM gives the model; None if its config does not say.
+
+        Those that it was made for times the factor of its rope, where these do not hold it already
+        (vllm/config/model.py: _get_and_verify_max_len).
+        """
+        made, ropes = self.decoder.get("max_position_embeddings"), self.decoder.get("rope_parameters")
+        ropes = ropes if isinstance(ropes, dict) and "gemma3" not in str(self.decoder.get("model_type")) else {}
+        for rope in [rope for rope in ropes.values() if isinstance(rope, dict)] or [ropes]:  # of each kind of layer
+            kind, factor = rope.get("rope_type"), rope.get("factor")
+            if made and isinstance(factor, int | float) and kind not in ("su", "longrope", "llama3"):
+                return int(factor * (rope.get("original_max_position_embeddings", made) if kind == "yarn" else made))
+        return made
 
     @cached_property
     def tokenizer(self):
         from transformers import AutoTokenizer
 
+        fix = "give the tokenizer files and the config.json that belong to it"
         try:
             loaded = AutoTokenizer.from_pretrained(str(self.folder), trust_remote_code=self.trust_remote_code)
             loaded.encode("1+1=")  # reads settings that loading does not
-            return loaded
+            if isinstance(loaded.chat_template, dict):  # named ones: transformers takes this one without tools
+                loaded.chat_template = loaded.chat_template.get("default")
         except Exception as error:  # each kind of tokenizer file breaks in a way of its own
             reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
-            fix = "give the tokenizer files and the config.json that belong to it"
             raise UserError(self.what, f"its tokenizer does not load: {reason}", fix) from None
+        if len(loaded) <= len(loaded.added_tokens_decoder):  # what transformers makes of a folder without its files
+            raise UserError(self.what, "its tokenizer has no tokens beside the special ones", fix)
+        return loaded
 
     def prompt(self, messages: Sequence[Any], template: str | None = None, **variables: Any) -> Any:
         """A chat as a prompt's text, or several chats as texts; ``template`` replaces the tokenizer's own.

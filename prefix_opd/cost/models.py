@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.config.decoder import decoder_config, shape_of
+from prefix_opd.config.decoder import shape_of
 from prefix_opd.config.models import Model
 from prefix_opd.config.teachers import Teacher
 from prefix_opd.cost.arithmetic import stored_parameters
@@ -47,8 +47,7 @@ def sized(config: DictConfig, key: str) -> Sized:
     if not path:
         raise UserError(key, "is not set", f"add {key}=FOLDER or a hub id, or an experiment")
     is_hub_id = str(path).startswith("Qwen/") and not Path(str(path)).expanduser().is_dir()
-    shipped = shipped_config(str(path)) if is_hub_id else None
-    decoder = decoder_config(f"{key}={path}", shipped) if shipped else Model(key, str(path)).decoder
+    decoder = (shipped_config(str(path)) if is_hub_id else None) or Model(key, str(path)).decoder
     shape = shape_of(f"{key}={path}", decoder)
     parameters = stored_parameters(shape, tied=bool(decoder.get("tie_word_embeddings", False)))
     return Sized(shape, parameters, str(decoder.get("model_type")))

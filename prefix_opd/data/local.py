@@ -52,11 +52,12 @@ class LocalSource:
             if column.required and column.name not in have:
                 told = f"is missing; the file has {', '.join(have)}"
                 raise UserError(f"{path.name}, column {column.name!r}", told, hint(have))
+        _check_once(path, have)
         return file
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows, with the files in order of their names."""
-        readers = {".parquet": self._parquet, ".jsonl": self._jsonl, ".json": self._json, ".csv": self._csv}
+        readers = {".parquet": self._parquet, ".jsonl": self._json, ".json": self._json, ".csv": self._csv}
         for path in self.files:
             yield from readers[path.suffix](path)
 
@@ -69,7 +70,7 @@ class LocalSource:
         except (pa.ArrowException, OSError) as error:
             raise UserError(str(path), f"cannot be read to its end ({error})") from error
 
-    def _jsonl(self, path: Path) -> Iterator[dict[str, Any]]:
+    def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
@@ -83,11 +84,11 @@ class LocalSource:
                 yield row
 
     def _json(self, path: Path) -> Iterator[dict[str, Any]]:
-        """Rows of a file with one array of objects, or one object per line as in ``.jsonl``."""
+        """Rows of a file with one array of objects, or one object per line."""
         with open(path, encoding="utf-8-sig") as file:
             try:
                 if file.read(BEGINNING).lstrip()[:1] != "[":
-                    yield from self._jsonl(path)
+                    yield from self._lines(path)
                     return
                 file.seek(0)
                 rows = json.load(file)
@@ -103,7 +104,9 @@ class LocalSource:
     def _csv(self, path: Path) -> Iterator[dict[str, Any]]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             try:
-                for number, row in enumerate(csv.DictReader(file, restval="", strict=True)):
+                reader = csv.DictReader(file, restval="", strict=True)
+                _check_once(path, list(reader.fieldnames or ()))
+                for number, row in enumerate(reader):
                     if None in row:
                         fix = "quote the cells that contain commas"
                         raise UserError(f"{path}, row {number}", "has more cells than the first line has names", fix)
@@ -119,6 +122,11 @@ class LocalSource:
             entry: dict[str, Any] = {"name": path.relative_to(root).as_posix(), "bytes": path.stat().st_size}
             files.append(entry if self.known.streamed else entry | {"sha256": sha256_of(path)})
         return {"kind": "local files", "files": files}
+
+
+def _check_once(path: Path, names: list[str]) -> None:
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{path.name}, column {twice!r}", "occurs more than once", "rename all but one")
 
 
 def _choose(known: KnownSet, place: Path) -> list[Path]:

@@ -26,16 +26,18 @@ class TokenCounter:
     def __init__(self, tokenizer: str, thinking: Thinking = "forced"):
         from transformers import AutoTokenizer  # slow import, needed only with a limit
 
+        form = PromptForm(thinking, THINK_START if thinking == "forced" else None, False if thinking == "off" else None)
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
-        except (OSError, ValueError, ImportError) as error:
+            own = self._tokenizer.chat_template
+            own = own.get("default") if isinstance(own, dict) else own
+            self._template = form.apply(self._tokenizer, own) if own else None
+            self.count("1+1=")
+        except Exception as error:  # each kind of tokenizer file, and each template, breaks in a way of its own
             first_line = str(error).strip().partition("\n")[0]
             raise UserError(
                 f"tokenizer={tokenizer}", f"cannot be loaded ({first_line})", "give a folder that holds tokenizer.json"
             ) from error
-        own = self._tokenizer.chat_template
-        form = PromptForm(thinking, THINK_START if thinking == "forced" else None, False if thinking == "off" else None)
-        self._template = form.apply(self._tokenizer, own) if own else None
 
     def count(self, message: str) -> int:
         """Number of tokens of this user message in the chat template, with the generation prompt."""

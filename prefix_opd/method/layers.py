@@ -154,6 +154,8 @@ def _mixer(config: Mapping[str, Any], kind: str) -> Attention | DeltaNet:
     if kind not in ("full_attention", "sliding_attention"):
         raise ValueError(f"has layers of the kind {kind}")
     full, heads = kind == "full_attention", int(config["num_attention_heads"])
+    if not full and not config.get("sliding_window"):
+        raise KeyError("sliding_window")
     kv_heads = (full and config.get("num_global_key_value_heads")) or config["num_key_value_heads"]
     head_dim = (full and config.get("global_head_dim")) or config.get("head_dim")
     return Attention(

@@ -1,5 +1,6 @@
 """Pairs of models and data files with one defect each, made from the miniature."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prefix_opd.checks.case import Case
+from prefix_opd.checks.run_data import check_data
 from prefix_opd.config.compose import compose
 from prefix_opd.miniature import shipped_models
 from prefix_opd.miniature.data import write_data
@@ -59,3 +61,18 @@ def questions(tmp_path, tiny_data):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def composed():
+    return compose(["experiment=tiny/schedule"])
+
+
+@pytest.fixture
+def checked(composed):
+    def check(key, files):
+        config = copy.deepcopy(composed)
+        config.data[key.rpartition(".")[2]] = files
+        return check_data(config, key)
+
+    return check

@@ -1,6 +1,5 @@
 """Data files that verl could not train or validate on: one line that names file, column and types; others pass."""
 
-import copy
 import datetime
 import json
 from decimal import Decimal
@@ -8,51 +7,14 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_rows import ROWS, lines, parquet, row
 
 from prefix_opd.base.errors import UserError
-from prefix_opd.checks.run_data import TAKEN, check_data, conversations
-from prefix_opd.config.compose import compose
+from prefix_opd.checks.run_data import TAKEN
 from prefix_opd.config.keys import TRAIN_KEY, VAL_KEY
 
-ROWS = 20
 NAMES = ("output", "trace", "responses", "values", "validate", "prefix_length")
 """Columns that people have, and whose names verl or the trainer gives to a row."""
-
-
-def row(index=0, **changed):
-    found = {
-        "data_source": "tiny/chain",
-        "prompt": [{"role": "user", "content": f"{index}+7-5+7:s"}],
-        "ability": "arithmetic",
-        "reward_model": {"style": "rule", "ground_truth": "14"},
-        "extra_info": {"split": "test", "index": index},
-    }
-    return {name: value for name, value in {**found, **changed}.items() if value != "left out"}
-
-
-def parquet(folder, name, **changed):
-    pq.write_table(pa.Table.from_pylist([row(index, **changed) for index in range(ROWS)]), folder / name)
-    return str(folder / name)
-
-
-def lines(folder, name, rows):
-    (folder / name).write_text("".join(json.dumps(one) + "\n" for one in rows))
-    return str(folder / name)
-
-
-@pytest.fixture(scope="module")
-def composed():
-    return compose(["experiment=tiny/schedule"])
-
-
-@pytest.fixture
-def checked(composed):
-    def check(key, files):
-        config = copy.deepcopy(composed)
-        config.data[key.rpartition(".")[2]] = files
-        return check_data(config, key)
-
-    return check
 
 
 @pytest.mark.parametrize(
@@ -137,7 +99,7 @@ def test_every_name_that_verl_gives_to_a_row_is_taken():
     from prefix_opd.verl_plugin.worker.agent_loop import ATTEMPT, PrefixAgentLoopWorker, _AgentLoopWorker
 
     of_loop = (_AgentLoopWorker._run_agent_loop, PrefixAgentLoopWorker._agent_loop_postprocess)
-    given = {name for function in of_loop for name in inspect.signature(function).parameters} - {"self", "kwargs", RAYS}
+    given = {name for function in of_loop for name in inspect.signature(function).parameters} - {"kwargs", RAYS}
     numbers = {"prompt_ids": [1], "response_ids": [1], "response_mask": [1], "response_logprobs": [0.0]}
     more = dict.fromkeys(("reward_score", "num_turns"), 0) | {"multi_modal_data": {}, "routed_experts": [[0], [0]]}
     scored = {"teacher_ids": 1, "teacher_logprobs": 1, "more": 1}
@@ -219,75 +181,41 @@ def test_files_that_cannot_be_put_together_are_named_with_the_column_and_its_typ
     assert "ground_truth: int64" in told and "ground_truth: string" in told
 
 
-def test_files_that_can_be_put_together_pass(checked, tmp_path):
-    files = [
-        parquet(tmp_path, "a.parquet"),
-        parquet(tmp_path, "b.parquet", data_source="my_maths"),
-        parquet(tmp_path, "c.parquet", extra_info="left out"),
-        lines(tmp_path, "d.jsonl", [row(index) for index in range(ROWS)]),
-    ]
-    assert checked(VAL_KEY, files) == checked(TRAIN_KEY, files) == 4 * ROWS
-
-
-def test_verl_puts_together_what_is_accepted_and_not_what_is_refused(tmp_path):
-    """The check follows ``datasets``, which verl calls (verl/utils/dataset/rl_dataset.py)."""
-    import datasets
-
-    def together(*files):
-        loaded = [
-            datasets.load_dataset("parquet", data_files=file, cache_dir=str(tmp_path / "cache"))["train"]
-            for file in files
-        ]
-        return datasets.concatenate_datasets(loaded)
-
-    text, other = parquet(tmp_path, "text.parquet"), parquet(tmp_path, "other.parquet", extra_info="left out")
-    number = parquet(tmp_path, "number.parquet", reward_model={"style": "rule", "ground_truth": 14})
-    assert len(together(text, other)) == 2 * ROWS
-    with pytest.raises(ValueError, match="aligned"):
-        together(text, number)
-
-
-def test_texts_that_look_like_dates_only_now_and_then_stay_text(checked, tmp_path):
-    """As in ``datasets``, whose types are those of all rows."""
-    import datasets
-
-    truths = ["2024-01-05", "7"] * ROWS
-    file = lines(tmp_path, "rows.jsonl", [row(reward_model={"ground_truth": truth}) for truth in truths])
-    assert checked(VAL_KEY, file) == len(truths)
-    loaded = datasets.load_dataset("json", data_files=file, cache_dir=str(tmp_path / "cache"))["train"]
-    assert [one["ground_truth"] for one in loaded["reward_model"]] == truths
-
-
-def test_a_byte_order_mark_and_an_array_are_read_as_verl_reads_them(composed, checked, tmp_path):
-    rows = [row(index) for index in range(ROWS)]
-    (tmp_path / "bom.jsonl").write_text("\ufeff" + "".join(json.dumps(one) + "\n" for one in rows))
-    (tmp_path / "array.json").write_text(json.dumps(rows))
-    for name in ("bom.jsonl", "array.json"):
-        assert checked(TRAIN_KEY, str(tmp_path / name)) == ROWS
-        config = copy.deepcopy(composed)
-        config.data.train_files = str(tmp_path / name)
-        assert conversations(config, TRAIN_KEY) == [one["prompt"] for one in rows]
+TOGETHER = {
+    "plain": {},
+    "other_source": {"data_source": "my_maths"},
+    "absent": {"extra_info": "left out"},
+    "empty": {"extra_info": None},
+    "text_index": {"extra_info": {"split": "test", "index": "a"}},
+    "number": {"reward_model": {"style": "rule", "ground_truth": 14}},
+}
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "line"),
+    ("names", "apart"),
     [
-        ("a.json", "[1, 2]", "row 0 is not a JSON object"),
-        ("a.json", "[", "line 1 is not JSON"),
-        ("a.csv", "a,b", r"has none of the endings that verl reads: .parquet, .json, .jsonl"),
-        ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(prompt="5+7")), "must be a list of role and content"),
-        ("a.jsonl", json.dumps(row()) + "\n" + json.dumps(row(ability=5)), "column 'ability' holds values of several"),
-        ("a.jsonl", '{"a": 1}\n{"a": {"b": 1, "b": 2}}', "line 2 has the key 'b' twice; leave one of them out"),
-        ("a.json", '[{"a": 1, "a": 1}]', "an object has the key 'a' twice"),
-        (
-            "a.jsonl",
-            json.dumps(row(reward_model={"ground_truth": "2024-01-05"})),
-            "the texts of its column 'reward_model' look like dates, and datasets reads them as such; write",
-        ),
-        ("a.json", json.dumps([row(made="2024-01-05")]), "the texts of its column 'made' look like dates"),
+        (["plain", "other_source", "absent", "plain"], None),
+        (["plain", "empty", "plain"], None),
+        (["empty", "plain"], ("empty", "plain")),  # datasets takes nulls after groups, and no groups after nulls
+        (["plain", "number"], ("plain", "number")),
+        (["absent", "plain", "text_index"], ("plain", "text_index")),  # the first file has no such column
+        (["absent", "empty", "absent", "empty"], None),
     ],
 )
-def test_other_files(checked, tmp_path, name, text, line):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=line):
-        checked(TRAIN_KEY, str(tmp_path / name))
+def test_verl_puts_together_what_is_accepted_and_not_what_is_refused(checked, tmp_path, names, apart):
+    """The check follows ``datasets``, which verl calls (verl/utils/dataset/rl_dataset.py)."""
+    import datasets
+
+    files = [parquet(tmp_path, f"{number}_{name}.parquet", **TOGETHER[name]) for number, name in enumerate(names)]
+    loaded = [
+        datasets.load_dataset("parquet", data_files=file, cache_dir=str(tmp_path / "cache"))["train"] for file in files
+    ]
+    if apart is None:
+        assert checked(VAL_KEY, files) == checked(TRAIN_KEY, files) == len(files) * ROWS
+        assert len(datasets.concatenate_datasets(loaded)) == len(files) * ROWS
+        return
+    before, other = (files[names.index(name)] for name in apart)
+    with pytest.raises(UserError, match=f"{other}: cannot be put together with {before}: its column "):
+        checked(VAL_KEY, files)
+    with pytest.raises((ValueError, AttributeError)):
+        datasets.concatenate_datasets(loaded)

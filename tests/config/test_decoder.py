@@ -188,9 +188,45 @@ def test_experts_that_vllm_pads_on_a_cpu(tmp_path, width, refused):
         check_family(config, model, "actor_rollout_ref.rollout")
 
 
-def test_a_dense_family_needs_no_transformers(monkeypatch):
+@pytest.mark.parametrize("experiment", ["qwen3_8b/schedule", "tiny/schedule"])
+def test_models_whose_sizes_are_all_named_need_no_transformers(monkeypatch, experiment):
     monkeypatch.setattr(decoder, "_completed", None)
-    assert decoder_config("model", {"model_type": "qwen3", **SIZES})["hidden_size"] == 64
+    assert plan(compose([f"experiment={experiment}"])).as_dict()["run"]["parameters"]
+
+
+@pytest.mark.parametrize(("family", "width"), [("qwen3", 128), ("qwen2", 64 // 4), ("llama", 64 // 4)])
+def test_a_head_dimension_that_is_left_out_is_that_of_the_family(family, width):
+    published = {"model_type": family, **{name: n for name, n in SIZES.items() if name != "head_dim"}}
+    assert {mixer.head_dim for mixer, _ in shape_of(family, decoder_config(family, published)).layers} == {width}
+
+
+@pytest.mark.parametrize(
+    ("family", "rope", "positions"),
+    [
+        ("llama", None, 1024),
+        ("llama", {"type": "linear", "factor": 2.0}, 2 * 1024),
+        ("llama", {"rope_type": "dynamic", "factor": 2.0}, 2 * 1024),
+        ("qwen2", {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}, 4 * 512),
+        ("qwen3", {"rope_type": "yarn", "factor": 4.0}, 4 * 1024),
+        (
+            "llama",
+            {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 256}
+            | {"low_freq_factor": 1.0, "high_freq_factor": 4.0},
+            1024,
+        ),
+        ("gemma3_text", {"rope_type": "linear", "factor": 8.0}, 1024),
+    ],
+)
+def test_the_context_is_what_vllm_derives(tmp_path, family, rope, positions):
+    """vllm/config/model.py: _get_and_verify_max_len."""
+    more = {"max_position_embeddings": 1024, **({"rope_scaling": rope} if rope else {})}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family, **SIZES, **more}))
+    assert Model("model", str(tmp_path)).context == positions
+
+
+def test_a_context_that_is_left_out_is_that_of_the_family(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **SIZES}))
+    assert Model("model", str(tmp_path)).context == 2048  # LLaMA's first models
 
 
 @pytest.mark.parametrize(
@@ -199,7 +235,17 @@ def test_a_dense_family_needs_no_transformers(monkeypatch):
         ({"text_config": 3}, "text_config=3, not a group of sizes"),
         ({"text_config": {**SIZES, "hidden_size": -1}}, "hidden_size=-1, not a whole number"),
         ({"architectures": ["A", "B"]}, "as architectures, not one"),
-        ({"model_type": "mistral", "sliding_window": "wide"}, "transformers rejects its config.json"),
+        ({"model_type": "mistral", "sliding_window": "wide"}, "has sliding_window='wide', not a whole number"),
+        ({"model_type": ["qwen3"]}, r"has model_type=\['qwen3'\], which transformers does not know"),
+        (
+            {"model_type": "qwen3_vl", "text_config": SIZES},
+            "has no language model of the kind qwen3_vl_text alone; take",
+        ),
+        ({"model_type": "gpt2"}, "lacks 'hidden_size'; take a decoder of a family that docs/guide.md names"),
+        ({"head_dim": None}, "transformers rejects its config.json: .*head_dim.*; correct it, or take another model"),
+        ({"tie_word_embeddings": "true"}, "transformers rejects its config.json: .*tie_word_embeddings"),
+        ({"rope_scaling": "yarn"}, "transformers rejects its config.json: .*rope_parameters"),
+        ({"torch_dtype": "moon"}, "transformers rejects its config.json: .*moon"),
         ({"num_experts": "8", "num_experts_per_tok": 2}, "has num_experts='8', not a whole number; correct it"),
         ({"num_experts": [8], "num_experts_per_tok": 2}, r"has num_experts=\[8\], not a whole number"),
         ({"num_experts": 8, "num_experts_per_tok": 2.5}, "has num_experts_per_tok=2.5, not a whole number"),
@@ -217,6 +263,8 @@ def test_a_config_that_makes_no_sense_is_refused(changed, line):
         ({"layer_types": ["full_attention"] * 3}, "has 3 layer_types for 2 layers; name the kind of each layer"),
         ({"layer_types": ["full_attention"]}, "has 1 layer_types for 2 layers"),
         ({"layer_types": "full_attention"}, "has layer_types='full_attention' for 2 layers"),
+        ({"layer_types": ["sliding_attention"] * 2, "sliding_window": None}, "lacks 'sliding_window'; take a decoder"),
+        ({"layer_types": [{}, {}]}, "has a size of another type"),
         ({"mlp_layer_types": ["dense"], "num_experts": 4, "num_experts_per_tok": 2}, "has 1 mlp_layer_types for 2"),
         ({"num_key_value_heads": 3}, "num_key_value_heads=3, which does not divide num_attention_heads=4"),
         ({"num_experts": 4, "num_experts_per_tok": 5}, "has num_experts_per_tok=5 of num_experts=4"),

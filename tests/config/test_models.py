@@ -9,7 +9,7 @@ import pytest
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import fit_bucket
 from prefix_opd.config.compose import compose
-from prefix_opd.config.models import Model
+from prefix_opd.config.models import ADAPTER, INDEX, WHOLE, Model
 from prefix_opd.cost.plan import plan
 from prefix_opd.evaluation.target import check_model
 from prefix_opd.miniature import shipped_models
@@ -75,3 +75,67 @@ def test_a_tokenizer_that_loads_and_does_not_encode_is_refused(student):
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": "many"}))
     with pytest.raises(UserError, match="its tokenizer does not load: .*; give the tokenizer files"):
         Model("actor_rollout_ref.model.path", str(student)).tokenizer  # noqa: B018
+
+
+def no_config(folder):
+    (folder / "config.json").unlink()
+
+
+def deep(folder):
+    (folder / "config.json").write_text('{"a":' * 20_000)
+
+
+def adapter(folder):
+    (folder / ADAPTER).write_text("{}")
+
+
+def unnamed_shards(folder):
+    (folder / WHOLE).rename(folder / "model-1.safetensors")
+    (folder / INDEX).write_text('{"weight_map": ["model-1.safetensors"]}')
+
+
+def packed(folder):
+    change(folder, compression_config={"quant_method": "compressed-tensors"})
+
+
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        ((no_config,), "is not a model folder: it has no config.json"),
+        ((deep,), "its config.json is not JSON .maximum recursion depth"),
+        ((adapter,), r"is an adapter \(adapter_config.json\); name its base, or merge the adapter into it"),
+        ((adapter, no_config), r"is an adapter \(adapter_config.json\)"),
+        ((unnamed_shards,), "its model.safetensors.index.json names no file of weights; copy the whole folder"),
+        ((packed,), r"its weights are quantised \(compressed-tensors\)"),  # the key of older files
+    ],
+)
+def test_a_folder_that_is_no_plain_model_is_refused(student, broken, line):
+    for one in broken:
+        one(student)
+    with pytest.raises(UserError, match=line) as told:
+        check_model(Model("model", str(student)))
+    assert "\n" not in str(told.value)
+
+
+def test_a_folder_without_tokenizer_files_is_refused(student):
+    """transformers makes a tokenizer of special tokens alone."""
+    for path in student.iterdir():
+        if path.name not in ("config.json", WHOLE):
+            path.unlink()
+    with pytest.raises(
+        UserError, match="its tokenizer has no tokens beside the special ones; give the tokenizer files"
+    ):
+        Model("model", str(student)).tokenizer  # noqa: B018
+
+
+@pytest.mark.parametrize(("name", "prompt"), [("default", "5+7"), ("rag", None)])
+def test_of_several_chat_templates_the_default_one_is_taken(student, name, prompt):
+    (student / "chat_template.jinja").unlink(missing_ok=True)
+    named = [{"name": name, "template": "{{ messages[0]['content'] }}"}, {"name": "tool_use", "template": "x"}]
+    path = student / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": named}))
+    model = Model("model", str(student))
+    if prompt is None:
+        assert model.tokenizer.chat_template is None
+    else:
+        assert model.prompt([{"role": "user", "content": "5+7"}]) == prompt

@@ -171,7 +171,7 @@ def test_throughput_is_what_the_user_states(node):
 def test_a_model_folder_of_ones_own(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3", "hidden_size": 8}))
     config = compose(["experiment=qwen3_8b/full", f"actor_rollout_ref.model.path={tmp_path}"])
-    with pytest.raises(UserError, match="its config.json lacks 'vocab_size'"):
+    with pytest.raises(UserError, match="its config.json lacks 'intermediate_size'"):
         plan(config)
 
 

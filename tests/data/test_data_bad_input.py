@@ -113,7 +113,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     bad.mkdir()
     for name, text, match in (
         ("test.jsonl", '{"problem": "x", "answer": "1"}\n{"problem": ', r"test.jsonl, line 2: is not JSON"),
-        ("test.jsonl", "[1]", r"test.jsonl, line 1: must be one JSON object"),
+        ("test.jsonl", "[1]", r"test.jsonl, entry 0: must be one JSON object"),
+        ("test.jsonl", "1", r"test.jsonl, line 1: must be one JSON object"),
         ("test.jsonl", "version https://git-lfs.github.com/spec/v1\noid 1", r"is a git-lfs pointer.*git lfs pull"),
     ):
         (bad / name).write_text(text)
@@ -121,6 +122,11 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     (bad / "test.jsonl").rename(bad / "test.parquet")
     (bad / "test.parquet").write_text("no parquet")
     refused("test.parquet: cannot be read as parquet", "math500", bad, tmp_path / "out")
+    pq.write_table(pa.table([["x"], ["1"], ["y"]], ["problem", "answer", "problem"]), bad / "test.parquet")
+    refused("test.parquet, column 'problem': occurs more than once; rename", "math500", bad, tmp_path / "out")
+    (bad / "test.parquet").unlink()
+    (bad / "test.csv").write_text("problem,answer,answer\n1+1,2,3\n")
+    refused("test.csv, column 'answer': occurs more than once", "math500", bad, tmp_path / "out")
 
 
 def test_a_place_without_the_files_says_what_it_looked_for(tmp_path, gpqa):

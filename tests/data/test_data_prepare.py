@@ -255,13 +255,13 @@ def test_real_problems(name, count, tmp_path):
     assert run(name, SHARED, tmp_path)["counts"]["selected"] == count
 
 
-@pytest.mark.parametrize("form", ["byte order mark", "array", "array with a mark"])
+@pytest.mark.parametrize("form", ["byte order mark", "array", "array with a mark", "array in .jsonl"])
 def test_json_in_other_forms_gives_the_same_rows(form, math500, tmp_path):
     run("math500", math500, tmp_path / "lines")
     text = (math500 / "test.jsonl").read_text()
     if form.startswith("array"):
         text = json.dumps([json.loads(line) for line in text.splitlines()], indent=1)
-    source = tmp_path / ("test.json" if form.startswith("array") else "test.jsonl")
+    source = tmp_path / ("test.json" if form.startswith("array") and "jsonl" not in form else "test.jsonl")
     source.write_text(("\ufeff" if "mark" in form else "") + text)
     run("math500", source, tmp_path / "other")
     assert rows_of(tmp_path / "other") == rows_of(tmp_path / "lines")

@@ -1,6 +1,7 @@
 """Length in tokens, and what an evaluation set also holds."""
 
 import json
+import shutil
 
 import pytest
 from data_copies import openthoughts_rows, write_math500, write_openthoughts
@@ -163,3 +164,18 @@ def test_a_tokenizer_that_cannot_be_loaded_is_told(tmp_path, math500):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"tokenizer=.*empty: cannot be loaded .*tokenizer.json"):
         run("math500", math500, tmp_path / "out", tokenizer=str(tmp_path / "empty"), max_prompt_tokens=5)
+
+
+def test_the_default_of_named_templates_counts_and_one_that_fails_is_told(tmp_path):
+    folder = shutil.copytree(shipped_models()["student"], tmp_path / "student")
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    named = [{"name": "default", "template": template}, {"name": "tool_use", "template": "x"}]
+    path.write_text(json.dumps({**settings, "chat_template": named}))
+    assert TokenCounter(str(folder)).count("1+1") == TokenCounter(str(shipped_models()["student"])).count("1+1")
+    for broken in ({"chat_template": "{{ raise_exception('no') }}"}, {"tokenizer_class": 3}):
+        path.write_text(json.dumps({**settings, **broken}))
+        with pytest.raises(UserError, match=r"tokenizer=.*student: cannot be loaded \("):
+            TokenCounter(str(folder))
