@@ -1,10 +1,12 @@
 """The advice from a profile by hand; the probe itself runs in `tests/test_schedules_end_to_end.py`."""
 
+import json
 import math
+import shutil
 
 import pytest
 
-from prefix_opd.analysis import advice
+from prefix_opd.analysis import advice, continuation
 from prefix_opd.analysis.advice import advise, advised_increment, kept, profile, shares_of
 from prefix_opd.analysis.signal import Bin
 from prefix_opd.base.errors import UserError
@@ -14,6 +16,7 @@ from prefix_opd.cost.record import Assumptions
 from prefix_opd.launch import prepare
 from prefix_opd.method.contenders.random_lengths import RandomLengths
 from prefix_opd.method.schedule import Full, Linear
+from prefix_opd.miniature.paths import shipped_models
 
 
 def test_the_profile_pools_the_tokens_of_all_responses():
@@ -102,3 +105,15 @@ def test_a_course_that_the_settings_do_not_allow_is_refused_before_a_model_is_lo
 
     with pytest.raises(UserError, match="prefix_opd.schedule.name=linear: no"):
         advise(config, 2, 0, prepared)
+
+
+def test_weights_that_do_not_fit_their_config_are_refused_before_a_model_is_loaded(tmp_path, monkeypatch):
+    folder = shutil.copytree(shipped_models()["student"], tmp_path / "student")
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, "num_hidden_layers": 5, "layer_types": None}))
+    config = prepare(["experiment=tiny/schedule", f"actor_rollout_ref.model.path={folder}"])
+    monkeypatch.setattr(continuation, "_model", None)
+    with pytest.raises(UserError, match="is missing in its weights"):
+        continuation.measure("student-prefix", config, [8], 6, problems=2, samples=1, seed=0)
+    with pytest.raises(UserError, match="is missing in its weights"):
+        advise(config, prompts=2, seed=0, prepared=prepare)
