@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 
 def console(width: int = 110):
-    """A rich console on stdout; ``width`` columns for a file or a pipe, which has no width but that of $COLUMNS."""
+    """A rich console on stdout; at least ``width`` columns for a file or a pipe, more if $COLUMNS says so."""
     from rich.console import Console
 
     found = Console()
-    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=width)
+    return found if found.is_terminal else Console(width=max(width, found.width))
 
 
 def table(title: str, headings: Sequence[str], caption: str = "", **settings: Any):
