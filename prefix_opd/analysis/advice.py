@@ -4,9 +4,9 @@ One probe, nothing is trained: the student answers some training prompts without
 and answers the prompts, too. A trained student's answers are about as long as the teacher's, so those lengths count in
 the costs.
 
-A schedule keeps a share of the signal: of the sum of |reverse KL|, the part before L, mean over full OPD's updates. It
-costs a share of full OPD's FLOP. The advised schedule has the largest ratio of the two; full OPD's ratio is 1. Source:
-ours. On both miniatures and on SmolLM2 the ratio names the schedule that needed the least FLOP (docs/schedules.md).
+The signal is the sum of |reverse KL|. A schedule keeps the part of it that lies before L, and costs a share of full
+OPD's FLOP. The advised schedule has the largest ratio of the two shares; full OPD's ratio is 1. Source: ours. On both
+miniatures and on SmolLM2 the ratio names the best schedule of the comparison (docs/schedules.md).
 """
 
 from __future__ import annotations
@@ -102,13 +102,14 @@ def shares_of(bins: Sequence[Bin]) -> list[float]:
 
 
 def kept(schedule: Schedule, updates: int, of: int, longest: int, bins: Sequence[Bin], width: int) -> float:
-    """The share of the signal that a run trains on.
+    """The share of the signal that a run trains on: 1 for full OPD.
 
-    Each of its updates keeps the share of the sum of |reverse KL| that lies before L.
+    An update keeps the share of the sum of |reverse KL| that lies before its L.
 
     Args:
+        schedule: one that does not adapt.
         updates: of the run.
-        of: updates of full OPD; they keep all of the signal.
+        of: updates of full OPD.
         longest: maximum response length, tokens.
         bins: of ``width`` positions each.
     """
@@ -117,11 +118,12 @@ def kept(schedule: Schedule, updates: int, of: int, longest: int, bins: Sequence
         drawn = survival(schedule, step, longest)
         for t, share in enumerate(drawn or [1.0] * prefix_lengths(schedule, step, 1, longest)[0]):
             reached[t] += share
-    within = [sum(reached[one.first : one.first + width]) / len(reached[one.first : one.first + width]) for one in bins]
-    sizes = [one.tokens * one.abs_mean for one in bins]
-    if not sum(sizes):
-        return updates / of
-    return sum(size * share for size, share in zip(sizes, within, strict=True)) / sum(sizes) / of
+    trained = total = 0.0
+    for one in bins:
+        size, positions = one.tokens * one.abs_mean, reached[one.first : one.first + width]
+        total += size
+        trained += size * sum(positions) / len(positions)
+    return (trained / total if total else updates) / of
 
 
 def advised_increment(answer: float, updates: int) -> int:
@@ -153,9 +155,10 @@ def advise(config: DictConfig, prompts: int, seed: int, prepared: Callable[[list
     lines = {"auto": AUTO, "linear": [*linear, f"{INCREMENT_KEY}={most}"], "topk_full": [*full, *TOPK], "full": full}
     runs = {name: prepared(lines[name]) for name in ("linear", "full")}
     try:
-        runs = {"auto": prepared(AUTO), "linear": runs["linear"], "topk_full": prepared(lines["topk_full"]), **runs}
+        runs |= {name: prepared(lines[name]) for name in ("auto", "topk_full")}
     except UserError as error:
         refused = str(error)
+    runs = {name: runs[name] for name in lines if name in runs}
     sampled, log_q, answers = _probe(config, case, pairs, longest, seed)
     width = -(-longest // case.settings.position_bins)
     bins = profile([log_p for _, log_p in sampled], log_q, width)

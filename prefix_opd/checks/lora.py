@@ -11,14 +11,14 @@ from prefix_opd.base.errors import UserError
 from prefix_opd.checks.rules import is_whole
 from prefix_opd.config.decoder import DENSE_FAMILIES
 from prefix_opd.config.lora import ALL, KNOWN, MODEL, Lora, student_shape
-from prefix_opd.config.models import ADAPTER, Model, read_json
+from prefix_opd.config.models import ADAPTER_FILE, Model, read_json
 from prefix_opd.method.lora import LINEAR, adapter_parameters
 
 VLLM_MOST = 512
 """The largest rank that vLLM takes as an adapter (vllm/config/lora.py: MaxLoRARanks)."""
 DEFAULTS = {"lora_alpha": 16, "target_modules": "all-linear", "exclude_modules": None, "lora_adapter_path": None}
 """verl's defaults of the settings that only a LoRA student reads."""
-ADAPTER_FILE, ADAPTER_WEIGHTS = ADAPTER, "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _EMPTY = (
     *("alpha_pattern", "exclude_modules", "layers_to_transform", "lora_bias", "lora_dropout", "modules_to_save"),
     *("rank_pattern", "target_parameters", "trainable_token_indices", "use_dora", "use_rslora"),

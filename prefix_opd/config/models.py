@@ -23,7 +23,7 @@ vocabulary is larger: the largest tokenizer_config.json of public models has som
 HUB_SECONDS = 10.0
 PLAIN_DECODERS = ("llama", "mistral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
 """Model types with plain softmax attention, whose logits are the output of the head as it is."""
-WHOLE, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
+WHOLE, INDEX, ADAPTER_FILE = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -56,8 +56,8 @@ class Model:
     def folder(self) -> Path:
         """The local folder, fetched without weights if ``path`` is a hub id."""
         found = self.local if self.local.is_dir() else self._fetched()
-        if (found / ADAPTER).exists():  # transformers would put it on its base, and vLLM not
-            raise UserError(self.what, f"is an adapter ({ADAPTER})", "name its base, or merge the adapter into it")
+        if (found / ADAPTER_FILE).exists():  # transformers would put it on its base, and vLLM not
+            raise UserError(self.what, f"is an adapter ({ADAPTER_FILE})", "name its base, or merge the adapter into it")
         if not (found / "config.json").exists():
             raise UserError(self.what, "is not a model folder: it has no config.json")
         return found

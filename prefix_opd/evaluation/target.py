@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 
 from prefix_opd.base.errors import UserError
 from prefix_opd.base.files import read_object, sha256_of, whole_folder
-from prefix_opd.checks.lora import ADAPTER_FILE, ADAPTER_WEIGHTS, base_and_settings, check_adapter
+from prefix_opd.checks.lora import ADAPTER_WEIGHTS, base_and_settings, check_adapter
 from prefix_opd.checks.together import check_plain
 from prefix_opd.config.decoder import check_architecture
 from prefix_opd.config.lora import Lora
-from prefix_opd.config.models import Model
+from prefix_opd.config.models import ADAPTER_FILE, Model
 from prefix_opd.run.adapter import merge
 from prefix_opd.run.checkpoints import choose
 from prefix_opd.run.export import export_checkpoint

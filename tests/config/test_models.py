@@ -9,7 +9,7 @@ import pytest
 from prefix_opd.base.errors import UserError
 from prefix_opd.checks.preflight import fit_bucket
 from prefix_opd.config.compose import compose
-from prefix_opd.config.models import ADAPTER, INDEX, WHOLE, Model
+from prefix_opd.config.models import ADAPTER_FILE, INDEX, WHOLE, Model
 from prefix_opd.cost.plan import plan
 from prefix_opd.evaluation.target import check_model
 from prefix_opd.miniature import shipped_models
@@ -86,7 +86,7 @@ def deep(folder):
 
 
 def adapter(folder):
-    (folder / ADAPTER).write_text("{}")
+    (folder / ADAPTER_FILE).write_text("{}")
 
 
 def unnamed_shards(folder):

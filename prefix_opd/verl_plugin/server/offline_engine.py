@@ -24,7 +24,7 @@ class OfflineEngine:
 
     def __enter__(self) -> OfflineEngine:
         our_run.install(["vllm_version"])  # vLLM reads the version of package "vllm"; its CPU package has another name
-        # stdout belongs to the command, and vLLM's warnings are about what a run asks for as well
+        # stdout holds the command's result, and vLLM's many lines would hide its progress bar on stderr
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         from vllm import LLM
